@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/ipcmd"
+	"tunnel/route"
+)
+
+func cleanupCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "cleanup",
+		Usage: "remove what a killed run left in this network namespace",
+		Description: "A run that was killed (SIGKILL, out of memory) cannot take its routes away. The next run with the same\n" +
+			"--dev does, or this command. Devices of runs that live are left alone. Example:\n\n" +
+			"   sudo tunnel cleanup",
+		Flags:        logFlags(),
+		OnUsageError: usageError,
+		Action:       cleanup,
+	}
+}
+
+func cleanup(c *cli.Context) error {
+	if err := noMore(c, 0); err != nil {
+		return err
+	}
+	log, err := logger(c)
+	if err != nil {
+		return err
+	}
+	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), log, route.JournalDirs()...)
+	for _, what := range report.Removed {
+		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
+	}
+	for i := range report.Busy {
+		_, _ = fmt.Fprintf(c.App.Writer, "left alone: %v\n", &report.Busy[i])
+	}
+	if err == nil && len(report.Removed) == 0 {
+		_, _ = fmt.Fprintln(c.App.Writer, "nothing to remove")
+	}
+	return err
+}

@@ -1,0 +1,282 @@
+// Package client is the side that joins: one TUN device, one session with a server. It dials, configures the device
+// with what the server grants, moves packets, and comes back by itself when the connection breaks.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"tunnel/packet"
+	"tunnel/route"
+	"tunnel/transport"
+	"tunnel/tun"
+)
+
+// Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
+type Config struct {
+	Dialer     *transport.Dialer
+	Device     tun.Device    // closed by Run
+	Router     *route.Router // closed by Run
+	Wanted     netip.Addr    // the only address to accept; the zero Addr leaves it to the server
+	MTU        int           // bytes; 0 is what the server says
+	Qlen       int           // packets; 0 is what the server says
+	KeepTrying bool          // do not give up when the first attempt fails
+	Session    *SessionFile  // where the session is kept for the next run; nil keeps none
+	Events     Events
+	Log        *slog.Logger
+}
+
+// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
+type Events struct {
+	Connected func(transport.Link)                  // a session is there, the device is configured
+	Lost      func(error)                           // the session is not there any more; the device stays
+	Up        func(context.Context, transport.Link) // the device has got these addresses; on a goroutine of its own
+	Down      func(transport.Link)                  // the device is about to lose them; Up is over
+}
+
+// requestTimeout bounds the wait for connected.
+const requestTimeout = 10 * time.Second
+
+// ErrAddress says that the server gave another address than the one that was asked for.
+var ErrAddress = errors.New("the server gave another address")
+
+// Client joins one network. Make it with New, start it once with Run.
+type Client struct {
+	Config
+	queue *transport.Queue
+
+	// Owned by Run.
+	resume saved          // what to ask for on the next attempt
+	link   transport.Link // what the device is configured to, zero before the first time
+	hook   hook           // Up, while it runs
+
+	mu      sync.RWMutex
+	address netip.Addr // the source address that may go out
+}
+
+// queueLimit bounds what waits for the server, in bytes.
+const queueLimit = packet.MaxBatch
+
+// New returns a Client that is not running yet.
+func New(c Config) *Client {
+	return &Client{Config: c, queue: transport.NewQueue(queueLimit)}
+}
+
+// Run joins and stays until ctx ends (the error is nil then), until the server refuses the token, or until the device
+// fails. Unless KeepTrying is set, a first attempt that fails ends it too. The server is told, and addresses, routes
+// and the device are gone, when Run returns.
+func (c *Client) Run(ctx context.Context) (err error) {
+	parent := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	defer context.AfterFunc(parent, func() {
+		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
+	})()
+	dialer := *c.Dialer
+	dialer.Before = c.Router.Bypass
+	c.resume = c.Session.load(c.Dialer.URL.String())
+
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		if err := c.forward(); ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	err = c.stay(ctx, &dialer)
+	if parent.Err() != nil {
+		err = nil
+	}
+	c.down()
+	if undo := c.Router.Close(); undo != nil {
+		err = errors.Join(err, fmt.Errorf("undo: %w", undo))
+	}
+	cancel(nil)
+	_ = c.Device.Close()
+	reader.Wait()
+	c.Session.Close()
+	return err
+}
+
+// stay makes one session after the other until ctx ends or there is no point in another attempt.
+func (c *Client) stay(ctx context.Context, dialer *transport.Dialer) error {
+	var wait backoff
+	for first := true; ; {
+		began := time.Now()
+		connected, err := c.session(ctx, dialer)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if connected {
+			first = false
+			if time.Since(began) > steady {
+				wait = backoff{}
+			}
+		}
+		if (first && !c.KeepTrying) || hopeless(err) {
+			return err
+		}
+		delay := wait.next()
+		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// hopeless tells whether another attempt cannot end in another way.
+func hopeless(err error) bool {
+	var step *transport.StepError
+	return errors.As(err, &step) && step.Step == transport.StepAuth
+}
+
+// session is one connection from its dial to its end. connected tells whether packets could pass in between.
+func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connected bool, err error) {
+	conn, err := dialer.Dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	link, err := c.request(ctx, conn)
+	if err != nil {
+		return false, err
+	}
+	if err := c.configure(ctx, link); err != nil {
+		conn.Close(transport.CodeNormal, "the client cannot configure its device")
+		return false, err
+	}
+	c.resume = saved{Session: link.Session, Address: link.Address}
+	if err := c.Session.save(c.Dialer.URL.String(), c.resume); err != nil {
+		c.Log.Warn("the session is not kept for the next run", "err", err)
+	}
+	c.Log.Info("connected", "server", c.Dialer.URL.Host, "address", link.Address)
+	if c.Events.Connected != nil {
+		c.Events.Connected(link)
+	}
+	err = conn.Run(ctx, c.queue, link.Keepalive, c.receive(link))
+	var closed *transport.CloseError
+	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
+		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
+		c.resume = saved{}
+	}
+	if c.Events.Lost != nil && ctx.Err() == nil {
+		c.Events.Lost(err)
+	}
+	return true, err
+}
+
+// request asks for the address of last time and checks what the server grants. The connection is closed on error.
+func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	ask := transport.Connect{Session: c.resume.Session}
+	switch {
+	case c.Wanted.IsValid():
+		ask.Address = c.Wanted.String()
+	case c.resume.Address.IsValid():
+		ask.Address = c.resume.Address.String()
+	}
+	link, err := conn.Request(ctx, ask)
+	var closed *transport.CloseError
+	switch {
+	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
+		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
+			Advice: "wait until a client leaves, or give the server a larger --network"}
+	case err != nil:
+		conn.Close(transport.CodeGoingAway, "no connected in time")
+		return link, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("ask for an address: %w", err),
+			Advice: "check that the server is a `tunnel serve` of a matching version"}
+	case c.Wanted.IsValid() && link.Address != c.Wanted:
+		conn.Close(transport.CodeNormal, "not the address that was asked for")
+		return link, &transport.StepError{Step: transport.StepAddress,
+			Err:    fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network),
+			Advice: "ask for the first, third, fifth … address of the network that nobody has, or leave --address out"}
+	}
+	return link, nil
+}
+
+// configure makes the device what the server grants. Running hooks of another configuration end first.
+func (c *Client) configure(ctx context.Context, link transport.Link) error {
+	if c.MTU != 0 {
+		link.MTU = c.MTU
+	}
+	if c.Qlen != 0 {
+		link.Qlen = c.Qlen
+	}
+	link.Session, link.Keepalive = "", 0 // nothing of the device's
+	if link == c.link {
+		return nil
+	}
+	c.down()
+	if err := c.Router.Overlap(ctx, link.Network); err != nil {
+		return err
+	}
+	err := c.Router.Set(ctx, route.Config{
+		Dev: c.Device.Name(), MTU: link.MTU, Qlen: link.Qlen,
+		Local: link.Address, Peer: link.Peer, Network: link.Network,
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.address = link.Address
+	c.mu.Unlock()
+	c.link = link
+	if c.Events.Up != nil {
+		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, link) })
+	}
+	return nil
+}
+
+// down says that the device loses its addresses, if it has any.
+func (c *Client) down() {
+	if c.link == (transport.Link{}) {
+		return
+	}
+	c.hook.stop()
+	if c.Events.Down != nil {
+		c.Events.Down(c.link)
+	}
+	c.link = transport.Link{}
+}
+
+// forward is the way out: what the kernel sends into the device goes to the queue. While there is no connection the
+// queue fills and the rest is lost, as on a cable that is out.
+func (c *Client) forward() error {
+	var b packet.Batch
+	for {
+		b.Reset()
+		if err := c.Device.ReadBatch(&b); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		c.mu.RLock()
+		own := c.address
+		c.mu.RUnlock()
+		for i := range b.Len() {
+			// The server would drop any other source; the kernel's own IPv6 chatter has one.
+			if record := b.Record(i); packet.Source(record) == own {
+				c.queue.Push(record)
+			}
+		}
+	}
+}
+
+// receive returns the way in: from the server to the kernel. A server is trusted with the private network, not with
+// the rest of this machine.
+func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
+	return func(b *packet.Batch) error {
+		b.Filter(func(record []byte) bool {
+			return packet.Destination(record) == link.Address && link.Network.Contains(packet.Source(record))
+		})
+		_, err := c.Device.WriteBatch(b)
+		return err
+	}
+}

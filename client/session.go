@@ -1,0 +1,83 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse says that a client that is running has the session file.
+var ErrInUse = errors.New("another client uses it")
+
+// SessionFile keeps the session between runs, so that a client that was restarted gets its address back. It holds a
+// secret. A nil *SessionFile keeps nothing.
+type SessionFile struct {
+	file *os.File
+}
+
+// saved is what a session file holds.
+type saved struct {
+	URL     string     `json:"url"` // whose session it is
+	Session string     `json:"session"`
+	Address netip.Addr `json:"address"`
+}
+
+// OpenSession opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
+// would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it.
+func OpenSession(path string) (*SessionFile, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err // an os.PathError says it all
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return &SessionFile{f}, nil
+}
+
+// load returns the session with the server at url; the zero value when there is none, or none that can be read.
+func (s *SessionFile) load(url string) saved {
+	if s == nil {
+		return saved{}
+	}
+	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(s.file, 0, 1<<20), 1<<20))
+	var v saved
+	if err != nil || json.Unmarshal(data, &v) != nil || v.URL != url {
+		return saved{}
+	}
+	return v
+}
+
+// save replaces what the file holds.
+func (s *SessionFile) save(url string, v saved) error {
+	if s == nil {
+		return nil
+	}
+	v.URL = url
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	// Shorter than a disk block: a crash in between leaves the old, the new, or what load does not take for either.
+	if err := s.file.Truncate(int64(len(data))); err != nil {
+		return err
+	}
+	_, err = s.file.WriteAt(data, 0)
+	return err
+}
+
+// Close unlocks the file.
+func (s *SessionFile) Close() {
+	if s != nil {
+		_ = s.file.Close()
+	}
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/net/http/httpproxy"
+
+	"tunnel/client"
+	"tunnel/ipcmd"
+	"tunnel/lease"
+	"tunnel/route"
+	"tunnel/transport"
+)
+
+const (
+	flagCA         = "ca"
+	flagAddress    = "address"
+	flagHeader     = "header"
+	flagKeepTrying = "keep-trying"
+	flagOnUp       = "on-up"
+	flagOnDown     = "on-down"
+)
+
+func connectCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "connect",
+		Usage:     "join the network of a server",
+		ArgsUsage: "URL",
+		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the path is /ws if there is none. Flags may stand before and behind\n" +
+			"it. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected. Example:\n\n" +
+			"   sudo tunnel connect wss://server.example.com --token-file token",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: flagCA, Category: categoryServer, EnvVars: env(flagCA), TakesFile: true, Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},
+			&cli.StringSliceFlag{Name: flagHeader, Category: categoryServer, EnvVars: env(flagHeader), Usage: "further HTTP header, `K=V`; may be given several times"},
+			&cli.BoolFlag{Name: flagKeepTrying, Category: categoryServer, EnvVars: env(flagKeepTrying), Usage: "do not give up when the first attempt fails, as at boot"},
+			&cli.StringFlag{Name: flagAddress, Category: categoryNetwork, EnvVars: env(flagAddress), Usage: "take this `ADDRESS` of the network or none"},
+			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Usage: "`BYTES` of the largest packet, instead of the server's word"},
+			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Usage: "transmit queue length in `PACKETS`, instead of the server's word"},
+			&cli.StringFlag{Name: flagOnUp, Category: categoryHost, EnvVars: env(flagOnUp), Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
+			&cli.StringFlag{Name: flagOnDown, Category: categoryHost, EnvVars: env(flagOnDown), Usage: "shell `COMMAND` to run before it goes, within a second"},
+		}, commonFlags()...),
+		OnUsageError: usageError,
+		Action:       connect,
+	}
+}
+
+func connect(c *cli.Context) error {
+	log, err := logger(c)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(noMore(c, 1), checkDevice(c, true)); err != nil {
+		return err
+	}
+	dialer, err := newDialer(c)
+	if err != nil {
+		return err
+	}
+	wanted, err := wantedAddress(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool(flagDryRun) {
+		return connectDryRun(c, dialer, wanted)
+	}
+	dev := c.String(flagDev)
+	device, router, err := newDevice(c.Context, dev, log)
+	if err != nil {
+		return err
+	}
+	session, err := openSession(c, dev, log)
+	if err != nil {
+		return errors.Join(err, router.Close(), device.Close())
+	}
+	out := c.App.Writer
+	return client.New(client.Config{
+		Dialer: dialer, Device: device, Router: router, Session: session, Log: log,
+		Wanted: wanted, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying),
+		Events: client.Events{
+			Connected: func(l transport.Link) {
+				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev, l.Address, l.Peer, l.Network, l.MTU)
+			},
+			Lost: func(err error) {
+				_, _ = fmt.Fprintf(out, "down: %v\n", err)
+			},
+			Up: func(ctx context.Context, l transport.Link) {
+				runHook(ctx, "--"+flagOnUp, c.String(flagOnUp), dev, l, log)
+			},
+			Down: func(l transport.Link) {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), downTimeout)
+				defer cancel()
+				runHook(ctx, "--"+flagOnDown, c.String(flagOnDown), dev, l, log)
+			},
+		},
+	}).Run(c.Context)
+}
+
+// newDialer returns the way to the server that the flags describe.
+func newDialer(c *cli.Context) (*transport.Dialer, error) {
+	address := c.Args().First()
+	if address == "" {
+		address = os.Getenv("TUNNEL_URL")
+	}
+	if address == "" {
+		return nil, usage("connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
+	}
+	u, err := transport.ParseURL(address)
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	secret, err := token(c)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{}
+	for _, h := range c.StringSlice(flagHeader) {
+		k, v, ok := strings.Cut(h, "=")
+		if !ok || strings.TrimSpace(k) == "" {
+			return nil, usage("--header %q is not K=V", h)
+		}
+		header.Add(strings.TrimSpace(k), strings.TrimSpace(v))
+	}
+	tlsConfig, err := clientTLS(c, u)
+	if err != nil {
+		return nil, err
+	}
+	return &transport.Dialer{
+		URL: u, Token: secret, Header: header, TLS: tlsConfig, Proxy: httpproxy.FromEnvironment().ProxyFunc(),
+	}, nil
+}
+
+// clientTLS returns the client's side of TLS; nil trusts what the system trusts.
+func clientTLS(c *cli.Context, u *url.URL) (*tls.Config, error) {
+	file := c.String(flagCA)
+	if file == "" {
+		return nil, nil
+	}
+	if u.Scheme != "wss" {
+		return nil, usage("--ca is for wss://, and the URL is %s", u)
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usage("--ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usage("--ca %s has no certificate in PEM", file)
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
+}
+
+// wantedAddress returns the address that --address insists on; the zero Addr is none.
+func wantedAddress(c *cli.Context) (netip.Addr, error) {
+	text := c.String(flagAddress)
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || !a.Is4() {
+		return netip.Addr{}, usage("--address %s is not an IPv4 address", text)
+	}
+	return a, nil
+}
+
+// openSession opens the file that keeps the session for the next run. That another client has it is no failure: this
+// one then gets an address of its own, as long as it did not ask for that directory.
+func openSession(c *cli.Context, dev string, log *slog.Logger) (*client.SessionFile, error) {
+	dir, err := stateDir(c)
+	if err != nil {
+		return nil, err
+	}
+	session, err := client.OpenSession(filepath.Join(dir, "session-"+dev+".json"))
+	switch {
+	case errors.Is(err, client.ErrInUse):
+		log.Info("this run's session is not kept: give it its own --state", "err", err)
+		return nil, nil
+	case err != nil:
+		return nil, fail(stepState, err, "give a directory that you may write to with --state DIR")
+	}
+	return session, nil
+}
+
+// connectDryRun prints what would run. Only the server knows the pair that it will give, so without --address the
+// first one of the default network stands for it.
+func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr) error {
+	hops, err := dialer.Hops(c.Context)
+	if err != nil {
+		return err
+	}
+	router := route.New(ipcmd.DryRun{W: c.App.Writer, Lookup: ipcmd.NewExec(nil)}, nil, nil)
+	if err := router.Bypass(c.Context, hops[0]); err != nil {
+		return err
+	}
+	network := netip.MustParsePrefix("10.1.1.0/24")
+	pair, _ := lease.PairOf(network, 1)
+	if wanted.IsValid() {
+		pair = lease.Pair{Local: wanted, Peer: wanted.Next()}
+		network = netip.PrefixFrom(wanted, 24).Masked()
+	}
+	_, _ = fmt.Fprintln(c.App.Writer, "# the server decides on addresses, network, mtu and qlen; with its defaults:")
+	want := route.Config{Dev: c.String(flagDev), MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer, Network: network}
+	if mtu := c.Int(flagMTU); mtu != 0 {
+		want.MTU = mtu
+	}
+	if qlen := c.Int(flagQlen); qlen != 0 {
+		want.Qlen = qlen
+	}
+	return router.Set(c.Context, want)
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/auth"
+	"tunnel/transport"
+	"tunnel/tun"
+)
+
+const (
+	flagDev         = "dev"
+	flagMTU         = "mtu"
+	flagQlen        = "qlen"
+	flagToken       = "token"
+	flagTokenFile   = "token-file"
+	flagState       = "state"
+	flagDryRun      = "dry-run"
+	flagLogLevel    = "log-level"
+	flagLogFormat   = "log-format"
+	defaultState    = "/var/lib/tunnel"
+	defaultDev      = "tun0"
+	categoryNetwork = "network"
+	categoryServer  = "server"
+	categoryHost    = "this machine"
+)
+
+// env names the environment variable of a flag.
+func env(flag string) []string {
+	return []string{"TUNNEL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+}
+
+// commonFlags returns the flags that serve and connect share.
+func commonFlags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: flagDev, Category: categoryHost, EnvVars: env(flagDev), Value: defaultDev, Usage: "`NAME` of the TUN device to make"},
+		&cli.StringFlag{Name: flagToken, Category: categoryServer, EnvVars: env(flagToken), Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, better use --token-file"},
+		&cli.StringFlag{Name: flagTokenFile, Category: categoryServer, EnvVars: env(flagTokenFile), TakesFile: true, Usage: "`FILE` with the shared secret"},
+		&cli.StringFlag{Name: flagState, Category: categoryHost, EnvVars: env(flagState), Value: defaultState, TakesFile: true, Usage: "`DIR` for what is kept between runs"},
+		&cli.BoolFlag{Name: flagDryRun, Category: categoryHost, EnvVars: env(flagDryRun), Usage: "print the ip commands that would run, and change nothing"},
+	}, logFlags()...)
+}
+
+// logFlags returns the flags of the log on stderr.
+func logFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: flagLogLevel, Category: categoryHost, EnvVars: env(flagLogLevel), Value: "info", Usage: "least `LEVEL` to log: debug, info, warn or error"},
+		&cli.StringFlag{Name: flagLogFormat, Category: categoryHost, EnvVars: env(flagLogFormat), Value: "text", Usage: "`FORMAT` of the log on stderr: text or json"},
+	}
+}
+
+// flagsFirst moves the flags behind `connect URL` in front of the URL: urfave/cli stops looking for flags at the
+// first argument, and people write them behind it.
+func flagsFirst(app *cli.App, args []string) []string {
+	if len(args) < 3 || args[1] != "connect" || args[len(args)-1] == "--generate-bash-completion" {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range app.Command("connect").Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	var flags, rest []string
+	for words := args[2:]; len(words) > 0; words = words[1:] {
+		word := words[0]
+		if word == "--" {
+			rest = append(rest, words[1:]...)
+			break
+		}
+		if len(word) < 2 || word[0] != '-' {
+			rest = append(rest, word)
+			continue
+		}
+		flags = append(flags, word)
+		if takesValue[strings.TrimLeft(word, "-")] && len(words) > 1 {
+			words = words[1:]
+			flags = append(flags, words[0])
+		}
+	}
+	sorted := append([]string{args[0], args[1]}, flags...)
+	return append(append(sorted, "--"), rest...)
+}
+
+// token returns the shared secret, "" if none was given.
+func token(c *cli.Context) (string, error) {
+	secret, file := c.String(flagToken), c.String(flagTokenFile)
+	if secret != "" && file != "" {
+		return "", usage("--token and --token-file contradict each other: give one")
+	}
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", usage("--token-file: %w", err)
+		}
+		if secret = strings.TrimSpace(string(data)); secret == "" {
+			return "", usage("--token-file %s is empty: make a token with %s", file, makeToken)
+		}
+	}
+	if secret == "" {
+		return "", nil
+	}
+	if len(secret) < auth.MinTokenLen {
+		return "", usage("the token is shorter than %d bytes, it could be guessed: make one with %s", auth.MinTokenLen, makeToken)
+	}
+	if strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", usage("the token has bytes that no HTTP header can carry: make one with %s", makeToken)
+	}
+	return secret, nil
+}
+
+// makeToken is a command that any Debian machine can run.
+const makeToken = "`(umask 077; head -c 24 /dev/urandom | base64 > token)`"
+
+// logger returns the log on stderr.
+func logger(c *cli.Context) (*slog.Logger, error) {
+	var options slog.HandlerOptions
+	var level slog.Level
+	text := c.String(flagLogLevel)
+	if err := level.UnmarshalText([]byte(text)); err != nil || strings.ContainsAny(text, "+-") {
+		return nil, usage("--log-level %s is none of debug, info, warn, error", text)
+	}
+	options.Level = level
+	switch format := c.String(flagLogFormat); format {
+	case "text":
+		return slog.New(slog.NewTextHandler(c.App.ErrWriter, &options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.App.ErrWriter, &options)), nil
+	default:
+		return nil, usage("--log-format %s is neither text nor json", format)
+	}
+}
+
+// checkDevice checks the flags of the device. zero tells whether MTU and qlen may be 0, for "not given".
+func checkDevice(c *cli.Context, zero bool) error {
+	if err := tun.CheckName(c.String(flagDev)); err != nil {
+		return usage("--dev: %w", err)
+	}
+	mtu, qlen := c.Int(flagMTU), c.Int(flagQlen)
+	if (mtu < transport.MinMTU || mtu > transport.MaxMTU) && !(zero && mtu == 0) {
+		return usage("--mtu %d is not within %d to %d", mtu, transport.MinMTU, transport.MaxMTU)
+	}
+	if (qlen < 1 || qlen > maxQlen) && !(zero && qlen == 0) {
+		return usage("--qlen %d is not within 1 to %d", qlen, maxQlen)
+	}
+	return nil
+}
+
+// maxQlen bounds the transmit queue: with more the kernel's ring for the device does not fit in memory.
+const maxQlen = 65536
+
+// noMore refuses arguments that a command does not take.
+func noMore(c *cli.Context, most int) error {
+	if c.NArg() > most {
+		return fail(stepUsage, fmt.Errorf("unexpected argument %q", c.Args().Get(most)), "see `tunnel "+c.Command.Name+" --help`")
+	}
+	return nil
+}

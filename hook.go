@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"tunnel/transport"
+)
+
+// downTimeout bounds --on-down, so that the program ends within two seconds of a signal.
+const downTimeout = time.Second
+
+// runHook runs a command that a person gave with --on-up or --on-down. It is a shell's business what it means, so it
+// goes to /bin/sh. Its output is the program's stderr. When ctx ends it and its children are killed.
+func runHook(ctx context.Context, flag, command string, dev string, link transport.Link, log *slog.Logger) {
+	if command == "" {
+		return
+	}
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Env = append(os.Environ(),
+		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(), "TUNNEL_PEER="+link.Peer.String())
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	err := cmd.Run()
+	switch {
+	case err == nil:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		log.Warn("hook ended: it took too long", "flag", flag, "limit", downTimeout)
+	case ctx.Err() != nil:
+		log.Warn("hook ended: the tunnel goes down", "flag", flag)
+	default:
+		log.Warn("hook failed", "flag", flag, "err", err)
+	}
+}

@@ -1,0 +1,85 @@
+// Tunnel is a private layer-3 network over plain HTTPS: `tunnel serve` on a machine with a public address, `tunnel
+// connect` on everything else. This package has the flags, the wiring, the signals and the exit codes; one file per
+// subcommand.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker: see the Makefile.
+var version = "unknown" //nolint:gochecknoglobals // the linker's -X reaches only a package's variables
+
+func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+
+// run is the whole program; it returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	// A reader of our output that goes away must not end us by SIGPIPE, with routes left behind.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+
+	app := newApp(stdout, stderr)
+	err := app.RunContext(ctx, flagsFirst(app, args))
+	if err == nil {
+		return 0
+	}
+	f := asFailure(err)
+	_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", f)
+	return f.step.exitCode()
+}
+
+func newApp(stdout, stderr io.Writer) *cli.App {
+	return &cli.App{
+		Name:  "tunnel",
+		Usage: "a private layer-3 network over plain HTTPS",
+		Description: "On a machine with a public address (here server.example.com, with nginx and its certificate in front):\n\n" +
+			"   head -c 24 /dev/urandom | base64 > token\n" +
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --token-file token\n\n" +
+			"On everything else, with the same token file:\n\n" +
+			"   sudo tunnel connect wss://server.example.com --token-file token\n" +
+			"   ping 10.1.1.1\n\n" +
+			"Exit codes:\n" + exitCodes(),
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		Version:                   version,
+		HideVersion:               true, // `tunnel version`
+		EnableBashCompletion:      true,
+		DisableSliceFlagSeparator: true, // a comma may stand in a header
+		Suggest:                   true,
+		Commands: []*cli.Command{
+			serveCommand(), connectCommand(), cleanupCommand(), versionCommand(), completionCommand(),
+		},
+		OnUsageError: usageError,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usage("there is no command %q: see `tunnel --help`", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		// Errors are run's to print, and exit codes its to choose.
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "version",
+		Usage:        "print the version",
+		Description:  "Example:\n\n   tunnel version",
+		OnUsageError: usageError,
+		Action: func(c *cli.Context) error {
+			_, err := fmt.Fprintln(c.App.Writer, version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,69 @@
+// Package packet knows raw IP packets and batches of them: lengths, addresses, and how records lie in a WebSocket
+// message. It touches no device and no socket, and nothing in it allocates per packet.
+package packet
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+)
+
+// MaxPacket is the largest IP packet that a record can hold, in bytes: the 16-bit total length of IPv4 (RFC 791
+// section 3.1) plus the fixed header that IPv6 does not count in its payload length (RFC 8200 section 3).
+const MaxPacket = 65535 + ipv6HeaderLen
+
+const (
+	ipv4MinHeaderLen = 20
+	ipv6HeaderLen    = 40
+)
+
+// ErrMalformed says that bytes are not an IP packet, or that a batch does not end where its last packet ends.
+var ErrMalformed = errors.New("malformed packet")
+
+// Length returns the length in bytes of the IP packet that p begins with, as its own header gives it. The error is
+// ErrMalformed when the version is neither 4 nor 6, the header is cut short or contradicts itself, or p is shorter
+// than the length given.
+func Length(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, ErrMalformed
+	}
+	var n int
+	switch p[0] >> 4 {
+	case 4:
+		if len(p) < ipv4MinHeaderLen {
+			return 0, ErrMalformed
+		}
+		header := int(p[0]&0x0f) * 4
+		n = int(binary.BigEndian.Uint16(p[2:]))
+		if header < ipv4MinHeaderLen || n < header {
+			return 0, ErrMalformed
+		}
+	case 6:
+		if len(p) < ipv6HeaderLen {
+			return 0, ErrMalformed
+		}
+		n = ipv6HeaderLen + int(binary.BigEndian.Uint16(p[4:]))
+	default:
+		return 0, ErrMalformed
+	}
+	if n > len(p) {
+		return 0, ErrMalformed
+	}
+	return n, nil
+}
+
+// Source returns the source address of an IP packet that Length has accepted.
+func Source(p []byte) netip.Addr {
+	if p[0]>>4 == 4 {
+		return netip.AddrFrom4([4]byte(p[12:16]))
+	}
+	return netip.AddrFrom16([16]byte(p[8:24]))
+}
+
+// Destination returns the destination address of an IP packet that Length has accepted.
+func Destination(p []byte) netip.Addr {
+	if p[0]>>4 == 4 {
+		return netip.AddrFrom4([4]byte(p[16:20]))
+	}
+	return netip.AddrFrom16([16]byte(p[24:40]))
+}

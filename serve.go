@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"tunnel/auth"
+	"tunnel/ipcmd"
+	"tunnel/lease"
+	"tunnel/route"
+	"tunnel/server"
+	"tunnel/transport"
+)
+
+const (
+	flagListen         = "listen"
+	flagPlain          = "plain"
+	flagTLSCert        = "tls-cert"
+	flagTLSKey         = "tls-key"
+	flagPath           = "path"
+	flagNetwork        = "network"
+	flagInsecureNoAuth = "insecure-no-auth"
+	flagClientToClient = "client-to-client"
+	flagPingInterval   = "ping-interval"
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "be the hub: make the network, let clients in",
+		Description: "Example, for use behind a proxy that speaks TLS:\n\n" +
+			"   (umask 077; head -c 24 /dev/urandom | base64 > token)\n" +
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --token-file token",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT"},
+			&cli.BoolFlag{Name: flagPlain, Category: categoryServer, EnvVars: env(flagPlain), Usage: "speak ws:// without TLS, for use behind a proxy that has it"},
+			&cli.StringFlag{Name: flagTLSCert, Category: categoryServer, EnvVars: env(flagTLSCert), TakesFile: true, Usage: "`FILE` with the certificate chain, PEM"},
+			&cli.StringFlag{Name: flagTLSKey, Category: categoryServer, EnvVars: env(flagTLSKey), TakesFile: true, Usage: "`FILE` with the certificate's key, PEM"},
+			&cli.StringFlag{Name: flagPath, Category: categoryServer, EnvVars: env(flagPath), Value: transport.DefaultPath, Usage: "`PATH` of the WebSocket; all else is 404"},
+			&cli.BoolFlag{Name: flagInsecureNoAuth, Category: categoryServer, EnvVars: env(flagInsecureNoAuth), Usage: "let everybody in who can reach the port"},
+			&cli.DurationFlag{Name: flagPingInterval, Category: categoryServer, EnvVars: env(flagPingInterval), Value: 20 * time.Second, Usage: "`TIME` between signs of life; a side that is silent for two of them is gone"},
+			&cli.StringFlag{Name: flagNetwork, Category: categoryNetwork, EnvVars: env(flagNetwork), Value: "10.1.1.0/24", Usage: "private network, an IPv4 `PREFIX`"},
+			&cli.BoolFlag{Name: flagClientToClient, Category: categoryNetwork, EnvVars: env(flagClientToClient), Usage: "let clients reach each other"},
+			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Value: 1400, Usage: "`BYTES` of the largest packet, also for clients"},
+			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Value: 100, Usage: "transmit queue length in `PACKETS`, also for clients"},
+		}, commonFlags()...),
+		OnUsageError: usageError,
+		Action:       serve,
+	}
+}
+
+func serve(c *cli.Context) (err error) {
+	log, err := logger(c)
+	if err != nil {
+		return err
+	}
+	network, err := serveUsage(c)
+	if err != nil {
+		return err
+	}
+	pair, _ := lease.PairOf(network, 0)
+	want := route.Config{
+		Dev: c.String(flagDev), MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen),
+		Local: pair.Local, Peer: pair.Peer, Network: network,
+	}
+	if c.Bool(flagDryRun) {
+		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil).Set(c.Context, want)
+	}
+	gate, err := gate(c, log)
+	if err != nil {
+		return err
+	}
+	tlsConfig, err := serverTLS(c)
+	if err != nil {
+		return err
+	}
+	// Before the state is touched: whoever may not make the device has that to hear, not that a directory is missing.
+	device, router, err := newDevice(c.Context, want.Dev, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, router.Close()) }()
+	defer func() { _ = device.Close() }() // Run closes it too; this is for failures before
+	dir, err := stateDir(c)
+	if err != nil {
+		return err
+	}
+	leases, err := lease.Open(filepath.Join(dir, "tunnel.db"), network)
+	if err != nil {
+		if errors.Is(err, lease.ErrLocked) {
+			return err
+		}
+		return fail(stepState, err, "repair or delete the file, or give another --state")
+	}
+	defer func() {
+		if closing := leases.Close(); closing != nil {
+			err = errors.Join(err, fail(stepState, closing, ""))
+		}
+	}()
+	if err := router.Overlap(c.Context, network); err != nil {
+		return err
+	}
+	if err := router.Set(c.Context, want); err != nil {
+		return err
+	}
+	ln, err := listen(c.Context, c.String(flagListen))
+	if err != nil {
+		return err
+	}
+	if tlsConfig == nil && !isLoopback(ln.Addr()) {
+		log.Warn("ws:// without TLS: everybody on the way can read the token and the packets; put a proxy with TLS in front")
+	}
+	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
+		ln.Addr(), network, want.Dev, pair.Local, pair.Peer)
+	return server.New(server.Config{
+		Device: device, Leases: leases, Gate: gate, TLS: tlsConfig, Path: c.String(flagPath),
+		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
+		ClientToClient: c.Bool(flagClientToClient), Log: log,
+	}).Run(c.Context, ln)
+}
+
+// serveUsage checks the flags that are about nothing but themselves.
+func serveUsage(c *cli.Context) (netip.Prefix, error) {
+	if err := errors.Join(noMore(c, 0), checkDevice(c, false)); err != nil {
+		return netip.Prefix{}, err
+	}
+	network, err := netip.ParsePrefix(c.String(flagNetwork))
+	if err != nil {
+		return netip.Prefix{}, usage("--network %s is not a prefix like 10.1.1.0/24", c.String(flagNetwork))
+	}
+	if err := lease.CheckNetwork(network); err != nil {
+		return netip.Prefix{}, err
+	}
+	if !strings.HasPrefix(c.String(flagPath), "/") {
+		return netip.Prefix{}, usage("--path %s does not begin with /", c.String(flagPath))
+	}
+	if d := c.Duration(flagPingInterval); d < transport.MinKeepalive || d > transport.MaxKeepalive {
+		return netip.Prefix{}, usage("--ping-interval %v is not within %v to %v", d, transport.MinKeepalive, transport.MaxKeepalive)
+	}
+	if _, _, err := net.SplitHostPort(c.String(flagListen)); err != nil {
+		return netip.Prefix{}, usage("--listen %s is not [HOST]:PORT", c.String(flagListen))
+	}
+	return network, nil
+}
+
+// gate returns who may come in; nil is everybody.
+func gate(c *cli.Context, log *slog.Logger) (*auth.Gate, error) {
+	secret, err := token(c)
+	open := c.Bool(flagInsecureNoAuth)
+	switch {
+	case err != nil:
+		return nil, err
+	case secret != "" && open:
+		return nil, usage("--insecure-no-auth contradicts the token: leave one out")
+	case open:
+		log.Warn("no token: everybody who can reach the port is let in")
+		return nil, nil
+	case secret == "":
+		return nil, usage("serve needs a token: make one with %s and give it to both sides with --token-file token", makeToken)
+	}
+	return auth.NewGate(secret), nil
+}
+
+// serverTLS returns the server's side of TLS; nil is none.
+func serverTLS(c *cli.Context) (*tls.Config, error) {
+	cert, key := c.String(flagTLSCert), c.String(flagTLSKey)
+	switch {
+	case c.Bool(flagPlain) && (cert != "" || key != ""):
+		return nil, usage("--plain contradicts --tls-cert and --tls-key: leave one out")
+	case c.Bool(flagPlain):
+		return nil, nil
+	case cert == "" || key == "":
+		return nil, usage("serve needs --tls-cert and --tls-key, or --plain behind a proxy that speaks TLS")
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, usage("--tls-cert, --tls-key: %w", err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+	}, nil
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return nil, fail(stepListen, fmt.Errorf("%s is in use", address), "end what listens there, or choose another --listen")
+	case errors.Is(err, unix.EACCES):
+		return nil, fail(stepListen, fmt.Errorf("%s is not allowed", address), "ports below 1024 need root or CAP_NET_BIND_SERVICE")
+	case err != nil:
+		return nil, fail(stepListen, err, "choose another --listen")
+	}
+	return ln, nil
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/netip"
+
+	"tunnel/auth"
+	"tunnel/lease"
+	"tunnel/transport"
+)
+
+// serve takes a request from HTTP to the end of the session that it becomes. Strangers are turned away before the
+// upgrade.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != s.Path {
+		http.NotFound(w, r)
+		return
+	}
+	log := s.Log.With("remote", r.RemoteAddr)
+	if !s.Gate.Admit(r) {
+		log.Warn("refused: wrong or missing token")
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+		return
+	}
+	conn, err := transport.Accept(w, r)
+	if err != nil {
+		log.Info("refused", "err", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), connectTimeout)
+	defer cancel()
+	request, err := conn.Requested(ctx)
+	if err != nil {
+		conn.Close(transport.CodeGoingAway, "no connect in time")
+		log.Info("refused", "err", err)
+		return
+	}
+	p, link, err := s.admit(r.Context(), request)
+	switch {
+	case errors.Is(err, lease.ErrFull):
+		log.Warn("refused: no free address pair", "network", s.Leases.Network())
+		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
+		return
+	case err != nil:
+		log.Error("refused", "err", err)
+		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
+		return
+	}
+	defer s.dismiss(p)
+	if err := conn.Grant(ctx, link); err != nil {
+		conn.Close(transport.CodeGoingAway, "no answer in time")
+		log.Info("refused", "err", err)
+		return
+	}
+	log = log.With("address", p.address)
+	log.Info("connected")
+	err = conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
+	log.Info("disconnected", "reason", err, "queue_drops", p.queue.Dropped())
+}
+
+// admit gives the client its pair and makes it a peer. Whoever resumes a session takes the place of the connection
+// that has it: that one is dead, or will be told.
+func (s *Server) admit(ctx context.Context, request transport.Connect) (*peer, transport.Connected, error) {
+	session := request.Session
+	if session == "" || len(session) > maxSession {
+		session = auth.NewSecret()
+	}
+	p := newPeer(ctx, holderOf(session))
+	s.peers.claim(p)
+	pair, err := s.Leases.Acquire(p.holder, request.Wanted())
+	if err != nil {
+		s.dismiss(p)
+		return nil, transport.Connected{}, err
+	}
+	s.peers.address(p, pair.Local)
+	return p, transport.Connected{
+		Address:   pair.Local.String(),
+		Peer:      pair.Peer.String(),
+		Network:   s.Leases.Network().String(),
+		MTU:       s.MTU,
+		Qlen:      s.Qlen,
+		Keepalive: s.Keepalive.Seconds(),
+		Session:   session,
+	}, nil
+}
+
+// dismiss ends what admit began.
+func (s *Server) dismiss(p *peer) {
+	s.Leases.Release(p.holder)
+	s.peers.remove(p)
+	p.cancel(nil)
+	close(p.gone)
+}
+
+// maxSession is the longest session that a client may name, in bytes.
+const maxSession = 64
+
+// holderOf returns the name under which a session holds its lease. The file must not hold what opens a session.
+func holderOf(session string) string {
+	sum := sha256.Sum256([]byte(session))
+	return hex.EncodeToString(sum[:])
+}
+
+// A peer is one client that is connected.
+type peer struct {
+	holder  string
+	address netip.Addr // set once, before the peer is found by it
+	queue   *transport.Queue
+	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
+	cancel  context.CancelCauseFunc
+	gone    chan struct{} // closed when its lease is released
+}
+
+func newPeer(ctx context.Context, holder string) *peer {
+	p := &peer{holder: holder, queue: transport.NewQueue(queueLimit), gone: make(chan struct{})}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	return p
+}

@@ -1,0 +1,132 @@
+// Package server is the hub: one TUN device, many peers. It admits them, gives each its pair of addresses, forwards
+// packets between the device and them, and decides which packets may pass.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"tunnel/auth"
+	"tunnel/lease"
+	"tunnel/packet"
+	"tunnel/transport"
+	"tunnel/tun"
+)
+
+// Config is what a Server needs. Device, Leases and Log must be set.
+type Config struct {
+	Device         tun.Device    // closed by Run
+	Leases         *lease.Pool   // stays open
+	Gate           *auth.Gate    // nil admits everybody
+	TLS            *tls.Config   // nil serves without TLS
+	Path           string        // of the WebSocket
+	MTU            int           // bytes; told to clients
+	Qlen           int           // packets; told to clients
+	Keepalive      time.Duration // told to clients
+	ClientToClient bool          // forward between clients
+	Log            *slog.Logger
+}
+
+// Time-outs of the part of a connection that a stranger can hold open.
+const (
+	headerTimeout  = 10 * time.Second // TLS handshake and request header
+	connectTimeout = 10 * time.Second // from the upgrade to the message connect
+)
+
+// queueLimit bounds what waits for one peer, in bytes.
+const queueLimit = packet.MaxBatch
+
+// Server is the hub. Make it with New, start it once with Run.
+type Server struct {
+	Config
+	own    lease.Pair
+	policy policy
+	drops  drops
+	peers  peers
+}
+
+// New returns a Server that is not running yet.
+func New(c Config) *Server {
+	s := &Server{Config: c, own: c.Leases.Server(), peers: newPeers()}
+	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient}
+	return s
+}
+
+// Run serves on ln until ctx ends or the device fails; the error is nil when it was ctx. All clients are told and
+// gone, the listener and the device are closed, when Run returns.
+func (s *Server) Run(ctx context.Context, ln net.Listener) error {
+	parent := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	defer context.AfterFunc(parent, func() {
+		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
+	})()
+	if s.TLS != nil {
+		ln = tls.NewListener(ln, s.TLS)
+	}
+	var sessions sessions
+	web := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sessions.do(func() { s.serve(w, r) }) }),
+		ReadHeaderTimeout: headerTimeout,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       transport.ConnContext,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := web.Serve(transport.Listener(ln)); !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("accept connections: %w", err))
+		}
+	})
+	group.Go(func() {
+		if err := s.forward(); ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+
+	<-ctx.Done()
+	// A session ends by itself: its request's context has ended with ctx.
+	_ = web.Close()
+	sessions.wait()
+	_ = s.Device.Close()
+	group.Wait()
+	s.Log.Info("stopped", "drops", s.drops.counts())
+	if parent.Err() != nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// sessions waits for requests that have become WebSockets: http.Server forgets those.
+type sessions struct {
+	mu    sync.Mutex
+	ended bool
+	group sync.WaitGroup
+}
+
+// do runs f, unless wait was called.
+func (s *sessions) do(f func()) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.group.Add(1)
+	s.mu.Unlock()
+	defer s.group.Done()
+	f()
+}
+
+func (s *sessions) wait() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.group.Wait()
+}

@@ -1,0 +1,228 @@
+// Package transport is one WebSocket as a pipe of batches: dial and accept, the messages connect and connected, packets
+// in both directions, keepalive, close. It hides nhooyr.io/websocket. docs/PROTOCOL.md has the wire format.
+package transport
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"nhooyr.io/websocket"
+
+	"tunnel/packet"
+)
+
+// State of a connection (STATE_INIT and STATE_CONNECTED in the seed).
+type State int32
+
+// Both sides are StateInit until connect was answered by connected. Batches flow in StateConnected only.
+const (
+	StateInit State = iota
+	StateConnected
+)
+
+// Code is a WebSocket close code (RFC 6455 section 7.4).
+type Code uint16
+
+// Close codes that this protocol gives a meaning of its own to; docs/PROTOCOL.md has the list.
+const (
+	CodeNormal    Code = 1000 // the client is done
+	CodeGoingAway Code = 1001 // the server stops
+	CodeProtocol  Code = 1002 // the other side broke the protocol
+	CodeInternal  Code = 1011 // this side failed
+	CodeNoAddress Code = 4001 // no free address pair
+	CodeReplaced  Code = 4002 // a newer connection resumed the session
+)
+
+// CloseError says why a connection ended: the code and reason that came from the peer or went to it. As the cause of
+// the context given to Run it is what Run tells the peer.
+type CloseError struct {
+	Code   Code
+	Reason string // at most 123 bytes
+	Remote bool   // the peer said so
+}
+
+func (e *CloseError) Error() string {
+	who := "closed"
+	if e.Remote {
+		who = "the other side closed the connection"
+	}
+	return fmt.Sprintf("%s: %s (code %d)", who, e.Reason, e.Code)
+}
+
+// ErrSilent says that nothing came from the peer for nearly two keepalive intervals.
+var ErrSilent = errors.New("the other side is silent")
+
+// ErrHungUp says that the connection ended without a close frame: the peer's process or a middlebox died.
+var ErrHungUp = errors.New("the other side hung up")
+
+// closeTimeout bounds the closing handshake: within it the peer must have answered the close frame.
+const closeTimeout = 500 * time.Millisecond
+
+// Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently with one another,
+// each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or Close.
+type Conn struct {
+	ws    *websocket.Conn
+	wire  *wire
+	state atomic.Int32
+}
+
+func newConn(ws *websocket.Conn, w *wire) *Conn {
+	ws.SetReadLimit(packet.MaxBatch)
+	return &Conn{ws: ws, wire: w}
+}
+
+// State returns where the connection is between connect and connected.
+func (c *Conn) State() State { return State(c.state.Load()) }
+
+// Request sends connect and waits for connected (the client's part).
+func (c *Conn) Request(ctx context.Context, m Connect) (Link, error) {
+	m.State, m.Version, m.Framings = stateConnect, Version, []string{FramingIP}
+	if err := c.send(ctx, m); err != nil {
+		return Link{}, fmt.Errorf("send connect: %w", err)
+	}
+	data, err := c.receive(ctx)
+	if err != nil {
+		return Link{}, fmt.Errorf("wait for connected: %w", err)
+	}
+	answer, err := parseConnected(data)
+	if err != nil {
+		return Link{}, c.violation(err.Error())
+	}
+	link, err := answer.Link()
+	if err != nil {
+		return Link{}, c.violation("unusable connected: " + err.Error())
+	}
+	c.state.Store(int32(StateConnected))
+	return link, nil
+}
+
+// Requested waits for connect (the server's part). A peer that sends anything else is refused, and the connection is
+// closed when the error returns.
+func (c *Conn) Requested(ctx context.Context) (Connect, error) {
+	data, err := c.receive(ctx)
+	if err != nil {
+		return Connect{}, fmt.Errorf("wait for connect: %w", err)
+	}
+	m, err := parseConnect(data)
+	if err != nil {
+		return Connect{}, c.violation(err.Error())
+	}
+	return m, nil
+}
+
+// Grant answers connect with connected (the server's part).
+func (c *Conn) Grant(ctx context.Context, m Connected) error {
+	m.State, m.Version, m.Framing = stateConnected, Version, FramingIP
+	// Before the answer leaves: the client may send its first batch the moment it has it.
+	c.state.Store(int32(StateConnected))
+	if err := c.send(ctx, m); err != nil {
+		return fmt.Errorf("send connected: %w", err)
+	}
+	return nil
+}
+
+// ReadBatch waits for the next message with packets in it and replaces the contents of b by them. A message that
+// breaks the protocol closes the connection. The context's end closes it without a word.
+func (c *Conn) ReadBatch(ctx context.Context, b *packet.Batch) error {
+	for {
+		typ, r, err := c.ws.Reader(ctx)
+		if err != nil {
+			return c.ended(err)
+		}
+		if typ != websocket.MessageBinary {
+			return c.violation("unknown state: no control message is due after connected")
+		}
+		if c.State() != StateConnected {
+			return c.violation("a batch before connected")
+		}
+		_, err = b.ReadFrom(r)
+		switch {
+		case errors.Is(err, packet.ErrMalformed):
+			return c.violation("malformed record")
+		case err != nil:
+			return c.ended(err)
+		case b.Len() > 0:
+			return nil
+		}
+		// An empty batch is a heartbeat; that bytes came is all it says.
+	}
+}
+
+// WriteBatch sends the records of b as one message.
+func (c *Conn) WriteBatch(ctx context.Context, b *packet.Batch) error {
+	if err := c.ws.Write(ctx, websocket.MessageBinary, b.Bytes()); err != nil {
+		return c.ended(err)
+	}
+	return nil
+}
+
+// Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a close frame can hold.
+func (c *Conn) Close(code Code, reason string) {
+	const most = 123 // RFC 6455 section 5.5: 125 bytes less the code
+	if len(reason) > most {
+		reason = reason[:most]
+	}
+	// The library would wait 5 s for a peer that says nothing; without its socket it ends at once.
+	cut := time.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
+	defer cut.Stop()
+	_ = c.ws.Close(websocket.StatusCode(code), reason)
+}
+
+// violation closes the connection because the peer broke the protocol.
+func (c *Conn) violation(reason string) error {
+	c.Close(CodeProtocol, reason)
+	return &CloseError{Code: CodeProtocol, Reason: reason}
+}
+
+// ended turns the library's error into a CloseError where the peer gave a reason.
+func (c *Conn) ended(err error) error {
+	var ce websocket.CloseError
+	if errors.As(err, &ce) {
+		reason := ce.Reason
+		if reason == "" {
+			reason = "no reason given"
+		}
+		return &CloseError{Code: Code(ce.Code), Reason: reason, Remote: true}
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return ErrHungUp // where in the library it was noticed helps nobody
+	}
+	return err
+}
+
+// send writes one control message.
+func (c *Conn) send(ctx context.Context, m any) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := c.ws.Write(ctx, websocket.MessageText, data); err != nil {
+		return c.ended(err)
+	}
+	return nil
+}
+
+// receive reads one control message.
+func (c *Conn) receive(ctx context.Context) ([]byte, error) {
+	typ, r, err := c.ws.Reader(ctx)
+	if err != nil {
+		return nil, c.ended(err)
+	}
+	if typ != websocket.MessageText {
+		return nil, c.violation("a batch before connected")
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxControl+1))
+	if err != nil {
+		return nil, c.ended(err)
+	}
+	if len(data) > maxControl {
+		return nil, c.violation("control message too long")
+	}
+	return data, nil
+}

@@ -1,0 +1,246 @@
+package transport
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"nhooyr.io/websocket"
+)
+
+// DefaultPath is where a server answers when a URL names no path.
+const DefaultPath = "/ws"
+
+// Time that each step of a dial may take before it counts as failed.
+const (
+	resolveTimeout   = 10 * time.Second
+	connectTimeout   = 10 * time.Second // per address
+	handshakeTimeout = 10 * time.Second // TLS; and again for HTTP
+)
+
+// Dialer makes connections to one server. Its fields are not changed once Dial was called.
+type Dialer struct {
+	URL    *url.URL                                        // from ParseURL
+	Token  string                                          // sent as Authorization: Bearer; may be empty
+	Header http.Header                                     // further headers of the request; may be nil
+	TLS    *tls.Config                                     // for wss; nil means the system's roots
+	Proxy  ProxyFunc                                       // which proxy leads to the server; nil means none
+	Before func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way; may be nil
+}
+
+// ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
+type ProxyFunc func(*url.URL) (*url.URL, error)
+
+// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it is DefaultPath.
+func ParseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		var e *url.Error
+		if errors.As(err, &e) {
+			err = e.Err // the URL is in the text already
+		}
+		return nil, fmt.Errorf("%q is not a URL: %w", s, err)
+	}
+	switch {
+	case u.Scheme != "ws" && u.Scheme != "wss":
+		return nil, fmt.Errorf("%q does not begin with ws:// or wss://", s)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("%q names no host", s)
+	case u.User != nil:
+		return nil, errors.New("a token in the URL would end up in logs: use --token-file")
+	case u.Fragment != "":
+		return nil, fmt.Errorf("%q has a fragment (#…), which no server sees", s)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", s, port)
+		}
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = DefaultPath
+	}
+	return u, nil
+}
+
+// Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that names the step. The
+// connection is in StateInit.
+func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
+	under, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.upgrade(ctx, newWire(under))
+	if err != nil {
+		_ = under.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// connect returns a connection that carries HTTP to the server: through the proxy if there is one, inside TLS if the
+// URL says so.
+func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
+	proxy, err := d.proxy()
+	if err != nil {
+		return nil, err
+	}
+	var conn net.Conn
+	if proxy == nil {
+		conn, err = d.connectTCP(ctx, d.URL)
+	} else {
+		conn, err = d.connectProxy(ctx, proxy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if d.URL.Scheme == "ws" {
+		return conn, nil
+	}
+	secured, err := handshakeTLS(ctx, conn, d.TLS, d.URL.Hostname())
+	if err != nil {
+		_ = conn.Close()
+		return nil, &StepError{StepTLS, fmt.Errorf("TLS with %s: %w", d.URL.Host, err), adviseTLS(err)}
+	}
+	return secured, nil
+}
+
+// Hops returns the addresses that Dial would try to connect to: the proxy's if there is one, else the server's.
+func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
+	proxy, err := d.proxy()
+	if err != nil {
+		return nil, err
+	}
+	return resolve(ctx, cmp.Or(proxy, d.URL).Hostname())
+}
+
+// connectTCP resolves the host of u and connects to the first of its addresses that answers.
+func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (net.Conn, error) {
+	addrs, err := resolve(ctx, u.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	for _, a := range addrs {
+		if d.Before != nil {
+			if err := d.Before(ctx, a); err != nil {
+				failed = cmp.Or(failed, err)
+				continue
+			}
+		}
+		dialer := net.Dialer{Timeout: connectTimeout}
+		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), port(u)))
+		if err == nil {
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		failed = cmp.Or(failed, error(&StepError{StepTCP, fmt.Errorf("connect to %w", plain(err)),
+			"check that the server runs, its port, and firewalls between"}))
+	}
+	return nil, failed // of the first address: with several, one line has to do
+}
+
+// upgrade asks for the WebSocket on a connection to the server.
+func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	given := false
+	client := &http.Client{
+		Transport: &http.Transport{
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				if given {
+					return nil, errors.New("the server closed the connection")
+				}
+				given = true
+				return under, nil
+			},
+			DisableKeepAlives:  true,
+			DisableCompression: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	// The TLS, where there is any, is in under already.
+	u := *d.URL
+	u.Scheme = "ws"
+	header := d.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	if d.Token != "" {
+		header.Set("Authorization", "Bearer "+d.Token)
+	}
+	ws, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
+		HTTPClient:      client,
+		HTTPHeader:      header,
+		Host:            header.Get("Host"),
+		Subprotocols:    []string{Subprotocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		return nil, d.refused(ctx, resp, err)
+	}
+	c := newConn(ws, under)
+	if ws.Subprotocol() != Subprotocol {
+		_ = ws.CloseNow()
+		return nil, &StepError{StepHTTP, fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", d.URL.Redacted(), Subprotocol), adviseHTTP}
+	}
+	return c, nil
+}
+
+// port returns the port of u, or the scheme's default.
+func port(u *url.URL) string {
+	switch p := u.Port(); {
+	case p != "":
+		return p
+	case u.Scheme == "wss" || u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
+
+// resolve returns the addresses of host, in the order in which to try them.
+func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		var e *net.DNSError
+		if errors.As(err, &e) {
+			err = errors.New(e.Err) // without the address of the DNS server, which is not what failed
+		}
+		return nil, &StepError{StepName, fmt.Errorf("resolve %s: %w", host, err), "check the name, or this machine's DNS"}
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	return addrs, nil
+}
+
+// handshakeTLS puts TLS on conn. HTTP/1.1 is asked for: a WebSocket over HTTP/2 (RFC 8441) would be another protocol.
+func handshakeTLS(ctx context.Context, conn net.Conn, config *tls.Config, name string) (*tls.Conn, error) {
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	config = config.Clone()
+	config.ServerName = name
+	config.NextProtos = []string{"http/1.1"}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return secured, nil
+}

@@ -1,0 +1,142 @@
+package transport
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Subprotocol is the WebSocket subprotocol (RFC 6455 section 1.9) of this wire format.
+const Subprotocol = "tunnel.v1"
+
+// Version is the version of the control messages.
+const Version = 1
+
+// FramingIP is the framing in which a record is an IP packet and nothing else.
+const FramingIP = "ip"
+
+// maxControl is the most bytes that a control message may have.
+const maxControl = 16 << 10
+
+// The states that a control message carries.
+const (
+	stateConnect   = "connect"
+	stateConnected = "connected"
+)
+
+// Connect is the client's request: the first message of a connection. Unknown fields are ignored, so that it can grow.
+type Connect struct {
+	State    string   `json:"state"`             // "connect"
+	Version  int      `json:"version"`           // 1
+	Framings []string `json:"framings"`          // what the client can do, best first
+	Address  string   `json:"address,omitempty"` // the tunnel address that it would like to have
+	Session  string   `json:"session,omitempty"` // the session that it resumes, from an earlier Connected
+}
+
+// Wanted returns the address asked for; the zero Addr when none was.
+func (m Connect) Wanted() netip.Addr {
+	a, err := netip.ParseAddr(m.Address)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a
+}
+
+// Connected is the server's answer: the client's pair and how to behave.
+type Connected struct {
+	State     string  `json:"state"`     // "connected"
+	Version   int     `json:"version"`   // 1
+	Address   string  `json:"address"`   // the client's own tunnel address
+	Peer      string  `json:"peer"`      // the other end of its point-to-point link
+	Network   string  `json:"network"`   // the private network, a prefix
+	MTU       int     `json:"mtu"`       // bytes
+	Qlen      int     `json:"qlen"`      // packets, transmit queue length
+	Framing   string  `json:"framing"`   // one of the client's framings
+	Keepalive float64 `json:"keepalive"` // seconds: send at least this often; silence of twice as long is death
+	Session   string  `json:"session"`   // a secret; names this session when the client comes back
+}
+
+// Link is what a Connected says, parsed.
+type Link struct {
+	Address   netip.Addr
+	Peer      netip.Addr
+	Network   netip.Prefix
+	MTU       int // bytes
+	Qlen      int // packets
+	Keepalive time.Duration
+	Session   string
+}
+
+// The ranges that a device's settings must lie in: RFC 791's least MTU that every host takes, the largest IPv4 packet,
+// and a keepalive that neither floods nor outlives every middlebox.
+const (
+	MinMTU       = 576
+	MaxMTU       = 65535
+	MinKeepalive = 100 * time.Millisecond
+	MaxKeepalive = time.Hour
+)
+
+// Link parses and checks m; the error says which field is wrong.
+func (m Connected) Link() (Link, error) {
+	var l Link
+	var err error
+	if l.Address, err = netip.ParseAddr(m.Address); err != nil {
+		return Link{}, fmt.Errorf("address: %w", err)
+	}
+	if l.Peer, err = netip.ParseAddr(m.Peer); err != nil {
+		return Link{}, fmt.Errorf("peer: %w", err)
+	}
+	if l.Network, err = netip.ParsePrefix(m.Network); err != nil {
+		return Link{}, fmt.Errorf("network: %w", err)
+	}
+	if !l.Network.Addr().Is4() || !l.Network.Contains(l.Address) || !l.Network.Contains(l.Peer) || l.Address == l.Peer {
+		return Link{}, fmt.Errorf("the pair %s, %s is not one of network %s", l.Address, l.Peer, l.Network)
+	}
+	if m.MTU < MinMTU || m.MTU > MaxMTU {
+		return Link{}, fmt.Errorf("mtu %d is not within %d to %d", m.MTU, MinMTU, MaxMTU)
+	}
+	if m.Qlen < 1 {
+		return Link{}, fmt.Errorf("qlen %d is less than 1", m.Qlen)
+	}
+	if m.Framing != FramingIP {
+		return Link{}, fmt.Errorf("framing %q was not offered", m.Framing)
+	}
+	l.Keepalive = time.Duration(m.Keepalive * float64(time.Second))
+	if l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive {
+		return Link{}, fmt.Errorf("keepalive %v is not within %v to %v", l.Keepalive, MinKeepalive, MaxKeepalive)
+	}
+	l.MTU, l.Qlen, l.Session = m.MTU, m.Qlen, m.Session
+	return l, nil
+}
+
+// parseConnect reads a client's first message. The error's text is fit for the close reason.
+func parseConnect(data []byte) (Connect, error) {
+	var m Connect
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Connect{}, errors.New("malformed control message")
+	}
+	switch {
+	case m.State != stateConnect:
+		return Connect{}, errors.New("unknown state: the first message is connect")
+	case m.Version != Version:
+		return Connect{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
+	case !slices.Contains(m.Framings, FramingIP):
+		return Connect{}, errors.New("no framing in common: this side speaks ip")
+	}
+	return m, nil
+}
+
+// parseConnected reads a server's answer.
+func parseConnected(data []byte) (Connected, error) {
+	var m Connected
+	if err := json.Unmarshal(data, &m); err != nil {
+		return Connected{}, errors.New("malformed control message")
+	}
+	if m.State != stateConnected {
+		return Connected{}, errors.New("unknown state: the answer to connect is connected")
+	}
+	return m, nil
+}

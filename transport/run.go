@@ -1,0 +1,111 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"tunnel/packet"
+)
+
+// alive is the part of two keepalive intervals after which a silent peer is given up: a little less than all, because
+// the promise is to notice *within* two.
+const alive = 1.9
+
+// Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to deliver, which is
+// called on one goroutine and must be done with the batch when it returns. When q is empty for a keepalive interval
+// an empty batch goes out; when nothing comes in for nearly two the error is ErrSilent. When ctx ends, its cause goes to
+// the peer if it is a *CloseError. The connection is closed, and every goroutine is over, when Run returns; the error
+// is never nil.
+func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliver func(*packet.Batch) error) error {
+	// Not ctx's child: its end would cut the connection before the peer is told.
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+
+	var group sync.WaitGroup
+	group.Go(func() {
+		cancel(c.write(inner, q, keepalive))
+	})
+	group.Go(func() {
+		cancel(c.read(inner, deliver))
+	})
+	watch := c.watch(keepalive, cancel)
+	defer watch.Stop()
+
+	select {
+	case <-inner.Done():
+	case <-ctx.Done():
+		var bye *CloseError
+		if !errors.As(context.Cause(ctx), &bye) {
+			bye = &CloseError{Code: CodeGoingAway, Reason: "stopping"}
+		}
+		c.Close(bye.Code, bye.Reason)
+		cancel(context.Cause(ctx))
+	}
+	_ = c.ws.CloseNow()
+	group.Wait()
+	return context.Cause(inner)
+}
+
+// write is the way out: what the queue holds goes to the peer.
+func (c *Conn) write(ctx context.Context, q *Queue, keepalive time.Duration) error {
+	var b packet.Batch
+	for {
+		b.Reset()
+		if err := q.Pop(ctx, &b, keepalive); err != nil {
+			return err
+		}
+		if err := c.WriteBatch(ctx, &b); err != nil {
+			return err
+		}
+	}
+}
+
+// read is the way in: what the peer sends goes to deliver.
+func (c *Conn) read(ctx context.Context, deliver func(*packet.Batch) error) error {
+	var b packet.Batch
+	for {
+		if err := c.ReadBatch(ctx, &b); err != nil {
+			return err
+		}
+		if err := deliver(&b); err != nil {
+			return err
+		}
+	}
+}
+
+// watch ends the connection when the peer has been silent for too long. It costs a timer, no goroutine.
+func (c *Conn) watch(keepalive time.Duration, end context.CancelCauseFunc) *watchdog {
+	limit := time.Duration(alive * float64(keepalive))
+	w := &watchdog{}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(limit, func() {
+		left := limit - c.wire.silence()
+		if left <= 0 {
+			end(ErrSilent)
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.stopped {
+			w.timer.Reset(left)
+		}
+	})
+	return w
+}
+
+// watchdog is a timer that sets itself again until it is stopped.
+type watchdog struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+}
+
+func (w *watchdog) Stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	w.timer.Stop()
+}

@@ -1,0 +1,119 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+)
+
+// Step is a part of the way to a session, in the order in which they are taken.
+type Step string
+
+// The steps of Dial and of Request.
+const (
+	StepName    Step = "name"    // the name becomes addresses
+	StepTCP     Step = "tcp"     // a TCP connection to one of them
+	StepProxy   Step = "proxy"   // CONNECT through the proxy
+	StepTLS     Step = "tls"     // the TLS handshake
+	StepHTTP    Step = "http"    // the upgrade to a WebSocket of ours
+	StepAuth    Step = "auth"    // the token
+	StepAddress Step = "address" // a pair of addresses
+)
+
+// StepError is a failure that a person can do something about.
+type StepError struct {
+	Step   Step
+	Err    error
+	Advice string // what to do; begins in lower case, no full stop
+}
+
+func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error() }
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+const adviseHTTP = "check the URL's host, port and path, and the server's --path"
+
+// refused explains why the request for a WebSocket did not lead to one.
+func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) error {
+	if resp == nil {
+		if ctx.Err() != nil {
+			err = errors.New("no answer to the request")
+		}
+		if d.URL.Scheme == "ws" && errors.Is(err, io.EOF) {
+			return &StepError{StepHTTP, errors.New("the server hung up on the request"), "if it speaks TLS, use wss://"}
+		}
+		return &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), plain(err)), adviseHTTP}
+	}
+	what := fmt.Errorf("%s answered %s", d.URL.Redacted(), resp.Status)
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized:
+		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
+	case code == http.StatusProxyAuthRequired:
+		return &StepError{StepProxy, what, "put user:password@ into HTTPS_PROXY"}
+	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
+		return &StepError{StepHTTP, fmt.Errorf("%w, and sends us to %s", what, resp.Header.Get("Location")), "give that URL if it is the server's"}
+	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
+		return &StepError{StepHTTP, what, "if it speaks TLS, use wss://"}
+	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
+		return &StepError{StepHTTP, what, "the proxy in front is up: check that `tunnel serve` runs behind it"}
+	case code == http.StatusSwitchingProtocols:
+		return &StepError{StepHTTP, fmt.Errorf("%s is no server of ours: %w", d.URL.Redacted(), plain(err)), adviseHTTP}
+	}
+	return &StepError{StepHTTP, fmt.Errorf("%w: not a tunnel server", what), adviseHTTP}
+}
+
+// adviseTLS tells what to do about an error of the TLS handshake.
+func adviseTLS(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "give the authority's certificate with --ca FILE"
+	case errors.As(err, &hostname):
+		return "use a name that the certificate has"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "renew the server's certificate, or set this machine's clock"
+	case errors.As(err, &record):
+		return "the server does not speak TLS on this port: use ws://, or another port"
+	}
+	return "check that the server speaks TLS on this port"
+}
+
+// plain strips the operation and addresses that net and os wrap around an error's cause where the text around has them.
+func plain(err error) error {
+	var step *StepError
+	if errors.As(err, &step) {
+		return step.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Addr != nil {
+			return fmt.Errorf("%s does not answer", op.Addr)
+		}
+		return errors.New("no answer in time")
+	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Addr != nil {
+		var sys *os.SyscallError
+		if errors.As(op.Err, &sys) {
+			return fmt.Errorf("%s: %w", op.Addr, sys.Err)
+		}
+		return fmt.Errorf("%s: %w", op.Addr, op.Err)
+	}
+	return err
+}

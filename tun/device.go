@@ -1,0 +1,133 @@
+// Package tun is the virtual interface: batches of IP packets in, batches out. It hides songgao/water and the kernel's
+// /dev/net/tun (Documentation/networking/tuntap.rst).
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/songgao/water"
+	"golang.org/x/sys/unix"
+
+	"tunnel/packet"
+)
+
+// Device is a TUN device that somebody else configures. One goroutine may read while others write; writes may come
+// from several goroutines. Whoever opened it closes it; Close wakes a blocked ReadBatch, and the interface, its
+// addresses and its routes are gone when Close returns.
+type Device interface {
+	// Name returns the interface's name, 1 to 15 bytes.
+	Name() string
+	// ReadBatch waits for a packet that the kernel sends into the device, and appends it and all that wait behind it
+	// to b, as far as b has room for them within packet.MaxBatch. The error is os.ErrClosed after Close.
+	ReadBatch(b *packet.Batch) error
+	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many the kernel
+	// refused, and an error only when the device is unusable.
+	WriteBatch(b *packet.Batch) (refused int, err error)
+	Close() error
+}
+
+// Errors that Open returns wrapped, for callers who tell a person what to do.
+var (
+	ErrName       = errors.New("not a device name")                      // empty, over 15 bytes, or with bytes that no device may have
+	ErrTaken      = errors.New("a device of this name exists already")   // TUN or not
+	ErrNoTun      = errors.New("no TUN driver: /dev/net/tun is missing") // module not loaded, or not passed into the container
+	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed") // the caller lacks the capability
+)
+
+// CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c) and, because the kernel
+// takes % for a pattern, without that either.
+func CheckName(name string) error {
+	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || strings.ContainsAny(name, "/:% \t\n\v\f\r") {
+		return fmt.Errorf("%w: %q (1 to %d bytes, no space and none of / : %%)", ErrName, name, unix.IFNAMSIZ-1)
+	}
+	return nil
+}
+
+// device is a Device on a file that the kernel made an interface of.
+type device struct {
+	iface  *water.Interface
+	file   *os.File
+	raw    syscall.RawConn
+	closed atomic.Bool
+}
+
+// Open makes a new TUN device of that name (newTun in the seed). The interface is down and without addresses. It never
+// attaches to a device that exists.
+func Open(name string) (Device, error) {
+	if err := Check(name); err != nil {
+		return nil, err
+	}
+	iface, err := water.New(water.Config{
+		DeviceType:             water.TUN,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: name},
+	})
+	if err != nil {
+		return nil, explain(err, name)
+	}
+	file, ok := iface.ReadWriteCloser.(*os.File)
+	if !ok {
+		_ = iface.Close()
+		return nil, fmt.Errorf("open %s: water gave %T, not a file", name, iface.ReadWriteCloser)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = iface.Close()
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	// water opens without O_CLOEXEC, and a child that holds the file keeps the interface alive.
+	err = raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) })
+	if err != nil {
+		_ = iface.Close()
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return &device{iface: iface, file: file, raw: raw}, nil
+}
+
+func explain(err error, name string) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%w: %w", ErrNoTun, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: %w", ErrPermission, err)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: %s", ErrTaken, name)
+	}
+	return fmt.Errorf("open %s: %w", name, err)
+}
+
+func (d *device) Name() string { return d.iface.Name() }
+
+func (d *device) Close() error {
+	d.closed.Store(true)
+	return d.file.Close()
+}
+
+// Check tells, without changing anything, whether Open could make a device of that name: the error is the one that Open
+// would give.
+func Check(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return explain(err, name)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
+		return ErrPermission
+	}
+	// The kernel would attach to a persistent TUN device that nobody holds: somebody's, not ours.
+	if _, err := net.InterfaceByName(name); err == nil {
+		return fmt.Errorf("%w: %s", ErrTaken, name)
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package tun
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/packet"
+)
+
+// inNamespace puts the test's goroutine, for good, on a thread with a network namespace of its own, so that a device
+// made here is nobody else's and goes with the thread.
+func inNamespace(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test makes TUN devices in a network namespace and needs root: run `make test`")
+	}
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare: %v", err)
+	}
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
+}
+
+func TestOpenReadWriteClose(t *testing.T) {
+	inNamespace(t)
+	d, err := Open("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if d.Name() != "tun0" {
+		t.Errorf("Name = %q", d.Name())
+	}
+	if _, err := Open("tun0"); !errors.Is(err, ErrTaken) {
+		t.Errorf("a second Open: %v; want ErrTaken", err)
+	}
+	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400")
+	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+
+	// Three datagrams out of the kernel, read as batches.
+	conn, err := net.Dial("udp", "10.1.1.2:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for i := range 3 {
+		fmt.Fprintf(conn, "datagram %d", i)
+	}
+	var seen int
+	var b packet.Batch
+	for seen < 3 {
+		b.Reset()
+		if err := d.ReadBatch(&b); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Len() {
+			p := b.Record(i)
+			if p[0]>>4 != 4 || packet.Destination(p) != netip.MustParseAddr("10.1.1.2") {
+				continue // router solicitations of IPv6
+			}
+			if want := fmt.Sprintf("datagram %d", seen); !bytes.HasSuffix(p, []byte(want)) {
+				t.Errorf("packet %d ends in %q", seen, p[28:])
+			}
+			seen++
+		}
+	}
+
+	// The same datagram turned round goes into the kernel and reaches a socket; garbage beside it is refused alone.
+	local, err := net.ListenPacket("udp", "10.1.1.1:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	reply := []byte{0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 0, 9, 0, 9, 0, 12, 0, 0, 'b', 'a', 'c', 'k'}
+	var sum uint32
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(reply[i])<<8 | uint32(reply[i+1])
+	}
+	sum = sum>>16 + sum&0xffff
+	reply[10], reply[11] = ^byte(sum>>8), ^byte(sum)
+	b.Reset()
+	b.Append([]byte{0x00})
+	b.Append(reply)
+	if refused, err := d.WriteBatch(&b); err != nil || refused != 1 {
+		t.Errorf("WriteBatch = %d refused, %v; want the garbage refused", refused, err)
+	}
+	buf := make([]byte, 16)
+	_ = local.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, _, err := local.ReadFrom(buf); err != nil || string(buf[:n]) != "back" {
+		t.Errorf("the socket read %q, %v", buf[:n], err)
+	}
+
+	// Close wakes a blocked reader, and the interface is gone.
+	read := make(chan error, 1)
+	go func() {
+		var b packet.Batch
+		for {
+			if err := d.ReadBatch(&b); err != nil {
+				read <- err
+				return
+			}
+			b.Reset()
+		}
+	}()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-read; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("ReadBatch after Close: %v", err)
+	}
+	if _, err := net.InterfaceByName("tun0"); err == nil {
+		t.Error("tun0 exists after Close")
+	}
+}
+
+// A child that outlives the device must not keep the interface.
+func TestChildDoesNotInheritDevice(t *testing.T) {
+	inNamespace(t)
+	d, err := Open("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = child.Process.Kill(); _ = child.Wait() }()
+	_ = d.Close()
+	if _, err := net.InterfaceByName("tun0"); err == nil {
+		t.Error("tun0 lives on in a child process")
+	}
+}
+
+// Somebody's persistent device is refused, not taken over; one that is not a TUN as well.
+func TestOpenRefusesForeignDevices(t *testing.T) {
+	inNamespace(t)
+	ip(t, "tuntap", "add", "dev", "tun7", "mode", "tun")
+	ip(t, "link", "add", "veth7", "type", "veth", "peer", "name", "veth8")
+	for _, name := range []string{"tun7", "veth7"} {
+		if _, err := Open(name); !errors.Is(err, ErrTaken) {
+			t.Errorf("Open(%s): %v; want ErrTaken", name, err)
+		}
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"tun0", "a", "exactly15bytes0", "mein-tunnel.7"} {
+		if err := CheckName(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", ".", "..", "sixteen-bytes-xx", "a/b", "a b", "tun%d", "a:1", "a\n"} {
+		if err := CheckName(name); !errors.Is(err, ErrName) {
+			t.Errorf("%q: %v; want ErrName", name, err)
+		}
+	}
+}
+
+func TestDeviceDeletedUnderneath(t *testing.T) {
+	inNamespace(t)
+	d, err := Open("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ip(t, "link", "set", "dev", "tun0", "up")
+	ip(t, "link", "del", "dev", "tun0")
+	var b packet.Batch
+	for err == nil {
+		b.Reset()
+		err = d.ReadBatch(&b)
+	}
+	if errors.Is(err, os.ErrClosed) {
+		t.Errorf("ReadBatch on a deleted device: %v; want an error that is not Close's", err)
+	}
+}
