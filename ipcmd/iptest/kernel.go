@@ -1,0 +1,243 @@
+// Package iptest is a Runner for tests: a pretended kernel with interfaces, addresses and routes that understands the
+// commands of package ipcmd and answers its look-ups as `ip -j` does.
+package iptest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"tunnel/ipcmd"
+)
+
+// Kernel is the pretended kernel. Its methods are safe for concurrent use.
+type Kernel struct {
+	mu     sync.Mutex
+	links  []ipcmd.Link       // guarded by mu, as all below
+	addrs  []ipcmd.Addr       //
+	routes []ipcmd.Route      //
+	fail   map[string]*failed // by the command's text
+}
+
+type failed struct {
+	code   int
+	stderr string
+}
+
+// New returns a kernel with the interfaces devs, all up.
+func New(devs ...string) *Kernel {
+	k := &Kernel{fail: map[string]*failed{}}
+	for _, dev := range devs {
+		k.AddLink(dev)
+	}
+	return k
+}
+
+// AddLink adds an interface that is up.
+func (k *Kernel) AddLink(dev string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	index := 1
+	for _, link := range k.links {
+		index = max(index, link.Index+1)
+	}
+	k.links = append(k.links, ipcmd.Link{Index: index, Name: dev, Up: true, Carrier: true})
+}
+
+// DelLink deletes an interface with its addresses and routes.
+func (k *Kernel) DelLink(dev string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.links = slices.DeleteFunc(k.links, func(l ipcmd.Link) bool { return l.Name == dev })
+	k.addrs = slices.DeleteFunc(k.addrs, func(a ipcmd.Addr) bool { return a.Dev == dev })
+	k.routes = slices.DeleteFunc(k.routes, func(r ipcmd.Route) bool { return r.Hops[0].Dev == dev })
+}
+
+// Do runs a command given as text, such as `ip route add default via 192.168.107.2 dev ens160`.
+func (k *Kernel) Do(command string) error {
+	_, err := k.Run(context.Background(), ipcmd.Command{Args: strings.Fields(command)[1:]})
+	return err
+}
+
+// Fail makes the command of that text fail with an exit code and a text on stderr, until Fail with code 0.
+func (k *Kernel) Fail(command string, code int, stderr string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.fail, command)
+	if code != 0 {
+		k.fail[command] = &failed{code, stderr}
+	}
+}
+
+// Dump returns the addresses and routes, one a line, sorted.
+func (k *Kernel) Dump() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var lines []string
+	for _, a := range k.addrs {
+		lines = append(lines, fmt.Sprintf("addr %s peer %s/%d dev %s", a.Local, a.Peer, a.PrefixLen, a.Dev))
+	}
+	for _, r := range k.routes {
+		line := fmt.Sprintf("route %s via %s dev %s", r.Dst, r.Hops[0].Via, r.Hops[0].Dev)
+		lines = append(lines, strings.ReplaceAll(line, " via invalid IP", ""))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// Run implements ipcmd.Runner.
+func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &ipcmd.Error{Command: c, ExitCode: -2, Err: err}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out, fail := k.run(c)
+	if f := k.fail[c.String()]; f != nil {
+		fail = f
+	}
+	if fail != nil {
+		return nil, &ipcmd.Error{
+			Command: c, ExitCode: fail.code, Stderr: fail.stderr, Err: fmt.Errorf("exit status %d", fail.code),
+		}
+	}
+	if out == nil {
+		return nil, nil
+	}
+	return json.Marshal(out)
+}
+
+// run dispatches on the command's words without its options; a verb may be its first letter, as ip allows.
+func (k *Kernel) run(c ipcmd.Command) (any, *failed) {
+	if k.fail[c.String()] != nil {
+		return nil, nil
+	}
+	words := slices.DeleteFunc(slices.Clone(c.Args), func(w string) bool { return strings.HasPrefix(w, "-") })
+	if len(words) < 2 {
+		return nil, &failed{255, "Usage: ip ..."}
+	}
+	object, verb, rest := words[0], words[1], words[2:]
+	switch object[:1] + " " + verb[:1] {
+	case "l s":
+		if verb == "set" {
+			return nil, k.needLink(after(rest, "dev"))
+		}
+		return k.showLinks(), nil
+	case "a s":
+		return k.showAddrs(), nil
+	case "a a", "a d":
+		return nil, k.changeAddr(verb, rest)
+	case "r s":
+		return k.showRoutes(rest), nil
+	case "r g":
+		return k.getRoute(rest[0])
+	case "r a", "r d":
+		return nil, k.changeRoute(verb, rest)
+	default:
+		return nil, &failed{255, "not known to the pretended kernel: " + c.String()}
+	}
+}
+
+func (k *Kernel) needLink(dev string) *failed {
+	if k.link(dev).Index == 0 {
+		return &failed{1, fmt.Sprintf("Cannot find device %q", dev)}
+	}
+	return nil
+}
+
+func (k *Kernel) link(dev string) ipcmd.Link {
+	i := slices.IndexFunc(k.links, func(l ipcmd.Link) bool { return l.Name == dev })
+	if i < 0 {
+		return ipcmd.Link{}
+	}
+	return k.links[i]
+}
+
+func (k *Kernel) changeAddr(verb string, words []string) *failed {
+	dev := after(words, "dev")
+	if f := k.needLink(dev); f != nil {
+		return f
+	}
+	local, err1 := netip.ParseAddr(after(words, "local"))
+	peer, err2 := netip.ParsePrefix(slash32(after(words, "peer")))
+	if err := errors.Join(err1, err2); err != nil {
+		return &failed{1, "Error: " + err.Error()}
+	}
+	addr := ipcmd.Addr{Index: k.link(dev).Index, Dev: dev, Local: local, Peer: peer.Addr(), PrefixLen: peer.Bits()}
+	onLink := ipcmd.Route{Dst: peer.Masked(), Type: ipcmd.Unicast, Protocol: "kernel", Hops: []ipcmd.Hop{{Dev: dev}}}
+	at := slices.Index(k.addrs, addr)
+	switch {
+	case verb[0] == 'a' && at >= 0:
+		return &failed{2, "Error: ipv4: Address already assigned."}
+	case verb[0] == 'a':
+		k.addrs = append(k.addrs, addr)
+		k.routes = append(k.routes, onLink)
+	case at < 0:
+		return &failed{2, "Error: ipv4: Address not found."}
+	default:
+		k.addrs = slices.Delete(k.addrs, at, at+1)
+		k.routes = slices.DeleteFunc(k.routes, func(r ipcmd.Route) bool { return sameRoute(r, onLink) })
+	}
+	return nil
+}
+
+func (k *Kernel) changeRoute(verb string, words []string) *failed {
+	dev := after(words, "dev")
+	if f := k.needLink(dev); f != nil {
+		return f
+	}
+	dst, err := netip.ParsePrefix(slash32(strings.Replace(words[0], "default", "0.0.0.0/0", 1)))
+	if err != nil {
+		return &failed{1, "Error: " + err.Error()}
+	}
+	route := ipcmd.Route{Dst: dst, Type: ipcmd.Unicast, Protocol: cmp.Or(after(words, "proto"), "boot")}
+	hop := ipcmd.Hop{Dev: dev}
+	via := after(words, "via")
+	if via == "inet6" {
+		via = after(words, "inet6")
+	}
+	if via != "" {
+		if hop.Via, err = netip.ParseAddr(via); err != nil {
+			return &failed{1, "Error: " + err.Error()}
+		}
+	}
+	route.Hops = []ipcmd.Hop{hop}
+	if verb[0] == 'a' {
+		if slices.ContainsFunc(k.routes, func(r ipcmd.Route) bool { return r.Dst == dst }) {
+			return &failed{2, "RTNETLINK answers: File exists"}
+		}
+		k.routes = append(k.routes, route)
+		return nil
+	}
+	at := slices.IndexFunc(k.routes, func(r ipcmd.Route) bool { return r.Dst == dst && r.Hops[0] == hop })
+	if at < 0 {
+		return &failed{2, "RTNETLINK answers: No such process"}
+	}
+	k.routes = slices.Delete(k.routes, at, at+1)
+	return nil
+}
+
+func sameRoute(a, b ipcmd.Route) bool {
+	return a.Dst == b.Dst && a.Protocol == b.Protocol && slices.Equal(a.Hops, b.Hops)
+}
+
+// after returns the word behind key, or "".
+func after(words []string, key string) string {
+	if i := slices.Index(words, key); i >= 0 && i+1 < len(words) {
+		return words[i+1]
+	}
+	return ""
+}
+
+func slash32(text string) string {
+	if strings.Contains(text, "/") {
+		return text
+	}
+	return text + "/32"
+}

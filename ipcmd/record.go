@@ -1,0 +1,55 @@
+package ipcmd
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Recorder notes every command before it hands it to the next Runner. It is safe for concurrent use.
+type Recorder struct {
+	next Runner
+
+	mu       sync.Mutex
+	commands []Command // guarded by mu
+}
+
+// NewRecorder returns a Recorder before next; when next is nil every command succeeds and prints nothing.
+func NewRecorder(next Runner) *Recorder { return &Recorder{next: next} }
+
+// Run implements Runner.
+func (r *Recorder) Run(ctx context.Context, c Command) ([]byte, error) {
+	r.mu.Lock()
+	r.commands = append(r.commands, c)
+	r.mu.Unlock()
+	if r.next == nil {
+		return nil, nil
+	}
+	return r.next.Run(ctx, c)
+}
+
+// Commands returns all commands so far, in order.
+func (r *Recorder) Commands() []Command {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.commands)
+}
+
+// Transcript returns the changes so far, one a line, without the look-ups.
+func (r *Recorder) Transcript() string {
+	var text strings.Builder
+	for _, c := range r.Commands() {
+		if c.Mutates() {
+			text.WriteString(c.String() + "\n")
+		}
+	}
+	return text.String()
+}
+
+// Reset forgets the commands so far.
+func (r *Recorder) Reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.commands = nil
+}
