@@ -39,7 +39,7 @@ func connectCommand() *cli.Command {
 		Usage:     "join the network of a server",
 		ArgsUsage: "URL",
 		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the path is /ws if there is none. Flags may stand before and behind\n" +
-			"it. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected. Example:\n\n" +
+			"it; TUNNEL_URL stands for it. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected. Example:\n\n" +
 			"   sudo tunnel connect wss://server.example.com --token-file token",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: flagCA, Category: categoryServer, EnvVars: env(flagCA), TakesFile: true, Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},

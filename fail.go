@@ -124,7 +124,7 @@ func asFailure(err error) *failure {
 	case errors.Is(err, route.ErrOverlap):
 		return &failure{stepAddress, err, "choose another --network on the server"}
 	case errors.Is(err, route.ErrNoRoute):
-		return &failure{stepRoute, err, "check this machine's network: `ip route`"}
+		return &failure{stepTCP, err, "check this machine's network: `ip route`"}
 	case errors.Is(err, route.ErrBusy), errors.Is(err, tun.ErrTaken):
 		return &failure{stepDevice, err, "choose another with --dev, or end what uses it"}
 	case errors.Is(err, tun.ErrName):

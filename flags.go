@@ -146,14 +146,11 @@ func checkDevice(c *cli.Context, zero bool) error {
 	if (mtu < transport.MinMTU || mtu > transport.MaxMTU) && !(zero && mtu == 0) {
 		return usage("--mtu %d is not within %d to %d", mtu, transport.MinMTU, transport.MaxMTU)
 	}
-	if (qlen < 1 || qlen > maxQlen) && !(zero && qlen == 0) {
-		return usage("--qlen %d is not within 1 to %d", qlen, maxQlen)
+	if (qlen < 1 || qlen > transport.MaxQlen) && !(zero && qlen == 0) {
+		return usage("--qlen %d is not within 1 to %d", qlen, transport.MaxQlen)
 	}
 	return nil
 }
-
-// maxQlen bounds the transmit queue: with more the kernel's ring for the device does not fit in memory.
-const maxQlen = 65536
 
 // noMore refuses arguments that a command does not take.
 func noMore(c *cli.Context, most int) error {

@@ -185,7 +185,7 @@ func serverTLS(c *cli.Context) (*tls.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, usage("--tls-cert, --tls-key: %w", err)
+		return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
 	}
 	return &tls.Config{
 		Certificates: []tls.Certificate{pair},

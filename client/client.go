@@ -170,7 +170,7 @@ func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connect
 	return true, err
 }
 
-// request asks for the address of last time and checks what the server grants. The connection is closed on error.
+// request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it. The connection is closed on error.
 func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -197,17 +197,17 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.L
 			Err:    fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network),
 			Advice: "ask for the first, third, fifth … address of the network that nobody has, or leave --address out"}
 	}
-	return link, nil
-}
-
-// configure makes the device what the server grants. Running hooks of another configuration end first.
-func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	if c.MTU != 0 {
 		link.MTU = c.MTU
 	}
 	if c.Qlen != 0 {
 		link.Qlen = c.Qlen
 	}
+	return link, nil
+}
+
+// configure makes the device what the server grants. Running hooks of another configuration end first.
+func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	link.Session, link.Keepalive = "", 0 // nothing of the device's
 	if link == c.link {
 		return nil

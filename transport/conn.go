@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode"
 
 	"nhooyr.io/websocket"
 
@@ -145,6 +147,8 @@ func (c *Conn) ReadBatch(ctx context.Context, b *packet.Batch) error {
 		switch {
 		case errors.Is(err, packet.ErrMalformed):
 			return c.violation("malformed record")
+		case errors.Is(err, packet.ErrTooLong):
+			return c.violation(err.Error())
 		case err != nil:
 			return c.ended(err)
 		case b.Len() > 0:
@@ -164,18 +168,31 @@ func (c *Conn) WriteBatch(ctx context.Context, b *packet.Batch) error {
 
 // Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a close frame can hold.
 func (c *Conn) Close(code Code, reason string) {
-	const most = 123 // RFC 6455 section 5.5: 125 bytes less the code
-	if len(reason) > most {
-		reason = reason[:most]
-	}
 	// The library would wait 5 s for a peer that says nothing; without its socket it ends at once.
 	cut := time.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
 	defer cut.Stop()
-	_ = c.ws.Close(websocket.StatusCode(code), reason)
+	_ = c.ws.Close(websocket.StatusCode(code), fitting(reason))
+}
+
+// fitting returns as much of reason as a close frame can hold, in whole characters (RFC 6455 section 5.5.1).
+func fitting(reason string) string {
+	const most = 123 // RFC 6455 section 5.5: 125 bytes less the code
+	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
+}
+
+// printable returns reason, which a stranger wrote, as something that can stand in a line of a log or a terminal.
+func printable(reason string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, reason)
 }
 
 // violation closes the connection because the peer broke the protocol.
 func (c *Conn) violation(reason string) error {
+	reason = fitting(reason)
 	c.Close(CodeProtocol, reason)
 	return &CloseError{Code: CodeProtocol, Reason: reason}
 }
@@ -184,7 +201,7 @@ func (c *Conn) violation(reason string) error {
 func (c *Conn) ended(err error) error {
 	var ce websocket.CloseError
 	if errors.As(err, &ce) {
-		reason := ce.Reason
+		reason := printable(ce.Reason)
 		if reason == "" {
 			reason = "no reason given"
 		}
@@ -208,9 +225,14 @@ func (c *Conn) send(ctx context.Context, m any) error {
 	return nil
 }
 
-// receive reads one control message.
+// receive reads one control message. When ctx ends the peer is told that it came too late.
 func (c *Conn) receive(ctx context.Context) ([]byte, error) {
-	typ, r, err := c.ws.Reader(ctx)
+	// The library would cut the connection at the context's end, without a word.
+	defer context.AfterFunc(ctx, func() { c.Close(CodeGoingAway, "no control message in time") })()
+	typ, r, err := c.ws.Reader(context.WithoutCancel(ctx))
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, c.ended(err)
 	}

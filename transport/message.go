@@ -71,10 +71,12 @@ type Link struct {
 }
 
 // The ranges that a device's settings must lie in: RFC 791's least MTU that every host takes, the largest IPv4 packet,
-// and a keepalive that neither floods nor outlives every middlebox.
+// a transmit queue whose ring in the kernel still fits in memory, and a keepalive that neither floods nor outlives every
+// middlebox.
 const (
 	MinMTU       = 576
 	MaxMTU       = 65535
+	MaxQlen      = 65536
 	MinKeepalive = 100 * time.Millisecond
 	MaxKeepalive = time.Hour
 )
@@ -98,8 +100,8 @@ func (m Connected) Link() (Link, error) {
 	if m.MTU < MinMTU || m.MTU > MaxMTU {
 		return Link{}, fmt.Errorf("mtu %d is not within %d to %d", m.MTU, MinMTU, MaxMTU)
 	}
-	if m.Qlen < 1 {
-		return Link{}, fmt.Errorf("qlen %d is less than 1", m.Qlen)
+	if m.Qlen < 1 || m.Qlen > MaxQlen {
+		return Link{}, fmt.Errorf("qlen %d is not within 1 to %d", m.Qlen, MaxQlen)
 	}
 	if m.Framing != FramingIP {
 		return Link{}, fmt.Errorf("framing %q was not offered", m.Framing)
@@ -135,8 +137,11 @@ func parseConnected(data []byte) (Connected, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Connected{}, errors.New("malformed control message")
 	}
-	if m.State != stateConnected {
+	switch {
+	case m.State != stateConnected:
 		return Connected{}, errors.New("unknown state: the answer to connect is connected")
+	case m.Version != Version:
+		return Connected{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
 	}
 	return m, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -51,10 +52,16 @@ func (d *Dialer) connectProxy(ctx context.Context, proxy *url.URL) (net.Conn, er
 	tunnelled, err := requestConnect(ctx, conn, proxy, net.JoinHostPort(d.URL.Hostname(), port(d.URL)))
 	if err != nil {
 		_ = conn.Close()
+		if errors.Is(err, errProxyAuth) {
+			return nil, fail(err, adviseProxyAuth)
+		}
 		return nil, fail(err, "ask whoever runs the proxy to allow CONNECT to this host and port")
 	}
 	return tunnelled, nil
 }
+
+// errProxyAuth says that the proxy wants another user and password than it got.
+var errProxyAuth = errors.New("407 Proxy Authentication Required")
 
 // requestConnect asks the proxy at the other end of conn for a connection to target.
 func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target string) (net.Conn, error) {
@@ -76,6 +83,9 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 		return nil, fmt.Errorf("wait for the answer to CONNECT: %w", err)
 	}
 	_ = resp.Body.Close()
+	if resp.StatusCode == http.StatusProxyAuthRequired {
+		return nil, fmt.Errorf("CONNECT %s: %w", target, errProxyAuth)
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("CONNECT %s: %s", target, resp.Status)
 	}

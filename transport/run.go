@@ -33,19 +33,22 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 	watch := c.watch(keepalive, cancel)
 	defer watch.Stop()
 
+	var ended error
 	select {
 	case <-inner.Done():
+		ended = context.Cause(inner)
 	case <-ctx.Done():
+		ended = context.Cause(ctx) // not the peer's answer to our close frame, which ends inner
 		var bye *CloseError
-		if !errors.As(context.Cause(ctx), &bye) {
+		if !errors.As(ended, &bye) {
 			bye = &CloseError{Code: CodeGoingAway, Reason: "stopping"}
 		}
 		c.Close(bye.Code, bye.Reason)
-		cancel(context.Cause(ctx))
+		cancel(ended)
 	}
 	_ = c.ws.CloseNow()
 	group.Wait()
-	return context.Cause(inner)
+	return ended
 }
 
 // write is the way out: what the queue holds goes to the peer.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 )
 
 // Step is a part of the way to a session, in the order in which they are taken.
@@ -38,7 +39,12 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
+const adviseProxyAuth = "put user:password@ into HTTPS_PROXY or HTTP_PROXY"
+
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
+
+// brokenAnswer is what net/http says before it says what it could not read.
+const brokenAnswer = "net/http: HTTP/1.x transport connection broken: "
 
 // refused explains why the request for a WebSocket did not lead to one.
 func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) error {
@@ -49,22 +55,26 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 		if d.URL.Scheme == "ws" && errors.Is(err, io.EOF) {
 			return &StepError{StepHTTP, errors.New("the server hung up on the request"), "if it speaks TLS, use wss://"}
 		}
-		return &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), plain(err)), adviseHTTP}
+		err = plain(err)
+		if d.URL.Scheme == "ws" && strings.HasPrefix(err.Error(), brokenAnswer+`malformed HTTP response "\x15\x03`) {
+			return &StepError{StepHTTP, errors.New("the server answered with a TLS alert"), "it speaks TLS: use wss://"}
+		}
+		return &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), err), adviseHTTP}
 	}
 	what := fmt.Errorf("%s answered %s", d.URL.Redacted(), resp.Status)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{StepProxy, what, "put user:password@ into HTTPS_PROXY"}
+		return &StepError{StepProxy, what, adviseProxyAuth}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{StepHTTP, fmt.Errorf("%w, and sends us to %s", what, resp.Header.Get("Location")), "give that URL if it is the server's"}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
 		return &StepError{StepHTTP, what, "if it speaks TLS, use wss://"}
 	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
 		return &StepError{StepHTTP, what, "the proxy in front is up: check that `tunnel serve` runs behind it"}
-	case code == http.StatusSwitchingProtocols:
-		return &StepError{StepHTTP, fmt.Errorf("%s is no server of ours: %w", d.URL.Redacted(), plain(err)), adviseHTTP}
+	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
+		return &StepError{StepHTTP, fmt.Errorf("%w, but not with a WebSocket of ours", what), adviseHTTP}
 	}
 	return &StepError{StepHTTP, fmt.Errorf("%w: not a tunnel server", what), adviseHTTP}
 }
