@@ -16,9 +16,10 @@ func cleanupCommand() *cli.Command {
 		Description: "A run that was killed (SIGKILL, out of memory) cannot take its routes away. The next run with the same\n" +
 			"--dev does, or this command. Devices of runs that live are left alone. Example:\n\n" +
 			"   sudo tunnel cleanup",
-		Flags:        logFlags(),
-		OnUsageError: usageError,
-		Action:       cleanup,
+		Flags:           logFlags(),
+		OnUsageError:    usageError,
+		HideHelpCommand: true,
+		Action:          cleanup,
 	}
 }
 

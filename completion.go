@@ -15,7 +15,8 @@ func completionCommand() *cli.Command {
 			"   source <(tunnel completion bash)\n" +
 			"   tunnel completion zsh > ~/.zfunc/_tunnel\n" +
 			"   tunnel completion fish > ~/.config/fish/completions/tunnel.fish",
-		OnUsageError: usageError,
+		OnUsageError:    usageError,
+		HideHelpCommand: true,
 		BashComplete: func(c *cli.Context) {
 			_, _ = fmt.Fprintln(c.App.Writer, "bash\nzsh\nfish")
 		},

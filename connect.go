@@ -51,8 +51,9 @@ func connectCommand() *cli.Command {
 			&cli.StringFlag{Name: flagOnUp, Category: categoryHost, EnvVars: env(flagOnUp), Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
 			&cli.StringFlag{Name: flagOnDown, Category: categoryHost, EnvVars: env(flagOnDown), Usage: "shell `COMMAND` to run before it goes, within a second"},
 		}, commonFlags()...),
-		OnUsageError: usageError,
-		Action:       connect,
+		OnUsageError:    usageError,
+		HideHelpCommand: true,
+		Action:          connect,
 	}
 }
 

@@ -114,6 +114,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 // asFailure finds the step and the advice for an error from anywhere.
 func asFailure(err error) *failure {
 	var f *failure
+	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
 	var command *ipcmd.Error
 	switch {
@@ -142,6 +143,8 @@ func asFailure(err error) *failure {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}
 		}
 		return &failure{step: stepRoute, err: err}
+	case errors.As(err, &help): // last, for an *exec.ExitError looks the same
+		return &failure{stepUsage, err, "see `tunnel --help`"}
 	}
 	return &failure{step: stepInternal, err: err}
 }

@@ -79,10 +79,14 @@ func flagsFirst(app *cli.App, args []string) []string {
 			continue
 		}
 		flags = append(flags, word)
-		if takesValue[strings.TrimLeft(word, "-")] && len(words) > 1 {
-			words = words[1:]
-			flags = append(flags, words[0])
+		if !takesValue[strings.TrimLeft(word, "-")] {
+			continue
 		}
+		if len(words) == 1 { // urfave/cli shall say that the value is missing, and not take the "--" below for it
+			return append([]string{args[0], args[1]}, flags...)
+		}
+		words = words[1:]
+		flags = append(flags, words[0])
 	}
 	sorted := append([]string{args[0], args[1]}, flags...)
 	return append(append(sorted, "--"), rest...)

@@ -73,11 +73,15 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "version",
-		Usage:        "print the version",
-		Description:  "Example:\n\n   tunnel version",
-		OnUsageError: usageError,
+		Name:            "version",
+		Usage:           "print the version",
+		Description:     "Example:\n\n   tunnel version",
+		OnUsageError:    usageError,
+		HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
+			if err := noMore(c, 0); err != nil {
+				return err
+			}
 			_, err := fmt.Fprintln(c.App.Writer, version)
 			return err
 		},

@@ -55,8 +55,9 @@ func serveCommand() *cli.Command {
 			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Value: 1400, Usage: "`BYTES` of the largest packet, also for clients"},
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Value: 100, Usage: "transmit queue length in `PACKETS`, also for clients"},
 		}, commonFlags()...),
-		OnUsageError: usageError,
-		Action:       serve,
+		OnUsageError:    usageError,
+		HideHelpCommand: true,
+		Action:          serve,
 	}
 }
 

@@ -59,7 +59,9 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
 	}
-	if err := cmd.Wait(); err != nil {
+	err = cmd.Wait()
+	// Wait returns ctx's error also when ctx ended at the very moment at which ip was done: then the change is made.
+	if done := cmd.ProcessState.ExitCode() == 0 && errors.Is(err, ctx.Err()); err != nil && !done {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
@@ -116,8 +118,9 @@ func (e *Error) Is(target error) bool {
 	}
 }
 
-// Uncertain reports whether err leaves it open that the command's change was made: ip was killed while it ran.
+// Uncertain reports whether err leaves it open that the command's change was made: ip was killed while it ran, or was
+// done when waiting for it failed.
 func Uncertain(err error) bool {
 	var failed *Error
-	return errors.As(err, &failed) && failed.ExitCode == killed
+	return errors.As(err, &failed) && (failed.ExitCode == killed || failed.ExitCode == 0)
 }

@@ -219,16 +219,30 @@ func (c *Conn) send(ctx context.Context, m any) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ws.Write(ctx, websocket.MessageText, data); err != nil {
-		return c.ended(err)
+	defer c.bound(ctx)()
+	err = c.ws.Write(context.WithoutCancel(ctx), websocket.MessageText, data)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
-	return nil
+	return c.ended(err)
+}
+
+// bound ends the exchange of control messages when ctx ends, until stop is called. The library itself would cut the
+// connection then, without a word.
+func (c *Conn) bound(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		bye := &CloseError{Code: CodeGoingAway, Reason: "no control message in time"}
+		_ = errors.As(context.Cause(ctx), &bye)
+		c.Close(bye.Code, bye.Reason)
+	})
 }
 
 // receive reads one control message. When ctx ends the peer is told that it came too late.
 func (c *Conn) receive(ctx context.Context) ([]byte, error) {
-	// The library would cut the connection at the context's end, without a word.
-	defer context.AfterFunc(ctx, func() { c.Close(CodeGoingAway, "no control message in time") })()
+	defer c.bound(ctx)()
 	typ, r, err := c.ws.Reader(context.WithoutCancel(ctx))
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
