@@ -1,0 +1,66 @@
+# `make help` lists the commands. Nothing here needs root: what does takes it through sudo.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(PATH):/usr/sbin:/sbin
+
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME ?= 1m
+
+# Every package but the end-to-end tests.
+UNITS = $(shell go list ./... | grep -v '^tunnel/e2e')
+
+# Tests make real devices. Go builds them as the user; only the finished test is started as root.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),-exec 'sudo env "PATH=$(PATH)" "CI=$(CI)" "E2E_PREBUILT=$(CURDIR)/bin"')
+
+# What the tests use, as command:package, see deploy/need.sh.
+NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
+	ip:iproute2 ping:iputils-ping ifconfig:net-tools iperf3:iperf3 nc.openbsd:netcat-openbsd curl:curl nginx:nginx \
+	setcap:libcap2-bin /usr/lib/python3/dist-packages/websockets:python3-websockets \
+	dockerd:docker.io docker:docker-cli|docker.io debootstrap:debootstrap \
+	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
+	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)
+
+.PHONY: build demo test unit race e2e check lint fuzz clean help needs
+.NOTPARALLEL:
+
+build: ## Build bin/tunnel, one static binary
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tunnel .
+
+demo: build ## Two hosts, one tunnel, on this machine: watch it work
+	deploy/demo.sh
+
+test: needs unit race e2e ## Run every test; installs what is missing with apt-get
+
+unit:
+	go test $(AS_ROOT) $(UNITS)
+
+race:
+	go test -race $(AS_ROOT) $(UNITS)
+
+e2e: build needs ## Run the end-to-end tests: real devices, real programs, Docker
+	CGO_ENABLED=1 go build -race -trimpath -buildvcs=false -o bin/tunnel-race .
+	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 18m -v $(AS_ROOT) ./e2e/...
+
+check: lint race build ## Check format, go.mod, linters, races and the build
+
+lint:
+	@unformatted=$$(gofmt -l .); [[ -z $$unformatted ]] || { gofmt -d $$unformatted; exit 1; }
+	go mod tidy -diff
+	go run $(GOLANGCI) run
+
+fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
+	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | while IFS=: read -r file name; do \
+		name=$${name#func }; echo "== $$name, $${file%/*}"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$${file%/*}" </dev/null; \
+	done
+
+clean: ## Remove what the build made
+	rm -rf bin
+
+help: ## Show this list
+	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 10
+
+needs:
+	@deploy/need.sh $(foreach need,$(NEEDS),'$(need)')
