@@ -1,0 +1,88 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		only       string
+		contenders string
+		groups     string
+	}{
+		{"", strings.Join(names(contenders(options{})), " "), strings.Join(groupNames(), " ")},
+		{"wss,limit", "limit wss", strings.Join(groupNames(), " ")},
+		{"udp", strings.Join(names(contenders(options{})), " "), "udp"},
+		{"ws,udp,rtt", "ws", "udp rtt"},
+	} {
+		p, err := choose(options{only: c.only})
+		if err != nil {
+			t.Errorf("%q: %v", c.only, err)
+			continue
+		}
+		var groups []string
+		for _, g := range p.groups {
+			groups = append(groups, g.name)
+		}
+		if got := strings.Join(names(p.contenders), " "); got != c.contenders {
+			t.Errorf("%q chooses %s, want %s", c.only, got, c.contenders)
+		}
+		if got := strings.Join(groups, " "); got != c.groups {
+			t.Errorf("%q measures %s, want %s", c.only, got, c.groups)
+		}
+	}
+	if _, err := choose(options{only: "ws,quick"}); err == nil {
+		t.Error("an unknown name is accepted")
+	}
+}
+
+// Names must say one thing only, and every figure that a target or a plot refers to must exist.
+func TestNamesFit(t *testing.T) {
+	t.Parallel()
+	all := slices.Concat(names(contenders(options{})), groupNames())
+	slices.Sort(all)
+	if len(slices.Compact(slices.Clone(all))) != len(all) {
+		t.Errorf("a name stands for two things: %v", all)
+	}
+	known := map[string]bool{}
+	for _, f := range figures() {
+		known[f.id] = true
+	}
+	plotted, files := map[string]bool{}, map[string]bool{}
+	for _, g := range groups() {
+		for _, p := range g.plots {
+			if files[p.file] {
+				t.Errorf("two plots are called %s", p.file)
+			}
+			files[p.file] = true
+			for _, id := range p.ids {
+				plotted[id] = true
+				if figureOf(id).unit != figureOf(p.ids[0]).unit {
+					t.Errorf("%s has two units", p.file)
+				}
+			}
+		}
+	}
+	for id := range known {
+		if !plotted[id] {
+			t.Errorf("figure %s is in no plot", id)
+		}
+	}
+	for _, x := range targets() {
+		if !known[x.figure] || !slices.Contains(all, x.contender) || (x.over != "" && !slices.Contains(all, x.over)) {
+			t.Errorf("target %q refers to something unknown", x.what)
+		}
+	}
+}
+
+func TestRoomFor(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{1: "/29", 1000: "/21", 10000: "/17", 16381: "/17", 16382: "/16"} {
+		if got := roomFor(n)[1]; !strings.HasSuffix(got, want) {
+			t.Errorf("%d clients in %s, want %s", n, got, want)
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package client_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"tunnel/client"
+	"tunnel/ipcmd"
+	"tunnel/ipcmd/iptest"
+	"tunnel/route"
+	"tunnel/transport"
+)
+
+// Steps at which a first attempt fails, fast.
+func TestFirstAttemptFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		hub    func(*hub)
+		change func(*client.Config)
+		step   transport.Step
+		says   string
+	}{
+		"nobody there":  {func(h *hub) { h.stop() }, nil, transport.StepTCP, "connection refused"},
+		"another path":  {nil, func(c *client.Config) { c.Dialer.URL.Path = "/other" }, transport.StepHTTP, "404"},
+		"refused token": {nil, func(c *client.Config) { c.Dialer.Token = "wrong-horse-battery" }, transport.StepAuth, "401"},
+		"refused token, keep trying": {
+			nil, func(c *client.Config) { c.Dialer.Token, c.KeepTrying = "wrong-horse-battery", true }, transport.StepAuth, "401",
+		},
+		"a full pool": {
+			func(h *hub) {
+				h.stop()
+				h.network = "10.9.9.8/29"
+				h.start()
+				h.join(transport.Connect{})
+				h.join(transport.Connect{})
+			},
+			nil, transport.StepAddress, "no free address pair in 10.9.9.8/29",
+		},
+		"a taken address": {
+			func(h *hub) { h.join(transport.Connect{Address: "10.1.1.77"}) },
+			func(c *client.Config) { c.Wanted = addr("10.1.1.77") }, transport.StepAddress, "asked for 10.1.1.77, got 10.1.1.3",
+		},
+		"an address that nobody has": {
+			nil, func(c *client.Config) { c.Wanted = addr("10.1.1.4") }, transport.StepAddress, "asked for 10.1.1.4, got 10.1.1.3",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := startHub(t)
+			if test.hub != nil {
+				test.hub(h)
+			}
+			began := time.Now()
+			c := start(t, h.address, test.change)
+			err := c.wait()
+			var step *transport.StepError
+			if !errors.As(err, &step) || step.Step != test.step || !strings.Contains(err.Error(), test.says) || step.Advice == "" {
+				t.Errorf("%v (%+v); want %s, %s", err, step, test.step, test.says)
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("took %v", took)
+			}
+			c.same()
+		})
+	}
+}
+
+// What is wrong with this machine ends a first attempt as well; what was done is undone.
+func TestMachineFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		prepare func(*iptest.Kernel)
+		check   func(error) bool
+		want    []string
+	}{
+		"an overlapping route": {
+			func(k *iptest.Kernel) { do(t, k, "ip route add 10.1.0.0/16 dev ens160") },
+			func(err error) bool { return errors.Is(err, route.ErrOverlap) }, nil,
+		},
+		"an overlapping address": {
+			func(k *iptest.Kernel) { do(t, k, "ip addr add dev ens160 local 10.1.1.200 peer 10.1.1.201") },
+			func(err error) bool { return errors.Is(err, route.ErrOverlap) }, nil,
+		},
+		"an ip that fails": {
+			func(k *iptest.Kernel) { k.Fail(route3, 2, "RTNETLINK answers: out of order") },
+			func(err error) bool {
+				var failed *ipcmd.Error
+				return errors.As(err, &failed) && failed.Command.String() == route3 && strings.Contains(err.Error(), "out of order")
+			},
+			[]string{linkUp, addr3, route3, unaddr3},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, startHub(t).address, nil, test.prepare)
+			if err := c.wait(); !test.check(err) {
+				t.Errorf("Run returns %v", err)
+			}
+			c.same(test.want...)
+		})
+	}
+}
+
+func do(t *testing.T, k *iptest.Kernel, command string) {
+	t.Helper()
+	if err := k.Do(command); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// At boot nobody gives up.
+func TestKeepTrying(t *testing.T) {
+	h := newHub(t)
+	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c.logged("connection refused")
+	h.start()
+	c.until("up ", 1)
+	// A token that is refused later is final as well.
+	h.stop()
+	h.token = "another-horse-battery"
+	h.start()
+	var step *transport.StepError
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth {
+		t.Errorf("Run returns %v", err)
+	}
+}
+
+// A device that fails ends the client with its error; the server is told.
+func TestDeviceFails(t *testing.T) {
+	h := startHub(t)
+	c := start(t, h.address, nil)
+	c.until("up ", 1)
+	c.device.failure <- errDevice
+	if err := c.wait(); !errors.Is(err, errDevice) {
+		t.Errorf("Run returns %v", err)
+	}
+	h.stop()
+	if log := h.log.text(); !bytes.Contains(log, []byte("(code 1001)")) {
+		t.Errorf("the server's log:\n%s", log)
+	}
+}
+
+// What cannot be undone is said, together with why Run ended.
+func TestUndoFails(t *testing.T) {
+	h := startHub(t)
+	c := start(t, h.address, nil)
+	c.until("up ", 1)
+	c.kernel.Fail(unaddr3, 2, "RTNETLINK answers: Device or resource busy")
+	c.cancel()
+	<-c.ended
+	if c.err == nil || !strings.Contains(c.err.Error(), "undo") || !strings.Contains(c.err.Error(), "busy") {
+		t.Errorf("Run returns %v", c.err)
+	}
+	c.kernel.Fail(unaddr3, 0, "")
+	do(t, c.kernel, unaddr3)
+}
+
+// Whenever it is stopped Run returns nil, at once.
+func TestStopAnytime(t *testing.T) {
+	mute := listen(t, "127.0.0.1:0") // takes connections and says nothing
+	defer func() { _ = mute.Close() }()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		conn, err := mute.Accept()
+		if err == nil {
+			accepted <- conn
+		}
+	}()
+	c := start(t, mute.Addr().String(), nil)
+	conn := <-accepted
+	defer func() { _ = conn.Close() }()
+	stopsAtOnce(t, c)
+
+	h := newHub(t)
+	c = start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c.logged("retry_in=")
+	stopsAtOnce(t, c)
+
+	unanswered := make(chan struct{}) // the message connect
+	address := serve(t, func(conn *transport.Conn) {
+		_, _ = conn.Requested(t.Context())
+		close(unanswered)
+		<-t.Context().Done()
+		conn.Close(transport.CodeNormal, "")
+	})
+	c = start(t, address, nil)
+	<-unanswered
+	stopsAtOnce(t, c)
+}
+
+func stopsAtOnce(t *testing.T, c *joined) {
+	t.Helper()
+	began := time.Now()
+	if err := c.stop(); err != nil {
+		t.Errorf("Run returns %v", err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+}
+
+// An answer that nobody can use.
+func TestUnusableServer(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*transport.Connected)
+		want   string
+	}{
+		"no address": {func(m *transport.Connected) { m.Address = "" }, "address"},
+		"no mtu":     {func(m *transport.Connected) { m.MTU = 0 }, "mtu 0"},
+	} {
+		address := serve(t, func(conn *transport.Conn) {
+			_, err := conn.Requested(t.Context())
+			m := granted()
+			test.change(&m)
+			if err := errors.Join(err, conn.Grant(t.Context(), m)); err != nil {
+				t.Error(err)
+			}
+			<-t.Context().Done()
+			conn.Close(transport.CodeNormal, "")
+		})
+		c := start(t, address, nil)
+		var step *transport.StepError
+		if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepHTTP || !strings.Contains(fmt.Sprint(err), test.want) {
+			t.Errorf("%s: Run returns %v", name, err)
+		}
+		c.same()
+	}
+}

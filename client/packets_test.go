@@ -1,0 +1,55 @@
+package client_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+
+	"tunnel/packet"
+)
+
+// All that these tests know about how packets lie in a Batch.
+
+// ipPacket returns an IP packet from src to dst, of IPv4 or IPv6 as they are, that carries id. The protocol is one that
+// nobody segments, coalesces or marks: 253, for experiments (RFC 3692).
+func ipPacket(src, dst string, id uint32) []byte {
+	const n = 60
+	from, to := netip.MustParseAddr(src), netip.MustParseAddr(dst)
+	p := make([]byte, n)
+	binary.BigEndian.PutUint32(p[n-4:], id)
+	if from.Is6() {
+		p[0], p[6], p[7] = 0x60, 253, 64
+		binary.BigEndian.PutUint16(p[4:], uint16(n-40))
+		copy(p[8:], from.AsSlice())
+		copy(p[24:], to.AsSlice())
+		return p
+	}
+	p[0], p[8], p[9] = 0x45, 64, 253
+	binary.BigEndian.PutUint16(p[2:], uint16(n))
+	copy(p[12:], from.AsSlice())
+	copy(p[16:], to.AsSlice())
+	var sum uint32
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(p[10:], ^uint16(sum))
+	return p
+}
+
+// idOf returns what ipPacket was given.
+func idOf(p []byte) uint32 { return binary.BigEndian.Uint32(p[len(p)-4:]) }
+
+// add appends a copy of an IP packet to a batch.
+func add(b *packet.Batch, p []byte) { b.Append(p) }
+
+// packetsOf returns copies of the IP packets in a batch.
+func packetsOf(b *packet.Batch) [][]byte {
+	var all [][]byte
+	for i := range b.Len() {
+		all = append(all, bytes.Clone(b.Record(i)))
+	}
+	return all
+}

@@ -1,0 +1,119 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"tunnel/packet"
+	"tunnel/transport"
+)
+
+// Servers that are not quite as they should be.
+
+func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
+
+// sessionIn returns the session that a file keeps.
+func sessionIn(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	var kept struct{ Session string }
+	if err != nil || json.Unmarshal(data, &kept) != nil || kept.Session == "" {
+		t.Fatalf("%s holds %q, %v", path, data, err)
+	}
+	return kept.Session
+}
+
+// granted is a Connected that a client can use.
+func granted() transport.Connected {
+	return transport.Connected{
+		Address: "10.1.1.3", Peer: "10.1.1.4", Network: "10.1.1.0/24",
+		MTU: 1400, Qlen: 100, Keepalive: 20, Session: "secret",
+	}
+}
+
+// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when the test ends.
+func serve(t *testing.T, handle func(*transport.Conn)) string {
+	t.Helper()
+	ln := listen(t, "127.0.0.1:0")
+	var group sync.WaitGroup
+	web := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			group.Add(1)
+			defer group.Done()
+			if conn, err := transport.Accept(w, r); err == nil {
+				handle(conn)
+			}
+		}),
+		ConnContext: transport.ConnContext, ReadHeaderTimeout: patience,
+	}
+	group.Go(func() { _ = web.Serve(transport.Listener(ln)) })
+	t.Cleanup(func() {
+		_ = web.Close()
+		group.Wait()
+	})
+	return ln.Addr().String()
+}
+
+// newSilent is a server that says nothing after connected.
+func newSilent(t *testing.T, keepalive time.Duration) string {
+	t.Helper()
+	return serve(t, func(conn *transport.Conn) {
+		if _, err := conn.Requested(t.Context()); err != nil {
+			return
+		}
+		m := granted()
+		m.Keepalive = keepalive.Seconds()
+		_ = conn.Grant(t.Context(), m)
+		for err := error(nil); err == nil; {
+			err = conn.ReadBatch(t.Context(), new(packet.Batch))
+		}
+		conn.Close(transport.CodeNormal, "")
+	})
+}
+
+// A server is trusted with the private network, not with the rest of the machine.
+func TestServerIsFiltered(t *testing.T) {
+	address := serve(t, func(conn *transport.Conn) {
+		_, _ = conn.Requested(t.Context())
+		_ = conn.Grant(t.Context(), granted())
+		var b packet.Batch
+		for _, p := range [][]byte{
+			ipPacket("8.8.8.8", "10.1.1.3", 1),       // from outside the network
+			ipPacket("192.168.107.2", "10.1.1.3", 2), // from the client's own
+			ipPacket("10.1.1.1", "192.168.107.5", 3), // to another address of the client
+			ipPacket("10.1.1.1", "127.0.0.1", 4),
+			ipPacket("10.1.1.1", "10.1.1.5", 5), // to another client
+			ipPacket("10.1.1.1", "10.1.1.255", 6),
+			ipPacket("fd00::1", "fd00::3", 7),
+			ipPacket("10.1.1.1", "10.1.1.3", 8),
+			ipPacket("10.1.1.5", "10.1.1.3", 9),
+		} {
+			add(&b, p)
+		}
+		if err := conn.WriteBatch(t.Context(), &b); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience) //nolint:usetesting // until the client leaves
+		defer cancel()
+		for err := error(nil); err == nil; {
+			err = conn.ReadBatch(ctx, new(packet.Batch))
+		}
+		conn.Close(transport.CodeNormal, "")
+	})
+	c := start(t, address, nil)
+	if a, b := idOf(c.device.gets(t)), idOf(c.device.gets(t)); a != 8 || b != 9 {
+		t.Errorf("the kernel got packets %d and %d; want 8 and 9", a, b)
+	}
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+	if n := len(c.device.toKernel); n > 0 {
+		t.Errorf("the kernel got %d more", n)
+	}
+}

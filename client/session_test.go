@@ -1,0 +1,112 @@
+package client
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const home = "wss://server.example/ws"
+
+func openSession(t *testing.T, path string) *SessionFile {
+	t.Helper()
+	s, err := OpenSession(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestSessionFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session-tun0.json")
+	s := openSession(t, path)
+	if got := s.load(home); got != (saved{}) {
+		t.Errorf("a new file holds %+v", got)
+	}
+	for _, v := range []saved{
+		{Session: "first", Address: netip.MustParseAddr("10.1.1.3")},
+		{Session: strings.Repeat("longer", 10), Address: netip.MustParseAddr("10.100.100.101")},
+		{Session: "x"}, // shorter again, and no address
+	} {
+		if err := s.save(home, v); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		s = openSession(t, path)
+		v.URL = home
+		if got := s.load(home); got != v {
+			t.Errorf("loaded %+v; want %+v", got, v)
+		}
+		if got := s.load("wss://other.example/ws"); got != (saved{}) {
+			t.Errorf("another server gets %+v", got)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file with a secret is %v, %v", info, err)
+	}
+}
+
+func TestSessionFileLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session-tun0.json")
+	s := openSession(t, path)
+	if err := s.save(home, saved{Session: "first"}); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := OpenSession(path); !errors.Is(err, ErrInUse) || other != nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a second one: %v, %v", other, err)
+	}
+	s.Close()
+	if got := openSession(t, path).load(home); got.Session != "first" {
+		t.Errorf("after the first one: %+v", got)
+	}
+}
+
+// What cannot be read is no session, and is replaced by the next one.
+func TestSessionFileDamaged(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty": "", "cut": `{"url":"wss://server.example/ws","session":"fir`, "zeros": "\x00\x00\x00\x00", "null": "null", "a list": "[]",
+		"wrong type": `{"url":"wss://server.example/ws","session":1}`, "bad address": `{"url":"wss://server.example/ws","session":"x","address":"10.1"}`,
+		"trailing": `{"url":"wss://server.example/ws","session":"x"}}`, "endless": strings.Repeat(" ", 2<<20) + `{}`,
+	} {
+		path := filepath.Join(t.TempDir(), "session-tun0.json")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := openSession(t, path)
+		if got := s.load(home); got != (saved{}) {
+			t.Errorf("%s: loaded %+v", name, got)
+		}
+		if err := s.save(home, saved{Session: "new"}); err != nil {
+			t.Error(err)
+		}
+		if got := s.load(home); got.Session != "new" {
+			t.Errorf("%s: then %+v", name, got)
+		}
+	}
+}
+
+func TestSessionFileFails(t *testing.T) {
+	if _, err := OpenSession(filepath.Join(t.TempDir(), "none", "session")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	if _, err := OpenSession(t.TempDir()); err == nil {
+		t.Error("a directory is taken for a file")
+	}
+	s := openSession(t, filepath.Join(t.TempDir(), "session"))
+	s.Close()
+	if err := s.save(home, saved{Session: "x"}); err == nil {
+		t.Error("a closed file takes a session")
+	}
+	if got := s.load(home); got != (saved{}) {
+		t.Errorf("a closed file holds %+v", got)
+	}
+	var none *SessionFile
+	if got := none.load(home); got != (saved{}) || none.save(home, saved{Session: "x"}) != nil {
+		t.Errorf("no file holds %+v", got)
+	}
+	none.Close()
+}

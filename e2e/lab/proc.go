@@ -1,0 +1,202 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// dumpLimit bounds what the end of a failed test logs of one stream, in bytes.
+const dumpLimit = 16 << 10
+
+// Proc is a program that runs in the background on a host. It ends with the lab
+// at the latest.
+type Proc struct {
+	t    TB
+	name string // host and command line
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the program has ended and its output is complete
+
+	mu      sync.Mutex // guards the rest
+	stdout  bytes.Buffer
+	stderr  bytes.Buffer
+	changed chan struct{} // closed and replaced whenever output arrives
+}
+
+// Start runs a command in the background.
+func (h *Host) Start(argv ...string) *Proc {
+	h.lab.t.Helper()
+	return h.StartCommand(h.Command(argv...))
+}
+
+// StartCommand is Start for a command that the caller has changed (its
+// environment, stdin). Stdout and stderr belong to the Proc.
+func (h *Host) StartCommand(cmd *exec.Cmd) *Proc {
+	h.lab.t.Helper()
+	p := &Proc{
+		t:       h.lab.t,
+		name:    h.name + ": " + strings.Join(cmd.Args[min(4, len(cmd.Args)-1):], " "),
+		cmd:     cmd,
+		done:    make(chan struct{}),
+		changed: make(chan struct{}),
+	}
+	cmd.Stdout = &stream{p: p, buf: &p.stdout}
+	cmd.Stderr = &stream{p: p, buf: &p.stderr}
+	// A child that outlives the program must not keep Wait for ever.
+	cmd.WaitDelay = killWait
+	if err := cmd.Start(); err != nil {
+		h.lab.t.Fatalf("start %s: %v", p.name, err)
+	}
+	h.lab.mu.Lock()
+	h.lab.procs = append(h.lab.procs, p)
+	h.lab.mu.Unlock()
+	go func() {
+		_ = cmd.Wait() // the exit code is in ProcessState
+		close(p.done)
+	}()
+	return p
+}
+
+// Pid returns the pid of the program.
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+
+// Stdout returns what the program has written to stdout so far.
+func (p *Proc) Stdout() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stdout.String()
+}
+
+// Stderr returns what the program has written to stderr so far.
+func (p *Proc) Stderr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// Exited reports whether the program has ended.
+func (p *Proc) Exited() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// WaitFor waits until a line of stdout or stderr contains substr, and returns
+// that line. It fails the test when the program ends without one, or after d.
+func (p *Proc) WaitFor(substr string, d time.Duration) string {
+	p.t.Helper()
+	return p.WaitForNth(substr, 1, d)
+}
+
+// WaitForNth is WaitFor for the nth such line, counted from 1, of either stream.
+func (p *Proc) WaitForNth(substr string, n int, d time.Duration) string {
+	p.t.Helper()
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	for {
+		ended := p.Exited() // before the look, so that the last words are seen
+		line, changed := p.find(substr, n)
+		if line != "" {
+			return line
+		}
+		if ended {
+			p.t.Fatalf("%s: ended with code %d before line %d with %q\n%s", p.name, p.cmd.ProcessState.ExitCode(), n, substr, p.dump())
+		}
+		select {
+		case <-changed:
+		case <-p.done:
+		case <-timeout.C:
+			p.t.Fatalf("%s: no line %d with %q within %v\n%s", p.name, n, substr, d, p.dump())
+		}
+	}
+}
+
+// find looks for the nth complete line with substr, and returns the channel that
+// tells about more output.
+func (p *Proc) find(substr string, n int) (line string, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, text := range []string{p.stdout.String(), p.stderr.String()} {
+		seen := 0
+		for l := range strings.Lines(text) {
+			if strings.HasSuffix(l, "\n") && strings.Contains(l, substr) {
+				if seen++; seen == n {
+					return strings.TrimSuffix(l, "\n"), p.changed
+				}
+			}
+		}
+	}
+	return "", p.changed
+}
+
+// Signal sends a signal to the program; one that has ended already is no error.
+func (p *Proc) Signal(sig os.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil && !p.Exited() {
+		select {
+		case <-p.done: // it ended between the two
+		case <-time.After(killWait):
+			p.t.Fatalf("%s: signal %v: %v", p.name, sig, err)
+		}
+	}
+}
+
+// Wait waits until the program has ended and returns its exit code, -1 for one
+// that a signal ended. It fails the test after d.
+func (p *Proc) Wait(d time.Duration) (code int) {
+	p.t.Helper()
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	select {
+	case <-p.done:
+	case <-timeout.C:
+		p.t.Fatalf("%s: still runs after %v\n%s", p.name, d, p.dump())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Kill ends the program with SIGKILL and waits until it is gone. It may be
+// called at any time and more than once.
+func (p *Proc) Kill() {
+	p.t.Helper()
+	if p.Exited() {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGKILL) // it may have ended by itself meanwhile
+	<-p.done
+}
+
+// dump is the program's output for a person who looks for the reason of a failure.
+func (p *Proc) dump() string {
+	return fmt.Sprintf("--- %s\n--- stdout:\n%s--- stderr:\n%s---", p.name, tail(p.Stdout()), tail(p.Stderr()))
+}
+
+// tail is the end of a text, at most dumpLimit bytes of it.
+func tail(text string) string {
+	if len(text) <= dumpLimit {
+		return text
+	}
+	return "…" + text[len(text)-dumpLimit:]
+}
+
+// stream is one of a Proc's output streams.
+type stream struct {
+	p   *Proc
+	buf *bytes.Buffer // guarded by p.mu
+}
+
+func (s *stream) Write(b []byte) (int, error) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	close(s.p.changed)
+	s.p.changed = make(chan struct{})
+	return s.buf.Write(b)
+}

@@ -1,0 +1,108 @@
+// Package e2e tests the whole program: the real binary between hosts that are
+// network namespaces, with real programs talking across it.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// binDirEnv names the directory with the programs under test, `tunnel` and
+// `tunnel-race`; TestMain sets it. It does not begin with TUNNEL_, which is how
+// the program's own variables begin.
+const binDirEnv = "E2E_BIN_DIR"
+
+// prebuiltEnv names a directory that has `tunnel` and `tunnel-race` already, so
+// that root need not build. Without it TestMain builds them.
+const prebuiltEnv = "E2E_PREBUILT"
+
+func TestMain(m *testing.M) {
+	code, err := testMain(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// testMain builds the programs, runs the tests, and looks for what they left.
+func testMain(m *testing.M) (code int, err error) {
+	if os.Geteuid() != 0 {
+		return 1, errors.New("the end-to-end tests make network namespaces: run them as root, or through sudo")
+	}
+	dir, err := os.MkdirTemp("", "tunnel-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // tests without root run the programs too
+		return 1, err
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.list"); f == nil || f.Value.String() == "" {
+		if err := programs(dir); err != nil {
+			return 1, err
+		}
+	}
+	if err := os.Setenv(binDirEnv, dir); err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	return code, leftovers(dir)
+}
+
+// programs puts both builds of the program into dir.
+func programs(dir string) error {
+	if built := os.Getenv(prebuiltEnv); built != "" {
+		out, err := exec.CommandContext(context.Background(), "cp", filepath.Join(built, "tunnel"), filepath.Join(built, "tunnel-race"), dir).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("copy the programs: %w\n%s", err, out)
+		}
+		return nil
+	}
+	if err := build(filepath.Join(dir, "tunnel"), "CGO_ENABLED=0"); err != nil {
+		return err
+	}
+	return build(filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1", "-race")
+}
+
+// build compiles the program.
+func build(out, env string, flags ...string) error {
+	args := append([]string{"build", "-trimpath", "-o", out}, flags...)
+	cmd := exec.CommandContext(context.Background(), "go", append(args, "tunnel")...)
+	cmd.Env = append(os.Environ(), env)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, text)
+	}
+	return nil
+}
+
+// leftovers says what the tests forgot: namespaces of this process and programs
+// that still run from dir.
+func leftovers(dir string) error {
+	var errs []error
+	spaces, err := filepath.Glob(fmt.Sprintf("/run/netns/tn-%d-*", os.Getpid()))
+	if err != nil {
+		return err
+	}
+	for _, ns := range spaces {
+		errs = append(errs, fmt.Errorf("namespace %s is left", ns))
+	}
+	exes, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return err
+	}
+	for _, exe := range exes {
+		if path, err := os.Readlink(exe); err == nil && strings.HasPrefix(path, dir+"/") {
+			errs = append(errs, fmt.Errorf("%s still runs as %s", path, exe))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,218 @@
+package server_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tunnel/server"
+	"tunnel/transport"
+)
+
+func TestAdmission(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MTU, c.Qlen, c.Keepalive = 1300, 50, 30*time.Second })
+	seen := map[string]bool{}
+	for i := range 3 {
+		m := h.join(transport.Connect{})
+		l := m.link
+		want := fmt.Sprintf("10.1.1.%d 10.1.1.%d 10.1.1.0/24 1300 50 30s", 3+2*i, 4+2*i)
+		if got := fmt.Sprint(l.Address, l.Peer, l.Network, l.MTU, l.Qlen, l.Keepalive); strings.Join(strings.Fields(got), " ") != want {
+			t.Errorf("granted %s; want %s", got, want)
+		}
+		if len(l.Session) < 16 || seen[l.Session] {
+			t.Errorf("session %q", l.Session)
+		}
+		seen[l.Session] = true
+	}
+	m := h.join(transport.Connect{Address: "10.1.1.201"})
+	if m.own() != "10.1.1.201" {
+		t.Errorf("wanted .201, got %s", m.own())
+	}
+	for session := range seen {
+		file, err := os.ReadFile(h.file)
+		if err != nil || bytes.Contains(file, []byte(session)) || bytes.Contains(h.log.text(), []byte(session)) {
+			t.Errorf("a session is in the state or in the log (%v)", err)
+		}
+	}
+}
+
+// All pairs of a /24 are in use at once; one more is told so, and nobody else notices.
+func TestPoolFull(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	members := make([]*member, 126)
+	var group sync.WaitGroup
+	for i := range members {
+		group.Go(func() {
+			m, err := h.dial(transport.Connect{})
+			if err != nil {
+				t.Errorf("client %d: %v", i, err)
+			}
+			members[i] = m
+		})
+	}
+	group.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	_, err := h.dial(transport.Connect{})
+	var closed *transport.CloseError
+	if !errors.As(err, &closed) || closed.Code != transport.CodeNoAddress || closed.Reason != "no free address pair in 10.1.1.0/24" {
+		t.Errorf("client 127: %v", err)
+	}
+	seen := map[string]bool{}
+	for i, m := range members {
+		if seen[m.own()] {
+			t.Errorf("%s twice", m.own())
+		}
+		seen[m.own()] = true
+		h.device.sends(t, ipPacket("10.1.1.1", m.own(), uint32(i)))
+		if p := m.gets(1)[0]; idOf(p) != uint32(i) {
+			t.Errorf("client %d got packet %d", i, idOf(p))
+		}
+		m.sends(ipPacket(m.own(), "10.1.1.1", uint32(i)))
+		if p := h.device.gets(t); idOf(p) != uint32(i) {
+			t.Errorf("the kernel got packet %d of client %d", idOf(p), i)
+		}
+	}
+	// Where one leaves, another may come.
+	members[77].leave()
+	m := h.joinEventually()
+	if m.own() != members[77].own() {
+		t.Errorf("got %s; %s was free", m.own(), members[77].own())
+	}
+	members[77] = m
+	for _, m := range members {
+		group.Go(m.leave)
+	}
+	group.Wait()
+}
+
+// joinEventually joins as soon as there is room: the server learns of a leave a moment after the one who left.
+func (h *hub) joinEventually() *member {
+	h.t.Helper()
+	for until := time.Now().Add(patience); ; {
+		m, err := h.dial(transport.Connect{})
+		if err == nil {
+			h.t.Cleanup(m.leave)
+			return m
+		}
+		var closed *transport.CloseError
+		if !errors.As(err, &closed) || closed.Code != transport.CodeNoAddress || time.Now().After(until) {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// The least network: a server, two clients.
+func TestSmallNetwork(t *testing.T) {
+	h := serve(t, "10.9.9.8/29", nil)
+	a, b := h.join(transport.Connect{}), h.join(transport.Connect{})
+	if a.own() != "10.9.9.11" || b.own() != "10.9.9.13" {
+		t.Errorf("granted %s and %s", a.own(), b.own())
+	}
+	if _, err := h.dial(transport.Connect{}); err == nil || !strings.Contains(err.Error(), "10.9.9.8/29") {
+		t.Errorf("a third one: %v", err)
+	}
+}
+
+// Whoever was there before gets its address back, also when others came in between.
+func TestResume(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	a := h.join(transport.Connect{})
+	a.leave()
+	b := h.join(transport.Connect{})
+	again := h.join(transport.Connect{Session: a.link.Session})
+	if again.own() != a.own() || again.link.Session != a.link.Session || b.own() == a.own() {
+		t.Errorf("%s came back as %s; in between came %s", a.own(), again.own(), b.own())
+	}
+	moved := h.join(transport.Connect{Session: a.link.Session, Address: "10.1.1.99"})
+	if moved.own() != "10.1.1.99" {
+		t.Errorf("moved to %s", moved.own())
+	}
+}
+
+// A session that is connected is taken over at once: the old connection is dead, or is told.
+func TestResumeReplaces(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	old := h.join(transport.Connect{})
+	began := time.Now()
+	replaced := make(chan transport.CloseError, 1)
+	go func() {
+		_, closed := old.told()
+		replaced <- closed
+	}()
+	m := h.join(transport.Connect{Session: old.link.Session})
+	if took := time.Since(began); m.own() != old.own() || took > 5*time.Second {
+		t.Errorf("%s became %s after %v", old.own(), m.own(), took)
+	}
+	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote || closed.Reason == "" {
+		t.Errorf("the old one was told %+v", closed)
+	}
+	h.device.sends(t, ipPacket("10.1.1.1", m.own(), 7))
+	if p := m.gets(1)[0]; idOf(p) != 7 {
+		t.Errorf("the new one got packet %d", idOf(p))
+	}
+	// One that does not answer, because its cable is out, delays the new one by no more than the close's half second.
+	began = time.Now()
+	third := h.join(transport.Connect{Session: old.link.Session})
+	if took := time.Since(began); third.own() != old.own() || took > 3*time.Second {
+		t.Errorf("%s became %s after %v", old.own(), third.own(), took)
+	}
+}
+
+// Many connections with one session at the same time: one stays, the others are told, and nobody else gets the address.
+func TestResumeTogether(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	const session = "one-session-for-all"
+	const together = 8
+	type result struct {
+		m      *member
+		closed transport.CloseError
+	}
+	results := make(chan result, together)
+	for range together {
+		go func() {
+			m, err := h.dial(transport.Connect{Session: session})
+			if err != nil {
+				t.Error(err)
+				results <- result{}
+				return
+			}
+			_, closed := m.told()
+			results <- result{m, closed}
+		}()
+	}
+	for range together - 1 {
+		r := <-results
+		if r.m == nil {
+			t.FailNow()
+		}
+		if r.m.own() != "10.1.1.3" || r.closed.Code != transport.CodeReplaced {
+			t.Errorf("%s was told %+v", r.m.own(), r.closed)
+		}
+	}
+	other := h.join(transport.Connect{})
+	if other.own() != "10.1.1.5" {
+		t.Errorf("another got %s", other.own())
+	}
+	if err := h.stop(); err != nil {
+		t.Error(err)
+	}
+	if r := <-results; r.closed.Code != transport.CodeGoingAway {
+		t.Errorf("the last one was told %+v", r.closed)
+	}
+}
+
+// A session longer than any that a server gives out is none.
+func TestEndlessSession(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	long := strings.Repeat("x", 1000)
+	if m := h.join(transport.Connect{Session: long}); m.link.Session == long || m.link.Session == "" {
+		t.Errorf("session %q", m.link.Session)
+	}
+}

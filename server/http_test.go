@@ -1,0 +1,137 @@
+package server_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"tunnel/server"
+	"tunnel/transport"
+)
+
+// ask sends a request by hand and returns the answer and its body.
+func (h *hub) ask(request string) (*http.Response, string) {
+	h.t.Helper()
+	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
+		h.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return response, ""
+	}
+	body, _ := io.ReadAll(response.Body) // a server that has not read all of the request resets the connection
+	return response, string(body)
+}
+
+const (
+	upgrade = "Host: h\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n" +
+		"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\nSec-WebSocket-Protocol: tunnel.v1\n"
+	bearer = "Authorization: Bearer " + token + "\n"
+)
+
+func TestHTTP(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	for name, test := range map[string]struct {
+		request string
+		want    int
+	}{
+		"another path":           {"GET / HTTP/1.1\nHost: h\n\n", 404},
+		"another path, token":    {"GET / HTTP/1.1\nHost: h\n" + bearer + "\n", 404},
+		"another path, upgrade":  {"GET /other HTTP/1.1\n" + upgrade + bearer + "\n", 404},
+		"below the path":         {"GET /ws/ HTTP/1.1\n" + upgrade + bearer + "\n", 404},
+		"no token":               {"GET /ws HTTP/1.1\n" + upgrade + "\n", 401},
+		"no token, no upgrade":   {"GET /ws HTTP/1.1\nHost: h\n\n", 401},
+		"wrong token":            {"GET /ws HTTP/1.1\n" + upgrade + "Authorization: Bearer wrong-horse-battery-staple\n\n", 401},
+		"another scheme":         {"GET /ws HTTP/1.1\n" + upgrade + "Authorization: Basic " + token + "\n\n", 401},
+		"token in the query":     {"GET /ws?token=" + token[:8] + " HTTP/1.1\n" + upgrade + "\n", 401},
+		"token, no upgrade":      {"GET /ws HTTP/1.1\nHost: h\n" + bearer + "\n", 426},
+		"token, POST":            {"POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n\n", 405},
+		"token, another version": {"GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 8", 1) + bearer + "\n", 400},
+		"token, another origin":  {"GET /ws HTTP/1.1\n" + upgrade + bearer + "Origin: https://evil.example\n\n", 403},
+		"endless header":         {"GET /ws HTTP/1.1\n" + upgrade + bearer + "X: " + strings.Repeat("x", 64<<10) + "\n\n", 431},
+		"no HTTP":                {"SSH-2.0-OpenSSH_9.2p1\n\n", 400},
+		"token in another case":  {"GET /ws HTTP/1.1\n" + upgrade + "authorization: bearer " + token + "\n\n", 101},
+		"token":                  {"GET /ws HTTP/1.1\n" + upgrade + bearer + "\n", 101},
+		"token, query":           {"GET /ws?x=1 HTTP/1.1\n" + upgrade + bearer + "\n", 101},
+	} {
+		t.Run(name, func(t *testing.T) {
+			response, body := h.ask(test.request)
+			if response.StatusCode != test.want {
+				t.Errorf("answered %s; want %d\n%s", response.Status, test.want, body)
+			}
+			if challenge := response.Header.Get("WWW-Authenticate"); (challenge == "Bearer") != (test.want == 401) {
+				t.Errorf("WWW-Authenticate: %q", challenge)
+			}
+			if strings.Contains(body, token) {
+				t.Errorf("the token is in the answer: %s", body)
+			}
+		})
+	}
+}
+
+// Without a gate everybody comes in.
+func TestNoGate(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Gate = nil })
+	if response, _ := h.ask("GET /ws HTTP/1.1\n" + upgrade + "\n"); response.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("answered %s", response.Status)
+	}
+}
+
+func TestWrongTokenDials(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	d := h.dialer()
+	d.Token = "wrong-horse-battery-staple"
+	_, err := d.Dial(t.Context())
+	var step *transport.StepError
+	if !errors.As(err, &step) || step.Step != transport.StepAuth {
+		t.Errorf("got %v", err)
+	}
+	h.drops() // stops it
+	if log := string(h.log.text()); !strings.Contains(log, `"level":"WARN","msg":"refused: wrong or missing token","remote":"127.0.0.1:`) ||
+		strings.Contains(log, "wrong-horse") {
+		t.Errorf("the log is\n%s", log)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	web := httptest.NewUnstartedServer(nil) // for its certificate
+	web.StartTLS()
+	certificate, pool := web.TLS.Certificates[0], web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // documented
+	web.Close()
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	})
+	d := h.dialer()
+	d.URL.Scheme, d.TLS = "wss", &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	conn, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := conn.Request(t.Context(), transport.Connect{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &member{t, conn, link}
+	for i := range uint32(100) {
+		m.sends(sizedPacket(m.own(), "10.1.1.1", i, 60000))
+		h.device.sends(t, sizedPacket("10.1.1.1", m.own(), i, 60000))
+		if up, down := idOf(h.device.gets(t)), idOf(m.gets(1)[0]); up != i || down != i {
+			t.Fatalf("packets %d, %d; want %d", up, down, i)
+		}
+	}
+	m.leave()
+}

@@ -1,0 +1,238 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"tunnel/auth"
+	"tunnel/lease"
+	"tunnel/packet"
+	"tunnel/server"
+	"tunnel/transport"
+)
+
+const (
+	patience = 20 * time.Second // for what is about to happen, on however busy a machine
+	token    = "correct-horse-battery"
+)
+
+// hub is a server that runs.
+type hub struct {
+	t       *testing.T
+	device  *device
+	address string // HOST:PORT
+	file    string // of the leases
+	log     *logs
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	err     error // of Run, set when ended is closed
+}
+
+// serve starts a server for network, with whatever change makes of its Config. It has stopped when the test ends.
+func serve(t *testing.T, network string, change func(*server.Config)) *hub {
+	t.Helper()
+	h := &hub{t: t, device: newDevice(), file: filepath.Join(t.TempDir(), "tunnel.db"), log: &logs{}, ended: make(chan struct{})}
+	leases, err := lease.Open(h.file, netip.MustParsePrefix(network))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.address = ln.Addr().String()
+	config := server.Config{
+		Device: h.device, Leases: leases, Gate: auth.NewGate(token), Path: "/ws", MTU: 1400, Qlen: 100,
+		Keepalive: transport.MaxKeepalive, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
+	}
+	if change != nil {
+		change(&config)
+	}
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it ends after t.Context
+	h.cancel = cancel
+	go func() {
+		defer close(h.ended)
+		h.err = server.New(config).Run(ctx, ln)
+	}()
+	t.Cleanup(func() {
+		_ = h.stop()
+		if err := leases.Close(); err != nil {
+			t.Error(err)
+		}
+		if text := h.log.text(); bytes.Contains(text, []byte(token)) {
+			t.Errorf("the token is in the log:\n%s", text)
+		}
+	})
+	return h
+}
+
+// stop ends the server and returns what Run does.
+func (h *hub) stop() error {
+	h.t.Helper()
+	h.cancel()
+	return h.wait()
+}
+
+func (h *hub) wait() error {
+	h.t.Helper()
+	select {
+	case <-h.ended:
+		return h.err
+	case <-time.After(patience):
+		h.t.Fatal("Run does not end")
+		return nil
+	}
+}
+
+// drops stops the server and returns its counts, without those that are 0.
+func (h *hub) drops() map[string]int {
+	h.t.Helper()
+	if err := h.stop(); err != nil {
+		h.t.Error(err)
+	}
+	for line := range bytes.Lines(h.log.text()) {
+		var entry struct {
+			Msg   string
+			Drops map[string]int
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			h.t.Fatal(err)
+		}
+		if entry.Msg == "stopped" {
+			for reason, n := range entry.Drops {
+				if n == 0 {
+					delete(entry.Drops, reason)
+				}
+			}
+			return entry.Drops
+		}
+	}
+	h.t.Fatal("no line about the stop")
+	return nil
+}
+
+// logs collects what the server logs, as JSON lines.
+type logs struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.Write(p)
+}
+
+func (l *logs) text() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.buffer.Bytes())
+}
+
+// dialer returns a way to the hub.
+func (h *hub) dialer() *transport.Dialer {
+	h.t.Helper()
+	u, err := transport.ParseURL("ws://" + h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return &transport.Dialer{URL: u, Token: token}
+}
+
+// member is a client of the hub. It reads and writes only when the test says so.
+type member struct {
+	t    *testing.T
+	conn *transport.Conn
+	link transport.Link
+}
+
+// dial connects and asks for an address; the error is that of either.
+func (h *hub) dial(ask transport.Connect) (*member, error) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	conn, err := h.dialer().Dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	link, err := conn.Request(ctx, ask)
+	if err != nil {
+		conn.Close(transport.CodeNormal, "")
+		return nil, err
+	}
+	return &member{h.t, conn, link}, nil
+}
+
+// join is a dial that succeeds. The member leaves when the test ends, if it has not before.
+func (h *hub) join(ask transport.Connect) *member {
+	h.t.Helper()
+	m, err := h.dial(ask)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(m.leave)
+	return m
+}
+
+// own returns the member's address.
+func (m *member) own() string { return m.link.Address.String() }
+
+// leave closes the connection and waits until the server knows.
+func (m *member) leave() { m.conn.Close(transport.CodeNormal, "the member leaves") }
+
+// sends sends packets in one batch.
+func (m *member) sends(packets ...[]byte) {
+	m.t.Helper()
+	var b packet.Batch
+	for _, p := range packets {
+		add(&b, p)
+	}
+	if err := m.conn.WriteBatch(m.t.Context(), &b); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// gets returns the next n packets.
+func (m *member) gets(n int) (all [][]byte) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	for len(all) < n {
+		var b packet.Batch
+		if err := m.conn.ReadBatch(ctx, &b); err != nil {
+			m.t.Fatalf("%s: %d of %d packets, then: %v", m.own(), len(all), n, err)
+		}
+		all = append(all, packetsOf(&b)...)
+	}
+	return all
+}
+
+// told reads until the server closes the connection; it returns the packets until then, and how.
+func (m *member) told() (packets [][]byte, closed transport.CloseError) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	for {
+		var b packet.Batch
+		err := m.conn.ReadBatch(ctx, &b)
+		if err == nil {
+			packets = append(packets, packetsOf(&b)...)
+			continue
+		}
+		var ce *transport.CloseError
+		if !errors.As(err, &ce) {
+			m.t.Errorf("%s: ended without a close frame: %v", m.own(), err)
+			return packets, closed
+		}
+		return packets, *ce
+	}
+}

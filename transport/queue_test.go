@@ -1,0 +1,146 @@
+package transport_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"tunnel/packet"
+	"tunnel/transport"
+)
+
+// drain pops all that is there.
+func drain(t *testing.T, q *transport.Queue) (all [][]byte) {
+	t.Helper()
+	for {
+		packets, err := pop(t.Context(), q, 10*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(packets) == 0 {
+			return all
+		}
+		all = append(all, packets...)
+	}
+}
+
+// inOrder checks that the packets of each flow come in the order of their ids, each at most once.
+func inOrder(t *testing.T, packets [][]byte) {
+	t.Helper()
+	last := map[byte]uint32{}
+	for _, p := range packets {
+		flow, id := flowAndID(p)
+		if id <= last[flow] {
+			t.Fatalf("flow %d: packet %d after %d", flow, id, last[flow])
+		}
+		last[flow] = id
+	}
+}
+
+// Flows keep their order, and what does not come out is counted.
+func TestQueue(t *testing.T) {
+	q := transport.NewQueue(packet.MaxBatch)
+	for i := range uint32(1000) {
+		if !push(q, ipPacket(byte(i%7), i+1, 100+int(i%300))) {
+			t.Fatalf("no room for packet %d", i)
+		}
+	}
+	all := drain(t, q)
+	inOrder(t, all)
+	if uint64(len(all))+q.Dropped() != 1000 || q.Dropped() > 100 {
+		t.Errorf("%d of 1000 came out, %d dropped", len(all), q.Dropped())
+	}
+}
+
+// A full queue drops and counts; it holds its limit and never blocks; a small flow beside a large one gets through.
+func TestQueueFull(t *testing.T) {
+	const limit = 100_000
+	q := transport.NewQueue(limit)
+	const packets = 1000
+	for i := range uint32(packets) {
+		push(q, ipPacket(1, i+1, 1000))
+	}
+	if q.Dropped() == 0 {
+		t.Error("nothing dropped")
+	}
+	all := drain(t, q)
+	inOrder(t, all)
+	if uint64(len(all))+q.Dropped() != packets || len(all) == 0 || len(all)*1000 > limit {
+		t.Errorf("%d came out, %d dropped", len(all), q.Dropped())
+	}
+	if !push(q, ipPacket(1, 1, 1000)) {
+		t.Error("no room in an empty queue")
+	}
+}
+
+func TestQueueWaits(t *testing.T) {
+	q := transport.NewQueue(packet.MaxBatch)
+	began := time.Now()
+	packets, err := pop(t.Context(), q, 50*time.Millisecond)
+	if len(packets) > 0 || err != nil || time.Since(began) < 50*time.Millisecond {
+		t.Errorf("%d packets, %v after %v", len(packets), err, time.Since(began))
+	}
+	got := make(chan [][]byte)
+	go func() {
+		packets, err := pop(t.Context(), q, patience)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- packets
+	}()
+	p := ipPacket(1, 1, 60)
+	push(q, p)
+	samePackets(t, <-got, [][]byte{p})
+}
+
+func TestQueueContext(t *testing.T) {
+	q := transport.NewQueue(packet.MaxBatch)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := pop(ctx, q, patience)
+		ended <- err
+	}()
+	cancel(errDevice)
+	if err := <-ended; !errors.Is(err, errDevice) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Many push while one pops: nothing is lost that is not counted, nothing changes on its way.
+func TestQueueConcurrent(t *testing.T) {
+	const pushers, each = 8, 2000
+	q := transport.NewQueue(packet.MaxBatch)
+	var group sync.WaitGroup
+	for flow := range byte(pushers) {
+		group.Go(func() {
+			for i := range uint32(each) {
+				push(q, ipPacket(flow, i+1, 60+int(i%1000)))
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(over)
+	}()
+	var all [][]byte
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		default:
+		}
+		all = append(all, drain(t, q)...)
+	}
+	inOrder(t, all)
+	for _, p := range all {
+		flow, id := flowAndID(p)
+		samePackets(t, [][]byte{p}, [][]byte{ipPacket(flow, id, 60+int((id-1)%1000))})
+	}
+	if uint64(len(all))+q.Dropped() != pushers*each {
+		t.Errorf("%d came out, %d dropped; %d went in", len(all), q.Dropped(), pushers*each)
+	}
+}
