@@ -79,7 +79,11 @@ func flagsFirst(app *cli.App, args []string) []string {
 			continue
 		}
 		flags = append(flags, word)
-		if !takesValue[strings.TrimLeft(word, "-")] {
+		name := strings.TrimLeft(word, "-")
+		if name == "help" || name == "h" { // urfave/cli takes an argument behind it for a command to explain
+			return []string{args[0], args[1], word}
+		}
+		if !takesValue[name] {
 			continue
 		}
 		if len(words) == 1 { // urfave/cli shall say that the value is missing, and not take the "--" below for it

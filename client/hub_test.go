@@ -80,7 +80,7 @@ func (h *hub) start() {
 	if h.change != nil {
 		h.change(&config)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it ends after t.Context
+	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	ended, ln := make(chan error, 1), listen(h.t, h.address)
 	go func() { ended <- server.New(config).Run(ctx, ln) }()
 	h.stop = func() {

@@ -142,7 +142,7 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 	if change != nil {
 		change(&config)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it ends after t.Context
+	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	j.cancel = cancel
 	go func() {
 		defer close(j.ended)

@@ -99,7 +99,7 @@ func TestServerIsFiltered(t *testing.T) {
 		if err := conn.WriteBatch(t.Context(), &b); err != nil {
 			t.Error(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience) //nolint:usetesting // until the client leaves
+		ctx, cancel := context.WithTimeout(context.Background(), patience) // until the client leaves
 		defer cancel()
 		for err := error(nil); err == nil; {
 			err = conn.ReadBatch(ctx, new(packet.Batch))

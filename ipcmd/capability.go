@@ -10,13 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passCapability makes a child of a process that is not root inherit CAP_NET_ADMIN, which a file capability alone
-// does not pass on. It returns nil when there is nothing to pass on.
-func passCapability() *syscall.SysProcAttr {
-	if os.Geteuid() == 0 || !netAdminPermitted() {
-		return nil // as root the kernel gives it; without it look-ups still work, and changes fail with a clear text
+// attributes makes a child end with this process: one that outlived a SIGKILL would make its change after the next run,
+// or Cleanup, had looked for it. It makes a child of a process that is not root inherit CAP_NET_ADMIN, which a file
+// capability alone does not pass on.
+func attributes() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if os.Geteuid() != 0 && netAdminPermitted() {
+		attr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN}
 	}
-	return &syscall.SysProcAttr{AmbientCaps: []uintptr{unix.CAP_NET_ADMIN}}
+	return attr // as root the kernel gives it; without it look-ups still work, and changes fail with a clear text
 }
 
 func netAdminPermitted() bool {

@@ -55,7 +55,7 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	// Nothing of the caller's environment: a child that inherits CAP_NET_ADMIN must not load what LD_PRELOAD names.
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = pipeDelay
-	cmd.SysProcAttr = passCapability()
+	cmd.SysProcAttr = attributes()
 	if err := cmd.Start(); err != nil {
 		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
 	}

@@ -110,7 +110,7 @@ func TestWrongTokenDials(t *testing.T) {
 func TestTLS(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // for its certificate
 	web.StartTLS()
-	certificate, pool := web.TLS.Certificates[0], web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs //nolint:errcheck,forcetypeassert // documented
+	certificate, pool := web.TLS.Certificates[0], web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs // documented
 	web.Close()
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}

@@ -57,7 +57,7 @@ func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	if change != nil {
 		change(&config)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it ends after t.Context
+	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	h.cancel = cancel
 	go func() {
 		defer close(h.ended)

@@ -73,7 +73,7 @@ func refusing(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port) //nolint:errcheck,forcetypeassert // it is one
+	return fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port) // it is one
 }
 
 // answering is a server that answers the first request with these bytes and hangs up.

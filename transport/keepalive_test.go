@@ -125,7 +125,7 @@ func TestReset(t *testing.T) {
 	address, results := serving(t, long, func([][]byte) {})
 	r := dialRaw(t, address)
 	r.connect()
-	if err := r.conn.(*net.TCPConn).SetLinger(0); err != nil { //nolint:errcheck,forcetypeassert // it is one
+	if err := r.conn.(*net.TCPConn).SetLinger(0); err != nil { // it is one
 		t.Fatal(err)
 	}
 	_ = r.conn.Close()

@@ -36,15 +36,6 @@ func ipPacket(flow byte, id uint32, n int) []byte {
 // flowAndID returns what ipPacket was given.
 func flowAndID(p []byte) (flow byte, id uint32) { return p[19], binary.BigEndian.Uint32(p[20:]) }
 
-// batchOf returns a batch of IP packets.
-func batchOf(packets ...[]byte) *packet.Batch {
-	var b packet.Batch
-	for _, p := range packets {
-		b.Append(p)
-	}
-	return &b
-}
-
 // packetsOf returns copies of the IP packets in a batch.
 func packetsOf(b *packet.Batch) [][]byte {
 	var all [][]byte

@@ -2,7 +2,7 @@ package transport_test
 
 import (
 	"bufio"
-	"crypto/sha1" //nolint:gosec // RFC 6455 section 4.2.2 asks for it
+	"crypto/sha1" // RFC 6455 section 4.2.2 asks for it
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
@@ -92,7 +92,7 @@ func serveRaw(t *testing.T, speak func(*raw)) string {
 
 // acceptKey is the proof that the other side speaks WebSocket (RFC 6455 section 4.2.2).
 func acceptKey(request *http.Request) string {
-	hash := sha1.Sum([]byte(request.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	hash := sha1.Sum([]byte(request.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // as above
 	return base64.StdEncoding.EncodeToString(hash[:])
 }
 
