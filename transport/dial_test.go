@@ -45,6 +45,9 @@ func (f dialFailure) compare(t *testing.T, err error) {
 		t.Fatalf("%v is no StepError", err)
 	}
 	text := step.Err.Error()
+	if err.Error() != string(step.Step)+": "+text || !errors.Is(err, step.Err) {
+		t.Errorf("the error is %v", err)
+	}
 	if step.Step != f.step || !strings.Contains(text, f.says) || !strings.Contains(step.Advice, f.advice) {
 		t.Errorf("got  %s: %s: %s\nwant %s: …%s…: …%s…", step.Step, text, step.Advice, f.step, f.says, f.advice)
 	}
@@ -239,6 +242,22 @@ func TestDialRequest(t *testing.T) {
 	if d.Header.Get("Authorization") != "" || len(d.Header) != 2 {
 		t.Errorf("the caller's header became %v", d.Header)
 	}
+}
+
+// A name is tried at all of its addresses: localhost may be ::1 first, where nobody listens.
+func TestDialName(t *testing.T) {
+	address := accepting(t, nil, func(c *transport.Conn) { c.Close(transport.CodeNormal, "") })
+	_, port, _ := net.SplitHostPort(address)
+	d := dialer(t, "ws://localhost:"+port)
+	hops, err := d.Hops(t.Context())
+	if err != nil || len(hops) == 0 || !hops[0].IsLoopback() {
+		t.Errorf("hops %v, %v", hops, err)
+	}
+	c, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close(transport.CodeNormal, "")
 }
 
 // Before gets every address that is tried; its error is the dial's.

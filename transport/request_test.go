@@ -173,15 +173,46 @@ func TestRequestHungUp(t *testing.T) {
 	c.Close(transport.CodeNormal, "")
 }
 
-// A peer that says nothing costs no more than the context allows.
+// A peer that says nothing costs no more than the context allows, and is told why it ends.
 func TestRequestedTimeout(t *testing.T) {
-	_, server := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := server.Requested(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
+	for name, test := range map[string]struct {
+		bound  func(context.Context) (context.Context, context.CancelFunc)
+		err    error
+		code   transport.Code
+		reason string
+	}{
+		"too late": {
+			func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, 50*time.Millisecond)
+			},
+			context.DeadlineExceeded, transport.CodeGoingAway, "no control message in time",
+		},
+		"stopped": {
+			func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancelCause(ctx)
+				time.AfterFunc(50*time.Millisecond, func() { cancel(errStopped) })
+				return ctx, func() { cancel(nil) }
+			}, errStopped, transport.CodeInternal, "stopped by the test",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			failed := make(chan error, 1)
+			address := accepting(t, nil, func(c *transport.Conn) {
+				ctx, cancel := test.bound(t.Context())
+				defer cancel()
+				_, err := c.Requested(ctx)
+				failed <- err
+				c.Close(transport.CodeNormal, "not told, for it is closed")
+			})
+			code, reason := dialRaw(t, address).closed()
+			if err := <-failed; !errors.Is(err, test.err) || code != test.code || reason != test.reason {
+				t.Errorf("%v; told %d, %q", err, code, reason)
+			}
+		})
 	}
 }
+
+var errStopped = &transport.CloseError{Code: transport.CodeInternal, Reason: "stopped by the test"}
 
 // Fields that this version does not know are how the protocol grows.
 func TestUnknownFieldsIgnored(t *testing.T) {
