@@ -62,7 +62,7 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(noMore(c, 1), checkDevice(c, true)); err != nil {
+	if err := errors.Join(noMore(c, 1), checkDevice(c, true), checkCongestion(c)); err != nil {
 		return err
 	}
 	dialer, err := newDialer(c)
@@ -139,6 +139,7 @@ func newDialer(c *cli.Context) (*transport.Dialer, error) {
 	}
 	return &transport.Dialer{
 		URL: u, Token: secret, Header: header, TLS: tlsConfig, Proxy: httpproxy.FromEnvironment().ProxyFunc(),
+		Congestion: c.String(flagCongestion),
 	}, nil
 }
 

@@ -33,7 +33,7 @@ func newDevice(ctx context.Context, name string, log *slog.Logger) (_ tun.Device
 		return nil, nil, fail(stepState, err, "")
 	}
 	router := route.New(run, journal, log)
-	defer func() {
+	defer func() { //nolint:contextcheck // Close has its own time
 		if err != nil {
 			err = errors.Join(err, router.Close())
 		}
@@ -45,9 +45,16 @@ func newDevice(ctx context.Context, name string, log *slog.Logger) (_ tun.Device
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := journal.RecordDevice(); err != nil {
+		return nil, nil, fail(stepState, err, "")
+	}
 	device, err := tun.Open(name)
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := journal.ForgetDevice(); err != nil {
+		return nil, nil, errors.Join(fail(stepState, err, ""), device.Close())
+	}
+	log.Info("device made", "dev", name, "offload", device.Offload())
 	return device, router, nil
 }

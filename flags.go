@@ -20,6 +20,7 @@ const (
 	flagToken       = "token"
 	flagTokenFile   = "token-file"
 	flagState       = "state"
+	flagCongestion  = "congestion"
 	flagDryRun      = "dry-run"
 	flagLogLevel    = "log-level"
 	flagLogFormat   = "log-format"
@@ -41,6 +42,7 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagDev, Category: categoryHost, EnvVars: env(flagDev), Value: defaultDev, Usage: "`NAME` of the TUN device to make"},
 		&cli.StringFlag{Name: flagToken, Category: categoryServer, EnvVars: env(flagToken), Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, better use --token-file"},
 		&cli.StringFlag{Name: flagTokenFile, Category: categoryServer, EnvVars: env(flagTokenFile), TakesFile: true, Usage: "`FILE` with the shared secret"},
+		&cli.StringFlag{Name: flagCongestion, Category: categoryServer, EnvVars: env(flagCongestion), Value: transport.CongestionAuto, Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long way, else the system's), or a name that this kernel has"},
 		&cli.StringFlag{Name: flagState, Category: categoryHost, EnvVars: env(flagState), Value: defaultState, TakesFile: true, Usage: "`DIR` for what is kept between runs"},
 		&cli.BoolFlag{Name: flagDryRun, Category: categoryHost, EnvVars: env(flagDryRun), Usage: "print the ip commands that would run, and change nothing"},
 	}, logFlags()...)
@@ -158,6 +160,15 @@ func checkDevice(c *cli.Context, zero bool) error {
 		return usage("--qlen %d is not within 1 to %d", qlen, transport.MaxQlen)
 	}
 	return nil
+}
+
+// checkCongestion refuses a congestion control that this process cannot have.
+func checkCongestion(c *cli.Context) error {
+	name := c.String(flagCongestion)
+	if name == transport.CongestionAuto || transport.HasCongestion(name) {
+		return nil
+	}
+	return usage("--congestion %s: this kernel does not have it, or not for this user: see net.ipv4.tcp_allowed_congestion_control", name)
 }
 
 // noMore refuses arguments that a command does not take.

@@ -14,8 +14,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// version is set by the linker: see the Makefile.
-var version = "unknown" //nolint:gochecknoglobals // the linker's -X reaches only a package's variables
+// version is set by the linker, which reaches only variables of a package: see the Makefile.
+var version = "unknown"
 
 func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 

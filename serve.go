@@ -127,13 +127,13 @@ func serve(c *cli.Context) (err error) {
 	return server.New(server.Config{
 		Device: device, Leases: leases, Gate: gate, TLS: tlsConfig, Path: c.String(flagPath),
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
-		ClientToClient: c.Bool(flagClientToClient), Log: log,
+		Congestion: c.String(flagCongestion), ClientToClient: c.Bool(flagClientToClient), Log: log,
 	}).Run(c.Context, ln)
 }
 
 // serveUsage checks the flags that are about nothing but themselves.
 func serveUsage(c *cli.Context) (netip.Prefix, error) {
-	if err := errors.Join(noMore(c, 0), checkDevice(c, false)); err != nil {
+	if err := errors.Join(noMore(c, 0), checkDevice(c, false), checkCongestion(c)); err != nil {
 		return netip.Prefix{}, err
 	}
 	network, err := netip.ParsePrefix(c.String(flagNetwork))

@@ -60,8 +60,8 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// queueLimit bounds what waits for the server, in bytes.
-const queueLimit = packet.MaxBatch
+// queueLimit bounds what waits for the server, in bytes of buffers.
+const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
@@ -92,12 +92,13 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		err = nil
 	}
 	c.down()
-	if undo := c.Router.Close(); undo != nil {
+	if undo := c.Router.Close(); undo != nil { //nolint:contextcheck // ctx is over: Close has its own time
 		err = errors.Join(err, fmt.Errorf("undo: %w", undo))
 	}
 	cancel(nil)
 	_ = c.Device.Close()
 	reader.Wait()
+	c.queue.Close()
 	c.Session.Close()
 	return err
 }
@@ -181,7 +182,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.L
 	case c.resume.Address.IsValid():
 		ask.Address = c.resume.Address.String()
 	}
-	link, err := conn.Request(ctx, ask)
+	link, err := conn.Request(ctx, ask, c.Device.Offload())
 	var closed *transport.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
@@ -262,8 +263,8 @@ func (c *Client) forward() error {
 		c.mu.RUnlock()
 		for i := range b.Len() {
 			// The server would drop any other source; the kernel's own IPv6 chatter has one.
-			if record := b.Record(i); packet.Source(record) == own {
-				c.queue.Push(record)
+			if packet.Source(b.IP(i)) == own {
+				c.queue.Push(b.Take(i))
 			}
 		}
 	}
@@ -273,8 +274,11 @@ func (c *Client) forward() error {
 // the rest of this machine.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
-		b.Filter(func(record []byte) bool {
-			return packet.Destination(record) == link.Address && link.Network.Contains(packet.Source(record))
+		b.Filter(func(i int) bool {
+			if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
+				return false
+			}
+			return packet.Destination(b.IP(i)) == link.Address && link.Network.Contains(packet.Source(b.IP(i)))
 		})
 		_, err := c.Device.WriteBatch(b)
 		return err

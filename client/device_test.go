@@ -31,6 +31,8 @@ func newDevice() *device {
 
 func (d *device) Name() string { return "tun0" }
 
+func (d *device) Offload() packet.Offload { return packet.Offload{Vnet: true, USO: true} }
+
 func (d *device) ReadBatch(b *packet.Batch) error {
 	select {
 	case packets := <-d.fromKernel:

@@ -12,6 +12,7 @@ import (
 	"tunnel/client"
 	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
+	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/transport"
 )
@@ -179,7 +180,7 @@ func TestStopAnytime(t *testing.T) {
 
 	unanswered := make(chan struct{}) // the message connect
 	address := serve(t, func(conn *transport.Conn) {
-		_, _ = conn.Requested(t.Context())
+		_, _ = conn.Requested(t.Context(), packet.Offload{})
 		close(unanswered)
 		<-t.Context().Done()
 		conn.Close(transport.CodeNormal, "")
@@ -210,10 +211,10 @@ func TestUnusableServer(t *testing.T) {
 		"no mtu":     {func(m *transport.Connected) { m.MTU = 0 }, "mtu 0"},
 	} {
 		address := serve(t, func(conn *transport.Conn) {
-			_, err := conn.Requested(t.Context())
+			_, err := conn.Requested(t.Context(), packet.Offload{})
 			m := granted()
 			test.change(&m)
-			if err := errors.Join(err, conn.Grant(t.Context(), m)); err != nil {
+			if err := errors.Join(err, conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})); err != nil {
 				t.Error(err)
 			}
 			<-t.Context().Done()

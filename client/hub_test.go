@@ -15,6 +15,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/lease"
+	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
 )
@@ -121,7 +122,7 @@ func (h *hub) join(ask transport.Connect) (*transport.Conn, transport.Link) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	link, err := conn.Request(h.t.Context(), ask)
+	link, err := conn.Request(h.t.Context(), ask, packet.Offload{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -43,13 +43,21 @@ func ipPacket(src, dst string, id uint32) []byte {
 func idOf(p []byte) uint32 { return binary.BigEndian.Uint32(p[len(p)-4:]) }
 
 // add appends a copy of an IP packet to a batch.
-func add(b *packet.Batch, p []byte) { b.Append(p) }
+func add(b *packet.Batch, ip []byte) { b.Add(withHeader(ip)) }
+
+// withHeader returns a copy of an IP packet behind a header that asks for nothing.
+func withHeader(ip []byte) *packet.Packet {
+	p := packet.NewPacket(packet.HeaderLen + len(ip))
+	clear(p.Record()[:packet.HeaderLen])
+	copy(p.IP(), ip)
+	return p
+}
 
 // packetsOf returns copies of the IP packets in a batch.
 func packetsOf(b *packet.Batch) [][]byte {
 	var all [][]byte
 	for i := range b.Len() {
-		all = append(all, bytes.Clone(b.Record(i)))
+		all = append(all, bytes.Clone(b.IP(i)))
 	}
 	return all
 }

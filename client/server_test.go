@@ -46,13 +46,13 @@ func serve(t *testing.T, handle func(*transport.Conn)) string {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			group.Add(1)
 			defer group.Done()
-			if conn, err := transport.Accept(w, r); err == nil {
+			if conn, err := transport.Accept(w, r, transport.CongestionAuto); err == nil {
 				handle(conn)
 			}
 		}),
 		ConnContext: transport.ConnContext, ReadHeaderTimeout: patience,
 	}
-	group.Go(func() { _ = web.Serve(transport.Listener(ln)) })
+	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil)) })
 	t.Cleanup(func() {
 		_ = web.Close()
 		group.Wait()
@@ -64,12 +64,12 @@ func serve(t *testing.T, handle func(*transport.Conn)) string {
 func newSilent(t *testing.T, keepalive time.Duration) string {
 	t.Helper()
 	return serve(t, func(conn *transport.Conn) {
-		if _, err := conn.Requested(t.Context()); err != nil {
+		if _, err := conn.Requested(t.Context(), packet.Offload{}); err != nil {
 			return
 		}
 		m := granted()
 		m.Keepalive = keepalive.Seconds()
-		_ = conn.Grant(t.Context(), m)
+		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})
 		for err := error(nil); err == nil; {
 			err = conn.ReadBatch(t.Context(), new(packet.Batch))
 		}
@@ -80,8 +80,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 // A server is trusted with the private network, not with the rest of the machine.
 func TestServerIsFiltered(t *testing.T) {
 	address := serve(t, func(conn *transport.Conn) {
-		_, _ = conn.Requested(t.Context())
-		_ = conn.Grant(t.Context(), granted())
+		_, _ = conn.Requested(t.Context(), packet.Offload{})
+		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
 		var b packet.Batch
 		for _, p := range [][]byte{
 			ipPacket("8.8.8.8", "10.1.1.3", 1),       // from outside the network
@@ -96,7 +96,7 @@ func TestServerIsFiltered(t *testing.T) {
 		} {
 			add(&b, p)
 		}
-		if err := conn.WriteBatch(t.Context(), &b); err != nil {
+		if err := conn.WriteBatch(&b); err != nil {
 			t.Error(err)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience) // until the client leaves

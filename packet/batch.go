@@ -3,6 +3,7 @@ package packet
 import (
 	"errors"
 	"io"
+	"sync"
 )
 
 // MaxBatch is the most bytes that one batch, and so one binary WebSocket message, may hold. A receiver closes the
@@ -12,124 +13,154 @@ const MaxBatch = 512 << 10
 // ErrTooLong says that a message holds more than MaxBatch bytes.
 var ErrTooLong = errors.New("batch longer than 512 KiB")
 
-// Batch is a run of records in one buffer: what a TUN device gives or takes at once, and what one binary WebSocket
-// message carries. A record is one IP packet, and its length is in its own header. The zero Batch is empty and ready
-// to use. A Batch belongs to one goroutine at a time and moves with the call that takes it; the records that it gives
-// out are slices of its buffer, good until Reset.
-type Batch struct {
-	buf     []byte
-	records []span
+// Framing is what a record is made of on the wire.
+type Framing uint8
+
+// The framings of the protocol.
+const (
+	FramingIP   Framing = iota // an IP packet
+	FramingVnet                // a virtio_net_hdr and an IP packet, which may be a super-packet of up to 64 KiB
+)
+
+// HeaderLen returns the bytes before the IP packet of each record.
+func (f Framing) HeaderLen() int {
+	if f == FramingVnet {
+		return HeaderLen
+	}
+	return 0
 }
 
-// A span is one record's place in the buffer.
-type span struct{ start, end int }
+// Batch is a run of records: what a TUN device gives or takes at once, and what one binary WebSocket message carries.
+// Records come either from Add, each a Packet with a buffer of its own, or from Fill, all in the buffer of one
+// message. The zero Batch is empty and ready to use. A Batch belongs to one goroutine at a time; the records that it
+// gives out are good until Reset.
+type Batch struct {
+	framing Framing
+	size    int
+	records []record
+	message *[]byte // the buffer of Fill, nil for none
+	run     run
+}
 
-// Reset empties b and keeps its buffer.
+type record struct {
+	bytes []byte
+	owner *Packet // nil when bytes lie in message
+}
+
+// messagePool has the buffers for whole messages: only a connection on which one is arriving needs one.
+//
+//nolint:gochecknoglobals // a pool is shared by design
+var messagePool = sync.Pool{New: func() any { b := make([]byte, MaxBatch+1); return &b }}
+
+// Reset empties b and gives its buffers back.
 func (b *Batch) Reset() {
-	b.buf = b.buf[:0]
-	b.records = b.records[:0]
+	for i := range b.records {
+		if p := b.records[i].owner; p != nil {
+			p.Free()
+		}
+		b.records[i] = record{}
+	}
+	b.records, b.size, b.run = b.records[:0], 0, run{}
+	b.framing = FramingIP
+	if b.message != nil {
+		messagePool.Put(b.message)
+		b.message = nil
+	}
 }
 
 // Len returns the number of records in b.
 func (b *Batch) Len() int { return len(b.records) }
 
-// Size returns the bytes that b takes on the wire.
-func (b *Batch) Size() int { return len(b.buf) }
+// Size returns the bytes of all records that came into b.
+func (b *Batch) Size() int { return b.size }
 
-// Record returns record i, 0 ≤ i < Len.
-func (b *Batch) Record(i int) []byte {
-	s := b.records[i]
-	return b.buf[s.start:s.end:s.end]
+// Framing returns what the records are made of: FramingVnet for those of Add, the message's own for those of Fill.
+func (b *Batch) Framing() Framing { return b.framing }
+
+// Record returns record i, 0 ≤ i < Len, with its virtio_net_hdr if the framing has one.
+func (b *Batch) Record(i int) []byte { return b.records[i].bytes }
+
+// IP returns the IP packet of record i.
+func (b *Batch) IP(i int) []byte { return b.records[i].bytes[b.framing.HeaderLen():] }
+
+// Add appends p, which b then owns. All records of a batch come from Add or all from Fill.
+func (b *Batch) Add(p *Packet) {
+	b.Seal()
+	b.framing = FramingVnet
+	b.records = append(b.records, record{p.data, p})
+	b.size += len(p.data)
 }
 
-// Bytes returns all records back to back, as they go into a message. After Filter it still holds what was filtered
-// out, so it is for batches that are on their way out.
-func (b *Batch) Bytes() []byte { return b.buf }
-
-// Append copies one record to the end of b.
-func (b *Batch) Append(record []byte) {
-	start := len(b.buf)
-	b.buf = append(b.buf, record...)
-	b.records = append(b.records, span{start, len(b.buf)})
-}
-
-// Room returns n bytes of free buffer behind the last record, for a reader to fill before it calls Extend.
-func (b *Batch) Room(n int) []byte {
-	b.grow(n)
-	return b.buf[len(b.buf) : len(b.buf)+n]
-}
-
-// Extend makes one record of the first n bytes that were read into Room. The error is ErrMalformed, and b is
-// unchanged, when they are not exactly one IP packet.
-func (b *Batch) Extend(n int) error {
-	start := len(b.buf)
-	length, err := Length(b.buf[start : start+n])
-	if err != nil {
-		return err
+// Take takes record i out of b as a Packet that the caller owns: the very one that was added, or a copy of what lies in
+// a message. Nobody may look at record i after.
+func (b *Batch) Take(i int) *Packet {
+	r := &b.records[i]
+	if p := r.owner; p != nil {
+		r.owner = nil
+		return p
 	}
-	if length != n {
-		return ErrMalformed
-	}
-	b.buf = b.buf[:start+n]
-	b.records = append(b.records, span{start, start + n})
-	return nil
+	room := HeaderLen - b.framing.HeaderLen()
+	p := NewPacket(room + len(r.bytes))
+	clear(p.data[:room])
+	copy(p.data[room:], r.bytes)
+	return p
 }
 
-// ReadFrom replaces the contents of b by one message read from r until its end, and splits it into records. The error
+// Fill replaces the contents of b by one message read from r until its end, and splits it into records. The error
 // is ErrMalformed when they do not fill the message exactly, ErrTooLong when it has more than MaxBatch bytes, or what
 // r returned.
-func (b *Batch) ReadFrom(r io.Reader) (int64, error) {
+func (b *Batch) Fill(r io.Reader, framing Framing) error {
 	b.Reset()
-	for {
-		if len(b.buf) == cap(b.buf) {
-			b.grow(max(readStep, cap(b.buf)))
-		}
-		n, err := r.Read(b.buf[len(b.buf):cap(b.buf)])
-		b.buf = b.buf[:len(b.buf)+n]
-		if len(b.buf) > MaxBatch {
-			return int64(len(b.buf)), ErrTooLong
-		}
+	b.framing = framing
+	b.message, _ = messagePool.Get().(*[]byte)
+	buf := *b.message
+	for b.size < len(buf) {
+		n, err := r.Read(buf[b.size:])
+		b.size += n
 		if errors.Is(err, io.EOF) {
-			return int64(len(b.buf)), b.split()
+			if b.size > MaxBatch {
+				return ErrTooLong
+			}
+			return b.split(buf[:b.size])
 		}
-		if err != nil {
-			return int64(len(b.buf)), err
-		}
-	}
-}
-
-// readStep is the buffer, in bytes, that a first message gets; it doubles from there.
-const readStep = 4 << 10
-
-// split finds the records in the buffer.
-func (b *Batch) split() error {
-	for start := 0; start < len(b.buf); {
-		n, err := Length(b.buf[start:])
 		if err != nil {
 			return err
 		}
-		b.records = append(b.records, span{start, start + n})
-		start += n
+	}
+	return ErrTooLong
+}
+
+// split finds the records in a message.
+func (b *Batch) split(message []byte) error {
+	header := b.framing.HeaderLen()
+	for len(message) > 0 {
+		if len(message) < header {
+			return ErrMalformed
+		}
+		n, err := Length(message[header:])
+		if err != nil {
+			return err
+		}
+		b.records = append(b.records, record{bytes: message[: header+n : header+n]})
+		message = message[header+n:]
 	}
 	return nil
 }
 
-// Filter keeps the records for which keep returns true, in their order.
-func (b *Batch) Filter(keep func(record []byte) bool) {
-	kept := b.records[:0]
-	for _, s := range b.records {
-		if keep(b.buf[s.start:s.end:s.end]) {
-			kept = append(kept, s)
+// Filter keeps the records whose index keep approves, in their order, and forgets the others. keep may Take a record
+// that it does not approve.
+func (b *Batch) Filter(keep func(i int) bool) {
+	kept := 0
+	for i := range b.records {
+		if keep(i) {
+			b.records[kept] = b.records[i]
+			kept++
+			continue
+		}
+		if p := b.records[i].owner; p != nil {
+			p.Free()
 		}
 	}
-	b.records = kept
-}
-
-func (b *Batch) grow(n int) {
-	if cap(b.buf)-len(b.buf) >= n {
-		return
-	}
-	bigger := make([]byte, len(b.buf), max(len(b.buf)+n, 2*cap(b.buf)))
-	copy(bigger, b.buf)
-	b.buf = bigger
+	clear(b.records[kept:])
+	b.records = b.records[:kept]
 }

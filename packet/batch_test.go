@@ -2,173 +2,141 @@ package packet
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"net/netip"
 	"testing"
 	"testing/iotest"
 )
 
-// ipv4 returns an IPv4 packet of n bytes from src to dst; only the fields that this package reads are set.
-func ipv4(src, dst string, n int) []byte {
-	p := make([]byte, n)
-	p[0] = 0x45
-	binary.BigEndian.PutUint16(p[2:], uint16(n))
-	s, d := netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4()
-	copy(p[12:], s[:])
-	copy(p[16:], d[:])
+// added returns ip as a Packet with an empty header.
+func added(ip []byte) *Packet {
+	p := NewPacket(HeaderLen + len(ip))
+	clear(p.Record()[:HeaderLen])
+	copy(p.IP(), ip)
 	return p
 }
 
-func ipv6(src, dst string, n int) []byte {
-	p := make([]byte, n)
-	p[0] = 0x60
-	binary.BigEndian.PutUint16(p[4:], uint16(n-ipv6HeaderLen))
-	s, d := netip.MustParseAddr(src).As16(), netip.MustParseAddr(dst).As16()
-	copy(p[8:], s[:])
-	copy(p[24:], d[:])
-	return p
+// message returns all records of b back to back, without headers for FramingIP.
+func message(b *Batch, framing Framing) []byte {
+	var m []byte
+	for i := range b.Len() {
+		m = append(m, b.Record(i)[b.Framing().HeaderLen()-framing.HeaderLen():]...)
+	}
+	return m
 }
 
-func TestAddresses(t *testing.T) {
-	for _, p := range [][]byte{ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 48)} {
-		if n, err := Length(append(p, 0xff)); err != nil || n != len(p) {
-			t.Errorf("Length = %d, %v; want %d", n, err, len(p))
-		}
-	}
-	if got := Source(ipv4("10.1.1.3", "10.1.1.1", 20)); got != netip.MustParseAddr("10.1.1.3") {
-		t.Errorf("Source = %v", got)
-	}
-	if got := Destination(ipv6("fd00::3", "fd00::1", 40)); got != netip.MustParseAddr("fd00::1") {
-		t.Errorf("Destination = %v", got)
-	}
-}
-
-func TestLengthRefuses(t *testing.T) {
-	good := ipv4("10.1.1.3", "10.1.1.1", 40)
-	short := bytes.Clone(good)
-	short[3] = 19
-	optionsCutOff := bytes.Clone(good)
-	optionsCutOff[0] = 0x4f
-	for name, p := range map[string][]byte{
-		"nothing":                 {},
-		"IPv4 header cut":         good[:19],
-		"IPv6 header cut":         ipv6("fd00::3", "fd00::1", 40)[:39],
-		"packet cut":              good[:39],
-		"total length < header":   short,
-		"header length > packet":  optionsCutOff,
-		"header length under 20":  append([]byte{0x44}, good[1:]...),
-		"version 5":               append([]byte{0x55}, good[1:]...),
-		"version 0 (all zeroes)":  make([]byte, 64),
-		"IPv6 payload out of end": append(ipv6("fd00::3", "fd00::1", 40)[:4], append([]byte{0, 9}, make([]byte, 34)...)...),
-	} {
-		if n, err := Length(p); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%s: Length = %d, %v; want ErrMalformed", name, n, err)
-		}
-	}
-}
-
-// A message read in the smallest pieces gives the records that were appended, and Filter keeps order.
+// A message read in the smallest pieces gives the records that were added, and Filter keeps order.
 func TestBatchRoundTrip(t *testing.T) {
-	var out Batch
 	want := [][]byte{ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 1400), ipv4("10.1.1.5", "10.1.1.1", 9000)}
-	for _, p := range want {
-		out.Append(p)
-	}
-	var in Batch
-	for range 2 {
-		n, err := in.ReadFrom(iotest.OneByteReader(bytes.NewReader(out.Bytes())))
-		if err != nil || int(n) != out.Size() || in.Len() != len(want) {
-			t.Fatalf("ReadFrom = %d, %v with %d records; want %d bytes, %d records", n, err, in.Len(), out.Size(), len(want))
+	for _, framing := range []Framing{FramingIP, FramingVnet} {
+		var out, in Batch
+		for _, p := range want {
+			out.Add(added(p))
 		}
-	}
-	for i, p := range want {
-		if !bytes.Equal(in.Record(i), p) {
-			t.Errorf("record %d differs", i)
+		for range 2 {
+			err := in.Fill(iotest.OneByteReader(bytes.NewReader(message(&out, framing))), framing)
+			if err != nil || in.Len() != len(want) || in.Framing() != framing {
+				t.Fatalf("Fill: %v with %d records", err, in.Len())
+			}
 		}
-	}
-	in.Filter(func(p []byte) bool { return p[0]>>4 == 4 })
-	if in.Len() != 2 || !bytes.Equal(in.Record(0), want[0]) || !bytes.Equal(in.Record(1), want[2]) {
-		t.Errorf("Filter kept the wrong records")
+		for i, p := range want {
+			if !bytes.Equal(in.IP(i), p) {
+				t.Errorf("record %d differs", i)
+			}
+		}
+		in.Filter(func(i int) bool { return in.IP(i)[0]>>4 == 4 })
+		if in.Len() != 2 || !bytes.Equal(in.IP(0), want[0]) || !bytes.Equal(in.IP(1), want[2]) {
+			t.Errorf("Filter kept the wrong records")
+		}
+		out.Reset()
+		in.Reset()
+		if out.Len() != 0 || in.Len() != 0 || in.Size() != 0 {
+			t.Error("Reset left something")
+		}
 	}
 }
 
-func TestReadFromRefuses(t *testing.T) {
+// Take moves a packet that was added, and copies one out of a message; both come with a header.
+func TestTake(t *testing.T) {
+	ip := ipv4("10.1.1.3", "10.1.1.1", 100)
+	var b Batch
+	p := added(ip)
+	b.Add(p)
+	if got := b.Take(0); got != p {
+		t.Error("an added packet was copied")
+	}
+	b.Reset() // must not free what was taken
+	if !bytes.Equal(p.IP(), ip) {
+		t.Error("the packet changed")
+	}
+	p.Free()
+	if err := b.Fill(bytes.NewReader(ip), FramingIP); err != nil {
+		t.Fatal(err)
+	}
+	got := b.Take(0)
+	if !bytes.Equal(got.IP(), ip) || ParseHeader(got.Record()) != (Header{}) {
+		t.Error("the copy differs")
+	}
+	got.Free()
+}
+
+func TestFillRefuses(t *testing.T) {
 	var b Batch
 	p := ipv4("10.1.1.3", "10.1.1.1", 28)
-	if _, err := b.ReadFrom(bytes.NewReader(append(bytes.Clone(p), p[:10]...))); !errors.Is(err, ErrMalformed) {
-		t.Errorf("a cut record: %v; want ErrMalformed", err)
+	for name, c := range map[string]struct {
+		message []byte
+		framing Framing
+		want    error
+	}{
+		"a cut record":       {append(bytes.Clone(p), p[:10]...), FramingIP, ErrMalformed},
+		"a cut header":       {make([]byte, 9), FramingVnet, ErrMalformed},
+		"a header alone":     {make([]byte, 10), FramingVnet, ErrMalformed},
+		"an endless message": {make([]byte, MaxBatch+1), FramingIP, ErrTooLong},
+		"longer yet":         {make([]byte, 2*MaxBatch), FramingIP, ErrTooLong},
+		"nothing":            {nil, FramingIP, nil},
+	} {
+		if err := b.Fill(bytes.NewReader(c.message), c.framing); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v; want %v", name, err, c.want)
+		}
 	}
-	if _, err := b.ReadFrom(bytes.NewReader(make([]byte, MaxBatch+1))); !errors.Is(err, ErrTooLong) {
-		t.Errorf("an endless message: %v; want ErrTooLong", err)
-	}
-	if _, err := b.ReadFrom(iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(p)))); !errors.Is(err, iotest.ErrTimeout) {
+	if err := b.Fill(iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(p))), FramingIP); !errors.Is(err, iotest.ErrTimeout) {
 		t.Errorf("a reader that fails: %v; want its error", err)
 	}
-	if _, err := b.ReadFrom(bytes.NewReader(nil)); err != nil || b.Len() != 0 {
-		t.Errorf("an empty message: %v, %d records; want an empty batch", err, b.Len())
-	}
 }
 
-func TestExtend(t *testing.T) {
-	var b Batch
-	p := ipv4("10.1.1.3", "10.1.1.1", 100)
-	copy(b.Room(200), p)
-	if err := b.Extend(99); !errors.Is(err, ErrMalformed) || b.Len() != 0 || b.Size() != 0 {
-		t.Errorf("Extend by a cut packet: %v, %d records", err, b.Len())
-	}
-	if err := b.Extend(101); !errors.Is(err, ErrMalformed) {
-		t.Errorf("Extend by a packet and a byte: %v", err)
-	}
-	if err := b.Extend(100); err != nil || b.Len() != 1 || !bytes.Equal(b.Record(0), p) {
-		t.Errorf("Extend: %v, %d records", err, b.Len())
-	}
-}
-
-// The hot path does not allocate once the buffers have grown.
-func TestBatchAllocates(t *testing.T) {
-	var out, in Batch
-	for range 100 {
-		out.Append(ipv4("10.1.1.3", "10.1.1.1", 1400))
-	}
-	r := bytes.NewReader(nil)
-	walk := func() {
-		r.Reset(out.Bytes())
-		if _, err := in.ReadFrom(r); err != nil {
-			t.Fatal(err)
-		}
-		for i := range in.Len() {
-			if Source(in.Record(i)) == Destination(in.Record(i)) {
-				t.Fatal("addresses mixed up")
-			}
-		}
-	}
-	walk()
-	if n := testing.AllocsPerRun(100, walk); n != 0 {
-		t.Errorf("reading and walking a batch allocates %v times; want 0", n)
-	}
-}
-
-// FuzzBatch: whatever a stranger sends, the records cover the message exactly or it is refused.
+// FuzzBatch: whatever a stranger sends, the records cover the message exactly or it is refused; and what passes Check
+// can be segmented.
 func FuzzBatch(f *testing.F) {
-	f.Add(ipv4("10.1.1.3", "10.1.1.1", 28))
-	f.Add(append(ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 48)...))
-	f.Add([]byte{0x45, 0, 0, 19})
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Add(ipv4("10.1.1.3", "10.1.1.1", 28), false)
+	f.Add(append(ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 48)...), false)
+	f.Add([]byte{0x45, 0, 0, 19}, false)
+	for _, c := range superPackets() {
+		f.Add(c.record, true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, vnet bool) {
 		var b Batch
-		if _, err := b.ReadFrom(bytes.NewReader(data)); err != nil {
+		framing := FramingIP
+		if vnet {
+			framing = FramingVnet
+		}
+		if err := b.Fill(bytes.NewReader(data), framing); err != nil {
 			return
 		}
-		var joined []byte
+		if !bytes.Equal(message(&b, framing), data) {
+			t.Fatalf("records do not cover %x", data)
+		}
 		for i := range b.Len() {
-			p := b.Record(i)
-			if Source(p).BitLen() != Destination(p).BitLen() {
-				t.Fatalf("addresses of two families in %x", p)
+			if Source(b.IP(i)).BitLen() != Destination(b.IP(i)).BitLen() {
+				t.Fatalf("addresses of two families in %x", b.IP(i))
 			}
-			joined = append(joined, p...)
+			FlowHash(b.IP(i))
+			if vnet && Check(b.Record(i)) == nil {
+				Segments(b.Record(i), func(ip []byte) {
+					if n, err := Length(ip); err != nil || n != len(ip) {
+						t.Fatalf("segment %x: %d, %v", ip, n, err)
+					}
+				})
+			}
 		}
-		if !bytes.Equal(joined, data) {
-			t.Fatalf("records %x do not cover %x", joined, data)
-		}
+		b.Reset()
 	})
 }

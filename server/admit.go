@@ -27,14 +27,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 		return
 	}
-	conn, err := transport.Accept(w, r)
+	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
 		log.Info("refused", "err", err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), connectTimeout)
 	defer cancel()
-	request, err := conn.Requested(ctx)
+	request, err := conn.Requested(ctx, s.Device.Offload())
 	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no connect in time")
 		log.Info("refused", "err", err)
@@ -52,15 +52,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.dismiss(p)
-	if err := conn.Grant(ctx, link); err != nil {
+	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
 		log.Info("refused", "err", err)
 		return
 	}
 	log = log.With("address", p.address)
 	log.Info("connected")
+	//nolint:contextcheck // p.ctx is r.Context(), and ends when the session is replaced
 	err = conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
-	log.Info("disconnected", "reason", err, "queue_drops", p.queue.Dropped())
+	log.Info("disconnected", "reason", err, "queue", p.queue.Drops())
 }
 
 // admit gives the client its pair and makes it a peer. Whoever resumes a session takes the place of the connection
@@ -94,6 +95,10 @@ func (s *Server) dismiss(p *peer) {
 	s.Leases.Release(p.holder)
 	s.peers.remove(p)
 	p.cancel(nil)
+	p.queue.Close()
+	lost := p.queue.Drops()
+	s.drops.count(dropQueue, lost.Full)
+	s.drops.count(dropCoDel, lost.CoDel)
 	close(p.gone)
 }
 

@@ -8,16 +8,16 @@ import (
 // It never waits for a peer. It returns when the device ends.
 func (s *Server) forward() error {
 	var b packet.Batch
+	defer b.Reset()
 	for {
 		b.Reset()
 		if err := s.Device.ReadBatch(&b); err != nil {
 			return err
 		}
 		for i := range b.Len() {
-			record := b.Record(i)
-			v := s.policy.fromKernel(record)
+			v := s.policy.fromKernel(b.IP(i))
 			if v == pass {
-				v = s.send(record)
+				v = s.send(&b, i)
 			}
 			if v != pass {
 				s.drops.count(v, 1)
@@ -26,26 +26,24 @@ func (s *Server) forward() error {
 	}
 }
 
-// send queues a packet for the peer that has its destination address.
-func (s *Server) send(record []byte) verdict {
-	to := s.peers.at(packet.Destination(record))
-	switch {
-	case to == nil:
+// send takes record i out of b and queues it for the peer that has its destination address.
+func (s *Server) send(b *packet.Batch, i int) verdict {
+	to := s.peers.at(packet.Destination(b.IP(i)))
+	if to == nil {
 		return dropNoPeer
-	case !to.queue.Push(record):
-		return dropQueue
 	}
+	to.queue.Push(b.Take(i))
 	return pass
 }
 
 // receive returns the way in for what p sends: to the kernel, or to another peer's queue.
 func (p *peer) receive(s *Server) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
-		b.Filter(func(record []byte) bool {
-			v := s.policy.fromClient(p.address, record)
-			toKernel := v == pass && packet.Destination(record) == s.own.Local
+		b.Filter(func(i int) bool {
+			v := s.judge(p, b, i)
+			toKernel := v == pass && packet.Destination(b.IP(i)) == s.own.Local
 			if v == pass && !toKernel {
-				v = s.send(record)
+				v = s.send(b, i)
 			}
 			if v != pass {
 				s.drops.count(v, 1)
@@ -54,8 +52,16 @@ func (p *peer) receive(s *Server) func(*packet.Batch) error {
 		})
 		refused, err := s.Device.WriteBatch(b)
 		if refused > 0 {
-			s.drops.count(dropKernel, refused)
+			s.drops.count(dropKernel, uint64(refused))
 		}
 		return err
 	}
+}
+
+// judge looks at record i of a batch that p has sent.
+func (s *Server) judge(p *peer, b *packet.Batch, i int) verdict {
+	if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
+		return dropMalformed
+	}
+	return s.policy.fromClient(p.address, b.IP(i))
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
 )
@@ -121,7 +122,7 @@ func TestTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link, err := conn.Request(t.Context(), transport.Connect{})
+	link, err := conn.Request(t.Context(), transport.Connect{}, packet.Offload{})
 	if err != nil {
 		t.Fatal(err)
 	}

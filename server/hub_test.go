@@ -164,7 +164,7 @@ func (h *hub) dial(ask transport.Connect) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, err := conn.Request(ctx, ask)
+	link, err := conn.Request(ctx, ask, packet.Offload{})
 	if err != nil {
 		conn.Close(transport.CodeNormal, "")
 		return nil, err
@@ -196,7 +196,7 @@ func (m *member) sends(packets ...[]byte) {
 	for _, p := range packets {
 		add(&b, p)
 	}
-	if err := m.conn.WriteBatch(m.t.Context(), &b); err != nil {
+	if err := m.conn.WriteBatch(&b); err != nil {
 		m.t.Fatal(err)
 	}
 }

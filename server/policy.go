@@ -13,18 +13,20 @@ type verdict int
 
 const (
 	pass            verdict = iota
+	dropMalformed           // a virtio_net_hdr that contradicts its packet
 	dropSource              // a client's packet does not carry the client's own source address
 	dropDestination         // a client's packet is for neither the server nor a client
 	dropClient              // between clients, which is switched off
 	dropNoPeer              // for an address that no client has
-	dropQueue               // the peer's queue is full
+	dropQueue               // the queue to its peer was full
+	dropCoDel               // the queue to its peer stood for too long
 	dropKernel              // the kernel refused it
 	verdicts
 )
 
 // name is the verdict's name in logs.
 func (v verdict) name() string {
-	return [verdicts]string{"passed", "source", "destination", "client_to_client", "no_peer", "queue_full", "kernel"}[v]
+	return [verdicts]string{"passed", "malformed", "source", "destination", "client_to_client", "no_peer", "queue_full", "codel", "kernel"}[v]
 }
 
 // policy decides which packets pass. Nothing in it changes while the server runs.
@@ -35,11 +37,11 @@ type policy struct {
 }
 
 // fromClient judges a packet that the client with this address has sent.
-func (p *policy) fromClient(client netip.Addr, record []byte) verdict {
-	if packet.Source(record) != client {
+func (p *policy) fromClient(client netip.Addr, ip []byte) verdict {
+	if packet.Source(ip) != client {
 		return dropSource
 	}
-	switch to := packet.Destination(record); {
+	switch to := packet.Destination(ip); {
 	case to == p.server:
 		return pass
 	case !p.network.Contains(to):
@@ -52,8 +54,8 @@ func (p *policy) fromClient(client netip.Addr, record []byte) verdict {
 
 // fromKernel judges a packet that the server's kernel sends into the device. When clients are kept apart it must not
 // join them either, be its ip_forward on or off.
-func (p *policy) fromKernel(record []byte) verdict {
-	from := packet.Source(record)
+func (p *policy) fromKernel(ip []byte) verdict {
+	from := packet.Source(ip)
 	if !p.clientToClient && from != p.server && p.network.Contains(from) {
 		return dropClient
 	}
@@ -63,7 +65,7 @@ func (p *policy) fromKernel(record []byte) verdict {
 // drops counts the packets that did not pass, by reason.
 type drops [verdicts]atomic.Uint64
 
-func (d *drops) count(v verdict, n int) { d[v].Add(uint64(n)) }
+func (d *drops) count(v verdict, n uint64) { d[v].Add(n) }
 
 // counts returns what has been counted, for a log line.
 func (d *drops) counts() slog.Value {

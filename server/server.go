@@ -15,7 +15,6 @@ import (
 
 	"tunnel/auth"
 	"tunnel/lease"
-	"tunnel/packet"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -30,6 +29,7 @@ type Config struct {
 	MTU            int           // bytes; told to clients
 	Qlen           int           // packets; told to clients
 	Keepalive      time.Duration // told to clients
+	Congestion     string        // as in transport.Dialer
 	ClientToClient bool          // forward between clients
 	Log            *slog.Logger
 }
@@ -40,8 +40,8 @@ const (
 	connectTimeout = 10 * time.Second // from the upgrade to the message connect
 )
 
-// queueLimit bounds what waits for one peer, in bytes.
-const queueLimit = packet.MaxBatch
+// queueLimit bounds what waits for one peer, in bytes of buffers.
+const queueLimit = 8 << 20
 
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
@@ -67,9 +67,6 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
-	if s.TLS != nil {
-		ln = tls.NewListener(ln, s.TLS)
-	}
 	var sessions sessions
 	web := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sessions.do(func() { s.serve(w, r) }) }),
@@ -81,7 +78,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(ln)); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(transport.Listener(ln, s.TLS)); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})

@@ -10,8 +10,8 @@ import (
 )
 
 // Accept upgrades a request that the caller has authenticated. The server must listen through Listener and use
-// ConnContext. When it fails it has answered the request.
-func Accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
+// ConnContext. congestion is as in Dialer. When it fails it has answered the request.
+func Accept(w http.ResponseWriter, r *http.Request, congestion string) (*Conn, error) {
 	under, ok := r.Context().Value(wireKey{}).(*wire)
 	if !ok {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
@@ -24,7 +24,7 @@ func Accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)
 	}
-	c := newConn(ws, under)
+	c := newConn(ws, under, false, congestion)
 	// The http.Server's time-outs stay on a connection that it hands over.
 	_ = under.SetDeadline(time.Time{})
 	if ws.Subprotocol() != Subprotocol {

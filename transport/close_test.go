@@ -64,7 +64,7 @@ func TestRunEndedBefore(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	a := run(t, client, long)
-	err := server.Run(ctx, transport.NewQueue(packet.MaxBatch), long, func(*packet.Batch) error { return nil })
+	err := server.Run(ctx, transport.NewQueue(queueLimit), long, func(*packet.Batch) error { return nil })
 	if err != context.Cause(ctx) { //nolint:errorlint // it shall come as it is
 		t.Errorf("got %v", err)
 	}
@@ -81,14 +81,14 @@ func TestCloseBounded(t *testing.T) {
 				t.Parallel()
 				ended := make(chan time.Duration, 1)
 				address := accepting(t, config, func(c *transport.Conn) {
-					if _, err := c.Requested(t.Context()); err != nil {
+					if _, err := c.Requested(t.Context(), packet.Offload{}); err != nil {
 						t.Error(err)
 					}
-					if err := c.Grant(t.Context(), granted()); err != nil {
+					if err := c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{}); err != nil {
 						t.Error(err)
 					}
 					ctx, cancel := context.WithCancel(t.Context())
-					queue := transport.NewQueue(packet.MaxBatch)
+					queue := transport.NewQueue(queueLimit)
 					var began time.Time
 					go func() {
 						defer cancel()
@@ -106,7 +106,7 @@ func TestCloseBounded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := c.Request(t.Context(), transport.Connect{}); err != nil {
+				if _, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil {
 					t.Fatal(err)
 				}
 				// From here on this client neither reads nor writes.
@@ -122,9 +122,9 @@ func TestCloseBounded(t *testing.T) {
 // fill pushes packets until the queue has been full for a while: what is before it in the network is full as well.
 func fill(q *transport.Queue) {
 	for full := 0; full < 100; {
-		before := q.Dropped()
+		before := dropped(q)
 		push(q, ipPacket(1, 1, 60000))
-		if q.Dropped() == before {
+		if dropped(q) == before {
 			full = 0
 			continue
 		}

@@ -69,22 +69,26 @@ const closeTimeout = 500 * time.Millisecond
 // Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently with one another,
 // each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or Close.
 type Conn struct {
-	ws    *websocket.Conn
-	wire  *wire
-	state atomic.Int32
+	ws      *websocket.Conn
+	wire    *wire
+	client  bool // this side masks
+	state   atomic.Int32
+	sock    socket         // of Run's writer
+	framing packet.Framing // as all below, set before StateConnected
+	peerUSO bool           // the peer takes UDP super-packets
 }
 
-func newConn(ws *websocket.Conn, w *wire) *Conn {
+func newConn(ws *websocket.Conn, w *wire, client bool, congestion string) *Conn {
 	ws.SetReadLimit(packet.MaxBatch)
-	return &Conn{ws: ws, wire: w}
+	return &Conn{ws: ws, wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion}}
 }
 
 // State returns where the connection is between connect and connected.
 func (c *Conn) State() State { return State(c.state.Load()) }
 
-// Request sends connect and waits for connected (the client's part).
-func (c *Conn) Request(ctx context.Context, m Connect) (Link, error) {
-	m.State, m.Version, m.Framings = stateConnect, Version, []string{FramingIP}
+// Request sends connect and waits for connected (the client's part). own is what this side's device can do.
+func (c *Conn) Request(ctx context.Context, m Connect, own packet.Offload) (Link, error) {
+	m.State, m.Version, m.Framings, m.USO = stateConnect, Version, framings(own), own.USO
 	if err := c.send(ctx, m); err != nil {
 		return Link{}, fmt.Errorf("send connect: %w", err)
 	}
@@ -92,7 +96,7 @@ func (c *Conn) Request(ctx context.Context, m Connect) (Link, error) {
 	if err != nil {
 		return Link{}, fmt.Errorf("wait for connected: %w", err)
 	}
-	answer, err := parseConnected(data)
+	answer, err := parseConnected(data, m.Framings)
 	if err != nil {
 		return Link{}, c.violation(err.Error())
 	}
@@ -100,29 +104,39 @@ func (c *Conn) Request(ctx context.Context, m Connect) (Link, error) {
 	if err != nil {
 		return Link{}, c.violation("unusable connected: " + err.Error())
 	}
-	c.state.Store(int32(StateConnected))
+	c.agree(answer.Framing, answer.USO)
 	return link, nil
 }
 
+// agree puts what both sides know into force, and makes the state StateConnected.
+func (c *Conn) agree(framing string, peerUSO bool) {
+	if framing == framingVnet {
+		c.framing = packet.FramingVnet
+	}
+	c.peerUSO = peerUSO
+	c.state.Store(int32(StateConnected))
+}
+
 // Requested waits for connect (the server's part). A peer that sends anything else is refused, and the connection is
-// closed when the error returns.
-func (c *Conn) Requested(ctx context.Context) (Connect, error) {
+// closed when the error returns. own is what this side's device can do.
+func (c *Conn) Requested(ctx context.Context, own packet.Offload) (Connect, error) {
 	data, err := c.receive(ctx)
 	if err != nil {
 		return Connect{}, fmt.Errorf("wait for connect: %w", err)
 	}
-	m, err := parseConnect(data)
+	m, err := parseConnect(data, own)
 	if err != nil {
 		return Connect{}, c.violation(err.Error())
 	}
 	return m, nil
 }
 
-// Grant answers connect with connected (the server's part).
-func (c *Conn) Grant(ctx context.Context, m Connected) error {
-	m.State, m.Version, m.Framing = stateConnected, Version, FramingIP
+// Grant answers the connect that Requested has returned with connected (the server's part). own is what this side's
+// device can do.
+func (c *Conn) Grant(ctx context.Context, request Connect, m Connected, own packet.Offload) error {
+	m.State, m.Version, m.Framing, m.USO = stateConnected, Version, choose(request.Framings, framings(own)), own.USO
 	// Before the answer leaves: the client may send its first batch the moment it has it.
-	c.state.Store(int32(StateConnected))
+	c.agree(m.Framing, request.USO)
 	if err := c.send(ctx, m); err != nil {
 		return fmt.Errorf("send connected: %w", err)
 	}
@@ -143,7 +157,7 @@ func (c *Conn) ReadBatch(ctx context.Context, b *packet.Batch) error {
 		if c.State() != StateConnected {
 			return c.violation("a batch before connected")
 		}
-		_, err = b.ReadFrom(r)
+		err = b.Fill(r, c.framing)
 		switch {
 		case errors.Is(err, packet.ErrMalformed):
 			return c.violation("malformed record")
@@ -158,9 +172,50 @@ func (c *Conn) ReadBatch(ctx context.Context, b *packet.Batch) error {
 	}
 }
 
-// WriteBatch sends the records of b as one message.
-func (c *Conn) WriteBatch(ctx context.Context, b *packet.Batch) error {
-	if err := c.ws.Write(ctx, websocket.MessageBinary, b.Bytes()); err != nil {
+// WriteBatch sends the records of b, which come from packet.Batch.Add, as one message: super-packets as they are if the
+// peer takes them, else segmented here, and then perhaps more than one message. Close unblocks it.
+func (c *Conn) WriteBatch(b *packet.Batch) error {
+	f, _ := framePool.Get().(*frame)
+	defer framePool.Put(f)
+	f.begin(c.client)
+	var none [packet.HeaderLen]byte // nothing to segment, nothing to fill in
+	header := none[:c.framing.HeaderLen()]
+	for i := range b.Len() {
+		record := b.Record(i)
+		if c.framing == packet.FramingVnet && (c.peerUSO || !packet.ParseHeader(record).UDP()) {
+			if err := c.put(f, nil, record); err != nil {
+				return err
+			}
+			continue
+		}
+		var failed error
+		packet.Segments(record, func(ip []byte) {
+			if failed == nil {
+				failed = c.put(f, header, ip)
+			}
+		})
+		if failed != nil {
+			return failed
+		}
+	}
+	return c.flush(f)
+}
+
+// put appends a record to f; if it does not fit any more, f goes out first.
+func (c *Conn) put(f *frame, header, rest []byte) error {
+	if f.size()+len(header)+len(rest) > packet.MaxBatch {
+		if err := c.flush(f); err != nil {
+			return err
+		}
+		f.begin(c.client)
+	}
+	f.add(header, c.client)
+	f.add(rest, c.client)
+	return nil
+}
+
+func (c *Conn) flush(f *frame) error {
+	if _, err := c.wire.Write(f.finish(c.client)); err != nil {
 		return c.ended(err)
 	}
 	return nil

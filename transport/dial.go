@@ -28,12 +28,13 @@ const (
 
 // Dialer makes connections to one server. Its fields are not changed once Dial was called.
 type Dialer struct {
-	URL    *url.URL                                        // from ParseURL
-	Token  string                                          // sent as Authorization: Bearer; may be empty
-	Header http.Header                                     // further headers of the request; may be nil
-	TLS    *tls.Config                                     // for wss; nil means the system's roots
-	Proxy  ProxyFunc                                       // which proxy leads to the server; nil means none
-	Before func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way; may be nil
+	URL        *url.URL                                        // from ParseURL
+	Token      string                                          // sent as Authorization: Bearer; may be empty
+	Header     http.Header                                     // further headers of the request; may be nil
+	TLS        *tls.Config                                     // for wss; nil means the system's roots
+	Proxy      ProxyFunc                                       // which proxy leads to the server; nil means none
+	Congestion string                                          // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
+	Before     func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way; may be nil
 }
 
 // ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
@@ -77,7 +78,7 @@ func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.upgrade(ctx, newWire(under))
+	c, err := d.upgrade(ctx, under)
 	if err != nil {
 		_ = under.Close()
 		return nil, err
@@ -87,7 +88,7 @@ func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 
 // connect returns a connection that carries HTTP to the server: through the proxy if there is one, inside TLS if the
 // URL says so.
-func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
+func (d *Dialer) connect(ctx context.Context) (*wire, error) {
 	proxy, err := d.proxy()
 	if err != nil {
 		return nil, err
@@ -102,10 +103,13 @@ func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	if d.URL.Scheme == "ws" {
-		return conn, nil
+		return newWire(conn, nil)
 	}
-	secured, err := handshakeTLS(ctx, conn, d.TLS, d.URL.Hostname())
+	secured, err := newWire(conn, func(c net.Conn) net.Conn { return tls.Client(c, configTLS(d.TLS, d.URL.Hostname())) })
 	if err != nil {
+		return nil, err
+	}
+	if err := handshakeTLS(ctx, secured.Conn); err != nil {
 		_ = conn.Close()
 		return nil, &StepError{StepTLS, fmt.Errorf("TLS with %s: %w", d.URL.Host, err), adviseTLS(err)}
 	}
@@ -188,7 +192,7 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	if err != nil {
 		return nil, d.refused(ctx, resp, err)
 	}
-	c := newConn(ws, under)
+	c := newConn(ws, under, true, d.Congestion)
 	if ws.Subprotocol() != Subprotocol {
 		_ = ws.CloseNow()
 		return nil, &StepError{StepHTTP, fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", d.URL.Redacted(), Subprotocol), adviseHTTP}
@@ -228,19 +232,22 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// handshakeTLS puts TLS on conn. HTTP/1.1 is asked for: a WebSocket over HTTP/2 (RFC 8441) would be another protocol.
-func handshakeTLS(ctx context.Context, conn net.Conn, config *tls.Config, name string) (*tls.Conn, error) {
+// configTLS returns config for a server of that name. HTTP/1.1 is asked for: a WebSocket over HTTP/2 (RFC 8441) would be
+// another protocol.
+func configTLS(config *tls.Config, name string) *tls.Config {
 	if config == nil {
 		config = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	config = config.Clone()
 	config.ServerName = name
 	config.NextProtos = []string{"http/1.1"}
+	config.DynamicRecordSizingDisabled = true // full records from the start: batches are large
+	return config
+}
+
+// handshakeTLS makes the handshake on what tls.Client has returned.
+func handshakeTLS(ctx context.Context, conn net.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	secured := tls.Client(conn, config)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		return nil, err
-	}
-	return secured, nil
+	return conn.(*tls.Conn).HandshakeContext(ctx) //nolint:forcetypeassert // see above
 }

@@ -185,7 +185,7 @@ func TestDialOtherWebSocket(t *testing.T) {
 func TestAcceptOtherSubprotocol(t *testing.T) {
 	failed := make(chan error, 1)
 	address := serveHTTP(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		_, err := transport.Accept(w, r)
+		_, err := transport.Accept(w, r, transport.CongestionAuto)
 		failed <- err
 	})
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
@@ -203,7 +203,7 @@ func TestAcceptOtherSubprotocol(t *testing.T) {
 func TestAcceptNoUpgrade(t *testing.T) {
 	failed := make(chan error, 1)
 	address := serveHTTP(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		_, err := transport.Accept(w, r)
+		_, err := transport.Accept(w, r, transport.CongestionAuto)
 		failed <- err
 	})
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/ws", nil)

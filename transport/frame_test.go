@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"tunnel/packet"
 	"tunnel/transport"
 )
 
@@ -68,7 +69,7 @@ func TestFragmentsToClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Request(t.Context(), transport.Connect{}); err != nil {
+	if _, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil {
 		t.Fatal(err)
 	}
 	r := run(t, c, long)

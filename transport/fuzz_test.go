@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"unicode/utf8"
+
+	"tunnel/packet"
 )
 
 // What a stranger sends before it is connected reaches these two parsers and nothing else.
@@ -25,7 +27,7 @@ func FuzzConnect(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseConnect(data)
+		m, err := parseConnect(data, packet.Offload{Vnet: true})
 		if err != nil {
 			fit(t, err)
 			return
@@ -54,7 +56,7 @@ func FuzzConnected(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseConnected(data)
+		m, err := parseConnected(data, []string{framingIP, framingVnet})
 		if err != nil {
 			fit(t, err)
 			return

@@ -70,7 +70,7 @@ func TestSilenceOfStuckPeer(t *testing.T) {
 	t.Parallel()
 	client, server := connected(t)
 	_ = client // which never reads
-	queue, ended := transport.NewQueue(packet.MaxBatch), make(chan error, 1)
+	queue, ended := transport.NewQueue(queueLimit), make(chan error, 1)
 	began := time.Now()
 	go func() {
 		ended <- server.Run(t.Context(), queue, beat, func(*packet.Batch) error { return nil })

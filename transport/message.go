@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+
+	"tunnel/packet"
 )
 
 // Subprotocol is the WebSocket subprotocol (RFC 6455 section 1.9) of this wire format.
@@ -15,8 +18,29 @@ const Subprotocol = "tunnel.v1"
 // Version is the version of the control messages.
 const Version = 1
 
-// FramingIP is the framing in which a record is an IP packet and nothing else.
-const FramingIP = "ip"
+// The framings by their names in messages; packet.Framing says what they are.
+const (
+	framingIP   = "ip"
+	framingVnet = "vnet"
+)
+
+// framings returns what a side with this offload can do, best first.
+func framings(own packet.Offload) []string {
+	if own.Vnet {
+		return []string{framingVnet, framingIP}
+	}
+	return []string{framingIP}
+}
+
+// choose returns the first of theirs that is among ours, "" if none is.
+func choose(theirs, ours []string) string {
+	for _, f := range theirs {
+		if slices.Contains(ours, f) {
+			return f
+		}
+	}
+	return ""
+}
 
 // maxControl is the most bytes that a control message may have.
 const maxControl = 16 << 10
@@ -32,6 +56,7 @@ type Connect struct {
 	State    string   `json:"state"`             // "connect"
 	Version  int      `json:"version"`           // 1
 	Framings []string `json:"framings"`          // what the client can do, best first
+	USO      bool     `json:"uso,omitempty"`     // with framing vnet: takes UDP super-packets too
 	Address  string   `json:"address,omitempty"` // the tunnel address that it would like to have
 	Session  string   `json:"session,omitempty"` // the session that it resumes, from an earlier Connected
 }
@@ -55,6 +80,7 @@ type Connected struct {
 	MTU       int     `json:"mtu"`       // bytes
 	Qlen      int     `json:"qlen"`      // packets, transmit queue length
 	Framing   string  `json:"framing"`   // one of the client's framings
+	USO       bool    `json:"uso"`       // with framing vnet: the server takes UDP super-packets too
 	Keepalive float64 `json:"keepalive"` // seconds: send at least this often; silence of twice as long is death
 	Session   string  `json:"session"`   // a secret; names this session when the client comes back
 }
@@ -103,9 +129,6 @@ func (m Connected) Link() (Link, error) {
 	if m.Qlen < 1 || m.Qlen > MaxQlen {
 		return Link{}, fmt.Errorf("qlen %d is not within 1 to %d", m.Qlen, MaxQlen)
 	}
-	if m.Framing != FramingIP {
-		return Link{}, fmt.Errorf("framing %q was not offered", m.Framing)
-	}
 	l.Keepalive = time.Duration(m.Keepalive * float64(time.Second))
 	if l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive {
 		return Link{}, fmt.Errorf("keepalive %v is not within %v to %v", l.Keepalive, MinKeepalive, MaxKeepalive)
@@ -115,7 +138,7 @@ func (m Connected) Link() (Link, error) {
 }
 
 // parseConnect reads a client's first message. The error's text is fit for the close reason.
-func parseConnect(data []byte) (Connect, error) {
+func parseConnect(data []byte, own packet.Offload) (Connect, error) {
 	var m Connect
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Connect{}, errors.New("malformed control message")
@@ -125,14 +148,14 @@ func parseConnect(data []byte) (Connect, error) {
 		return Connect{}, errors.New("unknown state: the first message is connect")
 	case m.Version != Version:
 		return Connect{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
-	case !slices.Contains(m.Framings, FramingIP):
-		return Connect{}, errors.New("no framing in common: this side speaks ip")
+	case choose(m.Framings, framings(own)) == "":
+		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s", strings.Join(framings(own), " and "))
 	}
 	return m, nil
 }
 
-// parseConnected reads a server's answer.
-func parseConnected(data []byte) (Connected, error) {
+// parseConnected reads a server's answer to a connect that offered these framings.
+func parseConnected(data []byte, offered []string) (Connected, error) {
 	var m Connected
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Connected{}, errors.New("malformed control message")
@@ -142,6 +165,9 @@ func parseConnected(data []byte) (Connected, error) {
 		return Connected{}, errors.New("unknown state: the answer to connect is connected")
 	case m.Version != Version:
 		return Connected{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
+	}
+	if !slices.Contains(offered, m.Framing) {
+		return Connected{}, fmt.Errorf("framing %q was not offered", m.Framing)
 	}
 	return m, nil
 }

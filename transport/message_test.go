@@ -37,8 +37,6 @@ func TestLink(t *testing.T) {
 		"no qlen":                {func(m *transport.Connected) { m.Qlen = 0 }, "qlen 0"},
 		"negative qlen":          {func(m *transport.Connected) { m.Qlen = -1 }, "qlen -1"},
 		"endless qlen":           {func(m *transport.Connected) { m.Qlen = 1 << 40 }, "qlen 1099511627776"},
-		"no framing":             {func(m *transport.Connected) { m.Framing = "" }, `framing ""`},
-		"another framing":        {func(m *transport.Connected) { m.Framing = "pigeon" }, `framing "pigeon"`},
 		"no keepalive":           {func(m *transport.Connected) { m.Keepalive = 0 }, "keepalive"},
 		"negative keepalive":     {func(m *transport.Connected) { m.Keepalive = -20 }, "keepalive"},
 		"keepalive too short":    {func(m *transport.Connected) { m.Keepalive = 0.09 }, "keepalive 90ms"},
@@ -47,7 +45,7 @@ func TestLink(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := granted()
-			m.State, m.Version, m.Framing = "connected", transport.Version, transport.FramingIP
+			m.State, m.Version, m.Framing = "connected", transport.Version, "ip"
 			test.change(&m)
 			link, err := m.Link()
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {

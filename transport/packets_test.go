@@ -40,19 +40,37 @@ func flowAndID(p []byte) (flow byte, id uint32) { return p[19], binary.BigEndian
 func packetsOf(b *packet.Batch) [][]byte {
 	var all [][]byte
 	for i := range b.Len() {
-		all = append(all, bytes.Clone(b.Record(i)))
+		all = append(all, bytes.Clone(b.IP(i)))
 	}
 	return all
 }
 
-// push gives a copy of an IP packet to a queue and tells whether it took it.
-func push(q *transport.Queue, p []byte) bool { return q.Push(p) }
+// queueLimit is room for all that these tests queue, in bytes of buffers.
+const queueLimit = 64 << 20
+
+// withHeader returns a copy of an IP packet behind a header that asks for nothing.
+func withHeader(ip []byte) *packet.Packet {
+	p := packet.NewPacket(packet.HeaderLen + len(ip))
+	clear(p.Record()[:packet.HeaderLen])
+	copy(p.IP(), ip)
+	return p
+}
+
+// push gives a copy of an IP packet to a queue.
+func push(q *transport.Queue, p []byte) { q.Push(withHeader(p)) }
+
+// dropped returns how many packets a queue has dropped.
+func dropped(q *transport.Queue) uint64 { return q.Drops().Full + q.Drops().CoDel }
 
 // pop waits for what a queue gives out at once; nothing after wait.
 func pop(ctx context.Context, q *transport.Queue, wait time.Duration) ([][]byte, error) {
 	var b packet.Batch
-	err := q.Pop(ctx, &b, wait)
-	return packetsOf(&b), err
+	defer b.Reset()
+	if _, err := q.Wait(ctx, wait); err != nil {
+		return nil, err
+	}
+	q.Pop(&b, packet.MaxBatch)
+	return packetsOf(&b), nil
 }
 
 // samePackets compares IP packets in order.

@@ -30,9 +30,6 @@ func serveHTTP(t *testing.T, config *tls.Config, h http.HandlerFunc) string {
 		t.Fatal(err)
 	}
 	address := ln.Addr().String()
-	if config != nil {
-		ln = tls.NewListener(ln, config)
-	}
 	var handlers sync.WaitGroup
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +41,7 @@ func serveHTTP(t *testing.T, config *tls.Config, h http.HandlerFunc) string {
 		ReadHeaderTimeout: patience,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
-	handlers.Go(func() { _ = server.Serve(transport.Listener(ln)) })
+	handlers.Go(func() { _ = server.Serve(transport.Listener(ln, config)) })
 	t.Cleanup(func() {
 		_ = server.Close()
 		handlers.Wait()
@@ -56,7 +53,7 @@ func serveHTTP(t *testing.T, config *tls.Config, h http.HandlerFunc) string {
 func accepting(t *testing.T, config *tls.Config, handle func(*transport.Conn)) string {
 	t.Helper()
 	return serveHTTP(t, config, func(w http.ResponseWriter, r *http.Request) {
-		conn, err := transport.Accept(w, r)
+		conn, err := transport.Accept(w, r, transport.CongestionAuto)
 		if err != nil {
 			return
 		}
@@ -116,10 +113,10 @@ func connected(t *testing.T) (client, server *transport.Conn) {
 	client, server = pair(t)
 	done := make(chan error, 1)
 	go func() {
-		_, err := server.Requested(t.Context())
-		done <- errors.Join(err, server.Grant(t.Context(), granted()))
+		_, err := server.Requested(t.Context(), packet.Offload{})
+		done <- errors.Join(err, server.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{}))
 	}()
-	_, err := client.Request(t.Context(), transport.Connect{})
+	_, err := client.Request(t.Context(), transport.Connect{}, packet.Offload{})
 	if err := errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +137,7 @@ func run(t *testing.T, c *transport.Conn, keepalive time.Duration) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	r := &running{
-		queue: transport.NewQueue(packet.MaxBatch), stop: cancel,
+		queue: transport.NewQueue(queueLimit), stop: cancel,
 		ended: make(chan struct{}), packets: make(chan [][]byte, 1000),
 	}
 	go func() {

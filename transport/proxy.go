@@ -3,6 +3,7 @@ package transport
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -42,8 +43,8 @@ func (d *Dialer) connectProxy(ctx context.Context, proxy *url.URL) (net.Conn, er
 		return nil, fail(plain(err), "check HTTPS_PROXY, or set NO_PROXY="+d.URL.Hostname())
 	}
 	if proxy.Scheme == "https" {
-		secured, err := handshakeTLS(ctx, conn, nil, proxy.Hostname())
-		if err != nil {
+		secured := tls.Client(conn, configTLS(nil, proxy.Hostname()))
+		if err := handshakeTLS(ctx, secured); err != nil {
 			_ = conn.Close()
 			return nil, fail(err, adviseTLS(err))
 		}

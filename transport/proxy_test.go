@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/packet"
 	"tunnel/transport"
 )
 
@@ -47,8 +48,8 @@ func TestProxy(t *testing.T) {
 	for scheme, config := range map[string]*tls.Config{"ws": nil, "wss": ca.server(t, "127.0.0.1")} {
 		t.Run(scheme, func(t *testing.T) {
 			address := accepting(t, config, func(c *transport.Conn) {
-				_, err := c.Requested(t.Context())
-				if err := errors.Join(err, c.Grant(t.Context(), granted())); err != nil {
+				_, err := c.Requested(t.Context(), packet.Offload{})
+				if err := errors.Join(err, c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})); err != nil {
 					t.Error(err)
 				}
 				r := run(t, c, long)
@@ -66,7 +67,7 @@ func TestProxy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.Request(t.Context(), transport.Connect{}); err != nil {
+			if _, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil {
 				t.Error(err)
 			}
 			c.Close(transport.CodeNormal, "done")

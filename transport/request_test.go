@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/packet"
 	"tunnel/transport"
 )
 
@@ -19,16 +20,16 @@ func TestConnect(t *testing.T) {
 	}
 	requests := make(chan transport.Connect, 1)
 	go func() {
-		m, err := server.Requested(t.Context())
+		m, err := server.Requested(t.Context(), packet.Offload{})
 		if err == nil {
-			err = server.Grant(t.Context(), granted())
+			err = server.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
 		}
 		if err != nil {
 			t.Error(err)
 		}
 		requests <- m
 	}()
-	link, err := client.Request(t.Context(), transport.Connect{Address: "10.1.1.9", Session: "old"})
+	link, err := client.Request(t.Context(), transport.Connect{Address: "10.1.1.9", Session: "old"}, packet.Offload{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func TestConnect(t *testing.T) {
 func TestRequestedRefuses(t *testing.T) {
 	results := make(chan error, 1)
 	address := accepting(t, nil, func(c *transport.Conn) {
-		_, err := c.Requested(t.Context())
+		_, err := c.Requested(t.Context(), packet.Offload{})
 		results <- err
 		if err == nil {
 			c.Close(transport.CodeNormal, "fine")
@@ -121,7 +122,7 @@ func TestRequestRefuses(t *testing.T) {
 		"a bad address":   {func(r *raw) { r.text(wrong(`10.1.1.3`, `10.1.1`)) }, "unusable connected: address"},
 		"a bad mtu":       {func(r *raw) { r.text(wrong(`1400`, `20`)) }, "unusable connected: mtu 20"},
 		"a framing that was not offered": {
-			func(r *raw) { r.text(wrong(`"framing":"ip"`, `"framing":"pigeon"`)) }, `unusable connected: framing "pigeon"`,
+			func(r *raw) { r.text(wrong(`"framing":"ip"`, `"framing":"pigeon"`)) }, `framing "pigeon" was not offered`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +138,7 @@ func TestRequestRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = c.Request(t.Context(), transport.Connect{})
+			_, err = c.Request(t.Context(), transport.Connect{}, packet.Offload{})
 			closedWith(t, err, transport.CodeProtocol, test.want, false)
 			if c.State() != transport.StateInit {
 				t.Error("connected nevertheless")
@@ -156,7 +157,7 @@ func TestRequestTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Request(t.Context(), transport.Connect{})
+	_, err = c.Request(t.Context(), transport.Connect{}, packet.Offload{})
 	closedWith(t, err, transport.CodeNoAddress, "no free address pair in 10.1.1.0/29", true)
 	c.Close(transport.CodeNormal, "")
 }
@@ -167,7 +168,7 @@ func TestRequestHungUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = c.Request(t.Context(), transport.Connect{}); !errors.Is(err, transport.ErrHungUp) {
+	if _, err = c.Request(t.Context(), transport.Connect{}, packet.Offload{}); !errors.Is(err, transport.ErrHungUp) {
 		t.Errorf("got %v", err)
 	}
 	c.Close(transport.CodeNormal, "")
@@ -200,7 +201,7 @@ func TestRequestedTimeout(t *testing.T) {
 			address := accepting(t, nil, func(c *transport.Conn) {
 				ctx, cancel := test.bound(t.Context())
 				defer cancel()
-				_, err := c.Requested(ctx)
+				_, err := c.Requested(ctx, packet.Offload{})
 				failed <- err
 				c.Close(transport.CodeNormal, "not told, for it is closed")
 			})
@@ -226,13 +227,13 @@ func TestUnknownFieldsIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if link, err := c.Request(t.Context(), transport.Connect{}); err != nil || link.MTU != 1400 {
+	if link, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil || link.MTU != 1400 {
 		t.Errorf("got %+v, %v", link, err)
 	}
 	c.Close(transport.CodeNormal, "")
 
 	address = accepting(t, nil, func(c *transport.Conn) {
-		if _, err := c.Requested(t.Context()); err != nil {
+		if _, err := c.Requested(t.Context(), packet.Offload{}); err != nil {
 			t.Error(err)
 		}
 		c.Close(transport.CodeNormal, "fine")

@@ -54,20 +54,31 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 // write is the way out: what the queue holds goes to the peer.
 func (c *Conn) write(ctx context.Context, q *Queue, keepalive time.Duration) error {
 	var b packet.Batch
+	defer b.Reset()
+	c.sock.prepare(keepalive)
 	for {
+		some, err := q.Wait(ctx, keepalive)
+		if err != nil {
+			return err
+		}
+		if some {
+			if err := c.wire.waitWritable(); err != nil {
+				return c.ended(err)
+			}
+			c.sock.adapt()
+			q.Pop(&b, c.sock.budget)
+		}
+		if err := c.WriteBatch(&b); err != nil {
+			return err
+		}
 		b.Reset()
-		if err := q.Pop(ctx, &b, keepalive); err != nil {
-			return err
-		}
-		if err := c.WriteBatch(ctx, &b); err != nil {
-			return err
-		}
 	}
 }
 
 // read is the way in: what the peer sends goes to deliver.
 func (c *Conn) read(ctx context.Context, deliver func(*packet.Batch) error) error {
 	var b packet.Batch
+	defer b.Reset()
 	for {
 		if err := c.ReadBatch(ctx, &b); err != nil {
 			return err
@@ -75,6 +86,7 @@ func (c *Conn) read(ctx context.Context, deliver func(*packet.Batch) error) erro
 		if err := deliver(&b); err != nil {
 			return err
 		}
+		b.Reset() // an idle connection holds no buffer
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package tun is the virtual interface: batches of IP packets in, batches out. It hides songgao/water and the kernel's
-// /dev/net/tun (Documentation/networking/tuntap.rst).
+// Package tun is the virtual interface: batches of IP packets in, batches out, super-packets where the kernel has them.
+// It hides songgao/water and the kernel's /dev/net/tun (Documentation/networking/tuntap.rst).
 package tun
 
 import (
@@ -23,11 +23,13 @@ import (
 type Device interface {
 	// Name returns the interface's name, 1 to 15 bytes.
 	Name() string
-	// ReadBatch waits for a packet that the kernel sends into the device, and appends it and all that wait behind it
-	// to b, as far as b has room for them within packet.MaxBatch. The error is os.ErrClosed after Close.
+	// Offload returns what the kernel gives and takes on this device.
+	Offload() packet.Offload
+	// ReadBatch waits for a packet that the kernel sends into the device, and adds it and all that wait behind it to b,
+	// which must be empty, up to packet.MaxBatch. The error is os.ErrClosed after Close.
 	ReadBatch(b *packet.Batch) error
-	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many the kernel
-	// refused, and an error only when the device is unusable.
+	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many the kernel refused,
+	// and an error only when the device is unusable.
 	WriteBatch(b *packet.Batch) (refused int, err error)
 	Close() error
 }
@@ -47,65 +49,6 @@ func CheckName(name string) error {
 		return fmt.Errorf("%w: %q (1 to %d bytes, no space and none of / : %%)", ErrName, name, unix.IFNAMSIZ-1)
 	}
 	return nil
-}
-
-// device is a Device on a file that the kernel made an interface of.
-type device struct {
-	iface  *water.Interface
-	file   *os.File
-	raw    syscall.RawConn
-	closed atomic.Bool
-}
-
-// Open makes a new TUN device of that name (newTun in the seed). The interface is down and without addresses. It never
-// attaches to a device that exists.
-func Open(name string) (Device, error) {
-	if err := Check(name); err != nil {
-		return nil, err
-	}
-	iface, err := water.New(water.Config{
-		DeviceType:             water.TUN,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: name},
-	})
-	if err != nil {
-		return nil, explain(err, name)
-	}
-	file, ok := iface.ReadWriteCloser.(*os.File)
-	if !ok {
-		_ = iface.Close()
-		return nil, fmt.Errorf("open %s: water gave %T, not a file", name, iface.ReadWriteCloser)
-	}
-	raw, err := file.SyscallConn()
-	if err != nil {
-		_ = iface.Close()
-		return nil, fmt.Errorf("open %s: %w", name, err)
-	}
-	// water opens without O_CLOEXEC, and a child that holds the file keeps the interface alive.
-	err = raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) })
-	if err != nil {
-		_ = iface.Close()
-		return nil, fmt.Errorf("open %s: %w", name, err)
-	}
-	return &device{iface: iface, file: file, raw: raw}, nil
-}
-
-func explain(err error, name string) error {
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return fmt.Errorf("%w: %w", ErrNoTun, err)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w: %w", ErrPermission, err)
-	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("%w: %s", ErrTaken, name)
-	}
-	return fmt.Errorf("open %s: %w", name, err)
-}
-
-func (d *device) Name() string { return d.iface.Name() }
-
-func (d *device) Close() error {
-	d.closed.Store(true)
-	return d.file.Close()
 }
 
 // Check tells, without changing anything, whether Open could make a device of that name: the error is the one that Open
@@ -130,4 +73,54 @@ func Check(name string) error {
 		return fmt.Errorf("%w: %s", ErrTaken, name)
 	}
 	return nil
+}
+
+// device is a Device on a file that the kernel made an interface of.
+type device struct {
+	iface   *water.Interface
+	file    *os.File
+	raw     syscall.RawConn
+	offload packet.Offload
+	closed  atomic.Bool
+
+	// Of the one reader.
+	scratch *packet.Packet
+	read    func(fd uintptr) (done bool)
+	batch   *packet.Batch
+	failed  error
+}
+
+func newDevice(iface *water.Interface, file *os.File, offload packet.Offload) (*device, error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", iface.Name(), err)
+	}
+	d := &device{iface: iface, file: file, raw: raw, offload: offload}
+	d.read = d.readAll
+	// water opens without O_CLOEXEC, and a child that holds the file keeps the interface alive.
+	if err := raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) }); err != nil {
+		return nil, fmt.Errorf("open %s: %w", iface.Name(), err)
+	}
+	return d, nil
+}
+
+func explain(err error, name string) error {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%w: %w", ErrNoTun, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: %w", ErrPermission, err)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: %s", ErrTaken, name)
+	}
+	return fmt.Errorf("open %s: %w", name, err)
+}
+
+func (d *device) Name() string { return d.iface.Name() }
+
+func (d *device) Offload() packet.Offload { return d.offload }
+
+func (d *device) Close() error {
+	d.closed.Store(true)
+	return d.file.Close()
 }

@@ -32,14 +32,20 @@ func inNamespace(t *testing.T) {
 
 func ip(t *testing.T, args ...string) {
 	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "ip", args...).CombinedOutput(); err != nil {
 		t.Fatalf("ip %v: %v: %s", args, err, out)
 	}
 }
 
 func TestOpenReadWriteClose(t *testing.T) {
+	for name, open := range map[string]func(string) (Device, error){"offload": Open, "plain": OpenPlain} {
+		t.Run(name, func(t *testing.T) { openReadWriteClose(t, open) })
+	}
+}
+
+func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 	inNamespace(t)
-	d, err := Open("tun0")
+	d, err := open("tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +59,8 @@ func TestOpenReadWriteClose(t *testing.T) {
 	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400")
 	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
 
-	// Three datagrams out of the kernel, read as batches.
-	conn, err := net.Dial("udp", "10.1.1.2:9")
+	// Three datagrams out of the kernel, read as batches: joined or not, they are the three.
+	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", "10.1.1.2:9")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,19 +76,20 @@ func TestOpenReadWriteClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range b.Len() {
-			p := b.Record(i)
-			if p[0]>>4 != 4 || packet.Destination(p) != netip.MustParseAddr("10.1.1.2") {
-				continue // router solicitations of IPv6
-			}
-			if want := fmt.Sprintf("datagram %d", seen); !bytes.HasSuffix(p, []byte(want)) {
-				t.Errorf("packet %d ends in %q", seen, p[28:])
-			}
-			seen++
+			packet.Segments(b.Record(i), func(p []byte) {
+				if p[0]>>4 != 4 || packet.Destination(p) != netip.MustParseAddr("10.1.1.2") {
+					return // router solicitations of IPv6
+				}
+				if want := fmt.Sprintf("datagram %d", seen); !bytes.HasSuffix(p, []byte(want)) {
+					t.Errorf("packet %d ends in %q", seen, p[28:])
+				}
+				seen++
+			})
 		}
 	}
 
-	// The same datagram turned round goes into the kernel and reaches a socket; garbage beside it is refused alone.
-	local, err := net.ListenPacket("udp", "10.1.1.1:9")
+	// The same datagram turned round goes into the kernel and reaches a socket.
+	local, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "10.1.1.1:9")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +101,11 @@ func TestOpenReadWriteClose(t *testing.T) {
 	}
 	sum = sum>>16 + sum&0xffff
 	reply[10], reply[11] = ^byte(sum>>8), ^byte(sum)
-	b.Reset()
-	b.Append([]byte{0x00})
-	b.Append(reply)
-	if refused, err := d.WriteBatch(&b); err != nil || refused != 1 {
-		t.Errorf("WriteBatch = %d refused, %v; want the garbage refused", refused, err)
+	if err := b.Fill(bytes.NewReader(reply), packet.FramingIP); err != nil {
+		t.Fatal(err)
+	}
+	if refused, err := d.WriteBatch(&b); err != nil || refused != 0 {
+		t.Errorf("WriteBatch = %d refused, %v", refused, err)
 	}
 	buf := make([]byte, 16)
 	_ = local.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -136,7 +143,7 @@ func TestChildDoesNotInheritDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command("sleep", "60")
+	child := exec.CommandContext(t.Context(), "sleep", "60")
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -10,32 +10,16 @@ import (
 	"tunnel/packet"
 )
 
-// room is the free buffer, in bytes, that a read must find: the largest packet that the device can give.
-const room = packet.MaxPacket
+// small is the size in bytes up to which a packet is copied into a buffer of its size, or joined to the one before it.
+const small = 2 << 10
 
 func (d *device) ReadBatch(b *packet.Batch) error {
-	var failed error
-	err := d.raw.Read(func(fd uintptr) (done bool) {
-		before := b.Len()
-		for b.Size() <= packet.MaxBatch-room {
-			n, err := unix.Read(int(fd), b.Room(room))
-			switch {
-			case errors.Is(err, unix.EINTR):
-				continue
-			case errors.Is(err, unix.EAGAIN):
-				return b.Len() > before
-			case err != nil:
-				failed = err
-				return true
-			}
-			// What the kernel sends into a TUN device is an IP packet; the exception (a raw socket's garbage)
-			// is nothing that a peer could take.
-			_ = b.Extend(n)
-		}
-		return true
-	})
+	d.batch, d.failed = b, nil
+	err := d.raw.Read(d.read)
+	b.Seal()
+	d.batch = nil
 	if err == nil {
-		err = failed
+		err = d.failed
 	}
 	switch {
 	case err == nil:
@@ -44,4 +28,54 @@ func (d *device) ReadBatch(b *packet.Batch) error {
 		return os.ErrClosed
 	}
 	return fmt.Errorf("read %s: %w", d.Name(), err)
+}
+
+// readAll reads until nothing waits or the batch is full; false is to be called again when something does.
+func (d *device) readAll(fd uintptr) (done bool) {
+	b := d.batch
+	room := 0 // where the packet goes: behind the header that this device does not give
+	if !d.offload.Vnet {
+		room = packet.HeaderLen
+	}
+	for b.Size() <= packet.MaxBatch-packet.HeaderLen-packet.MaxPacket {
+		if d.scratch == nil {
+			d.scratch = packet.NewPacket(packet.HeaderLen + packet.MaxPacket)
+			clear(d.scratch.Record()[:packet.HeaderLen])
+		}
+		n, err := unix.Read(int(fd), d.scratch.Record()[room:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return b.Len() > 0
+		case err != nil:
+			d.failed = err
+			return true
+		}
+		d.add(b, n+room)
+	}
+	return true
+}
+
+// add adds the first n bytes of the scratch packet to b.
+func (d *device) add(b *packet.Batch, n int) {
+	record := d.scratch.Record()[:n]
+	// What the kernel sends into a TUN device is an IP packet; the exception (a raw socket's garbage) is nothing that a
+	// peer could take.
+	if n < packet.HeaderLen {
+		return
+	}
+	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil || length != n-packet.HeaderLen {
+		return
+	}
+	switch {
+	case n > small:
+		d.scratch.Truncate(n)
+		b.Add(d.scratch)
+		d.scratch = nil
+	case !b.Join(record, d.offload.USO):
+		p := packet.NewPacket(n)
+		copy(p.Record(), record)
+		b.Add(p)
+	}
 }

@@ -12,7 +12,7 @@ import (
 
 func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 	for i := range b.Len() {
-		_, err := d.file.Write(b.Record(i))
+		err := d.write(b, i)
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrClosed):
@@ -27,4 +27,40 @@ func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 		}
 	}
 	return refused, nil
+}
+
+// write hands record i of b to the kernel, in the form that the device takes.
+func (d *device) write(b *packet.Batch, i int) error {
+	if b.Framing() == packet.FramingIP {
+		return d.writeIP(b.Record(i))
+	}
+	if d.offload.Vnet && (d.offload.USO || !packet.ParseHeader(b.Record(i)).UDP()) {
+		_, err := d.file.Write(b.Record(i))
+		return err
+	}
+	var failed error
+	packet.Segments(b.Record(i), func(ip []byte) {
+		if err := d.writeIP(ip); err != nil {
+			failed = err
+		}
+	})
+	return failed
+}
+
+// writeIP hands one complete IP packet to the kernel.
+func (d *device) writeIP(ip []byte) error {
+	if !d.offload.Vnet {
+		_, err := d.file.Write(ip)
+		return err
+	}
+	var header [packet.HeaderLen]byte // all zero: nothing to segment, nothing to fill in
+	var failed error
+	err := d.raw.Write(func(fd uintptr) bool {
+		_, failed = unix.Writev(int(fd), [][]byte{header[:], ip})
+		return !errors.Is(failed, unix.EAGAIN)
+	})
+	if err == nil {
+		err = failed
+	}
+	return err
 }

@@ -1,0 +1,172 @@
+package packet
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// run is what a Batch knows of its last packet when others may be joined to it.
+type run struct {
+	t     transport
+	size  int    // bytes of payload of each segment but the last
+	count int    // segments; 1 is a packet as it came
+	next  uint32 // TCP: the sequence number that follows
+	state runState
+}
+
+type runState uint8
+
+const (
+	runUnknown runState = iota // nobody has looked at the last packet yet
+	runOpen                    // more may follow
+	runClosed                  // nothing may follow
+)
+
+// Join appends record's payload to the last packet of b, which must have come from Add, if the two are consecutive
+// packets of one flow that a super-packet can stand for, as the kernel's GRO does (net/ipv4/udp_offload.c,
+// tcp_offload.c); it returns false, and does nothing, if they are not. One record then costs what dozens did. Packets
+// never pass one another: only the last is looked at. Seal must be called before anybody else sees b.
+func (b *Batch) Join(record []byte, udp bool) bool {
+	if len(b.records) == 0 {
+		return false
+	}
+	r := &b.run
+	if r.state == runUnknown {
+		r.open(b.records[len(b.records)-1].bytes, udp)
+	}
+	h, ip := ParseHeader(record), record[HeaderLen:]
+	if r.state != runOpen || h.GSOType != gsoNone || len(ip) <= r.t.payload || len(ip)-r.t.payload > r.size {
+		return false
+	}
+	last := &b.records[len(b.records)-1]
+	head := last.bytes[HeaderLen:]
+	if len(head)+len(ip)-r.t.payload > 65535 || !r.continues(head, ip) || !intact(ip, h, r.t) {
+		return false
+	}
+	payload := ip[r.t.payload:]
+	p := last.owner
+	if r.count == 1 && len(p.store) < largeRoom {
+		larger := NewPacket(largeRoom)
+		larger.data = larger.store[:copy(larger.store, p.data)]
+		p.Free()
+		p = larger
+		last.owner = p
+	}
+	p.data = append(p.data, payload...)
+	last.bytes = p.data
+	b.size += len(payload)
+	r.count++
+	if r.t.protocol == protocolTCP {
+		r.next += uint32(len(payload))
+		if ip[r.t.offset+13]&tcpPSH != 0 {
+			p.data[HeaderLen+r.t.offset+13] |= tcpPSH
+			r.state = runClosed
+		}
+	}
+	if len(payload) < r.size || r.count == maxUDPSegments && r.t.protocol == protocolUDP {
+		r.state = runClosed
+	}
+	return true
+}
+
+// open looks at the first packet of what may become a run.
+func (r *run) open(record []byte, udp bool) {
+	*r = run{state: runClosed}
+	h, ip := ParseHeader(record), record[HeaderLen:]
+	t, ok := transportOf(ip)
+	if !ok || h.GSOType != gsoNone || t.payload >= len(ip) || (t.protocol == protocolUDP && !udp) {
+		return
+	}
+	if ip[0]>>4 == 4 && t.offset != ipv4MinHeaderLen || !intact(ip, h, t) {
+		return
+	}
+	if t.protocol == protocolTCP {
+		const ack = 0x10
+		if ip[t.offset+13] != ack {
+			return
+		}
+		r.next = binary.BigEndian.Uint32(ip[t.offset+4:]) + uint32(len(ip)-t.payload)
+	}
+	r.t, r.size, r.count, r.state = t, len(ip)-t.payload, 1, runOpen
+}
+
+// continues tells whether ip's headers say that it follows the run that begins with head.
+func (r *run) continues(head, ip []byte) bool {
+	if head[0] != ip[0] {
+		return false
+	}
+	if head[0]>>4 == 4 {
+		// Type of service; flags and offset; TTL and protocol; addresses.
+		if head[1] != ip[1] || !bytes.Equal(head[6:10], ip[6:10]) || !bytes.Equal(head[12:20], ip[12:20]) {
+			return false
+		}
+		const dontFragment = 0x40
+		id, first := binary.BigEndian.Uint16(ip[4:]), binary.BigEndian.Uint16(head[4:])
+		// Segmentation will number the packets upwards, which only a packet that may be fragmented minds.
+		if head[6]&dontFragment == 0 && id != first+uint16(r.count) {
+			return false
+		}
+	} else if !bytes.Equal(head[:4], ip[:4]) || !bytes.Equal(head[6:40], ip[6:40]) {
+		return false
+	}
+	a, b := head[r.t.offset:], ip[r.t.offset:]
+	if r.t.protocol == protocolUDP {
+		return bytes.Equal(a[:4], b[:4])
+	}
+	header := r.t.payload - r.t.offset
+	return bytes.Equal(a[:4], b[:4]) && // ports
+		binary.BigEndian.Uint32(b[4:]) == r.next &&
+		bytes.Equal(a[8:13], b[8:13]) && // acknowledgment, header length
+		a[13]&^tcpPSH == b[13]&^tcpPSH &&
+		bytes.Equal(a[14:16], b[14:16]) && bytes.Equal(a[18:header], b[18:header]) // window, urgent pointer, options
+}
+
+// intact tells whether the transport checksum of a packet is right or will be filled in: a super-packet gets new ones
+// for all of its segments, which must not make a damaged packet look good.
+func intact(ip []byte, h Header, t transport) bool {
+	if h.Flags&flagNeedsChecksum != 0 {
+		return int(h.ChecksumStart) == t.offset && int(h.ChecksumOffset) == t.checksum
+	}
+	if t.protocol == protocolUDP && ip[t.offset+udpChecksum] == 0 && ip[t.offset+udpChecksum+1] == 0 {
+		return false // has none, and must not get one
+	}
+	n := int(binary.BigEndian.Uint16(ip[2:])) - t.offset
+	if ip[0]>>4 == 6 {
+		n = int(binary.BigEndian.Uint16(ip[4:]))
+	}
+	return fold(sum(ip[t.offset:], pseudoHeader(ip, t.protocol, n))) == 0xffff
+}
+
+// Seal finishes the last packet of b: if others were joined to it, it becomes a super-packet with the lengths, the
+// partial checksum and the virtio_net_hdr of one.
+func (b *Batch) Seal() {
+	r := b.run
+	b.run = run{}
+	if r.count < 2 {
+		return
+	}
+	record := b.records[len(b.records)-1].bytes
+	ip := record[HeaderLen:]
+	h := Header{
+		Flags:          flagNeedsChecksum,
+		GSOType:        gsoUDP,
+		HeaderLength:   uint16(r.t.payload),
+		GSOSize:        uint16(r.size),
+		ChecksumStart:  uint16(r.t.offset),
+		ChecksumOffset: uint16(r.t.checksum),
+	}
+	n := len(ip) - r.t.offset
+	if r.t.protocol == protocolUDP {
+		binary.BigEndian.PutUint16(ip[r.t.offset+4:], uint16(n))
+	} else if h.GSOType = gsoTCPv4; ip[0]>>4 == 6 {
+		h.GSOType = gsoTCPv6
+	}
+	if ip[0]>>4 == 4 {
+		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+		headerChecksum(ip)
+	} else {
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6HeaderLen))
+	}
+	binary.BigEndian.PutUint16(ip[r.t.offset+r.t.checksum:], fold(pseudoHeader(ip, r.t.protocol, n)))
+	h.Put(record)
+}

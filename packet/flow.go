@@ -1,0 +1,84 @@
+package packet
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// IP protocol numbers (IANA), and what their headers look like.
+const (
+	protocolTCP = 6
+	protocolUDP = 17
+
+	tcpMinHeaderLen = 20
+	udpHeaderLen    = 8
+
+	tcpChecksum = 16 // offset of the checksum in the header
+	udpChecksum = 6
+)
+
+// transport says where the TCP or UDP part of a packet lies; offsets from the start of the IP packet, in bytes.
+type transport struct {
+	protocol uint8
+	offset   int // of the transport header
+	payload  int // of what is behind it
+	checksum int // of the checksum, from offset
+}
+
+// transportOf finds the transport header of an IP packet that Length has accepted. ok is false for anything but
+// unfragmented TCP and UDP, also for IPv6 with extension headers: nobody sends those in bulk.
+func transportOf(ip []byte) (t transport, ok bool) {
+	if ip[0]>>4 == 4 {
+		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 { // more fragments, or an offset
+			return t, false
+		}
+		t.protocol, t.offset = ip[9], int(ip[0]&0x0f)*4
+	} else {
+		t.protocol, t.offset = ip[6], ipv6HeaderLen
+	}
+	switch t.protocol {
+	case protocolTCP:
+		if len(ip) < t.offset+tcpMinHeaderLen {
+			return t, false
+		}
+		t.checksum = tcpChecksum
+		t.payload = t.offset + int(ip[t.offset+12]>>4)*4
+		return t, t.payload >= t.offset+tcpMinHeaderLen && t.payload <= len(ip)
+	case protocolUDP:
+		if len(ip) < t.offset+udpHeaderLen {
+			return t, false
+		}
+		t.checksum = udpChecksum
+		t.payload = t.offset + udpHeaderLen
+		return t, true
+	}
+	return t, false
+}
+
+// FlowHash returns a hash of the flow that an IP packet belongs to: addresses, protocol and, where there are any, ports.
+// All packets of a flow have the same. It is no secret and no defence: who can choose ports can make flows collide,
+// and shares a queue with himself.
+func FlowHash(ip []byte) uint32 {
+	var a, b, c uint64
+	var protocol uint8
+	var offset int
+	if ip[0]>>4 == 4 {
+		a = binary.BigEndian.Uint64(ip[12:])
+		protocol, offset = ip[9], int(ip[0]&0x0f)*4
+		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
+			offset = len(ip) // only the first fragment has ports: leave them out of all
+		}
+	} else {
+		a = binary.BigEndian.Uint64(ip[8:]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(ip[16:]), 21)
+		b = binary.BigEndian.Uint64(ip[24:]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(ip[32:]), 43)
+		protocol, offset = ip[6], ipv6HeaderLen
+	}
+	if (protocol == protocolTCP || protocol == protocolUDP) && len(ip) >= offset+4 {
+		c = uint64(binary.BigEndian.Uint32(ip[offset:]))
+	}
+	c = c<<8 | uint64(protocol)
+	// Multiplication by odd constants, folded: the mixing of wyhash.
+	h, l := bits.Mul64(a^0x9e3779b97f4a7c15, b^c^0xd1342543de82ef95)
+	h, l = bits.Mul64(h^l^c, 0xaf251af3b0f025b5)
+	return uint32(h ^ l)
+}

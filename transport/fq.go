@@ -1,0 +1,263 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"tunnel/packet"
+)
+
+// Queue holds the packets on their way to one peer (the seed's data channel): FQ-CoDel (RFC 8290). Every flow has a
+// queue of its own, the queues take turns byte by byte, a flow that has just begun goes first, and a queue that stands
+// loses packets, or has them marked, until its sender slows down. Push never blocks: whoever reads the TUN device must
+// not wait for a slow peer. Any number of goroutines may push; one pops.
+type Queue struct {
+	limit int           // bytes of buffers
+	clock func() int64  // nanoseconds
+	ready chan struct{} // holds one token when packets may be waiting
+
+	mu       sync.Mutex
+	flows    map[uint32]*flow // by hash bucket; only those with packets or with a turn to wait for
+	fresh    turns            // flows that have just begun, before all others
+	old      turns
+	spare    *flow // flows to use again, linked by next
+	buffered int   // bytes of buffers
+	length   int   // packets
+	drops    Drops
+}
+
+// Drops counts what did not leave a Queue as it came.
+type Drops struct {
+	Full   uint64 // dropped: the queue was full
+	CoDel  uint64 // dropped: the queue stood for too long
+	Marked uint64 // CE marked instead (RFC 3168)
+}
+
+const (
+	// quantum is the bytes of a flow's turn (RFC 8290 section 5.2): one packet of an Ethernet.
+	quantum = 1514
+	// buckets is how many flows are told apart.
+	buckets = 1024
+)
+
+// NewQueue returns an empty queue whose packets take up to limit bytes of buffers.
+func NewQueue(limit int) *Queue {
+	start := time.Now()
+	return &Queue{
+		limit: limit,
+		clock: func() int64 { return int64(time.Since(start)) },
+		ready: make(chan struct{}, 1),
+	}
+}
+
+// Push takes p over and puts it at the end of its flow.
+func (q *Queue) Push(p *packet.Packet) {
+	bucket := packet.FlowHash(p.IP()) % buckets
+	p.Queued = q.clock()
+	q.mu.Lock()
+	f := q.flows[bucket]
+	if f == nil {
+		f = q.begin(bucket)
+	}
+	f.push(p)
+	q.buffered += p.Room()
+	q.length++
+	for q.buffered > q.limit && q.length > 1 {
+		q.dropFattest()
+	}
+	q.mu.Unlock()
+	select {
+	case q.ready <- struct{}{}:
+	default: // a token is there already
+	}
+}
+
+// Wait waits until packets are there; false is that none came for as long as that.
+func (q *Queue) Wait(ctx context.Context, most time.Duration) (bool, error) {
+	q.mu.Lock()
+	some := q.length > 0
+	q.mu.Unlock()
+	if some {
+		return true, ctx.Err()
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	for {
+		select {
+		case <-q.ready:
+		case <-timer.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+		q.mu.Lock()
+		some := q.length > 0
+		q.mu.Unlock()
+		if some {
+			return true, nil
+		}
+	}
+}
+
+// Pop moves packets into b until it holds about most bytes, at least one packet if one is there.
+func (q *Queue) Pop(b *packet.Batch, most int) {
+	now := q.clock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for b.Size() < most {
+		p := q.next(now)
+		if p == nil {
+			return
+		}
+		b.Add(p)
+	}
+}
+
+// Drops returns what has been dropped and marked so far.
+func (q *Queue) Drops() Drops {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.drops
+}
+
+// Close frees what is waiting. Nobody may pop after.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, list := range []*turns{&q.fresh, &q.old} {
+		for f := list.head; f != nil; f = f.next {
+			for p := q.take(f); p != nil; p = q.take(f) {
+				p.Free()
+			}
+		}
+	}
+}
+
+// next returns the packet whose turn it is: the deficit round robin of RFC 8290 section 4.2. The caller holds mu, as
+// for all that follows.
+func (q *Queue) next(now int64) *packet.Packet {
+	for {
+		list := &q.fresh
+		if list.head == nil {
+			list = &q.old
+		}
+		f := list.head
+		if f == nil {
+			return nil
+		}
+		if f.deficit <= 0 {
+			f.deficit += quantum
+			list.shift()
+			q.old.push(f)
+			continue
+		}
+		p := q.dequeue(f, now)
+		if p == nil {
+			list.shift()
+			if list == &q.fresh && q.old.head != nil {
+				q.old.push(f) // it must not come back as a fresh one before the others had their turn
+			} else {
+				q.end(f)
+			}
+			continue
+		}
+		f.deficit -= p.Len()
+		return p
+	}
+}
+
+// begin makes a flow whose first packet is coming.
+func (q *Queue) begin(bucket uint32) *flow {
+	f := q.spare
+	if f == nil {
+		f = &flow{}
+	} else {
+		q.spare = f.next
+		*f = flow{}
+	}
+	f.bucket, f.deficit = bucket, quantum
+	if q.flows == nil {
+		q.flows = map[uint32]*flow{}
+	}
+	q.flows[bucket] = f
+	q.fresh.push(f)
+	return f
+}
+
+// end forgets a flow that has no packets and no turn to wait for.
+func (q *Queue) end(f *flow) {
+	delete(q.flows, f.bucket)
+	f.next = q.spare
+	q.spare = f
+}
+
+// dropFattest drops from the head of the flow that holds most: whoever fills the queue pays for it.
+func (q *Queue) dropFattest() {
+	var fattest *flow
+	for _, list := range []*turns{&q.fresh, &q.old} {
+		for f := list.head; f != nil; f = f.next {
+			if fattest == nil || f.bytes > fattest.bytes {
+				fattest = f
+			}
+		}
+	}
+	q.take(fattest).Free()
+	q.drops.Full++
+}
+
+// take removes the first packet of f, nil if there is none.
+func (q *Queue) take(f *flow) *packet.Packet {
+	p := f.shift()
+	if p != nil {
+		q.buffered -= p.Room()
+		q.length--
+	}
+	return p
+}
+
+// A flow is the packets of one hash bucket, in order.
+type flow struct {
+	head, tail *packet.Packet
+	bytes      int
+	bucket     uint32
+	deficit    int   // bytes that it may send before its turn ends
+	next       *flow // in turns or spare
+	codel      codel
+}
+
+func (f *flow) push(p *packet.Packet) {
+	if f.head == nil {
+		f.head = p
+	} else {
+		f.tail.Next = p
+	}
+	f.tail = p
+	f.bytes += p.Len()
+}
+
+func (f *flow) shift() *packet.Packet {
+	p := f.head
+	if p != nil {
+		f.head, p.Next = p.Next, nil
+		f.bytes -= p.Len()
+	}
+	return p
+}
+
+// turns is a list of flows that wait for their turn.
+type turns struct{ head, tail *flow }
+
+func (t *turns) push(f *flow) {
+	f.next = nil
+	if t.head == nil {
+		t.head = f
+	} else {
+		t.tail.next = f
+	}
+	t.tail = f
+}
+
+func (t *turns) shift() {
+	t.head = t.head.next
+}

@@ -1,0 +1,101 @@
+package transport
+
+import (
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/packet"
+)
+
+// CongestionAuto lets the path decide on the congestion control: see socket.adapt.
+const CongestionAuto = "auto"
+
+const (
+	// notSentLowat is how many bytes the kernel may have that it has not sent (TCP_NOTSENT_LOWAT): what is beyond waits
+	// in the Queue, which is fair.
+	notSentLowat = 128 << 10
+	// lanRTT tells a local network from a longer way.
+	lanRTT = 2 * time.Millisecond
+	// adaptEvery is how often the path is looked at.
+	adaptEvery = time.Second
+	// A message takes about messageTime to send, so that a packet of another flow need not wait longer for its turn.
+	messageTime = 5 * time.Millisecond
+	minBudget   = 32 << 10
+	maxBudget   = packet.MaxBatch - packet.HeaderLen - packet.MaxPacket // the last packet may be as large as can be
+)
+
+// socket is the TCP socket under a connection and its settings.
+type socket struct {
+	raw        syscall.RawConn
+	congestion string // what is wanted; CongestionAuto, "" for the system's default
+	before     string // the system's default
+	now        string // what is set
+	looked     time.Time
+	budget     int // bytes of packets that go into one message
+}
+
+// prepare sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
+// keeps a congestion control to root, does with its own.
+func (s *socket) prepare(keepalive time.Duration) {
+	_ = s.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat)
+		// What was sent and is not acknowledged for so long never will be.
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(2*keepalive/time.Millisecond))
+		s.before, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	})
+	s.now, s.budget = s.before, minBudget
+	if s.congestion != CongestionAuto && s.congestion != "" {
+		s.set(s.congestion)
+	}
+	s.adapt()
+}
+
+// adapt looks at the path now and then: at its rate, for the size of messages, and for CongestionAuto at its round-trip
+// time. On a long way that chooses BBR: it takes no random loss for congestion, and this one connection carries every flow
+// inside. On a local network nothing gets lost at random, and the system's default costs less.
+func (s *socket) adapt() {
+	if time.Since(s.looked) < adaptEvery {
+		return
+	}
+	s.looked = time.Now()
+	var info *unix.TCPInfo
+	var err error
+	if s.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+		return
+	}
+	if info.Delivery_rate > 0 {
+		perMessage := info.Delivery_rate / uint64(time.Second/messageTime)
+		s.budget = int(min(max(perMessage, minBudget), maxBudget))
+	}
+	if s.congestion != CongestionAuto {
+		return
+	}
+	if time.Duration(info.Min_rtt)*time.Microsecond >= lanRTT {
+		s.set("bbr")
+	} else {
+		s.set(s.before)
+	}
+}
+
+func (s *socket) set(congestion string) {
+	if congestion == s.now || congestion == "" {
+		return
+	}
+	_ = s.raw.Control(func(fd uintptr) {
+		if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, congestion) == nil {
+			s.now = congestion
+		}
+	})
+}
+
+// HasCongestion tells whether this process may choose that congestion control.
+func HasCongestion(name string) bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) == nil
+}

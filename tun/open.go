@@ -1,0 +1,135 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/songgao/water"
+	"golang.org/x/sys/unix"
+
+	"tunnel/packet"
+)
+
+// Open makes a new TUN device of that name (newTun in the seed), with what offload the kernel has. The interface is down
+// and without addresses. It never attaches to a device that exists.
+//
+// For an instant the device is persistent: a process that is killed just then leaves it behind, without a queue, so that
+// its journal's healing can tell it from a device that is in use.
+func Open(name string) (Device, error) {
+	if err := Check(name); err != nil {
+		return nil, err
+	}
+	d, err := openOffload(name)
+	if errors.Is(err, errNoOffload) {
+		return OpenPlain(name)
+	}
+	return d, err
+}
+
+// OpenPlain is Open without offload: packets of the device's MTU with complete checksums, as every kernel has them.
+func OpenPlain(name string) (Device, error) {
+	if err := Check(name); err != nil {
+		return nil, err
+	}
+	iface, err := water.New(water.Config{
+		DeviceType:             water.TUN,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: name},
+	})
+	if err != nil {
+		return nil, explain(err, name)
+	}
+	file, ok := iface.ReadWriteCloser.(*os.File)
+	if !ok {
+		_ = iface.Close()
+		return nil, fmt.Errorf("open %s: water gave %T, not a file", name, iface.ReadWriteCloser)
+	}
+	d, err := newDevice(iface, file, packet.Offload{})
+	if err != nil {
+		_ = iface.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// errNoOffload says that this kernel has no virtio_net_hdr on TUN devices.
+var errNoOffload = errors.New("no offload")
+
+// openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask for that, and the
+// kernel accepts the flag only from the first queue that attaches (tun_set_iff in drivers/net/tun.c).
+func openOffload(name string) (*device, error) {
+	iface, err := water.New(water.Config{
+		DeviceType:             water.TUN,
+		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: true, MultiQueue: true},
+	})
+	if err != nil {
+		return nil, explain(err, name)
+	}
+	_ = iface.Close()
+	file, offload, err := attach(name)
+	if err != nil {
+		return nil, errors.Join(err, destroy(name))
+	}
+	iface.ReadWriteCloser = file
+	d, err := newDevice(iface, file, offload)
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// attach attaches to the persistent device that nobody holds, and ends its persistence.
+func attach(name string) (_ *os.File, _ packet.Offload, err error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, packet.Offload{}, explain(err, name)
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, packet.Offload{}, explain(err, name)
+	}
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		return nil, packet.Offload{}, fmt.Errorf("%w: TUNSETIFF: %w", errNoOffload, err)
+	}
+	// On the wire the header is little-endian; on a big-endian machine the kernel has to be told.
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETLE, 1); err != nil {
+		return nil, packet.Offload{}, fmt.Errorf("%w: TUNSETVNETLE: %w", errNoOffload, err)
+	}
+	offload := packet.Offload{Vnet: true, USO: true}
+	const tso = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tso|unix.TUN_F_USO4|unix.TUN_F_USO6) != nil {
+		offload.USO = false
+		if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tso); err != nil {
+			return nil, packet.Offload{}, fmt.Errorf("%w: TUNSETOFFLOAD: %w", errNoOffload, err)
+		}
+	}
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0); err != nil {
+		return nil, packet.Offload{}, fmt.Errorf("open %s: TUNSETPERSIST: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), "tun"), offload, nil
+}
+
+// destroy ends a persistent device that openOffload made and could not attach to.
+func destroy(name string) error {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0)
+}
