@@ -55,6 +55,7 @@ type Client struct {
 	resume saved          // what to ask for on the next attempt
 	link   transport.Link // what the device is configured to, zero before the first time
 	hook   hook           // Up, while it runs
+	hop    netip.Addr     // where the last attempt's TCP connection goes
 
 	mu      sync.RWMutex
 	address netip.Addr // the source address that may go out
@@ -78,7 +79,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
 	dialer := *c.Dialer
-	dialer.Before = c.Router.Bypass
+	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
+		c.hop = hop
+		return c.Router.Bypass(ctx, hop)
+	}
 	c.resume = c.Session.load(c.Dialer.URL.String())
 
 	var reader sync.WaitGroup
@@ -147,7 +151,8 @@ func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connect
 	if err != nil {
 		return false, err
 	}
-	if err := c.configure(ctx, link); err != nil {
+	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
+	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, c.hop)); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
