@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"math/bits"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"tunnel/bench/load"
+	"tunnel/e2e/lab"
+)
+
+const (
+	reconnecting   = 1000  // clients that come back after a restart
+	besides        = 1000  // idle clients beside a busy one
+	perSource      = 20000 // clients that share a source address, well below the number of ports
+	maxClients     = 200 * perSource
+	memoryInterval = time.Second
+	backWait       = 2 * time.Minute // for clients to come back before they count as missing
+)
+
+// crowd is the load generator: many idle clients, in a host of their own.
+type crowd struct {
+	proc *lab.Proc
+	n    int
+}
+
+// startCrowd starts n clients of c, which runs its server on a host, and returns when all are connected.
+func (b *bench) startCrowd(s *scope, c *tunnel, l *lab.Lab, server *lab.Host, n int) crowd {
+	h := s.host(l, "crowd")
+	dev, _ := l.Link(h, "198.18.0.1/16", server, "198.18.255.254/16")
+	h.Run("ip", "route", "add", serverAddr, "via", "198.18.255.254")
+	sources := []string{"198.18.0.1"}
+	for i := 1; i*perSource < n; i++ {
+		addr := fmt.Sprintf("198.18.1.%d", i)
+		h.Run("ip", "addr", "add", addr+"/16", "dev", dev)
+		sources = append(sources, addr)
+	}
+	self, err := os.Executable()
+	s.must(err)
+	argv := []string{self, loadCommand, "-url", c.url(), "-token", tunnelToken, "-clients", strconv.Itoa(n), "-from", strings.Join(sources, ",")}
+	if c.secure {
+		argv = append(argv, "-ca", b.shop.file(caCert))
+	}
+	proc := h.Start(argv...)
+	proc.WaitFor(load.AllUp+" 1:", time.Minute+time.Duration(n)*20*time.Millisecond)
+	return crowd{proc: proc, n: n}
+}
+
+// roomFor returns the flag of a network that holds n clients.
+func roomFor(n int) []string {
+	addresses := uint(2*(n+2) + 2)
+	return []string{"--network", fmt.Sprintf("10.64.0.0/%d", 32-bits.Len(addresses-1))}
+}
+
+// serveCrowd makes a server on a host that is reached at serverAddr.
+func (b *bench) serveCrowd(s *scope, c *tunnel, n int) (l *lab.Lab, server *lab.Host, proc *lab.Proc, again func() *lab.Proc) {
+	l = lab.New(s)
+	server = s.host(l, "server")
+	server.Run("ip", "addr", "add", serverAddr+"/32", "dev", "lo")
+	state := b.shop.temp(s)
+	again = func() *lab.Proc { return c.serve(s, b.shop, server, state, roomFor(n)...) }
+	return l, server, again(), again
+}
+
+// memory measures what an idle client costs the server.
+func (b *bench) memory(s *scope, round int, c *tunnel) {
+	l, server, proc, _ := b.serveCrowd(s, c, b.clients)
+	s.sleep(time.Second)
+	before, err := resident(proc.Pid())
+	s.must(err)
+	all := b.startCrowd(s, c, l, server, b.clients)
+	b.say("%s: %s", c.name(), lastLine(all.proc))
+	s.sleep(b.settle)
+	after, err := resident(proc.Pid())
+	s.must(err)
+	if up := load.LastUp(all.proc.Stdout()); up != b.clients {
+		s.Fatalf("%d of %d clients are connected: %s", up, b.clients, lastLine(all.proc))
+	}
+	b.say("%s: the server has %s MiB without clients, %s MiB with %d", c.name(), short(before/1024), short(after/1024), b.clients)
+	b.add(round, figMemory, c.name(), (after-before)/float64(b.clients))
+}
+
+// reconnect measures how long it takes until all clients are back after a restart of the server.
+func (b *bench) reconnect(s *scope, round int, c *tunnel) {
+	l, server, proc, again := b.serveCrowd(s, c, reconnecting)
+	all := b.startCrowd(s, c, l, server, reconnecting)
+	begin := time.Now()
+	stop(proc)
+	stopped := time.Since(begin)
+	again()
+	listens := time.Since(begin)
+	for time.Since(begin) < backWait && !strings.Contains(all.proc.Stdout(), load.AllUp+" 2:") {
+		if all.proc.Exited() {
+			s.Fatalf("the load generator ended: %s", all.proc.Stderr())
+		}
+		s.sleep(10 * time.Millisecond)
+	}
+	took := time.Since(begin)
+	last := load.LastUp(all.proc.Stdout())
+	moved := load.LastMoved(all.proc.Stdout())
+	b.say("%s: the old server had stopped after %v, the new one listened after %v; %s", c.name(),
+		stopped.Round(time.Millisecond), listens.Round(time.Millisecond), lastLine(all.proc))
+	b.add(round, figReconnect, c.name(), took.Seconds())
+	b.add(round, figMissing, c.name(), float64(reconnecting-last+moved))
+}
+
+// busy measures what idle clients cost a busy one.
+func (b *bench) busy(s *scope, round int, c *tunnel) {
+	l, server, _, _ := b.serveCrowd(s, c, besides+1)
+	worker := s.host(l, "worker")
+	l.Link(server, "203.0.113.1/24", worker, "203.0.113.2/24")
+	worker.Run("ip", "route", "add", "default", "via", "203.0.113.1")
+	_, _ = c.connect(s, b.shop, worker)
+	inner := addressOn(s, server, "tun0")
+	awaitPing(s, worker, inner)
+	one := func() float64 { return runStream(s, worker, server, inner, b.seconds).rate }
+	before := one()
+	all := b.startCrowd(s, c, l, server, besides)
+	s.sleep(time.Second)
+	with := one()
+	all.proc.Kill()
+	s.sleep(time.Second)
+	after := one()
+	b.say("%s: %s Gbit/s alone, %s beside %d idle clients, %s alone again", c.name(), short(before/1e9), short(with/1e9), besides, short(after/1e9))
+	b.add(round, figBusy, c.name(), with/mean([]float64{before, after}))
+}
+
+// lastLine returns the last line that a program has printed.
+func lastLine(p *lab.Proc) string {
+	lines := strings.Split(strings.TrimSpace(p.Stdout()), "\n")
+	return lines[len(lines)-1]
+}

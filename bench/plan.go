@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// plan is what a run measures, of what.
+type plan struct {
+	contenders []contender
+	groups     []group
+}
+
+// choose makes the plan that the flags ask for.
+func choose(o options) (plan, error) {
+	all := plan{contenders: contenders(o), groups: groups()}
+	if o.only == "" {
+		return all, nil
+	}
+	var chosen plan
+	wanted := strings.Split(o.only, ",")
+	for _, c := range all.contenders {
+		if slices.Contains(wanted, c.name()) {
+			chosen.contenders = append(chosen.contenders, c)
+		}
+	}
+	for _, g := range all.groups {
+		if slices.Contains(wanted, g.name) {
+			chosen.groups = append(chosen.groups, g)
+		}
+	}
+	for _, w := range wanted {
+		if !slices.Contains(names(all.contenders), w) && !slices.Contains(groupNames(), w) {
+			return plan{}, fmt.Errorf("-only: %q is neither a contender nor a group of figures", w)
+		}
+	}
+	if chosen.contenders == nil {
+		chosen.contenders = all.contenders
+	}
+	if chosen.groups == nil {
+		chosen.groups = all.groups
+	}
+	return chosen, nil
+}
+
+// measures tells whether a group of figures is in the plan.
+func (p plan) measures(name string) bool {
+	return slices.ContainsFunc(p.groups, func(g group) bool { return g.name == name })
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"tunnel/e2e/lab"
+)
+
+// Of the datagrams for the stalled client: first fast, until all queues towards it are full, then few, so that sending
+// them costs the machine nothing that would show.
+const (
+	fillTime  = 2 * time.Second
+	fillBurst = 25 // datagrams at once, 5 000 a second
+	pourPause = 5 * time.Millisecond
+	datagram  = 1200 // bytes
+)
+
+// stall measures what one client that stops costs the others.
+func (b *bench) stall(s *scope, round int, c *tunnel) {
+	l := lab.New(s)
+	sw := l.Switch("switch")
+	server := s.host(l, "server")
+	l.Attach(server, serverAddr+clientMask, sw)
+	c.serve(s, b.shop, server, b.shop.temp(s))
+	var hosts []*lab.Host
+	var procs []*lab.Proc
+	var addrs []string
+	for i := range 3 {
+		h := s.host(l, fmt.Sprintf("client%d", i))
+		l.Attach(h, fmt.Sprintf("198.51.100.%d%s", 11+i, clientMask), sw)
+		proc, addr := c.connect(s, b.shop, h)
+		awaitPing(s, h, tunnelServer)
+		hosts, procs, addrs = append(hosts, h), append(procs, proc), append(addrs, addr)
+	}
+	others := func() float64 {
+		s1, c1 := startStream(server, hosts[0], addrs[0], b.seconds)
+		s2, c2 := startStream(server, hosts[1], addrs[1], b.seconds)
+		return endStream(s, s1, c1, b.seconds).rate + endStream(s, s2, c2, b.seconds).rate
+	}
+	before := others()
+	victim := procs[2]
+	victim.Signal(syscall.SIGSTOP)
+	end := pour(s, server, addrs[2])
+	s.sleep(fillTime)
+	stalled := others()
+	end()
+	victim.Signal(syscall.SIGCONT)
+	awaitPing(s, hosts[2], tunnelServer) // it must come back to life
+	after := others()
+	b.say("%s: %s Gbit/s before, %s while one client is stopped, %s after", c.name(), short(before/1e9), short(stalled/1e9), short(after/1e9))
+	b.add(round, figStall, c.name(), stalled/mean([]float64{before, after}))
+}
+
+// pour sends datagrams from a host to an address until end is called.
+func pour(s *scope, from *lab.Host, addr string) (end func()) {
+	conn, err := from.DialContext(context.Background(), "udp", addr+":9")
+	s.must(err)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		defer conn.Close()
+		payload := make([]byte, datagram)
+		for begin := time.Now(); ; {
+			burst := 1
+			if time.Since(begin) < fillTime {
+				burst = fillBurst
+			}
+			for range burst {
+				_, _ = conn.Write(payload) // whether anybody listens there does not matter
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(pourPause):
+			}
+		}
+	}()
+	ended := false
+	end = func() {
+		if !ended {
+			ended = true
+			close(stop)
+			<-done
+		}
+	}
+	s.Cleanup(end)
+	return end
+}

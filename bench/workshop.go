@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// workshop is where contenders are built: a directory that goes away with the run.
+type workshop struct {
+	dir  string // for programs, keys, state
+	root string // of this module
+}
+
+func openWorkshop() (*workshop, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "tunnel-bench-")
+	if err != nil {
+		return nil, err
+	}
+	// Contenders that drop root must reach their keys.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	s := &workshop{dir: dir, root: root}
+	if err := writeCertificates(dir); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (w *workshop) close() { _ = os.RemoveAll(w.dir) }
+
+// file returns the path of a file in the workshop.
+func (w *workshop) file(name string) string { return filepath.Join(w.dir, name) }
+
+// temp makes a new directory in the workshop that goes away with the scope.
+func (w *workshop) temp(t *scope) string {
+	dir, err := os.MkdirTemp(w.dir, "run-")
+	t.must(err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// need installs Debian packages that are missing, given as command:package.
+func (w *workshop) need(ctx context.Context, pairs ...string) error {
+	return w.command(ctx, filepath.Join(w.root, "deploy", "need.sh"), pairs...)
+}
+
+// install builds a program of a Go module outside of this one, without cgo, and returns its path. At is PACKAGE@VERSION.
+func (w *workshop) install(ctx context.Context, at string) (string, error) {
+	bin := w.file("bin")
+	pkg, _, _ := strings.Cut(at, "@")
+	if _, err := w.outputWith(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=", "GOBIN=" + bin}, "go", "install", at); err != nil {
+		return "", err
+	}
+	return filepath.Join(bin, filepath.Base(pkg)), nil
+}
+
+// command runs a program in the root of the module; what it writes is in the error when it fails.
+func (w *workshop) command(ctx context.Context, name string, args ...string) error {
+	_, err := w.outputWith(ctx, nil, name, args...)
+	return err
+}
+
+// output is command, and returns what the program has written, to both streams.
+func (w *workshop) output(ctx context.Context, name string, args ...string) (string, error) {
+	return w.outputWith(ctx, nil, name, args...)
+}
+
+// outputWith is output with additions to the environment.
+func (w *workshop) outputWith(ctx context.Context, env []string, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = w.root, append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // an installation must not be torn apart
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		line := strings.Join(append([]string{filepath.Base(name)}, args...), " ")
+		return "", fmt.Errorf("%s: %w: %s", line, err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// moduleRoot finds this module from the working directory upwards.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && strings.HasPrefix(string(text), "module tunnel\n") {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("not within the module: run it by `go run ./bench` from the module's directory")
+		}
+	}
+}
