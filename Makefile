@@ -22,7 +22,7 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
 	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)
 
-.PHONY: build demo test unit race e2e check lint fuzz clean help needs
+.PHONY: build demo test unit race e2e check lint fuzz bench clean help needs
 .NOTPARALLEL:
 
 build: ## Build bin/tunnel, one static binary
@@ -55,6 +55,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
 		name=$${name#func }; echo "== $$name, $${file%/*}"; \
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$${file%/*}" </dev/null; \
 	done
+
+bench: ## Measure against the limit and the peers; writes bench/RESULTS.md (BENCH='-only stream -rounds 1' for less)
+	go run $(AS_ROOT) ./bench $(BENCH)
 
 clean: ## Remove what the build made
 	rm -rf bin

@@ -67,7 +67,11 @@ if [[ ! -e $policy ]]; then
   as_root install -m 755 "$tmp/policy" "$policy"
 fi
 # The package lists are fetched only when the ones that are here do not do: there are none, or they are out of date.
-install_missing || { as_root apt-get -o DPkg::Lock::Timeout=120 update >"$tmp/log" 2>&1 && install_missing; } || {
+update_lists() {
+  echo "fetching the package lists"
+  as_root apt-get -o DPkg::Lock::Timeout=120 update >"$tmp/log" 2>&1 </dev/null
+}
+install_missing || { update_lists && install_missing; } || {
   cat "$tmp/log" >&2
   fail "apt-get failed"
 }

@@ -19,8 +19,9 @@ type segments struct {
 	in     *[]byte // what was read and TLS has not taken
 	unread []byte
 
-	held bool
-	out  *[]byte // what TLS has written while held
+	mu   sync.Mutex // TLS also writes when its reader answers a KeyUpdate
+	held bool       // guarded by mu, as all below
+	out  *[]byte    // what TLS has written while held
 	size int
 }
 
@@ -76,11 +77,17 @@ func (s *segments) fill() error {
 	return nil
 }
 
-// hold keeps what is written until release. The caller sees to it that nobody else writes in between.
-func (s *segments) hold() { s.held = true }
+// hold keeps what is written until release. The caller sees to it that nobody else holds in between.
+func (s *segments) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = true
+}
 
 // release writes what was held.
 func (s *segments) release() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.held = false
 	if s.size == 0 {
 		return nil
@@ -93,6 +100,8 @@ func (s *segments) release() error {
 }
 
 func (s *segments) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.held {
 		return s.Conn.Write(p)
 	}
