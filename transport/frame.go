@@ -39,8 +39,8 @@ func (f *frame) begin(client bool) {
 	f.key = [4]byte{}
 	if client {
 		_, _ = rand.Read(f.key[:]) // never fails (crypto/rand)
-		for i := range f.pad {
-			f.pad[i] = f.key[i&3]
+		for n := copy(f.pad, f.key[:]); n < len(f.pad); {
+			n += copy(f.pad[n:], f.pad[:n])
 		}
 	}
 }
