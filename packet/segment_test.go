@@ -269,3 +269,35 @@ func TestMarkCE(t *testing.T) {
 		}
 	}
 }
+
+// A super-packet that has lost its first segment stands for all its others, to the last.
+func TestDropSegment(t *testing.T) {
+	for _, c := range superPackets() {
+		var want [][]byte
+		Segments(bytes.Clone(c.record), func(ip []byte) { want = append(want, bytes.Clone(ip)) })
+		p := NewPacket(len(c.record))
+		copy(p.Record(), c.record)
+		for left := len(want) - 1; left > 0; left-- {
+			if !p.DropSegment() {
+				t.Fatalf("%s: refused with %d segments left", c.name, left+1)
+			}
+			if err := Check(p.Record()); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			var got [][]byte
+			Segments(bytes.Clone(p.Record()), func(ip []byte) { got = append(got, bytes.Clone(ip)) })
+			if len(got) != left {
+				t.Fatalf("%s: %d segments; want %d", c.name, len(got), left)
+			}
+			for i := range got {
+				if !bytes.Equal(got[i], want[len(want)-left+i]) {
+					t.Fatalf("%s: segment %d differs\n got %x\nwant %x", c.name, i, got[i][:60], want[len(want)-left+i][:60])
+				}
+			}
+		}
+		if p.DropSegment() {
+			t.Errorf("%s: a single packet was cut", c.name)
+		}
+		p.Free()
+	}
+}

@@ -95,9 +95,12 @@ func (q *Queue) mark(p *packet.Packet) bool {
 	return true
 }
 
-// replace drops p and returns the one behind it.
+// replace drops p, or one segment of it if it is a super-packet, and returns what is next.
 func (q *Queue) replace(f *flow, p *packet.Packet) *packet.Packet {
-	p.Free()
 	q.drops.CoDel++
+	if p.DropSegment() {
+		return p
+	}
+	p.Free()
 	return q.take(f)
 }
