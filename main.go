@@ -25,7 +25,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 	defer stop()
 
 	app := newApp(stdout, stderr)
@@ -36,6 +36,18 @@ func run(args []string, stdout, stderr io.Writer) int {
 	f := asFailure(err)
 	_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", f)
 	return f.step.exitCode()
+}
+
+// ending returns the signals that end a run in good order. One that whoever started us has switched off stays off:
+// SIGHUP under nohup, SIGINT for a job that a script has put into the background.
+func ending() []os.Signal {
+	all := []os.Signal{syscall.SIGTERM}
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
