@@ -42,11 +42,11 @@ var (
 	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed") // the caller lacks the capability
 )
 
-// CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c) and, because the kernel
-// takes % for a pattern, without that either.
+// CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c), without %, which the kernel
+// takes for a pattern, and without - in front, which ip takes for a flag.
 func CheckName(name string) error {
-	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || strings.ContainsAny(name, "/:% \t\n\v\f\r") {
-		return fmt.Errorf("%w: %q (1 to %d bytes, no space and none of / : %%)", ErrName, name, unix.IFNAMSIZ-1)
+	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || name[0] == '-' || strings.ContainsAny(name, "/:% \t\n\v\f\r") {
+		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)", ErrName, name, unix.IFNAMSIZ-1)
 	}
 	return nil
 }

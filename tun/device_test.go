@@ -172,7 +172,7 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", ".", "..", "sixteen-bytes-xx", "a/b", "a b", "tun%d", "a:1", "a\n"} {
+	for _, name := range []string{"", ".", "..", "sixteen-bytes-xx", "a/b", "a b", "tun%d", "-a", "a:1", "a\n"} {
 		if err := CheckName(name); !errors.Is(err, ErrName) {
 			t.Errorf("%q: %v; want ErrName", name, err)
 		}
