@@ -178,11 +178,17 @@ func (c *Conn) WriteBatch(b *packet.Batch) error {
 	f, _ := framePool.Get().(*frame)
 	defer framePool.Put(f)
 	f.begin(c.client)
+	if c.asItIs(b) {
+		if err := c.wire.writev(f.refer(b, c.client)); err != nil {
+			return c.ended(err)
+		}
+		return nil
+	}
 	var none [packet.HeaderLen]byte // nothing to segment, nothing to fill in
 	header := none[:c.framing.HeaderLen()]
 	for i := range b.Len() {
 		record := b.Record(i)
-		if c.framing == packet.FramingVnet && (c.peerUSO || !packet.ParseHeader(record).UDP()) {
+		if c.takes(record) {
 			if err := c.put(f, nil, record); err != nil {
 				return err
 			}
@@ -199,6 +205,26 @@ func (c *Conn) WriteBatch(b *packet.Batch) error {
 		}
 	}
 	return c.flush(f)
+}
+
+// takes tells whether the peer takes a record as the device gave it.
+func (c *Conn) takes(record []byte) bool {
+	return c.framing == packet.FramingVnet && (c.peerUSO || !packet.ParseHeader(record).UDP())
+}
+
+// asItIs tells whether b had better go out from where it lies than be copied into one buffer: no TLS has to see it in one
+// piece, the peer takes every record, and they are large.
+func (c *Conn) asItIs(b *packet.Batch) bool {
+	const large = 4 << 10
+	if c.wire.under != nil || b.Len() == 0 || b.Size() < b.Len()*large {
+		return false
+	}
+	for i := range b.Len() {
+		if !c.takes(b.Record(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // put appends a record to f; if it does not fit any more, f goes out first.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
+	"net"
 	"sync"
 
 	"tunnel/packet"
@@ -20,9 +21,11 @@ const (
 
 // frame is the buffer in which a batch becomes a frame.
 type frame struct {
-	buf []byte // frameRoom, then the payload
-	key [4]byte
-	pad []byte // the key over and over, as long as maskStep; nil on the server's side, which does not mask
+	buf   []byte      // frameRoom, then the payload
+	parts net.Buffers // of refer
+	left  net.Buffers // what of parts is not written yet
+	key   [4]byte
+	pad   []byte // the key over and over, as long as maskStep; nil on the server's side, which does not mask
 }
 
 // maskStep is how many bytes are masked at once: a multiple of the key's length, well within the first-level cache.
@@ -56,17 +59,46 @@ func (f *frame) add(p []byte, client bool) {
 	}
 	at := len(f.buf)
 	f.buf = f.buf[:at+len(p)]
-	for dst := f.buf[at:]; len(p) > 0; {
-		phase := (at - frameRoom) & 3
+	f.mask(f.buf[at:], p, at-frameRoom)
+}
+
+// mask sets dst, as long as p, to p masked; at is where in the payload it stands.
+func (f *frame) mask(dst, p []byte, at int) {
+	for len(p) > 0 {
 		n := min(len(p), maskStep-3) // so that the pad reaches, whatever the phase
-		subtle.XORBytes(dst, p[:n], f.pad[phase:])
+		subtle.XORBytes(dst, p[:n], f.pad[at&3:])
 		dst, p, at = dst[n:], p[n:], at+n
 	}
+}
+
+// refer returns the frame whose payload is the records of b, masked where they lie if the frame is. It must be written
+// before b is reset or f used again.
+func (f *frame) refer(b *packet.Batch, client bool) *net.Buffers {
+	clear(f.parts[:cap(f.parts)])
+	f.parts = append(f.parts[:0], nil)
+	n := 0
+	for i := range b.Len() {
+		record := b.Record(i)
+		if client {
+			f.mask(record, record, n)
+		}
+		n += len(record)
+		f.parts = append(f.parts, record)
+	}
+	f.parts[0] = f.header(n, client)
+	f.left = f.parts
+	return &f.left
 }
 
 // finish returns the whole frame.
 func (f *frame) finish(client bool) []byte {
 	n := f.size()
+	start := frameRoom - len(f.header(n, client))
+	return f.buf[start:]
+}
+
+// header writes the header of a frame with n bytes of payload to the end of the room for it, and returns it.
+func (f *frame) header(n int, client bool) []byte {
 	start := frameRoom
 	var mask byte
 	if client {
@@ -88,5 +120,5 @@ func (f *frame) finish(client bool) []byte {
 		binary.BigEndian.PutUint64(f.buf[start+2:], uint64(n))
 	}
 	f.buf[start] = finalBinary
-	return f.buf[start:]
+	return f.buf[start:frameRoom]
 }
