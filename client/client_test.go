@@ -12,22 +12,23 @@ import (
 	"tunnel/client"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 func TestJoin(t *testing.T) {
 	h := startHub(t)
 	c := start(t, h.address, nil)
 	c.until("up ", 1)
-	c.device.sends(t,
-		ipPacket("10.1.1.3", "10.1.1.1", 1),
-		ipPacket("192.168.107.5", "10.1.1.1", 2), // which the server would have to drop
-		ipPacket("fe80::1", "ff02::16", 3),
-		ipPacket("10.1.1.3", "10.1.1.1", 4))
-	if a, b := idOf(h.device.gets(t)), idOf(h.device.gets(t)); min(a, b) != 1 || max(a, b) != 4 {
+	c.device.Sends(t,
+		tuntest.Packet("10.1.1.3", "10.1.1.1", 1),
+		tuntest.Packet("192.168.107.5", "10.1.1.1", 2), // which the server would have to drop
+		tuntest.Packet("fe80::1", "ff02::16", 3),
+		tuntest.Packet("10.1.1.3", "10.1.1.1", 4))
+	if a, b := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(h.device.Gets(t)); min(a, b) != 1 || max(a, b) != 4 {
 		t.Errorf("the server's kernel got packets %d and %d; want 1 and 4", a, b)
 	}
-	h.device.sends(t, ipPacket("10.1.1.1", "10.1.1.3", 5))
-	if id := idOf(c.device.gets(t)); id != 5 {
+	h.device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 5))
+	if id := tuntest.IDOf(c.device.Gets(t)); id != 5 {
 		t.Errorf("the client's kernel got packet %d", id)
 	}
 	began := time.Now()
@@ -72,8 +73,8 @@ func TestReconnect(t *testing.T) {
 		c.until("lost: ", n+1)
 		h.join(transport.Connect{}) // gets another address meanwhile
 		c.until("connected ", n+2)
-		c.device.sends(t, ipPacket("10.1.1.3", "10.1.1.1", uint32(n)))
-		if id := idOf(h.device.gets(t)); id != uint32(n) {
+		c.device.Sends(t, tuntest.Packet("10.1.1.3", "10.1.1.1", uint32(n)))
+		if id := tuntest.IDOf(h.device.Gets(t)); id != uint32(n) {
 			t.Errorf("the server's kernel got packet %d", id)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // Steps at which a first attempt fails, fast.
@@ -132,8 +133,8 @@ func TestDeviceFails(t *testing.T) {
 	h := startHub(t)
 	c := start(t, h.address, nil)
 	c.until("up ", 1)
-	c.device.failure <- errDevice
-	if err := c.wait(); !errors.Is(err, errDevice) {
+	c.device.Failure <- tuntest.ErrDevice
+	if err := c.wait(); !errors.Is(err, tuntest.ErrDevice) {
 		t.Errorf("Run returns %v", err)
 	}
 	h.stop()

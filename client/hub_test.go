@@ -18,6 +18,7 @@ import (
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 // hub is a server that can stop and start again, with its leases, at the same address.
 type hub struct {
 	t       *testing.T
-	device  *device
+	device  *tuntest.Device
 	address string // HOST:PORT
 	token   string
 	network string
@@ -73,7 +74,7 @@ func (h *hub) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.device = newDevice()
+	h.device = tuntest.New()
 	config := server.Config{
 		Device: h.device, Leases: leases, Gate: auth.NewGate(h.token), Path: "/ws", MTU: 1400, Qlen: 100,
 		Keepalive: 10 * time.Second, Log: slog.New(slog.NewJSONHandler(h.log, nil)),

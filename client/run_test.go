@@ -16,12 +16,13 @@ import (
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // joined is a client that runs, on a pretended machine.
 type joined struct {
 	t      *testing.T
-	device *device
+	device *tuntest.Device
 	kernel *iptest.Kernel
 	before string // what the kernel had
 	log    *logs
@@ -111,7 +112,7 @@ func (j *joined) same(want ...string) {
 func start(t *testing.T, address string, change func(*client.Config), prepare ...func(*iptest.Kernel)) *joined {
 	t.Helper()
 	j := &joined{
-		t: t, device: newDevice(), kernel: iptest.New("lo", "ens160", "tun0"), log: &logs{},
+		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &logs{},
 		ended: make(chan struct{}), more: make(chan struct{}, 1),
 	}
 	if err := j.kernel.Do("ip route add 192.168.107.0/24 dev ens160 proto kernel"); err != nil {
@@ -171,7 +172,7 @@ func (j *joined) wait() error {
 		j.t.Errorf("left behind:\n%s", left)
 	}
 	select {
-	case <-j.device.closed:
+	case <-j.device.Closed():
 	default:
 		j.t.Error("the device is open")
 	}

@@ -12,6 +12,7 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // Servers that are not quite as they should be.
@@ -84,17 +85,17 @@ func TestServerIsFiltered(t *testing.T) {
 		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
 		var b packet.Batch
 		for _, p := range [][]byte{
-			ipPacket("8.8.8.8", "10.1.1.3", 1),       // from outside the network
-			ipPacket("192.168.107.2", "10.1.1.3", 2), // from the client's own
-			ipPacket("10.1.1.1", "192.168.107.5", 3), // to another address of the client
-			ipPacket("10.1.1.1", "127.0.0.1", 4),
-			ipPacket("10.1.1.1", "10.1.1.5", 5), // to another client
-			ipPacket("10.1.1.1", "10.1.1.255", 6),
-			ipPacket("fd00::1", "fd00::3", 7),
-			ipPacket("10.1.1.1", "10.1.1.3", 8),
-			ipPacket("10.1.1.5", "10.1.1.3", 9),
+			tuntest.Packet("8.8.8.8", "10.1.1.3", 1),       // from outside the network
+			tuntest.Packet("192.168.107.2", "10.1.1.3", 2), // from the client's own
+			tuntest.Packet("10.1.1.1", "192.168.107.5", 3), // to another address of the client
+			tuntest.Packet("10.1.1.1", "127.0.0.1", 4),
+			tuntest.Packet("10.1.1.1", "10.1.1.5", 5), // to another client
+			tuntest.Packet("10.1.1.1", "10.1.1.255", 6),
+			tuntest.Packet("fd00::1", "fd00::3", 7),
+			tuntest.Packet("10.1.1.1", "10.1.1.3", 8),
+			tuntest.Packet("10.1.1.5", "10.1.1.3", 9),
 		} {
-			add(&b, p)
+			tuntest.Add(&b, p)
 		}
 		if err := conn.WriteBatch(&b); err != nil {
 			t.Error(err)
@@ -107,13 +108,13 @@ func TestServerIsFiltered(t *testing.T) {
 		conn.Close(transport.CodeNormal, "")
 	})
 	c := start(t, address, nil)
-	if a, b := idOf(c.device.gets(t)), idOf(c.device.gets(t)); a != 8 || b != 9 {
+	if a, b := tuntest.IDOf(c.device.Gets(t)), tuntest.IDOf(c.device.Gets(t)); a != 8 || b != 9 {
 		t.Errorf("the kernel got packets %d and %d; want 8 and 9", a, b)
 	}
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	if n := len(c.device.toKernel); n > 0 {
+	if n := len(c.device.ToKernel); n > 0 {
 		t.Errorf("the kernel got %d more", n)
 	}
 }

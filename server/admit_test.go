@@ -12,6 +12,7 @@ import (
 
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 func TestAdmission(t *testing.T) {
@@ -70,13 +71,13 @@ func TestPoolFull(t *testing.T) {
 			t.Errorf("%s twice", m.own())
 		}
 		seen[m.own()] = true
-		h.device.sends(t, ipPacket("10.1.1.1", m.own(), uint32(i)))
-		if p := m.gets(1)[0]; idOf(p) != uint32(i) {
-			t.Errorf("client %d got packet %d", i, idOf(p))
+		h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), uint32(i)))
+		if p := m.gets(1)[0]; tuntest.IDOf(p) != uint32(i) {
+			t.Errorf("client %d got packet %d", i, tuntest.IDOf(p))
 		}
-		m.sends(ipPacket(m.own(), "10.1.1.1", uint32(i)))
-		if p := h.device.gets(t); idOf(p) != uint32(i) {
-			t.Errorf("the kernel got packet %d of client %d", idOf(p), i)
+		m.sends(tuntest.Packet(m.own(), "10.1.1.1", uint32(i)))
+		if p := h.device.Gets(t); tuntest.IDOf(p) != uint32(i) {
+			t.Errorf("the kernel got packet %d of client %d", tuntest.IDOf(p), i)
 		}
 	}
 	// Where one leaves, another may come.
@@ -153,9 +154,9 @@ func TestResumeReplaces(t *testing.T) {
 	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote || closed.Reason == "" {
 		t.Errorf("the old one was told %+v", closed)
 	}
-	h.device.sends(t, ipPacket("10.1.1.1", m.own(), 7))
-	if p := m.gets(1)[0]; idOf(p) != 7 {
-		t.Errorf("the new one got packet %d", idOf(p))
+	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 7))
+	if p := m.gets(1)[0]; tuntest.IDOf(p) != 7 {
+		t.Errorf("the new one got packet %d", tuntest.IDOf(p))
 	}
 	// One that does not answer, because its cable is out, delays the new one by no more than the close's half second.
 	began = time.Now()

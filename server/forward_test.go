@@ -8,12 +8,13 @@ import (
 
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // ids returns the ids of packets, sorted.
 func ids(packets [][]byte) (all []uint32) {
 	for _, p := range packets {
-		all = append(all, idOf(p))
+		all = append(all, tuntest.IDOf(p))
 	}
 	slices.Sort(all)
 	return all
@@ -80,7 +81,7 @@ func TestPolicy(t *testing.T) {
 			want, drops := map[string][]uint32{}, map[string]int{}
 			batches := map[string][][]byte{}
 			for i, s := range test.sent {
-				batches[s.from] = append(batches[s.from], ipPacket(s.src, s.dst, uint32(i)))
+				batches[s.from] = append(batches[s.from], tuntest.Packet(s.src, s.dst, uint32(i)))
 				switch s.to {
 				case "kernel", "1", "2":
 					want[s.to] = append(want[s.to], uint32(i))
@@ -88,12 +89,12 @@ func TestPolicy(t *testing.T) {
 					drops[s.to]++
 				}
 			}
-			h.device.sends(t, batches["kernel"]...)
+			h.device.Sends(t, batches["kernel"]...)
 			clients["1"].sends(batches["1"]...)
 			clients["2"].sends(batches["2"]...)
 			got := map[string][][]byte{"1": clients["1"].gets(len(want["1"])), "2": clients["2"].gets(len(want["2"]))}
 			for range want["kernel"] {
-				got["kernel"] = append(got["kernel"], h.device.gets(t))
+				got["kernel"] = append(got["kernel"], h.device.Gets(t))
 			}
 			ended := make(chan [][]byte)
 			for _, m := range clients {
@@ -110,8 +111,8 @@ func TestPolicy(t *testing.T) {
 					t.Errorf("a client also got %v", describe(test.sent, ids(more)))
 				}
 			}
-			for len(h.device.toKernel) > 0 {
-				got["kernel"] = append(got["kernel"], h.device.gets(t))
+			for len(h.device.ToKernel) > 0 {
+				got["kernel"] = append(got["kernel"], h.device.Gets(t))
 			}
 			for who, packets := range got {
 				if !slices.Equal(ids(packets), want[who]) {
@@ -133,9 +134,9 @@ func describe(all []sent, ids []uint32) (text []string) {
 func TestKernelRefuses(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.join(transport.Connect{})
-	m.sends(ipPacket(m.own(), "10.1.1.1", refusedID), ipPacket(m.own(), "10.1.1.1", 1), ipPacket(m.own(), "10.1.1.1", refusedID))
-	if p := h.device.gets(t); idOf(p) != 1 {
-		t.Errorf("got packet %d", idOf(p))
+	m.sends(tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID), tuntest.Packet(m.own(), "10.1.1.1", 1), tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID))
+	if p := h.device.Gets(t); tuntest.IDOf(p) != 1 {
+		t.Errorf("got packet %d", tuntest.IDOf(p))
 	}
 	go m.told()
 	if drops := h.drops(); drops["kernel"] != 2 || len(drops) != 1 {
@@ -151,15 +152,15 @@ func TestStuckPeer(t *testing.T) {
 	for i := range uint32(100) { // far more than its queue and the sockets hold
 		var batch [][]byte
 		for range each {
-			batch = append(batch, sizedPacket("10.1.1.1", stuck.own(), i, 60000))
+			batch = append(batch, tuntest.SizedPacket("10.1.1.1", stuck.own(), i, 60000))
 		}
-		h.device.sends(t, append(batch, ipPacket("10.1.1.1", other.own(), i))...)
-		if p := other.gets(1)[0]; idOf(p) != i {
-			t.Fatalf("got packet %d; want %d", idOf(p), i)
+		h.device.Sends(t, append(batch, tuntest.Packet("10.1.1.1", other.own(), i))...)
+		if p := other.gets(1)[0]; tuntest.IDOf(p) != i {
+			t.Fatalf("got packet %d; want %d", tuntest.IDOf(p), i)
 		}
-		other.sends(sizedPacket(other.own(), stuck.own(), i, 60000), ipPacket(other.own(), "10.1.1.1", i))
-		if p := h.device.gets(t); idOf(p) != i {
-			t.Fatalf("the kernel got packet %d; want %d", idOf(p), i)
+		other.sends(tuntest.SizedPacket(other.own(), stuck.own(), i, 60000), tuntest.Packet(other.own(), "10.1.1.1", i))
+		if p := h.device.Gets(t); tuntest.IDOf(p) != i {
+			t.Fatalf("the kernel got packet %d; want %d", tuntest.IDOf(p), i)
 		}
 	}
 	go other.told()
@@ -172,14 +173,14 @@ func TestStuckPeer(t *testing.T) {
 func TestBadPeer(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	bad, good := h.join(transport.Connect{}), h.join(transport.Connect{})
-	garbage := ipPacket(bad.own(), "10.1.1.1", 1)
+	garbage := tuntest.Packet(bad.own(), "10.1.1.1", 1)
 	garbage[0] = 0x55 // IP of version 5
 	bad.sends(garbage)
 	if _, closed := bad.told(); closed.Code != transport.CodeProtocol {
 		t.Errorf("told %+v", closed)
 	}
-	good.sends(ipPacket(good.own(), "10.1.1.1", 2))
-	if p := h.device.gets(t); idOf(p) != 2 {
-		t.Errorf("the kernel got packet %d", idOf(p))
+	good.sends(tuntest.Packet(good.own(), "10.1.1.1", 2))
+	if p := h.device.Gets(t); tuntest.IDOf(p) != 2 {
+		t.Errorf("the kernel got packet %d", tuntest.IDOf(p))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // ask sends a request by hand and returns the answer and its body.
@@ -128,9 +129,9 @@ func TestTLS(t *testing.T) {
 	}
 	m := &member{t, conn, link}
 	for i := range uint32(100) {
-		m.sends(sizedPacket(m.own(), "10.1.1.1", i, 60000))
-		h.device.sends(t, sizedPacket("10.1.1.1", m.own(), i, 60000))
-		if up, down := idOf(h.device.gets(t)), idOf(m.gets(1)[0]); up != i || down != i {
+		m.sends(tuntest.SizedPacket(m.own(), "10.1.1.1", i, 60000))
+		h.device.Sends(t, tuntest.SizedPacket("10.1.1.1", m.own(), i, 60000))
+		if up, down := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(m.gets(1)[0]); up != i || down != i {
 			t.Fatalf("packets %d, %d; want %d", up, down, i)
 		}
 	}

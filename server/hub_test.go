@@ -18,6 +18,7 @@ import (
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 // hub is a server that runs.
 type hub struct {
 	t       *testing.T
-	device  *device
+	device  *tuntest.Device
 	address string // HOST:PORT
 	file    string // of the leases
 	log     *logs
@@ -40,7 +41,7 @@ type hub struct {
 // serve starts a server for network, with whatever change makes of its Config. It has stopped when the test ends.
 func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	t.Helper()
-	h := &hub{t: t, device: newDevice(), file: filepath.Join(t.TempDir(), "tunnel.db"), log: &logs{}, ended: make(chan struct{})}
+	h := &hub{t: t, device: tuntest.New(), file: filepath.Join(t.TempDir(), "tunnel.db"), log: &logs{}, ended: make(chan struct{})}
 	leases, err := lease.Open(h.file, netip.MustParsePrefix(network))
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func (m *member) sends(packets ...[]byte) {
 	m.t.Helper()
 	var b packet.Batch
 	for _, p := range packets {
-		add(&b, p)
+		tuntest.Add(&b, p)
 	}
 	if err := m.conn.WriteBatch(&b); err != nil {
 		m.t.Fatal(err)
@@ -211,7 +212,7 @@ func (m *member) gets(n int) (all [][]byte) {
 		if err := m.conn.ReadBatch(ctx, &b); err != nil {
 			m.t.Fatalf("%s: %d of %d packets, then: %v", m.own(), len(all), n, err)
 		}
-		all = append(all, packetsOf(&b)...)
+		all = append(all, tuntest.PacketsOf(&b)...)
 	}
 	return all
 }
@@ -225,7 +226,7 @@ func (m *member) told() (packets [][]byte, closed transport.CloseError) {
 		var b packet.Batch
 		err := m.conn.ReadBatch(ctx, &b)
 		if err == nil {
-			packets = append(packets, packetsOf(&b)...)
+			packets = append(packets, tuntest.PacketsOf(&b)...)
 			continue
 		}
 		var ce *transport.CloseError

@@ -15,6 +15,7 @@ import (
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // Whoever is connected is told, and Run returns nil, with everything gone.
@@ -58,7 +59,7 @@ func TestStopWithStuckPeers(t *testing.T) {
 	}
 	stuck := h.join(transport.Connect{})
 	for range 100 {
-		h.device.sends(t, sizedPacket("10.1.1.1", stuck.own(), 1, 60000), sizedPacket("10.1.1.1", stuck.own(), 2, 60000))
+		h.device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000), tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
 	}
 	began := time.Now()
 	if err := h.stop(); err != nil {
@@ -104,12 +105,12 @@ func TestStopBeforeConnect(t *testing.T) {
 func TestDeviceFails(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.join(transport.Connect{})
-	h.device.failure <- errDevice
+	h.device.Failure <- tuntest.ErrDevice
 	_, closed := m.told()
 	if closed.Code != transport.CodeGoingAway {
 		t.Errorf("told %+v", closed)
 	}
-	if err := h.wait(); !errors.Is(err, errDevice) {
+	if err := h.wait(); !errors.Is(err, tuntest.ErrDevice) {
 		t.Errorf("Run returns %v", err)
 	}
 }
@@ -131,7 +132,7 @@ func TestListenerFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Device = newDevice()
+	config.Device = tuntest.New()
 	if err := server.New(config).Run(t.Context(), broken{ln}); !errors.Is(err, errListener) {
 		t.Errorf("Run returns %v", err)
 	}

@@ -1,4 +1,4 @@
-package server_test
+package tuntest
 
 import (
 	"bytes"
@@ -8,14 +8,12 @@ import (
 	"tunnel/packet"
 )
 
-// All that these tests know about how packets lie in a Batch.
-
-// ipPacket returns an IP packet from src to dst, of IPv4 or IPv6 as they are, that carries id. The protocol is one that
+// Packet returns an IP packet from src to dst, of IPv4 or IPv6 as they are, that carries id. The protocol is one that
 // nobody segments, coalesces or marks: 253, for experiments (RFC 3692).
-func ipPacket(src, dst string, id uint32) []byte { return sizedPacket(src, dst, id, 60) }
+func Packet(src, dst string, id uint32) []byte { return SizedPacket(src, dst, id, 60) }
 
-// sizedPacket returns one of n bytes, n ≥ 44.
-func sizedPacket(src, dst string, id uint32, n int) []byte {
+// SizedPacket returns one of n bytes, n ≥ 44.
+func SizedPacket(src, dst string, id uint32, n int) []byte {
 	from, to := netip.MustParseAddr(src), netip.MustParseAddr(dst)
 	p := make([]byte, n)
 	binary.BigEndian.PutUint32(p[n-4:], id)
@@ -41,11 +39,11 @@ func sizedPacket(src, dst string, id uint32, n int) []byte {
 	return p
 }
 
-// idOf returns what ipPacket was given.
-func idOf(p []byte) uint32 { return binary.BigEndian.Uint32(p[len(p)-4:]) }
+// IDOf returns what Packet was given.
+func IDOf(p []byte) uint32 { return binary.BigEndian.Uint32(p[len(p)-4:]) }
 
-// add appends a copy of an IP packet to a batch.
-func add(b *packet.Batch, ip []byte) { b.Add(withHeader(ip)) }
+// Add appends a copy of an IP packet to a batch.
+func Add(b *packet.Batch, ip []byte) { b.Add(withHeader(ip)) }
 
 // withHeader returns a copy of an IP packet behind a header that asks for nothing.
 func withHeader(ip []byte) *packet.Packet {
@@ -55,8 +53,8 @@ func withHeader(ip []byte) *packet.Packet {
 	return p
 }
 
-// packetsOf returns copies of the IP packets in a batch.
-func packetsOf(b *packet.Batch) [][]byte {
+// PacketsOf returns copies of the IP packets in a batch.
+func PacketsOf(b *packet.Batch) [][]byte {
 	var all [][]byte
 	for i := range b.Len() {
 		all = append(all, bytes.Clone(b.IP(i)))
