@@ -128,6 +128,8 @@ func asFailure(err error) *failure {
 		return &failure{stepTCP, err, "check this machine's network: `ip route`"}
 	case errors.Is(err, route.ErrBusy), errors.Is(err, tun.ErrTaken):
 		return &failure{stepDevice, err, "choose another with --dev, or end what uses it"}
+	case errors.Is(err, tun.ErrGone):
+		return &failure{stepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):
 		return &failure{stepUsage, err, "choose another --dev"}
 	case errors.Is(err, tun.ErrNoTun):

@@ -43,6 +43,7 @@ func TestAsFailure(t *testing.T) {
 		{&route.OverlapError{Entry: "the route 10.0.0.0/8 dev eth0"}, "address: invalid Prefix overlaps the route 10.0.0.0/8 dev eth0: choose another --network"},
 		{route.ErrNoRoute, "tcp: no route: check"},
 		{&route.BusyError{Dev: "tun0", PID: 7}, "device: device tun0 is in use by another run of tunnel (pid 7): choose another with --dev"},
+		{fmt.Errorf("%w: tun0", tun.ErrGone), "device: the device is gone: tun0: something else on this machine deleted it: start again"},
 		{fmt.Errorf("%w: tun0", tun.ErrTaken), "device: a device of this name exists already: tun0: choose another with --dev"},
 		{fmt.Errorf("%w: x y", tun.ErrName), "usage: not a device name: x y: choose another --dev"},
 		{tun.ErrNoTun, "device: no TUN driver: /dev/net/tun is missing: run `modprobe tun`; in Docker"},

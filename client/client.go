@@ -176,7 +176,8 @@ func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connect
 	return true, err
 }
 
-// request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it. The connection is closed on error.
+// request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it.
+// The connection is closed on error.
 func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

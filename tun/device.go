@@ -42,6 +42,9 @@ var (
 	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed") // the caller lacks the capability
 )
 
+// ErrGone says that somebody deleted the interface, of ReadBatch and WriteBatch.
+var ErrGone = errors.New("the device is gone")
+
 // CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c), without %, which the kernel
 // takes for a pattern, and without - in front, which ip takes for a flag.
 func CheckName(name string) error {

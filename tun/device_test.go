@@ -193,7 +193,7 @@ func TestDeviceDeletedUnderneath(t *testing.T) {
 		b.Reset()
 		err = d.ReadBatch(&b)
 	}
-	if errors.Is(err, os.ErrClosed) {
-		t.Errorf("ReadBatch on a deleted device: %v; want an error that is not Close's", err)
+	if !errors.Is(err, ErrGone) {
+		t.Errorf("ReadBatch on a deleted device: %v; want ErrGone", err)
 	}
 }

@@ -3,6 +3,7 @@ package tun
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,10 @@ func (d *device) ReadBatch(b *packet.Batch) error {
 		return nil
 	case d.closed.Load(): // a RawConn's own error for it is not exported
 		return os.ErrClosed
+	}
+	// The error itself is EBADFD (drivers/net/tun.c: tun_get returned nothing) or the runtime's, whoever looked first.
+	if _, missing := net.InterfaceByName(d.Name()); missing != nil {
+		return fmt.Errorf("%w: %s", ErrGone, d.Name())
 	}
 	return fmt.Errorf("read %s: %w", d.Name(), err)
 }

@@ -18,8 +18,7 @@ func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 		case errors.Is(err, os.ErrClosed):
 			return refused, os.ErrClosed
 		case errors.Is(err, unix.EBADFD):
-			// Somebody deleted the interface under us (drivers/net/tun.c: tun_get returned nothing).
-			return refused, fmt.Errorf("write %s: the device is gone: %w", d.Name(), err)
+			return refused, fmt.Errorf("%w: %s", ErrGone, d.Name())
 		default:
 			// A packet that this kernel does not take (EINVAL), or an interface that is down (EIO): the packet is lost,
 			// as it would be on a wire.
