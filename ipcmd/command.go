@@ -28,9 +28,6 @@ func LinkUp(dev string, mtu, qlen int) Command {
 	return change("link", "set", "dev", dev, "up", "mtu", strconv.Itoa(mtu), "qlen", strconv.Itoa(qlen))
 }
 
-// LinkDel deletes the interface dev.
-func LinkDel(dev string) Command { return change("link", "del", "dev", dev) }
-
 // TunDel takes persistence from the TUN device dev, which deletes it when no process is attached. The kernel refuses
 // when a process is attached to a single-queue device; multiQueue must be what the device has.
 func TunDel(dev string, multiQueue bool) Command {
@@ -78,10 +75,8 @@ func bypass(verb string, addr, via netip.Addr, dev string) Command {
 // RouteGet looks up the way that a packet to addr takes now; ParseRouteGet reads the answer.
 func RouteGet(addr netip.Addr) Command { return lookup("-j", "route", "get", addr.String()) }
 
-// RouteShow lists the main table's IPv4 routes; ParseRoutes reads the answer, as for the three that follow.
-func RouteShow() Command { return lookup("-j", "-4", "route", "show") }
-
-// RouteShowAll lists the IPv4 routes of all tables, the local table included.
+// RouteShowAll lists the IPv4 routes of all tables, the local table included; ParseRoutes reads the answer, as for the two
+// that follow.
 func RouteShowAll() Command { return lookup("-j", "-4", "route", "show", "table", "all") }
 
 // RouteShowExact lists the main table's IPv4 routes to exactly prefix.

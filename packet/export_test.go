@@ -8,6 +8,3 @@ func SuperRecords() map[string][]byte {
 	}
 	return all
 }
-
-// Ready returns a record with ip behind an empty header.
-func Ready(ip []byte) *Packet { return added(ip) }

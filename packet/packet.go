@@ -14,22 +14,23 @@ type Packet struct {
 	store []byte
 }
 
-// Buffers come in two sizes: most packets are small or as large as can be.
-const (
-	smallRoom = 2 << 10
-	largeRoom = (HeaderLen + MaxPacket + 63) &^ 63
-)
+// SmallRoom is the most bytes of header and IP packet that get a small buffer. There are two sizes, because most packets
+// are small or as large as can be.
+const SmallRoom = 2 << 10
+
+// largeRoom is the size of the other buffers.
+const largeRoom = (HeaderLen + MaxPacket + 63) &^ 63
 
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
 var (
-	smallPool = sync.Pool{New: func() any { return &Packet{store: make([]byte, smallRoom)} }}
+	smallPool = sync.Pool{New: func() any { return &Packet{store: make([]byte, SmallRoom)} }}
 	largePool = sync.Pool{New: func() any { return &Packet{store: make([]byte, largeRoom)} }}
 )
 
 // NewPacket returns a Packet of n bytes, 0 ≤ n ≤ HeaderLen+MaxPacket, whose contents are not defined.
 func NewPacket(n int) *Packet {
 	pool := &largePool
-	if n <= smallRoom {
+	if n <= SmallRoom {
 		pool = &smallPool
 	}
 	p := pool.Get().(*Packet) //nolint:forcetypeassert // the pools hold nothing else
@@ -40,7 +41,7 @@ func NewPacket(n int) *Packet {
 // Free gives the buffer back; p must not be used any more.
 func (p *Packet) Free() {
 	p.Next = nil
-	if len(p.store) == smallRoom {
+	if len(p.store) == SmallRoom {
 		smallPool.Put(p)
 	} else {
 		largePool.Put(p)

@@ -11,9 +11,6 @@ import (
 	"tunnel/packet"
 )
 
-// small is the size in bytes up to which a packet is copied into a buffer of its size, or joined to the one before it.
-const small = 2 << 10
-
 func (d *device) ReadBatch(b *packet.Batch) error {
 	d.batch, d.failed = b, nil
 	err := d.raw.Read(d.read)
@@ -74,7 +71,7 @@ func (d *device) add(b *packet.Batch, n int) {
 		return
 	}
 	switch {
-	case n > small:
+	case n > packet.SmallRoom: // worth keeping where it was read; the others are copied, or joined to the one before
 		d.scratch.Truncate(n)
 		b.Add(d.scratch)
 		d.scratch = nil
