@@ -50,6 +50,7 @@ var ErrAddress = errors.New("the server gave another address")
 type Client struct {
 	Config
 	queue *transport.Queue
+	drops drops
 
 	// Owned by Run.
 	resume saved          // what to ask for on the next attempt
@@ -103,6 +104,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	_ = c.Device.Close()
 	reader.Wait()
 	c.queue.Close()
+	lost := c.queue.Drops()
+	c.drops[dropQueue].Add(lost.Full)
+	c.drops[dropCoDel].Add(lost.CoDel)
+	c.Log.Info("stopped", "drops", c.drops.counts())
 	c.Session.Close()
 	return err
 }
@@ -269,24 +274,27 @@ func (c *Client) forward() error {
 		c.mu.RUnlock()
 		for i := range b.Len() {
 			// The server would drop any other source; the kernel's own IPv6 chatter has one.
-			if packet.Source(b.IP(i)) == own {
-				c.queue.Push(b.Take(i))
+			if packet.Source(b.IP(i)) != own {
+				c.drops[dropForeign].Add(1)
+				continue
 			}
+			c.queue.Push(b.Take(i))
 		}
 	}
 }
 
-// receive returns the way in: from the server to the kernel. A server is trusted with the private network, not with
-// the rest of this machine.
+// receive returns the way in: from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
-			if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
-				return false
+			v := judge(link, b, i)
+			if v != pass {
+				c.drops[v].Add(1)
 			}
-			return packet.Destination(b.IP(i)) == link.Address && link.Network.Contains(packet.Source(b.IP(i)))
+			return v == pass
 		})
-		_, err := c.Device.WriteBatch(b)
+		refused, err := c.Device.WriteBatch(b)
+		c.drops[dropKernel].Add(uint64(refused))
 		return err
 	}
 }

@@ -47,6 +47,7 @@ func TestJoin(t *testing.T) {
 	if log := h.log.text(); !bytes.Contains(log, []byte("the client stops (code 1000)")) || !bytes.Contains(log, []byte(`"source":0`)) {
 		t.Errorf("the server's log:\n%s", log)
 	}
+	c.logged("drops.foreign=2 ")
 	if log := c.log.text(); bytes.Contains(log, []byte(token)) {
 		t.Errorf("the token is in the log:\n%s", log)
 	}

@@ -68,10 +68,4 @@ type drops [verdicts]atomic.Uint64
 func (d *drops) count(v verdict, n uint64) { d[v].Add(n) }
 
 // counts returns what has been counted, for a log line.
-func (d *drops) counts() slog.Value {
-	var attrs []slog.Attr
-	for v := pass + 1; v < verdicts; v++ {
-		attrs = append(attrs, slog.Uint64(v.name(), d[v].Load()))
-	}
-	return slog.GroupValue(attrs...)
-}
+func (d *drops) counts() slog.Value { return packet.LogCounts(d[:], verdict.name) }
