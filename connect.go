@@ -173,6 +173,9 @@ func wantedAddress(c *cli.Context) (netip.Addr, error) {
 	if err != nil || !a.Is4() {
 		return netip.Addr{}, usage("--address %s is not an IPv4 address", text)
 	}
+	if a.As4()[3]%2 == 0 { // whatever the network is, see lease.PairOf
+		return netip.Addr{}, usage("--address %s: no client can have that, for pairs of addresses begin with an odd one", text)
+	}
 	return a, nil
 }
 

@@ -107,6 +107,7 @@ func TestConnectFails(t *testing.T) {
 		{name: "an MTU too small", args: connect(directURL, "--mtu", "20"), code: 2, step: "usage", says: "20"},
 		{name: "a bad header", args: connect(directURL, "--header", "nonsense"), code: 2, step: "usage", says: "nonsense"},
 		{name: "a bad address", args: connect(directURL, "--address", "10.1.1"), code: 2, step: "usage", says: "10.1.1"},
+		{name: "the other end of a pair", args: connect(directURL, "--address", "10.1.1.10"), code: 2, step: "usage", says: "10.1.1.10"},
 		{name: "a log level that does not exist", args: connect(directURL, "--log-format", "xml"), code: 2, step: "usage", says: "xml"},
 		{name: "a bad variable", args: connect(directURL), wrap: []string{"env", "TUNNEL_MTU=large"}, code: 2, step: "usage", says: "large"},
 		{name: "a CA file that does not exist", args: connect("wss://server.example", "--ca", "/nonexistent"), code: 2, step: "usage", says: "/nonexistent"},
