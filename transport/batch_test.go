@@ -10,6 +10,7 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // errDevice is a failure of what is behind deliver.
@@ -47,7 +48,7 @@ func serving(t *testing.T, keepalive time.Duration, deliver func([][]byte)) (add
 		}
 		if err == nil {
 			err = c.Run(t.Context(), transport.NewQueue(queueLimit), keepalive, func(b *packet.Batch) error {
-				deliver(packetsOf(b))
+				deliver(tuntest.PacketsOf(b))
 				return nil
 			})
 		}
