@@ -30,8 +30,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.bans.succeed(from.source) // for a client whose connection drops after many hours comes from a known address too
 	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
-		if attr, say := s.refused.count(refuseUpgrade); say {
-			log.Info("refused", "err", err, attr)
+		if log := s.refused.count(refuseUpgrade, log); log != nil {
+			log.Info("refused", "err", err)
 		}
 		return
 	}
@@ -40,8 +40,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	request, err := conn.Requested(ctx, s.Device.Offload())
 	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no connect in time")
-		if attr, say := s.refused.count(refuseConnect); say {
-			log.Info("refused", "err", err, attr)
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
 		}
 		return
 	}
@@ -49,13 +49,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	p, link, err := s.admit(r.Context(), request)
 	switch {
 	case errors.Is(err, lease.ErrFull):
-		if attr, say := s.refused.count(refuseAddress); say {
-			log.Warn("refused: no free address pair", "network", s.Leases.Network(), attr)
+		if log := s.refused.count(refuseAddress, log); log != nil {
+			log.Warn("refused: no free address pair", "network", s.Leases.Network())
 		}
 		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
 		return
 	case err != nil:
-		_, _ = s.refused.count(refuseInternal) // each is this side's fault, and is logged
+		s.refused.note(refuseInternal) // each is this side's fault, and is logged
 		log.Error("refused", "err", err)
 		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
 		return
@@ -63,8 +63,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.dismiss(p)
 	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
-		if attr, say := s.refused.count(refuseConnect); say {
-			log.Info("refused", "err", err, attr)
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
 		}
 		return
 	}

@@ -107,8 +107,8 @@ func (d *door) admit(c net.Conn, closed <-chan struct{}) bool {
 			return true
 		}
 		if wait == 0 {
-			if attr, say := d.refused.count(refusal); say {
-				d.refused.log.Warn("refused: too many connections", "remote", address, "limit", refusal.name(), attr)
+			if log := d.refused.count(refusal, d.refused.log); log != nil {
+				log.Warn("refused: too many connections", "remote", address, "limit", refusal.name())
 			}
 			return false
 		}
@@ -153,17 +153,15 @@ func (d *door) enter(c net.Conn, key netip.Prefix, now time.Time) (wait time.Dur
 // full tells whether there may be no more from key, and why. A connection that is here already, and only moves to key,
 // does not count towards the total.
 func (d *door) full(key netip.Prefix, comes bool) (why refusal, full bool) {
-	if comes && d.rules.total > 0 && len(d.guests) >= d.rules.total {
-		return refuseTotal, true
+	if s := d.sources[key]; s != nil && d.rules.perSource > 0 {
+		if s.guests >= d.rules.perSource {
+			return refuseSource, true
+		}
+		if d.rules.perNew > 0 && s.strangers >= d.rules.perNew {
+			return refuseStrangers, true
+		}
 	}
-	s := d.sources[key]
-	if s == nil || d.rules.perSource == 0 {
-		return 0, false
-	}
-	if s.guests >= d.rules.perSource {
-		return refuseSource, true
-	}
-	return refuseStrangers, d.rules.perNew > 0 && s.strangers >= d.rules.perNew
+	return refuseTotal, comes && d.rules.total > 0 && len(d.guests) >= d.rules.total
 }
 
 // evict cuts off the oldest stranger of a source, of all for the zero prefix. If that one's grace is not over, or there
@@ -177,7 +175,7 @@ func (d *door) evict(key netip.Prefix, now time.Time) (wait time.Duration) {
 		if wait := d.rules.grace - now.Sub(g.since); wait > 0 {
 			return wait
 		}
-		_, _ = d.refused.count(refuseOldest) // whoever opens many sees it by himself
+		d.refused.note(refuseOldest) // whoever opens many sees it by himself
 		d.forget(g)
 		_ = g.conn.Close() // of the TCP connection alone, which does not wait
 		return 0
@@ -286,7 +284,7 @@ func (d *door) connState(c net.Conn, state http.ConnState) {
 		g.upgraded = true
 	case state == http.StateClosed:
 		if !g.asked {
-			_, _ = d.refused.count(refuseSilent) // whoever comes and goes has nothing to be told
+			d.refused.note(refuseSilent) // whoever comes and goes has nothing to be told
 		}
 		d.forget(g)
 	}

@@ -34,18 +34,18 @@ func (s *Server) greet(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 	why, room := s.door.move(guest, v.source)
 	switch ban := s.bans.left(v.source); {
 	case !s.ours(r):
-		_, _ = s.refused.count(refusePath) // scanners come by all day
+		s.refused.note(refusePath) // scanners come by all day
 		http.NotFound(w, r)
 		return v, false
 	case !room:
-		if attr, say := s.refused.count(why); say {
-			s.Log.Warn("refused: too many connections", "remote", v.remote, "limit", why.name(), attr)
+		if log := s.refused.count(why, s.Log); log != nil {
+			log.Warn("refused: too many connections", "remote", v.remote, "limit", why.name())
 		}
 		tooMany(w, s.limits.request)
 		return v, false
 	case ban > 0:
-		if attr, say := s.refused.count(refuseBanned); say {
-			s.Log.Warn("refused: too many failed logins", "remote", v.remote, "for", ban.Round(time.Second), attr)
+		if log := s.refused.count(refuseBanned, s.Log); log != nil {
+			log.Warn("refused: too many failed logins", "remote", v.remote, "for", ban.Round(time.Second))
 		}
 		tooMany(w, ban)
 		return v, false
@@ -63,8 +63,8 @@ func (s *Server) ours(r *http.Request) bool {
 
 // refuseLogin answers a login with a wrong token or none. Whoever fails too often is not even asked for some time.
 func (s *Server) refuseLogin(w http.ResponseWriter, v visitor) {
-	if attr, say := s.refused.count(refuseToken); say {
-		s.Log.Warn("refused: wrong or missing token", "remote", v.remote, attr)
+	if log := s.refused.count(refuseToken, s.Log); log != nil {
+		log.Warn("refused: wrong or missing token", "remote", v.remote)
 	}
 	if ban := s.bans.fail(v.source, s.door.live(v.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", v.source, "for", ban)

@@ -60,18 +60,21 @@ func newRefused(log *slog.Logger) *refused {
 	return r
 }
 
-// count counts one and tells whether it may be logged. If so, attr says how many before it were not.
-func (r *refused) count(why refusal) (attr slog.Attr, say bool) {
+// note counts one that is not worth a line of the log.
+func (r *refused) note(why refusal) { r.reasons[why].count.Add(1) }
+
+// count counts one. It returns log for a line about it, with how many before it had none; nil is that it has none.
+func (r *refused) count(why refusal, log *slog.Logger) *slog.Logger {
 	reason := &r.reasons[why]
 	reason.count.Add(1)
 	if !reason.limiter.Allow() {
 		reason.unsaid.Add(1)
-		return slog.Attr{}, false
+		return nil
 	}
 	if n := reason.unsaid.Swap(0); n > 0 {
-		attr = slog.Uint64("not_logged", n)
+		return log.With("not_logged", n)
 	}
-	return attr, true
+	return log
 }
 
 // Write takes a line of net/http's own log, which is about what strangers do.
