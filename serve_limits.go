@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -17,7 +18,7 @@ func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.IntFlag{Name: flagMaxConnections, Category: categoryServer, EnvVars: env(flagMaxConnections), Value: 20000, Usage: "most connections at once, a `NUMBER`; 0 is no limit"},
 		&cli.IntFlag{Name: flagMaxPerAddress, Category: categoryServer, EnvVars: env(flagMaxPerAddress), Value: 256, Usage: "most connections at once from one IPv4 address or IPv6 /64, a `NUMBER`; 0 is no limit. This machine's own are not counted"},
-		&cli.StringSliceFlag{Name: flagTrustedProxy, Category: categoryServer, EnvVars: env(flagTrustedProxy), Usage: "believe X-Forwarded-For from this `PREFIX` or address; may be repeated"},
+		&cli.StringSliceFlag{Name: flagTrustedProxy, Category: categoryServer, EnvVars: env(flagTrustedProxy), Usage: "believe X-Forwarded-For from this `PREFIX` or address; may be repeated, or have commas"},
 	}
 }
 
@@ -28,7 +29,7 @@ func checkLimits(c *cli.Context) error {
 			return usage("--%s %d is less than 0", flag, n)
 		}
 	}
-	for _, text := range c.StringSlice(flagTrustedProxy) {
+	for _, text := range proxyTexts(c) {
 		prefix, ok := proxyPrefix(text)
 		if !ok {
 			return usage("--%s %s is neither a prefix like 192.0.2.0/24 nor an address", flagTrustedProxy, text)
@@ -42,10 +43,18 @@ func checkLimits(c *cli.Context) error {
 
 // trustedProxies returns the networks of --trusted-proxy, which checkLimits has checked.
 func trustedProxies(c *cli.Context) (all []netip.Prefix) {
-	for _, text := range c.StringSlice(flagTrustedProxy) {
+	for _, text := range proxyTexts(c) {
 		if prefix, ok := proxyPrefix(text); ok {
 			all = append(all, prefix)
 		}
+	}
+	return all
+}
+
+// proxyTexts returns what --trusted-proxy names. The environment variable has them separated by commas.
+func proxyTexts(c *cli.Context) (all []string) {
+	for _, text := range c.StringSlice(flagTrustedProxy) {
+		all = append(all, strings.Split(text, ",")...)
 	}
 	return all
 }
