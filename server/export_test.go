@@ -22,3 +22,6 @@ func (c *Config) ownLimits() *limits {
 	}
 	return c.limits
 }
+
+// Forget sets for how long a right token, or a ban, is remembered.
+func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.memory = memory }
