@@ -16,37 +16,46 @@ import (
 // serve takes a request from HTTP to the end of the session that it becomes. Strangers are turned away before the
 // upgrade.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != s.Path {
-		http.NotFound(w, r)
+	from, ok := s.greet(w, r)
+	if !ok {
 		return
 	}
-	log := s.Log.With("remote", r.RemoteAddr)
+	defer s.door.leave(from.guest)
+	log := s.Log.With("remote", from.remote)
 	if !s.Gate.Admit(r) {
-		log.Warn("refused: wrong or missing token")
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+		s.refuseLogin(w, from)
 		return
 	}
+	s.bans.succeed(from.source)
+	defer s.bans.succeed(from.source) // for a client whose connection drops after many hours comes from a known address too
 	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
-		log.Info("refused", "err", err)
+		if log := s.refused.count(refuseUpgrade, log); log != nil {
+			log.Info("refused", "err", err)
+		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), connectTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.limits.connect)
 	defer cancel()
 	request, err := conn.Requested(ctx, s.Device.Offload())
 	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no connect in time")
-		log.Info("refused", "err", err)
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
+		}
 		return
 	}
+	s.door.loggedIn(from.guest)
 	p, link, err := s.admit(r.Context(), request)
 	switch {
 	case errors.Is(err, lease.ErrFull):
-		log.Warn("refused: no free address pair", "network", s.Leases.Network())
+		if log := s.refused.count(refuseAddress, log); log != nil {
+			log.Warn("refused: no free address pair", "network", s.Leases.Network())
+		}
 		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
 		return
 	case err != nil:
+		s.refused.note(refuseInternal) // each is this side's fault, and is logged
 		log.Error("refused", "err", err)
 		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
 		return
@@ -54,7 +63,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.dismiss(p)
 	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
-		log.Info("refused", "err", err)
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
+		}
 		return
 	}
 	log = log.With("address", p.address)

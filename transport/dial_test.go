@@ -132,6 +132,7 @@ func TestDialFails(t *testing.T) {
 		"http, not found":       {status(404), transport.StepHTTP, "answered 404 Not Found", "--path"},
 		"http, forbidden":       {status(403), transport.StepHTTP, "answered 403 Forbidden", "path"},
 		"http, bad gateway":     {status(502), transport.StepHTTP, "answered 502 Bad Gateway", "tunnel serve"},
+		"http, too many":        {status(429), transport.StepHTTP, "answered 429 Too Many Requests", "try again later"},
 		"http, unavailable":     {status(503), transport.StepHTTP, "answered 503", "tunnel serve"},
 		"http, gateway timeout": {status(504), transport.StepHTTP, "answered 504", "tunnel serve"},
 		"http, teapot":          {status(418), transport.StepHTTP, "answered 418", "path"},

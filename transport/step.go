@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Step is a part of the way to a session, in the order in which they are taken.
@@ -65,6 +67,8 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
+	case code == http.StatusTooManyRequests:
+		return &StepError{StepHTTP, what, adviseTooMany(resp)}
 	case code == http.StatusProxyAuthRequired:
 		return &StepError{StepProxy, what, adviseProxyAuth}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
@@ -77,6 +81,15 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 		return &StepError{StepHTTP, fmt.Errorf("%w, but not with a WebSocket of ours", what), adviseHTTP}
 	}
 	return &StepError{StepHTTP, fmt.Errorf("%w: not a tunnel server", what), adviseHTTP}
+}
+
+// adviseTooMany tells what to do about an answer of 429.
+func adviseTooMany(resp *http.Response) string {
+	wait, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
+	if err != nil {
+		return "too many requests came from this address: try again later"
+	}
+	return fmt.Sprintf("too many connections, or too many wrong tokens, came from this address: try again in %v", time.Duration(wait)*time.Second)
 }
 
 // adviseTLS tells what to do about an error of the TLS handshake.
