@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +22,6 @@ import (
 )
 
 const (
-	flagCA         = "ca"
 	flagAddress    = "address"
 	flagHeader     = "header"
 	flagKeepTrying = "keep-trying"
@@ -41,8 +37,7 @@ func connectCommand() *cli.Command {
 		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the path is /ws if there is none. Flags may stand before and behind\n" +
 			"it; TUNNEL_URL stands for it. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected. Example:\n\n" +
 			"   sudo tunnel connect wss://server.example.com --token-file token",
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: flagCA, Category: categoryServer, EnvVars: env(flagCA), TakesFile: true, Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},
+		Flags: append(append([]cli.Flag{
 			&cli.StringSliceFlag{Name: flagHeader, Category: categoryServer, EnvVars: env(flagHeader), Usage: "further HTTP header, `K=V`; may be given several times"},
 			&cli.BoolFlag{Name: flagKeepTrying, Category: categoryServer, EnvVars: env(flagKeepTrying), Usage: "do not give up when the first attempt fails, as at boot"},
 			&cli.StringFlag{Name: flagAddress, Category: categoryNetwork, EnvVars: env(flagAddress), Usage: "take this `ADDRESS` of the network or none"},
@@ -50,7 +45,7 @@ func connectCommand() *cli.Command {
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Usage: "transmit queue length in `PACKETS`, instead of the server's word"},
 			&cli.StringFlag{Name: flagOnUp, Category: categoryHost, EnvVars: env(flagOnUp), Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
 			&cli.StringFlag{Name: flagOnDown, Category: categoryHost, EnvVars: env(flagOnDown), Usage: "shell `COMMAND` to run before it goes, within a second"},
-		}, commonFlags()...),
+		}, connectTLSFlags()...), commonFlags()...),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          connect,
@@ -141,26 +136,6 @@ func newDialer(c *cli.Context) (*transport.Dialer, error) {
 		URL: u, Token: secret, Header: header, TLS: tlsConfig, Proxy: httpproxy.FromEnvironment().ProxyFunc(),
 		Congestion: c.String(flagCongestion),
 	}, nil
-}
-
-// clientTLS returns the client's side of TLS; nil trusts what the system trusts.
-func clientTLS(c *cli.Context, u *url.URL) (*tls.Config, error) {
-	file := c.String(flagCA)
-	if file == "" {
-		return nil, nil
-	}
-	if u.Scheme != "wss" {
-		return nil, usage("--ca is for wss://, and the URL is %s", u)
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usage("--ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usage("--ca %s has no certificate in PEM", file)
-	}
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
 // wantedAddress returns the address that --address insists on; the zero Addr is none.

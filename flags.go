@@ -38,10 +38,10 @@ func env(flag string) []string {
 
 // unsetEmpty makes variables of ours that are empty count as not set, for every flag alike: urfave/cli takes them for
 // an empty text, but for no number. Service managers and compose files write `TUNNEL_X=${X}` whether there is an X or not.
-func unsetEmpty() {
+func unsetEmpty() { // but not a pin that came out empty, which must not mean any key
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
-		if value == "" && strings.HasPrefix(name, "TUNNEL_") {
+		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != env(flagPin)[0] {
 			_ = os.Unsetenv(name)
 		}
 	}

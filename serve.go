@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,9 +25,6 @@ import (
 
 const (
 	flagListen         = "listen"
-	flagPlain          = "plain"
-	flagTLSCert        = "tls-cert"
-	flagTLSKey         = "tls-key"
 	flagPath           = "path"
 	flagNetwork        = "network"
 	flagInsecureNoAuth = "insecure-no-auth"
@@ -39,14 +36,14 @@ func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "be the hub: make the network, let clients in",
-		Description: "Example, for use behind a proxy that speaks TLS:\n\n" +
+		Description: "Without --plain, --tls-cert and --acme the server makes a key of its own, once, and prints the line that joins\n" +
+			"another machine. Examples, the last for use behind a proxy that speaks TLS:\n\n" +
 			"   (umask 077; head -c 24 /dev/urandom | base64 > token)\n" +
+			"   sudo tunnel serve --token-file token\n" +
+			"   sudo tunnel serve --listen :443 --acme server.example.com --token-file token\n" +
 			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --token-file token",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT"},
-			&cli.BoolFlag{Name: flagPlain, Category: categoryServer, EnvVars: env(flagPlain), Usage: "speak ws:// without TLS, for use behind a proxy that has it"},
-			&cli.StringFlag{Name: flagTLSCert, Category: categoryServer, EnvVars: env(flagTLSCert), TakesFile: true, Usage: "`FILE` with the certificate chain, PEM"},
-			&cli.StringFlag{Name: flagTLSKey, Category: categoryServer, EnvVars: env(flagTLSKey), TakesFile: true, Usage: "`FILE` with the certificate's key, PEM"},
 			&cli.StringFlag{Name: flagPath, Category: categoryServer, EnvVars: env(flagPath), Value: transport.DefaultPath, Usage: "`PATH` of the WebSocket; all else is 404"},
 			&cli.BoolFlag{Name: flagInsecureNoAuth, Category: categoryServer, EnvVars: env(flagInsecureNoAuth), Usage: "let everybody in who can reach the port"},
 			&cli.DurationFlag{Name: flagPingInterval, Category: categoryServer, EnvVars: env(flagPingInterval), Value: 20 * time.Second, Usage: "`TIME` between signs of life; a side that is silent for two of them is gone"},
@@ -54,7 +51,7 @@ func serveCommand() *cli.Command {
 			&cli.BoolFlag{Name: flagClientToClient, Category: categoryNetwork, EnvVars: env(flagClientToClient), Usage: "let clients reach each other"},
 			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Value: 1400, Usage: "`BYTES` of the largest packet, also for clients"},
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Value: 100, Usage: "transmit queue length in `PACKETS`, also for clients"},
-		}, append(limitFlags(), commonFlags()...)...),
+		}, serveTLSFlags(), limitFlags(), commonFlags()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          serve,
@@ -82,7 +79,7 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := serverTLS(c)
+	secure, err := newServerTLS(c, log)
 	if err != nil {
 		return err
 	}
@@ -109,6 +106,10 @@ func serve(c *cli.Context) (err error) {
 			err = errors.Join(err, fail(stepState, closing, ""))
 		}
 	}()
+	tlsConfig, err := secure.open(dir)
+	if err != nil {
+		return err
+	}
 	if err := router.Overlap(c.Context, network); err != nil {
 		return err
 	}
@@ -124,6 +125,8 @@ func serve(c *cli.Context) (err error) {
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		ln.Addr(), network, want.Dev, pair.Local, pair.Peer)
+	printConnectLine(c.App.Writer, c, secure, ln.Addr())
+	defer secure.keep(c.Context)()
 	return server.New(server.Config{
 		Device: device, Leases: leases, Gate: gate, TLS: tlsConfig, Path: c.String(flagPath),
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
@@ -175,28 +178,6 @@ func gate(c *cli.Context, log *slog.Logger) (*auth.Gate, error) {
 		return nil, usage("serve needs a token: make one with %s and give it to both sides with --token-file token", makeToken)
 	}
 	return auth.NewGate(secret), nil
-}
-
-// serverTLS returns the server's side of TLS; nil is none.
-func serverTLS(c *cli.Context) (*tls.Config, error) {
-	cert, key := c.String(flagTLSCert), c.String(flagTLSKey)
-	switch {
-	case c.Bool(flagPlain) && (cert != "" || key != ""):
-		return nil, usage("--plain contradicts --tls-cert and --tls-key: leave one out")
-	case c.Bool(flagPlain):
-		return nil, nil
-	case cert == "" || key == "":
-		return nil, usage("serve needs --tls-cert and --tls-key, or --plain behind a proxy that speaks TLS")
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-	}, nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {

@@ -171,7 +171,6 @@ func TestServeFails(t *testing.T) {
 	for _, f := range []failure{
 		{name: "an unknown flag", args: serve("--lissten", ":80"), code: 2, step: "usage", says: "lissten"},
 		{name: "an argument", args: serve("8443"), code: 2, step: "usage", says: "8443"},
-		{name: "no TLS and not --plain", args: []string{"serve", "--token", token}, code: 2, step: "usage", says: "--plain"},
 		{name: "a certificate that does not exist", args: []string{"serve", "--token", token, "--tls-cert", "/nonexistent", "--tls-key", notes}, code: 2, step: "usage", says: "/nonexistent"},
 		{name: "a certificate that is none", args: []string{"serve", "--token", token, "--tls-cert", notes, "--tls-key", notes}, code: 2, step: "usage", says: notes},
 		{name: "a bad network", args: serve("--network", "10.1.1.0"), code: 2, step: "usage", says: "10.1.1.0"},

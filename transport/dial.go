@@ -235,13 +235,9 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 // configTLS returns config for a server of that name. HTTP/1.1 is asked for: a WebSocket over HTTP/2 (RFC 8441) would be
 // another protocol.
 func configTLS(config *tls.Config, name string) *tls.Config {
-	if config == nil {
-		config = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	config = config.Clone()
+	config = hardened(config)
 	config.ServerName = name
 	config.NextProtos = []string{"http/1.1"}
-	config.DynamicRecordSizingDisabled = true // full records from the start: batches are large
 	return config
 }
 

@@ -102,7 +102,12 @@ func (w *wire) waitWritable() error {
 
 // Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
 // unless config is nil. Give it, with ConnContext, to an http.Server's Serve.
-func Listener(l net.Listener, config *tls.Config) net.Listener { return &listener{l, config} }
+func Listener(l net.Listener, config *tls.Config) net.Listener {
+	if config != nil {
+		config = hardened(config)
+	}
+	return &listener{l, config}
+}
 
 type listener struct {
 	net.Listener
