@@ -3,7 +3,6 @@
 package packet
 
 import (
-	"bytes"
 	"testing"
 )
 
@@ -16,10 +15,8 @@ func TestBatchAllocates(t *testing.T) {
 		out.Add(added(ipv4("10.1.1.3", "10.1.1.1", 1400)))
 	}
 	m := message(&out, FramingVnet)
-	r := bytes.NewReader(nil)
 	walk := func() {
-		r.Reset(m)
-		if err := in.Fill(r, FramingVnet); err != nil {
+		if err := split(&in, m, FramingVnet); err != nil {
 			t.Fatal(err)
 		}
 		for i := range in.Len() {
