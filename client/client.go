@@ -280,6 +280,7 @@ func (c *Client) forward() error {
 			}
 			c.queue.Push(b.Take(i))
 		}
+		c.queue.Flush()
 	}
 }
 

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -74,7 +73,7 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 		m.Keepalive = keepalive.Seconds()
 		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})
 		for err := error(nil); err == nil; {
-			err = conn.ReadBatch(t.Context(), new(packet.Batch))
+			err = conn.ReadBatch(new(packet.Batch))
 		}
 		conn.Close(transport.CodeNormal, "")
 	})
@@ -106,10 +105,8 @@ func TestServerIsFiltered(t *testing.T) {
 		if err := conn.WriteBatch(&b); err != nil {
 			t.Error(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience) // until the client leaves
-		defer cancel()
 		for err := error(nil); err == nil; {
-			err = conn.ReadBatch(ctx, new(packet.Batch))
+			err = conn.ReadBatch(new(packet.Batch))
 		}
 		conn.Close(transport.CodeNormal, "")
 	})

@@ -28,21 +28,37 @@ func TestQueueAllocates(t *testing.T) {
 	}
 }
 
-func TestWriteBatchAllocates(t *testing.T) {
+func TestFramesAllocate(t *testing.T) {
 	for _, client := range []bool{true, false} {
 		for _, way := range writing {
-			c := toSink(client, way.secure, way.framing)
-			b := records(256<<10, way.one)
-			write := func() {
-				if err := c.WriteBatch(b); err != nil {
-					t.Fatal(err)
-				}
-			}
-			write()
-			if n := testing.AllocsPerRun(100, write); n != 0 {
+			o := sink(client, way.secure, way.framing)
+			b := records(maxBudget, way.one)
+			send := func() { o.frames(b) }
+			send()
+			if n := testing.AllocsPerRun(100, send); n != 0 {
 				t.Errorf("client %v, %s: a batch allocates %v times; want 0", client, way.name, n)
 			}
 			b.Reset()
 		}
+	}
+}
+
+func TestInputAllocates(t *testing.T) {
+	b := records(maxBudget, small)
+	message := whole(b, true)
+	b.Reset()
+	in := &input{masked: true}
+	var got packet.Batch
+	receive := func() {
+		in.arrive(message)
+		if err := in.batch(&got, packet.FramingVnet); err != nil {
+			t.Fatal(err)
+		}
+		got.Reset()
+		in.release()
+	}
+	receive()
+	if n := testing.AllocsPerRun(100, receive); n != 0 {
+		t.Errorf("a message allocates %v times; want 0", n)
 	}
 }

@@ -1,9 +1,9 @@
 package transport
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"testing"
 
 	"tunnel/packet"
@@ -44,19 +44,13 @@ func BenchmarkQueueFull(b *testing.B) {
 	}
 }
 
-// sink is a connection that takes everything at once.
-type sink struct{ net.Conn }
-
-func (sink) Write(p []byte) (int, error) { return len(p), nil }
-
-// toSink returns a connection that writes into nothing. secure is the way of a connection with TLS, without the cipher.
-func toSink(client, secure bool, framing packet.Framing) *Conn {
-	w := &wire{Conn: sink{}, tcp: sink{}}
+// sink is an output that makes frames for nobody. secure is the way of a connection with TLS.
+func sink(client, secure bool, framing packet.Framing) *output {
+	o := &output{wire: &wire{}, client: client, framing: framing, peerUSO: true}
 	if secure {
-		w.under = &segments{Conn: sink{}}
-		w.Conn = w.under
+		o.wire.under = &segments{}
 	}
-	return &Conn{wire: w, client: client, framing: framing, peerUSO: true}
+	return o
 }
 
 // records returns a batch of so many bytes, of packets as a device gives them.
@@ -83,7 +77,7 @@ func large() *packet.Packet {
 	return p
 }
 
-// writing is the ways that a batch can take through WriteBatch.
+// writing is the ways that a batch can take on its way out.
 var writing = []struct {
 	name    string
 	secure  bool
@@ -96,20 +90,65 @@ var writing = []struct {
 	{"segmented", false, packet.FramingIP, large},
 }
 
-// BenchmarkWriteBatch makes a frame of 256 KiB: a client's is masked, a server's is not.
-func BenchmarkWriteBatch(b *testing.B) {
+// frames makes the frames of b, as sending does, and returns how many bytes they are.
+func (o *output) frames(b *packet.Batch) (n int) {
+	f, _ := framePool.Get().(*frame)
+	defer f.free()
+	for _, part := range f.build(b, o) {
+		n += len(part)
+	}
+	return n
+}
+
+// BenchmarkFrame makes a frame of 192 KiB: a client's is masked, a server's is not.
+func BenchmarkFrame(b *testing.B) {
 	for _, side := range []string{"client", "server"} {
 		for _, way := range writing {
 			b.Run(side+"/"+way.name, func(b *testing.B) {
-				c := toSink(side == "client", way.secure, way.framing)
-				batch := records(256<<10, way.one)
+				o := sink(side == "client", way.secure, way.framing)
+				batch := records(maxBudget, way.one)
 				defer batch.Reset()
 				b.ReportAllocs()
 				b.SetBytes(int64(batch.Size()))
 				for b.Loop() {
-					if err := c.WriteBatch(batch); err != nil {
+					o.frames(batch)
+				}
+			})
+		}
+	}
+}
+
+// arrive puts bytes into the buffer of in as if they had just been read.
+func (in *input) arrive(p []byte) {
+	in.end = copy(in.room(), p)
+}
+
+// whole returns a frame with b in it, as a client or a server sends it.
+func whole(b *packet.Batch, client bool) []byte {
+	f, _ := framePool.Get().(*frame)
+	defer f.free()
+	return bytes.Join(f.build(b, sink(client, true, packet.FramingVnet)), nil)
+}
+
+// BenchmarkInput takes a frame of 192 KiB apart: a client's has to be unmasked, a server's not.
+func BenchmarkInput(b *testing.B) {
+	for _, side := range []string{"client", "server"} {
+		for _, way := range writing[:2] {
+			b.Run(side+"/"+way.name, func(b *testing.B) {
+				batch := records(maxBudget, way.one)
+				message := whole(batch, side == "client")
+				batch.Reset()
+				in := &input{masked: side == "client"}
+				var got packet.Batch
+				b.ReportAllocs()
+				b.SetBytes(int64(len(message)))
+				for b.Loop() {
+					in.arrive(message)
+					if err := in.batch(&got, packet.FramingVnet); err != nil {
 						b.Fatal(err)
 					}
+					got.Reset()
+					in.release()
 				}
 			})
 		}

@@ -157,19 +157,10 @@ func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (net.Conn, error) {
 func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	given := false
+	hands := &handshake{wire: under}
+	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true}
 	client := &http.Client{
-		Transport: &http.Transport{
-			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				if given {
-					return nil, errors.New("the server closed the connection")
-				}
-				given = true
-				return under, nil
-			},
-			DisableKeepAlives:  true,
-			DisableCompression: true,
-		},
+		Transport:     hands,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	// The TLS, where there is any, is in under already.
@@ -192,12 +183,15 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	if err != nil {
 		return nil, d.refused(ctx, resp, err)
 	}
-	c := newConn(ws, under, true, d.Congestion)
 	if ws.Subprotocol() != Subprotocol {
 		_ = ws.CloseNow()
 		return nil, &StepError{StepHTTP, fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", d.URL.Redacted(), Subprotocol), adviseHTTP}
 	}
-	return c, nil
+	early, err := hands.end(ws)
+	if err != nil {
+		return nil, &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), err), adviseHTTP}
+	}
+	return newConn(under, early, true, d.Congestion), nil
 }
 
 // port returns the port of u, or the scheme's default.

@@ -2,11 +2,9 @@ package transport_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"testing"
-	"time"
 
 	"tunnel/packet"
 	"tunnel/transport"
@@ -41,20 +39,20 @@ func flowAndID(p []byte) (flow byte, id uint32) { return p[19], binary.BigEndian
 const queueLimit = 64 << 20
 
 // push gives a copy of an IP packet to a queue.
-func push(q *transport.Queue, p []byte) { q.Push(tuntest.WithHeader(p)) }
+func push(q *transport.Queue, p []byte) {
+	q.Push(tuntest.WithHeader(p))
+	q.Flush()
+}
 
 // dropped returns how many packets a queue has dropped.
 func dropped(q *transport.Queue) uint64 { return q.Drops().Full + q.Drops().CoDel }
 
-// pop waits for what a queue gives out at once; nothing after wait.
-func pop(ctx context.Context, q *transport.Queue, wait time.Duration) ([][]byte, error) {
+// pop returns what a queue gives out at once.
+func pop(q *transport.Queue) [][]byte {
 	var b packet.Batch
 	defer b.Reset()
-	if _, err := q.Wait(ctx, wait); err != nil {
-		return nil, err
-	}
 	q.Pop(&b, packet.MaxBatch)
-	return tuntest.PacketsOf(&b), nil
+	return tuntest.PacketsOf(&b)
 }
 
 // samePackets compares IP packets in order.

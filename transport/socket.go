@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"tunnel/packet"
 )
 
 // CongestionAuto lets the path decide on the congestion control: see socket.adapt.
@@ -23,7 +21,7 @@ const (
 	// A message takes about messageTime to send, so that a packet of another flow need not wait longer for its turn.
 	messageTime = 5 * time.Millisecond
 	minBudget   = 32 << 10
-	maxBudget   = packet.MaxBatch - packet.HeaderLen - packet.MaxPacket // the last packet may be as large as can be
+	maxBudget   = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
 )
 
 // socket is the TCP socket under a connection and its settings.
