@@ -50,6 +50,9 @@ func (s *segments) Read(p []byte) (int, error) {
 func (s *segments) fill() error {
 	var n int
 	var failed error
+	if over, ok := s.Conn.(*overTLS); ok { // whose socket has what only it can read
+		return s.fillFrom(over)
+	}
 	err := s.raw.Read(func(fd uintptr) bool {
 		s.in, _ = segmentsPool.Get().(*[]byte)
 		for {
@@ -74,6 +77,19 @@ func (s *segments) fill() error {
 		return io.EOF
 	}
 	s.unread = (*s.in)[:n]
+	return nil
+}
+
+// fillFrom reads what a connection has that is not a socket.
+func (s *segments) fillFrom(r io.Reader) error {
+	s.in, _ = segmentsPool.Get().(*[]byte)
+	n, err := r.Read(*s.in)
+	if n == 0 {
+		segmentsPool.Put(s.in)
+		s.in = nil
+		return err
+	}
+	s.unread = (*s.in)[:n] // and an error comes again
 	return nil
 }
 

@@ -21,7 +21,7 @@ type Step string
 const (
 	StepName    Step = "name"    // the name becomes addresses
 	StepTCP     Step = "tcp"     // a TCP connection to one of them
-	StepProxy   Step = "proxy"   // CONNECT through the proxy
+	StepProxy   Step = "proxy"   // through the proxy
 	StepTLS     Step = "tls"     // the TLS handshake
 	StepHTTP    Step = "http"    // the upgrade to a WebSocket of ours
 	StepAuth    Step = "auth"    // the token
@@ -39,7 +39,7 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-const adviseProxyAuth = "put user:password@ into HTTPS_PROXY or HTTP_PROXY"
+const adviseProxyAuth = "give the user and password that it wants: TUNNEL_PROXY=http://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
 
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
