@@ -90,7 +90,7 @@ func TestServerRestarts(t *testing.T) {
 	c.until("connected 10.1.1.5 ", 1)
 	other.Close(transport.CodeNormal, "")
 	h.stop()
-	c.until("lost: the other side closed the connection: the server stops (code 1001)", 1)
+	c.until("lost: the other side closed the connection: the server stops: come back in 0.5 s (code 1012)", 1)
 	h.file = filepath.Join(t.TempDir(), "new.db")
 	h.start()
 	c.until("connected 10.1.1.5 ", 2)

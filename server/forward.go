@@ -28,8 +28,12 @@ func (s *Server) forward() error {
 
 // send takes record i out of b and queues it for the peer that has its destination address.
 func (s *Server) send(b *packet.Batch, i int) verdict {
-	to := s.peers.at(packet.Destination(b.IP(i)))
+	address := packet.Destination(b.IP(i))
+	to := s.peers.at(address)
 	if to == nil {
+		if s.away.add(address, b, i) {
+			return pass
+		}
 		return dropNoPeer
 	}
 	to.queue.Push(b.Take(i))
@@ -39,6 +43,9 @@ func (s *Server) send(b *packet.Batch, i int) verdict {
 // receive returns the way in for what p sends: to the kernel, or to another peer's queue.
 func (p *peer) receive(s *Server) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
+		if p.ctx.Err() != nil { // it is being told so; another may have its address already
+			return nil
+		}
 		b.Filter(func(i int) bool {
 			v := s.judge(p, b, i)
 			toKernel := v == pass && packet.Destination(b.IP(i)) == s.own.Local

@@ -50,6 +50,11 @@ type Server struct {
 	policy policy
 	drops  drops
 	peers  peers
+	away   parking
+
+	// admission is held from the claim to a session until its address is known, so that of two who resume one session the
+	// last has what both were given.
+	admission sync.Mutex
 }
 
 // New returns a Server that is not running yet.
@@ -65,6 +70,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
+		s.farewell()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	var sessions sessions
