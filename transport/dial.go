@@ -35,6 +35,8 @@ type Dialer struct {
 	Proxy      ProxyFunc                                       // which proxy leads to the server; nil means none
 	Congestion string                                          // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
 	Before     func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way, never twice at once; may be nil
+
+	proxyTLS *tls.Config // for proxies with https; nil means the system's roots, whatever TLS is
 }
 
 // ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.

@@ -95,7 +95,7 @@ func (d *Dialer) connectHTTP(ctx context.Context, proxy *url.URL) (net.Conn, err
 		return nil, err
 	}
 	if proxy.Scheme == "https" {
-		secured := &overTLS{tls.Client(conn, configTLS(nil, proxy.Hostname()))}
+		secured := &overTLS{tls.Client(conn, configTLS(d.proxyTLS, proxy.Hostname()))}
 		if err := handshakeTLS(ctx, secured.Conn); err != nil {
 			_ = conn.Close()
 			return nil, failProxy(proxy, err, adviseTLS(err))
