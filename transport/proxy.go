@@ -106,7 +106,7 @@ func (d *Dialer) connectHTTP(ctx context.Context, proxy *url.URL) (net.Conn, err
 	if err != nil {
 		_ = conn.Close()
 		if errors.Is(err, errProxyAuth) {
-			return nil, failProxy(proxy, err, adviseProxyAuth)
+			return nil, failProxy(proxy, err, adviseProxyAuth(proxy.Scheme))
 		}
 		return nil, failProxy(proxy, err, "ask whoever runs the proxy to allow CONNECT to this host and port")
 	}

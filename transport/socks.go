@@ -56,7 +56,7 @@ func (d *Dialer) connectSOCKS(ctx context.Context, via *url.URL) (net.Conn, erro
 			return nil, context.Cause(ctx)
 		}
 		if errors.Is(err, errSOCKSAuth) {
-			return nil, failProxy(via, err, adviseProxyAuth)
+			return nil, failProxy(via, err, adviseProxyAuth(via.Scheme))
 		}
 		if failed == nil {
 			failed = failProxy(via, fmt.Errorf("SOCKS5 to %s: %w", target, err),

@@ -39,7 +39,10 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-const adviseProxyAuth = "give the user and password that it wants: TUNNEL_PROXY=http://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
+// adviseProxyAuth is for a proxy of which only the scheme is known; it may be one that nobody has chosen.
+func adviseProxyAuth(scheme string) string {
+	return "give the user and password that it wants: TUNNEL_PROXY=" + scheme + "://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
+}
 
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
@@ -66,7 +69,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	case code == http.StatusUnauthorized:
 		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{StepProxy, what, adviseProxyAuth}
+		return &StepError{StepProxy, what, adviseProxyAuth("http")}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{StepHTTP, fmt.Errorf("%w, and sends us to %s", what, resp.Header.Get("Location")), "give that URL if it is the server's"}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
