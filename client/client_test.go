@@ -91,6 +91,7 @@ func TestServerRestarts(t *testing.T) {
 	other.Close(transport.CodeNormal, "")
 	h.stop()
 	c.until("lost: the other side closed the connection: the server stops: come back in 0.5 s (code 1012)", 1)
+	c.logged("retry_in=500ms")
 	h.file = filepath.Join(t.TempDir(), "new.db")
 	h.start()
 	c.until("connected 10.1.1.5 ", 2)

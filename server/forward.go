@@ -43,8 +43,10 @@ func (s *Server) send(b *packet.Batch, i int) verdict {
 // receive returns the way in for what p sends: to the kernel, or to another peer's queue.
 func (p *peer) receive(s *Server) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
-		if p.ctx.Err() != nil { // it is being told so; another may have its address already
+		select {
+		case <-p.ctx.Done(): // it is being told so; another may have its address already
 			return nil
+		default:
 		}
 		b.Filter(func(i int) bool {
 			v := s.judge(p, b, i)

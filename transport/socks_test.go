@@ -91,7 +91,7 @@ func TestProxyTLS(t *testing.T) {
 			address := accepting(t, config, grant(t))
 			outer := newAuthority(t)
 			proxy := serveHTTP(t, outer.server(t, "127.0.0.1"), func(w http.ResponseWriter, r *http.Request) {
-				server, err := new(net.Dialer).DialContext(t.Context(), "tcp", r.Host)
+				server, err := new(net.Dialer).DialContext(r.Context(), "tcp", r.Host)
 				if err != nil {
 					t.Error(err)
 					return
