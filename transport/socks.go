@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/net/proxy"
 )
@@ -117,7 +118,7 @@ func explainSOCKS(err error) error {
 		return errSOCKSAuth
 	case os.IsTimeout(err), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("no answer in time")
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return errors.New("the proxy hung up")
 	default:
 		return errors.New(strings.TrimPrefix(text, "unknown error "))
