@@ -21,13 +21,15 @@ import (
 // Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
 type Config struct {
 	Dialer     *transport.Dialer
-	Device     tun.Device    // closed by Run
-	Router     *route.Router // closed by Run
-	Wanted     netip.Addr    // the only address to accept; the zero Addr leaves it to the server
-	MTU        int           // bytes; 0 is what the server says
-	Qlen       int           // packets; 0 is what the server says
-	KeepTrying bool          // do not give up when the first attempt fails
-	Session    *SessionFile  // where the session is kept for the next run; nil keeps none
+	Others     []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
+	Device     tun.Device          // closed by Run
+	Router     *route.Router       // closed by Run
+	Wanted     netip.Addr          // the only address to accept; the zero Addr leaves it to the server
+	MTU        int                 // bytes; 0 is what the server says
+	Qlen       int                 // packets; 0 is what the server says
+	KeepTrying bool                // do not give up when the first attempt fails
+	Session    *SessionFile        // where the session is kept for the next run; nil keeps none
+	Network    Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events     Events
 	Log        *slog.Logger
 }
@@ -52,22 +54,29 @@ type Client struct {
 	queue *transport.Queue
 	drops drops
 
+	watch *watch
+
 	// Owned by Run.
-	resume saved          // what to ask for on the next attempt
-	link   transport.Link // what the device is configured to, zero before the first time
-	hook   hook           // Up, while it runs
-	hop    netip.Addr     // where the last attempt's TCP connection goes
+	targets []*target
+	current *target        // the one of the last session, nil before the first
+	link    transport.Link // what the device is configured to, zero before the first time
+	hook    hook           // Up, while it runs
 
 	mu      sync.RWMutex
 	address netip.Addr // the source address that may go out
 }
+
+// fresh is how long a packet may have waited for a connection and still be sent, see transport.Queue.Salvage.
+const fresh = 2 * time.Second
 
 // queueLimit bounds what waits for the server, in bytes of buffers.
 const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	return &Client{Config: c, queue: transport.NewQueue(queueLimit)}
+	client := &Client{Config: c, queue: transport.NewQueue(queueLimit)}
+	client.watch = newWatch(client)
+	return client
 }
 
 // Run joins and stays until ctx ends (the error is nil then), until the server refuses the token, or until the device
@@ -79,20 +88,21 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
-	dialer := *c.Dialer
-	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
-		c.hop = hop
-		return c.Router.Bypass(ctx, hop)
-	}
-	c.resume = c.Session.load(c.Dialer.URL.String())
+	c.targets = c.newTargets()
 
 	var reader sync.WaitGroup
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	if c.Network != nil {
+		reader.Go(func() { c.watch.follow(watching, c.Network) })
+	}
 	reader.Go(func() {
 		if err := c.forward(); ctx.Err() == nil {
 			cancel(err)
 		}
 	})
-	err = c.stay(ctx, &dialer)
+	err = c.stay(ctx)
+	unwatch() // before the routes go
 	if parent.Err() != nil {
 		err = nil
 	}
@@ -113,11 +123,11 @@ func (c *Client) Run(ctx context.Context) (err error) {
 }
 
 // stay makes one session after the other until ctx ends or there is no point in another attempt.
-func (c *Client) stay(ctx context.Context, dialer *transport.Dialer) error {
+func (c *Client) stay(ctx context.Context) error {
 	var wait backoff
 	for first := true; ; {
 		began := time.Now()
-		connected, err := c.session(ctx, dialer)
+		connected, err := c.round(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -127,13 +137,24 @@ func (c *Client) stay(ctx context.Context, dialer *transport.Dialer) error {
 				wait = backoff{}
 			}
 		}
+		if errors.Is(err, errMoved) {
+			wait = backoff{}
+			continue
+		}
 		if (first && !c.KeepTrying) || hopeless(err) {
 			return err
 		}
-		delay := wait.next()
+		delay := wait.next(time.Now())
+		var closed *transport.CloseError
+		if errors.As(err, &closed) {
+			if after, ok := closed.ComeBackIn(); ok {
+				delay, wait = after, backoff{}
+			}
+		}
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
+		case <-c.watch.moved:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -147,34 +168,43 @@ func hopeless(err error) bool {
 }
 
 // session is one connection from its dial to its end. connected tells whether packets could pass in between.
-func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connected bool, err error) {
-	conn, err := dialer.Dial(ctx)
+func (c *Client) session(ctx context.Context, t *target) (connected bool, err error) {
+	defer func() {
+		if !connected {
+			err = c.watch.pause(err)
+		}
+	}()
+	conn, err := c.dial(ctx, t)
 	if err != nil {
 		return false, err
 	}
-	link, err := c.request(ctx, conn)
+	link, err := c.request(ctx, conn, t)
 	if err != nil {
 		return false, err
 	}
 	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
-	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, c.hop)); err != nil {
+	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
-	c.resume = saved{Session: link.Session, Address: link.Address}
-	if err := c.Session.save(c.Dialer.URL.String(), c.resume); err != nil {
+	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
+	if err := c.Session.save(t.url(), t.resume); err != nil {
 		c.Log.Warn("the session is not kept for the next run", "err", err)
 	}
-	c.Log.Info("connected", "server", c.Dialer.URL.Host, "address", link.Address)
+	c.Log.Info("connected", "server", t.dialer.URL.Host, "address", link.Address)
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
+	}
+	for _, p := range c.queue.Salvage(fresh) {
+		c.queue.Push(p)
 	}
 	err = conn.Run(ctx, c.queue, link.Keepalive, c.receive(link))
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
 		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
-		c.resume = saved{}
+		t.resume = saved{}
 	}
+	err = c.watch.pause(err)
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
@@ -183,15 +213,12 @@ func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connect
 
 // request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it.
 // The connection is closed on error.
-func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.Link, error) {
+func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	ask := transport.Connect{Session: c.resume.Session}
-	switch {
-	case c.Wanted.IsValid():
-		ask.Address = c.Wanted.String()
-	case c.resume.Address.IsValid():
-		ask.Address = c.resume.Address.String()
+	ask := transport.Connect{Session: t.resume.Session}
+	if wish := c.wish(t); wish.IsValid() {
+		ask.Address = wish.String()
 	}
 	link, err := conn.Request(ctx, ask, c.Device.Offload())
 	var closed *transport.CloseError

@@ -93,7 +93,7 @@ func TestConnectFails(t *testing.T) {
 	}
 	for _, f := range []failure{
 		{name: "no URL", args: []string{"connect", "--token", token}, code: 2, step: "usage", says: "URL"},
-		{name: "two URLs", args: connect(directURL, directURL), code: 2, step: "usage"},
+		{name: "one URL twice", args: connect(directURL, directURL), code: 2, step: "usage", says: "twice"},
 		{name: "an unknown flag", args: connect(directURL, "--tokenn", "x"), code: 2, step: "usage", says: "tokenn"},
 		{name: "a flag without value", args: []string{"connect", directURL, "--dev"}, code: 2, step: "usage"},
 		{name: "http://", args: connect("http://server.example"), code: 2, step: "usage", says: "ws://"},

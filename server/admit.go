@@ -61,7 +61,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.dismiss(p)
-	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
+	granting, cancel := context.WithTimeout(p.ctx, s.limits.connect) // p.ctx: the end of p says more than the end of all
+	defer cancel()
+	if err := conn.Grant(granting, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
 		if log := s.refused.count(refuseConnect, log); log != nil {
 			log.Info("refused", "err", err)
@@ -83,6 +85,8 @@ func (s *Server) admit(ctx context.Context, request transport.Connect) (*peer, t
 		session = auth.NewSecret()
 	}
 	p := newPeer(ctx, holderOf(session))
+	s.admission.Lock()
+	defer s.admission.Unlock()
 	s.peers.claim(p)
 	pair, err := s.Leases.Acquire(p.holder, request.Wanted())
 	if err != nil {
@@ -90,6 +94,7 @@ func (s *Server) admit(ctx context.Context, request transport.Connect) (*peer, t
 		return nil, transport.Connected{}, err
 	}
 	s.peers.address(p, pair.Local)
+	s.drops.count(dropStale, s.away.move(p))
 	return p, transport.Connected{
 		Address:   pair.Local.String(),
 		Peer:      pair.Peer.String(),
@@ -103,14 +108,18 @@ func (s *Server) admit(ctx context.Context, request transport.Connect) (*peer, t
 
 // dismiss ends what admit began.
 func (s *Server) dismiss(p *peer) {
-	s.Leases.Release(p.holder)
-	s.peers.remove(p)
+	s.peers.remove(p, func() {
+		s.Leases.Release(p.holder)
+		if p.address.IsValid() {
+			s.drops.count(dropStale, s.away.open(p))
+		}
+	})
 	p.cancel(nil)
 	p.queue.Close()
 	lost := p.queue.Drops()
 	s.drops.count(dropQueue, lost.Full)
 	s.drops.count(dropCoDel, lost.CoDel)
-	close(p.gone)
+	s.drops.count(dropStale, lost.Stale)
 }
 
 // maxSession is the longest session that a client may name, in bytes.
@@ -129,11 +138,10 @@ type peer struct {
 	queue   *transport.Queue
 	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
 	cancel  context.CancelCauseFunc
-	gone    chan struct{} // closed when its lease is released
 }
 
 func newPeer(ctx context.Context, holder string) *peer {
-	p := &peer{holder: holder, queue: transport.NewQueue(queueLimit), gone: make(chan struct{})}
+	p := &peer{holder: holder, queue: transport.NewQueue(queueLimit)}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p
 }

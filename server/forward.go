@@ -50,8 +50,12 @@ func (o *outbox) flush() {
 
 // send takes record i out of b and queues it for the peer that has its destination address.
 func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
-	to := s.peers.at(packet.Destination(b.IP(i)))
+	address := packet.Destination(b.IP(i))
+	to := s.peers.at(address)
 	if to == nil {
+		if s.away.add(address, b, i) {
+			return pass
+		}
 		return dropNoPeer
 	}
 	to.queue.Push(b.Take(i))
@@ -63,6 +67,11 @@ func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 func (p *peer) receive(s *Server) func(*packet.Batch) error {
 	var to outbox
 	return func(b *packet.Batch) error {
+		select {
+		case <-p.ctx.Done(): // it is being told so; another may have its address already
+			return nil
+		default:
+		}
 		b.Filter(func(i int) bool {
 			v := s.judge(p, b, i)
 			toKernel := v == pass && packet.Destination(b.IP(i)) == s.own.Local

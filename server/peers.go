@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"tunnel/transport"
@@ -25,20 +27,26 @@ func (t *peers) at(a netip.Addr) *peer {
 	return t.byAddress[a]
 }
 
-// claim makes p the connection of its holder. One that is there already is told that a newer one has come, and claim
-// waits until it is gone.
+// all returns the peers that have claimed their holder.
+func (t *peers) all() []*peer {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Collect(maps.Values(t.byHolder))
+}
+
+// claim makes p the connection of its holder. One that is there already is told that a newer one has come; nobody waits
+// until it has heard that, for it is dead, most likely. What waited for it waits for p.
 func (t *peers) claim(p *peer) {
-	for {
-		t.mu.Lock()
-		old := t.byHolder[p.holder]
-		if old == nil {
-			t.byHolder[p.holder] = p
-			t.mu.Unlock()
-			return
-		}
-		t.mu.Unlock()
-		old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
-		<-old.gone
+	t.mu.Lock()
+	old := t.byHolder[p.holder]
+	t.byHolder[p.holder] = p
+	t.mu.Unlock()
+	if old == nil {
+		return
+	}
+	old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
+	for _, waiting := range old.queue.Salvage(fresh) {
+		p.queue.Push(waiting)
 	}
 }
 
@@ -50,11 +58,15 @@ func (t *peers) address(p *peer, a netip.Addr) {
 	t.byAddress[a] = p
 }
 
-func (t *peers) remove(p *peer) {
+// remove takes p from the table. If no newer connection has taken its place it calls last before one can.
+func (t *peers) remove(p *peer, last func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.byHolder, p.holder)
 	if t.byAddress[p.address] == p {
 		delete(t.byAddress, p.address)
+	}
+	if t.byHolder[p.holder] == p {
+		delete(t.byHolder, p.holder)
+		last()
 	}
 }

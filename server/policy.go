@@ -20,13 +20,14 @@ const (
 	dropNoPeer              // for an address that no client has
 	dropQueue               // the queue to its peer was full
 	dropCoDel               // the queue to its peer stood for too long
+	dropStale               // its client was away for too long
 	dropKernel              // the kernel refused it
 	verdicts
 )
 
 // name is the verdict's name in logs.
 func (v verdict) name() string {
-	return [verdicts]string{"passed", "malformed", "source", "destination", "client_to_client", "no_peer", "queue_full", "codel", "kernel"}[v]
+	return [verdicts]string{"passed", "malformed", "source", "destination", "client_to_client", "no_peer", "queue_full", "codel", "stale", "kernel"}[v]
 }
 
 // policy decides which packets pass. Nothing in it changes while the server runs.

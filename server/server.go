@@ -54,6 +54,11 @@ type Server struct {
 	bans    *bans
 	refused *refused
 	hinted  atomic.Bool // the log has been told of a proxy that is not trusted
+	away    parking
+
+	// admission is held from the claim to a session until its address is known, so that of two who resume one session the
+	// last has what both were given.
+	admission sync.Mutex
 }
 
 // New returns a Server that is not running yet.
@@ -74,6 +79,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
+		s.farewell()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	var sessions sessions

@@ -149,7 +149,7 @@ func TestDialFails(t *testing.T) {
 		"http, TLS of another": {status(400), transport.StepHTTP, "answered 400", "wss://"},
 		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)), transport.StepHTTP, "", "path"},
 		"auth":                 {status(401), transport.StepAuth, "answered 401 Unauthorized", "--token-file"},
-		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "HTTPS_PROXY"},
+		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "USER:PASSWORD@"},
 		"http, no answer":      {mute, transport.StepHTTP, "no answer", "path"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,6 +32,7 @@ type Drops struct {
 	Full   uint64 // dropped: the queue was full
 	CoDel  uint64 // dropped: the queue stood for too long
 	Marked uint64 // CE marked instead (RFC 3168)
+	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
 }
 
 const (

@@ -14,6 +14,9 @@ const (
 	// notSentLowat is how many bytes the kernel may have that it has not sent (TCP_NOTSENT_LOWAT): what is beyond waits
 	// in the Queue, which is fair.
 	notSentLowat = 128 << 10
+	// maxRTO is the longest time between two attempts of the kernel to get bytes across; no way takes so long there and
+	// back.
+	maxRTO = 3 * time.Second
 	// lanRTT tells a local network from a longer way.
 	lanRTT = 2 * time.Millisecond
 	// adaptEvery is how often the path is looked at.
@@ -41,6 +44,8 @@ func (s *socket) prepare(keepalive time.Duration) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat)
 		// What was sent and is not acknowledged for so long never will be.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(2*keepalive/time.Millisecond))
+		// After an outage the kernel tries again soon, not after as long as the outage was (Linux 6.15).
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(maxRTO/time.Millisecond))
 		s.before, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	})
 	s.now, s.budget = s.before, minBudget

@@ -25,7 +25,7 @@ type Step string
 const (
 	StepName    Step = "name"    // the name becomes addresses
 	StepTCP     Step = "tcp"     // a TCP connection to one of them
-	StepProxy   Step = "proxy"   // CONNECT through the proxy
+	StepProxy   Step = "proxy"   // through the proxy
 	StepTLS     Step = "tls"     // the TLS handshake
 	StepHTTP    Step = "http"    // the upgrade to a WebSocket of ours
 	StepAuth    Step = "auth"    // the token
@@ -43,7 +43,10 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-const adviseProxyAuth = "put user:password@ into HTTPS_PROXY or HTTP_PROXY"
+// adviseProxyAuth is for a proxy of which only the scheme is known; it may be one that nobody has chosen.
+func adviseProxyAuth(scheme string) string {
+	return "give the user and password that it wants: TUNNEL_PROXY=" + scheme + "://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
+}
 
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
@@ -75,7 +78,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	case code == http.StatusTooManyRequests:
 		return &StepError{StepHTTP, what, adviseTooMany(resp)}
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{StepProxy, what, adviseProxyAuth}
+		return &StepError{StepProxy, what, adviseProxyAuth("http")}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{StepHTTP, fmt.Errorf("%w, and sends us to %s", what, resp.Header.Get("Location")), "give that URL if it is the server's"}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
