@@ -162,7 +162,7 @@ func exchange(t *testing.T, d *transport.Dialer) {
 	}
 	var out, in packet.Batch
 	out.Add(tuntest.WithHeader(ipPacket(1, 1, 60000)))
-	if err := errors.Join(c.WriteBatch(&out), c.ReadBatch(t.Context(), &in)); err != nil {
+	if err := errors.Join(c.WriteBatch(&out), c.ReadBatch(&in)); err != nil {
 		t.Fatal(err)
 	}
 	if in.Len() == 0 || len(in.IP(0)) != 60000 {
