@@ -146,6 +146,8 @@ func (h *Host) need(program string) {
 		pkg = "libcap2-bin"
 	case "ip":
 		pkg = "iproute2"
+	case "nft":
+		pkg = "nftables"
 	case "setpriv", "unshare":
 		pkg = "util-linux"
 	}
