@@ -41,6 +41,7 @@ race:
 
 e2e: build needs ## Run the end-to-end tests: real devices, real programs, Docker
 	CGO_ENABLED=1 go build -race -trimpath -buildvcs=false -o bin/tunnel-race .
+	CGO_ENABLED=1 go build -race -trimpath -buildvcs=false -o bin/bridge-race ./e2e/bridge
 	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 18m -v $(AS_ROOT) ./e2e/...
 
 check: lint race build ## Check format, go.mod, linters, races and the build

@@ -20,21 +20,26 @@ import (
 	"tunnel/e2e/lab"
 )
 
-const (
-	// An exchange sends a piece at every tick, each way, about 4 MB/s: enough to be hurt by whatever goes wrong at any
-	// moment, and little enough for many tests at a time.
-	exchangePiece = 16 << 10
-	exchangeTick  = 4 * time.Millisecond
+// exchangePatience is for how long the two kernels keep a connection of an exchange that gets no answer.
+const exchangePatience = 10 * time.Minute
 
-	// exchangePatience is for how long the two kernels keep a connection that gets no answer.
-	exchangePatience = 10 * time.Minute
-)
+// pace is what an exchange sends, each way: at every tick a piece of up to so many bytes.
+type pace struct {
+	piece int
+	tick  time.Duration
+	mixed bool // pieces of all sizes from 1 byte on, each a segment of its own
+}
+
+// steady is about 4 MB/s: enough to be hurt by whatever goes wrong at any moment, and little enough for many tests at a
+// time.
+func steady() pace { return pace{piece: 16 << 10, tick: 4 * time.Millisecond} }
 
 // exchange is one TCP connection between two hosts on which both ends send, until finish. It is no process that could be
 // killed: its sockets live in the kernels of the two hosts, so whether it survives is a question to the tunnel alone.
 type exchange struct {
 	t    *testing.T
 	name string
+	pace pace
 	ways [2]*way
 	stop chan struct{} // closed when enough was sent
 	all  sync.WaitGroup
@@ -53,13 +58,18 @@ type way struct {
 // startExchange connects from one host to an address of another, across the tunnel, and lets both ends send.
 func startExchange(t *testing.T, from, to *lab.Host, addr string) *exchange {
 	t.Helper()
+	return startPaced(t, from, to, addr, steady())
+}
+
+// startPaced is startExchange at a pace of the caller's.
+func startPaced(t *testing.T, from, to *lab.Host, addr string, p pace) *exchange {
+	t.Helper()
 	a, b := connection(t, from, to, addr)
-	x := &exchange{t: t, name: from.Name() + " ⇄ " + to.Name(), stop: make(chan struct{})}
+	x := &exchange{t: t, name: from.Name() + " ⇄ " + to.Name() + " " + addr, pace: p, stop: make(chan struct{})}
 	for i, ends := range [][2]*net.TCPConn{{a, b}, {b, a}} {
 		w := &way{name: fmt.Sprintf("%s, way %d", x.name, i), from: ends[0], to: ends[1], in: sha256.New(), out: sha256.New()}
 		x.ways[i] = w
-		source := rand.NewChaCha8([32]byte{byte(i)})
-		x.all.Go(func() { w.fail("send", w.send(source, x.stop)) })
+		x.all.Go(func() { w.fail("send", w.send(rand.NewChaCha8([32]byte{byte(i)}), p, x.stop)) })
 		x.all.Go(func() { w.fail("receive", w.receive()) })
 	}
 	t.Cleanup(func() {
@@ -118,15 +128,19 @@ func patient(t *testing.T, c *net.TCPConn) {
 	}
 }
 
-func (w *way) send(source io.Reader, stop <-chan struct{}) error {
-	piece := make([]byte, exchangePiece)
-	ticker := time.NewTicker(exchangeTick)
+func (w *way) send(source *rand.ChaCha8, p pace, stop <-chan struct{}) error {
+	buf := make([]byte, p.piece)
+	ticker := time.NewTicker(p.tick)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-stop:
 			return w.from.CloseWrite()
 		case <-ticker.C:
+		}
+		piece := buf
+		if p.mixed {
+			piece = buf[:1+source.Uint64()%uint64(p.piece)]
 		}
 		if _, err := io.ReadFull(source, piece); err != nil {
 			return err
@@ -176,7 +190,7 @@ func (x *exchange) flows(d time.Duration) time.Duration {
 	x.t.Helper()
 	begin := time.Now()
 	for _, w := range x.ways {
-		target := w.sent.Load() + exchangePiece
+		target := w.sent.Load() + int64(x.pace.piece)
 		for w.received.Load() < target {
 			if err := w.err(); err != nil {
 				x.t.Fatal(err)
