@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -96,19 +95,24 @@ func TestBlackHole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, clients, sw := switched(t, 2)
-			dig := func() {
-				lines := []string{"table bridge hole {", "chain forward {", "type filter hook forward priority 0; policy accept;"}
-				for _, rule := range rules {
-					lines = append(lines, fmt.Sprintf("%s ether type ip drop", rule))
-				}
-				cmd := sw.Command("nft", "-f", "-")
-				cmd.Stdin = strings.NewReader(strings.Join(append(lines, "}", "}", ""), "\n"))
-				if out, stderr, code := sw.TryCommand(cmd); code != 0 {
-					t.Fatalf("nft: exit code %d\n%s%s", code, out, stderr)
-				}
-			}
-			fill := func() { sw.Run("nft", "delete", "table", "bridge", "hole") }
-			broken(t, plainBuild(t), 2*time.Second, 12*time.Second, server, clients, dig, fill)
+			var fill func()
+			dig := func() { fill = blackHole(t, sw, rules...) }
+			broken(t, plainBuild(t), 2*time.Second, 12*time.Second, server, clients, dig, func() { fill() })
 		})
 	}
+}
+
+// blackHole makes a switch swallow the IPv4 packets that match any of the rules of nft, until it is filled.
+func blackHole(t *testing.T, sw *lab.Host, rules ...string) (fill func()) {
+	t.Helper()
+	lines := []string{"table bridge hole {", "chain forward {", "type filter hook forward priority 0; policy accept;"}
+	for _, rule := range rules {
+		lines = append(lines, rule+" ether type ip drop")
+	}
+	cmd := sw.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(append(lines, "}", "}", ""), "\n"))
+	if out, stderr, code := sw.TryCommand(cmd); code != 0 {
+		t.Fatalf("nft: exit code %d\n%s%s", code, out, stderr)
+	}
+	return func() { sw.Run("nft", "delete", "table", "bridge", "hole") }
 }
