@@ -27,7 +27,7 @@ type datagrams struct {
 	burst       int
 	tick        time.Duration
 	segmented   bool // the burst goes to the kernel in one piece (UDP_SEGMENT), and leaves it as a super-packet
-	ect         bool // the sender takes part in ECN (ECT(0))
+	capable     bool // the sender takes part in ECN (RFC 3168)
 
 	t              *testing.T
 	v6             bool
@@ -44,9 +44,9 @@ const headerSize = 16
 
 // ECN codepoints (RFC 3168 section 5).
 const (
-	ecnNot  = 0
-	ecnECT0 = 2
-	ecnCE   = 3
+	ecnNot     = 0
+	ecnCapable = 2
+	ecnCE      = 3
 )
 
 // start lets the flow run from a host to an address of another, until settle.
@@ -101,8 +101,8 @@ func (d *datagrams) options() {
 	}
 	set(d.to, level, receive, 1)
 	set(d.to, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
-	if d.ect {
-		set(d.from, level, tos, ecnECT0)
+	if d.capable {
+		set(d.from, level, tos, ecnCapable)
 	}
 	if d.segmented {
 		set(d.from, unix.IPPROTO_UDP, unix.UDP_SEGMENT, d.most)
@@ -182,9 +182,9 @@ func (d *datagrams) receive() {
 		}
 		last = number
 		switch got := codepoint(oob[:m]); {
-		case got == ecnCE && d.ect:
+		case got == ecnCE && d.capable:
 			d.marked.Add(1)
-		case d.ect && got != ecnECT0, !d.ect && got != ecnNot:
+		case d.capable && got != ecnCapable, !d.capable && got != ecnNot:
 			d.complain("number %d has ECN codepoint %d", number, got)
 		}
 	}

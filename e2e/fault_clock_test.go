@@ -42,7 +42,7 @@ func TestClockJumps(t *testing.T) {
 	}
 
 	stop(t, srv) // which writes down, with its wrong clock, since when nobody uses what
-	srv = serve()
+	serve()
 	x.flows(2 * soon)
 	x.finish()
 	if got, want := yearOf(t, cl), now.Add(2*year).Year(); got != want {

@@ -118,7 +118,7 @@ func (s *soak) healed(name string) time.Duration {
 // faults is what can happen, by name.
 func (s *soak) faults() map[string]func() {
 	t, r := s.t, s.r
-	any := func() int { return r.IntN(len(s.clients)) }
+	one := func() int { return r.IntN(len(s.clients)) }
 	frozen := func(p *lab.Proc) {
 		p.Signal(syscall.SIGSTOP)
 		pause(r, 4*time.Second)
@@ -135,22 +135,22 @@ func (s *soak) faults() map[string]func() {
 		},
 		"server stopped": func() { stop(t, s.srv); s.serve() },
 		"server frozen":  func() { frozen(s.srv) },
-		"client killed":  func() { i := any(); s.cls[i].Kill(); s.connect(i) },
+		"client killed":  func() { i := one(); s.cls[i].Kill(); s.connect(i) },
 		"client killed while it starts": func() {
-			i := any()
+			i := one()
 			s.cls[i].Kill()
 			s.connect(i)
 			pause(r, 500*time.Millisecond)
 			s.cls[i].Kill()
 			s.connect(i)
 		},
-		"client stopped": func() { i := any(); stop(t, s.cls[i]); s.connect(i) },
-		"client frozen":  func() { frozen(s.cls[any()]) },
+		"client stopped": func() { i := one(); stop(t, s.cls[i]); s.connect(i) },
+		"client frozen":  func() { frozen(s.cls[one()]) },
 		"connections cut": func() {
-			s.clients[any()].Run("ss", "-K", "dst", directServer, "dport", "=", "8443")
+			s.clients[one()].Run("ss", "-K", "dst", directServer, "dport", "=", "8443")
 		},
 		"cable out": func() {
-			port := fmt.Sprintf("eth%d", 1+any())
+			port := fmt.Sprintf("eth%d", 1+one())
 			s.sw.Run("ip", "link", "set", "dev", port, "down")
 			pause(r, 4*time.Second)
 			s.sw.Run("ip", "link", "set", "dev", port, "up")

@@ -26,12 +26,15 @@ import (
 	"tunnel/tun"
 )
 
-// queueLimit is the program's own, in bytes.
-const queueLimit = 8 << 20
+// queueLimit, in bytes, is far beyond the program's own: CoDel alone drops here, segment by segment, so that what went in
+// and was not dropped can be compared with what comes out.
+const queueLimit = 1 << 30
 
 // counts is what the bridge prints at its end.
 type counts struct {
+	Pushed    uint64 // packets that went into the queue; a super-packet counts as those that it stands for
 	Queue     transport.Drops
+	Written   uint64 // packets for the kernel, counted alike
 	Malformed uint64 // records whose virtio_net_hdr contradicts the packet
 	Refused   uint64 // by the kernel
 	Vnet, IP  uint64 // batches received, by framing
@@ -43,6 +46,8 @@ type bridge struct {
 	queue     *transport.Queue
 	keepalive time.Duration
 	out       io.Writer
+	pushed    atomic.Uint64
+	written   atomic.Uint64
 	malformed atomic.Uint64
 	refused   atomic.Uint64
 	framings  [2]atomic.Uint64 // batches received, by packet.Framing
@@ -96,7 +101,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("ended by itself: %w", err)
 	}
 	return json.NewEncoder(out).Encode(counts{
-		Queue: b.queue.Drops(), Malformed: b.malformed.Load(), Refused: b.refused.Load(),
+		Pushed: b.pushed.Load(), Queue: b.queue.Drops(), Written: b.written.Load(), Malformed: b.malformed.Load(), Refused: b.refused.Load(),
 		Vnet: b.framings[packet.FramingVnet].Load(), IP: b.framings[packet.FramingIP].Load(),
 	})
 }
@@ -125,6 +130,7 @@ func (b *bridge) forward() error {
 			return err
 		}
 		for i := range batch.Len() {
+			b.pushed.Add(packets(batch.Record(i)))
 			b.queue.Push(batch.Take(i))
 		}
 	}
@@ -140,9 +146,30 @@ func (b *bridge) deliver(batch *packet.Batch) error {
 		}
 		return true
 	})
+	for i := range batch.Len() {
+		if batch.Framing() == packet.FramingVnet {
+			b.written.Add(packets(batch.Record(i)))
+		} else {
+			b.written.Add(1)
+		}
+	}
 	refused, err := b.dev.WriteBatch(batch)
 	b.refused.Add(uint64(refused))
 	return err
+}
+
+// packets returns for how many packets a record stands.
+func packets(record []byte) uint64 {
+	h, ip := packet.ParseHeader(record), record[packet.HeaderLen:]
+	if !h.Segmented() {
+		return 1
+	}
+	transport := int(h.ChecksumStart)
+	payload := len(ip) - transport - 8
+	if !h.UDP() {
+		payload = len(ip) - transport - int(ip[transport+12]>>4)*4
+	}
+	return uint64((payload + int(h.GSOSize) - 1) / int(h.GSOSize))
 }
 
 func (b *bridge) dial(ctx context.Context, address, ca string) error {
@@ -188,7 +215,7 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 	web := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext:       transport.ConnContext,
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- b.accept(ctx, w, r) }), //nolint:contextcheck // the request's context ends with its connection, which Run must end itself
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- b.accept(ctx, w, r) }),
 	}
 	go func() { _ = web.Serve(transport.Listener(ln, config)) }()
 	defer web.Close()
