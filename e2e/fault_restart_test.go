@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // TestServerRestarted restarts a server that has two hundred clients, once by SIGKILL and once in good order: all come
-// back, each with its address, and the TCP connections of two of them go on.
+// back, each with its address, which nobody new gets meanwhile, and the TCP connections of two of them go on.
 func TestServerRestarted(t *testing.T) {
 	t.Parallel()
 	const many = 200
@@ -33,11 +34,22 @@ func TestServerRestarted(t *testing.T) {
 		for _, x := range transfers {
 			x.flows(soon)
 		}
+		for _, proc := range procs { // these come last, after somebody new
+			proc.Signal(syscall.SIGSTOP)
+		}
 		begin := time.Now()
 		end()
 		srv = serve()
 		crowd.WaitFor(fmt.Sprintf("%s %d: ", load.AllUp, restart+2), 2*soon)
 		t.Logf("restart %d: %d clients are back after %v", restart, many, time.Since(begin).Round(time.Millisecond))
+		newcomer := dialRaw(t, clients[2], directURL)
+		newcomer.connect()
+		for _, proc := range procs {
+			if strings.Contains(proc.Stdout(), "address "+newcomer.address+" ") {
+				t.Errorf("restart %d: a newcomer gets %s, which is a client's that is not back yet", restart, newcomer.address)
+			}
+			proc.Signal(syscall.SIGCONT)
+		}
 		for _, x := range transfers {
 			x.flows(2 * soon)
 		}
