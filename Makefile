@@ -7,6 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 1m
+DURATION ?= 2m
 
 # Every package but the end-to-end tests.
 UNITS = $(shell go list ./... | grep -v '^tunnel/e2e')
@@ -23,7 +24,7 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
 	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)
 
-.PHONY: build demo test unit race e2e check lint fuzz bench clean help needs
+.PHONY: build demo test unit race e2e soak racers check lint fuzz bench clean help needs
 .NOTPARALLEL:
 
 build: ## Build bin/tunnel, one static binary
@@ -40,9 +41,15 @@ unit:
 race:
 	go test -race $(AS_ROOT) $(UNITS)
 
-e2e: build needs ## Run the end-to-end tests: real devices, real programs, Docker
-	CGO_ENABLED=1 go build -race -trimpath -buildvcs=false -o bin/tunnel-race .
+e2e: build racers needs ## Run the end-to-end tests: real devices, real programs, Docker
 	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 18m -v $(AS_ROOT) ./e2e/...
+
+soak: build racers needs ## Run faults and traffic for DURATION (2m), and say what was tried and what was lost
+	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 0 -parallel 6 -v -run '^TestSoak' $(AS_ROOT) ./e2e -args -soak $(DURATION)
+
+racers:
+	CGO_ENABLED=1 go build -race -trimpath -buildvcs=false -o bin/tunnel-race .
+	CGO_ENABLED=1 go build -race -trimpath -buildvcs=false -o bin/bridge-race ./e2e/bridge
 
 check: lint race build ## Check format, go.mod, linters, races and the build
 

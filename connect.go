@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"

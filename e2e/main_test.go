@@ -14,16 +14,20 @@ import (
 	"testing"
 )
 
-// binDirEnv names the directory with the programs under test, `tunnel` and
-// `tunnel-race`; TestMain sets it. It does not begin with TUNNEL_, which is how
+// binDirEnv names the directory with the programs under test, `tunnel`,
+// `tunnel-race` and `bridge-race`; TestMain sets it. It does not begin with TUNNEL_, which is how
 // the program's own variables begin.
 const binDirEnv = "E2E_BIN_DIR"
 
-// prebuiltEnv names a directory that has `tunnel` and `tunnel-race` already, so
-// that root need not build. Without it TestMain builds them.
+// prebuiltEnv names a directory that has the programs already, so that root need
+// not build. Without it TestMain builds them.
 const prebuiltEnv = "E2E_PREBUILT"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == crowdWord {
+		beCrowd(os.Args[2:])
+		return
+	}
 	code, err := testMain(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -58,25 +62,32 @@ func testMain(m *testing.M) (code int, err error) {
 	return code, leftovers(dir)
 }
 
-// programs puts both builds of the program into dir.
+// programs puts both builds of the program, and the bridge, into dir.
 func programs(dir string) error {
 	if built := os.Getenv(prebuiltEnv); built != "" {
-		out, err := exec.CommandContext(context.Background(), "cp", filepath.Join(built, "tunnel"), filepath.Join(built, "tunnel-race"), dir).CombinedOutput()
+		args := []string{"-t", dir}
+		for _, name := range []string{"tunnel", "tunnel-race", "bridge-race"} {
+			args = append(args, filepath.Join(built, name))
+		}
+		out, err := exec.CommandContext(context.Background(), "cp", args...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("copy the programs: %w\n%s", err, out)
 		}
 		return nil
 	}
-	if err := build(filepath.Join(dir, "tunnel"), "CGO_ENABLED=0"); err != nil {
+	if err := build("tunnel", filepath.Join(dir, "tunnel"), "CGO_ENABLED=0"); err != nil {
 		return err
 	}
-	return build(filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1", "-race")
+	if err := build("tunnel", filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1", "-race"); err != nil {
+		return err
+	}
+	return build("tunnel/e2e/bridge", filepath.Join(dir, "bridge-race"), "CGO_ENABLED=1", "-race")
 }
 
-// build compiles the program.
-func build(out, env string, flags ...string) error {
+// build compiles a program.
+func build(pkg, out, env string, flags ...string) error {
 	args := append([]string{"build", "-trimpath", "-o", out}, flags...)
-	cmd := exec.CommandContext(context.Background(), "go", append(args, "tunnel")...)
+	cmd := exec.CommandContext(context.Background(), "go", append(args, pkg)...)
 	cmd.Env = append(os.Environ(), env)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, text)

@@ -64,6 +64,7 @@ func TestHostileClients(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	good := bin.connect(t, clients[0], directURL)
 	traffic := clients[0].Start("ping", "-n", "-i0.02", "10.1.1.1")
+	transfer := startExchange(t, clients[0], server, "10.1.1.1")
 
 	connected := func(c *rawClient) { c.connect() }
 	initial := func(*rawClient) {}
@@ -131,6 +132,7 @@ func TestHostileClients(t *testing.T) {
 	go c.answer()
 	reaches(t, server, c.address)
 
+	transfer.finish()
 	traffic.Signal(os.Interrupt)
 	traffic.Wait(soon)
 	if lost := packetsLost(t, traffic); lost > 1 { // the signal may come before the last answer

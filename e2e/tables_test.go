@@ -30,6 +30,13 @@ func tables(t *testing.T, h *lab.Host) string {
 	return text.String()
 }
 
+// living is tables without the numbers of devices: what it says of a host on which the program runs stays the same when
+// the program is started anew.
+func living(t *testing.T, h *lab.Host) string {
+	t.Helper()
+	return regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(tables(t, h), "")
+}
+
 // untouched fails the test when a host's tables are not what they were, or when
 // a journal of the host is left.
 func untouched(t *testing.T, h *lab.Host, before string) {

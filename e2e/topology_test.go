@@ -44,8 +44,15 @@ func routed(t *testing.T) (server, client, router *lab.Host) {
 // star is a server, 198.51.100.1, and n clients, from 198.51.100.2, on one switch; n < 250.
 func star(t *testing.T, n int) (server *lab.Host, clients []*lab.Host) {
 	t.Helper()
+	server, clients, _ = switched(t, n)
+	return server, clients
+}
+
+// switched is star, with the switch. Its ports are eth0 for the server and eth1, eth2, … for the clients.
+func switched(t *testing.T, n int) (server *lab.Host, clients []*lab.Host, sw *lab.Host) {
+	t.Helper()
 	l := lab.New(t)
-	sw := l.Switch("switch")
+	sw = l.Switch("switch")
 	server = l.Host("server")
 	l.Attach(server, "198.51.100.1/24", sw)
 	for i := range n {
@@ -54,7 +61,7 @@ func star(t *testing.T, n int) (server *lab.Host, clients []*lab.Host) {
 		clients = append(clients, c)
 	}
 	noJournals(t, append([]*lab.Host{server}, clients...)...)
-	return server, clients
+	return server, clients, sw
 }
 
 // noJournals fails the test if at its end, when all programs have ended, a

@@ -63,6 +63,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.dismiss(p)
 	granting, cancel := context.WithTimeout(p.ctx, s.limits.connect) // p.ctx: the end of p says more than the end of all
 	defer cancel()
+	//nolint:contextcheck // as below
 	if err := conn.Grant(granting, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
 		if log := s.refused.count(refuseConnect, log); log != nil {

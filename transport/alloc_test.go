@@ -47,7 +47,7 @@ func TestInputAllocates(t *testing.T) {
 	b := records(maxBudget, small)
 	message := whole(b, true)
 	b.Reset()
-	in := &input{masked: true}
+	in := &input{masked: true, idle: newControls()}
 	var got packet.Batch
 	receive := func() {
 		in.arrive(message)

@@ -138,7 +138,7 @@ func BenchmarkInput(b *testing.B) {
 				batch := records(maxBudget, way.one)
 				message := whole(batch, side == "client")
 				batch.Reset()
-				in := &input{masked: side == "client"}
+				in := &input{masked: side == "client", idle: newControls()}
 				var got packet.Batch
 				b.ReportAllocs()
 				b.SetBytes(int64(len(message)))

@@ -87,7 +87,7 @@ func newConn(w *wire, early []byte, client bool, congestion string) *Conn {
 		w.under.hold()
 	}
 	c.out = output{wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion}, failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
-	c.in = input{wire: w, masked: !client, pong: func(body []byte) { c.out.control(opPong, body) }}
+	c.in = input{wire: w, masked: !client, idle: newControls(), pong: func(body []byte) { c.out.control(opPong, body) }}
 	c.in.begin(early)
 	return c
 }

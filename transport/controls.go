@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -10,13 +9,13 @@ import (
 // How many control frames, and messages without a packet, a peer may send: at the rate for ever, and as many as the burst
 // at once, for what a line has held back for a minute may come in one piece. Keepalives need one in some seconds.
 const (
-	controlRate  = 10  // a second
-	controlBurst = 200 // frames
+	controlRate  = 10   // a second
+	controlBurst = 2000 // frames
 )
 
 // errControlFlood says that a peer sends control frames without end. Each costs a look, and a ping an answer, while
 // nothing is carried.
-var errControlFlood = errors.New("too many control frames")
+const errControlFlood = errViolation("too many control frames")
 
 // controls bounds the control frames of one peer. Make it with newControls.
 type controls struct{ bucket *rate.Limiter }

@@ -71,7 +71,7 @@ func (j hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	early, _ := rw.Peek(rw.Reader.Buffered())
 	j.hands.early = append([]byte(nil), early...)
 	rw.Reader.Reset(j.hands)
 	return j.hands, rw, nil

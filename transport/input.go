@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,6 +49,7 @@ type input struct {
 	wire   *wire
 	masked bool         // the peer is a client
 	pong   func([]byte) // answers a ping
+	idle   controls     // of the frames that carry nothing
 
 	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
 	failed error
@@ -100,38 +102,35 @@ func (in *input) text() ([]byte, error) {
 // are good until the next call.
 func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
 	for {
-		for some := true; some; {
-			var err error
-			if some, err = in.advance(); err != nil {
-				return err
-			}
-			switch {
-			case in.opcode == opText:
-				return errViolation("unknown state: no control message is due after connected")
-			case in.size > packet.MaxBatch:
-				return errViolation(packet.ErrTooLong.Error())
-			}
-			if in.buf == nil {
-				break // nothing has come at all
-			}
-			rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
-			if err != nil {
-				return errViolation("malformed record")
-			}
-			in.tail = in.next - len(rest)
-			if in.ended() {
-				if len(rest) > 0 {
-					return errViolation("malformed record")
-				}
-				in.opcode = 0
-			}
-		}
-		if b.Len() > 0 {
-			return nil
+		if err := in.take(b, framing); err != nil || b.Len() > 0 {
+			return err
 		}
 		in.release()
 		if err := in.fill(); err != nil {
 			return err
+		}
+	}
+}
+
+// take adds to b the records that are there.
+func (in *input) take(b *packet.Batch, framing packet.Framing) error {
+	for {
+		some, err := in.advance()
+		switch {
+		case err != nil || !some:
+			return err
+		case in.opcode == opText:
+			return errViolation("unknown state: no control message is due after connected")
+		case in.size > packet.MaxBatch:
+			return errViolation(packet.ErrTooLong.Error())
+		}
+		rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
+		if err != nil || in.ended() && len(rest) > 0 {
+			return errViolation("malformed record")
+		}
+		in.tail = in.next - len(rest)
+		if in.ended() {
+			in.opcode = 0
 		}
 	}
 }
@@ -201,6 +200,11 @@ func (in *input) advance() (some bool, err error) {
 	if h.opcode != opContinuation {
 		in.opcode, in.size = h.opcode, 0
 	}
+	if h.payload == 0 { // a heartbeat, or a fragment of nothing
+		if err := in.idle.frame(time.Now()); err != nil {
+			return false, err
+		}
+	}
 	in.fin, in.left, in.key, in.phase = h.fin, h.payload, h.key, 0
 	in.size += h.payload
 	in.skip(h.length)
@@ -217,6 +221,9 @@ func (in *input) skip(n int) {
 
 // control acts on a control frame.
 func (in *input) control(opcode byte, body []byte) error {
+	if err := in.idle.frame(time.Now()); err != nil {
+		return err
+	}
 	switch opcode {
 	case opPing:
 		in.pong(body)

@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"tunnel/e2e/lab"
+)
+
+// TestClockJumps makes the clock of the server and of a client jump years ahead and years back under a transfer: nothing
+// takes that for a time that has passed. New clients come in meanwhile, and when the clock is right again everybody has
+// the address of before, also those who came while it was wrong.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	server, clients := star(t, 4)
+	bin := plainBuild(t)
+	const interval = time.Second
+	const year = 365 * 24 * time.Hour
+	serverState, states := t.TempDir(), []string{t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()}
+	serve := func() *lab.Proc {
+		return bin.serve(t, server, "--plain", "--ping-interval", interval.String(), "--state", serverState)
+	}
+	srv := serve()
+	cl := bin.connect(t, clients[0], directURL, "--state", states[0])
+	idle := bin.connect(t, clients[1], directURL, "--state", states[1]) // on whose connection little comes
+	x := startExchange(t, clients[0], server, "10.1.1.1")
+	now := time.Now().UTC()
+	var d time.Duration
+	all := []*lab.Proc{cl, idle}
+	for i := range 6 {
+		x.flows(soon)
+		d = time.Duration(2-4*(i%2)) * year
+		jump(t, srv, d)
+		jump(t, cl, -d)
+		jump(t, idle, -d)
+		time.Sleep(2 * interval) // whoever counts wrong says now that the other side is silent
+		x.flows(soon)
+		if i < 4 {
+			continue
+		}
+		late := bin.connect(t, clients[i-2], directURL, "--state", states[i-2])
+		all = append(all, late)
+		reaches(t, clients[i-2], "10.1.1.1")
+		if got, want := yearOf(t, srv), now.Add(d).Year(); got != want {
+			t.Fatalf("the server's log says the year %d, want %d: its clock did not jump", got, want)
+		}
+	}
+	for _, proc := range []*lab.Proc{cl, idle} {
+		if n := len(stdoutLines(proc, "down: ")); n > 0 {
+			t.Errorf("a client lost its connection:\n%s", proc.Stderr())
+		}
+	}
+
+	stop(t, srv) // which writes down, with its wrong clock, since when nobody uses what
+	serve()
+	x.flows(2 * soon)
+	x.finish()
+	if got, want := yearOf(t, cl), now.Add(-d).Year(); got != want {
+		t.Fatalf("the client's log says the year %d, want %d: its clock did not jump", got, want)
+	}
+	for _, proc := range all {
+		proc.WaitForNth("up: ", 2, soon)
+		if ups := stdoutLines(proc, "up: "); ups[0] != ups[1] {
+			t.Errorf("a client came back differently: %q", ups)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package transport
+
+import (
+	"bytes"
+	"testing"
+
+	"tunnel/packet"
+)
+
+// takeAll gives bytes to an input in pieces, and returns the packets in them, the pings, and whether they broke the
+// protocol.
+func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]byte, broken bool) {
+	in := &input{masked: true, idle: newControls(), pong: func(body []byte) { pings = append(pings, bytes.Clone(body)) }}
+	defer in.close()
+	for len(p) > 0 {
+		n := min(piece, len(p))
+		in.end += copy(in.room(), p[:n])
+		p = p[n:]
+		var b packet.Batch
+		if in.take(&b, framing) != nil {
+			return packets, pings, true
+		}
+		for i := range b.Len() {
+			packets = append(packets, bytes.Clone(b.IP(i)))
+		}
+		in.release()
+	}
+	return packets, pings, false
+}
+
+// FuzzInput: whatever a client sends, and in whatever pieces it comes, the same comes out, and nothing that was not there.
+func FuzzInput(f *testing.F) {
+	var b packet.Batch
+	for port := range uint16(5) {
+		b.Add(datagram(port, 60+int(port), 0, 0))
+	}
+	message := whole(&b, true)
+	b.Reset()
+	f.Add(message, 7, true)
+	f.Add(appendFrame(bytes.Clone(message), opPing, []byte("ping"), true), 1, true)
+	f.Add(appendFrame(nil, opClose, []byte{3, 232, 'x'}, true), 3, false)
+	f.Add([]byte{opBinary, maskBit | 1, 0, 0, 0, 0, 0x45, opPing | final, maskBit, 0, 0, 0, 0, final, maskBit | 1, 0, 0, 0, 0, 0}, 2, false)
+	f.Add([]byte{final | opBinary, maskBit | 127, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0}, 5, true)
+	f.Add([]byte{final | opText, maskBit, 0, 0, 0, 0}, 5, true)
+	f.Fuzz(func(t *testing.T, data []byte, piece int, vnet bool) {
+		if len(data) > inputRoom/2 {
+			return
+		}
+		framing := packet.FramingIP
+		if vnet {
+			framing = packet.FramingVnet
+		}
+		packets, pings, broken := takeAll(data, len(data), framing)
+		sum := 0
+		for _, p := range packets {
+			sum += len(p)
+		}
+		if sum > len(data) {
+			t.Errorf("%d bytes of packets in %d", sum, len(data))
+		}
+		inPieces, pingsInPieces, brokenInPieces := takeAll(data, 1+(piece&0xffff), framing)
+		if broken != brokenInPieces || len(pings) != len(pingsInPieces) {
+			t.Fatalf("whole: broken %v, %d pings; in pieces: broken %v, %d pings", broken, len(pings), brokenInPieces, len(pingsInPieces))
+		}
+		for i, p := range packets { // what came with the error is not given out, so that more may come in pieces
+			if i >= len(inPieces) || !bytes.Equal(p, inPieces[i]) {
+				t.Fatalf("packet %d differs", i)
+			}
+		}
+		if !broken && len(packets) != len(inPieces) {
+			t.Fatalf("%d packets; %d in pieces", len(packets), len(inPieces))
+		}
+	})
+}
