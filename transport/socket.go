@@ -35,6 +35,7 @@ type socket struct {
 	now        string // what is set
 	looked     time.Time
 	budget     int // bytes of packets that go into one message
+	startup    startup
 }
 
 // prepare sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
@@ -59,6 +60,9 @@ func (s *socket) prepare(keepalive time.Duration) {
 // time. On a long way that chooses BBR: it takes no random loss for congestion, and this one connection carries every flow
 // inside. On a local network nothing gets lost at random, and the system's default costs less.
 func (s *socket) adapt() {
+	if s.now == "bbr" {
+		_ = s.raw.Control(func(fd uintptr) { s.startup.watch(int(fd), time.Now()) })
+	}
 	if time.Since(s.looked) < adaptEvery {
 		return
 	}

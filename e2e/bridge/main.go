@@ -133,6 +133,7 @@ func (b *bridge) forward() error {
 			b.pushed.Add(packets(batch.Record(i)))
 			b.queue.Push(batch.Take(i))
 		}
+		b.queue.Flush()
 	}
 }
 
