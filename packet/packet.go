@@ -18,16 +18,16 @@ type Packet struct {
 // be; between the two are jumbo frames, runs of small datagrams, and the super-packets of a flow on a slow line.
 const SmallRoom = 2 << 10
 
-// The sizes of the other buffers.
-const (
-	middleRoom = 16 << 10
-	largeRoom  = (HeaderLen + MaxPacket + 63) &^ 63
-)
+// MiddleRoom is the most bytes that get the next larger buffer.
+const MiddleRoom = 16 << 10
+
+// largeRoom is the size of the largest buffers.
+const largeRoom = (HeaderLen + MaxPacket + 63) &^ 63
 
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
 var (
 	smallPool  = sync.Pool{New: func() any { return &Packet{store: make([]byte, SmallRoom)} }}
-	middlePool = sync.Pool{New: func() any { return &Packet{store: make([]byte, middleRoom)} }}
+	middlePool = sync.Pool{New: func() any { return &Packet{store: make([]byte, MiddleRoom)} }}
 	largePool  = sync.Pool{New: func() any { return &Packet{store: make([]byte, largeRoom)} }}
 )
 
@@ -36,7 +36,7 @@ func poolOf(n int) *sync.Pool {
 	switch {
 	case n <= SmallRoom:
 		return &smallPool
-	case n <= middleRoom:
+	case n <= MiddleRoom:
 		return &middlePool
 	}
 	return &largePool

@@ -70,7 +70,7 @@ func (d *device) add(b *packet.Batch, n int) {
 		return
 	}
 	switch {
-	case n > packet.SmallRoom: // worth keeping where it was read; the others are copied, or joined to the one before
+	case n > packet.MiddleRoom: // worth keeping where it was read; the others are copied, or joined to the one before
 		d.scratch.Truncate(n)
 		b.Add(d.scratch)
 		d.scratch = nil
