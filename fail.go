@@ -11,6 +11,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
+	"tunnel/state"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -138,8 +139,12 @@ func asFailure(err error) *failure {
 		return &failure{stepDevice, err, "run as root, or `setcap cap_net_admin+ep` the program; in Docker add --cap-add NET_ADMIN"}
 	case errors.Is(err, lease.ErrNetwork):
 		return &failure{stepUsage, err, "choose another --network"}
-	case errors.Is(err, lease.ErrLocked):
+	case errors.Is(err, state.ErrLocked):
 		return &failure{stepState, err, "end the other, or give each its own --state"}
+	case errors.Is(err, state.ErrDamaged):
+		return &failure{stepState, err, "put a copy of the file in its place, or move it away and start anew: all tokens and addresses are then new"}
+	case errors.Is(err, state.ErrFull):
+		return &failure{stepState, err, "make room on it, or give another --state"}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}

@@ -5,17 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"tunnel/auth"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
@@ -39,9 +36,9 @@ func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "be the hub: make the network, let clients in",
-		Description: "Example, for use behind a proxy that speaks TLS:\n\n" +
-			"   (umask 077; head -c 24 /dev/urandom | base64 > token)\n" +
-			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --token-file token",
+		Description: "The first start makes a token and prints the line that clients connect with; tunnel token makes more.\n" +
+			"Example, for use behind a proxy that speaks TLS:\n\n" +
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT"},
 			&cli.BoolFlag{Name: flagPlain, Category: categoryServer, EnvVars: env(flagPlain), Usage: "speak ws:// without TLS, for use behind a proxy that has it"},
@@ -78,7 +75,7 @@ func serve(c *cli.Context) (err error) {
 	if c.Bool(flagDryRun) {
 		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil).Set(c.Context, want)
 	}
-	gate, err := gate(c, log)
+	secret, err := serverToken(c, log)
 	if err != nil {
 		return err
 	}
@@ -97,18 +94,11 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	leases, err := lease.Open(filepath.Join(dir, "tunnel.db"), network)
+	kept, err := openServerState(dir, network, secret, c.Bool(flagInsecureNoAuth), log)
 	if err != nil {
-		if errors.Is(err, lease.ErrLocked) {
-			return err
-		}
-		return fail(stepState, err, "repair or delete the file, or give another --state")
+		return err
 	}
-	defer func() {
-		if closing := leases.Close(); closing != nil {
-			err = errors.Join(err, fail(stepState, closing, ""))
-		}
-	}()
+	defer kept.close()
 	if err := router.Overlap(c.Context, network); err != nil {
 		return err
 	}
@@ -124,11 +114,16 @@ func serve(c *cli.Context) (err error) {
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		ln.Addr(), network, want.Dev, pair.Local, pair.Peer)
-	return server.New(server.Config{
-		Device: device, Leases: leases, Gate: gate, TLS: tlsConfig, Path: c.String(flagPath),
+	if err := kept.announce(c.App.Writer, serverURL(ln.Addr(), tlsConfig != nil, c.String(flagPath))); err != nil {
+		return err
+	}
+	hub := server.New(server.Config{
+		Device: device, Leases: kept.leases, Tokens: kept.tokens, TLS: tlsConfig, Path: c.String(flagPath),
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
 		Congestion: c.String(flagCongestion), ClientToClient: c.Bool(flagClientToClient), Log: log,
-	}).Run(c.Context, ln)
+	})
+	defer kept.control(c.Context, hub)()
+	return hub.Run(c.Context, ln)
 }
 
 // serveUsage checks the flags that are about nothing but themselves.
@@ -153,24 +148,6 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 		return netip.Prefix{}, usage("--listen %s is not [HOST]:PORT", c.String(flagListen))
 	}
 	return network, nil
-}
-
-// gate returns who may come in; nil is everybody.
-func gate(c *cli.Context, log *slog.Logger) (*auth.Gate, error) {
-	secret, err := token(c)
-	open := c.Bool(flagInsecureNoAuth)
-	switch {
-	case err != nil:
-		return nil, err
-	case secret != "" && open:
-		return nil, usage("--insecure-no-auth contradicts the token: leave one out")
-	case open:
-		log.Warn("no token: everybody who can reach the port is let in")
-		return nil, nil
-	case secret == "":
-		return nil, usage("serve needs a token: make one with %s and give it to both sides with --token-file token", makeToken)
-	}
-	return auth.NewGate(secret), nil
 }
 
 // serverTLS returns the server's side of TLS; nil is none.

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,16 +21,17 @@ import (
 
 // Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
 type Config struct {
-	Dialer     *transport.Dialer
-	Device     tun.Device    // closed by Run
-	Router     *route.Router // closed by Run
-	Wanted     netip.Addr    // the only address to accept; the zero Addr leaves it to the server
-	MTU        int           // bytes; 0 is what the server says
-	Qlen       int           // packets; 0 is what the server says
-	KeepTrying bool          // do not give up when the first attempt fails
-	Session    *SessionFile  // where the session is kept for the next run; nil keeps none
-	Events     Events
-	Log        *slog.Logger
+	Dialer      *transport.Dialer
+	Device      tun.Device    // closed by Run
+	Router      *route.Router // closed by Run
+	Wanted      netip.Addr    // the only address to accept; the zero Addr leaves it to the server
+	MTU         int           // bytes; 0 is what the server says
+	Qlen        int           // packets; 0 is what the server says
+	KeepTrying  bool          // do not give up when the first attempt fails
+	Session     *SessionFile  // where the session is kept for the next run; nil keeps none
+	Credentials *Credentials  // where the credential that a join token gives is kept; nil keeps none
+	Events      Events
+	Log         *slog.Logger
 }
 
 // Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
@@ -83,7 +85,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		c.hop = hop
 		return c.Router.Bypass(ctx, hop)
 	}
-	c.resume = c.Session.load(c.Dialer.URL.String())
+	if c.resume = c.Session.load(c.Dialer.URL.String()); c.resume.Session == "" {
+		c.resume.Session = newSession()
+		c.saveSession() // before it is used
+	}
 
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -156,10 +161,9 @@ func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connect
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
+	c.exchange(dialer, link.Credential)
 	c.resume = saved{Session: link.Session, Address: link.Address}
-	if err := c.Session.save(c.Dialer.URL.String(), c.resume); err != nil {
-		c.Log.Warn("the session is not kept for the next run", "err", err)
-	}
+	c.saveSession()
 	c.Log.Info("connected", "server", c.Dialer.URL.Host, "address", link.Address)
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
@@ -173,7 +177,14 @@ func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connect
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
-	return true, err
+	return true, cmp.Or(over(err), err)
+}
+
+// saveSession keeps what to ask for on the next run.
+func (c *Client) saveSession() {
+	if err := c.Session.save(c.Dialer.URL.String(), c.resume); err != nil {
+		c.Log.Warn("the session is not kept for the next run", "err", err)
+	}
 }
 
 // request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it.
@@ -194,6 +205,8 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.L
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
 		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
 			Advice: "wait until a client leaves, or give the server a larger --network"}
+	case over(err) != nil:
+		return link, over(err)
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
 		return link, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("ask for an address: %w", err),
@@ -215,7 +228,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.L
 
 // configure makes the device what the server grants. Running hooks of another configuration end first.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
-	link.Session, link.Keepalive = "", 0 // nothing of the device's
+	link.Session, link.Credential, link.Keepalive = "", "", 0 // nothing of the device's
 	if link == c.link {
 		return nil
 	}

@@ -63,6 +63,9 @@ func (s *SessionFile) save(url string, v saved) error {
 		return nil
 	}
 	v.URL = url
+	if s.load(url) == v {
+		return nil
+	}
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -71,8 +74,10 @@ func (s *SessionFile) save(url string, v saved) error {
 	if err := s.file.Truncate(int64(len(data))); err != nil {
 		return err
 	}
-	_, err = s.file.WriteAt(data, 0)
-	return err
+	if _, err := s.file.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return s.file.Sync()
 }
 
 // Close unlocks the file.

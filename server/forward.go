@@ -26,11 +26,12 @@ func (s *Server) forward() error {
 	}
 }
 
-// send takes record i out of b and queues it for the peer that has its destination address.
+// send takes record i out of b and queues it for the peer that gets what is for its destination address.
 func (s *Server) send(b *packet.Batch, i int) verdict {
-	to := s.peers.at(packet.Destination(b.IP(i)))
+	address := packet.Destination(b.IP(i))
+	to := s.peers.at(address)
 	if to == nil {
-		return dropNoPeer
+		return s.policy.unreachable(address)
 	}
 	to.queue.Push(b.Take(i))
 	return pass
@@ -63,5 +64,5 @@ func (s *Server) judge(p *peer, b *packet.Batch, i int) verdict {
 	if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
 		return dropMalformed
 	}
-	return s.policy.fromClient(p.address, b.IP(i))
+	return s.policy.fromClient(p, b.IP(i))
 }

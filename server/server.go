@@ -23,7 +23,7 @@ import (
 type Config struct {
 	Device         tun.Device    // closed by Run
 	Leases         *lease.Pool   // stays open
-	Gate           *auth.Gate    // nil admits everybody
+	Tokens         *auth.Store   // stays open; nil admits everybody
 	TLS            *tls.Config   // nil serves without TLS
 	Path           string        // of the WebSocket
 	MTU            int           // bytes; told to clients
@@ -49,13 +49,15 @@ type Server struct {
 	own    lease.Pair
 	policy policy
 	drops  drops
-	peers  peers
+	peers  *peers
 }
 
 // New returns a Server that is not running yet.
 func New(c Config) *Server {
 	s := &Server{Config: c, own: c.Leases.Server(), peers: newPeers()}
-	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient}
+	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
+	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
+	c.Leases.Reserve(c.Tokens.Reserved())
 	return s
 }
 
@@ -82,6 +84,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
+	group.Go(func() { s.watchTokens(ctx) })
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
