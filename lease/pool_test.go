@@ -134,3 +134,79 @@ func TestPoolRemembers(t *testing.T) {
 	p = open(t, path, "10.9.0.0/24")
 	acquire(t, p, "b", "", "10.9.0.3")
 }
+
+// The same session with another token is another client, and a token that is one client needs no session.
+func TestHolders(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	p := open(t, path, "10.1.1.0/24")
+	get := func(h Holder, want string) {
+		t.Helper()
+		if pair, err := p.Acquire(h, netip.Addr{}); err != nil || pair.Local.String() != want {
+			t.Errorf("%+v got %v, %v; want %s", h, pair, err, want)
+		}
+	}
+	get(Holder{"t1", "s"}, "10.1.1.3")
+	get(Holder{"t2", "s"}, "10.1.1.5")
+	get(Holder{"t1", ""}, "10.1.1.7")
+	get(Holder{"t", "1s"}, "10.1.1.9")
+	p.Release(Holder{"t1", "s"})
+	get(Holder{"t1", "s"}, "10.1.1.3")
+	if err := closers[p](); err != nil {
+		t.Fatal(err)
+	}
+	p = open(t, path, "10.1.1.0/24")
+	get(Holder{"t2", "s"}, "10.1.1.5")
+	get(Holder{"new", "s"}, "10.1.1.11")
+	// t1 is revoked: what it held is free, t2 keeps its own.
+	p.End(func(token string) bool { return token == "t1" })
+	get(Holder{"next", "s"}, "10.1.1.3")
+	p.End(func(token string) bool { return token == "t2" })
+	get(Holder{"more", "s"}, "10.1.1.7") // t2's is live until it is released
+	p.Release(Holder{"t2", "s"})
+	get(Holder{"most", "s"}, "10.1.1.5")
+}
+
+func TestReserve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	p := open(t, path, "10.1.1.0/28") // 6 clients: .3 to .13
+	nine, eleven := netip.MustParseAddr("10.1.1.9"), netip.MustParseAddr("10.1.1.11")
+	acquire(t, p, "old", "10.1.1.9", "10.1.1.9")
+	acquire(t, p, "live", "10.1.1.11", "10.1.1.11")
+	p.Release(machine("old"))
+	if !p.Live(eleven) || p.Live(nine) {
+		t.Error("live is not who is")
+	}
+	for _, a := range []string{"10.1.1.1", "10.1.1.4", "10.1.1.15", "10.1.2.3", "fd00::3"} {
+		if p.Fits(netip.MustParseAddr(a)) == nil {
+			t.Errorf("%s fits", a)
+		}
+	}
+	if err := p.Fits(nine); err != nil {
+		t.Error(err)
+	}
+	p.Reserve(map[netip.Addr]string{nine: "server", eleven: "printer", netip.MustParseAddr("192.168.1.1"): "elsewhere"})
+	acquire(t, p, "old", "10.1.1.9", "10.1.1.3") // not any more
+	if _, err := p.Acquire(Holder{Token: "printer"}, netip.Addr{}); !errors.Is(err, ErrFull) {
+		t.Errorf("an address that is in use: %v", err)
+	}
+	p.Release(machine("live"))
+	acquire(t, p, "live", "", "10.1.1.5")
+	for _, h := range []Holder{{Token: "printer"}, {Token: "server"}, {Token: "server"}} {
+		want := map[string]string{"printer": "10.1.1.11", "server": "10.1.1.9"}[h.Token]
+		if pair, err := p.Acquire(h, netip.MustParseAddr("10.1.1.13")); err != nil || pair.Local.String() != want {
+			t.Errorf("%s got %v, %v", h.Token, pair, err)
+		}
+	}
+	// The pool is full: neither the reserved ones, idle or not, nor the live ones give way.
+	p.Release(Holder{Token: "printer"})
+	p.Release(Holder{Token: "server"})
+	acquire(t, p, "a", "", "10.1.1.7")
+	acquire(t, p, "b", "", "10.1.1.13")
+	if _, err := p.Acquire(machine("c"), netip.Addr{}); !errors.Is(err, ErrFull) {
+		t.Errorf("one too many: %v", err)
+	}
+	p.Release(machine("live"))
+	acquire(t, p, "c", "", "10.1.1.5")
+	p.Reserve(nil)
+	acquire(t, p, "d", "", "10.1.1.11")
+}
