@@ -107,7 +107,7 @@ func usage(format string, args ...any) error {
 func usageError(c *cli.Context, err error, _ bool) error {
 	help := "tunnel --help"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		help = "tunnel " + c.Command.Name + " --help"
+		help = c.Command.HelpName + " --help"
 	}
 	return fail(stepUsage, err, "see `"+help+"`")
 }
