@@ -265,7 +265,7 @@ func withTokens(c *cli.Context, f func(tokens) error) error {
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
-		case <-c.Context.Done():
+		case <-c.Done():
 			return nil
 		}
 	}
