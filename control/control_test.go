@@ -7,9 +7,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/auth"
 	"tunnel/control"
@@ -114,5 +117,57 @@ func TestControl(t *testing.T) {
 	}
 	if _, err := control.Listen(dir); err == nil {
 		t.Error("a file in the way was removed")
+	}
+}
+
+// Another user gets no answer, whatever the socket's mode.
+func TestAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("only root can be another user: run the tests as root, or through sudo")
+	}
+	dir := t.TempDir()
+	start(t, dir)
+	if err := os.Chmod(filepath.Join(dir, control.SocketName), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	dial := func(uid int) error {
+		result := make(chan error)
+		go func() {
+			runtime.LockOSThread() // for good: the thread ends with this goroutine, and its user with it
+			if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); e != 0 {
+				result <- e
+				return
+			}
+			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+			if err == nil {
+				defer func() { _ = unix.Close(fd) }()
+				err = unix.Connect(fd, &unix.SockaddrUnix{Name: filepath.Join(dir, control.SocketName)})
+			}
+			if err == nil {
+				_, err = unix.Write(fd, []byte("GET /tokens HTTP/1.0\r\n\r\n"))
+			}
+			n := 0
+			if err == nil {
+				n, err = unix.Read(fd, make([]byte, 100))
+			}
+			if err == nil && n == 0 {
+				err = errors.New("hung up")
+			}
+			result <- err
+		}()
+		return <-result
+	}
+	for _, up := range []string{dir, filepath.Dir(dir)} { // so that nothing but the check is in the way
+		if err := os.Chmod(up, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := dial(0); err != nil {
+		t.Errorf("root: %v", err)
+	}
+	if err := dial(65534); err == nil {
+		t.Error("another user was answered")
+	} else if errors.Is(err, unix.EACCES) {
+		t.Errorf("nothing was tried: %v", err)
 	}
 }

@@ -209,4 +209,8 @@ func TestReserve(t *testing.T) {
 	acquire(t, p, "c", "", "10.1.1.5")
 	p.Reserve(nil)
 	acquire(t, p, "d", "", "10.1.1.11")
+	// Where there is room, too, a newcomer gets none of the reserved ones.
+	p = open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/24")
+	p.Reserve(map[netip.Addr]string{netip.MustParseAddr("10.1.1.3"): "server"})
+	acquire(t, p, "x", "", "10.1.1.5")
 }
