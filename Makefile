@@ -16,7 +16,8 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),-exec 'sudo env "PATH=$(PATH)" "C
 
 # What the tests use, as command:package, see deploy/need.sh.
 NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
-	ip:iproute2 ping:iputils-ping ifconfig:net-tools iperf3:iperf3 nc.openbsd:netcat-openbsd curl:curl nginx:nginx \
+	ip:iproute2 ping:iputils-ping ifconfig:net-tools iperf3:iperf3 nc.openbsd:netcat-openbsd curl:curl nginx:nginx pebble:pebble \
+	nft:nftables haproxy:haproxy caddy:caddy squid:squid tinyproxy:tinyproxy microsocks:microsocks danted:dante-server \
 	setcap:libcap2-bin /usr/lib/python3/dist-packages/websockets:python3-websockets \
 	dockerd:docker.io docker:docker-cli|docker.io debootstrap:debootstrap \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \

@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/net/http/httpproxy"
 
 	"tunnel/client"
 	"tunnel/ipcmd"
@@ -23,7 +19,6 @@ import (
 )
 
 const (
-	flagCA         = "ca"
 	flagAddress    = "address"
 	flagHeader     = "header"
 	flagKeepTrying = "keep-trying"
@@ -35,12 +30,12 @@ func connectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "connect",
 		Usage:     "join the network of a server",
-		ArgsUsage: "URL",
-		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the path is /ws if there is none. Flags may stand before and behind\n" +
-			"it; TUNNEL_URL stands for it. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are respected. Example:\n\n" +
+		ArgsUsage: "URL [URL...]",
+		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the path is /ws if there is none. Further URLs are servers to join when\n" +
+			"the ones before cannot be. Flags may stand before and behind; TUNNEL_URL stands for the URLs. HTTPS_PROXY, HTTP_PROXY,\n" +
+			"ALL_PROXY and NO_PROXY are respected. Example:\n\n" +
 			"   sudo tunnel connect wss://server.example.com --token-file token",
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: flagCA, Category: categoryServer, EnvVars: env(flagCA), TakesFile: true, Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: flagHeader, Category: categoryServer, EnvVars: env(flagHeader), Usage: "further HTTP header, `K=V`; may be given several times"},
 			&cli.BoolFlag{Name: flagKeepTrying, Category: categoryServer, EnvVars: env(flagKeepTrying), Usage: "do not give up when the first attempt fails, as at boot"},
 			&cli.StringFlag{Name: flagAddress, Category: categoryNetwork, EnvVars: env(flagAddress), Usage: "take this `ADDRESS` of the network or none"},
@@ -48,7 +43,7 @@ func connectCommand() *cli.Command {
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Usage: "transmit queue length in `PACKETS`, instead of the server's word"},
 			&cli.StringFlag{Name: flagOnUp, Category: categoryHost, EnvVars: env(flagOnUp), Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
 			&cli.StringFlag{Name: flagOnDown, Category: categoryHost, EnvVars: env(flagOnDown), Usage: "shell `COMMAND` to run before it goes, within a second"},
-		}, commonFlags()...),
+		}, connectTLSFlags(), reachFlags(), commonFlags()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          connect,
@@ -60,10 +55,14 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(noMore(c, 1), checkDevice(c, true), checkCongestion(c)); err != nil {
+	if err := errors.Join(checkDevice(c, true), checkCongestion(c)); err != nil {
 		return err
 	}
 	dialer, err := newDialer(c)
+	if err != nil {
+		return err
+	}
+	others, err := otherDialers(c, dialer)
 	if err != nil {
 		return err
 	}
@@ -79,13 +78,14 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	session, credentials, err := openKept(c, dev, dialer, log)
+	session, credentials, err := openKept(c, dev, append([]*transport.Dialer{dialer}, others...), log)
 	if err != nil {
 		return errors.Join(err, router.Close(), device.Close())
 	}
 	out := c.App.Writer
 	return client.New(client.Config{
-		Dialer: dialer, Device: device, Router: router, Session: session, Credentials: credentials, Log: log,
+		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router,
+		Session: session, Credentials: credentials, Log: log,
 		Wanted: wanted, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying),
 		Events: client.Events{
 			Connected: func(l transport.Link) {
@@ -108,16 +108,9 @@ func connect(c *cli.Context) error {
 
 // newDialer returns the way to the server that the flags describe.
 func newDialer(c *cli.Context) (*transport.Dialer, error) {
-	address := c.Args().First()
-	if address == "" {
-		address = os.Getenv("TUNNEL_URL")
-	}
-	if address == "" {
-		return nil, usage("connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
-	}
-	u, err := transport.ParseURL(address)
+	urls, err := serverURLs(c)
 	if err != nil {
-		return nil, usage("%w", err)
+		return nil, err
 	}
 	secret, err := token(c)
 	if err != nil {
@@ -131,34 +124,18 @@ func newDialer(c *cli.Context) (*transport.Dialer, error) {
 		}
 		header.Add(strings.TrimSpace(k), strings.TrimSpace(v))
 	}
-	tlsConfig, err := clientTLS(c, u)
+	tlsConfig, err := clientTLS(c, secured(urls))
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := proxies(c)
 	if err != nil {
 		return nil, err
 	}
 	return &transport.Dialer{
-		URL: u, Token: secret, Header: header, TLS: tlsConfig, Proxy: httpproxy.FromEnvironment().ProxyFunc(),
+		URL: urls[0], Token: secret, Header: header, TLS: tlsConfig, Proxy: proxy,
 		Congestion: c.String(flagCongestion),
 	}, nil
-}
-
-// clientTLS returns the client's side of TLS; nil trusts what the system trusts.
-func clientTLS(c *cli.Context, u *url.URL) (*tls.Config, error) {
-	file := c.String(flagCA)
-	if file == "" {
-		return nil, nil
-	}
-	if u.Scheme != "wss" {
-		return nil, usage("--ca is for wss://, and the URL is %s", u)
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usage("--ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usage("--ca %s has no certificate in PEM", file)
-	}
-	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
 // wantedAddress returns the address that --address insists on; the zero Addr is none.
@@ -170,6 +147,9 @@ func wantedAddress(c *cli.Context) (netip.Addr, error) {
 	a, err := netip.ParseAddr(text)
 	if err != nil || !a.Is4() {
 		return netip.Addr{}, usage("--address %s is not an IPv4 address", text)
+	}
+	if a.As4()[3]%2 == 0 { // whatever the network is, see lease.PairOf
+		return netip.Addr{}, usage("--address %s: no client can have that, for pairs of addresses begin with an odd one", text)
 	}
 	return a, nil
 }

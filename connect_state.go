@@ -13,9 +13,9 @@ import (
 )
 
 // openKept opens the files that a client keeps for its next run: its session, and the credentials that it got for join
-// tokens. With a credential for the server, dialer uses that in place of its join token, or of none. That another client
+// tokens. With a credential for its server, a dialer uses that in place of its join token, or of none. That another client
 // has the files is no failure: this one then gets an address of its own.
-func openKept(c *cli.Context, dev string, dialer *transport.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
+func openKept(c *cli.Context, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
 	const advice = "give a directory that you may write to with --state DIR"
 	dir, err := stateDir(c)
 	if err != nil {
@@ -34,9 +34,11 @@ func openKept(c *cli.Context, dev string, dialer *transport.Dialer, log *slog.Lo
 		session.Close()
 		return nil, nil, fail(stepState, err, "repair or delete it, or "+advice)
 	}
-	kept := credentials.Get(dialer.URL.String())
-	if kept != "" && (dialer.Token == "" || auth.ID(dialer.Token) == auth.ID(kept)) {
-		dialer.Token = kept
+	for _, d := range dialers {
+		kept := credentials.Get(d.URL.String())
+		if kept != "" && (d.Token == "" || auth.ID(d.Token) == auth.ID(kept)) {
+			d.Token = kept
+		}
 	}
 	return session, credentials, nil
 }

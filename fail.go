@@ -49,7 +49,7 @@ func exits() []struct {
 		{stepUsage, "flags, arguments, environment"},
 		{stepName, "the server's name does not resolve"},
 		{stepTCP, "no TCP connection to the server"},
-		{stepProxy, "the HTTP proxy on the way refuses"},
+		{stepProxy, "the proxy on the way refuses"},
 		{stepTLS, "the TLS handshake or a certificate"},
 		{stepHTTP, "what answers is not a tunnel server"},
 		{stepAuth, "the token is refused"},

@@ -37,6 +37,17 @@ func env(flag string) []string {
 	return []string{"TUNNEL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
 }
 
+// unsetEmpty makes variables of ours that are empty count as not set, for every flag alike: urfave/cli takes them for
+// an empty text, but for no number. Service managers and compose files write `TUNNEL_X=${X}` whether there is an X or not.
+func unsetEmpty() { // but not a pin that came out empty, which must not mean any key
+	for _, kv := range os.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != env(flagPin)[0] {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
 // commonFlags returns the flags that serve and connect share.
 func commonFlags() []cli.Flag {
 	return append([]cli.Flag{
@@ -106,11 +117,23 @@ func flagsFirst(app *cli.App, args []string) []string {
 	return append(append(sorted, "--"), rest...)
 }
 
+// fromEnv tells whether a flag has its value from the environment: urfave/cli does not tell. One that stands on the
+// command line with the very same value counts as from there.
+func fromEnv(c *cli.Context, flag string) bool { return c.String(flag) == os.Getenv(env(flag)[0]) }
+
 // token returns the shared secret, "" if none was given.
 func token(c *cli.Context) (string, error) {
 	secret, file := c.String(flagToken), c.String(flagTokenFile)
 	if secret != "" && file != "" {
-		return "", usage("--token and --token-file contradict each other: give one")
+		// One that stands on the command line goes before the other's variable.
+		switch tokenFromEnv, fileFromEnv := fromEnv(c, flagToken), fromEnv(c, flagTokenFile); {
+		case tokenFromEnv == fileFromEnv:
+			return "", usage("--token and --token-file contradict each other: give one")
+		case tokenFromEnv:
+			secret = ""
+		default:
+			file = ""
+		}
 	}
 	if file != "" {
 		data, err := os.ReadFile(file)

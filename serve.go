@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,9 +22,6 @@ import (
 
 const (
 	flagListen         = "listen"
-	flagPlain          = "plain"
-	flagTLSCert        = "tls-cert"
-	flagTLSKey         = "tls-key"
 	flagPath           = "path"
 	flagNetwork        = "network"
 	flagInsecureNoAuth = "insecure-no-auth"
@@ -36,14 +33,13 @@ func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "be the hub: make the network, let clients in",
-		Description: "The first start makes a token and prints the line that clients connect with; tunnel token makes more.\n" +
-			"Example, for use behind a proxy that speaks TLS:\n\n" +
-			"   sudo tunnel serve --plain --listen 127.0.0.1:8443",
-		Flags: append([]cli.Flag{
+		Description: "The first start makes a token, and without --plain, --tls-cert and --acme a key of its own, and prints the line that\n" +
+			"joins another machine; tunnel token makes more. Examples, the last for use behind a proxy that speaks TLS:\n\n" +
+			"   sudo tunnel serve\n" +
+			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT"},
-			&cli.BoolFlag{Name: flagPlain, Category: categoryServer, EnvVars: env(flagPlain), Usage: "speak ws:// without TLS, for use behind a proxy that has it"},
-			&cli.StringFlag{Name: flagTLSCert, Category: categoryServer, EnvVars: env(flagTLSCert), TakesFile: true, Usage: "`FILE` with the certificate chain, PEM"},
-			&cli.StringFlag{Name: flagTLSKey, Category: categoryServer, EnvVars: env(flagTLSKey), TakesFile: true, Usage: "`FILE` with the certificate's key, PEM"},
 			&cli.StringFlag{Name: flagPath, Category: categoryServer, EnvVars: env(flagPath), Value: transport.DefaultPath, Usage: "`PATH` of the WebSocket; all else is 404"},
 			&cli.BoolFlag{Name: flagInsecureNoAuth, Category: categoryServer, EnvVars: env(flagInsecureNoAuth), Usage: "let everybody in who can reach the port"},
 			&cli.DurationFlag{Name: flagPingInterval, Category: categoryServer, EnvVars: env(flagPingInterval), Value: 20 * time.Second, Usage: "`TIME` between signs of life; a side that is silent for two of them is gone"},
@@ -51,7 +47,7 @@ func serveCommand() *cli.Command {
 			&cli.BoolFlag{Name: flagClientToClient, Category: categoryNetwork, EnvVars: env(flagClientToClient), Usage: "let clients reach each other"},
 			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Value: 1400, Usage: "`BYTES` of the largest packet, also for clients"},
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Value: 100, Usage: "transmit queue length in `PACKETS`, also for clients"},
-		}, commonFlags()...),
+		}, serveTLSFlags(), limitFlags(), commonFlags()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          serve,
@@ -79,7 +75,7 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := serverTLS(c)
+	secure, err := newServerTLS(c, log)
 	if err != nil {
 		return err
 	}
@@ -99,6 +95,10 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer kept.close()
+	tlsConfig, err := secure.open(dir)
+	if err != nil {
+		return err
+	}
 	if err := router.Overlap(c.Context, network); err != nil {
 		return err
 	}
@@ -114,13 +114,15 @@ func serve(c *cli.Context) (err error) {
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		ln.Addr(), network, want.Dev, pair.Local, pair.Peer)
-	if err := kept.announce(c.App.Writer, serverURL(ln.Addr(), tlsConfig != nil, c.String(flagPath))); err != nil {
+	if err := printConnectLine(c.App.Writer, c, secure, kept, ln.Addr()); err != nil {
 		return err
 	}
+	defer secure.keep(c.Context)()
 	hub := server.New(server.Config{
 		Device: device, Leases: kept.leases, Tokens: kept.tokens, TLS: tlsConfig, Path: c.String(flagPath),
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
 		Congestion: c.String(flagCongestion), ClientToClient: c.Bool(flagClientToClient), Log: log,
+		MaxConnections: c.Int(flagMaxConnections), MaxPerAddress: c.Int(flagMaxPerAddress), TrustedProxies: trustedProxies(c),
 	})
 	defer kept.control(c.Context, hub)()
 	return hub.Run(c.Context, ln)
@@ -144,32 +146,13 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 	if d := c.Duration(flagPingInterval); d < transport.MinKeepalive || d > transport.MaxKeepalive {
 		return netip.Prefix{}, usage("--ping-interval %v is not within %v to %v", d, transport.MinKeepalive, transport.MaxKeepalive)
 	}
+	if err := checkLimits(c); err != nil {
+		return netip.Prefix{}, err
+	}
 	if _, _, err := net.SplitHostPort(c.String(flagListen)); err != nil {
 		return netip.Prefix{}, usage("--listen %s is not [HOST]:PORT", c.String(flagListen))
 	}
 	return network, nil
-}
-
-// serverTLS returns the server's side of TLS; nil is none.
-func serverTLS(c *cli.Context) (*tls.Config, error) {
-	cert, key := c.String(flagTLSCert), c.String(flagTLSKey)
-	switch {
-	case c.Bool(flagPlain) && (cert != "" || key != ""):
-		return nil, usage("--plain contradicts --tls-cert and --tls-key: leave one out")
-	case c.Bool(flagPlain):
-		return nil, nil
-	case cert == "" || key == "":
-		return nil, usage("serve needs --tls-cert and --tls-key, or --plain behind a proxy that speaks TLS")
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
-	}, nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -105,41 +103,26 @@ func (s *serverState) close() {
 	}
 }
 
-// announce prints how clients connect. A server that never had a token makes one here, and this is the only time that it
-// can be seen.
-func (s *serverState) announce(w io.Writer, url string) error {
+// makeFirst makes the first token of a server that never had one, and returns its text; "" if there is no need.
+func (s *serverState) makeFirst() (text string, err error) {
 	if s.tokens == nil || s.given {
-		return nil
+		return "", nil
 	}
 	fresh, err := s.tokens.Fresh()
-	if err != nil {
-		return err
+	if err != nil || !fresh {
+		return "", err
 	}
-	if fresh {
-		_, text, err := s.tokens.Create(auth.Spec{Name: firstToken}, nil)
-		if err != nil {
-			return err
-		}
-		_, _ = fmt.Fprintf(w, "made the first token, %q; it is shown this once. To join, run on another machine:\n   %s\n",
-			firstToken, connectLine(url, "", text))
-		return nil
-	}
-	all := s.tokens.List()
-	if len(all) == 0 {
-		s.log.Warn("there is no token, so that nobody can come in: make one with `tunnel token create NAME`")
-		return nil
-	}
-	_, _ = fmt.Fprintf(w, "to join, with a token in FILE (%s; more with `tunnel token create`):\n   %s\n", describeTokens(all),
-		connectLine(url, "", ""))
-	return nil
+	_, text, err = s.tokens.Create(auth.Spec{Name: firstToken}, nil)
+	return text, err
 }
 
-// describeTokens says in a few words which tokens there are.
-func describeTokens(all []auth.Token) string {
-	if len(all) == 1 {
-		return fmt.Sprintf("%q, made on %s", all[0].Name, all[0].Created.Format("2006-01-02"))
+// nobody tells, and says in the log, that no token can open this server.
+func (s *serverState) nobody() bool {
+	if s.tokens == nil || len(s.tokens.List()) > 0 {
+		return false
 	}
-	return fmt.Sprintf("%d of them, see `tunnel token list`", len(all))
+	s.log.Warn("there is no token, so that nobody can come in: make one with `tunnel token create NAME`")
+	return true
 }
 
 // control lets `tunnel token` reach the server until the function that it returns is called.

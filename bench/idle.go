@@ -49,10 +49,10 @@ func (b *bench) startCrowd(s *scope, c *tunnel, l *lab.Lab, server *lab.Host, n 
 	return crowd{proc: proc, n: n}
 }
 
-// roomFor returns the flag of a network that holds n clients.
+// roomFor returns the flags of a server that takes n clients from a few addresses.
 func roomFor(n int) []string {
 	addresses := uint(2*(n+2) + 2)
-	return []string{"--network", fmt.Sprintf("10.64.0.0/%d", 32-bits.Len(addresses-1))}
+	return []string{"--network", fmt.Sprintf("10.64.0.0/%d", 32-bits.Len(addresses-1)), "--max-per-address", "0"}
 }
 
 // serveCrowd makes a server on a host that is reached at serverAddr.

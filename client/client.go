@@ -22,14 +22,16 @@ import (
 // Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
 type Config struct {
 	Dialer      *transport.Dialer
-	Device      tun.Device    // closed by Run
-	Router      *route.Router // closed by Run
-	Wanted      netip.Addr    // the only address to accept; the zero Addr leaves it to the server
-	MTU         int           // bytes; 0 is what the server says
-	Qlen        int           // packets; 0 is what the server says
-	KeepTrying  bool          // do not give up when the first attempt fails
-	Session     *SessionFile  // where the session is kept for the next run; nil keeps none
-	Credentials *Credentials  // where the credential that a join token gives is kept; nil keeps none
+	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
+	Device      tun.Device          // closed by Run
+	Router      *route.Router       // closed by Run
+	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
+	MTU         int                 // bytes; 0 is what the server says
+	Qlen        int                 // packets; 0 is what the server says
+	KeepTrying  bool                // do not give up when the first attempt fails
+	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
+	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
+	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
 }
@@ -52,26 +54,34 @@ var ErrAddress = errors.New("the server gave another address")
 type Client struct {
 	Config
 	queue *transport.Queue
+	drops drops
+
+	watch *watch
 
 	// Owned by Run.
-	resume saved          // what to ask for on the next attempt
-	link   transport.Link // what the device is configured to, zero before the first time
-	hook   hook           // Up, while it runs
-	hop    netip.Addr     // where the last attempt's TCP connection goes
+	targets []*target
+	current *target        // the one of the last session, nil before the first
+	link    transport.Link // what the device is configured to, zero before the first time
+	hook    hook           // Up, while it runs
 
 	mu      sync.RWMutex
 	address netip.Addr // the source address that may go out
 }
+
+// fresh is how long a packet may have waited for a connection and still be sent, see transport.Queue.Salvage.
+const fresh = 2 * time.Second
 
 // queueLimit bounds what waits for the server, in bytes of buffers.
 const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	return &Client{Config: c, queue: transport.NewQueue(queueLimit)}
+	client := &Client{Config: c, queue: transport.NewQueue(queueLimit)}
+	client.watch = newWatch(client)
+	return client
 }
 
-// Run joins and stays until ctx ends (the error is nil then), until the server refuses the token, or until the device
+// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token, or until the device
 // fails. Unless KeepTrying is set, a first attempt that fails ends it too. The server is told, and addresses, routes
 // and the device are gone, when Run returns.
 func (c *Client) Run(ctx context.Context) (err error) {
@@ -80,23 +90,21 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
-	dialer := *c.Dialer
-	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
-		c.hop = hop
-		return c.Router.Bypass(ctx, hop)
-	}
-	if c.resume = c.Session.load(c.Dialer.URL.String()); c.resume.Session == "" {
-		c.resume.Session = newSession()
-		c.saveSession() // before it is used
-	}
+	c.targets = c.newTargets()
 
 	var reader sync.WaitGroup
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	if c.Network != nil {
+		reader.Go(func() { c.watch.follow(watching, c.Network) })
+	}
 	reader.Go(func() {
 		if err := c.forward(); ctx.Err() == nil {
 			cancel(err)
 		}
 	})
-	err = c.stay(ctx, &dialer)
+	err = c.stay(ctx)
+	unwatch() // before the routes go
 	if parent.Err() != nil {
 		err = nil
 	}
@@ -108,16 +116,20 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	_ = c.Device.Close()
 	reader.Wait()
 	c.queue.Close()
+	lost := c.queue.Drops()
+	c.drops[dropQueue].Add(lost.Full)
+	c.drops[dropCoDel].Add(lost.CoDel)
+	c.Log.Info("stopped", "drops", c.drops.counts())
 	c.Session.Close()
 	return err
 }
 
 // stay makes one session after the other until ctx ends or there is no point in another attempt.
-func (c *Client) stay(ctx context.Context, dialer *transport.Dialer) error {
+func (c *Client) stay(ctx context.Context) error {
 	var wait backoff
 	for first := true; ; {
 		began := time.Now()
-		connected, err := c.session(ctx, dialer)
+		connected, err := c.round(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -127,13 +139,25 @@ func (c *Client) stay(ctx context.Context, dialer *transport.Dialer) error {
 				wait = backoff{}
 			}
 		}
-		if (first && !c.KeepTrying) || hopeless(err) {
+		if errors.Is(err, errMoved) {
+			wait = backoff{}
+			continue
+		}
+		// Where there are other servers they are to be asked before this one's last word is the end.
+		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
 			return err
 		}
-		delay := wait.next()
+		delay := wait.next(time.Now())
+		var closed *transport.CloseError
+		if errors.As(err, &closed) {
+			if after, ok := closed.ComeBackIn(); ok {
+				delay, wait = after, backoff{}
+			}
+		}
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
+		case <-c.watch.moved:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -147,57 +171,67 @@ func hopeless(err error) bool {
 }
 
 // session is one connection from its dial to its end. connected tells whether packets could pass in between.
-func (c *Client) session(ctx context.Context, dialer *transport.Dialer) (connected bool, err error) {
-	conn, err := dialer.Dial(ctx)
+func (c *Client) session(ctx context.Context, t *target) (connected bool, err error) {
+	defer func() {
+		if !connected {
+			err = c.watch.pause(err)
+		}
+	}()
+	if t.resume.Session == "" {
+		t.resume.Session = newSession()
+		c.saveSession(t) // before it is used
+	}
+	conn, err := c.dial(ctx, t)
 	if err != nil {
 		return false, err
 	}
-	link, err := c.request(ctx, conn)
+	link, err := c.request(ctx, conn, t)
 	if err != nil {
 		return false, err
 	}
 	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
-	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, c.hop)); err != nil {
+	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
-	c.exchange(dialer, link.Credential)
-	c.resume = saved{Session: link.Session, Address: link.Address}
-	c.saveSession()
-	c.Log.Info("connected", "server", c.Dialer.URL.Host, "address", link.Address)
+	c.exchange(t, link.Credential)
+	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
+	c.saveSession(t)
+	c.Log.Info("connected", "server", t.dialer.URL.Host, "address", link.Address)
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
+	}
+	for _, p := range c.queue.Salvage(fresh) {
+		c.queue.Push(p)
 	}
 	err = conn.Run(ctx, c.queue, link.Keepalive, c.receive(link))
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
 		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
-		c.resume = saved{}
+		t.resume = saved{}
 	}
+	err = c.watch.pause(err)
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
 	return true, cmp.Or(over(err), err)
 }
 
-// saveSession keeps what to ask for on the next run.
-func (c *Client) saveSession() {
-	if err := c.Session.save(c.Dialer.URL.String(), c.resume); err != nil {
+// saveSession keeps what to ask t for on the next run.
+func (c *Client) saveSession(t *target) {
+	if err := c.Session.save(t.url(), t.resume); err != nil {
 		c.Log.Warn("the session is not kept for the next run", "err", err)
 	}
 }
 
 // request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it.
 // The connection is closed on error.
-func (c *Client) request(ctx context.Context, conn *transport.Conn) (transport.Link, error) {
+func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	ask := transport.Connect{Session: c.resume.Session}
-	switch {
-	case c.Wanted.IsValid():
-		ask.Address = c.Wanted.String()
-	case c.resume.Address.IsValid():
-		ask.Address = c.resume.Address.String()
+	ask := transport.Connect{Session: t.resume.Session}
+	if wish := c.wish(t); wish.IsValid() {
+		ask.Address = wish.String()
 	}
 	link, err := conn.Request(ctx, ask, c.Device.Offload())
 	var closed *transport.CloseError
@@ -282,24 +316,28 @@ func (c *Client) forward() error {
 		c.mu.RUnlock()
 		for i := range b.Len() {
 			// The server would drop any other source; the kernel's own IPv6 chatter has one.
-			if packet.Source(b.IP(i)) == own {
-				c.queue.Push(b.Take(i))
+			if packet.Source(b.IP(i)) != own {
+				c.drops[dropForeign].Add(1)
+				continue
 			}
+			c.queue.Push(b.Take(i))
 		}
+		c.queue.Flush()
 	}
 }
 
-// receive returns the way in: from the server to the kernel. A server is trusted with the private network, not with
-// the rest of this machine.
+// receive returns the way in: from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
-			if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
-				return false
+			v := judge(link, b, i)
+			if v != pass {
+				c.drops[v].Add(1)
 			}
-			return packet.Destination(b.IP(i)) == link.Address && link.Network.Contains(packet.Source(b.IP(i)))
+			return v == pass
 		})
-		_, err := c.Device.WriteBatch(b)
+		refused, err := c.Device.WriteBatch(b)
+		c.drops[dropKernel].Add(uint64(refused))
 		return err
 	}
 }

@@ -47,6 +47,7 @@ func TestJoin(t *testing.T) {
 	if log := h.log.text(); !bytes.Contains(log, []byte("the client stops (code 1000)")) || !bytes.Contains(log, []byte(`"source":0`)) {
 		t.Errorf("the server's log:\n%s", log)
 	}
+	c.logged("drops.foreign=2 ")
 	if log := c.log.text(); bytes.Contains(log, []byte(token)) {
 		t.Errorf("the token is in the log:\n%s", log)
 	}
@@ -90,7 +91,8 @@ func TestServerRestarts(t *testing.T) {
 	c.until("connected 10.1.1.5 ", 1)
 	other.Close(transport.CodeNormal, "")
 	h.stop()
-	c.until("lost: the other side closed the connection: the server stops (code 1001)", 1)
+	c.until("lost: the other side closed the connection: the server stops: come back in 0.5 s (code 1012)", 1)
+	c.logged("retry_in=500ms")
 	h.file = filepath.Join(t.TempDir(), "new.db")
 	h.start()
 	c.until("connected 10.1.1.5 ", 2)

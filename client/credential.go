@@ -98,17 +98,17 @@ func newSession() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// exchange goes on with the credential that the server gave for a join token. One that cannot be stored is left alone: the
+// exchange goes on with the credential that a server gave for a join token. One that cannot be stored is left alone: the
 // join token opens the server to this session until the credential is used.
-func (c *Client) exchange(dialer *transport.Dialer, credential string) {
+func (c *Client) exchange(t *target, credential string) {
 	if credential == "" {
 		return
 	}
-	if err := c.Credentials.keep(c.Dialer.URL.String(), credential); err != nil {
+	if err := c.Credentials.keep(t.url(), credential); err != nil {
 		c.Log.Warn("the credential that the server gave for the join token is not kept: this client needs the join token again", "err", err)
 		return
 	}
-	dialer.Token = credential
+	t.dialer.Token = credential
 }
 
 // over explains the end of a connection whose token opens nothing any more; it returns nil for any other end.

@@ -1,8 +1,9 @@
 package client_test
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"os"
@@ -72,17 +73,18 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 		m.Keepalive = keepalive.Seconds()
 		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})
 		for err := error(nil); err == nil; {
-			err = conn.ReadBatch(t.Context(), new(packet.Batch))
+			err = conn.ReadBatch(new(packet.Batch))
 		}
 		conn.Close(transport.CodeNormal, "")
 	})
 }
 
-// A server is trusted with the private network, not with the rest of the machine.
+// A server is trusted with the private network, not with the rest of the machine; what it sends beyond is counted.
 func TestServerIsFiltered(t *testing.T) {
+	all := packet.Offload{Vnet: true, USO: true}
 	address := serve(t, func(conn *transport.Conn) {
-		_, _ = conn.Requested(t.Context(), packet.Offload{})
-		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
+		request, _ := conn.Requested(t.Context(), all)
+		_ = conn.Grant(t.Context(), request, granted(), all)
 		var b packet.Batch
 		for _, p := range [][]byte{
 			tuntest.Packet("8.8.8.8", "10.1.1.3", 1),       // from outside the network
@@ -92,18 +94,19 @@ func TestServerIsFiltered(t *testing.T) {
 			tuntest.Packet("10.1.1.1", "10.1.1.5", 5), // to another client
 			tuntest.Packet("10.1.1.1", "10.1.1.255", 6),
 			tuntest.Packet("fd00::1", "fd00::3", 7),
+			tuntest.Packet("10.1.1.1", "10.1.1.3", tuntest.RefusedID),
 			tuntest.Packet("10.1.1.1", "10.1.1.3", 8),
 			tuntest.Packet("10.1.1.5", "10.1.1.3", 9),
 		} {
 			tuntest.Add(&b, p)
 		}
+		tuntest.Add(&b, tuntest.Packet("10.1.1.1", "10.1.1.3", 10))
+		packet.Header{GSOType: 3}.Put(b.Record(b.Len() - 1)) // a kind that no kernel takes
 		if err := conn.WriteBatch(&b); err != nil {
 			t.Error(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience) // until the client leaves
-		defer cancel()
 		for err := error(nil); err == nil; {
-			err = conn.ReadBatch(ctx, new(packet.Batch))
+			err = conn.ReadBatch(new(packet.Batch))
 		}
 		conn.Close(transport.CodeNormal, "")
 	})
@@ -116,5 +119,27 @@ func TestServerIsFiltered(t *testing.T) {
 	}
 	if n := len(c.device.ToKernel); n > 0 {
 		t.Errorf("the kernel got %d more", n)
+	}
+	c.logged("drops.malformed=1 drops.source=3 drops.destination=4 drops.foreign=0 drops.queue_full=0 drops.codel=0 drops.kernel=1")
+}
+
+// While there is no server the queue fills, and what it loses is counted.
+func TestQueueOverflows(t *testing.T) {
+	h := startHub(t)
+	c := start(t, h.address, nil)
+	c.until("up ", 1)
+	h.stop()
+	c.until("lost: ", 1)
+	const sent, most = 300, 8 << 20 / 60000
+	for range sent {
+		c.device.Sends(t, tuntest.SizedPacket("10.1.1.3", "10.1.1.1", 1, 60000))
+	}
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+	_, lost, _ := bytes.Cut(c.log.text(), []byte("drops.queue_full="))
+	var n int
+	if _, err := fmt.Sscan(string(lost), &n); err != nil || n < sent-most || n > sent {
+		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most, c.log.text())
 	}
 }

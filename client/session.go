@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,18 +15,28 @@ import (
 // ErrInUse says that a client that is running has the session file.
 var ErrInUse = errors.New("another client uses it")
 
-// SessionFile keeps the session between runs, so that a client that was restarted gets its address back. It holds a
-// secret. A nil *SessionFile keeps nothing.
+// SessionFile keeps the session with each server between runs, so that a client that was restarted gets its address back.
+// It holds secrets. A nil *SessionFile keeps nothing.
 type SessionFile struct {
 	file *os.File
 }
 
-// saved is what a session file holds.
+// saved is a session as a file holds it.
 type saved struct {
 	URL     string     `json:"url"` // whose session it is
 	Session string     `json:"session"`
 	Address netip.Addr `json:"address"`
 }
+
+// content is what a session file holds: the session that was saved last, and those with other servers, newest first.
+type content struct {
+	saved
+
+	Others []saved `json:"others,omitempty"`
+}
+
+// maxOthers bounds the file: it outlives the URLs that a person has tried.
+const maxOthers = 7
 
 // OpenSession opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
 // would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it.
@@ -46,27 +57,39 @@ func OpenSession(path string) (*SessionFile, error) {
 
 // load returns the session with the server at url; the zero value when there is none, or none that can be read.
 func (s *SessionFile) load(url string) saved {
-	if s == nil {
-		return saved{}
+	for _, v := range s.all() {
+		if v.URL == url {
+			return v
+		}
 	}
-	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(s.file, 0, 1<<20), 1<<20))
-	var v saved
-	if err != nil || json.Unmarshal(data, &v) != nil || v.URL != url {
-		return saved{}
-	}
-	return v
+	return saved{}
 }
 
-// save replaces what the file holds.
+// all returns the sessions, newest first; none when the file cannot be read.
+func (s *SessionFile) all() []saved {
+	if s == nil {
+		return nil
+	}
+	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(s.file, 0, 1<<20), 1<<20))
+	var v content
+	if err != nil || json.Unmarshal(data, &v) != nil {
+		return nil
+	}
+	return append([]saved{v.saved}, v.Others...)
+}
+
+// save puts the session with the server at url into the file.
 func (s *SessionFile) save(url string, v saved) error {
 	if s == nil {
 		return nil
 	}
 	v.URL = url
-	if s.load(url) == v {
+	all := s.all()
+	if len(all) > 0 && all[0] == v {
 		return nil
 	}
-	data, err := json.Marshal(v)
+	others := slices.DeleteFunc(all, func(o saved) bool { return o.URL == url || o.URL == "" })
+	data, err := json.Marshal(content{v, others[:min(len(others), maxOthers)]})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -62,6 +63,38 @@ func TestSessionFileLock(t *testing.T) {
 	s.Close()
 	if got := openSession(t, path).load(home); got.Session != "first" {
 		t.Errorf("after the first one: %+v", got)
+	}
+}
+
+// Each server has a session of its own, of which the file keeps the last few.
+func TestSessionFilePerServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session-tun0.json")
+	s := openSession(t, path)
+	server := func(i int) string { return fmt.Sprintf("wss://s%d.example/ws", i) }
+	for i := range 10 {
+		if err := s.save(server(i), saved{Session: fmt.Sprint("of ", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.save(server(5), saved{Session: "of 5 again"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = openSession(t, path)
+	for i := range 10 {
+		want := fmt.Sprint("of ", i)
+		switch {
+		case i < 2:
+			want = ""
+		case i == 5:
+			want += " again"
+		}
+		if got := s.load(server(i)); got.Session != want {
+			t.Errorf("session with server %d: %+v; want %q", i, got, want)
+		}
+	}
+	if got := s.load(""); got != (saved{}) {
+		t.Errorf("the session with nobody is %+v", got)
 	}
 }
 

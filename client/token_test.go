@@ -100,3 +100,50 @@ func TestExchange(t *testing.T) {
 		})
 	}
 }
+
+// A token that one server ends is not the end while another takes this client; with each it has a credential of its own.
+func TestRevokedByOne(t *testing.T) {
+	one, two := startHub(t), startHub(t)
+	two.network = "10.9.0.0/16"
+	two.stop()
+	two.start()
+	dir := t.TempDir()
+	session, err := client.OpenSession(filepath.Join(dir, "session"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials, err := client.OpenCredentials(filepath.Join(dir, "credential"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := time.Now().Add(time.Hour)
+	c := start(t, one.address, func(c *client.Config) {
+		others(t, two.address)(c)
+		c.Dialer.Token = one.made(auth.Spec{Name: "phone", Once: true, Expires: hour})
+		c.Others[0].Token = two.made(auth.Spec{Name: "phone", Once: true, Expires: hour})
+		c.Session, c.Credentials = session, credentials
+	})
+	c.until("connected 10.1.1.3 ", 1)
+	if credentials.Get("ws://"+one.address+"/ws") == "" || credentials.Get("ws://"+two.address+"/ws") != "" {
+		t.Error("after the first server the credentials are not those of it alone")
+	}
+	if err := one.server.RevokeToken("phone"); err != nil {
+		t.Fatal(err)
+	}
+	c.until("connected 10.9.0.3 ", 1)
+	two.stop()
+	two.start() // with the credential
+	c.until("connected 10.9.0.3 ", 2)
+	if err := two.server.RevokeToken("phone"); err != nil {
+		t.Fatal(err)
+	}
+	var step *transport.StepError
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth {
+		t.Errorf("Run returns %v", err)
+	}
+	for _, h := range []*hub{one, two} {
+		if got := credentials.Get("ws://" + h.address + "/ws"); !strings.HasPrefix(got, "tnl_") {
+			t.Errorf("the credential for %s is %q", h.address, got)
+		}
+	}
+}

@@ -19,15 +19,16 @@ import (
 type authority struct {
 	File string // its own certificate, PEM
 
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	dir   string
+	usage x509.ExtKeyUsage // of what it issues
+	cert  *x509.Certificate
+	key   *ecdsa.PrivateKey
 }
 
 // newAuthority makes a certificate authority.
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	a := &authority{dir: t.TempDir(), key: newKey(t)}
+	a := &authority{dir: t.TempDir(), usage: x509.ExtKeyUsageServerAuth, key: newKey(t)}
 	a.cert = &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "e2e authority"},
@@ -57,7 +58,7 @@ func (a *authority) issue(t *testing.T, until time.Time, names ...string) (certF
 		NotBefore:    time.Now().Add(-2 * time.Hour),
 		NotAfter:     until,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  []x509.ExtKeyUsage{a.usage},
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {

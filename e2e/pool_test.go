@@ -43,7 +43,7 @@ func TestAddressTaken(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	bin.connect(t, clients[0], directURL, "--address", "10.1.1.9")
 	before := tables(t, clients[1])
-	for _, address := range []string{"10.1.1.9", "10.1.1.1", "10.1.1.10", "10.2.2.3"} {
+	for _, address := range []string{"10.1.1.9", "10.1.1.1", "10.1.1.255", "10.2.2.3"} {
 		_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", token, "--state", t.TempDir(),
 			"--log-level", "error", "--address", address, directURL))
 		if code != 9 || !strings.HasPrefix(stderr, "tunnel: address: ") || strings.Count(stderr, "\n") != 1 {

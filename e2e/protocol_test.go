@@ -193,7 +193,7 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 		{"part of the token", "/ws", append([]string{"-H", "Authorization: Bearer " + token[:8]}, upgrade...), "401"},
 		{"another scheme", "/ws", append([]string{"-u", "user:" + token}, upgrade...), "401"},
 		{"another path", "/", append([]string{"-H", "Authorization: Bearer " + token}, upgrade...), "404"},
-		{"no upgrade", "/ws", []string{"-H", "Authorization: Bearer " + token}, "426"},
+		{"no upgrade", "/ws", []string{"-H", "Authorization: Bearer " + token}, "404"},
 	} {
 		argv := append([]string{"curl", "-sS", "-o", "/dev/null", "-m", "10", "-w", "%{http_code}"}, test.header...)
 		out, stderr, _ := client.Try(append(argv, fmt.Sprintf("http://%s:8443%s", directServer, test.path))...)

@@ -16,12 +16,11 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// serveFresh starts a server without a token of the flags.
-func (p program) serveFresh(t *testing.T, h *lab.Host, state string, flags ...string) *lab.Proc {
+// fresh starts a server without flags, and returns it with the line that it prints for clients.
+func (p program) fresh(t *testing.T, h *lab.Host, state string) (proc *lab.Proc, line string) {
 	t.Helper()
-	proc := p.start(t, h, append([]string{"serve", "--plain", "--state", state}, flags...)...)
-	proc.WaitFor("listening on ", soon)
-	return proc
+	proc = p.start(t, h, "serve", "--state", state)
+	return proc, strings.TrimSpace(proc.WaitFor("tunnel connect ", soon))
 }
 
 // token runs `tunnel token` on a state directory and returns what it prints.
@@ -56,13 +55,12 @@ func TestFirstToken(t *testing.T) {
 	server, client := direct(t)
 	bin := raceBuild(t)
 	state := t.TempDir()
-	srv := bin.serveFresh(t, server, state)
-	line := strings.TrimSpace(srv.WaitFor("sudo tunnel connect ws://", soon))
-	words := regexp.MustCompile(`^sudo tunnel connect ws://\S+:8443 --token (tnl_\S+)$`).FindStringSubmatch(line)
-	if words == nil {
-		t.Fatalf("the server prints %q", line)
+	srv, line := bin.fresh(t, server, state)
+	text := regexp.MustCompile(`^tunnel connect wss://` + regexp.QuoteMeta(directServer) + `:8443 --pin sha256:\S{44} --token (tnl_\S+)$`).FindStringSubmatch(line)
+	if text == nil || strings.Count(srv.Stdout(), text[1]) != 1 || !strings.Contains(srv.Stdout(), "shown this once") {
+		t.Fatalf("the server prints\n%s", srv.Stdout())
 	}
-	cl := bin.start(t, client, "connect", directURL, "--token", words[1], "--state", t.TempDir())
+	cl := bin.paste(t, client, line, "")
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).MatchString(list) {
@@ -72,8 +70,10 @@ func TestFirstToken(t *testing.T) {
 	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +never +\S+ \S+ +2\S+ \S+ +-$`).MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
-	again := bin.serveFresh(t, server, state)
-	again.WaitFor("sudo tunnel connect ws://", soon)
+	again, other := bin.fresh(t, server, state)
+	if want := strings.Replace(line, "--token "+text[1], "--token-file FILE", 1); other != want {
+		t.Errorf("then it prints %q, want %q", other, want)
+	}
 	cl.WaitForNth("up: ", 2, soon)
 	for _, text := range []string{again.Stdout(), again.Stderr(), srv.Stderr(), cl.Stderr(), cl.Stdout()} {
 		if strings.Contains(text, "tnl_") {
@@ -87,9 +87,9 @@ func TestFirstToken(t *testing.T) {
 	givesUp(t, cl, "the token was revoked")
 	stop(t, again)
 	// Whoever revoked the last token does not want another.
-	empty := bin.serveFresh(t, server, state)
+	empty := bin.start(t, server, "serve", "--state", state)
 	empty.WaitFor("nobody can come in", soon)
-	if strings.Contains(empty.Stdout(), "sudo tunnel") {
+	if strings.Contains(empty.Stdout(), "tunnel connect") {
 		t.Errorf("stdout:\n%s", empty.Stdout())
 	}
 }

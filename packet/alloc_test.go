@@ -3,7 +3,6 @@
 package packet
 
 import (
-	"bytes"
 	"testing"
 )
 
@@ -16,10 +15,8 @@ func TestBatchAllocates(t *testing.T) {
 		out.Add(added(ipv4("10.1.1.3", "10.1.1.1", 1400)))
 	}
 	m := message(&out, FramingVnet)
-	r := bytes.NewReader(nil)
 	walk := func() {
-		r.Reset(m)
-		if err := in.Fill(r, FramingVnet); err != nil {
+		if err := split(&in, m, FramingVnet); err != nil {
 			t.Fatal(err)
 		}
 		for i := range in.Len() {
@@ -27,9 +24,48 @@ func TestBatchAllocates(t *testing.T) {
 				t.Fatal("walked over something else")
 			}
 		}
+		in.Filter(func(i int) bool {
+			if i%3 == 0 {
+				in.Take(i).Free()
+			}
+			return i%2 == 1 && i%3 != 0
+		})
+		if in.Len() != 33 {
+			t.Fatalf("%d records left", in.Len())
+		}
 	}
 	walk()
 	if n := testing.AllocsPerRun(100, walk); n != 0 {
-		t.Errorf("reading and walking a batch allocates %v times; want 0", n)
+		t.Errorf("reading, walking and filtering a batch allocates %v times; want 0", n)
+	}
+}
+
+// Nor does taking packets apart and putting them together.
+func TestSegmentsAllocate(t *testing.T) {
+	for _, c := range superPackets() {
+		var b Batch
+		there := func() {
+			n := 0
+			Segments(c.record, func(ip []byte) {
+				n++
+				p := NewPacket(HeaderLen + len(ip))
+				clear(p.Record()[:HeaderLen])
+				copy(p.IP(), ip)
+				if b.Join(p.Record(), true) {
+					p.Free()
+					return
+				}
+				b.Add(p)
+			})
+			b.Seal()
+			if n < 2 || b.Len() != 1 {
+				t.Fatalf("%s: %d segments became %d packets", c.name, n, b.Len())
+			}
+			b.Reset()
+		}
+		there()
+		if n := testing.AllocsPerRun(100, there); n != 0 {
+			t.Errorf("%s: segmentation and coalescing allocate %v times; want 0", c.name, n)
+		}
 	}
 }

@@ -1,10 +1,6 @@
 package packet
 
-import (
-	"errors"
-	"io"
-	"sync"
-)
+import "errors"
 
 // MaxBatch is the most bytes that one batch, and so one binary WebSocket message, may hold. A receiver closes the
 // connection on more.
@@ -31,26 +27,20 @@ func (f Framing) HeaderLen() int {
 }
 
 // Batch is a run of records: what a TUN device gives or takes at once, and what one binary WebSocket message carries.
-// Records come either from Add, each a Packet with a buffer of its own, or from Fill, all in the buffer of one
-// message. The zero Batch is empty and ready to use. A Batch belongs to one goroutine at a time; the records that it
+// Records come either from Add, each a Packet with a buffer of its own, or from Split, all in a buffer that somebody
+// else has. The zero Batch is empty and ready to use. A Batch belongs to one goroutine at a time; the records that it
 // gives out are good until Reset.
 type Batch struct {
 	framing Framing
 	size    int
 	records []record
-	message *[]byte // the buffer of Fill, nil for none
 	run     run
 }
 
 type record struct {
 	bytes []byte
-	owner *Packet // nil when bytes lie in message
+	owner *Packet // nil when bytes lie in somebody else's buffer
 }
-
-// messagePool has the buffers for whole messages: only a connection on which one is arriving needs one.
-//
-//nolint:gochecknoglobals // a pool is shared by design
-var messagePool = sync.Pool{New: func() any { b := make([]byte, MaxBatch+1); return &b }}
 
 // Reset empties b and gives its buffers back.
 func (b *Batch) Reset() {
@@ -62,10 +52,6 @@ func (b *Batch) Reset() {
 	}
 	b.records, b.size, b.run = b.records[:0], 0, run{}
 	b.framing = FramingIP
-	if b.message != nil {
-		messagePool.Put(b.message)
-		b.message = nil
-	}
 }
 
 // Len returns the number of records in b.
@@ -74,7 +60,7 @@ func (b *Batch) Len() int { return len(b.records) }
 // Size returns the bytes of all records that came into b.
 func (b *Batch) Size() int { return b.size }
 
-// Framing returns what the records are made of: FramingVnet for those of Add, the message's own for those of Fill.
+// Framing returns what the records are made of: FramingVnet for those of Add, the message's own for those of Split.
 func (b *Batch) Framing() Framing { return b.framing }
 
 // Record returns record i, 0 ≤ i < Len, with its virtio_net_hdr if the framing has one.
@@ -83,7 +69,7 @@ func (b *Batch) Record(i int) []byte { return b.records[i].bytes }
 // IP returns the IP packet of record i.
 func (b *Batch) IP(i int) []byte { return b.records[i].bytes[b.framing.HeaderLen():] }
 
-// Add appends p, which b then owns. All records of a batch come from Add or all from Fill.
+// Add appends p, which b then owns. All records of a batch come from Add or all from Split.
 func (b *Batch) Add(p *Packet) {
 	b.Seal()
 	b.framing = FramingVnet
@@ -106,45 +92,25 @@ func (b *Batch) Take(i int) *Packet {
 	return p
 }
 
-// Fill replaces the contents of b by one message read from r until its end, and splits it into records. The error
-// is ErrMalformed when they do not fill the message exactly, ErrTooLong when it has more than MaxBatch bytes, or what
-// r returned.
-func (b *Batch) Fill(r io.Reader, framing Framing) error {
-	b.Reset()
+// Split appends the records that lie in p, of a message of this framing, and returns what is left: the beginning of a
+// record that is not complete. The records are good as long as p is not changed. The error is ErrMalformed.
+func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 	b.framing = framing
-	b.message, _ = messagePool.Get().(*[]byte)
-	buf := *b.message
-	for b.size < len(buf) {
-		n, err := r.Read(buf[b.size:])
+	header := framing.HeaderLen()
+	for len(p) > header {
+		n, err := Length(p[header:])
+		if errors.Is(err, ErrShort) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		n += header
+		b.records = append(b.records, record{bytes: p[:n:n]})
 		b.size += n
-		if errors.Is(err, io.EOF) {
-			if b.size > MaxBatch {
-				return ErrTooLong
-			}
-			return b.split(buf[:b.size])
-		}
-		if err != nil {
-			return err
-		}
+		p = p[n:]
 	}
-	return ErrTooLong
-}
-
-// split finds the records in a message.
-func (b *Batch) split(message []byte) error {
-	header := b.framing.HeaderLen()
-	for len(message) > 0 {
-		if len(message) < header {
-			return ErrMalformed
-		}
-		n, err := Length(message[header:])
-		if err != nil {
-			return err
-		}
-		b.records = append(b.records, record{bytes: message[: header+n : header+n]})
-		message = message[header+n:]
-	}
-	return nil
+	return p, nil
 }
 
 // Filter keeps the records whose index keep approves, in their order, and forgets the others. keep may Take a record

@@ -10,12 +10,16 @@ func sum(p []byte, s uint64) uint64 {
 	// Eight bytes at a time: a ones' complement sum may be made in any word size and folded in the end, with the
 	// carries going round.
 	var carry uint64
-	for len(p) >= 32 {
+	for len(p) >= 64 {
 		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p), carry)
 		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[8:]), carry)
 		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[16:]), carry)
 		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[24:]), carry)
-		p = p[32:]
+		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[32:]), carry)
+		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[40:]), carry)
+		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[48:]), carry)
+		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p[56:]), carry)
+		p = p[64:]
 	}
 	for len(p) >= 8 {
 		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p), carry)

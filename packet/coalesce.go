@@ -45,8 +45,8 @@ func (b *Batch) Join(record []byte, udp bool) bool {
 	}
 	payload := ip[r.t.payload:]
 	p := last.owner
-	if r.count == 1 && len(p.store) < largeRoom {
-		larger := NewPacket(largeRoom)
+	if n := len(p.data) + len(payload); n > len(p.store) {
+		larger := NewPacket(n)
 		larger.data = larger.store[:copy(larger.store, p.data)]
 		p.Free()
 		p = larger

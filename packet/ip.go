@@ -5,6 +5,7 @@ package packet
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 )
 
@@ -20,18 +21,21 @@ const (
 // ErrMalformed says that bytes are not an IP packet, or that a batch does not end where its last packet ends.
 var ErrMalformed = errors.New("malformed packet")
 
+// ErrShort is an ErrMalformed: what is there is the beginning of an IP packet.
+var ErrShort = fmt.Errorf("%w: cut short", ErrMalformed)
+
 // Length returns the length in bytes of the IP packet that p begins with, as its own header gives it. The error is
-// ErrMalformed when the version is neither 4 nor 6, the header is cut short or contradicts itself, or p is shorter
-// than the length given.
+// ErrMalformed when the version is neither 4 nor 6 or the header contradicts itself, ErrShort when p is shorter than the
+// header, or than the length that it gives.
 func Length(p []byte) (int, error) {
 	if len(p) == 0 {
-		return 0, ErrMalformed
+		return 0, ErrShort
 	}
 	var n int
 	switch p[0] >> 4 {
 	case 4:
 		if len(p) < ipv4MinHeaderLen {
-			return 0, ErrMalformed
+			return 0, ErrShort
 		}
 		header := int(p[0]&0x0f) * 4
 		n = int(binary.BigEndian.Uint16(p[2:]))
@@ -40,14 +44,14 @@ func Length(p []byte) (int, error) {
 		}
 	case 6:
 		if len(p) < ipv6HeaderLen {
-			return 0, ErrMalformed
+			return 0, ErrShort
 		}
 		n = ipv6HeaderLen + int(binary.BigEndian.Uint16(p[4:]))
 	default:
 		return 0, ErrMalformed
 	}
 	if n > len(p) {
-		return 0, ErrMalformed
+		return 0, ErrShort
 	}
 	return n, nil
 }

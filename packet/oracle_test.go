@@ -53,7 +53,7 @@ func TestSegmentsLikeKernel(t *testing.T) {
 		var want [][]byte
 		packet.Segments(bytes.Clone(record), func(ip []byte) { want = append(want, forwarded(ip)) })
 		var b packet.Batch
-		if err := b.Fill(bytes.NewReader(record), packet.FramingVnet); err != nil {
+		if rest, err := b.Split(record, packet.FramingVnet); len(rest) > 0 || err != nil {
 			t.Fatal(err)
 		}
 		if refused, err := in.WriteBatch(&b); err != nil || refused != 0 {

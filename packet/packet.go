@@ -14,26 +14,37 @@ type Packet struct {
 	store []byte
 }
 
-// SmallRoom is the most bytes of header and IP packet that get a small buffer. There are two sizes, because most packets
-// are small or as large as can be.
+// SmallRoom is the most bytes of header and IP packet that get a small buffer. Most packets are small or as large as can
+// be; between the two are jumbo frames, runs of small datagrams, and the super-packets of a flow on a slow line.
 const SmallRoom = 2 << 10
 
-// largeRoom is the size of the other buffers.
-const largeRoom = (HeaderLen + MaxPacket + 63) &^ 63
+// The sizes of the other buffers.
+const (
+	middleRoom = 16 << 10
+	largeRoom  = (HeaderLen + MaxPacket + 63) &^ 63
+)
 
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
 var (
-	smallPool = sync.Pool{New: func() any { return &Packet{store: make([]byte, SmallRoom)} }}
-	largePool = sync.Pool{New: func() any { return &Packet{store: make([]byte, largeRoom)} }}
+	smallPool  = sync.Pool{New: func() any { return &Packet{store: make([]byte, SmallRoom)} }}
+	middlePool = sync.Pool{New: func() any { return &Packet{store: make([]byte, middleRoom)} }}
+	largePool  = sync.Pool{New: func() any { return &Packet{store: make([]byte, largeRoom)} }}
 )
+
+// poolOf returns the pool of the smallest buffers that hold n bytes.
+func poolOf(n int) *sync.Pool {
+	switch {
+	case n <= SmallRoom:
+		return &smallPool
+	case n <= middleRoom:
+		return &middlePool
+	}
+	return &largePool
+}
 
 // NewPacket returns a Packet of n bytes, 0 ≤ n ≤ HeaderLen+MaxPacket, whose contents are not defined.
 func NewPacket(n int) *Packet {
-	pool := &largePool
-	if n <= SmallRoom {
-		pool = &smallPool
-	}
-	p := pool.Get().(*Packet) //nolint:forcetypeassert // the pools hold nothing else
+	p := poolOf(n).Get().(*Packet) //nolint:forcetypeassert // the pools hold nothing else
 	p.data = p.store[:n]
 	return p
 }
@@ -41,11 +52,7 @@ func NewPacket(n int) *Packet {
 // Free gives the buffer back; p must not be used any more.
 func (p *Packet) Free() {
 	p.Next = nil
-	if len(p.store) == SmallRoom {
-		smallPool.Put(p)
-	} else {
-		largePool.Put(p)
-	}
+	poolOf(len(p.store)).Put(p)
 }
 
 // Len returns the bytes of header and IP packet.

@@ -107,19 +107,24 @@ func (r *Router) checkOwn(ctx context.Context, server netip.Addr) (bool, error) 
 	return false, r.remove(ctx, own)
 }
 
-// wayTo returns the next hop towards server outside the tunnel; its Via is not valid when server is this machine or on
-// a link. The caller holds mu.
-func (r *Router) wayTo(ctx context.Context, server netip.Addr) (ipcmd.Hop, error) {
+// get asks the kernel for the way to server. The caller holds mu.
+func (r *Router) get(ctx context.Context, server netip.Addr) (ipcmd.Way, error) {
 	out, err := r.run.Run(ctx, ipcmd.RouteGet(server))
 	if err != nil {
 		var failed *ipcmd.Error
 		// ip exits with 2 when the kernel refuses, and the kernel refuses this question for want of a route only.
 		if errors.As(err, &failed) && failed.ExitCode == 2 {
-			return ipcmd.Hop{}, fmt.Errorf("%w to %s: %s", ErrNoRoute, server, failed.Stderr)
+			return ipcmd.Way{}, fmt.Errorf("%w to %s: %s", ErrNoRoute, server, failed.Stderr)
 		}
-		return ipcmd.Hop{}, err
+		return ipcmd.Way{}, err
 	}
-	way, err := ipcmd.ParseRouteGet(out)
+	return ipcmd.ParseRouteGet(out)
+}
+
+// wayTo returns the next hop towards server outside the tunnel; its Via is not valid when server is this machine or on
+// a link. The caller holds mu.
+func (r *Router) wayTo(ctx context.Context, server netip.Addr) (ipcmd.Hop, error) {
+	way, err := r.get(ctx, server)
 	if err != nil {
 		return ipcmd.Hop{}, err
 	}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"net/netip"
-	"time"
-
-	"github.com/gaissmai/bart"
 
 	"tunnel/auth"
 	"tunnel/lease"
@@ -18,67 +15,62 @@ import (
 // serve takes a request from HTTP to the end of the session that it becomes. Strangers are turned away before the
 // upgrade.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != s.Path {
-		http.NotFound(w, r)
+	from, ok := s.greet(w, r)
+	if !ok {
 		return
 	}
-	log := s.Log.With("remote", r.RemoteAddr)
+	defer s.door.leave(from.guest)
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
-		log.Warn("refused", "err", err)
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
+		s.refuseLogin(w, from, err)
 		return
 	}
-	log = log.With("token", grant.Name)
+	s.bans.succeed(from.source)
+	defer s.bans.succeed(from.source) // for a client whose connection drops after many hours comes from a known address too
+	log := s.Log.With("remote", from.remote)
+	if s.Tokens != nil {
+		log = log.With("token", grant.Name)
+	}
+	conn, request, ok := s.upgrade(w, r, log)
+	if !ok {
+		return
+	}
+	s.door.loggedIn(from.guest)
+	p, link, err := s.admit(r.Context(), from.remote, grant, request)
+	if err != nil {
+		s.refuse(conn, err, log)
+		return
+	}
+	defer s.dismiss(p)
+	s.run(p, conn, request, link, log)
+}
+
+// upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns false the connection is
+// closed.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*transport.Conn, transport.Connect, bool) {
 	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
-		log.Info("refused", "err", err)
-		return
+		if log := s.refused.count(refuseUpgrade, log); log != nil {
+			log.Info("refused", "err", err)
+		}
+		return nil, transport.Connect{}, false
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), connectTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), s.limits.connect)
 	defer cancel()
 	request, err := conn.Requested(ctx, s.Device.Offload())
 	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no connect in time")
-		log.Info("refused", "err", err)
-		return
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
+		}
+		return nil, transport.Connect{}, false
 	}
-	p, link, err := s.admit(r, grant, request)
-	switch {
-	case isOver(err):
-		log.Warn("refused", "err", err)
-		conn.Close(transport.CodeRevoked, err.Error())
-		return
-	case errors.Is(err, errToken):
-		log.Warn("refused", "err", err)
-		conn.Close(transport.CodeNoAddress, err.Error())
-		return
-	case errors.Is(err, lease.ErrFull):
-		log.Warn("refused: no free address pair", "network", s.Leases.Network())
-		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
-		return
-	case err != nil:
-		log.Error("refused", "err", err)
-		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
-		return
-	}
-	defer s.dismiss(p)
-	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
-		conn.Close(transport.CodeGoingAway, "no answer in time")
-		log.Info("refused", "err", err)
-		return
-	}
-	log = log.With("address", p.address)
-	log.Info("connected")
-	//nolint:contextcheck // p.ctx is r.Context(), and ends when the session is replaced
-	err = conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
-	log.Info("disconnected", "reason", err, "queue", p.queue.Drops())
+	return conn, request, true
 }
 
-// admit gives the client its pair and makes it a peer. Whoever comes as a client that is connected takes the place of that
-// connection: it is dead, or will be told.
-func (s *Server) admit(r *http.Request, grant auth.Grant, request transport.Connect) (*peer, transport.Connected, error) {
+// admit gives the client that comes from remote its pair and makes it a peer. Whoever comes as a client that is connected
+// takes the place of that connection: it is dead, or will be told.
+func (s *Server) admit(ctx context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, transport.Connected, error) {
 	session := request.Session
 	if session == "" || len(session) > maxSession {
 		session = auth.NewSecret()
@@ -90,7 +82,9 @@ func (s *Server) admit(r *http.Request, grant auth.Grant, request transport.Conn
 	if err != nil {
 		return nil, transport.Connected{}, err
 	}
-	p := newPeer(r, grant.Token, session)
+	p := newPeer(ctx, remote, grant.Token, session)
+	s.admission.Lock()
+	defer s.admission.Unlock()
 	s.peers.claim(p)
 	// It may have been revoked since it was looked at; from the claim on, whoever revokes it finds p.
 	if err := s.Tokens.Check(grant.ID); err != nil {
@@ -103,6 +97,7 @@ func (s *Server) admit(r *http.Request, grant auth.Grant, request transport.Conn
 		return nil, transport.Connected{}, err
 	}
 	s.peers.address(p, pair.Local)
+	s.drops.count(dropStale, s.away.move(p))
 	return p, transport.Connected{
 		Address:    pair.Local.String(),
 		Peer:       pair.Peer.String(),
@@ -115,50 +110,67 @@ func (s *Server) admit(r *http.Request, grant auth.Grant, request transport.Conn
 	}, nil
 }
 
-// dismiss ends what admit began.
+// refuse tells a client why admit has failed.
+func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
+	switch {
+	case isOver(err):
+		if log := s.refused.count(refuseToken, log); log != nil {
+			log.Warn("refused", "err", err)
+		}
+		conn.Close(transport.CodeRevoked, err.Error())
+	case errors.Is(err, errToken):
+		if log := s.refused.count(refuseAddress, log); log != nil {
+			log.Warn("refused", "err", err)
+		}
+		conn.Close(transport.CodeNoAddress, err.Error())
+	case errors.Is(err, lease.ErrFull):
+		if log := s.refused.count(refuseAddress, log); log != nil {
+			log.Warn("refused: no free address pair", "network", s.Leases.Network())
+		}
+		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
+	default:
+		s.refused.note(refuseInternal) // each is this side's fault, and is logged
+		log.Error("refused", "err", err)
+		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
+	}
+}
+
+// run tells p what it was given, and forwards its packets until its session ends. The connection is closed then.
+func (s *Server) run(p *peer, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(p.ctx, s.limits.connect) // p.ctx: the end of p says more than the end of all
+	defer cancel()
+	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
+		conn.Close(transport.CodeGoingAway, "no answer in time")
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
+		}
+		return
+	}
+	log = log.With("address", p.address)
+	log.Info("connected")
+	err := conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
+	log.Info("disconnected", "reason", err, "queue", p.queue.Drops())
+}
+
+// dismiss ends what admit began. What waits for p is kept for its return, unless its token was revoked.
 func (s *Server) dismiss(p *peer) {
-	s.Leases.Release(p.holder)
-	s.peers.remove(p)
+	s.peers.remove(p, func(unlist func()) {
+		s.Leases.Release(p.holder)
+		switch {
+		case errors.Is(s.Tokens.Check(p.token.ID), auth.ErrRevoked):
+			s.Leases.End(func(id string) bool { return id == p.token.ID }) // if p got it after the token was revoked
+			unlist()
+		case p.address.IsValid():
+			s.drops.count(dropStale, s.away.open(p, unlist))
+		}
+	})
 	p.cancel(nil)
 	p.queue.Close()
 	lost := p.queue.Drops()
 	s.drops.count(dropQueue, lost.Full)
 	s.drops.count(dropCoDel, lost.CoDel)
-	close(p.gone)
+	s.drops.count(dropStale, lost.Stale)
 }
 
 // maxSession is the longest session that a client may name, in bytes.
 const maxSession = 64
-
-// A peer is one client that is connected.
-type peer struct {
-	holder  lease.Holder
-	token   auth.Token
-	remote  string // where it connects from
-	since   time.Time
-	address netip.Addr // set once, before the peer is found by it
-	routes  *bart.Lite // what else it may send from; nil is nothing
-	queue   *transport.Queue
-	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
-	cancel  context.CancelCauseFunc
-	gone    chan struct{} // closed when its lease is released
-}
-
-// newPeer returns the client that came by r with this token and session. It ends with r at the latest.
-func newPeer(r *http.Request, token auth.Token, session string) *peer {
-	p := &peer{
-		holder: lease.Holder{Token: token.ID, Machine: session}, token: token, remote: r.RemoteAddr, since: time.Now(),
-		queue: transport.NewQueue(queueLimit), gone: make(chan struct{}),
-	}
-	if token.Sole() {
-		p.holder.Machine = ""
-	}
-	for _, prefix := range token.Routes {
-		if p.routes == nil {
-			p.routes = new(bart.Lite)
-		}
-		p.routes.Insert(prefix)
-	}
-	p.ctx, p.cancel = context.WithCancelCause(r.Context())
-	return p
-}

@@ -204,7 +204,7 @@ func TestResumeTogether(t *testing.T) {
 	if err := h.stop(); err != nil {
 		t.Error(err)
 	}
-	if r := <-results; r.closed.Code != transport.CodeGoingAway {
+	if r := <-results; r.closed.Code != transport.CodeRestart {
 		t.Errorf("the last one was told %+v", r.closed)
 	}
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"net/http"
 	"net/netip"
 	"testing"
 
@@ -19,7 +18,8 @@ type path struct {
 	down  []byte
 }
 
-func newPath() *path {
+func newPath(t testing.TB) *path {
+	t.Helper()
 	own := netip.MustParseAddr("10.1.1.1")
 	x := &path{table: newPeers(), up: map[string][]byte{}}
 	x.rules = policy{server: own, network: netip.MustParsePrefix("10.1.1.0/24"), clientToClient: true, clients: x.table}
@@ -28,7 +28,8 @@ func newPath() *path {
 		if i == 0 {
 			token.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd07::/48")}
 		}
-		p := newPeer(new(http.Request), token, fmt.Sprint(i))
+		p := newPeer(t.Context(), "", token, fmt.Sprint(i))
+		t.Cleanup(func() { p.cancel(nil) })
 		x.table.claim(p)
 		x.table.address(p, netip.AddrFrom4([4]byte{10, 1, 1, byte(3 + 2*i)}))
 		if i == 0 {
@@ -51,7 +52,7 @@ func ipv4(from, to string) []byte {
 
 // Nothing on a packet's way through the policy and the peer table may allocate.
 func TestLookupAllocates(t *testing.T) {
-	x := newPath()
+	x := newPath(t)
 	there, own := netip.MustParseAddr("10.1.1.253"), x.rules.server
 	behind := ipv4("192.168.7.7", "10.1.1.1")
 	var counts drops
@@ -74,7 +75,7 @@ func TestLookupAllocates(t *testing.T) {
 }
 
 func BenchmarkPolicy(b *testing.B) {
-	x := newPath()
+	x := newPath(b)
 	for to, p := range x.up {
 		b.Run("from client to "+to, func(b *testing.B) {
 			b.ReportAllocs()
@@ -98,8 +99,8 @@ func BenchmarkPolicy(b *testing.B) {
 	})
 }
 
-func BenchmarkLookup(b *testing.B) {
-	x := newPath()
+func BenchmarkLookupPrefix(b *testing.B) {
+	x := newPath(b)
 	for _, to := range []string{"10.1.1.253", "192.168.7.9", "192.0.2.1"} {
 		a := netip.MustParseAddr(to)
 		b.Run(to, func(b *testing.B) {

@@ -1,13 +1,17 @@
 package server
 
 import (
+	"slices"
+
 	"tunnel/packet"
+	"tunnel/transport"
 )
 
 // forward is the way out: what the kernel sends into the device goes to the queue of the peer that has the destination.
 // It never waits for a peer. It returns when the device ends.
 func (s *Server) forward() error {
 	var b packet.Batch
+	var to outbox
 	defer b.Reset()
 	for {
 		b.Reset()
@@ -17,40 +21,69 @@ func (s *Server) forward() error {
 		for i := range b.Len() {
 			v := s.policy.fromKernel(b.IP(i))
 			if v == pass {
-				v = s.send(&b, i)
+				v = s.send(&b, i, &to)
 			}
 			if v != pass {
 				s.drops.count(v, 1)
 			}
 		}
+		to.flush()
 	}
 }
 
+// outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
+type outbox []*transport.Queue
+
+func (o *outbox) add(q *transport.Queue) {
+	if !slices.Contains(*o, q) { // mostly one or two
+		*o = append(*o, q)
+	}
+}
+
+func (o *outbox) flush() {
+	for i, q := range *o {
+		q.Flush()
+		(*o)[i] = nil
+	}
+	*o = (*o)[:0]
+}
+
 // send takes record i out of b and queues it for the peer that gets what is for its destination address.
-func (s *Server) send(b *packet.Batch, i int) verdict {
+func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 	address := packet.Destination(b.IP(i))
 	to := s.peers.at(address)
 	if to == nil {
+		if s.away.add(address, b, i) {
+			return pass
+		}
 		return s.policy.unreachable(address)
 	}
 	to.queue.Push(b.Take(i))
+	out.add(to.queue)
 	return pass
 }
 
 // receive returns the way in for what p sends: to the kernel, or to another peer's queue.
 func (p *peer) receive(s *Server) func(*packet.Batch) error {
+	var to outbox
 	return func(b *packet.Batch) error {
+		select {
+		case <-p.ctx.Done(): // it is being told so; another may have its address already
+			return nil
+		default:
+		}
 		b.Filter(func(i int) bool {
 			v := s.judge(p, b, i)
 			toKernel := v == pass && packet.Destination(b.IP(i)) == s.own.Local
 			if v == pass && !toKernel {
-				v = s.send(b, i)
+				v = s.send(b, i, &to)
 			}
 			if v != pass {
 				s.drops.count(v, 1)
 			}
 			return toKernel
 		})
+		to.flush()
 		refused, err := s.Device.WriteBatch(b)
 		if refused > 0 {
 			s.drops.count(dropKernel, uint64(refused))

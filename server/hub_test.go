@@ -226,11 +226,9 @@ func (m *member) sends(packets ...[]byte) {
 // gets returns the next n packets.
 func (m *member) gets(n int) (all [][]byte) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
-	defer cancel()
 	for len(all) < n {
 		var b packet.Batch
-		if err := m.conn.ReadBatch(ctx, &b); err != nil {
+		if err := m.conn.ReadBatch(&b); err != nil {
 			m.t.Fatalf("%s: %d of %d packets, then: %v", m.own(), len(all), n, err)
 		}
 		all = append(all, tuntest.PacketsOf(&b)...)
@@ -241,11 +239,9 @@ func (m *member) gets(n int) (all [][]byte) {
 // told reads until the server closes the connection; it returns the packets until then, and how.
 func (m *member) told() (packets [][]byte, closed transport.CloseError) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
-	defer cancel()
 	for {
 		var b packet.Batch
-		err := m.conn.ReadBatch(ctx, &b)
+		err := m.conn.ReadBatch(&b)
 		if err == nil {
 			packets = append(packets, tuntest.PacketsOf(&b)...)
 			continue

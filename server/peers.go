@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +21,7 @@ type peers struct {
 
 	mu       sync.Mutex // guards the rest, and the replacing
 	byHolder map[lease.Holder]*peer
-	byToken  map[string]map[*peer]struct{} // by the token's id
+	byToken  map[string]map[*peer]struct{} // the same peers, by the token's id
 }
 
 func newPeers() *peers {
@@ -34,24 +36,33 @@ func (t *peers) at(a netip.Addr) *peer {
 	return p
 }
 
-// claim makes p the connection of its holder. One that is there already is told that a newer one has come, and claim
-// waits until it is gone.
+// all returns the peers that have claimed their holder.
+func (t *peers) all() []*peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.byHolder))
+}
+
+// claim makes p the connection of its holder. One that is there already is told that a newer one has come; nobody waits
+// until it has heard that, for it is dead, most likely. What waited for it waits for p.
 func (t *peers) claim(p *peer) {
-	for {
-		t.mu.Lock()
-		old := t.byHolder[p.holder]
-		if old == nil {
-			t.byHolder[p.holder] = p
-			if t.byToken[p.token.ID] == nil {
-				t.byToken[p.token.ID] = map[*peer]struct{}{}
-			}
-			t.byToken[p.token.ID][p] = struct{}{}
-			t.mu.Unlock()
-			return
-		}
-		t.mu.Unlock()
-		old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
-		<-old.gone
+	t.mu.Lock()
+	old := t.byHolder[p.holder]
+	if old != nil {
+		t.release(old)
+	}
+	t.byHolder[p.holder] = p
+	if t.byToken[p.token.ID] == nil {
+		t.byToken[p.token.ID] = map[*peer]struct{}{}
+	}
+	t.byToken[p.token.ID][p] = struct{}{}
+	t.mu.Unlock()
+	if old == nil {
+		return
+	}
+	old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
+	for _, waiting := range old.queue.Salvage(fresh) {
+		p.queue.Push(waiting)
 	}
 }
 
@@ -67,51 +78,53 @@ func (t *peers) address(p *peer, a netip.Addr) {
 	t.table.Store(table)
 }
 
-func (t *peers) remove(p *peer) {
+// remove takes p from the table. If no newer connection has taken its place it calls last before one can; from the moment
+// at which last calls unlist no packet finds p.
+func (t *peers) remove(p *peer, last func(unlist func())) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.byHolder[p.holder] == p {
+		t.release(p)
+		last(func() { t.unlist(p) })
+	}
+	t.unlist(p)
+}
+
+// release undoes claim; the caller holds mu.
+func (t *peers) release(p *peer) {
 	delete(t.byHolder, p.holder)
 	delete(t.byToken[p.token.ID], p)
 	if len(t.byToken[p.token.ID]) == 0 {
 		delete(t.byToken, p.token.ID)
 	}
-	table := t.table.Load()
+}
+
+// unlist undoes address, where no other has come in p's place; the caller holds mu. It may be called twice.
+func (t *peers) unlist(p *peer) {
+	old := t.table.Load()
+	table := old
 	for _, prefix := range p.prefixes() {
 		if at, ok := table.Get(prefix); ok && at == p {
 			table = table.DeletePersist(prefix)
 		}
 	}
-	t.table.Store(table)
-}
-
-// prefixes returns all for which p gets packets.
-func (p *peer) prefixes() []netip.Prefix {
-	if !p.address.IsValid() {
-		return nil
+	if table != old {
+		t.table.Store(table)
 	}
-	return append([]netip.Prefix{netip.PrefixFrom(p.address, p.address.BitLen())}, p.token.Routes...)
 }
 
 // tokens returns the ids of the tokens that clients are connected with.
 func (t *peers) tokens() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make([]string, 0, len(t.byToken))
-	for id := range t.byToken {
-		all = append(all, id)
-	}
-	return all
+	return slices.Collect(maps.Keys(t.byToken))
 }
 
 // of returns the peers that are connected with a token.
 func (t *peers) of(id string) []*peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all := make([]*peer, 0, len(t.byToken[id]))
-	for p := range t.byToken[id] {
-		all = append(all, p)
-	}
-	return all
+	return slices.Collect(maps.Keys(t.byToken[id]))
 }
 
 // addressOf returns p's address, once it has one.

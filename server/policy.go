@@ -24,6 +24,7 @@ const (
 	dropNoPeer              // for an address that no client has
 	dropQueue               // the queue to its peer was full
 	dropCoDel               // the queue to its peer stood for too long
+	dropStale               // its client was away for too long, or does not come back
 	dropKernel              // the kernel refused it
 	verdicts
 )
@@ -32,7 +33,7 @@ const (
 func (v verdict) name() string {
 	return [verdicts]string{
 		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"no_peer", "queue_full", "codel", "kernel",
+		"no_peer", "queue_full", "codel", "stale", "kernel",
 	}[v]
 }
 
@@ -137,10 +138,4 @@ type drops [verdicts]atomic.Uint64
 func (d *drops) count(v verdict, n uint64) { d[v].Add(n) }
 
 // counts returns what has been counted, for a log line.
-func (d *drops) counts() slog.Value {
-	var attrs []slog.Attr
-	for v := pass + 1; v < verdicts; v++ {
-		attrs = append(attrs, slog.Uint64(v.name(), d[v].Load()))
-	}
-	return slog.GroupValue(attrs...)
-}
+func (d *drops) counts() slog.Value { return packet.LogCounts(d[:], verdict.name) }

@@ -7,10 +7,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tunnel/auth"
@@ -32,29 +35,40 @@ type Config struct {
 	Congestion     string        // as in transport.Dialer
 	ClientToClient bool          // forward between clients
 	Log            *slog.Logger
+
+	MaxConnections int            // at once; 0 is no limit
+	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
+	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
+
+	limits *limits // nil is defaultLimits; tests have others
 }
-
-// Time-outs of the part of a connection that a stranger can hold open.
-const (
-	headerTimeout  = 10 * time.Second // TLS handshake and request header
-	connectTimeout = 10 * time.Second // from the upgrade to the message connect
-)
-
-// queueLimit bounds what waits for one peer, in bytes of buffers.
-const queueLimit = 8 << 20
 
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
 	Config
-	own    lease.Pair
-	policy policy
-	drops  drops
-	peers  *peers
+	own     lease.Pair
+	policy  policy
+	drops   drops
+	peers   *peers
+	door    *door
+	bans    *bans
+	refused *refused
+	hinted  atomic.Bool // the log has been told of a proxy that is not trusted
+	away    parking
+
+	// admission is held from the claim to a session until its address is known, so that of two who resume one session the
+	// last has what both were given.
+	admission sync.Mutex
 }
 
 // New returns a Server that is not running yet.
 func New(c Config) *Server {
-	s := &Server{Config: c, own: c.Leases.Server(), peers: newPeers()}
+	s := &Server{Config: c, own: c.Leases.Server(), peers: newPeers(), refused: newRefused(c.Log)}
+	if s.limits == nil {
+		s.limits = defaultLimits()
+	}
+	s.door = newDoor(s.limits.rules(c), c.TrustedProxies, s.refused)
+	s.bans = newBans(s.limits.bans, time.Now)
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Tokens.Reserved())
@@ -67,20 +81,27 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
+		s.farewell()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	var sessions sessions
 	web := &http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sessions.do(func() { s.serve(w, r) }) }),
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: s.limits.request,
+		ReadTimeout:       s.limits.request,
+		WriteTimeout:      s.limits.request,
+		IdleTimeout:       s.limits.request,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       transport.ConnContext,
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ConnContext:       s.door.connContext,
+		ConnState:         s.door.connState,
+		ErrorLog:          log.New(s.refused, "", 0),
+
+		DisableGeneralOptionsHandler: true, // it would answer for a path that is not ours
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(ln, s.TLS)); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(s.door.listener(transport.Listener(ln, s.TLS))); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
@@ -97,7 +118,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
-	s.Log.Info("stopped", "drops", s.drops.counts())
+	s.Log.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts())
 	if parent.Err() != nil {
 		return nil
 	}

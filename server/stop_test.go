@@ -18,11 +18,12 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// Whoever is connected is told, and Run returns nil, with everything gone.
+// Whoever is connected is told, each another time to come back, and Run returns nil, with everything gone.
 func TestStop(t *testing.T) {
+	const clients = 100
 	h := serve(t, "10.1.1.0/24", nil)
-	told := make(chan transport.CloseError, 3)
-	for range 3 {
+	told := make(chan transport.CloseError, clients)
+	for range clients {
 		m := h.join(transport.Connect{})
 		go func() {
 			_, closed := m.told()
@@ -36,10 +37,19 @@ func TestStop(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("stopping took %v", took)
 	}
-	for range 3 {
-		if closed := <-told; closed.Code != transport.CodeGoingAway || closed.Reason != "the server stops" || !closed.Remote {
+	times := map[time.Duration]bool{}
+	var last time.Duration
+	for range clients {
+		closed := <-told
+		after, ok := closed.ComeBackIn()
+		if !ok || after < 500*time.Millisecond || !strings.HasPrefix(closed.Reason, "the server stops: come back in ") {
 			t.Errorf("told %+v\n%s", closed, h.log.text())
 		}
+		times[after] = true
+		last = max(last, after)
+	}
+	if len(times) != clients || last != 500*time.Millisecond+(clients-1)*3*time.Millisecond {
+		t.Errorf("%d clients come back at %d times, the last after %v", clients, len(times), last)
 	}
 	var b packet.Batch
 	if err := h.device.ReadBatch(&b); !errors.Is(err, os.ErrClosed) {

@@ -84,7 +84,7 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	return token, text, nil
 }
 
-// RevokeToken ends a token, its sessions and its leases. The errors are those of auth.Store.Revoke and ErrNoTokens.
+// RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are away. The errors are those of auth.Store.Revoke and ErrNoTokens.
 func (s *Server) RevokeToken(name string) error {
 	if s.Tokens == nil {
 		return ErrNoTokens
@@ -94,6 +94,7 @@ func (s *Server) RevokeToken(name string) error {
 		return err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
+	s.drops.count(dropStale, s.away.end(token.ID)) // after endToken: from then on nobody opens another
 	s.Leases.End(func(id string) bool { return id == token.ID })
 	s.Leases.Reserve(s.Tokens.Reserved())
 	s.Log.Info("token revoked", "token", name)

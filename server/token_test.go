@@ -279,3 +279,43 @@ func TestListTokens(t *testing.T) {
 		t.Errorf("without tokens: %v", err)
 	}
 }
+
+// What waits for a client that is away is thrown away with its token, and nothing waits for one whose token is over.
+func TestRevokedAway(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	away, stays := h.joinWith(h.token(auth.Spec{Name: "away"}), transport.Connect{}), h.joinWith(h.token(auth.Spec{Name: "stays"}), transport.Connect{})
+	away.leave()
+	h.logged("disconnected", 1)
+	h.device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 1), tuntest.Packet("10.1.1.1", away.own(), 2), tuntest.Packet("10.1.1.1", stays.own(), 3))
+	stays.gets(1) // so that the server has read them
+	for _, name := range []string{"away", "stays"} {
+		if err := h.server.RevokeToken(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ends(t, stays, "the token was revoked", time.Now())
+	h.logged("disconnected", 2)
+	h.device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 4))
+	time.Sleep(50 * time.Millisecond) // for the server to end the session and to read it
+	h.device.Sends(t, tuntest.Packet("10.1.1.1", stays.own(), 5))
+	time.Sleep(50 * time.Millisecond)
+	if drops := h.drops(); !maps.Equal(drops, map[string]int{"stale": 2, "no_peer": 2}) {
+		t.Errorf("drops %v", drops)
+	}
+}
+
+// A connection that was replaced is not listed until it has heard of that.
+func TestListReplaced(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", nil)
+	text := h.token(auth.Spec{Name: "laptop"})
+	old := h.joinWith(text, transport.Connect{}) // and never answers the close frame
+	m := h.joinWith(text, transport.Connect{Session: old.link.Session})
+	all, err := h.server.ListTokens()
+	if err != nil || len(all) != 2 || len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if err := h.server.RevokeToken("laptop"); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, m, "the token was revoked", time.Now())
+}

@@ -17,14 +17,19 @@ func Accept(w http.ResponseWriter, r *http.Request, congestion string) (*Conn, e
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return nil, errors.New("accept: the server does not listen through transport.Listener")
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	hands := &handshake{wire: under}
+	ws, err := websocket.Accept(hijacker{w, hands}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)
 	}
-	c := newConn(ws, under, false, congestion)
+	early, err := hands.end(ws)
+	if err != nil {
+		return nil, fmt.Errorf("accept: %w", err)
+	}
+	c := newConn(under, early, false, congestion)
 	// The http.Server's time-outs stay on a connection that it hands over.
 	_ = under.SetDeadline(time.Time{})
 	if ws.Subprotocol() != Subprotocol {

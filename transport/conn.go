@@ -4,17 +4,19 @@ package transport
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 	"unicode"
 
-	"nhooyr.io/websocket"
+	"golang.org/x/sys/unix"
 
 	"tunnel/packet"
 )
@@ -36,6 +38,7 @@ const (
 	CodeNormal    Code = 1000 // the client is done
 	CodeGoingAway Code = 1001 // the server stops
 	CodeProtocol  Code = 1002 // the other side broke the protocol
+	CodeNoStatus  Code = 1005 // a close frame without a code; never sent
 	CodeInternal  Code = 1011 // this side failed
 	CodeNoAddress Code = 4001 // no free address pair
 	CodeReplaced  Code = 4002 // a newer connection resumed the session
@@ -70,18 +73,24 @@ const closeTimeout = 500 * time.Millisecond
 // Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently with one another,
 // each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or Close.
 type Conn struct {
-	ws      *websocket.Conn
 	wire    *wire
-	client  bool // this side masks
 	state   atomic.Int32
-	sock    socket         // of Run's writer
-	framing packet.Framing // as all below, set before StateConnected
-	peerUSO bool           // the peer takes UDP super-packets
+	in      input
+	out     output
+	framing packet.Framing // set before StateConnected
+	closing sync.Once      // of Close
 }
 
-func newConn(ws *websocket.Conn, w *wire, client bool, congestion string) *Conn {
-	ws.SetReadLimit(packet.MaxBatch)
-	return &Conn{ws: ws, wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion}}
+// newConn makes a Conn of a connection on which hands were shaken; early is what came right behind that.
+func newConn(w *wire, early []byte, client bool, congestion string) *Conn {
+	c := &Conn{wire: w}
+	if w.under != nil {
+		w.under.hold()
+	}
+	c.out = output{wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion}, failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
+	c.in = input{wire: w, masked: !client, pong: func(body []byte) { c.out.control(opPong, body) }}
+	c.in.begin(early)
+	return c
 }
 
 // State returns where the connection is between connect and connected.
@@ -114,7 +123,7 @@ func (c *Conn) agree(framing string, peerUSO bool) {
 	if framing == framingVnet {
 		c.framing = packet.FramingVnet
 	}
-	c.peerUSO = peerUSO
+	c.out.framing, c.out.peerUSO = c.framing, peerUSO
 	c.state.Store(int32(StateConnected))
 }
 
@@ -144,116 +153,42 @@ func (c *Conn) Grant(ctx context.Context, request Connect, m Connected, own pack
 	return nil
 }
 
-// ReadBatch waits for the next message with packets in it and replaces the contents of b by them. A message that
-// breaks the protocol closes the connection. The context's end closes it without a word.
-func (c *Conn) ReadBatch(ctx context.Context, b *packet.Batch) error {
-	for {
-		typ, r, err := c.ws.Reader(ctx)
-		if err != nil {
-			return c.ended(err)
-		}
-		if typ != websocket.MessageBinary {
-			return c.violation("unknown state: no control message is due after connected")
-		}
-		if c.State() != StateConnected {
-			return c.violation("a batch before connected")
-		}
-		err = b.Fill(r, c.framing)
-		switch {
-		case errors.Is(err, packet.ErrMalformed):
-			return c.violation("malformed record")
-		case errors.Is(err, packet.ErrTooLong):
-			return c.violation(err.Error())
-		case err != nil:
-			return c.ended(err)
-		case b.Len() > 0:
-			return nil
-		}
-		// An empty batch is a heartbeat; that bytes came is all it says.
-	}
+// ReadBatch waits for packets and replaces the contents of b by them. They are good until the next call. What breaks the
+// protocol closes the connection. Close unblocks it.
+func (c *Conn) ReadBatch(b *packet.Batch) error {
+	b.Reset()
+	return c.ended(c.in.batch(b, c.framing))
 }
 
-// WriteBatch sends the records of b, which come from packet.Batch.Add, as one message: super-packets as they are if the
-// peer takes them, else segmented here, and then perhaps more than one message. Close unblocks it.
+// WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed by it, before Run does: super-packets
+// as they are if the peer takes them, else segmented here. Close unblocks it.
 func (c *Conn) WriteBatch(b *packet.Batch) error {
-	f, _ := framePool.Get().(*frame)
-	defer framePool.Put(f)
-	f.begin(c.client)
-	if c.asItIs(b) {
-		if err := c.wire.writev(f.refer(b, c.client)); err != nil {
-			return c.ended(err)
-		}
-		return nil
-	}
-	var none [packet.HeaderLen]byte // nothing to segment, nothing to fill in
-	header := none[:c.framing.HeaderLen()]
-	for i := range b.Len() {
-		record := b.Record(i)
-		if c.takes(record) {
-			if err := c.put(f, nil, record); err != nil {
-				return err
-			}
-			continue
-		}
-		var failed error
-		packet.Segments(record, func(ip []byte) {
-			if failed == nil {
-				failed = c.put(f, header, ip)
-			}
-		})
-		if failed != nil {
-			return failed
-		}
-	}
-	return c.flush(f)
-}
-
-// takes tells whether the peer takes a record as the device gave it.
-func (c *Conn) takes(record []byte) bool {
-	return c.framing == packet.FramingVnet && (c.peerUSO || !packet.ParseHeader(record).UDP())
-}
-
-// asItIs tells whether b had better go out from where it lies than be copied into one buffer: no TLS has to see it in one
-// piece, the peer takes every record, and they are large.
-func (c *Conn) asItIs(b *packet.Batch) bool {
-	const large = 4 << 10
-	if c.wire.under != nil || b.Len() == 0 || b.Size() < b.Len()*large {
-		return false
-	}
-	for i := range b.Len() {
-		if !c.takes(b.Record(i)) {
-			return false
-		}
-	}
-	return true
-}
-
-// put appends a record to f; if it does not fit any more, f goes out first.
-func (c *Conn) put(f *frame, header, rest []byte) error {
-	if f.size()+len(header)+len(rest) > packet.MaxBatch {
-		if err := c.flush(f); err != nil {
-			return err
-		}
-		f.begin(c.client)
-	}
-	f.add(header, c.client)
-	f.add(rest, c.client)
-	return nil
-}
-
-func (c *Conn) flush(f *frame) error {
-	if _, err := c.wire.Write(f.finish(c.client)); err != nil {
-		return c.ended(err)
-	}
-	return nil
+	return c.ended(c.out.write(func() error {
+		c.out.frame, _ = framePool.Get().(*frame)
+		return c.out.give(c.out.frame.build(b, &c.out))
+	}))
 }
 
 // Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a close frame can hold.
+// Run does this by itself.
 func (c *Conn) Close(code Code, reason string) {
-	// The library would wait 5 s for a peer that says nothing; without its socket it ends at once.
+	c.closing.Do(func() {
+		cut := c.bye(code, reason)
+		defer cut.Stop()
+		for err := error(nil); err == nil; { // until the peer has answered: else it may not get to read what we said
+			err = c.in.discard()
+		}
+		c.in.close()
+		_ = c.wire.Close()
+		c.out.finish()
+	})
+}
+
+// bye sends a close frame, and sees to it that the connection is cut closeTimeout later.
+func (c *Conn) bye(code Code, reason string) *time.Timer {
 	cut := time.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
-	defer cut.Stop()
-	_ = c.ws.Close(websocket.StatusCode(code), fitting(reason))
+	c.out.control(opClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), fitting(reason)...))
+	return cut
 }
 
 // fitting returns as much of reason as a close frame can hold, in whole characters (RFC 6455 section 5.5.1).
@@ -279,18 +214,32 @@ func (c *Conn) violation(reason string) error {
 	return &CloseError{Code: CodeProtocol, Reason: reason}
 }
 
-// ended turns the library's error into a CloseError where the peer gave a reason.
+// ended acts on what ended reading or writing, nil for nothing, and says it in the terms of this package.
 func (c *Conn) ended(err error) error {
-	var ce websocket.CloseError
-	if errors.As(err, &ce) {
-		reason := printable(ce.Reason)
-		if reason == "" {
-			reason = "no reason given"
+	var broken errViolation
+	var closed *CloseError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &broken):
+		return c.violation(string(broken))
+	case errors.As(err, &closed):
+		cut := c.bye(CodeNormal, "")
+		select {
+		case <-c.out.gone:
+		case <-time.After(closeTimeout):
 		}
-		return &CloseError{Code: Code(ce.Code), Reason: reason, Remote: true}
+		cut.Stop()
+		_ = c.wire.Close()
+		return closed
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return ErrHungUp // where in the library it was noticed helps nobody
+	return plainEnd(err)
+}
+
+// plainEnd says in the terms of this package what ended reading or writing.
+func plainEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		return ErrHungUp // at which call it was noticed helps nobody
 	}
 	return err
 }
@@ -302,45 +251,29 @@ func (c *Conn) send(ctx context.Context, m any) error {
 		return err
 	}
 	defer c.bound(ctx)()
-	err = c.ws.Write(context.WithoutCancel(ctx), websocket.MessageText, data)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
+	err = c.out.write(func() error { return c.out.give(net.Buffers{appendFrame(nil, opText, data, c.out.client)}) })
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return c.ended(err)
 }
 
-// bound ends the exchange of control messages when ctx ends, until stop is called. The library itself would cut the
-// connection then, without a word.
+// bound ends the exchange of control messages when ctx ends, until stop is called: the peer is told, and the connection
+// cut.
 func (c *Conn) bound(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		bye := &CloseError{Code: CodeGoingAway, Reason: "no control message in time"}
 		_ = errors.As(context.Cause(ctx), &bye)
-		c.Close(bye.Code, bye.Reason)
+		c.bye(bye.Code, bye.Reason)
 	})
 }
 
 // receive reads one control message. When ctx ends the peer is told that it came too late.
 func (c *Conn) receive(ctx context.Context) ([]byte, error) {
 	defer c.bound(ctx)()
-	typ, r, err := c.ws.Reader(context.WithoutCancel(ctx))
-	if ctx.Err() != nil {
+	data, err := c.in.text()
+	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err != nil {
-		return nil, c.ended(err)
-	}
-	if typ != websocket.MessageText {
-		return nil, c.violation("a batch before connected")
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxControl+1))
-	if err != nil {
-		return nil, c.ended(err)
-	}
-	if len(data) > maxControl {
-		return nil, c.violation("control message too long")
-	}
-	return data, nil
+	return data, c.ended(err)
 }

@@ -22,7 +22,7 @@ const DefaultPath = "/ws"
 // Time that each step of a dial may take before it counts as failed.
 const (
 	resolveTimeout   = 10 * time.Second
-	connectTimeout   = 10 * time.Second // per address
+	connectTimeout   = 10 * time.Second // TCP, per address
 	handshakeTimeout = 10 * time.Second // TLS; and again for HTTP
 )
 
@@ -34,7 +34,9 @@ type Dialer struct {
 	TLS        *tls.Config                                     // for wss; nil means the system's roots
 	Proxy      ProxyFunc                                       // which proxy leads to the server; nil means none
 	Congestion string                                          // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
-	Before     func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way; may be nil
+	Before     func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way, never twice at once; may be nil
+
+	proxyTLS *tls.Config // for proxies with https; nil means the system's roots, whatever TLS is
 }
 
 // ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
@@ -125,51 +127,14 @@ func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	return resolve(ctx, cmp.Or(proxy, d.URL).Hostname())
 }
 
-// connectTCP resolves the host of u and connects to the first of its addresses that answers.
-func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (net.Conn, error) {
-	addrs, err := resolve(ctx, u.Hostname())
-	if err != nil {
-		return nil, err
-	}
-	var failed error
-	for _, a := range addrs {
-		if d.Before != nil {
-			if err := d.Before(ctx, a); err != nil {
-				failed = cmp.Or(failed, err)
-				continue
-			}
-		}
-		dialer := net.Dialer{Timeout: connectTimeout}
-		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), port(u)))
-		if err == nil {
-			return conn, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		failed = cmp.Or(failed, error(&StepError{StepTCP, fmt.Errorf("connect to %w", plain(err)),
-			"check that the server runs, its port, and firewalls between"}))
-	}
-	return nil, failed // of the first address: with several, one line has to do
-}
-
 // upgrade asks for the WebSocket on a connection to the server.
 func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	given := false
+	hands := &handshake{wire: under}
+	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true}
 	client := &http.Client{
-		Transport: &http.Transport{
-			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				if given {
-					return nil, errors.New("the server closed the connection")
-				}
-				given = true
-				return under, nil
-			},
-			DisableKeepAlives:  true,
-			DisableCompression: true,
-		},
+		Transport:     hands,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	// The TLS, where there is any, is in under already.
@@ -192,12 +157,15 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	if err != nil {
 		return nil, d.refused(ctx, resp, err)
 	}
-	c := newConn(ws, under, true, d.Congestion)
 	if ws.Subprotocol() != Subprotocol {
 		_ = ws.CloseNow()
 		return nil, &StepError{StepHTTP, fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", d.URL.Redacted(), Subprotocol), adviseHTTP}
 	}
-	return c, nil
+	early, err := hands.end(ws)
+	if err != nil {
+		return nil, &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), err), adviseHTTP}
+	}
+	return newConn(under, early, true, d.Congestion), nil
 }
 
 // port returns the port of u, or the scheme's default.
@@ -207,41 +175,18 @@ func port(u *url.URL) string {
 		return p
 	case u.Scheme == "wss" || u.Scheme == "https":
 		return "443"
+	case isSOCKS(u):
+		return "1080"
 	}
 	return "80"
-}
-
-// resolve returns the addresses of host, in the order in which to try them.
-func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap()}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		var e *net.DNSError
-		if errors.As(err, &e) {
-			err = errors.New(e.Err) // without the address of the DNS server, which is not what failed
-		}
-		return nil, &StepError{StepName, fmt.Errorf("resolve %s: %w", host, err), "check the name, or this machine's DNS"}
-	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	return addrs, nil
 }
 
 // configTLS returns config for a server of that name. HTTP/1.1 is asked for: a WebSocket over HTTP/2 (RFC 8441) would be
 // another protocol.
 func configTLS(config *tls.Config, name string) *tls.Config {
-	if config == nil {
-		config = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	config = config.Clone()
+	config = hardened(config)
 	config.ServerName = name
 	config.NextProtos = []string{"http/1.1"}
-	config.DynamicRecordSizingDisabled = true // full records from the start: batches are large
 	return config
 }
 

@@ -132,6 +132,7 @@ func TestDialFails(t *testing.T) {
 		"http, not found":       {status(404), transport.StepHTTP, "answered 404 Not Found", "--path"},
 		"http, forbidden":       {status(403), transport.StepHTTP, "answered 403 Forbidden", "path"},
 		"http, bad gateway":     {status(502), transport.StepHTTP, "answered 502 Bad Gateway", "tunnel serve"},
+		"http, too many":        {status(429), transport.StepHTTP, "answered 429 Too Many Requests", "try again later"},
 		"http, unavailable":     {status(503), transport.StepHTTP, "answered 503", "tunnel serve"},
 		"http, gateway timeout": {status(504), transport.StepHTTP, "answered 504", "tunnel serve"},
 		"http, teapot":          {status(418), transport.StepHTTP, "answered 418", "path"},
@@ -148,7 +149,7 @@ func TestDialFails(t *testing.T) {
 		"http, TLS of another": {status(400), transport.StepHTTP, "answered 400", "wss://"},
 		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)), transport.StepHTTP, "", "path"},
 		"auth":                 {status(401), transport.StepAuth, "answered 401 Unauthorized", "--token-file"},
-		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "HTTPS_PROXY"},
+		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "USER:PASSWORD@"},
 		"http, no answer":      {mute, transport.StepHTTP, "no answer", "path"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,8 +1,14 @@
 package transport_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,8 +49,16 @@ func TestDialTLSFails(t *testing.T) {
 	certified := ca.server(t, "127.0.0.1")
 	certified.ClientAuth = tls.RequireAnyClientCert
 	certified.MaxVersion = tls.VersionTLS12 // where the refusal is part of the handshake
+	cbc := ca.server(t, "127.0.0.1")
+	cbc.MaxVersion = tls.VersionTLS12
+	cbc.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA} // which Go would take
+	bare := ca.server(t, "127.0.0.1")
+	bare.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") }
+	bare.Certificates = nil
 	for name, f := range map[string]dialFailure{
-		"unknown authority":                 {wss(other.server(t, "127.0.0.1")), transport.StepTLS, "unknown authority", "--ca"},
+		"unknown authority":                 {wss(other.server(t, "127.0.0.1")), transport.StepTLS, "unknown authority", "--ca FILE, or --pin sha256:"},
+		"old ciphers":                       {wss(cbc), transport.StepTLS, "handshake failure", "TLS"},
+		"no certificate":                    {wss(bare), transport.StepTLS, "internal error", "its log"},
 		"wrong name":                        {wss(ca.server(t, "server.example")), transport.StepTLS, "127.0.0.1", "name that the certificate has"},
 		"expired":                           {wss(ca.until(t, "127.0.0.1", time.Now().Add(-time.Hour))), transport.StepTLS, "expired", "clock"},
 		"too old":                           {wss(old), transport.StepTLS, "protocol version", "TLS"},
@@ -67,4 +81,102 @@ func TestDialTLSFails(t *testing.T) {
 func TestDialTLSSystem(t *testing.T) {
 	address := serveHTTP(t, newAuthority(t).server(t, "127.0.0.1"), nil)
 	dialFailure{nil, transport.StepTLS, "unknown authority", "--ca"}.check(t, dialer(t, "wss://"+address))
+}
+
+// An unknown authority's advice names the key that was seen, which is not the authority's.
+func TestDialTLSSeenPin(t *testing.T) {
+	server := newAuthority(t).server(t, "127.0.0.1")
+	leaf, err := x509.ParseCertificate(server.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
+	_, err = dialer(t, "wss://"+serveHTTP(t, server, nil)).Dial(t.Context())
+	var step *transport.StepError
+	if want := "--pin sha256:" + base64.StdEncoding.EncodeToString(key[:]) + " if the server itself"; !errors.As(err, &step) || !strings.Contains(step.Advice, want) {
+		t.Errorf("%v; want an advice with %s", err, want)
+	}
+}
+
+// advised is a failure of the caller's own check.
+type advised struct{}
+
+func (advised) Error() string  { return "not the right one" }
+func (advised) Advice() string { return "take another" }
+
+func TestDialTLSOwnCheck(t *testing.T) {
+	ca := newAuthority(t)
+	d := dialer(t, "wss://"+serveHTTP(t, ca.server(t, "127.0.0.1"), nil))
+	d.TLS = ca.client()
+	d.TLS.VerifyConnection = func(tls.ConnectionState) error { return advised{} }
+	dialFailure{nil, transport.StepTLS, "not the right one", "take another"}.check(t, d)
+}
+
+// With TLS 1.3 a server's word about the client's certificate comes when the client's handshake is over, at any moment of
+// what follows: it must never get lost.
+func TestDialTLSClientCertificate(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	server := ca.server(t, "127.0.0.1")
+	server.ClientAuth, server.ClientCAs = tls.RequireAndVerifyClientCert, ca.client().RootCAs
+	address := accepting(t, server, func(c *transport.Conn) { c.Close(transport.CodeNormal, "") })
+	dial := func(certificates []tls.Certificate) error {
+		d := dialer(t, "wss://"+address)
+		d.TLS = ca.client()
+		d.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if certificates == nil {
+				return new(tls.Certificate), nil
+			}
+			return &certificates[0], nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		c, err := d.Dial(ctx)
+		if err == nil {
+			c.Close(transport.CodeNormal, "")
+		}
+		return err
+	}
+	for range 50 {
+		dialFailure{nil, transport.StepTLS, "certificate required", "--tls-cert"}.compare(t, dial(nil))
+		dialFailure{nil, transport.StepTLS, "unknown certificate authority", "--client-ca"}.compare(t, dial(other.person(t, time.Now().Add(time.Hour))))
+	}
+	dialFailure{nil, transport.StepTLS, "expired certificate", "--client-ca"}.compare(t, dial(ca.person(t, time.Now().Add(-time.Hour))))
+	dialFailure{nil, transport.StepTLS, "bad certificate", "--client-ca"}.compare(t, dial(ca.server(t, "127.0.0.1").Certificates))
+	if err := dial(ca.person(t, time.Now().Add(time.Hour))); err != nil {
+		t.Error(err)
+	}
+}
+
+// What Go's own defaults would still take in TLS 1.2 is not taken here.
+func TestListenerRefusesOldTLS(t *testing.T) {
+	ca := newAuthority(t)
+	config := ca.server(t, "127.0.0.1")
+	config.MinVersion = 0
+	address := serveHTTP(t, config, nil)
+	for name, test := range map[string]struct {
+		min, max uint16
+		suite    uint16
+		ok       bool
+	}{
+		"1.3":          {tls.VersionTLS13, tls.VersionTLS13, 0, true},
+		"1.2 with GCM": {tls.VersionTLS12, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
+		"1.2 with CBC": {tls.VersionTLS12, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		"1.1":          {tls.VersionTLS10, tls.VersionTLS11, 0, false},
+	} {
+		client := ca.client()
+		client.MinVersion, client.MaxVersion = test.min, test.max
+		if test.suite != 0 {
+			client.CipherSuites = []uint16{test.suite}
+		}
+		conn, err := (&tls.Dialer{Config: client}).DialContext(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		if (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if config.MinVersion != 0 || config.CipherSuites != nil {
+		t.Error("the caller's tls.Config was changed")
+	}
 }

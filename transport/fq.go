@@ -1,8 +1,8 @@
 package transport
 
 import (
-	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tunnel/packet"
@@ -11,11 +11,12 @@ import (
 // Queue holds the packets on their way to one peer (the seed's data channel): FQ-CoDel (RFC 8290). Every flow has a
 // queue of its own, the queues take turns byte by byte, a flow that has just begun goes first, and a queue that stands
 // loses packets, or has them marked, until its sender slows down. Push never blocks: whoever reads the TUN device must
-// not wait for a slow peer. Any number of goroutines may push; one pops.
+// not wait for a slow peer. Any number of goroutines may push and flush; one pops.
 type Queue struct {
-	limit int           // bytes of buffers
-	clock func() int64  // nanoseconds
-	ready chan struct{} // holds one token when packets may be waiting
+	limit  int                    // bytes of buffers
+	clock  func() int64           // nanoseconds
+	out    atomic.Pointer[output] // where the packets go; nil while there is no connection
+	length atomic.Int64           // packets
 
 	mu       sync.Mutex
 	flows    map[uint32]*flow // by hash bucket; only those with packets or with a turn to wait for
@@ -23,7 +24,6 @@ type Queue struct {
 	old      turns
 	spare    *flow // flows to use again, linked by next
 	buffered int   // bytes of buffers
-	length   int   // packets
 	drops    Drops
 }
 
@@ -32,6 +32,7 @@ type Drops struct {
 	Full   uint64 // dropped: the queue was full
 	CoDel  uint64 // dropped: the queue stood for too long
 	Marked uint64 // CE marked instead (RFC 3168)
+	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
 }
 
 const (
@@ -47,7 +48,6 @@ func NewQueue(limit int) *Queue {
 	return &Queue{
 		limit: limit,
 		clock: func() int64 { return int64(time.Since(start)) },
-		ready: make(chan struct{}, 1),
 	}
 }
 
@@ -62,43 +62,29 @@ func (q *Queue) Push(p *packet.Packet) {
 	}
 	f.push(p)
 	q.buffered += p.Room()
-	q.length++
-	for q.buffered > q.limit && q.length > 1 {
+	q.length.Add(1)
+	for q.buffered > q.limit && q.Len() > 1 {
 		q.dropFattest()
 	}
 	q.mu.Unlock()
-	select {
-	case q.ready <- struct{}{}:
-	default: // a token is there already
+}
+
+// Len returns how many packets wait.
+func (q *Queue) Len() int { return int(q.length.Load()) }
+
+// Flush sends what waits, as far as the connection takes it at once; a connection that has enough goes on by itself.
+// It is called after Push, once for many.
+func (q *Queue) Flush() {
+	if o := q.out.Load(); o != nil {
+		o.kick()
 	}
 }
 
-// Wait waits until packets are there; false is that none came for as long as that.
-func (q *Queue) Wait(ctx context.Context, most time.Duration) (bool, error) {
-	q.mu.Lock()
-	some := q.length > 0
-	q.mu.Unlock()
-	if some {
-		return true, ctx.Err()
-	}
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	for {
-		select {
-		case <-q.ready:
-		case <-timer.C:
-			return false, nil
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		}
-		q.mu.Lock()
-		some := q.length > 0
-		q.mu.Unlock()
-		if some {
-			return true, nil
-		}
-	}
-}
+// attach makes o the way out; only one is at a time.
+func (q *Queue) attach(o *output) { q.out.Store(o) }
+
+// detach ends o's being the way out.
+func (q *Queue) detach(o *output) { q.out.CompareAndSwap(o, nil) }
 
 // Pop moves packets into b until it holds about most bytes, at least one packet if one is there.
 func (q *Queue) Pop(b *packet.Batch, most int) {
@@ -211,7 +197,7 @@ func (q *Queue) take(f *flow) *packet.Packet {
 	p := f.shift()
 	if p != nil {
 		q.buffered -= p.Room()
-		q.length--
+		q.length.Add(-1)
 	}
 	return p
 }

@@ -162,16 +162,3 @@ func TestCoDelLeavesBurstsAlone(t *testing.T) {
 		t.Errorf("%+v of bursts that were worked off", d)
 	}
 }
-
-func BenchmarkQueue(b *testing.B) {
-	q := NewQueue(1 << 20)
-	var batch packet.Batch
-	b.ReportAllocs()
-	for b.Loop() {
-		for port := range uint16(8) {
-			q.Push(datagram(port, 1400, 0, 0))
-		}
-		q.Pop(&batch, 1<<20)
-		batch.Reset()
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"net"
+	"slices"
 	"sync"
 
 	"tunnel/packet"
@@ -14,32 +15,88 @@ import (
 // and writes 4 KiB at a time and passes each write by another goroutine. The header's length is only known when all
 // records are in, so it is written right-aligned into the room before them.
 const (
-	frameRoom   = 14 // the longest header: 2 bytes, 8 of length, 4 of mask
-	finalBinary = 0x82
-	masked      = 0x80
+	frameRoom = 14 // the longest header: 2 bytes, 8 of length, 4 of mask
+	maskBit   = 0x80
 )
 
-// frame is the buffer in which a batch becomes a frame.
+// frame is the buffer in which a batch becomes a frame, or several where segmentation makes it longer than one may be.
 type frame struct {
-	buf   []byte      // frameRoom, then the payload
-	parts net.Buffers // of refer
-	left  net.Buffers // what of parts is not written yet
-	key   [4]byte
-	pad   []byte // the key over and over, as long as maskStep; nil on the server's side, which does not mask
+	buf     []byte // room, payload, room, payload …
+	payload int    // where the last payload begins
+	spans   []span // of the frames that are finished
+	parts   net.Buffers
+	key     [4]byte
+	pad     []byte // the key over and over, as long as maskStep
 }
+
+type span struct{ from, to int }
 
 // maskStep is how many bytes are masked at once: a multiple of the key's length, well within the first-level cache.
 const maskStep = 4 << 10
 
+// frameSize is the usual size of the buffer, in bytes.
+const frameSize = frameRoom + maxBudget + packet.HeaderLen + packet.MaxPacket
+
 //nolint:gochecknoglobals // a pool is shared by design
-var framePool = sync.Pool{New: func() any {
-	return &frame{buf: make([]byte, frameRoom, frameRoom+packet.MaxBatch), pad: make([]byte, maskStep)}
-}}
+var framePool = sync.Pool{New: func() any { return &frame{buf: make([]byte, 0, frameSize), pad: make([]byte, maskStep)} }}
+
+// free gives f back.
+func (f *frame) free() {
+	clear(f.parts[:cap(f.parts)])
+	if cap(f.buf) <= 2*frameSize { // a batch that was segmented is longer
+		framePool.Put(f)
+	}
+}
+
+// build returns the frames that b's records become, which come from packet.Batch.Add: as they are if the peer takes
+// them, else segmented. They are good until f or b is used again, and lie partly in b, whose records may be masked then.
+func (f *frame) build(b *packet.Batch, o *output) net.Buffers {
+	f.buf, f.spans, f.parts = f.buf[:0], f.spans[:0], f.parts[:0]
+	f.begin(o.client)
+	if o.asTheyAre(b) {
+		return f.refer(b, o.client)
+	}
+	var none [packet.HeaderLen]byte // nothing to segment, nothing to fill in
+	header := none[:o.framing.HeaderLen()]
+	for i := range b.Len() {
+		record := b.Record(i)
+		if o.takes(record) {
+			f.add(nil, record, o.client)
+			continue
+		}
+		packet.Segments(record, func(ip []byte) { f.add(header, ip, o.client) })
+	}
+	f.finish(o.client)
+	for _, s := range f.spans {
+		f.parts = append(f.parts, f.buf[s.from:s.to])
+	}
+	return f.parts
+}
+
+// takes tells whether the peer takes a record as the device gave it.
+func (o *output) takes(record []byte) bool {
+	return o.framing == packet.FramingVnet && (o.peerUSO || !packet.ParseHeader(record).UDP())
+}
+
+// asTheyAre tells whether b's records had better go out from where they lie than be copied into one buffer: no TLS has to
+// see them in one piece, the peer takes every one, and they are large.
+func (o *output) asTheyAre(b *packet.Batch) bool {
+	const large = 4 << 10
+	if o.wire.under != nil || b.Size() < b.Len()*large {
+		return false
+	}
+	for i := range b.Len() {
+		if !o.takes(b.Record(i)) {
+			return false
+		}
+	}
+	return true
+}
 
 // begin starts a frame; a client masks it with a fresh key (section 5.3).
 func (f *frame) begin(client bool) {
-	f.buf = f.buf[:frameRoom]
-	f.key = [4]byte{}
+	f.buf = append(f.buf, make([]byte, frameRoom)...)
+	f.payload = len(f.buf)
 	if client {
 		_, _ = rand.Read(f.key[:]) // never fails (crypto/rand)
 		for n := copy(f.pad, f.key[:]); n < len(f.pad); {
@@ -48,18 +105,21 @@ func (f *frame) begin(client bool) {
 	}
 }
 
-// size returns the bytes of the payload.
-func (f *frame) size() int { return len(f.buf) - frameRoom }
-
-// add appends p to the payload, masked if the frame is.
-func (f *frame) add(p []byte, client bool) {
-	if !client {
-		f.buf = append(f.buf, p...)
-		return
+// add appends a record in two parts to the payload, masked if the frame is. If it does not fit, another frame begins.
+func (f *frame) add(header, rest []byte, client bool) {
+	if len(f.buf)-f.payload+len(header)+len(rest) > packet.MaxBatch {
+		f.finish(client)
+		f.begin(client)
 	}
-	at := len(f.buf)
-	f.buf = f.buf[:at+len(p)]
-	f.mask(f.buf[at:], p, at-frameRoom)
+	for _, p := range [2][]byte{header, rest} {
+		if !client {
+			f.buf = append(f.buf, p...)
+			continue
+		}
+		at := len(f.buf)
+		f.buf = slices.Grow(f.buf, len(p))[:at+len(p)]
+		f.mask(f.buf[at:], p, at-f.payload)
+	}
 }
 
 // mask sets dst, as long as p, to p masked; at is where in the payload it stands.
@@ -71,11 +131,9 @@ func (f *frame) mask(dst, p []byte, at int) {
 	}
 }
 
-// refer returns the frame whose payload is the records of b, masked where they lie if the frame is. It must be written
-// before b is reset or f used again.
-func (f *frame) refer(b *packet.Batch, client bool) *net.Buffers {
-	clear(f.parts[:cap(f.parts)])
-	f.parts = append(f.parts[:0], nil)
+// refer returns the frame whose payload is the records of b where they lie.
+func (f *frame) refer(b *packet.Batch, client bool) net.Buffers {
+	f.parts = append(f.parts, nil)
 	n := 0
 	for i := range b.Len() {
 		record := b.Record(i)
@@ -85,40 +143,51 @@ func (f *frame) refer(b *packet.Batch, client bool) *net.Buffers {
 		n += len(record)
 		f.parts = append(f.parts, record)
 	}
-	f.parts[0] = f.header(n, client)
-	f.left = f.parts
-	return &f.left
+	f.parts[0] = f.buf[f.header(n, client):f.payload]
+	return f.parts
 }
 
-// finish returns the whole frame.
-func (f *frame) finish(client bool) []byte {
-	n := f.size()
-	start := frameRoom - len(f.header(n, client))
-	return f.buf[start:]
+// finish ends the frame that was begun.
+func (f *frame) finish(client bool) {
+	f.spans = append(f.spans, span{f.header(len(f.buf)-f.payload, client), len(f.buf)})
 }
 
-// header writes the header of a frame with n bytes of payload to the end of the room for it, and returns it.
-func (f *frame) header(n int, client bool) []byte {
-	start := frameRoom
+// header writes the header of a batch of n bytes before the payload, and returns where it begins.
+func (f *frame) header(n int, client bool) int {
+	var room [frameRoom]byte
+	header := appendHeader(room[:0], opBinary, n, client, f.key)
+	start := f.payload - len(header)
+	copy(f.buf[start:], header)
+	return start
+}
+
+// appendFrame appends a frame with a small body to frames.
+func appendFrame(frames []byte, opcode byte, body []byte, client bool) []byte {
+	var key [4]byte
+	if client {
+		_, _ = rand.Read(key[:]) // never fails (crypto/rand)
+	}
+	frames = append(appendHeader(frames, opcode, len(body), client, key), body...)
+	unmask(frames[len(frames)-len(body):], key, 0)
+	return frames
+}
+
+// appendHeader appends the header of a frame that is a whole message, with n bytes of payload.
+func appendHeader(p []byte, opcode byte, n int, client bool, key [4]byte) []byte {
 	var mask byte
 	if client {
-		mask = masked
-		start -= 4
-		copy(f.buf[start:], f.key[:])
+		mask = maskBit
 	}
-	switch {
+	switch p = append(p, final|opcode); {
 	case n < 126:
-		start -= 2
-		f.buf[start+1] = mask | byte(n)
+		p = append(p, mask|byte(n))
 	case n < 1<<16:
-		start -= 4
-		f.buf[start+1] = mask | 126
-		binary.BigEndian.PutUint16(f.buf[start+2:], uint16(n))
+		p = binary.BigEndian.AppendUint16(append(p, mask|126), uint16(n))
 	default:
-		start -= 10
-		f.buf[start+1] = mask | 127
-		binary.BigEndian.PutUint64(f.buf[start+2:], uint64(n))
+		p = binary.BigEndian.AppendUint64(append(p, mask|127), uint64(n))
 	}
-	f.buf[start] = finalBinary
-	return f.buf[start:frameRoom]
+	if client {
+		p = append(p, key[:]...)
+	}
+	return p
 }

@@ -10,6 +10,7 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // offering serves connections with a device of this offload. What is in batches goes to each client that connects, as one
@@ -35,7 +36,7 @@ func offering(t *testing.T, own packet.Offload, deliver func([][]byte), batches 
 			b.Reset()
 		}
 		_ = c.Run(t.Context(), transport.NewQueue(queueLimit), long, func(b *packet.Batch) error {
-			deliver(packetsOf(b))
+			deliver(tuntest.PacketsOf(b))
 			return nil
 		})
 	})
@@ -76,7 +77,7 @@ func TestFramings(t *testing.T) {
 		t.Run(fmt.Sprint(test.own, test.framings), func(t *testing.T) {
 			ip := ipPacket(1, 1, 60)
 			delivered := make(chan [][]byte, 1)
-			r := dialRaw(t, offering(t, test.own, func(p [][]byte) { delivered <- p }, []*packet.Packet{withHeader(ip)}))
+			r := dialRaw(t, offering(t, test.own, func(p [][]byte) { delivered <- p }, []*packet.Packet{tuntest.WithHeader(ip)}))
 			if test.want == "" {
 				r.text(fmt.Sprintf(`{"state":"connect","version":1,"framings":%s}`, list(test.framings)))
 				if code, reason := r.closed(); code != transport.CodeProtocol {
@@ -276,8 +277,8 @@ func TestMasking(t *testing.T) {
 	var all packet.Batch
 	for _, w := range want {
 		var b packet.Batch
-		b.Add(withHeader(w))
-		all.Add(withHeader(w))
+		b.Add(tuntest.WithHeader(w))
+		all.Add(tuntest.WithHeader(w))
 		if err := c.WriteBatch(&b); err != nil {
 			t.Fatal(err)
 		}

@@ -2,14 +2,13 @@ package transport_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"testing"
-	"time"
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // All that these tests know about how packets lie in a Batch and go through a Queue.
@@ -36,41 +35,24 @@ func ipPacket(flow byte, id uint32, n int) []byte {
 // flowAndID returns what ipPacket was given.
 func flowAndID(p []byte) (flow byte, id uint32) { return p[19], binary.BigEndian.Uint32(p[20:]) }
 
-// packetsOf returns copies of the IP packets in a batch.
-func packetsOf(b *packet.Batch) [][]byte {
-	var all [][]byte
-	for i := range b.Len() {
-		all = append(all, bytes.Clone(b.IP(i)))
-	}
-	return all
-}
-
 // queueLimit is room for all that these tests queue, in bytes of buffers.
 const queueLimit = 64 << 20
 
-// withHeader returns a copy of an IP packet behind a header that asks for nothing.
-func withHeader(ip []byte) *packet.Packet {
-	p := packet.NewPacket(packet.HeaderLen + len(ip))
-	clear(p.Record()[:packet.HeaderLen])
-	copy(p.IP(), ip)
-	return p
-}
-
 // push gives a copy of an IP packet to a queue.
-func push(q *transport.Queue, p []byte) { q.Push(withHeader(p)) }
+func push(q *transport.Queue, p []byte) {
+	q.Push(tuntest.WithHeader(p))
+	q.Flush()
+}
 
 // dropped returns how many packets a queue has dropped.
 func dropped(q *transport.Queue) uint64 { return q.Drops().Full + q.Drops().CoDel }
 
-// pop waits for what a queue gives out at once; nothing after wait.
-func pop(ctx context.Context, q *transport.Queue, wait time.Duration) ([][]byte, error) {
+// pop returns what a queue gives out at once.
+func pop(q *transport.Queue) [][]byte {
 	var b packet.Batch
 	defer b.Reset()
-	if _, err := q.Wait(ctx, wait); err != nil {
-		return nil, err
-	}
 	q.Pop(&b, packet.MaxBatch)
-	return packetsOf(&b), nil
+	return tuntest.PacketsOf(&b)
 }
 
 // samePackets compares IP packets in order.

@@ -16,6 +16,7 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/tun/tuntest"
 )
 
 // patience is how long a test waits for what is about to happen, on however busy a machine.
@@ -144,7 +145,7 @@ func run(t *testing.T, c *transport.Conn, keepalive time.Duration) *running {
 		defer close(r.ended)
 		r.err = c.Run(ctx, r.queue, keepalive, func(b *packet.Batch) error {
 			select {
-			case r.packets <- packetsOf(b):
+			case r.packets <- tuntest.PacketsOf(b):
 				return nil
 			case <-ctx.Done():
 				return context.Cause(ctx)

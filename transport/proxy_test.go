@@ -127,12 +127,12 @@ func TestProxyFails(t *testing.T) {
 	}
 	other := newAuthority(t)
 	for name, f := range map[string]dialFailure{
-		"refused":         {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "HTTPS_PROXY"},
-		"no name":         {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "HTTPS_PROXY"},
+		"refused":         {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "--proxy"},
+		"no name":         {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "--proxy"},
 		"refuses CONNECT": {http1("403 Forbidden"), transport.StepProxy, "CONNECT server.invalid:443: 403 Forbidden", "allow CONNECT"},
 		"server is gone":  {http1("502 Bad Gateway"), transport.StepProxy, "502 Bad Gateway", "CONNECT"},
 		"wants a password": {
-			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"), transport.StepProxy, "407 Proxy Authentication Required", "user:password@",
+			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"), transport.StepProxy, "407 Proxy Authentication Required", "USER:PASSWORD@",
 		},
 		"a web server": {func(t *testing.T) string {
 			t.Helper()
@@ -141,7 +141,7 @@ func TestProxyFails(t *testing.T) {
 		"no HTTP":        {http1("\r\n"), transport.StepProxy, "answer to CONNECT", "proxy"},
 		"speaks first":   {http1("200 OK\r\n\r\nhello"), transport.StepProxy, "bytes before", "proxy"},
 		"hung up":        {func(t *testing.T) string { t.Helper(); return "http://" + serveTCP(t, func(net.Conn) {}) }, transport.StepProxy, "CONNECT", "proxy"},
-		"another scheme": {func(*testing.T) string { return "socks5://127.0.0.1:1080" }, transport.StepProxy, "socks5", "NO_PROXY=server.invalid"},
+		"another scheme": {func(*testing.T) string { return "ftp://127.0.0.1:1080" }, transport.StepProxy, "ftp is none of", "NO_PROXY=server.invalid"},
 		"TLS that nobody knows": {func(t *testing.T) string {
 			t.Helper()
 			return "https://" + serveHTTP(t, other.server(t, "127.0.0.1"), http.NotFound)

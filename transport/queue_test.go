@@ -1,23 +1,16 @@
 package transport_test
 
 import (
-	"context"
-	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"tunnel/transport"
 )
 
 // drain pops all that is there.
-func drain(t *testing.T, q *transport.Queue) (all [][]byte) {
-	t.Helper()
+func drain(q *transport.Queue) (all [][]byte) {
 	for {
-		packets, err := pop(t.Context(), q, 10*time.Millisecond)
-		if err != nil {
-			t.Fatal(err)
-		}
+		packets := pop(q)
 		if len(packets) == 0 {
 			return all
 		}
@@ -44,7 +37,7 @@ func TestQueue(t *testing.T) {
 	for i := range uint32(1000) {
 		push(q, ipPacket(byte(i%7), i+1, 100+int(i%300)))
 	}
-	all := drain(t, q)
+	all := drain(q)
 	inOrder(t, all)
 	if uint64(len(all))+dropped(q) != 1000 || dropped(q) > 100 {
 		t.Errorf("%d of 1000 came out, %d dropped", len(all), dropped(q))
@@ -62,46 +55,12 @@ func TestQueueFull(t *testing.T) {
 	if dropped(q) == 0 {
 		t.Error("nothing dropped")
 	}
-	all := drain(t, q)
+	all := drain(q)
 	inOrder(t, all)
 	if uint64(len(all))+dropped(q) != packets || len(all) == 0 || len(all)*1000 > limit {
 		t.Errorf("%d came out, %d dropped", len(all), dropped(q))
 	}
 	push(q, ipPacket(1, 1, 1000))
-}
-
-func TestQueueWaits(t *testing.T) {
-	q := transport.NewQueue(queueLimit)
-	began := time.Now()
-	packets, err := pop(t.Context(), q, 50*time.Millisecond)
-	if len(packets) > 0 || err != nil || time.Since(began) < 50*time.Millisecond {
-		t.Errorf("%d packets, %v after %v", len(packets), err, time.Since(began))
-	}
-	got := make(chan [][]byte)
-	go func() {
-		packets, err := pop(t.Context(), q, patience)
-		if err != nil {
-			t.Error(err)
-		}
-		got <- packets
-	}()
-	p := ipPacket(1, 1, 60)
-	push(q, p)
-	samePackets(t, <-got, [][]byte{p})
-}
-
-func TestQueueContext(t *testing.T) {
-	q := transport.NewQueue(queueLimit)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	ended := make(chan error)
-	go func() {
-		_, err := pop(ctx, q, patience)
-		ended <- err
-	}()
-	cancel(errDevice)
-	if err := <-ended; !errors.Is(err, errDevice) {
-		t.Errorf("got %v", err)
-	}
 }
 
 // Many push while one pops: nothing is lost that is not counted, nothing changes on its way.
@@ -128,7 +87,7 @@ func TestQueueConcurrent(t *testing.T) {
 			done = true
 		default:
 		}
-		all = append(all, drain(t, q)...)
+		all = append(all, drain(q)...)
 	}
 	inOrder(t, all)
 	for _, p := range all {

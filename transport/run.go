@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -14,113 +15,101 @@ import (
 const alive = 1.9
 
 // Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to deliver, which is
-// called on one goroutine and must be done with the batch when it returns. When q is empty for a keepalive interval
-// an empty batch goes out; when nothing comes in for nearly two the error is ErrSilent. When ctx ends, its cause goes to
-// the peer if it is a *CloseError. The connection is closed, and every goroutine is over, when Run returns; the error
+// called on this goroutine and must be done with the batch when it returns. When nothing goes out for a keepalive
+// interval an empty batch does; when nothing comes in for nearly two the error is ErrSilent. When ctx ends, its cause goes
+// to the peer if it is a *CloseError. The connection is closed, and every goroutine is over, when Run returns; the error
 // is never nil.
 func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliver func(*packet.Batch) error) error {
-	// Not ctx's child: its end would cut the connection before the peer is told.
-	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-
-	var group sync.WaitGroup
-	group.Go(func() {
-		cancel(c.write(inner, q, keepalive))
-	})
-	group.Go(func() {
-		cancel(c.read(inner, deliver))
-	})
-	watch := c.watch(keepalive, cancel)
-	defer watch.Stop()
-
-	var ended error
-	select {
-	case <-inner.Done():
-		ended = context.Cause(inner)
-	case <-ctx.Done():
-		ended = context.Cause(ctx) // not the peer's answer to our close frame, which ends inner
-		var bye *CloseError
-		if !errors.As(ended, &bye) {
-			bye = &CloseError{Code: CodeGoingAway, Reason: "stopping"}
-		}
-		c.Close(bye.Code, bye.Reason)
-		cancel(ended)
+	var end ending
+	cut := func(err error) {
+		end.because(err)
+		_ = c.wire.Close()
 	}
-	_ = c.ws.CloseNow()
-	group.Wait()
-	return ended
-}
-
-// write is the way out: what the queue holds goes to the peer.
-func (c *Conn) write(ctx context.Context, q *Queue, keepalive time.Duration) error {
-	var b packet.Batch
-	defer b.Reset()
-	c.sock.prepare(keepalive)
-	for {
-		some, err := q.Wait(ctx, keepalive)
-		if err != nil {
-			return err
+	c.out.start(q, keepalive, func(err error) {
+		if !errors.Is(err, net.ErrClosed) { // whoever closed it says why
+			cut(plainEnd(err))
 		}
-		if some {
-			if err := c.wire.waitWritable(); err != nil {
-				return c.ended(err)
-			}
-			c.sock.adapt()
-			q.Pop(&b, c.sock.budget)
-		}
-		if err := c.WriteBatch(&b); err != nil {
-			return err
-		}
-		b.Reset()
+	})
+	q.attach(&c.out)
+	c.out.kick()
+	pulse := c.beat(keepalive, cut)
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		end.because(context.Cause(ctx)) // before the peer's answer to the close frame
+		bye := &CloseError{Code: CodeGoingAway, Reason: "stopping"}
+		_ = errors.As(context.Cause(ctx), &bye)
+		c.bye(bye.Code, bye.Reason)
+	})
+	cut(c.read(deliver))
+	if !stop() {
+		<-told
 	}
+	pulse.stop()
+	q.detach(&c.out)
+	c.out.finish()
+	return end.err
 }
 
 // read is the way in: what the peer sends goes to deliver.
-func (c *Conn) read(ctx context.Context, deliver func(*packet.Batch) error) error {
+func (c *Conn) read(deliver func(*packet.Batch) error) error {
+	defer c.in.close()
 	var b packet.Batch
-	defer b.Reset()
 	for {
-		if err := c.ReadBatch(ctx, &b); err != nil {
+		if err := c.ReadBatch(&b); err != nil {
 			return err
 		}
 		if err := deliver(&b); err != nil {
 			return err
 		}
-		b.Reset() // an idle connection holds no buffer
 	}
 }
 
-// watch ends the connection when the peer has been silent for too long. It costs a timer, no goroutine.
-func (c *Conn) watch(keepalive time.Duration, end context.CancelCauseFunc) *watchdog {
-	limit := time.Duration(alive * float64(keepalive))
-	w := &watchdog{}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.timer = time.AfterFunc(limit, func() {
-		left := limit - c.wire.silence()
-		if left <= 0 {
-			end(ErrSilent)
-			return
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if !w.stopped {
-			w.timer.Reset(left)
-		}
-	})
-	return w
+// ending is why a Run ends: what came first counts.
+type ending struct {
+	once sync.Once
+	err  error
 }
 
-// watchdog is a timer that sets itself again until it is stopped.
-type watchdog struct {
+func (e *ending) because(err error) { e.once.Do(func() { e.err = err }) }
+
+// pulse is what happens on a connection by the clock. It costs a timer, no goroutine.
+type pulse struct {
 	mu      sync.Mutex
 	timer   *time.Timer
 	stopped bool
 }
 
-func (w *watchdog) Stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.stopped = true
-	w.timer.Stop()
+// beat sends a sign of life when nothing else has gone out for a keepalive interval, and calls silent when the peer has
+// said nothing for too long.
+func (c *Conn) beat(keepalive time.Duration, silent func(error)) *pulse {
+	limit := time.Duration(alive * float64(keepalive))
+	p := &pulse{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(keepalive, func() {
+		patience := limit - c.wire.silence()
+		if patience <= 0 {
+			silent(ErrSilent)
+			return
+		}
+		idle := c.out.idle()
+		if idle >= keepalive {
+			c.out.control(opBinary, nil) // an empty batch
+			idle = 0
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.stopped {
+			p.timer.Reset(min(patience, keepalive-idle))
+		}
+	})
+	return p
+}
+
+func (p *pulse) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.timer.Stop()
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -8,95 +9,140 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/nonblock"
 )
 
 // segments lies between TLS and TCP. crypto/tls reads and writes one record of 16 KiB at a time, with a system call
 // each; here many go in one. A buffer is taken only while bytes are in it: most connections are idle.
 type segments struct {
 	net.Conn
-	raw syscall.RawConn
+	raw   syscall.RawConn
+	heard func() // called when bytes have come
 
+	// Of the one reader.
+	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
+	failed error
 	in     *[]byte // what was read and TLS has not taken
 	unread []byte
+	record int // bytes that TLS may still take of the record that it has begun
 
 	mu   sync.Mutex // TLS also writes when its reader answers a KeyUpdate
 	held bool       // guarded by mu, as all below
 	out  *[]byte    // what TLS has written while held
-	size int
 }
 
-// segmentsRoom is the size in bytes of the buffers.
-const segmentsRoom = 256 << 10
+func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
+	s := &segments{Conn: tcp, raw: raw, heard: heard}
+	s.read = s.readTCP
+	return s
+}
 
-//nolint:gochecknoglobals // a pool is shared by design
-var segmentsPool = sync.Pool{New: func() any { b := make([]byte, segmentsRoom); return &b }}
+const (
+	// segmentsRoom is the size in bytes of the buffers.
+	segmentsRoom = 256 << 10
+	// recordHeader is the bytes before a TLS record, the last two of them its length (RFC 8446 section 5.1).
+	recordHeader = 5
+)
 
+//nolint:gochecknoglobals // pools are shared by design
+var (
+	segmentsIn  = sync.Pool{New: func() any { b := make([]byte, segmentsRoom); return &b }}
+	segmentsOut = sync.Pool{New: func() any { b := make([]byte, 0, segmentsRoom); return &b }}
+)
+
+// Read never returns more than the rest of one TLS record, or its header: TLS would keep what is beyond, and nobody could
+// tell whether it has enough for another record. See ready.
 func (s *segments) Read(p []byte) (int, error) {
-	if len(s.unread) == 0 {
+	least := 1
+	if s.record == 0 {
+		least = recordHeader
+	}
+	for len(s.unread) < least {
 		if err := s.fill(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, s.unread)
+	if s.record == 0 {
+		s.record = recordLength(s.unread)
+	}
+	n := copy(p[:min(len(p), s.record)], s.unread)
+	s.record -= n
 	s.unread = s.unread[n:]
 	if len(s.unread) == 0 {
-		segmentsPool.Put(s.in)
+		segmentsIn.Put(s.in)
 		s.in = nil
 	}
 	return n, nil
 }
 
-// fill reads what the socket has.
+// ready tells whether TLS could read a whole record without waiting.
+func (s *segments) ready() bool {
+	n := s.record
+	if n == 0 {
+		if len(s.unread) < recordHeader {
+			return false
+		}
+		n = recordLength(s.unread)
+	}
+	return len(s.unread) >= n
+}
+
+// recordLength returns the bytes of the record that p begins with, header and all.
+func recordLength(p []byte) int {
+	return recordHeader + int(binary.BigEndian.Uint16(p[recordHeader-2:]))
+}
+
+// fill waits for bytes and reads what the socket has, behind what is unread.
 func (s *segments) fill() error {
-	var n int
-	var failed error
-	err := s.raw.Read(func(fd uintptr) bool {
-		s.in, _ = segmentsPool.Get().(*[]byte)
-		for {
-			n, failed = unix.Read(int(fd), *s.in)
-			if !errors.Is(failed, unix.EINTR) {
-				break
-			}
-		}
-		if n > 0 {
-			return true
-		}
-		segmentsPool.Put(s.in)
-		s.in = nil
-		return !errors.Is(failed, unix.EAGAIN)
-	})
+	err := s.raw.Read(s.read)
 	switch {
 	case err != nil:
 		return err
-	case failed != nil:
-		return failed
-	case n == 0:
-		return io.EOF
+	case s.failed != nil:
+		return s.failed
 	}
-	s.unread = (*s.in)[:n]
+	s.heard()
 	return nil
 }
 
-// hold keeps what is written until release. The caller sees to it that nobody else holds in between.
+// readTCP is called until it returns true.
+func (s *segments) readTCP(fd uintptr) bool {
+	if s.in == nil {
+		s.in, _ = segmentsIn.Get().(*[]byte)
+	}
+	have := copy(*s.in, s.unread)
+	s.unread = (*s.in)[:have]
+	var n int
+	n, s.failed = nonblock.Read(fd, (*s.in)[have:])
+	if n > 0 {
+		s.unread = (*s.in)[:have+n]
+		return true
+	}
+	if have == 0 {
+		segmentsIn.Put(s.in)
+		s.in, s.unread = nil, nil
+	}
+	if s.failed == nil {
+		s.failed = io.EOF
+	}
+	return !errors.Is(s.failed, unix.EAGAIN)
+}
+
+// hold keeps what is written from now on, for take.
 func (s *segments) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = true
 }
 
-// release writes what was held.
-func (s *segments) release() error {
+// take returns what was held, nil for nothing. It goes back to segmentsOut.
+func (s *segments) take() *[]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = false
-	if s.size == 0 {
-		return nil
-	}
-	_, err := s.Conn.Write((*s.out)[:s.size])
-	s.size = 0
-	segmentsPool.Put(s.out)
+	out := s.out
 	s.out = nil
-	return err
+	return out
 }
 
 func (s *segments) Write(p []byte) (int, error) {
@@ -106,17 +152,9 @@ func (s *segments) Write(p []byte) (int, error) {
 		return s.Conn.Write(p)
 	}
 	if s.out == nil {
-		s.out, _ = segmentsPool.Get().(*[]byte)
+		s.out, _ = segmentsOut.Get().(*[]byte)
+		*s.out = (*s.out)[:0]
 	}
-	if s.size+len(p) > len(*s.out) {
-		if _, err := s.Conn.Write((*s.out)[:s.size]); err != nil {
-			return 0, err
-		}
-		s.size = 0
-	}
-	if len(p) > len(*s.out) {
-		return s.Conn.Write(p)
-	}
-	s.size += copy((*s.out)[s.size:], p)
+	*s.out = append(*s.out, p...)
 	return len(p), nil
 }

@@ -3,52 +3,50 @@ package transport
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"testing"
 )
 
-// TLS also writes when nobody holds it, from the goroutine that reads (a KeyUpdate's answer, an alert): nothing may get
-// lost between, and nothing come twice.
+// TLS also writes from the goroutine that reads (a KeyUpdate's answer, an alert): nothing may get lost between, and
+// nothing come twice.
 func TestSegmentsWriters(t *testing.T) {
-	server, client := net.Pipe()
-	s := &segments{Conn: client}
+	s := &segments{}
+	s.hold()
 	const each = 500
-	var group sync.WaitGroup
 	record := func(writer, i uint32) []byte {
 		b := make([]byte, 8+4000)
 		binary.BigEndian.PutUint32(b, writer)
 		binary.BigEndian.PutUint32(b[4:], i)
 		return b
 	}
-	group.Go(func() {
-		for i := uint32(0); i < each; i += 5 {
-			s.hold()
-			for j := range uint32(5) {
-				if _, err := s.Write(record(0, i+j)); err != nil {
+	var all []byte
+	var group sync.WaitGroup
+	for writer := range uint32(2) {
+		group.Go(func() {
+			for i := range uint32(each) {
+				if _, err := s.Write(record(writer, i)); err != nil {
 					t.Error(err)
 				}
 			}
-			if err := s.release(); err != nil {
-				t.Error(err)
-			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { group.Wait(); close(over) }()
+	for done := false; !done; {
+		select {
+		case <-over:
+			done = true
+		default:
 		}
-	})
-	group.Go(func() {
-		for i := range uint32(each) {
-			if _, err := s.Write(record(1, i)); err != nil {
-				t.Error(err)
-			}
+		if out := s.take(); out != nil {
+			all = append(all, *out...)
 		}
-	})
-	go func() {
-		group.Wait()
-		_ = client.Close()
-	}()
-	all, err := io.ReadAll(server)
-	if err != nil || len(all) != 2*each*(8+4000) {
-		t.Errorf("%d bytes, %v", len(all), err)
+	}
+	if len(all) != 2*each*(8+4000) {
+		t.Errorf("%d bytes", len(all))
 	}
 	var next [2]uint32
 	for ; len(all) >= 8+4000; all = all[8+4000:] {
@@ -57,5 +55,67 @@ func TestSegmentsWriters(t *testing.T) {
 			t.Fatalf("after %v comes %x", next, all[:8])
 		}
 		next[writer]++
+	}
+}
+
+// However records come in, each read ends where one ends, and ready says whether a whole one is there.
+func TestSegmentsRecords(t *testing.T) {
+	var sent []byte
+	var sizes []int
+	for i := range 200 {
+		n := (i * 977) % 16000
+		sizes = append(sizes, recordHeader+n)
+		sent = append(binary.BigEndian.AppendUint16(append(sent, 23, 3, 3), uint16(n)), bytes.Repeat([]byte{byte(i)}, n)...)
+	}
+	address := make(chan net.Conn, 1)
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		c, _ := ln.Accept()
+		address <- c
+	}()
+	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server := <-address
+	go func() {
+		for p := sent; len(p) > 0; {
+			n := min(len(p), 1+len(p)*7%30001)
+			_, _ = server.Write(p[:n])
+			p = p[n:]
+		}
+		_ = server.Close()
+	}()
+	raw, err := client.(*net.TCPConn).SyscallConn() // it is one
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSegments(client, raw, func() {})
+	var got []byte
+	p := make([]byte, 20000)
+	for _, size := range sizes {
+		complete := s.ready()
+		for left := size; left > 0; {
+			had := len(s.unread)
+			n, err := s.Read(p)
+			if err != nil || n > left {
+				t.Fatalf("%d bytes of a record that has %d left, %v", n, left, err)
+			}
+			if complete && had < left {
+				t.Fatalf("ready, and yet %d of %d bytes", had, left)
+			}
+			got, left = append(got, p[:n]...), left-n
+		}
+	}
+	if !bytes.Equal(got, sent) {
+		t.Error("something else came out")
+	}
+	if _, err := s.Read(p); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
 	}
 }

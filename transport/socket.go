@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"tunnel/packet"
 )
 
 // CongestionAuto lets the path decide on the congestion control: see socket.adapt.
@@ -16,6 +14,9 @@ const (
 	// notSentLowat is how many bytes the kernel may have that it has not sent (TCP_NOTSENT_LOWAT): what is beyond waits
 	// in the Queue, which is fair.
 	notSentLowat = 128 << 10
+	// maxRTO is the longest time between two attempts of the kernel to get bytes across; no way takes so long there and
+	// back.
+	maxRTO = 3 * time.Second
 	// lanRTT tells a local network from a longer way.
 	lanRTT = 2 * time.Millisecond
 	// adaptEvery is how often the path is looked at.
@@ -23,7 +24,7 @@ const (
 	// A message takes about messageTime to send, so that a packet of another flow need not wait longer for its turn.
 	messageTime = 5 * time.Millisecond
 	minBudget   = 32 << 10
-	maxBudget   = packet.MaxBatch - packet.HeaderLen - packet.MaxPacket // the last packet may be as large as can be
+	maxBudget   = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
 )
 
 // socket is the TCP socket under a connection and its settings.
@@ -43,6 +44,8 @@ func (s *socket) prepare(keepalive time.Duration) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat)
 		// What was sent and is not acknowledged for so long never will be.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(2*keepalive/time.Millisecond))
+		// After an outage the kernel tries again soon, not after as long as the outage was (Linux 6.15).
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(maxRTO/time.Millisecond))
 		s.before, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	})
 	s.now, s.budget = s.before, minBudget

@@ -2,8 +2,10 @@ package transport
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +13,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Step is a part of the way to a session, in the order in which they are taken.
@@ -21,7 +25,7 @@ type Step string
 const (
 	StepName    Step = "name"    // the name becomes addresses
 	StepTCP     Step = "tcp"     // a TCP connection to one of them
-	StepProxy   Step = "proxy"   // CONNECT through the proxy
+	StepProxy   Step = "proxy"   // through the proxy
 	StepTLS     Step = "tls"     // the TLS handshake
 	StepHTTP    Step = "http"    // the upgrade to a WebSocket of ours
 	StepAuth    Step = "auth"    // the token
@@ -39,7 +43,10 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-const adviseProxyAuth = "put user:password@ into HTTPS_PROXY or HTTP_PROXY"
+// adviseProxyAuth is for a proxy of which only the scheme is known; it may be one that nobody has chosen.
+func adviseProxyAuth(scheme string) string {
+	return "give the user and password that it wants: TUNNEL_PROXY=" + scheme + "://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
+}
 
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
@@ -49,6 +56,9 @@ const brokenAnswer = "net/http: HTTP/1.x transport connection broken: "
 // refused explains why the request for a WebSocket did not lead to one.
 func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) error {
 	if resp == nil {
+		if alert := alerted(err); alert != nil {
+			return &StepError{StepTLS, fmt.Errorf("TLS with %s: %w", d.URL.Host, alert), adviseTLS(alert)}
+		}
 		if ctx.Err() != nil {
 			err = errors.New("no answer to the request")
 		}
@@ -65,8 +75,10 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
+	case code == http.StatusTooManyRequests:
+		return &StepError{StepHTTP, what, adviseTooMany(resp)}
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{StepProxy, what, adviseProxyAuth}
+		return &StepError{StepProxy, what, adviseProxyAuth("http")}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{StepHTTP, fmt.Errorf("%w, and sends us to %s", what, resp.Header.Get("Location")), "give that URL if it is the server's"}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
@@ -79,23 +91,62 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	return &StepError{StepHTTP, fmt.Errorf("%w: not a tunnel server", what), adviseHTTP}
 }
 
-// adviseTLS tells what to do about an error of the TLS handshake.
+// adviseTooMany tells what to do about an answer of 429.
+func adviseTooMany(resp *http.Response) string {
+	wait, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
+	if err != nil {
+		return "too many requests came from this address: try again later"
+	}
+	return fmt.Sprintf("too many connections, or too many wrong tokens, came from this address: try again in %v", time.Duration(wait)*time.Second)
+}
+
+// adviseTLS tells what to do about an error of the TLS handshake. An error of the caller's own check may bring its advice.
 func adviseTLS(err error) string {
 	var (
+		own       interface{ Advice() string }
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
 	)
 	switch {
+	case errors.As(err, &own):
+		return own.Advice()
 	case errors.As(err, &authority):
-		return "give the authority's certificate with --ca FILE"
+		return "give its certificate with --ca FILE" + advisePin(err)
 	case errors.As(err, &hostname):
-		return "use a name that the certificate has"
+		return "use a name that the certificate has, or give the --pin that the server prints"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "renew the server's certificate, or set this machine's clock"
 	case errors.As(err, &record):
 		return "the server does not speak TLS on this port: use ws://, or another port"
+	case alerted(err) != nil:
+		return adviseAlert(err.Error())
+	}
+	return "check that the server speaks TLS on this port"
+}
+
+// advisePin names the key that was seen, for a person to compare: alone it proves nothing.
+func advisePin(err error) string {
+	var failed *tls.CertificateVerificationError
+	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
+		return ""
+	}
+	hash := sha256.Sum256(failed.UnverifiedCertificates[0].RawSubjectPublicKeyInfo)
+	return ", or --pin sha256:" + base64.StdEncoding.EncodeToString(hash[:]) + " if the server itself prints just that"
+}
+
+// adviseAlert tells what to do about what the server has said. crypto/tls has no names for alerts but in their texts.
+func adviseAlert(text string) string {
+	switch _, alert, _ := strings.Cut(text, "tls: "); alert {
+	case "certificate required":
+		return "the server demands a client certificate: give one with --tls-cert FILE --tls-key FILE"
+	case "bad certificate", "unknown certificate", "unknown certificate authority", "unsupported certificate", "expired certificate", "revoked certificate":
+		return "the server refuses this client's certificate: give one with --tls-cert that its --client-ca knows"
+	case "handshake failure":
+		return "the server may demand a client certificate (--tls-cert, --tls-key) or another kind of TLS"
+	case "internal error":
+		return "the server has no certificate to show: its log says why"
 	}
 	return "check that the server speaks TLS on this port"
 }

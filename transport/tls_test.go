@@ -79,3 +79,21 @@ func (a *authority) until(t *testing.T, name string, then time.Time) *tls.Config
 		NextProtos: []string{"http/1.1"},
 	}
 }
+
+// person is a certificate for a client, good until then.
+func (a *authority) person(t *testing.T, then time.Time) []tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(3), NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: then,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+}

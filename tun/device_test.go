@@ -101,7 +101,8 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 	}
 	sum = sum>>16 + sum&0xffff
 	reply[10], reply[11] = ^byte(sum>>8), ^byte(sum)
-	if err := b.Fill(bytes.NewReader(reply), packet.FramingIP); err != nil {
+	b.Reset()
+	if _, err := b.Split(reply, packet.FramingIP); err != nil {
 		t.Fatal(err)
 	}
 	if refused, err := d.WriteBatch(&b); err != nil || refused != 0 {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/nonblock"
 	"tunnel/packet"
 )
 
@@ -44,10 +45,8 @@ func (d *device) readAll(fd uintptr) (done bool) {
 			d.scratch = packet.NewPacket(packet.HeaderLen + packet.MaxPacket)
 			clear(d.scratch.Record()[:packet.HeaderLen])
 		}
-		n, err := unix.Read(int(fd), d.scratch.Record()[room:])
+		n, err := nonblock.Read(fd, d.scratch.Record()[room:])
 		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
 		case errors.Is(err, unix.EAGAIN):
 			return b.Len() > 0
 		case err != nil:

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/nonblock"
 	"tunnel/packet"
 )
 
@@ -34,8 +35,7 @@ func (d *device) write(b *packet.Batch, i int) error {
 		return d.writeIP(b.Record(i))
 	}
 	if d.offload.Vnet && (d.offload.USO || !packet.ParseHeader(b.Record(i)).UDP()) {
-		_, err := d.file.Write(b.Record(i))
-		return err
+		return d.writeParts(b.Record(i))
 	}
 	var failed error
 	packet.Segments(b.Record(i), func(ip []byte) {
@@ -49,17 +49,18 @@ func (d *device) write(b *packet.Batch, i int) error {
 // writeIP hands one complete IP packet to the kernel.
 func (d *device) writeIP(ip []byte) error {
 	if !d.offload.Vnet {
-		_, err := d.file.Write(ip)
-		return err
+		return d.writeParts(ip)
 	}
 	var header [packet.HeaderLen]byte // all zero: nothing to segment, nothing to fill in
-	var failed error
-	err := d.raw.Write(func(fd uintptr) bool {
-		_, failed = unix.Writev(int(fd), [][]byte{header[:], ip})
-		return !errors.Is(failed, unix.EAGAIN)
-	})
-	if err == nil {
-		err = failed
+	return d.writeParts(header[:], ip)
+}
+
+// writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for
+// memory at most).
+func (d *device) writeParts(parts ...[]byte) (failed error) {
+	err := d.raw.Control(func(fd uintptr) { _, failed = nonblock.Writev(fd, parts) })
+	if err != nil {
+		return os.ErrClosed // the one reason for it
 	}
-	return err
+	return failed
 }

@@ -144,6 +144,10 @@ func (h *Host) need(program string) {
 		pkg = "net-tools"
 	case "setcap", "capsh":
 		pkg = "libcap2-bin"
+	case "nft":
+		pkg = "nftables"
+	case "danted":
+		pkg = "dante-server"
 	case "ip":
 		pkg = "iproute2"
 	case "setpriv", "unshare":

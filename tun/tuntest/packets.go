@@ -43,10 +43,10 @@ func SizedPacket(src, dst string, id uint32, n int) []byte {
 func IDOf(p []byte) uint32 { return binary.BigEndian.Uint32(p[len(p)-4:]) }
 
 // Add appends a copy of an IP packet to a batch.
-func Add(b *packet.Batch, ip []byte) { b.Add(withHeader(ip)) }
+func Add(b *packet.Batch, ip []byte) { b.Add(WithHeader(ip)) }
 
-// withHeader returns a copy of an IP packet behind a header that asks for nothing.
-func withHeader(ip []byte) *packet.Packet {
+// WithHeader returns a copy of an IP packet behind a header that asks for nothing.
+func WithHeader(ip []byte) *packet.Packet {
 	p := packet.NewPacket(packet.HeaderLen + len(ip))
 	clear(p.Record()[:packet.HeaderLen])
 	copy(p.IP(), ip)

@@ -1,0 +1,98 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/netip"
+
+	"tunnel/transport"
+)
+
+// A target is one of the servers that this client may join, and what it has there.
+type target struct {
+	dialer transport.Dialer // Token becomes the credential that the server gives for it
+	resume saved            // what to ask for on the next attempt
+}
+
+func (t *target) url() string { return t.dialer.URL.String() }
+
+// targets returns the servers of the Config in their order.
+func (c *Client) newTargets() []*target {
+	var all []*target
+	for _, d := range append([]*transport.Dialer{c.Dialer}, c.Others...) {
+		all = append(all, &target{dialer: *d, resume: c.Session.load(d.URL.String())})
+	}
+	return all
+}
+
+// round asks one server after the other until one has given a session, and waits for the session's end. First comes the
+// server of the last session, because there this client has its address, and its connections go on; then the others in the
+// order of the Config. The error is that of the server that was asked first, unless another had a more hopeful one.
+func (c *Client) round(ctx context.Context) (connected bool, err error) {
+	order := c.targets
+	if c.current != nil {
+		order = []*target{c.current}
+		for _, t := range c.targets {
+			if t != c.current {
+				order = append(order, t)
+			}
+		}
+	}
+	var hope, despair error
+	for _, t := range order {
+		connected, err := c.session(ctx, t)
+		if connected || ctx.Err() != nil || errors.Is(err, errMoved) {
+			return connected, err
+		}
+		if len(order) > 1 {
+			c.Log.Warn("server not joined", "server", t.dialer.URL.Host, "reason", err)
+		}
+		if hopeless(err) {
+			despair = cmp.Or(despair, err)
+		} else {
+			hope = cmp.Or(hope, err)
+		}
+	}
+	return false, cmp.Or(hope, despair)
+}
+
+// dial connects to a server, by a way that leads past the tunnel.
+func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.watch.dialling(func() { cancel(errMoved) })
+	var tried []netip.Addr
+	dialer := t.dialer
+	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
+		tried = append(tried, hop)
+		return c.watch.try(ctx, hop)
+	}
+	conn, err := dialer.Dial(ctx)
+	if err == nil {
+		c.watch.connected(conn)
+		return conn, nil
+	}
+	if errors.Is(context.Cause(ctx), errMoved) {
+		err = errMoved
+	}
+	// Those of earlier attempts, which a name has perhaps no longer.
+	if ctx.Err() == nil {
+		if undo := c.Router.Retain(ctx, tried...); undo != nil {
+			err = errors.Join(err, undo)
+		}
+	}
+	return nil, err
+}
+
+// wish says which address to ask a server for: what it gave last time, else what the device has now from another server,
+// so that connections inside survive if both serve one network. The zero Addr leaves it to the server.
+func (c *Client) wish(t *target) netip.Addr {
+	switch {
+	case c.Wanted.IsValid():
+		return c.Wanted
+	case t.resume.Address.IsValid():
+		return t.resume.Address
+	}
+	return c.link.Address
+}

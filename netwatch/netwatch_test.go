@@ -1,0 +1,137 @@
+package netwatch_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tunnel/ipcmd/iptest"
+	"tunnel/netwatch"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// watching moves the test into a network namespace of its own and returns what its Watcher tells.
+func watching(t *testing.T, prepare ...string) <-chan netwatch.Event {
+	t.Helper()
+	iptest.Namespace(t)
+	for _, args := range prepare {
+		iptest.IP(t, args)
+	}
+	w, err := netwatch.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, ended := make(chan netwatch.Event, 1000), make(chan error, 1)
+	go func() {
+		for {
+			e, err := w.Next()
+			if err != nil {
+				ended <- err
+				return
+			}
+			events <- e
+		}
+	}()
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; !errors.Is(err, os.ErrClosed) {
+			t.Errorf("Next ends with %v", err)
+		}
+	})
+	return events
+}
+
+// heard returns what is told until all is quiet.
+func heard(events <-chan netwatch.Event) map[netwatch.Event]bool {
+	all := map[netwatch.Event]bool{}
+	for {
+		select {
+		case e := <-events:
+			all[e] = true
+		case <-time.After(300 * time.Millisecond):
+			return all
+		}
+	}
+}
+
+// What may change a packet's way is told, of the interface and family that it is about.
+func TestChanges(t *testing.T) {
+	const index = 77
+	card := []string{"link add ens160 index 77 type veth peer name other", "link set other up", "link set ens160 up addrgenmode none",
+		"addr add 192.168.107.5/24 dev ens160"}
+	for _, test := range []struct {
+		change string
+		want   netwatch.Event
+	}{
+		{"route add default via 192.168.107.2", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv4}},
+		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv4, Link: index}},
+		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index}},
+		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6}},
+		{"link set ens160 down", netwatch.Event{Kind: netwatch.Link, Link: index}},
+		{"link set other down", netwatch.Event{Kind: netwatch.Link, Link: index}}, // the carrier
+		{"link del other", netwatch.Event{Kind: netwatch.Link, Link: index}},
+		{"rule add to 192.0.2.1 lookup 100", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv4}},
+		{"-6 rule add to 2001:db8::1 lookup 100", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6}},
+	} {
+		t.Run(test.change, func(t *testing.T) {
+			events := watching(t, card...)
+			heard(events) // what the kernel still does by itself
+			iptest.IP(t, test.change)
+			if got := heard(events); !got[test.want] {
+				t.Errorf("heard %+v; want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// What changes no packet's way is not told.
+func TestChatter(t *testing.T) {
+	events := watching(t, "link add br0 type bridge", "link add ens160 type veth peer name other", "link set ens160 master br0",
+		"link set ens160 up", "link set other up", "link set br0 up")
+	heard(events)
+	iptest.IP(t, "neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev br0")
+	iptest.IP(t, "route add local 192.0.2.9 dev lo table local")
+	if got := heard(events); len(got) > 0 {
+		t.Errorf("heard %+v", got)
+	}
+}
+
+// A reader who is too slow is told that.
+func TestMissed(t *testing.T) {
+	iptest.Namespace(t)
+	w, err := netwatch.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	if err := netwatch.Shrink(w); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		iptest.IP(t, "link set lo down")
+		iptest.IP(t, "link set lo up")
+	}
+	for range 100 {
+		e, err := w.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e == (netwatch.Event{}) {
+			return
+		}
+	}
+	t.Error("nothing was missed")
+}
+
+// Whatever the bytes are, they are no reason to fail.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{32, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(_ *testing.T, data []byte) { netwatch.Parse(data) })
+}

@@ -1,0 +1,89 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+
+	"nhooyr.io/websocket"
+)
+
+// The WebSocket library shakes hands, and no more: it gets a connection that ends for it when that is done. Frames are
+// ours (input, output), because the library needs other goroutines for each read and write.
+
+// handshake is what net/http and the library get for the wire. It dials, round-trips and hijacks for them.
+type handshake struct {
+	*wire
+	over   atomic.Bool
+	given  bool              // to dial
+	client http.RoundTripper // of the client's side
+	body   io.ReadCloser     // of the client's side: what net/http has read and nobody taken
+	early  []byte            // of the server's side: the same
+}
+
+// Read is the end of the connection when hands are shaken.
+func (h *handshake) Read(p []byte) (int, error) {
+	if h.over.Load() {
+		return 0, io.EOF
+	}
+	return h.wire.Read(p)
+}
+
+// Close closes the connection, unless hands are shaken.
+func (h *handshake) Close() error {
+	if h.over.Load() {
+		return nil
+	}
+	return h.wire.Close()
+}
+
+// dial is for an http.Transport.
+func (h *handshake) dial(context.Context, string, string) (net.Conn, error) {
+	if h.given {
+		return nil, errors.New("the server closed the connection")
+	}
+	h.given = true
+	return h, nil
+}
+
+// RoundTrip keeps the body of the answer: what came right behind the answer is in it.
+func (h *handshake) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := h.client.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		h.body = resp.Body
+	}
+	return resp, err
+}
+
+// hijacker is the http.ResponseWriter that the library gets.
+type hijacker struct {
+	http.ResponseWriter
+	hands *handshake
+}
+
+// Hijack takes the connection over from net/http, and what that has read of it.
+func (j hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	_, rw, err := http.NewResponseController(j.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	j.hands.early = append([]byte(nil), early...)
+	rw.Reader.Reset(j.hands)
+	return j.hands, rw, nil
+}
+
+// end takes the connection away from the library, and returns what came right behind the other side's part of the
+// handshake.
+func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
+	h.over.Store(true)
+	if h.body != nil {
+		h.early, err = io.ReadAll(h.body)
+	}
+	_ = ws.CloseNow() // its goroutine ends; the connection stays
+	return h.early, err
+}

@@ -1,0 +1,385 @@
+package transport
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/nonblock"
+	"tunnel/packet"
+)
+
+// Opcodes of RFC 6455 section 5.2.
+const (
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPing         = 0x9
+	opPong         = 0xa
+	opControl      = 0x8 // the bit that control frames have
+	final          = 0x80
+	reserved       = 0x70 // bits of extensions, of which none is negotiated
+	maxControlBody = 125  // bytes of payload of a control frame (section 5.5)
+)
+
+// inputRoom is how many bytes are read at once: what a record of the largest size leaves room for beside others.
+const inputRoom = 256 << 10
+
+//nolint:gochecknoglobals // a pool is shared by design: only a connection on which a frame is arriving needs a buffer
+var inputPool = sync.Pool{New: func() any { b := make([]byte, inputRoom); return &b }}
+
+// errViolation is how the peer broke the protocol; its text goes to the peer as the reason.
+type errViolation string
+
+func (e errViolation) Error() string { return string(e) }
+
+// input takes the frames that arrive apart (RFC 6455 section 5). It is here and not in the library because that hands each
+// of its reads to another goroutine, twice a frame. Records are given out as soon as they are complete, and not when their
+// message is: half of a large batch need not wait for the other half.
+//
+// In the buffer lie, one behind the other: what was given out, the beginning of a record (or of a control message) that
+// is not complete yet, what has come behind it. Frame headers and control frames that lie in between are closed over.
+type input struct {
+	wire   *wire
+	masked bool         // the peer is a client
+	pong   func([]byte) // answers a ping
+
+	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
+	failed error
+
+	buf             *[]byte // nil while nothing is in it
+	tail, next, end int     // of the record that is not complete; of what nobody has looked at; of all
+
+	// Of the message that is arriving.
+	opcode byte   // 0 for none
+	fin    bool   // the frame is its last
+	left   uint64 // bytes of the frame that are still to come
+	size   uint64 // bytes of the message so far, with left
+	key    [4]byte
+	phase  int // of the mask
+}
+
+// text returns the next message, which must be a control message of up to maxControl bytes.
+func (in *input) text() ([]byte, error) {
+	var message []byte
+	done := false
+	for !done {
+		if err := in.fill(); err != nil {
+			return nil, err
+		}
+		for !done {
+			some, err := in.advance()
+			if err != nil {
+				return nil, err
+			}
+			switch {
+			case in.opcode == opBinary:
+				return nil, errViolation("a batch before connected")
+			case in.size > maxControl:
+				return nil, errViolation("control message too long")
+			case in.ended():
+				message = append([]byte(nil), (*in.buf)[in.tail:in.next]...)
+				in.tail, in.opcode = in.next, 0
+				done = true
+			}
+			if !some {
+				break
+			}
+		}
+	}
+	in.release()
+	return message, nil
+}
+
+// batch adds to b, which is empty, the records that have come; it waits until there is one. They lie in the buffer, and
+// are good until the next call.
+func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
+	for {
+		for some := true; some; {
+			var err error
+			if some, err = in.advance(); err != nil {
+				return err
+			}
+			switch {
+			case in.opcode == opText:
+				return errViolation("unknown state: no control message is due after connected")
+			case in.size > packet.MaxBatch:
+				return errViolation(packet.ErrTooLong.Error())
+			}
+			if in.buf == nil {
+				break // nothing has come at all
+			}
+			rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
+			if err != nil {
+				return errViolation("malformed record")
+			}
+			in.tail = in.next - len(rest)
+			if in.ended() {
+				if len(rest) > 0 {
+					return errViolation("malformed record")
+				}
+				in.opcode = 0
+			}
+		}
+		if b.Len() > 0 {
+			return nil
+		}
+		in.release()
+		if err := in.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// begin gets the input ready; early is what came before.
+func (in *input) begin(early []byte) {
+	in.read = in.readTCP
+	if len(early) > 0 {
+		in.buf, _ = inputPool.Get().(*[]byte)
+		in.end = copy(*in.buf, early)
+	}
+}
+
+// discard reads on to the close frame, which is its error, and forgets all else.
+func (in *input) discard() error {
+	for some := true; some; {
+		var err error
+		if some, err = in.advance(); err != nil {
+			return err
+		}
+		in.tail = in.next
+		if in.ended() {
+			in.opcode = 0
+		}
+	}
+	in.release()
+	return in.fill()
+}
+
+// ended tells whether the message that was arriving is complete.
+func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
+
+// advance goes one step on in what has come: over a piece of payload, which it unmasks, or else over the header of a
+// frame, or a whole control frame. some is false when that takes more bytes.
+func (in *input) advance() (some bool, err error) {
+	if in.next == in.end {
+		return false, nil
+	}
+	if in.left > 0 {
+		n := int(min(in.left, uint64(in.end-in.next)))
+		if in.masked {
+			in.phase = unmask((*in.buf)[in.next:in.next+n], in.key, in.phase)
+		}
+		in.next += n
+		in.left -= uint64(n)
+		return true, nil
+	}
+	p := (*in.buf)[in.next:in.end]
+	h, err := parseFrame(p, in.masked)
+	if err != nil || h.length == 0 {
+		return false, err
+	}
+	if h.opcode&opControl != 0 {
+		whole := h.length + int(h.payload)
+		if len(p) < whole {
+			return false, nil
+		}
+		body := p[h.length:whole]
+		unmask(body, h.key, 0)
+		err := in.control(h.opcode, body)
+		in.skip(whole)
+		return true, err
+	}
+	if (h.opcode == opContinuation) != (in.opcode != 0) {
+		return false, errViolation("a fragmented message is mixed up")
+	}
+	if h.opcode != opContinuation {
+		in.opcode, in.size = h.opcode, 0
+	}
+	in.fin, in.left, in.key, in.phase = h.fin, h.payload, h.key, 0
+	in.size += h.payload
+	in.skip(h.length)
+	return true, nil
+}
+
+// skip closes over the next n bytes, so that a record goes on behind them as if they were not there.
+func (in *input) skip(n int) {
+	b := *in.buf
+	copy(b[in.tail+n:in.next+n], b[in.tail:in.next])
+	in.tail += n
+	in.next += n
+}
+
+// control acts on a control frame.
+func (in *input) control(opcode byte, body []byte) error {
+	switch opcode {
+	case opPing:
+		in.pong(body)
+		return nil
+	case opPong:
+		return nil
+	}
+	closed := &CloseError{Code: CodeNoStatus, Reason: "no reason given", Remote: true}
+	switch {
+	case len(body) == 1:
+		return errViolation("a close frame with half a code")
+	case len(body) > 2:
+		closed.Reason = printable(string(body[2:]))
+		fallthrough
+	case len(body) == 2:
+		closed.Code = Code(binary.BigEndian.Uint16(body))
+	}
+	return closed
+}
+
+// release gives the buffer back if nothing is in it.
+func (in *input) release() {
+	if in.buf != nil && in.tail == in.end {
+		inputPool.Put(in.buf)
+		in.buf, in.tail, in.next, in.end = nil, 0, 0, 0
+	}
+}
+
+// fill waits for bytes and reads what is there. A buffer is taken only then.
+func (in *input) fill() error {
+	var err error
+	if in.wire.under == nil {
+		if err = in.wire.raw.Read(in.read); err == nil {
+			err = in.failed
+		}
+	} else {
+		if in.buf == nil && len(in.wire.under.unread) == 0 {
+			err = in.wire.under.fill()
+		}
+		if err == nil {
+			var n int
+			n, err = in.wire.readTLS(in.room())
+			in.end += n
+		}
+	}
+	if err != nil {
+		in.release()
+		return err
+	}
+	in.wire.hear()
+	return nil
+}
+
+// readTCP is called until it returns true.
+func (in *input) readTCP(fd uintptr) bool {
+	var n int
+	n, in.failed = nonblock.Read(fd, in.room())
+	in.end += n
+	switch {
+	case errors.Is(in.failed, unix.EAGAIN):
+		in.release()
+		return false
+	case n == 0 && in.failed == nil:
+		in.failed = io.EOF
+	}
+	return true
+}
+
+// room returns the free part of the buffer, behind all that is still needed, which it moves to the front.
+func (in *input) room() []byte {
+	if in.buf == nil {
+		in.buf, _ = inputPool.Get().(*[]byte)
+	}
+	b := *in.buf
+	copy(b, b[in.tail:in.end])
+	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+	return b[in.end:]
+}
+
+// close ends the input; nobody may use it after.
+func (in *input) close() {
+	in.tail = in.end
+	in.release()
+}
+
+// frameHeader is the beginning of a frame.
+type frameHeader struct {
+	length  int // bytes of the header itself; 0 when it is not complete
+	opcode  byte
+	fin     bool
+	payload uint64
+	key     [4]byte
+}
+
+// parseFrame reads a header (RFC 6455 section 5.2). The error is an errViolation.
+func parseFrame(p []byte, masked bool) (h frameHeader, err error) {
+	if len(p) < 2 {
+		return h, nil
+	}
+	h.opcode, h.fin = p[0]&0xf, p[0]&final != 0
+	switch h.opcode {
+	case opContinuation, opText, opBinary, opClose, opPing, opPong:
+	default:
+		return h, errViolation(fmt.Sprintf("unknown opcode %#x", h.opcode))
+	}
+	h.payload = uint64(p[1] & 0x7f)
+	switch {
+	case p[0]&reserved != 0:
+		return h, errViolation("no extension was negotiated")
+	case (p[1]&maskBit != 0) != masked:
+		return h, errViolation("a client masks its frames, a server does not")
+	case h.opcode&opControl != 0 && (!h.fin || h.payload > maxControlBody):
+		return h, errViolation("a control frame is too long or fragmented")
+	}
+	n := 2
+	switch h.payload {
+	case 126:
+		if n = 4; len(p) >= n {
+			h.payload = uint64(binary.BigEndian.Uint16(p[2:]))
+		}
+	case 127:
+		if n = 10; len(p) >= n {
+			h.payload = binary.BigEndian.Uint64(p[2:])
+		}
+	}
+	if masked {
+		n += 4
+	}
+	if len(p) < n {
+		return h, nil
+	}
+	if h.payload > 1<<62 {
+		return h, errViolation("a frame longer than can be")
+	}
+	if masked {
+		copy(h.key[:], p[n-4:])
+	}
+	h.length = n
+	return h, nil
+}
+
+// unmask takes the mask off p, or puts it on; phase is where in the key it begins, and what is returned where it ends.
+func unmask(p []byte, key [4]byte, phase int) int {
+	var pad [8]byte
+	for i := range pad {
+		pad[i] = key[(phase+i)&3]
+	}
+	end := (phase + len(p)) & 3
+	word := binary.NativeEndian.Uint64(pad[:])
+	for len(p) >= 64 { // unrolled, for speed
+		q := p[:64]
+		binary.NativeEndian.PutUint64(q, binary.NativeEndian.Uint64(q)^word)
+		binary.NativeEndian.PutUint64(q[8:], binary.NativeEndian.Uint64(q[8:])^word)
+		binary.NativeEndian.PutUint64(q[16:], binary.NativeEndian.Uint64(q[16:])^word)
+		binary.NativeEndian.PutUint64(q[24:], binary.NativeEndian.Uint64(q[24:])^word)
+		binary.NativeEndian.PutUint64(q[32:], binary.NativeEndian.Uint64(q[32:])^word)
+		binary.NativeEndian.PutUint64(q[40:], binary.NativeEndian.Uint64(q[40:])^word)
+		binary.NativeEndian.PutUint64(q[48:], binary.NativeEndian.Uint64(q[48:])^word)
+		binary.NativeEndian.PutUint64(q[56:], binary.NativeEndian.Uint64(q[56:])^word)
+		p = p[64:]
+	}
+	for i := range p {
+		p[i] ^= pad[i&7]
+	}
+	return end
+}

@@ -1,0 +1,250 @@
+package transport
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tunnel/packet"
+)
+
+// output is the way out of a connection. Frames leave on the goroutine of whoever has something to send, as long as the
+// socket takes them at once: a packet then needs no other goroutine, whose waking costs more than the packet. When the
+// socket has enough, a goroutine waits for it and goes on. Nobody else ever waits here.
+type output struct {
+	wire    *wire
+	client  bool // masks
+	framing packet.Framing
+	peerUSO bool           // the peer takes UDP super-packets
+	queue   *Queue         // of Run; nil before
+	failed  func(error)    // called when the connection is unusable; perhaps more than once
+	resumes sync.WaitGroup // of resume
+
+	waiting atomic.Bool  // resume waits for the socket
+	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
+	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
+
+	mu    sync.Mutex // held by the one who sends; guards all below but urgent
+	sock  socket
+	batch packet.Batch // what is on its way out
+	frame *frame       // what it is made of; nil for nothing
+	tls   *[]byte      // the same behind TLS
+	left  net.Buffers  // what of it the socket has not taken
+	over  bool
+
+	urgent urgent
+	gone   chan struct{} // closed when the close frame has gone out
+}
+
+// urgent has the control frames that wait to go out before any batch.
+type urgent struct {
+	some    atomic.Bool
+	mu      sync.Mutex
+	frames  []byte
+	closing bool // the last of them is a close frame
+}
+
+// maxUrgent bounds the control frames that wait, in bytes: a peer that pings and does not read loses pongs.
+const maxUrgent = 4 << 10
+
+// start makes q the way to the packets, and failed what is told of failures.
+func (o *output) start(q *Queue, keepalive time.Duration, failed func(error)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue, o.failed = q, failed
+	o.sock.prepare(keepalive)
+	o.sent.Store(int64(time.Since(o.wire.start)))
+}
+
+// finish ends the way out, whose connection is closed already, and gives all buffers back.
+func (o *output) finish() {
+	o.closed.Store(true)
+	o.mu.Lock()
+	o.over = true // whether or not the close frame went out
+	o.free()
+	o.mu.Unlock()
+	o.resumes.Wait()
+}
+
+// idle returns for how long nothing has gone out.
+func (o *output) idle() time.Duration {
+	return time.Since(o.wire.start) - time.Duration(o.sent.Load())
+}
+
+// kick sends what waits. It does nothing while somebody else is at it, who then sees what the caller has put there.
+func (o *output) kick() {
+	for o.due() && o.mu.TryLock() {
+		full, err := o.pump()
+		if full {
+			o.waiting.Store(true)
+			o.resumes.Go(o.resume)
+		}
+		o.mu.Unlock()
+		if err != nil {
+			o.failed(err)
+			return
+		}
+	}
+}
+
+// due tells whether kick has something to do.
+func (o *output) due() bool {
+	return !o.waiting.Load() && !o.closed.Load() && (o.urgent.some.Load() || o.queue != nil && o.queue.Len() > 0)
+}
+
+// resume waits for the socket and goes on where it had enough.
+func (o *output) resume() {
+	for full := true; full; {
+		err := o.wire.waitWritable()
+		if err == nil {
+			o.mu.Lock()
+			full, err = o.pump()
+			o.waiting.Store(full)
+			o.mu.Unlock()
+		}
+		if err != nil { // and nobody sends any more: waiting stays
+			o.failed(err)
+			return
+		}
+	}
+	o.kick() // what came in between
+}
+
+// pump sends until nothing waits, or until the socket has enough, which is full. The caller holds mu, as for all that
+// follows.
+func (o *output) pump() (full bool, err error) {
+	for !o.over {
+		if err := o.flush(); err != nil {
+			return false, err
+		}
+		if len(o.left) > 0 {
+			return true, nil
+		}
+		some, full, err := o.load()
+		if !some || err != nil {
+			return full, err
+		}
+	}
+	return false, nil
+}
+
+// flush writes what is left, as far as the socket takes it.
+func (o *output) flush() error {
+	if len(o.left) == 0 {
+		return nil
+	}
+	if err := o.wire.writeSome(&o.left); err != nil {
+		return err
+	}
+	o.sent.Store(int64(time.Since(o.wire.start)))
+	if len(o.left) == 0 {
+		o.free()
+		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
+			o.over = true
+			close(o.gone)
+		}
+	}
+	return nil
+}
+
+// load makes left of what is next: control frames, or packets from the queue if the socket takes them; full is that
+// it does not.
+func (o *output) load() (some, full bool, err error) {
+	if frames := o.takeUrgent(); len(frames) > 0 {
+		return true, false, o.give(net.Buffers{frames})
+	}
+	if o.closed.Load() || o.queue == nil || o.queue.Len() == 0 {
+		return false, false, nil
+	}
+	if ready, err := o.wire.writable(); err != nil || !ready {
+		return false, err == nil, err
+	}
+	o.sock.adapt()
+	o.queue.Pop(&o.batch, o.sock.budget)
+	if o.batch.Len() == 0 {
+		return false, false, nil
+	}
+	return true, false, o.put()
+}
+
+// put makes left of the batch.
+func (o *output) put() error {
+	o.frame, _ = framePool.Get().(*frame)
+	return o.give(o.frame.build(&o.batch, o))
+}
+
+// give makes left of frames, through TLS if there is any.
+func (o *output) give(frames net.Buffers) error {
+	if o.wire.under == nil {
+		o.left = frames
+		return nil
+	}
+	for _, p := range frames {
+		if _, err := o.wire.Write(p); err != nil {
+			return err
+		}
+	}
+	o.free() // TLS has made a copy
+	o.tls = o.wire.under.take()
+	o.left = append(o.left, *o.tls)
+	return nil
+}
+
+// free gives the buffers back of what has gone out.
+func (o *output) free() {
+	o.left = o.left[:0]
+	o.batch.Reset()
+	if o.frame != nil {
+		o.frame.free()
+		o.frame = nil
+	}
+	if o.tls != nil {
+		if cap(*o.tls) == segmentsRoom {
+			segmentsOut.Put(o.tls)
+		}
+		o.tls = nil
+	}
+}
+
+// takeUrgent returns the control frames that wait.
+func (o *output) takeUrgent() []byte {
+	u := &o.urgent
+	if !u.some.Load() {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	frames := u.frames
+	u.frames = nil
+	u.some.Store(false)
+	o.closed.Store(u.closing)
+	return frames
+}
+
+// control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a close frame.
+func (o *output) control(opcode byte, body []byte) {
+	u := &o.urgent
+	u.mu.Lock()
+	if !u.closing && (len(u.frames) < maxUrgent || opcode == opClose) {
+		u.frames = appendFrame(u.frames, opcode, body, o.client)
+		u.closing = opcode == opClose
+		u.some.Store(true)
+	}
+	u.mu.Unlock()
+	o.kick()
+}
+
+// write sends a batch, or a control message, and waits until the socket has taken it. Nobody else is sending: before Run.
+func (o *output) write(load func() error) error {
+	o.mu.Lock()
+	err := load()
+	for err == nil && len(o.left) > 0 {
+		if err = o.wire.waitWritable(); err == nil {
+			err = o.flush()
+		}
+	}
+	o.mu.Unlock()
+	o.kick() // a close frame may have come in between
+	return err
+}
