@@ -48,7 +48,7 @@ func (o *outbox) flush() {
 	*o = (*o)[:0]
 }
 
-// send takes record i out of b and queues it for the peer that has its destination address.
+// send takes record i out of b and queues it for the peer that gets what is for its destination address.
 func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 	address := packet.Destination(b.IP(i))
 	to := s.peers.at(address)
@@ -56,7 +56,7 @@ func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 		if s.away.add(address, b, i) {
 			return pass
 		}
-		return dropNoPeer
+		return s.policy.unreachable(address)
 	}
 	to.queue.Push(b.Take(i))
 	out.add(to.queue)
@@ -97,5 +97,5 @@ func (s *Server) judge(p *peer, b *packet.Batch, i int) verdict {
 	if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
 		return dropMalformed
 	}
-	return s.policy.fromClient(p.address, b.IP(i))
+	return s.policy.fromClient(p, b.IP(i))
 }

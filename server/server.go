@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Device         tun.Device    // closed by Run
 	Leases         *lease.Pool   // stays open
-	Gate           *auth.Gate    // nil admits everybody
+	Tokens         *auth.Store   // stays open; nil admits everybody
 	TLS            *tls.Config   // nil serves without TLS
 	Path           string        // of the WebSocket
 	MTU            int           // bytes; told to clients
@@ -49,7 +49,7 @@ type Server struct {
 	own     lease.Pair
 	policy  policy
 	drops   drops
-	peers   peers
+	peers   *peers
 	door    *door
 	bans    *bans
 	refused *refused
@@ -69,7 +69,9 @@ func New(c Config) *Server {
 	}
 	s.door = newDoor(s.limits.rules(c), c.TrustedProxies, s.refused)
 	s.bans = newBans(s.limits.bans, time.Now)
-	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient}
+	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
+	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
+	c.Leases.Reserve(c.Tokens.Reserved())
 	return s
 }
 
@@ -103,6 +105,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
+	group.Go(func() { s.watchTokens(ctx) })
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
