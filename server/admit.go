@@ -40,13 +40,13 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	s.door.loggedIn(from.guest)
-	//nolint:contextcheck // see above
 	p, link, err := s.admit(life, from.remote, grant, request)
 	if err != nil {
 		s.refuse(conn, err, log)
 		return
 	}
 	last := leave
+	//nolint:contextcheck // the session's life is the server's
 	started := s.sessions.start(func() {
 		defer last()
 		defer s.dismiss(p)
