@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -80,13 +78,14 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	session, err := openSession(c, dev, log)
+	session, credentials, err := openKept(c, dev, append([]*transport.Dialer{dialer}, others...), log)
 	if err != nil {
 		return errors.Join(err, router.Close(), device.Close())
 	}
 	out := c.App.Writer
 	return client.New(client.Config{
-		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router, Session: session, Log: log,
+		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router,
+		Session: session, Credentials: credentials, Log: log,
 		Wanted: wanted, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
 		Events: client.Events{
 			Connected: func(l transport.Link) {
@@ -153,24 +152,6 @@ func wantedAddress(c *cli.Context) (netip.Addr, error) {
 		return netip.Addr{}, usage("--address %s: no client can have that, for pairs of addresses begin with an odd one", text)
 	}
 	return a, nil
-}
-
-// openSession opens the file that keeps the session for the next run. That another client has it is no failure: this
-// one then gets an address of its own, as long as it did not ask for that directory.
-func openSession(c *cli.Context, dev string, log *slog.Logger) (*client.SessionFile, error) {
-	dir, err := stateDir(c)
-	if err != nil {
-		return nil, err
-	}
-	session, err := client.OpenSession(filepath.Join(dir, "session-"+dev+".json"))
-	switch {
-	case errors.Is(err, client.ErrInUse):
-		log.Info("this run's session is not kept: give it its own --state", "err", err)
-		return nil, nil
-	case err != nil:
-		return nil, fail(stepState, err, "give a directory that you may write to with --state DIR")
-	}
-	return session, nil
 }
 
 // connectDryRun prints what would run. Only the server knows the pair that it will give, so without --address the

@@ -11,6 +11,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
+	"tunnel/state"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -106,7 +107,7 @@ func usage(format string, args ...any) error {
 func usageError(c *cli.Context, err error, _ bool) error {
 	help := "tunnel --help"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		help = "tunnel " + c.Command.Name + " --help"
+		help = c.Command.HelpName + " --help"
 	}
 	return fail(stepUsage, err, "see `"+help+"`")
 }
@@ -138,8 +139,12 @@ func asFailure(err error) *failure {
 		return &failure{stepDevice, err, "run as root, or `setcap cap_net_admin+ep` the program; in Docker add --cap-add NET_ADMIN"}
 	case errors.Is(err, lease.ErrNetwork):
 		return &failure{stepUsage, err, "choose another --network"}
-	case errors.Is(err, lease.ErrLocked):
+	case errors.Is(err, state.ErrLocked):
 		return &failure{stepState, err, "end the other, or give each its own --state"}
+	case errors.Is(err, state.ErrDamaged):
+		return &failure{stepState, err, "put a copy of the file in its place, or move it away and start anew: all tokens and addresses are then new"}
+	case errors.Is(err, state.ErrFull):
+		return &failure{stepState, err, "make room on it, or give another --state"}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}

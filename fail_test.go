@@ -12,6 +12,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
+	"tunnel/state"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -49,7 +50,7 @@ func TestAsFailure(t *testing.T) {
 		{tun.ErrNoTun, "device: no TUN driver: /dev/net/tun is missing: run `modprobe tun`; in Docker"},
 		{tun.ErrPermission, "device: not permitted: CAP_NET_ADMIN is needed: run as root"},
 		{lease.ErrNetwork, "usage: unusable network: choose another --network"},
-		{lease.ErrLocked, "state: another server uses this state directory: end the other"},
+		{state.ErrLocked, "state: another server uses this state directory: end the other"},
 		{&ipcmd.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound}, "route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install iproute2"},
 		{
 			&ipcmd.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers: Operation not permitted", Err: &exec.ExitError{}},

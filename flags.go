@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -67,21 +68,28 @@ func logFlags() []cli.Flag {
 	}
 }
 
-// flagsFirst moves the flags behind `connect URL` in front of the URL: urfave/cli stops looking for flags at the
-// first argument, and people write them behind it.
+// flagsFirst moves the flags behind `connect URL` and `token create NAME` in front of the URL and the name: urfave/cli stops
+// looking for flags at the first argument, and people write them behind it.
 func flagsFirst(app *cli.App, args []string) []string {
-	if len(args) < 3 || args[1] != "connect" || args[len(args)-1] == "--generate-bash-completion" {
+	if len(args) < 3 || args[len(args)-1] == "--generate-bash-completion" {
+		return args
+	}
+	before, command := args[:2], app.Command(args[1])
+	switch {
+	case args[1] == "token" && command.Command(args[2]) != nil:
+		before, command = args[:3], command.Command(args[2])
+	case args[1] != "connect":
 		return args
 	}
 	takesValue := map[string]bool{}
-	for _, f := range app.Command("connect").Flags {
+	for _, f := range command.Flags {
 		_, isBool := f.(*cli.BoolFlag)
 		for _, name := range f.Names() {
 			takesValue[name] = !isBool
 		}
 	}
 	var flags, rest []string
-	for words := args[2:]; len(words) > 0; words = words[1:] {
+	for words := args[len(before):]; len(words) > 0; words = words[1:] {
 		word := words[0]
 		if word == "--" {
 			rest = append(rest, words[1:]...)
@@ -94,18 +102,18 @@ func flagsFirst(app *cli.App, args []string) []string {
 		flags = append(flags, word)
 		name := strings.TrimLeft(word, "-")
 		if name == "help" || name == "h" { // urfave/cli takes an argument behind it for a command to explain
-			return []string{args[0], args[1], word}
+			return append(slices.Clone(before), word)
 		}
 		if !takesValue[name] {
 			continue
 		}
 		if len(words) == 1 { // urfave/cli shall say that the value is missing, and not take the "--" below for it
-			return append([]string{args[0], args[1]}, flags...)
+			return append(slices.Clone(before), flags...)
 		}
 		words = words[1:]
 		flags = append(flags, words[0])
 	}
-	sorted := append([]string{args[0], args[1]}, flags...)
+	sorted := append(slices.Clone(before), flags...)
 	return append(append(sorted, "--"), rest...)
 }
 
@@ -197,7 +205,7 @@ func checkCongestion(c *cli.Context) error {
 // noMore refuses arguments that a command does not take.
 func noMore(c *cli.Context, most int) error {
 	if c.NArg() > most {
-		return fail(stepUsage, fmt.Errorf("unexpected argument %q", c.Args().Get(most)), "see `tunnel "+c.Command.Name+" --help`")
+		return fail(stepUsage, fmt.Errorf("unexpected argument %q", c.Args().Get(most)), "see `"+c.Command.HelpName+" --help`")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ module tunnel
 go 1.26.8
 
 require (
+	github.com/gaissmai/bart v0.30.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/songgao/water v0.0.0-20200317203138-2b4b6d7c09d8
 	github.com/urfave/cli/v2 v2.27.7

@@ -70,7 +70,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		DisableSliceFlagSeparator: true, // a comma may stand in a header
 		Suggest:                   true,
 		Commands: []*cli.Command{
-			serveCommand(), connectCommand(), cleanupCommand(), versionCommand(), completionCommand(),
+			serveCommand(), connectCommand(), tokenCommand(), cleanupCommand(), versionCommand(), completionCommand(),
 		},
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"tunnel/auth"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
@@ -36,12 +33,11 @@ func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "be the hub: make the network, let clients in",
-		Description: "Without --plain, --tls-cert and --acme the server makes a key of its own, once, and prints the line that joins\n" +
-			"another machine. Examples, the last for use behind a proxy that speaks TLS:\n\n" +
-			"   (umask 077; head -c 24 /dev/urandom | base64 > token)\n" +
-			"   sudo tunnel serve --token-file token\n" +
-			"   sudo tunnel serve --listen :443 --acme server.example.com --token-file token\n" +
-			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --token-file token",
+		Description: "The first start makes a token, and without --plain, --tls-cert and --acme a key of its own, and prints the line that\n" +
+			"joins another machine; tunnel token makes more. Examples, the last for use behind a proxy that speaks TLS:\n\n" +
+			"   sudo tunnel serve\n" +
+			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT"},
 			&cli.StringFlag{Name: flagPath, Category: categoryServer, EnvVars: env(flagPath), Value: transport.DefaultPath, Usage: "`PATH` of the WebSocket; all else is 404"},
@@ -75,7 +71,7 @@ func serve(c *cli.Context) (err error) {
 	if c.Bool(flagDryRun) {
 		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil).Set(c.Context, want)
 	}
-	gate, err := gate(c, log)
+	secret, err := serverToken(c, log)
 	if err != nil {
 		return err
 	}
@@ -94,18 +90,11 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	leases, err := lease.Open(filepath.Join(dir, "tunnel.db"), network)
+	kept, err := openServerState(dir, network, secret, c.Bool(flagInsecureNoAuth), log)
 	if err != nil {
-		if errors.Is(err, lease.ErrLocked) {
-			return err
-		}
-		return fail(stepState, err, "repair or delete the file, or give another --state")
+		return err
 	}
-	defer func() {
-		if closing := leases.Close(); closing != nil {
-			err = errors.Join(err, fail(stepState, closing, ""))
-		}
-	}()
+	defer kept.close()
 	tlsConfig, err := secure.open(dir)
 	if err != nil {
 		return err
@@ -125,14 +114,18 @@ func serve(c *cli.Context) (err error) {
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		ln.Addr(), network, want.Dev, pair.Local, pair.Peer)
-	printConnectLine(c.App.Writer, c, secure, ln.Addr())
+	if err := printConnectLine(c.App.Writer, c, secure, kept, ln.Addr()); err != nil {
+		return err
+	}
 	defer secure.keep(c.Context)()
-	return server.New(server.Config{
-		Device: device, Leases: leases, Gate: gate, TLS: tlsConfig, Path: c.String(flagPath),
+	hub := server.New(server.Config{
+		Device: device, Leases: kept.leases, Tokens: kept.tokens, TLS: tlsConfig, Path: c.String(flagPath),
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
 		Congestion: c.String(flagCongestion), ClientToClient: c.Bool(flagClientToClient), Log: log,
 		MaxConnections: c.Int(flagMaxConnections), MaxPerAddress: c.Int(flagMaxPerAddress), TrustedProxies: trustedProxies(c), MaxLanes: c.Int(flagMaxLanes),
-	}).Run(c.Context, ln)
+	})
+	defer kept.control(c.Context, hub)()
+	return hub.Run(c.Context, ln)
 }
 
 // serveUsage checks the flags that are about nothing but themselves.
@@ -160,24 +153,6 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 		return netip.Prefix{}, usage("--listen %s is not [HOST]:PORT", c.String(flagListen))
 	}
 	return network, nil
-}
-
-// gate returns who may come in; nil is everybody.
-func gate(c *cli.Context, log *slog.Logger) (*auth.Gate, error) {
-	secret, err := token(c)
-	open := c.Bool(flagInsecureNoAuth)
-	switch {
-	case err != nil:
-		return nil, err
-	case secret != "" && open:
-		return nil, usage("--insecure-no-auth contradicts the token: leave one out")
-	case open:
-		log.Warn("no token: everybody who can reach the port is let in")
-		return nil, nil
-	case secret == "":
-		return nil, usage("serve needs a token: make one with %s and give it to both sides with --token-file token", makeToken)
-	}
-	return auth.NewGate(secret), nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {

@@ -14,21 +14,34 @@ import (
 	"tunnel/transport"
 )
 
-// printConnectLine prints the line that joins another machine to this server. A secret that somebody gave is not in it.
-func printConnectLine(w io.Writer, c *cli.Context, s *serverTLS, listen net.Addr) {
+// printConnectLine prints the line that joins another machine to this server. A server that never had a token makes one
+// here, and this is the only time that it can be seen. A secret that somebody gave is not in the line.
+func printConnectLine(w io.Writer, c *cli.Context, s *serverTLS, kept *serverState, listen net.Addr) error {
 	url := s.url(listen, c.String(flagPath))
-	if url == "" {
-		return
+	made, err := kept.makeFirst()
+	if err != nil {
+		return err
 	}
 	var credential []string
 	switch file := c.String(flagTokenFile); {
 	case c.Bool(flagInsecureNoAuth):
+	case made != "":
+		if url == "" {
+			url = urlOf("HOST", "", c.String(flagPath)) // only a person knows; but the token has to be shown now
+		}
+		_, _ = fmt.Fprintf(w, "made the first token, %q; it is shown this once. To join, run on another machine:\n", firstToken)
+		credential = []string{"--" + flagToken, made}
 	case file != "":
 		credential = []string{"--" + flagTokenFile, file}
+	case kept.nobody():
+		return nil
 	default:
 		credential = []string{"--" + flagTokenFile, "FILE"}
 	}
-	_, _ = fmt.Fprintln(w, connectLine(url, s.pin, credential...))
+	if url != "" {
+		_, _ = fmt.Fprintln(w, connectLine(url, s.pin, credential...))
+	}
+	return nil
 }
 
 // connectLine returns the command that joins a machine to the server at url, for a POSIX shell. pin may be empty;
@@ -64,7 +77,11 @@ func (s *serverTLS) url(listen net.Addr, path string) string {
 	case port == "" && ok && !s.plain:
 		port = fmt.Sprint(tcp.Port)
 	}
-	host := s.host
+	return urlOf(s.host, port, path)
+}
+
+// urlOf puts a server's URL together.
+func urlOf(host, port, path string) string {
 	if port != "" && port != "443" {
 		host = net.JoinHostPort(host, port)
 	} else if strings.Contains(host, ":") {

@@ -1,40 +1,101 @@
-// Package auth answers one question: may this request come in?
+// Package auth knows who may come in: tokens, each with a name and what it allows. It keeps their hashes only.
 package auth
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
+	"encoding/base32"
 	"encoding/base64"
 	"net/http"
+	"net/netip"
 	"strings"
+	"time"
 )
 
-// MinTokenLen is the least number of bytes in a token: below that it is guessed, not known.
+// MinTokenLen is the least number of bytes in a token of somebody's own making: below that it is guessed, not known.
 const MinTokenLen = 16
 
-// Gate admits requests that carry the shared token. It keeps only a hash of it. A nil Gate admits everybody.
-type Gate struct {
-	hash [sha256.Size]byte
+// A token's text is tokenPrefix, its id, and 256 random bits: "tnl_ID_SECRET". The id is no secret. It finds the token, so
+// that the secret is compared with one hash, in constant time, and never searched for.
+const (
+	tokenPrefix = "tnl_"
+	idLen       = 10 // characters: 50 bits, enough for ids not to meet
+)
+
+// A Kind is what a token is for.
+type Kind string
+
+// The kinds of tokens.
+const (
+	KindToken      Kind = "token"      // opens the server to whoever has it
+	KindJoin       Kind = "join"       // opens it to the first who uses it; see Store.Join
+	KindCredential Kind = "credential" // what became of a join token: opens it to that one client
+)
+
+// Token is what is known of a token; its secret is not.
+type Token struct {
+	ID      string         `json:"id"`
+	Name    string         `json:"name"`
+	Kind    Kind           `json:"kind"`
+	Address netip.Addr     `json:"address,omitzero"` // reserved for it; the zero Addr is none
+	Routes  []netip.Prefix `json:"routes,omitempty"` // its client may send from these, and gets what is for them
+	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
+	Created time.Time      `json:"created"`
+	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
 }
 
-// NewGate returns a Gate for token.
-func NewGate(token string) *Gate { return &Gate{sha256.Sum256([]byte(token))} }
+// Expired tells whether t is over at a time.
+func (t *Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
-// Admit tells whether r carries the token as Authorization: Bearer (RFC 6750 section 2.1). It takes as long for a wrong
-// token as for a right one.
-func (g *Gate) Admit(r *http.Request) bool {
-	if g == nil {
-		return true
+// Sole tells whether t is one client by itself: whoever comes with it is the same client, and takes the place of the
+// connection before. Other tokens may be shared by several clients, which are told apart by their sessions.
+func (t *Token) Sole() bool { return t.Kind != KindToken || t.Address.IsValid() || len(t.Routes) > 0 }
+
+// ID returns the id in a token's text, "" if it is a text of somebody's own making. A join token and the credential that
+// came of it have the same.
+func ID(text string) string {
+	rest, ok := strings.CutPrefix(text, tokenPrefix)
+	if !ok || len(rest) <= idLen || rest[idLen] != '_' {
+		return ""
 	}
+	return rest[:idLen]
+}
+
+// tokenText puts a token together.
+func tokenText(id string, secret []byte) string { return tokenPrefix + id + "_" + encode(secret) }
+
+// encode writes bytes with small letters and digits only: a double click takes all of it.
+func encode(b []byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b))
+}
+
+// random returns n random bytes.
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return b
+}
+
+// credentialOf returns the lasting credential of the client that used a join token. It is computed and not drawn, so that
+// a client that crashed before it had stored it gets the same again, while the server keeps nothing but a salt.
+func credentialOf(id, join, session string, salt []byte) string {
+	mac := hmac.New(sha256.New, []byte(join))
+	mac.Write(salt)
+	mac.Write([]byte(session))
+	return tokenText(id, mac.Sum(nil))
+}
+
+func hash(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
+
+// bearer returns the token that a request carries (RFC 6750 section 2.1), "" if none.
+func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	given := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	return subtle.ConstantTimeCompare(given[:], g.hash[:]) == 1 && strings.EqualFold(scheme, "Bearer")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 // NewSecret returns 128 random bits as text that can stand in a URL, a shell word or JSON.
-func NewSecret() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
+func NewSecret() string { return base64.RawURLEncoding.EncodeToString(random(16)) }

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,19 +21,20 @@ import (
 
 // Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
 type Config struct {
-	Dialer     *transport.Dialer
-	Others     []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
-	Device     tun.Device          // closed by Run
-	Router     *route.Router       // closed by Run
-	Wanted     netip.Addr          // the only address to accept; the zero Addr leaves it to the server
-	MTU        int                 // bytes; 0 is what the server says
-	Qlen       int                 // packets; 0 is what the server says
-	Lanes      int                 // connections to have for the session, if the server allows so many; 0 is one
-	KeepTrying bool                // do not give up when the first attempt fails
-	Session    *SessionFile        // where the session is kept for the next run; nil keeps none
-	Network    Network             // tells of changes of this machine's network; nil does not. Closed by Run
-	Events     Events
-	Log        *slog.Logger
+	Dialer      *transport.Dialer
+	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
+	Device      tun.Device          // closed by Run
+	Router      *route.Router       // closed by Run
+	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
+	MTU         int                 // bytes; 0 is what the server says
+	Qlen        int                 // packets; 0 is what the server says
+	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
+	KeepTrying  bool                // do not give up when the first attempt fails
+	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
+	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
+	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
+	Events      Events
+	Log         *slog.Logger
 }
 
 // Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
@@ -80,7 +82,7 @@ func New(c Config) *Client {
 	return client
 }
 
-// Run joins and stays until ctx ends (the error is nil then), until the server refuses the token, or until the device
+// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token, or until the device
 // fails. Unless KeepTrying is set, a first attempt that fails ends it too. The server is told, and addresses, routes
 // and the device are gone, when Run returns.
 func (c *Client) Run(ctx context.Context) (err error) {
@@ -143,7 +145,8 @@ func (c *Client) stay(ctx context.Context) error {
 			wait = backoff{}
 			continue
 		}
-		if (first && !c.KeepTrying) || hopeless(err) {
+		// Where there are other servers they are to be asked before this one's last word is the end.
+		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
 			return err
 		}
 		delay := wait.next(time.Now())
@@ -176,6 +179,10 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 			err = c.watch.pause(err)
 		}
 	}()
+	if t.resume.Session == "" {
+		t.resume.Session = newSession()
+		c.saveSession(t) // before it is used
+	}
 	conn, err := c.dial(ctx, t)
 	if err != nil {
 		return false, err
@@ -189,10 +196,9 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
+	c.exchange(t, link.Credential)
 	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
-	if err := c.Session.save(t.url(), t.resume); err != nil {
-		c.Log.Warn("the session is not kept for the next run", "err", err)
-	}
+	c.saveSession(t)
 	c.Log.Info("connected", "server", t.dialer.URL.Host, "address", link.Address)
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
@@ -210,7 +216,14 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
-	return true, err
+	return true, cmp.Or(over(err), err)
+}
+
+// saveSession keeps what to ask t for on the next run.
+func (c *Client) saveSession(t *target) {
+	if err := c.Session.save(t.url(), t.resume); err != nil {
+		c.Log.Warn("the session is not kept for the next run", "err", err)
+	}
 }
 
 // request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it.
@@ -228,6 +241,8 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
 		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
 			Advice: "wait until a client leaves, or give the server a larger --network"}
+	case over(err) != nil:
+		return link, over(err)
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
 		return link, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("ask for an address: %w", err),
@@ -249,7 +264,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 
 // configure makes the device what the server grants. Running hooks of another configuration end first.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
-	link.Session, link.Keepalive, link.Lanes = "", 0, 0 // nothing of the device's
+	link.Session, link.Credential, link.Keepalive, link.Lanes = "", "", 0, 0 // nothing of the device's
 	if link == c.link {
 		return nil
 	}

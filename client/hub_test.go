@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ import (
 	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/server"
+	"tunnel/state"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -29,6 +31,7 @@ const (
 // hub is a server that can stop and start again, with its leases, at the same address.
 type hub struct {
 	t       *testing.T
+	server  *server.Server // since start
 	device  *tuntest.Device
 	address string // HOST:PORT
 	token   string
@@ -70,13 +73,22 @@ func startHub(t *testing.T) *hub {
 
 func (h *hub) start() {
 	h.t.Helper()
-	leases, err := lease.Open(h.file, netip.MustParsePrefix(h.network))
+	file, err := state.Open(h.file)
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	tokens, err := auth.Open(file.Bucket("tokens"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	tokens.SetFlag(h.token)
 	h.device = tuntest.New()
 	config := server.Config{
-		Device: h.device, Leases: leases, Gate: auth.NewGate(h.token), Path: "/ws", MTU: 1400, Qlen: 100,
+		Device: h.device, Leases: leases, Tokens: tokens, Path: "/ws", MTU: 1400, Qlen: 100,
 		Keepalive: 10 * time.Second, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
 	}
 	if h.change != nil {
@@ -84,13 +96,14 @@ func (h *hub) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	ended, ln := make(chan error, 1), listen(h.t, h.address)
-	go func() { ended <- server.New(config).Run(ctx, ln) }()
+	h.server = server.New(config)
+	go func() { ended <- h.server.Run(ctx, ln) }()
 	h.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
 			h.t.Error(err)
 		}
-		if err := leases.Close(); err != nil {
+		if err := errors.Join(leases.Close(), tokens.Close(), file.Close()); err != nil {
 			h.t.Error(err)
 		}
 		h.stop = nil

@@ -91,7 +91,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // attach connects lane i to the session.
 func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
-	dialer := *b.target.dialer
+	dialer := b.target.dialer
 	dialer.Hop = b.hop
 	conn, err := dialer.Dial(ctx)
 	if err != nil {
@@ -150,6 +150,6 @@ func (b *bundle) lost(ctx context.Context, err error) bool {
 // endsSession tells whether what ended a lane ends all of them.
 func endsSession(err error) bool {
 	var closed *transport.CloseError
-	return errors.As(err, &closed) && closed.Remote &&
-		slices.Contains([]transport.Code{transport.CodeReplaced, transport.CodeRestart, transport.CodeGoingAway}, closed.Code)
+	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced, transport.CodeRevoked}
+	return errors.As(err, &closed) && closed.Remote && slices.Contains(all, closed.Code)
 }

@@ -11,8 +11,8 @@ import (
 
 // A target is one of the servers that this client may join, and what it has there.
 type target struct {
-	dialer *transport.Dialer
-	resume saved // what to ask for on the next attempt
+	dialer transport.Dialer // Token becomes the credential that the server gives for it
+	resume saved            // what to ask for on the next attempt
 }
 
 func (t *target) url() string { return t.dialer.URL.String() }
@@ -21,7 +21,7 @@ func (t *target) url() string { return t.dialer.URL.String() }
 func (c *Client) newTargets() []*target {
 	var all []*target
 	for _, d := range append([]*transport.Dialer{c.Dialer}, c.Others...) {
-		all = append(all, &target{dialer: d, resume: c.Session.load(d.URL.String())})
+		all = append(all, &target{dialer: *d, resume: c.Session.load(d.URL.String())})
 	}
 	return all
 }
@@ -63,7 +63,7 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	defer cancel(nil)
 	c.watch.dialling(func() { cancel(errMoved) })
 	var tried []netip.Addr
-	dialer := *t.dialer
+	dialer := t.dialer
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
 		tried = append(tried, hop)
 		return c.watch.try(ctx, hop)

@@ -84,7 +84,11 @@ func (s *SessionFile) save(url string, v saved) error {
 		return nil
 	}
 	v.URL = url
-	others := slices.DeleteFunc(s.all(), func(o saved) bool { return o.URL == url || o.URL == "" })
+	all := s.all()
+	if len(all) > 0 && all[0] == v {
+		return nil
+	}
+	others := slices.DeleteFunc(all, func(o saved) bool { return o.URL == url || o.URL == "" })
 	data, err := json.Marshal(content{v, others[:min(len(others), maxOthers)]})
 	if err != nil {
 		return err
@@ -93,8 +97,10 @@ func (s *SessionFile) save(url string, v saved) error {
 	if err := s.file.Truncate(int64(len(data))); err != nil {
 		return err
 	}
-	_, err = s.file.WriteAt(data, 0)
-	return err
+	if _, err := s.file.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return s.file.Sync()
 }
 
 // Close unlocks the file.

@@ -2,38 +2,86 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
-	"net/netip"
 
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/transport"
 )
 
-// serve takes a request from HTTP to the end of the session that it becomes. Strangers are turned away before the
-// upgrade.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+// serve takes a request from HTTP to the end of the connection that it becomes. Strangers are turned away before the
+// upgrade. A session may live as long as life does: longer than the connection that began it.
+func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Request) {
 	from, ok := s.greet(w, r)
 	if !ok {
 		return
 	}
 	defer s.door.leave(from.guest)
-	log := s.Log.With("remote", from.remote)
-	if !s.Gate.Admit(r) {
-		s.refuseLogin(w, from)
+	grant, err := s.Tokens.Admit(r)
+	if err != nil {
+		s.refuseLogin(w, from, err)
 		return
 	}
 	s.bans.succeed(from.source)
 	defer s.bans.succeed(from.source) // for a client whose connection drops after many hours comes from a known address too
+	log := s.Log.With("remote", from.remote)
+	if s.Tokens != nil {
+		log = log.With("token", grant.Name)
+	}
+	conn, request, ok := s.upgrade(w, r, log)
+	if !ok {
+		return
+	}
+	s.door.loggedIn(from.guest)
+	p, l, link, err := s.enter(life, from.remote, grant, request)
+	if err != nil {
+		s.refuse(conn, err, log)
+		return
+	}
+	log = log.With("address", p.address)
+	if request.Lane != nil {
+		log = log.With("lane", l.number)
+	}
+	var reason error
+	defer func() {
+		last := p.leave(l)
+		switch {
+		case last && reason != nil:
+			log.Info("disconnected", "reason", reason, "queue", p.queue.Drops())
+		case reason != nil:
+			log.Info("lane lost", "reason", reason)
+		}
+		if last {
+			s.dismiss(p)
+		}
+	}()
+	reason = s.run(p, l, conn, request, link, log)
+}
+
+// enter makes a connection one more of its session, or the first of one.
+func (s *Server) enter(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, *lane, transport.Connected, error) {
+	if request.Lane == nil {
+		return s.admit(life, remote, grant, request)
+	}
+	p, l, err := s.attach(grant, request)
+	if err != nil {
+		return nil, nil, transport.Connected{}, err
+	}
+	return p, l, p.link, nil
+}
+
+// upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns false the connection is
+// closed.
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*transport.Conn, transport.Connect, bool) {
 	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
 		if log := s.refused.count(refuseUpgrade, log); log != nil {
 			log.Info("refused", "err", err)
 		}
-		return
+		return nil, transport.Connect{}, false
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.limits.connect)
 	defer cancel()
@@ -43,60 +91,42 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if log := s.refused.count(refuseConnect, log); log != nil {
 			log.Info("refused", "err", err)
 		}
-		return
+		return nil, transport.Connect{}, false
 	}
-	s.door.loggedIn(from.guest)
-	p, link, err := s.admit(r.Context(), request)
-	switch {
-	case errors.Is(err, lease.ErrFull):
-		if log := s.refused.count(refuseAddress, log); log != nil {
-			log.Warn("refused: no free address pair", "network", s.Leases.Network())
-		}
-		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
-		return
-	case err != nil:
-		s.refused.note(refuseInternal) // each is this side's fault, and is logged
-		log.Error("refused", "err", err)
-		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
-		return
-	}
-	defer s.dismiss(p)
-	granting, cancel := context.WithTimeout(p.ctx, s.limits.connect) // p.ctx: the end of p says more than the end of all
-	defer cancel()
-	//nolint:contextcheck // as below
-	if err := conn.Grant(granting, request, link, s.Device.Offload()); err != nil {
-		conn.Close(transport.CodeGoingAway, "no answer in time")
-		if log := s.refused.count(refuseConnect, log); log != nil {
-			log.Info("refused", "err", err)
-		}
-		return
-	}
-	log = log.With("address", p.address)
-	log.Info("connected")
-	//nolint:contextcheck // p.ctx is r.Context(), and ends when the session is replaced
-	err = conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
-	log.Info("disconnected", "reason", err, "queue", p.queue.Drops())
+	return conn, request, true
 }
 
-// admit gives the client its pair and makes it a peer. Whoever resumes a session takes the place of the connection
-// that has it: that one is dead, or will be told.
-func (s *Server) admit(ctx context.Context, request transport.Connect) (*peer, transport.Connected, error) {
+// admit gives the client that comes from remote its pair and makes it a peer. Whoever comes as a client that is connected
+// takes the place of that connection: it is dead, or will be told.
+func (s *Server) admit(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, *lane, transport.Connected, error) {
 	session := request.Session
 	if session == "" || len(session) > maxSession {
 		session = auth.NewSecret()
 	}
-	p := newPeer(ctx, holderOf(session))
+	if err := s.fits(grant.Token); err != nil {
+		return nil, nil, transport.Connected{}, fmt.Errorf("%w %s: %w", errToken, grant.Name, err)
+	}
+	credential, err := s.Tokens.Join(grant, session)
+	if err != nil {
+		return nil, nil, transport.Connected{}, err
+	}
+	p := newPeer(life, remote, grant.Token, session)
 	s.admission.Lock()
 	defer s.admission.Unlock()
 	s.peers.claim(p)
+	// It may have been revoked since it was looked at; from the claim on, whoever revokes it finds p.
+	if err := s.Tokens.Check(grant.ID); err != nil {
+		s.dismiss(p)
+		return nil, nil, transport.Connected{}, err
+	}
 	pair, err := s.Leases.Acquire(p.holder, request.Wanted())
 	if err != nil {
 		s.dismiss(p)
-		return nil, transport.Connected{}, err
+		return nil, nil, transport.Connected{}, err
 	}
 	s.peers.address(p, pair.Local)
 	s.drops.count(dropStale, s.away.move(p))
-	return p, transport.Connected{
+	p.link = transport.Connected{
 		Address:   pair.Local.String(),
 		Peer:      pair.Peer.String(),
 		Network:   s.Leases.Network().String(),
@@ -104,15 +134,73 @@ func (s *Server) admit(ctx context.Context, request transport.Connect) (*peer, t
 		Qlen:      s.Qlen,
 		Keepalive: s.Keepalive.Seconds(),
 		Session:   session,
-	}, nil
+		Lanes:     s.most(request.Lanes),
+	}
+	answer := p.link
+	answer.Credential = credential // once
+	return p, p.enter(0), answer, nil
 }
 
-// dismiss ends what admit began.
+// refuse tells a client why admit has failed.
+func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
+	switch {
+	case errors.Is(err, errLane):
+		if log := s.refused.count(refuseLane, log); log != nil {
+			log.Info("refused", "err", err)
+		}
+		conn.Close(transport.CodeLane, err.Error())
+	case isOver(err):
+		if log := s.refused.count(refuseToken, log); log != nil {
+			log.Warn("refused", "err", err)
+		}
+		conn.Close(transport.CodeRevoked, err.Error())
+	case errors.Is(err, errToken):
+		if log := s.refused.count(refuseAddress, log); log != nil {
+			log.Warn("refused", "err", err)
+		}
+		conn.Close(transport.CodeNoAddress, err.Error())
+	case errors.Is(err, lease.ErrFull):
+		if log := s.refused.count(refuseAddress, log); log != nil {
+			log.Warn("refused: no free address pair", "network", s.Leases.Network())
+		}
+		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
+	default:
+		s.refused.note(refuseInternal) // each is this side's fault, and is logged
+		log.Error("refused", "err", err)
+		conn.Close(transport.CodeInternal, "the server cannot give out addresses")
+	}
+}
+
+// run tells p what it was given, and forwards packets by lane l until that ends, and why; nil is that none could pass. The
+// connection is closed then.
+func (s *Server) run(p *peer, l *lane, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(l.ctx, s.limits.connect) // l.ctx: the end of l says more than the end of all
+	defer cancel()
+	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
+		conn.Close(transport.CodeGoingAway, "no answer in time")
+		if log := s.refused.count(refuseConnect, log); log != nil {
+			log.Info("refused", "err", err)
+		}
+		return nil
+	}
+	if request.Lane == nil {
+		log.Info("connected")
+	} else {
+		log.Info("lane connected")
+	}
+	return conn.Run(l.ctx, p.start(l), s.Keepalive, p.receive(s, l))
+}
+
+// dismiss ends what admit began. What waits for p is kept for its return, unless its token was revoked.
 func (s *Server) dismiss(p *peer) {
-	s.peers.remove(p, func() {
+	s.peers.remove(p, func(unlist func()) {
 		s.Leases.Release(p.holder)
-		if p.address.IsValid() {
-			s.drops.count(dropStale, s.away.open(p))
+		switch {
+		case errors.Is(s.Tokens.Check(p.token.ID), auth.ErrRevoked):
+			s.Leases.End(func(id string) bool { return id == p.token.ID }) // if p got it after the token was revoked
+			unlist()
+		case p.address.IsValid():
+			s.drops.count(dropStale, s.away.open(p, unlist))
 		}
 	})
 	p.cancel(nil)
@@ -121,28 +209,8 @@ func (s *Server) dismiss(p *peer) {
 	s.drops.count(dropQueue, lost.Full)
 	s.drops.count(dropCoDel, lost.CoDel)
 	s.drops.count(dropStale, lost.Stale)
+	s.drops.count(dropCut, lost.Cut)
 }
 
 // maxSession is the longest session that a client may name, in bytes.
 const maxSession = 64
-
-// holderOf returns the name under which a session holds its lease. The file must not hold what opens a session.
-func holderOf(session string) string {
-	sum := sha256.Sum256([]byte(session))
-	return hex.EncodeToString(sum[:])
-}
-
-// A peer is one client that is connected.
-type peer struct {
-	holder  string
-	address netip.Addr // set once, before the peer is found by it
-	queue   *transport.Queue
-	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
-	cancel  context.CancelCauseFunc
-}
-
-func newPeer(ctx context.Context, holder string) *peer {
-	p := &peer{holder: holder, queue: transport.NewQueue(queueLimit)}
-	p.ctx, p.cancel = context.WithCancelCause(ctx)
-	return p
-}

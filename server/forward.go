@@ -32,9 +32,9 @@ func (s *Server) forward() error {
 }
 
 // outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
-type outbox []*transport.Queue
+type outbox []*transport.Lanes
 
-func (o *outbox) add(q *transport.Queue) {
+func (o *outbox) add(q *transport.Lanes) {
 	if !slices.Contains(*o, q) { // mostly one or two
 		*o = append(*o, q)
 	}
@@ -48,7 +48,7 @@ func (o *outbox) flush() {
 	*o = (*o)[:0]
 }
 
-// send takes record i out of b and queues it for the peer that has its destination address.
+// send takes record i out of b and queues it for the peer that gets what is for its destination address.
 func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 	address := packet.Destination(b.IP(i))
 	to := s.peers.at(address)
@@ -56,19 +56,19 @@ func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 		if s.away.add(address, b, i) {
 			return pass
 		}
-		return dropNoPeer
+		return s.policy.unreachable(address)
 	}
 	to.queue.Push(b.Take(i))
 	out.add(to.queue)
 	return pass
 }
 
-// receive returns the way in for what p sends: to the kernel, or to another peer's queue.
-func (p *peer) receive(s *Server) func(*packet.Batch) error {
+// receive returns the way in for what p sends by l: to the kernel, or to another peer's queue.
+func (p *peer) receive(s *Server, l *lane) func(*packet.Batch) error {
 	var to outbox
 	return func(b *packet.Batch) error {
 		select {
-		case <-p.ctx.Done(): // it is being told so; another may have its address already
+		case <-l.ctx.Done(): // it is being told so; another may have its address already
 			return nil
 		default:
 		}
@@ -97,5 +97,5 @@ func (s *Server) judge(p *peer, b *packet.Batch, i int) verdict {
 	if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
 		return dropMalformed
 	}
-	return s.policy.fromClient(p.address, b.IP(i))
+	return s.policy.fromClient(p, b.IP(i))
 }

@@ -35,24 +35,38 @@ func TestPolicy(t *testing.T) {
 		{"1", "10.1.1.5", "10.1.1.1", "source"}, // another client's
 		{"1", "10.1.1.1", "10.1.1.1", "source"}, // the server's
 		{"1", "10.1.1.4", "10.1.1.1", "source"}, // its own peer's
-		{"1", "0.0.0.0", "10.1.1.1", "source"},
+		{"1", "0.0.0.0", "10.1.1.1", "martian"},
 		{"1", "8.8.8.8", "10.1.1.1", "source"},
 		{"1", "10.1.1.5", "10.1.1.5", "source"},
 		{"1", "fd00::3", "fd00::1", "source"},
-		{"1", "::ffff:10.1.1.3", "::ffff:10.1.1.1", "source"},
+		{"1", "::ffff:10.1.1.3", "::ffff:10.1.1.1", "martian"},
 		{"1", "10.1.1.3", "8.8.8.8", "destination"},
 		{"1", "10.1.1.3", "10.1.2.1", "destination"},
-		{"1", "10.1.1.3", "127.0.0.1", "destination"},
-		{"1", "10.1.1.3", "224.0.0.1", "destination"},
-		{"1", "10.1.1.3", "255.255.255.255", "destination"},
+		{"1", "10.1.1.3", "127.0.0.1", "loopback"},
+		{"1", "10.1.1.3", "224.0.0.1", "multicast"},
+		{"1", "10.1.1.3", "255.255.255.255", "broadcast"},
+		{"1", "10.1.1.3", "0.1.2.3", "martian"},
+		{"1", "10.1.1.3", "169.254.169.254", "martian"},
+		{"1", "10.1.1.3", "250.0.0.1", "martian"},
+		{"1", "10.1.1.3", "10.1.1.255", "broadcast"},
+		{"1", "10.1.1.3", "10.1.1.0", "broadcast"},
+		{"1", "127.0.0.1", "10.1.1.1", "loopback"},
+		{"1", "::1", "fd00::1", "loopback"},
+		{"1", "::", "ff02::16", "martian"},
+		{"1", "239.1.1.1", "10.1.1.1", "multicast"},
+		{"1", "255.255.255.255", "10.1.1.1", "broadcast"},
+		{"kernel", "10.1.1.1", "255.255.255.255", "broadcast"},
+		{"kernel", "10.1.1.1", "224.0.0.251", "multicast"},
+		{"kernel", "127.0.0.1", "10.1.1.3", "loopback"},
+		{"kernel", "169.254.1.1", "10.1.1.3", "martian"},
 		{"kernel", "10.1.1.1", "10.1.1.3", "1"},
 		{"kernel", "10.1.1.1", "10.1.1.5", "2"},
 		{"kernel", "10.1.1.1", "10.1.1.4", "no_peer"}, // the other end of a pair is nobody
 		{"kernel", "10.1.1.1", "10.1.1.7", "no_peer"},
-		{"kernel", "10.1.1.1", "10.1.1.255", "no_peer"},
+		{"kernel", "10.1.1.1", "10.1.1.255", "broadcast"},
 		{"kernel", "10.1.1.1", "8.8.8.8", "no_peer"},
-		{"kernel", "fe80::1", "ff02::16", "no_peer"}, // the kernel's own chatter
-		{"kernel", "192.168.7.7", "10.1.1.3", "1"},   // what the server routes into the network
+		{"kernel", "fe80::1", "ff02::16", "multicast"}, // the kernel's own chatter
+		{"kernel", "192.168.7.7", "10.1.1.3", "1"},     // what the server routes into the network
 	}
 	for name, test := range map[string]struct {
 		clientToClient bool
@@ -61,7 +75,6 @@ func TestPolicy(t *testing.T) {
 		"apart": {false, append([]sent{
 			{"1", "10.1.1.3", "10.1.1.5", "client_to_client"},
 			{"1", "10.1.1.3", "10.1.1.7", "client_to_client"},
-			{"1", "10.1.1.3", "10.1.1.255", "client_to_client"},
 			{"1", "10.1.1.3", "10.1.1.2", "client_to_client"},
 			{"kernel", "10.1.1.3", "10.1.1.5", "client_to_client"}, // forwarded by the server's kernel
 			{"kernel", "10.1.1.99", "10.1.1.3", "client_to_client"},
@@ -70,7 +83,6 @@ func TestPolicy(t *testing.T) {
 			{"1", "10.1.1.3", "10.1.1.5", "2"},
 			{"2", "10.1.1.5", "10.1.1.3", "1"},
 			{"1", "10.1.1.3", "10.1.1.7", "no_peer"},
-			{"1", "10.1.1.3", "10.1.1.255", "no_peer"},
 			{"1", "10.1.1.3", "10.1.1.2", "no_peer"},
 			{"kernel", "10.1.1.3", "10.1.1.5", "2"},
 		}, always...)},

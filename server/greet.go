@@ -62,9 +62,9 @@ func (s *Server) ours(r *http.Request) bool {
 }
 
 // refuseLogin answers a login with a wrong token or none. Whoever fails too often is not even asked for some time.
-func (s *Server) refuseLogin(w http.ResponseWriter, v visitor) {
+func (s *Server) refuseLogin(w http.ResponseWriter, v visitor, err error) {
 	if log := s.refused.count(refuseToken, s.Log); log != nil {
-		log.Warn("refused: wrong or missing token", "remote", v.remote)
+		log.Warn("refused", "remote", v.remote, "err", err)
 	}
 	if ban := s.bans.fail(v.source, s.door.live(v.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", v.source, "for", ban)

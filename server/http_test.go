@@ -87,7 +87,7 @@ func TestHTTP(t *testing.T) {
 
 // Without a gate everybody comes in.
 func TestNoGate(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Gate = nil })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Tokens = nil })
 	if response, _ := h.ask("GET /ws HTTP/1.1\n" + upgrade + "\n"); response.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("answered %s", response.Status)
 	}
@@ -103,7 +103,7 @@ func TestWrongTokenDials(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.drops() // stops it
-	if log := string(h.log.text()); !strings.Contains(log, `"level":"WARN","msg":"refused: wrong or missing token","remote":"127.0.0.1:`) ||
+	if log := string(h.log.text()); !strings.Contains(log, `"level":"WARN","msg":"refused","remote":"127.0.0.1:`) || !strings.Contains(log, `"err":"wrong token"`) ||
 		strings.Contains(log, "wrong-horse") {
 		t.Errorf("the log is\n%s", log)
 	}

@@ -17,6 +17,7 @@ import (
 	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/server"
+	"tunnel/state"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -29,9 +30,11 @@ const (
 // hub is a server that runs.
 type hub struct {
 	t       *testing.T
+	server  *server.Server
+	tokens  *auth.Store
 	device  *tuntest.Device
 	address string // HOST:PORT
-	file    string // of the leases
+	file    string // of the leases and tokens
 	log     *logs
 	cancel  context.CancelFunc
 	ended   chan struct{}
@@ -42,17 +45,26 @@ type hub struct {
 func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	t.Helper()
 	h := &hub{t: t, device: tuntest.New(), file: filepath.Join(t.TempDir(), "tunnel.db"), log: &logs{}, ended: make(chan struct{})}
-	leases, err := lease.Open(h.file, netip.MustParsePrefix(network))
+	file, err := state.Open(h.file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(network))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.tokens, err = auth.Open(file.Bucket("tokens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.tokens.SetFlag(token)
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.address = ln.Addr().String()
 	config := server.Config{
-		Device: h.device, Leases: leases, Gate: auth.NewGate(token), Path: "/ws", MTU: 1400, Qlen: 100,
+		Device: h.device, Leases: leases, Tokens: h.tokens, Path: "/ws", MTU: 1400, Qlen: 100,
 		Keepalive: transport.MaxKeepalive, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
 	}
 	if change != nil {
@@ -60,13 +72,14 @@ func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	h.cancel = cancel
+	h.server = server.New(config)
 	go func() {
 		defer close(h.ended)
-		h.err = server.New(config).Run(ctx, ln)
+		h.err = h.server.Run(ctx, ln)
 	}()
 	t.Cleanup(func() {
 		_ = h.stop()
-		if err := leases.Close(); err != nil {
+		if err := errors.Join(leases.Close(), h.tokens.Close(), file.Close()); err != nil {
 			t.Error(err)
 		}
 		if text := h.log.text(); bytes.Contains(text, []byte(token)) {
@@ -159,9 +172,17 @@ type member struct {
 // dial connects and asks for an address; the error is that of either.
 func (h *hub) dial(ask transport.Connect) (*member, error) {
 	h.t.Helper()
+	return h.dialWith(token, ask)
+}
+
+// dialWith is dial with another token.
+func (h *hub) dialWith(token string, ask transport.Connect) (*member, error) {
+	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	conn, err := h.dialer().Dial(ctx)
+	dialer := h.dialer()
+	dialer.Token = token
+	conn, err := dialer.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}

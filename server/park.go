@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/transport"
 )
@@ -28,20 +29,22 @@ type parking struct {
 
 // A lot is what waits for one client.
 type lot struct {
-	holder string
+	holder lease.Holder
 	queue  *transport.Queue
 	until  time.Time
 }
 
-// open makes room for p, which has just gone, and moves there what waits for it. It returns how many packets were thrown
-// away that waited for others, whose time is over.
-func (k *parking) open(p *peer) (lost uint64) {
+// open makes room for p, which has just gone, and moves there what waits for it. It calls unlist, after which packets do
+// not find p any more, but wait to be added here. It returns how many packets were thrown away that waited for others,
+// whose time is over.
+func (k *parking) open(p *peer, unlist func()) (lost uint64) {
 	l := &lot{p.holder, transport.NewQueue(parkLimit), time.Now().Add(parkTime)}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	unlist()
 	for _, waiting := range p.queue.Salvage(fresh) {
 		l.queue.Push(waiting)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.lots == nil {
 		k.lots = map[netip.Addr]*lot{}
 	}
@@ -88,6 +91,19 @@ func (k *parking) move(p *peer) (lost uint64) {
 	}
 	drops := l.queue.Drops()
 	return drops.Full + drops.Stale
+}
+
+// end throws away what waits for the clients of a token, and returns how many packets that were.
+func (k *parking) end(token string) (lost uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for address, l := range k.lots {
+		if l.holder.Token == token {
+			lost += l.clear()
+			delete(k.lots, address)
+		}
+	}
+	return lost
 }
 
 // clear frees what waits, and returns how many packets that were, with those that had no room.

@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Device         tun.Device    // closed by Run
 	Leases         *lease.Pool   // stays open
-	Gate           *auth.Gate    // nil admits everybody
+	Tokens         *auth.Store   // stays open; nil admits everybody
 	TLS            *tls.Config   // nil serves without TLS
 	Path           string        // of the WebSocket
 	MTU            int           // bytes; told to clients
@@ -50,7 +50,7 @@ type Server struct {
 	own     lease.Pair
 	policy  policy
 	drops   drops
-	peers   peers
+	peers   *peers
 	door    *door
 	bans    *bans
 	refused *refused
@@ -70,7 +70,9 @@ func New(c Config) *Server {
 	}
 	s.door = newDoor(s.limits.rules(c), c.TrustedProxies, s.refused)
 	s.bans = newBans(s.limits.bans, time.Now)
-	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient}
+	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
+	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
+	c.Leases.Reserve(c.Tokens.Reserved())
 	return s
 }
 
@@ -85,7 +87,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	})()
 	var sessions sessions
 	web := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sessions.do(func() { s.serve(w, r) }) }),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sessions.do(func() { s.serve(ctx, w, r) }) }),
 		ReadHeaderTimeout: s.limits.request,
 		ReadTimeout:       s.limits.request,
 		WriteTimeout:      s.limits.request,
@@ -104,6 +106,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
+	group.Go(func() { s.watchTokens(ctx) })
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)

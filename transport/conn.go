@@ -42,6 +42,7 @@ const (
 	CodeInternal  Code = 1011 // this side failed
 	CodeNoAddress Code = 4001 // no free address pair
 	CodeReplaced  Code = 4002 // a newer connection resumed the session
+	CodeRevoked   Code = 4003 // the token opens nothing any more
 	CodeLane      Code = 4004 // of this lane alone: another connection has its place, or there is no such session or lane
 )
 

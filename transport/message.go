@@ -86,6 +86,8 @@ type Connected struct {
 	Keepalive float64 `json:"keepalive"` // seconds: send at least this often; silence of twice as long is death
 	Session   string  `json:"session"`   // a secret; names this session when the client comes back
 	Lanes     int     `json:"lanes"`     // how many connections the session may have; 0, of an old server, is one
+
+	Credential string `json:"credential,omitempty"` // a secret; the token to come back with instead of a join token
 }
 
 // Link is what a Connected says, parsed.
@@ -98,6 +100,8 @@ type Link struct {
 	Keepalive time.Duration
 	Session   string
 	Lanes     int // connections that the session may have, 1 to MaxLanes
+
+	Credential string // "" is none: go on with the token as it is
 }
 
 // The ranges that a device's settings must lie in: RFC 791's least MTU that every host takes, the largest IPv4 packet,
@@ -137,7 +141,10 @@ func (m Connected) Link() (Link, error) {
 	if l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive {
 		return Link{}, fmt.Errorf("keepalive %v is not within %v to %v", l.Keepalive, MinKeepalive, MaxKeepalive)
 	}
-	l.MTU, l.Qlen, l.Session = m.MTU, m.Qlen, m.Session
+	if strings.ContainsFunc(m.Credential, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return Link{}, errors.New("credential: no HTTP header can carry it")
+	}
+	l.MTU, l.Qlen, l.Session, l.Credential = m.MTU, m.Qlen, m.Session, m.Credential
 	l.Lanes = min(max(m.Lanes, 1), MaxLanes)
 	return l, nil
 }

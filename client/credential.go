@@ -1,0 +1,121 @@
+package client
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"tunnel/transport"
+)
+
+// Credentials keeps, by the server's URL, the credentials that this client got for its join tokens. They are secrets. A nil
+// *Credentials keeps nothing. Only the client that has the SessionFile beside it may use the file.
+type Credentials struct {
+	path string
+	kept map[string]string // by URL
+}
+
+// OpenCredentials reads the file at path; there need not be one yet.
+func OpenCredentials(path string) (*Credentials, error) {
+	c := &Credentials{path: path, kept: map[string]string{}}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &c.kept); err != nil || c.kept == nil {
+		return nil, fmt.Errorf("%s is damaged: it has the credential that a server gave this machine", path)
+	}
+	return c, nil
+}
+
+// Get returns the credential for the server at url, "" if there is none.
+func (c *Credentials) Get(url string) string {
+	if c == nil {
+		return ""
+	}
+	return c.kept[url]
+}
+
+// errNotKept says that there is no file.
+var errNotKept = errors.New("this run keeps nothing")
+
+// keep puts a credential into the file, from where not even a power cut takes it.
+func (c *Credentials) keep(url, credential string) error {
+	if c == nil {
+		return errNotKept
+	}
+	if c.kept[url] == credential {
+		return nil
+	}
+	kept := maps.Clone(c.kept)
+	kept[url] = credential
+	data, err := json.Marshal(kept)
+	if err != nil {
+		return err
+	}
+	if err := replace(c.path, data); err != nil {
+		return err
+	}
+	c.kept = kept
+	return nil
+}
+
+// replace makes data the content of the file at path, mode 0600, whole or not at all.
+func replace(path string, data []byte) error {
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(next, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Sync()
+}
+
+// newSession returns 128 random bits as text. The client names its own session: a join token is used up by the session that
+// it first comes with, and the answer that would tell the client of another may never arrive.
+func newSession() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// exchange goes on with the credential that a server gave for a join token. One that cannot be stored is left alone: the
+// join token opens the server to this session until the credential is used.
+func (c *Client) exchange(t *target, credential string) {
+	if credential == "" {
+		return
+	}
+	if err := c.Credentials.keep(t.url(), credential); err != nil {
+		c.Log.Warn("the credential that the server gave for the join token is not kept: this client needs the join token again", "err", err)
+		return
+	}
+	t.dialer.Token = credential
+}
+
+// over explains the end of a connection whose token opens nothing any more; it returns nil for any other end.
+func over(err error) error {
+	var closed *transport.CloseError
+	if !errors.As(err, &closed) || !closed.Remote || closed.Code != transport.CodeRevoked {
+		return nil
+	}
+	return &transport.StepError{Step: transport.StepAuth, Err: errors.New(closed.Reason), Advice: "ask for a new token, and give it with --token-file"}
+}

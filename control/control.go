@@ -1,0 +1,70 @@
+// Package control is how the commands of a machine talk to the server that runs on it: JSON over HTTP over a Unix socket
+// in the state directory, for root and the server's own user only.
+//
+//	GET    /tokens        → 200 [TokenStatus…]
+//	POST   /tokens        auth.Spec → 201 Made
+//	DELETE /tokens/NAME   → 204
+//
+// Failures are {"error": "…"}: 400 when what was asked for cannot be, 500 when the server could not do it.
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/auth"
+)
+
+// SocketName is the socket's name in the state directory.
+const SocketName = "control.sock"
+
+// Made is a new token with its text.
+type Made struct {
+	Token auth.Token `json:"token"`
+	Text  string     `json:"text"`
+}
+
+// failed is the body of an answer that is a failure.
+type failed struct {
+	Error string `json:"error"`
+}
+
+// reach calls f with a name for the socket in dir that fits into a sockaddr_un, however long the directory's own is.
+func reach(dir string, f func(name string) error) error {
+	d, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), SocketName))
+}
+
+// allowed tells whether the process at the other end of conn is root's, or of the user who runs the server.
+func allowed(conn net.Conn) error {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("not a Unix socket")
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return failed
+	}
+	if uid := int(cred.Uid); uid != 0 && uid != os.Geteuid() {
+		return fmt.Errorf("user %d may not", uid)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"tunnel/auth"
+	"tunnel/transport"
+)
+
+// errToken says that a token asks for what this network does not have.
+var errToken = errors.New("token")
+
+// ErrNoTokens says that the server lets everybody in.
+var ErrNoTokens = errors.New("the server runs with --insecure-no-auth: it has no tokens")
+
+// tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock that a token expires,
+// and that may be set at any time, so that no timer can be wound up for it.
+const tokenInterval = 250 * time.Millisecond
+
+// isOver tells whether a token cannot be used, now or ever again.
+func isOver(err error) bool {
+	return errors.Is(err, auth.ErrRevoked) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrJoined)
+}
+
+// watchTokens ends the sessions of tokens that are over, until ctx ends.
+func (s *Server) watchTokens(ctx context.Context) {
+	ticker := time.NewTicker(tokenInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, id := range s.peers.tokens() {
+			if err := s.Tokens.Check(id); err != nil {
+				s.endToken(id, err)
+			}
+		}
+	}
+}
+
+// endToken ends all sessions that came with a token.
+func (s *Server) endToken(id string, why error) {
+	for _, p := range s.peers.of(id) {
+		p.cancel(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
+	}
+}
+
+// fits tells whether this network has what a token asks for.
+func (s *Server) fits(t auth.Token) error {
+	if t.Address.IsValid() {
+		if err := s.Leases.Fits(t.Address); err != nil {
+			return err
+		}
+	}
+	if i := slices.IndexFunc(t.Routes, s.Leases.Network().Overlaps); i >= 0 {
+		return fmt.Errorf("route %s overlaps with the network %s", t.Routes[i], s.Leases.Network())
+	}
+	return nil
+}
+
+// CreateToken makes a token, and returns it with its text. The errors are those of auth.Store.Create and ErrNoTokens.
+func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
+	if s.Tokens == nil {
+		return auth.Token{}, "", ErrNoTokens
+	}
+	token, text, err := s.Tokens.Create(spec, func(spec auth.Spec) error {
+		if spec.Address.IsValid() && s.Leases.Live(spec.Address) {
+			return fmt.Errorf("%s is in use by another client now", spec.Address)
+		}
+		return s.fits(auth.Token{Address: spec.Address, Routes: spec.Routes})
+	})
+	if err != nil {
+		return auth.Token{}, "", err
+	}
+	s.Leases.Reserve(s.Tokens.Reserved())
+	s.Log.Info("token made", "token", token.Name)
+	return token, text, nil
+}
+
+// RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are away. The errors are those of auth.Store.Revoke and ErrNoTokens.
+func (s *Server) RevokeToken(name string) error {
+	if s.Tokens == nil {
+		return ErrNoTokens
+	}
+	token, err := s.Tokens.Revoke(name)
+	if err != nil {
+		return err
+	}
+	s.endToken(token.ID, auth.ErrRevoked)
+	s.drops.count(dropStale, s.away.end(token.ID)) // after endToken: from then on nobody opens another
+	s.Leases.End(func(id string) bool { return id == token.ID })
+	s.Leases.Reserve(s.Tokens.Reserved())
+	s.Log.Info("token revoked", "token", name)
+	return nil
+}
+
+// TokenStatus is a token with those who are connected with it.
+type TokenStatus struct {
+	auth.Token
+	Sessions []Session `json:"sessions,omitempty"`
+}
+
+// Session is a client that is connected.
+type Session struct {
+	Address netip.Addr `json:"address"` // its own
+	Remote  string     `json:"remote"`  // where it connects from
+	Since   time.Time  `json:"since"`
+}
+
+// ListTokens returns all tokens by name. The error is ErrNoTokens.
+func (s *Server) ListTokens() ([]TokenStatus, error) {
+	if s.Tokens == nil {
+		return nil, ErrNoTokens
+	}
+	var all []TokenStatus
+	for _, t := range s.Tokens.List() {
+		status := TokenStatus{Token: t}
+		for _, p := range s.peers.of(t.ID) {
+			if a, ok := s.peers.addressOf(p); ok {
+				status.Sessions = append(status.Sessions, Session{a, p.remote, p.since})
+			}
+		}
+		slices.SortFunc(status.Sessions, func(a, b Session) int { return a.Address.Compare(b.Address) })
+		all = append(all, status)
+	}
+	return all, nil
+}

@@ -1,0 +1,181 @@
+// Package state owns the one file that a server keeps: a bbolt database, tunnel.db. Others get a Bucket of it and hold in
+// memory what they need; the file is read at the start and written when something must outlive a power cut.
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+)
+
+// Errors of a File. Each is wrapped with the file's name and what happened.
+var (
+	ErrLocked  = errors.New("another server uses this state directory")
+	ErrDamaged = errors.New("the file is damaged")
+	ErrFull    = errors.New("the disk is full")
+)
+
+// lockTimeout is how long Open waits for a server that is just stopping.
+const lockTimeout = 3 * time.Second
+
+// lockPause is the time between its attempts.
+const lockPause = 20 * time.Millisecond
+
+// File is the database. What a Write has returned without an error survives a power cut. All methods may be called
+// concurrently.
+type File struct {
+	path   string
+	db     *bbolt.DB
+	broken atomic.Bool // bbolt has panicked in a transaction; it may still hold its locks
+}
+
+// Open opens the file at path, made with mode 0600 if there is none, checks all of it, and locks it. Close it. The error
+// is ErrLocked, ErrDamaged or ErrFull, wrapped, or an os.PathError.
+func Open(path string) (*File, error) { return open(path, lockTimeout) }
+
+// Try is Open for somebody who has another way when the file is locked: it does not wait.
+func Try(path string) (*File, error) { return open(path, 0) }
+
+func open(path string, patience time.Duration) (*File, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		if err := create(path); err != nil {
+			return nil, explain(path, err)
+		}
+	}
+	f := &File{path: path}
+	var under *os.File
+	err := guard(func() (err error) {
+		f.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				under, err = lock(name, flag, mode, patience)
+				return under, err
+			},
+		})
+		return err
+	})
+	if err != nil {
+		if under != nil {
+			_ = under.Close() // bbolt has closed it too, unless it panicked
+		}
+		return nil, explain(path, err)
+	}
+	sweep(path)
+	return f, nil
+}
+
+// lock opens the file, locks it as bbolt is about to do, and checks all of it.
+func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.File, error) {
+	// Not made here: a new file in the place of one that is gone would be a database that has lost everything.
+	f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
+	if err != nil {
+		return nil, err
+	}
+	for until := time.Now().Add(patience); ; time.Sleep(lockPause) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		if time.Now().After(until) {
+			err = ErrLocked
+			break
+		}
+	}
+	if err == nil {
+		var data []byte
+		if data, err = io.ReadAll(f); err == nil {
+			err = checkPages(data)
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Close unlocks the file.
+func (f *File) Close() error {
+	if f.broken.Load() {
+		return nil // it would wait for the locks; the process's end frees them
+	}
+	if err := guard(f.db.Close); err != nil {
+		return explain(f.path, err)
+	}
+	return nil
+}
+
+// Path returns the file's name.
+func (f *File) Path() string { return f.path }
+
+// create makes the file whole or not at all: whoever is killed meanwhile leaves nothing under that name.
+func create(path string) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(temp.Name()) }()
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(temp.Name(), 0o600, nil)
+	if err != nil {
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	// Another one that starts at the same time may have been first; then its file is as good.
+	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Sync()
+}
+
+// sweep removes what a create that was killed has left.
+func sweep(path string) {
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new")) // the pattern is sound
+	for _, name := range left {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > time.Minute {
+			_ = os.Remove(name)
+		}
+	}
+}
+
+// guard runs f, which reads a file that is mapped into memory: where its pages are damaged bbolt panics, and where they are
+// missing the kernel sends SIGBUS.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+		}
+	}()
+	return f()
+}
+
+// explain adds the file's name to err, and makes it one of ours where it is one.
+func explain(path string, err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT),
+		strings.Contains(err.Error(), unix.ENOSPC.Error()): // bbolt does not wrap what ftruncate says
+		err = ErrFull
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
