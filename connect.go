@@ -43,7 +43,7 @@ func connectCommand() *cli.Command {
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Usage: "transmit queue length in `PACKETS`, instead of the server's word"},
 			&cli.StringFlag{Name: flagOnUp, Category: categoryHost, EnvVars: env(flagOnUp), Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
 			&cli.StringFlag{Name: flagOnDown, Category: categoryHost, EnvVars: env(flagOnDown), Usage: "shell `COMMAND` to run before it goes, within a second"},
-		}, connectTLSFlags(), reachFlags(), commonFlags()),
+		}, connectTLSFlags(), reachFlags(), connectLanesFlags(), commonFlags()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          connect,
@@ -55,7 +55,7 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkDevice(c, true), checkCongestion(c)); err != nil {
+	if err := errors.Join(checkDevice(c, true), checkCongestion(c), checkLanes(c, flagLanes)); err != nil {
 		return err
 	}
 	dialer, err := newDialer(c)
@@ -86,7 +86,7 @@ func connect(c *cli.Context) error {
 	return client.New(client.Config{
 		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router,
 		Session: session, Credentials: credentials, Log: log,
-		Wanted: wanted, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying),
+		Wanted: wanted, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
 		Events: client.Events{
 			Connected: func(l transport.Link) {
 				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev, l.Address, l.Peer, l.Network, l.MTU)

@@ -28,6 +28,7 @@ type Config struct {
 	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
 	MTU         int                 // bytes; 0 is what the server says
 	Qlen        int                 // packets; 0 is what the server says
+	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
 	KeepTrying  bool                // do not give up when the first attempt fails
 	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
 	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
@@ -53,7 +54,7 @@ var ErrAddress = errors.New("the server gave another address")
 // Client joins one network. Make it with New, start it once with Run.
 type Client struct {
 	Config
-	queue *transport.Queue
+	queue *transport.Lanes
 	drops drops
 
 	watch *watch
@@ -76,7 +77,7 @@ const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	client := &Client{Config: c, queue: transport.NewQueue(queueLimit)}
+	client := &Client{Config: c, queue: transport.NewLanes(queueLimit)}
 	client.watch = newWatch(client)
 	return client
 }
@@ -119,6 +120,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	lost := c.queue.Drops()
 	c.drops[dropQueue].Add(lost.Full)
 	c.drops[dropCoDel].Add(lost.CoDel)
+	c.drops[dropCut].Add(lost.Cut)
 	c.Log.Info("stopped", "drops", c.drops.counts())
 	c.Session.Close()
 	return err
@@ -204,7 +206,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	for _, p := range c.queue.Salvage(fresh) {
 		c.queue.Push(p)
 	}
-	err = conn.Run(ctx, c.queue, link.Keepalive, c.receive(link))
+	err = c.ride(ctx, t, conn, link)
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
 		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
@@ -229,7 +231,7 @@ func (c *Client) saveSession(t *target) {
 func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	ask := transport.Connect{Session: t.resume.Session}
+	ask := transport.Connect{Session: t.resume.Session, Lanes: c.Lanes}
 	if wish := c.wish(t); wish.IsValid() {
 		ask.Address = wish.String()
 	}
@@ -262,7 +264,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 
 // configure makes the device what the server grants. Running hooks of another configuration end first.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
-	link.Session, link.Credential, link.Keepalive = "", "", 0 // nothing of the device's
+	link.Session, link.Credential, link.Keepalive, link.Lanes = "", "", 0, 0 // nothing of the device's
 	if link == c.link {
 		return nil
 	}

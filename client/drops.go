@@ -19,13 +19,14 @@ const (
 	dropForeign             // from this machine: its source is not this client's address
 	dropQueue               // the queue to the server was full, perhaps because there was no connection
 	dropCoDel               // the queue to the server stood for too long
+	dropCut                 // on its way out when a connection broke
 	dropKernel              // the kernel refused it
 	verdicts
 )
 
 // name is the verdict's name in logs.
 func (v verdict) name() string {
-	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full", "codel", "kernel"}[v]
+	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full", "codel", "cut", "kernel"}[v]
 }
 
 // judge looks at record i of a batch from the server. A server is trusted with the private network, not with the rest

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ type watch struct {
 
 	mu    sync.Mutex
 	ways  map[netip.Addr]way // of each hop that was tried last, or is in use
-	conn  *transport.Conn    // nil while there is none
+	conns []*transport.Conn  // of the session; none while there is none
 	end   func()             // ends the attempt, nil while there is none
 	since time.Time          // when the attempt, or the pause, began
 	stage int                // counts attempts, connections and pauses
@@ -68,8 +69,8 @@ func newWatch(c *Client) *watch {
 }
 
 // begin is the beginning of another stage. The caller holds mu.
-func (w *watch) begin(conn *transport.Conn, end func()) {
-	w.conn, w.end, w.since, w.ended = conn, end, time.Now(), false
+func (w *watch) begin(conns []*transport.Conn, end func()) {
+	w.conns, w.end, w.since, w.ended = conns, end, time.Now(), false
 	w.stage++
 }
 
@@ -98,8 +99,27 @@ func (w *watch) try(ctx context.Context, hop netip.Addr) error {
 func (w *watch) connected(conn *transport.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.begin(conn, nil)
+	w.begin([]*transport.Conn{conn}, nil)
 	w.ways = map[netip.Addr]way{conn.Hop(): w.ways[conn.Hop()]}
+}
+
+// joined says that the session has another connection, to the same hop.
+func (w *watch) joined(conn *transport.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns = append(w.conns, conn)
+	if w.ended { // as the others
+		conn.Cut()
+	}
+}
+
+// left says that one of several connections has ended; the end of the last is for pause.
+func (w *watch) left(conn *transport.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.conns) > 1 {
+		w.conns = slices.DeleteFunc(slices.Clone(w.conns), func(c *transport.Conn) bool { return c == conn })
+	}
 }
 
 // pause says that there is neither a connection nor an attempt at one, and returns errMoved if that is this watch's doing,
@@ -204,7 +224,7 @@ func (w *watch) concerns(e netwatch.Event) bool {
 // check looks at the ways, and acts when one has changed.
 func (w *watch) check(ctx context.Context) {
 	w.mu.Lock()
-	stage, conn := w.stage, w.conn
+	stage, conns := w.stage, slices.Clone(w.conns)
 	hops := make([]netip.Addr, 0, len(w.ways))
 	for hop := range w.ways {
 		hops = append(hops, hop)
@@ -218,7 +238,8 @@ func (w *watch) check(ctx context.Context) {
 		}
 		now[hop] = found
 	}
-	held := conn == nil || hasAddress(conn.Local())
+	connected := len(conns) > 0
+	held := !slices.ContainsFunc(conns, func(c *transport.Conn) bool { return !hasAddress(c.Local()) })
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -229,11 +250,11 @@ func (w *watch) check(ctx context.Context) {
 	for hop, found := range now {
 		switch known := w.ways[hop]; {
 		case !found.serves():
-			if conn == nil {
+			if !connected {
 				w.ways[hop] = found
 			}
 			// A connection keeps the way that it had: when the same comes back it goes on.
-		case !found.same(known), !held, conn == nil && !known.serves():
+		case !found.same(known), !held, !connected && !known.serves():
 			w.ways[hop] = found
 			change = true
 		}
@@ -241,11 +262,13 @@ func (w *watch) check(ctx context.Context) {
 	if !change || w.ended {
 		return
 	}
-	w.log.Info("the way to the server has changed", "stage", map[bool]string{true: "connected", false: "not connected"}[conn != nil])
+	w.log.Info("the way to the server has changed", "stage", map[bool]string{true: "connected", false: "not connected"}[connected])
 	switch {
-	case conn != nil:
+	case connected:
 		w.ended = true
-		conn.Cut()
+		for _, conn := range w.conns {
+			conn.Cut()
+		}
 	case w.end != nil:
 		w.ended = true
 		w.end()

@@ -12,8 +12,9 @@ import (
 	"tunnel/transport"
 )
 
-// serve takes a request from HTTP to the session that it becomes. Strangers are turned away before the upgrade. The
-// session outlives the request, whose buffers and large stack an idle client would keep; life is the server's.
+// serve takes a request from HTTP to the connection that it becomes. Strangers are turned away before the upgrade. The
+// connection outlives the request, whose buffers and large stack an idle client would keep, and the session perhaps the
+// connection that began it: it may live as long as life does.
 func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Request) {
 	from, ok := s.greet(w, r)
 	if !ok {
@@ -40,24 +41,54 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	s.door.loggedIn(from.guest)
-	p, link, err := s.admit(life, from.remote, grant, request)
+	p, l, link, err := s.enter(life, from.remote, grant, request)
 	if err != nil {
 		s.refuse(conn, err, log)
 		return
+	}
+	log = log.With("address", p.address)
+	if request.Lane != nil {
+		log = log.With("lane", l.number)
 	}
 	last := leave
 	//nolint:contextcheck // the session's life is the server's
 	started := s.sessions.start(func() {
 		defer last()
-		defer s.dismiss(p)
-		s.run(p, conn, request, link, log)
+		s.leave(p, l, s.run(p, l, conn, request, link, log), log)
 	})
 	if !started {
-		s.dismiss(p)
+		s.leave(p, l, nil, log)
 		conn.Close(transport.CodeGoingAway, "the server stops")
 		return
 	}
-	leave = func() {} // the session does
+	leave = func() {} // the connection does
+}
+
+// leave takes lane l from its session, which ends with the last one; reason is why its connection has ended, nil when it
+// was not up.
+func (s *Server) leave(p *peer, l *lane, reason error, log *slog.Logger) {
+	last := p.leave(l)
+	switch {
+	case last && reason != nil:
+		log.Info("disconnected", "reason", reason, "queue", p.queue.Drops())
+	case reason != nil:
+		log.Info("lane lost", "reason", reason)
+	}
+	if last {
+		s.dismiss(p)
+	}
+}
+
+// enter makes a connection one more of its session, or the first of one.
+func (s *Server) enter(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, *lane, transport.Connected, error) {
+	if request.Lane == nil {
+		return s.admit(life, remote, grant, request)
+	}
+	p, l, err := s.attach(grant, request)
+	if err != nil {
+		return nil, nil, transport.Connected{}, err
+	}
+	return p, l, p.link, nil
 }
 
 // upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns false the connection is
@@ -85,49 +116,57 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logge
 
 // admit gives the client that comes from remote its pair and makes it a peer. Whoever comes as a client that is connected
 // takes the place of that connection: it is dead, or will be told.
-func (s *Server) admit(ctx context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, transport.Connected, error) {
+func (s *Server) admit(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, *lane, transport.Connected, error) {
 	session := request.Session
 	if session == "" || len(session) > maxSession {
 		session = auth.NewSecret()
 	}
 	if err := s.fits(grant.Token); err != nil {
-		return nil, transport.Connected{}, fmt.Errorf("%w %s: %w", errToken, grant.Name, err)
+		return nil, nil, transport.Connected{}, fmt.Errorf("%w %s: %w", errToken, grant.Name, err)
 	}
 	credential, err := s.Tokens.Join(grant, session)
 	if err != nil {
-		return nil, transport.Connected{}, err
+		return nil, nil, transport.Connected{}, err
 	}
-	p := newPeer(ctx, remote, grant.Token, session)
+	p := newPeer(life, remote, grant.Token, session)
 	s.admission.Lock()
 	defer s.admission.Unlock()
 	s.peers.claim(p)
 	// It may have been revoked since it was looked at; from the claim on, whoever revokes it finds p.
 	if err := s.Tokens.Check(grant.ID); err != nil {
 		s.dismiss(p)
-		return nil, transport.Connected{}, err
+		return nil, nil, transport.Connected{}, err
 	}
 	pair, err := s.Leases.Acquire(p.holder, request.Wanted())
 	if err != nil {
 		s.dismiss(p)
-		return nil, transport.Connected{}, err
+		return nil, nil, transport.Connected{}, err
 	}
 	s.peers.address(p, pair.Local)
 	s.drops.count(dropStale, s.away.move(p))
-	return p, transport.Connected{
-		Address:    pair.Local.String(),
-		Peer:       pair.Peer.String(),
-		Network:    s.Leases.Network().String(),
-		MTU:        s.MTU,
-		Qlen:       s.Qlen,
-		Keepalive:  s.Keepalive.Seconds(),
-		Session:    session,
-		Credential: credential,
-	}, nil
+	p.link = transport.Connected{
+		Address:   pair.Local.String(),
+		Peer:      pair.Peer.String(),
+		Network:   s.Leases.Network().String(),
+		MTU:       s.MTU,
+		Qlen:      s.Qlen,
+		Keepalive: s.Keepalive.Seconds(),
+		Session:   session,
+		Lanes:     s.most(request.Lanes),
+	}
+	answer := p.link
+	answer.Credential = credential // once
+	return p, p.enter(0), answer, nil
 }
 
 // refuse tells a client why admit has failed.
 func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 	switch {
+	case errors.Is(err, errLane):
+		if log := s.refused.count(refuseLane, log); log != nil {
+			log.Info("refused", "err", err)
+		}
+		conn.Close(transport.CodeLane, err.Error())
 	case isOver(err):
 		if log := s.refused.count(refuseToken, log); log != nil {
 			log.Warn("refused", "err", err)
@@ -150,22 +189,24 @@ func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 	}
 }
 
-// run tells p what it was given, and forwards its packets until its session ends. The connection is closed then.
-func (s *Server) run(p *peer, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(p.ctx, s.limits.connect) // p.ctx: the end of p says more than the end of all
-	err := conn.Grant(ctx, request, link, s.Device.Offload())
-	cancel()
-	if err != nil {
+// run tells p what it was given, and forwards packets by lane l until that ends, and why; nil is that none could pass. The
+// connection is closed then.
+func (s *Server) run(p *peer, l *lane, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(l.ctx, s.limits.connect) // l.ctx: the end of l says more than the end of all
+	defer cancel()
+	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
 		if log := s.refused.count(refuseConnect, log); log != nil {
 			log.Info("refused", "err", err)
 		}
-		return
+		return nil
 	}
-	log = log.With("address", p.address)
-	log.Info("connected")
-	err = conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
-	log.Info("disconnected", "reason", err, "queue", p.queue.Drops())
+	if request.Lane == nil {
+		log.Info("connected")
+	} else {
+		log.Info("lane connected")
+	}
+	return conn.Run(l.ctx, p.start(l), s.Keepalive, p.receive(s, l))
 }
 
 // dismiss ends what admit began. What waits for p is kept for its return, unless its token was revoked.
@@ -186,6 +227,7 @@ func (s *Server) dismiss(p *peer) {
 	s.drops.count(dropQueue, lost.Full)
 	s.drops.count(dropCoDel, lost.CoDel)
 	s.drops.count(dropStale, lost.Stale)
+	s.drops.count(dropCut, lost.Cut)
 }
 
 // maxSession is the longest session that a client may name, in bytes.

@@ -32,9 +32,9 @@ func (s *Server) forward() error {
 }
 
 // outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
-type outbox []*transport.Queue
+type outbox []*transport.Lanes
 
-func (o *outbox) add(q *transport.Queue) {
+func (o *outbox) add(q *transport.Lanes) {
 	if !slices.Contains(*o, q) { // mostly one or two
 		*o = append(*o, q)
 	}
@@ -63,12 +63,12 @@ func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 	return pass
 }
 
-// receive returns the way in for what p sends: to the kernel, or to another peer's queue.
-func (p *peer) receive(s *Server) func(*packet.Batch) error {
+// receive returns the way in for what p sends by l: to the kernel, or to another peer's queue.
+func (p *peer) receive(s *Server, l *lane) func(*packet.Batch) error {
 	var to outbox
 	return func(b *packet.Batch) error {
 		select {
-		case <-p.ctx.Done(): // it is being told so; another may have its address already
+		case <-l.ctx.Done(): // it is being told so; another may have its address already
 			return nil
 		default:
 		}

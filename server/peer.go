@@ -12,15 +12,18 @@ import (
 	"tunnel/transport"
 )
 
-// A peer is one client that is connected.
+// A peer is one client that is connected, by one connection or several.
 type peer struct {
 	holder  lease.Holder
+	session string
 	token   auth.Token
 	remote  string // where it connects from
 	since   time.Time
-	address netip.Addr // set once, before the peer is found by it
-	routes  *bart.Lite // what else it may send from; nil is nothing
-	queue   *transport.Queue
+	address netip.Addr          // set once, before the peer is found by it
+	routes  *bart.Lite          // what else it may send from; nil is nothing
+	link    transport.Connected // what it was told; set once, before it is found by its holder
+	queue   *transport.Lanes
+	lanes   lanes
 	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
 	cancel  context.CancelCauseFunc
 }
@@ -28,11 +31,8 @@ type peer struct {
 // newPeer returns the client that came from remote with this token and session. It ends with ctx at the latest.
 func newPeer(ctx context.Context, remote string, token auth.Token, session string) *peer {
 	p := &peer{
-		holder: lease.Holder{Token: token.ID, Machine: session}, token: token, remote: remote, since: time.Now(),
-		queue: transport.NewQueue(queueLimit),
-	}
-	if token.Sole() {
-		p.holder.Machine = ""
+		holder: holderOf(token, session), session: session, token: token, remote: remote, since: time.Now(),
+		queue: transport.NewLanes(queueLimit),
 	}
 	for _, prefix := range token.Routes {
 		if p.routes == nil {
@@ -42,6 +42,14 @@ func newPeer(ctx context.Context, remote string, token auth.Token, session strin
 	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p
+}
+
+// holderOf returns under which name a client has its lease.
+func holderOf(token auth.Token, session string) lease.Holder {
+	if token.Sole() {
+		session = ""
+	}
+	return lease.Holder{Token: token.ID, Machine: session}
 }
 
 // prefixes returns all for which p gets packets.

@@ -43,6 +43,13 @@ func (t *peers) all() []*peer {
 	return slices.Collect(maps.Values(t.byHolder))
 }
 
+// with returns the peer that has claimed a holder, nil if there is none.
+func (t *peers) with(h lease.Holder) *peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byHolder[h]
+}
+
 // claim makes p the connection of its holder. One that is there already is told that a newer one has come; nobody waits
 // until it has heard that, for it is dead, most likely. What waited for it waits for p.
 func (t *peers) claim(p *peer) {

@@ -25,6 +25,7 @@ const (
 	dropQueue               // the queue to its peer was full
 	dropCoDel               // the queue to its peer stood for too long
 	dropStale               // its client was away for too long, or does not come back
+	dropCut                 // on its way out when its client's connection broke
 	dropKernel              // the kernel refused it
 	verdicts
 )
@@ -33,7 +34,7 @@ const (
 func (v verdict) name() string {
 	return [verdicts]string{
 		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"no_peer", "queue_full", "codel", "stale", "kernel",
+		"no_peer", "queue_full", "codel", "stale", "cut", "kernel",
 	}[v]
 }
 

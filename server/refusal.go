@@ -24,6 +24,7 @@ const (
 	refuseUpgrade                  // logged in, but no WebSocket
 	refuseConnect                  // no usable connect, or not in time
 	refuseAddress                  // no free address pair
+	refuseLane                     // one more connection for a session that has none, or not so many
 	refuseInternal                 // this side failed
 	refusals
 )
@@ -31,7 +32,7 @@ const (
 // name is the refusal's name in logs.
 func (r refusal) name() string {
 	return [refusals]string{"connections", "per_address", "strangers_per_address", "oldest_stranger", "no_request", "not_found", "banned",
-		"token", "no_upgrade", "no_connect", "no_address", "internal"}[r]
+		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "internal"}[r]
 }
 
 // Strangers decide how often they are refused, so the log has at most burst lines about one reason, and then one every

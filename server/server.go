@@ -38,6 +38,7 @@ type Config struct {
 
 	MaxConnections int            // at once; 0 is no limit
 	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
+	MaxLanes       int            // connections that one client may have at once; 0 is one
 	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
 
 	limits *limits // nil is defaultLimits; tests have others

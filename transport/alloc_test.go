@@ -28,6 +28,27 @@ func TestQueueAllocates(t *testing.T) {
 	}
 }
 
+func TestLanesAllocate(t *testing.T) {
+	for _, lanes := range []int{1, 3} {
+		l, queues, _ := fakeLanes(lanes)
+		var b packet.Batch
+		cycle := func() {
+			for i := range 1000 {
+				l.Push(datagram(uint16(i%8), 1400, 0, 0))
+			}
+			l.Flush()
+			for _, q := range queues {
+				q.Pop(&b, 4<<20)
+				b.Reset()
+			}
+		}
+		cycle()
+		if n := testing.AllocsPerRun(100, cycle); n != 0 {
+			t.Errorf("%d lanes allocate %v times; want 0", lanes, n)
+		}
+	}
+}
+
 func TestFramesAllocate(t *testing.T) {
 	for _, client := range []bool{true, false} {
 		for _, way := range writing {

@@ -30,6 +30,9 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 		c.firstAbove, c.dropping = 0, false
 		return nil
 	}
+	if now-p.Queued > prompt {
+		q.slow = now
+	}
 	above := c.above(p, f, now)
 	switch {
 	case c.dropping && !above:

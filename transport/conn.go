@@ -43,6 +43,7 @@ const (
 	CodeNoAddress Code = 4001 // no free address pair
 	CodeReplaced  Code = 4002 // a newer connection resumed the session
 	CodeRevoked   Code = 4003 // the token opens nothing any more
+	CodeLane      Code = 4004 // of this lane alone: another connection has its place, or there is no such session or lane
 )
 
 // CloseError says why a connection ended: the code and reason that came from the peer or went to it. As the cause of

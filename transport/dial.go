@@ -34,6 +34,7 @@ type Dialer struct {
 	TLS        *tls.Config                                     // for wss; nil means the system's roots
 	Proxy      ProxyFunc                                       // which proxy leads to the server; nil means none
 	Congestion string                                          // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
+	Hop        netip.Addr                                      // the only address to connect to, of the server or the proxy; the zero Addr has the name resolved
 	Before     func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way, never twice at once; may be nil
 
 	proxyTLS *tls.Config // for proxies with https; nil means the system's roots, whatever TLS is
@@ -124,7 +125,14 @@ func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	return resolve(ctx, cmp.Or(proxy, d.URL).Hostname())
+	return d.resolve(ctx, cmp.Or(proxy, d.URL).Hostname())
+}
+
+func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if d.Hop.IsValid() {
+		return []netip.Addr{d.Hop}, nil
+	}
+	return resolve(ctx, host)
 }
 
 // upgrade asks for the WebSocket on a connection to the server.

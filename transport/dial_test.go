@@ -261,6 +261,22 @@ func TestDialName(t *testing.T) {
 	c.Close(transport.CodeNormal, "")
 }
 
+// With a hop nobody asks for the name's addresses.
+func TestDialHop(t *testing.T) {
+	address := accepting(t, nil, func(c *transport.Conn) { c.Close(transport.CodeNormal, "") })
+	_, port, _ := net.SplitHostPort(address)
+	d := dialer(t, "ws://server.invalid:"+port)
+	d.Hop = netip.MustParseAddr("127.0.0.1")
+	c, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close(transport.CodeNormal, "")
+	if hops, err := d.Hops(t.Context()); err != nil || len(hops) != 1 || hops[0] != d.Hop {
+		t.Errorf("hops %v, %v", hops, err)
+	}
+}
+
 // Before gets every address that is tried; its error is the dial's.
 func TestDialBefore(t *testing.T) {
 	address := accepting(t, nil, func(c *transport.Conn) { c.Close(transport.CodeNormal, "") })

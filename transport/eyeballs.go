@@ -19,7 +19,7 @@ const attemptDelay = 250 * time.Millisecond
 // one attempt after the other begins, at once when one has failed and else after attemptDelay; the first that succeeds
 // ends the others.
 func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (net.Conn, error) {
-	addrs, err := resolve(ctx, u.Hostname())
+	addrs, err := d.resolve(ctx, u.Hostname())
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ type Queue struct {
 	spare    *flow // flows to use again, linked by next
 	buffered int   // bytes of buffers
 	drops    Drops
+	shared   bool  // of Lanes, which has several or not this one any more: see pushAlone
+	slow     int64 // when a packet left last that had waited for long, 0 for never
 }
 
 // Drops counts what did not leave a Queue as it came.
@@ -33,6 +35,7 @@ type Drops struct {
 	CoDel  uint64 // dropped: the queue stood for too long
 	Marked uint64 // CE marked instead (RFC 3168)
 	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
+	Cut    uint64 // lost: on its way out when the connection broke
 }
 
 const (
@@ -53,9 +56,16 @@ func NewQueue(limit int) *Queue {
 
 // Push takes p over and puts it at the end of its flow.
 func (q *Queue) Push(p *packet.Packet) {
-	bucket := packet.FlowHash(p.IP()) % buckets
-	p.Queued = q.clock()
+	hash := packet.FlowHash(p.IP())
 	q.mu.Lock()
+	q.push(p, hash)
+	q.mu.Unlock()
+}
+
+// push is Push for the caller who holds mu and knows the flow's hash.
+func (q *Queue) push(p *packet.Packet, hash uint32) {
+	bucket := hash % buckets
+	p.Queued = q.clock()
 	f := q.flows[bucket]
 	if f == nil {
 		f = q.begin(bucket)
@@ -66,7 +76,6 @@ func (q *Queue) Push(p *packet.Packet) {
 	for q.buffered > q.limit && q.Len() > 1 {
 		q.dropFattest()
 	}
-	q.mu.Unlock()
 }
 
 // Len returns how many packets wait.

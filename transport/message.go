@@ -59,6 +59,8 @@ type Connect struct {
 	USO      bool     `json:"uso,omitempty"`     // with framing vnet: takes UDP super-packets too
 	Address  string   `json:"address,omitempty"` // the tunnel address that it would like to have
 	Session  string   `json:"session,omitempty"` // the session that it resumes, from an earlier Connected
+	Lanes    int      `json:"lanes,omitempty"`   // how many connections it would like to have for the session; 0 is one
+	Lane     *int     `json:"lane,omitempty"`    // this one is that lane of the session, beside others; nil begins or resumes
 }
 
 // Wanted returns the address asked for; the zero Addr when none was.
@@ -83,6 +85,7 @@ type Connected struct {
 	USO       bool    `json:"uso"`       // with framing vnet: the server takes UDP super-packets too
 	Keepalive float64 `json:"keepalive"` // seconds: send at least this often; silence of twice as long is death
 	Session   string  `json:"session"`   // a secret; names this session when the client comes back
+	Lanes     int     `json:"lanes"`     // how many connections the session may have; 0, of an old server, is one
 
 	Credential string `json:"credential,omitempty"` // a secret; the token to come back with instead of a join token
 }
@@ -96,6 +99,7 @@ type Link struct {
 	Qlen      int // packets
 	Keepalive time.Duration
 	Session   string
+	Lanes     int // connections that the session may have, 1 to MaxLanes
 
 	Credential string // "" is none: go on with the token as it is
 }
@@ -141,6 +145,7 @@ func (m Connected) Link() (Link, error) {
 		return Link{}, errors.New("credential: no HTTP header can carry it")
 	}
 	l.MTU, l.Qlen, l.Session, l.Credential = m.MTU, m.Qlen, m.Session, m.Credential
+	l.Lanes = min(max(m.Lanes, 1), MaxLanes)
 	return l, nil
 }
 
@@ -155,6 +160,8 @@ func parseConnect(data []byte, own packet.Offload) (Connect, error) {
 		return Connect{}, errors.New("unknown state: the first message is connect")
 	case m.Version != Version:
 		return Connect{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
+	case m.Lane != nil && (*m.Lane < 0 || m.Session == ""):
+		return Connect{}, errors.New("a lane is one of a session, and has a number")
 	case choose(m.Framings, framings(own)) == "":
 		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s", strings.Join(framings(own), " and "))
 	}

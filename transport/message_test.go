@@ -59,6 +59,17 @@ func TestLink(t *testing.T) {
 	}
 }
 
+// A server that says nothing of lanes allows one, and no server decides on thousands.
+func TestLinkLanes(t *testing.T) {
+	for said, want := range map[int]int{0: 1, -3: 1, 1: 1, 4: 4, 16: 16, 17: 16, 1 << 30: 16} {
+		m := granted()
+		m.Lanes = said
+		if link, err := m.Link(); err != nil || link.Lanes != want {
+			t.Errorf("%d: %d lanes, %v; want %d", said, link.Lanes, err, want)
+		}
+	}
+}
+
 func TestWanted(t *testing.T) {
 	for in, want := range map[string]string{
 		"10.1.1.3": "10.1.1.3", "": "invalid IP", "10.1.1": "invalid IP", "10.1.1.3/24": "invalid IP", "x": "invalid IP",

@@ -31,6 +31,7 @@ type output struct {
 	frame *frame       // what it is made of; nil for nothing
 	tls   *[]byte      // the same behind TLS
 	left  net.Buffers  // what of it the socket has not taken
+	count int          // packets of which that is made
 	over  bool
 
 	urgent urgent
@@ -62,6 +63,9 @@ func (o *output) finish() {
 	o.closed.Store(true)
 	o.mu.Lock()
 	o.over = true // whether or not the close frame went out
+	if o.queue != nil && o.count > 0 {
+		o.queue.cut(o.count)
+	}
 	o.free()
 	o.mu.Unlock()
 	o.resumes.Wait()
@@ -70,6 +74,12 @@ func (o *output) finish() {
 // idle returns for how long nothing has gone out.
 func (o *output) idle() time.Duration {
 	return time.Since(o.wire.start) - time.Duration(o.sent.Load())
+}
+
+// prompt tells whether what was sent some time ago has reached the peer for certain.
+func (o *output) prompt() bool {
+	moment := time.Duration(prompt)
+	return (!o.waiting.Load() || o.idle() < moment) && o.sock.prompt(moment)
 }
 
 // kick sends what waits. It does nothing while somebody else is at it, who then sees what the caller has put there.
@@ -85,6 +95,18 @@ func (o *output) kick() {
 			o.failed(err)
 			return
 		}
+	}
+}
+
+// kickAside is kick on a goroutine of its own.
+func (o *output) kickAside() {
+	if !o.due() || !o.mu.TryLock() {
+		return
+	}
+	defer o.mu.Unlock()
+	if !o.over {
+		o.waiting.Store(true)
+		o.resumes.Go(o.resume)
 	}
 }
 
@@ -140,6 +162,7 @@ func (o *output) flush() error {
 	o.sent.Store(int64(time.Since(o.wire.start)))
 	if len(o.left) == 0 {
 		o.free()
+		o.count = 0
 		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
 			o.over = true
 			close(o.gone)
@@ -162,7 +185,8 @@ func (o *output) load() (some, full bool, err error) {
 	}
 	o.sock.adapt()
 	o.queue.Pop(&o.batch, o.sock.budget)
-	if o.batch.Len() == 0 {
+	o.count = o.batch.Len()
+	if o.count == 0 {
 		return false, false, nil
 	}
 	return true, false, o.put()

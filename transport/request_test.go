@@ -36,7 +36,7 @@ func TestConnect(t *testing.T) {
 	want := transport.Link{
 		Address: netip.MustParseAddr("10.1.1.3"), Peer: netip.MustParseAddr("10.1.1.4"),
 		Network: netip.MustParsePrefix("10.1.1.0/24"),
-		MTU:     1400, Qlen: 100, Keepalive: 20 * time.Second, Session: "secret",
+		MTU:     1400, Qlen: 100, Keepalive: 20 * time.Second, Session: "secret", Lanes: 1,
 	}
 	if link != want {
 		t.Errorf("link %+v; want %+v", link, want)
@@ -82,8 +82,14 @@ func TestRequestedRefuses(t *testing.T) {
 		"no version":      {func(r *raw) { r.text(`{"state":"connect","framings":["ip"]}`) }, "version 0 is not spoken here"},
 		"no framing":      {func(r *raw) { r.text(`{"state":"connect","version":1}`) }, "no framing in common"},
 		"unknown framing": {func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["pigeon"]}`) }, "no framing in common"},
-		"a batch":         {func(r *raw) { r.binary(ipPacket(1, 1, 60)) }, "a batch before connected"},
-		"a heartbeat":     {func(r *raw) { r.binary(nil) }, "a batch before connected"},
+		"a lane below 0": {
+			func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["ip"],"session":"s","lane":-1}`) }, "a lane is one of a session",
+		},
+		"a lane of nothing": {
+			func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["ip"],"lane":1}`) }, "a lane is one of a session",
+		},
+		"a batch":     {func(r *raw) { r.binary(ipPacket(1, 1, 60)) }, "a batch before connected"},
+		"a heartbeat": {func(r *raw) { r.binary(nil) }, "a batch before connected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := dialRaw(t, address)

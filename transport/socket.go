@@ -86,6 +86,22 @@ func (s *socket) adapt() {
 	}
 }
 
+// prompt tells whether what was given to the socket some time ago has reached the peer for certain: there is progress,
+// and no more is under way than a moment's worth.
+func (s *socket) prompt(moment time.Duration) bool {
+	var info *unix.TCPInfo
+	var err error
+	if s.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+		return false
+	}
+	if info.Unacked == 0 { // what is not sent then is what the peer has no room for
+		return info.Notsent_bytes == 0
+	}
+	waiting := uint64(info.Notsent_bytes) + uint64(info.Unacked)*uint64(info.Snd_mss)
+	return info.Retransmits == 0 && time.Duration(info.Last_ack_recv)*time.Millisecond < moment &&
+		waiting < info.Delivery_rate*uint64(moment/time.Millisecond)/1000
+}
+
 func (s *socket) set(congestion string) {
 	if congestion == s.now || congestion == "" {
 		return
