@@ -42,7 +42,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.dismiss(p)
-	s.run(p, conn, request, link, log)
+	s.run(p, conn, request, link, log) //nolint:contextcheck // p.ctx is r.Context(), and ends when the session is replaced
 }
 
 // upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns false the connection is
