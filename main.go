@@ -55,11 +55,10 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	return &cli.App{
 		Name:  "tunnel",
 		Usage: "a private layer-3 network over plain HTTPS",
-		Description: "On a machine with a public address (here server.example.com, with nginx and its certificate in front):\n\n" +
-			"   head -c 24 /dev/urandom | base64 > token\n" +
-			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --token-file token\n\n" +
-			"On everything else, with the same token file:\n\n" +
-			"   sudo tunnel connect wss://server.example.com --token-file token\n" +
+		Description: "On a machine with a public address; its first start makes a key, a certificate and a token:\n\n" +
+			"   sudo tunnel serve\n\n" +
+			"On everything else, what that prints:\n\n" +
+			"   sudo tunnel connect wss://HOST:8443 --pin sha256:HASH --token TOKEN\n" +
 			"   ping 10.1.1.1\n\n" +
 			"Exit codes:\n" + exitCodes(),
 		Writer:                    stdout,

@@ -12,21 +12,25 @@ import (
 	"tunnel/transport"
 )
 
-// serve takes a request from HTTP to the end of the session that it becomes. Strangers are turned away before the
-// upgrade.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+// serve takes a request from HTTP to the session that it becomes. Strangers are turned away before the upgrade. The
+// session outlives the request, whose buffers and large stack an idle client would keep; life is the server's.
+func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Request) {
 	from, ok := s.greet(w, r)
 	if !ok {
 		return
 	}
-	defer s.door.leave(from.guest)
+	leave := func() { s.door.leave(from.guest) }
+	defer func() { leave() }()
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, from, err)
 		return
 	}
 	s.bans.succeed(from.source)
-	defer s.bans.succeed(from.source) // for a client whose connection drops after many hours comes from a known address too
+	leave = func() {
+		s.bans.succeed(from.source) // who has been here for hours comes from a known address, too
+		s.door.leave(from.guest)
+	}
 	log := s.Log.With("remote", from.remote)
 	if s.Tokens != nil {
 		log = log.With("token", grant.Name)
@@ -36,13 +40,24 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.door.loggedIn(from.guest)
-	p, link, err := s.admit(r.Context(), from.remote, grant, request)
+	//nolint:contextcheck // see above
+	p, link, err := s.admit(life, from.remote, grant, request)
 	if err != nil {
 		s.refuse(conn, err, log)
 		return
 	}
-	defer s.dismiss(p)
-	s.run(p, conn, request, link, log) //nolint:contextcheck // p.ctx is r.Context(), and ends when the session is replaced
+	last := leave
+	started := s.sessions.start(func() {
+		defer last()
+		defer s.dismiss(p)
+		s.run(p, conn, request, link, log)
+	})
+	if !started {
+		s.dismiss(p)
+		conn.Close(transport.CodeGoingAway, "the server stops")
+		return
+	}
+	leave = func() {} // the session does
 }
 
 // upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns false the connection is
@@ -138,8 +153,9 @@ func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 // run tells p what it was given, and forwards its packets until its session ends. The connection is closed then.
 func (s *Server) run(p *peer, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(p.ctx, s.limits.connect) // p.ctx: the end of p says more than the end of all
-	defer cancel()
-	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
+	err := conn.Grant(ctx, request, link, s.Device.Offload())
+	cancel()
+	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
 		if log := s.refused.count(refuseConnect, log); log != nil {
 			log.Info("refused", "err", err)
@@ -148,7 +164,7 @@ func (s *Server) run(p *peer, conn *transport.Conn, request transport.Connect, l
 	}
 	log = log.With("address", p.address)
 	log.Info("connected")
-	err := conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
+	err = conn.Run(p.ctx, p.queue, s.Keepalive, p.receive(s))
 	log.Info("disconnected", "reason", err, "queue", p.queue.Drops())
 }
 

@@ -46,15 +46,16 @@ type Config struct {
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
 	Config
-	own     lease.Pair
-	policy  policy
-	drops   drops
-	peers   *peers
-	door    *door
-	bans    *bans
-	refused *refused
-	hinted  atomic.Bool // the log has been told of a proxy that is not trusted
-	away    parking
+	own      lease.Pair
+	policy   policy
+	drops    drops
+	peers    *peers
+	door     *door
+	bans     *bans
+	refused  *refused
+	sessions sessions
+	hinted   atomic.Bool // the log has been told of a proxy that is not trusted
+	away     parking
 
 	// admission is held from the claim to a session until its address is known, so that of two who resume one session the
 	// last has what both were given.
@@ -84,9 +85,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		s.farewell()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
-	var sessions sessions
 	web := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { sessions.do(func() { s.serve(w, r) }) }),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.sessions.do(func() { s.serve(ctx, w, r) }) }),
 		ReadHeaderTimeout: s.limits.request,
 		ReadTimeout:       s.limits.request,
 		WriteTimeout:      s.limits.request,
@@ -113,9 +113,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	})
 
 	<-ctx.Done()
-	// A session ends by itself: its request's context has ended with ctx.
+	// A session ends by itself: its context has ended with ctx.
 	_ = web.Close()
-	sessions.wait()
+	s.sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
 	s.Log.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts())
@@ -125,7 +125,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	return context.Cause(ctx)
 }
 
-// sessions waits for requests that have become WebSockets: http.Server forgets those.
+// sessions waits for requests, and for the sessions that they have become.
 type sessions struct {
 	mu    sync.Mutex
 	ended bool
@@ -134,15 +134,31 @@ type sessions struct {
 
 // do runs f, unless wait was called.
 func (s *sessions) do(f func()) {
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
-		return
+	if s.begin() {
+		defer s.group.Done()
+		f()
 	}
-	s.group.Add(1)
-	s.mu.Unlock()
-	defer s.group.Done()
-	f()
+}
+
+// start runs f on a goroutine of its own; false is that wait was called, and f does not run.
+func (s *sessions) start(f func()) bool {
+	if !s.begin() {
+		return false
+	}
+	go func() {
+		defer s.group.Done()
+		f()
+	}()
+	return true
+}
+
+func (s *sessions) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.group.Add(1)
+	}
+	return !s.ended
 }
 
 func (s *sessions) wait() {
