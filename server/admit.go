@@ -40,14 +40,13 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	s.door.loggedIn(from.guest)
-	//nolint:contextcheck // see above
 	p, link, err := s.admit(life, from.remote, grant, request)
 	if err != nil {
 		s.refuse(conn, err, log)
 		return
 	}
 	last := leave
-	started := s.sessions.start(func() {
+	started := s.sessions.start(func() { //nolint:contextcheck // p.ctx, which is life's, and ends when the session is replaced
 		defer last()
 		defer s.dismiss(p)
 		s.run(p, conn, request, link, log)
