@@ -46,7 +46,8 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	last := leave
-	started := s.sessions.start(func() { //nolint:contextcheck // p.ctx, which is life's, and ends when the session is replaced
+	//nolint:contextcheck // the session's life is the server's
+	started := s.sessions.start(func() {
 		defer last()
 		defer s.dismiss(p)
 		s.run(p, conn, request, link, log)
