@@ -187,9 +187,10 @@ func TestTrustedProxy(t *testing.T) {
 	}
 
 	// The friend may have two connections, the second of which is curl's.
-	second := friend.Start("curl", "-sS", "-N", "-m", "20", "-o", "/dev/null", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
+	second := friend.Start("curl", "-sSv", "-N", "-m", "20", "-o", "/dev/null", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
 		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
 		"-H", "Authorization: Bearer "+token, through)
+	second.WaitFor("101 Switching Protocols", soon)
 	eventually(t, "a third connection of the friend is one too many", func() bool { return login(friend, through, token) == "429" })
 	second.Signal(os.Interrupt)
 	second.Wait(soon)
