@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -222,4 +223,20 @@ func (r *relay) cut() {
 		_ = c.Close()
 	}
 	r.conns = nil
+}
+
+// drop ends the connection that came as number i of those that are there, without a word.
+func (r *relay) drop(i int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.conns[2*i].Close()
+	_ = r.conns[2*i+1].Close()
+	r.conns = slices.Delete(r.conns, 2*i, 2*i+2)
+}
+
+// count returns how many connections came and were not dropped.
+func (r *relay) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns) / 2
 }

@@ -1,0 +1,156 @@
+package client_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"tunnel/client"
+	"tunnel/packet"
+	"tunnel/server"
+	"tunnel/transport"
+	"tunnel/tun/tuntest"
+)
+
+// startLanes starts a hub that allows so many lanes, and a client that wants so many and comes by a relay.
+func startLanes(t *testing.T, allowed, wanted int) (*hub, *relay, *joined) {
+	t.Helper()
+	h := newHub(t)
+	h.change = func(c *server.Config) { c.MaxLanes = allowed }
+	h.start()
+	r := newRelay(t, h.address)
+	return h, r, start(t, r.address, func(c *client.Config) { c.Lanes = wanted })
+}
+
+// logged waits until text is in the hub's log n times.
+func (h *hub) logged(text string, n int) {
+	h.t.Helper()
+	for until := time.Now().Add(patience); bytes.Count(h.log.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			h.t.Fatalf("%q is not %d times in the log:\n%s", text, n, h.log.text())
+		}
+	}
+}
+
+// both checks that packets pass both ways.
+func both(t *testing.T, h *hub, j *joined, own string, id uint32) {
+	t.Helper()
+	j.device.Sends(t, tuntest.Packet(own, "10.1.1.1", id))
+	if got := tuntest.IDOf(h.device.Gets(t)); got != id {
+		t.Errorf("the server got packet %d; want %d", got, id)
+	}
+	h.device.Sends(t, tuntest.Packet("10.1.1.1", own, id))
+	if got := tuntest.IDOf(j.device.Gets(t)); got != id {
+		t.Errorf("the client got packet %d; want %d", got, id)
+	}
+}
+
+// count returns how many events begin so.
+func (j *joined) count(prefix string) (n int) {
+	for _, e := range j.happened() {
+		if strings.HasPrefix(e, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// A session lasts while one of its lanes is up, and each that breaks comes back, whichever it is.
+func TestLanes(t *testing.T) {
+	h, r, j := startLanes(t, 4, 3)
+	j.until("connected 10.1.1.3", 1)
+	h.logged(`"lane connected"`, 2)
+	for i := range 3 {
+		both(t, h, j, "10.1.1.3", uint32(10*i))
+		r.drop(0) // the oldest
+		h.logged(`"lane lost"`, i+1)
+		both(t, h, j, "10.1.1.3", uint32(10*i+1))
+		h.logged(`"lane connected"`, i+3)
+	}
+	if n := j.count("lost"); n > 0 {
+		t.Errorf("the session was lost %d times", n)
+	}
+	r.cut()
+	j.until("connected 10.1.1.3", 2)
+	if n := j.count("lost"); n != 1 {
+		t.Errorf("the session was lost %d times; want 1", n)
+	}
+	h.logged(`"lane connected"`, 7)
+	both(t, h, j, "10.1.1.3", 100)
+}
+
+// The server's word on the number wins.
+func TestLanesAllowed(t *testing.T) {
+	h, r, j := startLanes(t, 2, 16)
+	j.until("connected 10.1.1.3", 1)
+	h.logged(`"lane connected"`, 1)
+	time.Sleep(300 * time.Millisecond) // for more, were there more
+	if n := r.count(); n != 2 {
+		t.Errorf("%d connections; want 2", n)
+	}
+	h, r, j = startLanes(t, 1, 3)
+	j.until("connected 10.1.1.3", 1)
+	both(t, h, j, "10.1.1.3", 1)
+	time.Sleep(300 * time.Millisecond)
+	if n := r.count(); n != 1 {
+		t.Errorf("%d connections; want 1", n)
+	}
+}
+
+// What the server says to one lane about the session counts for all: nobody goes on with a lane of what is over.
+func TestLanesEnd(t *testing.T) {
+	h, _, j := startLanes(t, 4, 3)
+	j.until("connected 10.1.1.3", 1)
+	h.logged(`"lane connected"`, 2)
+	h.stop()
+	h.start()
+	j.until("connected 10.1.1.3", 2)
+	h.logged(`"lane connected"`, 4)
+	if j.count("lost: the other side closed the connection: the server stops") != 1 || j.count("lost") != 1 {
+		t.Errorf("happened: %q", j.happened())
+	}
+	both(t, h, j, "10.1.1.3", 1)
+	if err := j.stop(); err != nil {
+		t.Error(err)
+	}
+	h.stop()
+	if text := h.log.text(); bytes.Count(text, []byte(`"no_lane":0`)) != 2 {
+		t.Errorf("the client asked for lanes of a session that was over:\n%s", text)
+	}
+}
+
+// A client that stops says so on all lanes, and is gone.
+func TestLanesStop(t *testing.T) {
+	h, _, j := startLanes(t, 4, 3)
+	j.until("connected 10.1.1.3", 1)
+	h.logged(`"lane connected"`, 2)
+	if err := j.stop(); err != nil {
+		t.Error(err)
+	}
+	h.logged("the client stops", 3)
+	h.logged(`"disconnected"`, 1)
+}
+
+// A server that knows nothing of lanes is asked for none.
+func TestLanesOldServer(t *testing.T) {
+	asked := make(chan transport.Connect, 10)
+	address := serve(t, func(conn *transport.Conn) {
+		m, err := conn.Requested(t.Context(), packet.Offload{})
+		if err != nil {
+			return
+		}
+		asked <- m
+		_ = conn.Grant(t.Context(), m, granted(), packet.Offload{})
+		for err == nil {
+			err = conn.ReadBatch(new(packet.Batch))
+		}
+		conn.Close(transport.CodeNormal, "")
+	})
+	j := start(t, address, func(c *client.Config) { c.Lanes = 4 })
+	j.until("connected 10.1.1.3", 1)
+	time.Sleep(300 * time.Millisecond)
+	if m := <-asked; m.Lanes != 4 || m.Lane != nil || len(asked) > 0 {
+		t.Errorf("asked %+v, and %d times more", m, len(asked))
+	}
+}
