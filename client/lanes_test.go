@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,6 +119,31 @@ func TestLanesEnd(t *testing.T) {
 	if text := h.log.text(); bytes.Count(text, []byte(`"no_lane":0`)) != 2 {
 		t.Errorf("the client asked for lanes of a session that was over:\n%s", text)
 	}
+}
+
+// What one lane is told about the session ends it, even when the server has forgotten the others.
+func TestLanesToldOnce(t *testing.T) {
+	var attached atomic.Int32
+	address := serve(t, func(conn *transport.Conn) {
+		m, err := conn.Requested(t.Context(), packet.Offload{})
+		if err != nil {
+			return
+		}
+		link := granted()
+		link.Lanes = 2
+		_ = conn.Grant(t.Context(), m, link, packet.Offload{})
+		if m.Lane != nil && attached.Add(1) == 1 {
+			conn.Close(transport.CodeReplaced, "a newer connection resumed the session")
+			return
+		}
+		for err == nil {
+			err = conn.ReadBatch(new(packet.Batch))
+		}
+		conn.Close(transport.CodeNormal, "")
+	})
+	j := start(t, address, func(c *client.Config) { c.Lanes = 2 })
+	j.until("lost: the other side closed the connection: a newer connection resumed the session", 1)
+	j.until("connected", 2)
 }
 
 // A client that stops says so on all lanes, and is gone.

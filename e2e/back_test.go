@@ -149,10 +149,17 @@ func twoUplinks(t *testing.T) (server, client *lab.Host) {
 // default route that is moved; what is none of its business it leaves alone.
 func TestNetworkChange(t *testing.T) {
 	t.Parallel()
+	t.Run("one lane", func(t *testing.T) { networkChange(t) })
+	t.Run("lanes", func(t *testing.T) { networkChange(t, "--lanes", "3") })
+}
+
+func networkChange(t *testing.T, flags ...string) {
+	t.Helper()
+	t.Parallel()
 	server, client := twoUplinks(t)
 	bin := raceBuild(t)
 	bin.serve(t, server, "--plain") // with a ping interval of 20 s, which notices nothing in time
-	cl := bin.connect(t, client, routedURL)
+	cl := bin.connect(t, client, routedURL, flags...)
 	up := cross(t, client, server, "10.1.1.1", 9000)
 	down := cross(t, server, client, "10.1.1.3", 9001)
 

@@ -161,6 +161,27 @@ func TestLanesLose(t *testing.T) {
 	}
 }
 
+// Whoever still takes a queue for the only one finds out when it is not, and only then.
+func TestLanesAlone(t *testing.T) {
+	l := NewLanes(1 << 20)
+	alone := func(q *Queue) bool {
+		p := datagram(1, 100, 0, 1)
+		return q.pushAlone(p, packet.FlowHash(p.IP()))
+	}
+	first := l.Join()
+	if !alone(first) {
+		t.Error("one lane takes no packets")
+	}
+	second := l.Join()
+	if alone(first) || alone(second) {
+		t.Error("one of two lanes takes packets past the pins")
+	}
+	l.Leave(first)
+	if alone(first) || !alone(second) {
+		t.Error("a lane that was lost takes packets, or the one that is left does not")
+	}
+}
+
 // While lanes come and go every flow keeps its order, and what does not come out is counted.
 func TestLanesConcurrent(t *testing.T) {
 	const flows, each = 6, 4000
