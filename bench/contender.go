@@ -37,11 +37,11 @@ const (
 
 // contenders returns all of them, in the order of tables and rounds.
 func contenders(o options) []contender {
-	return []contender{
-		bare{},
-		&limit{},
-		&tunnel{},
-		&tunnel{secure: true},
+	own := []contender{&tunnel{}, &tunnel{secure: true}}
+	if o.other != "" {
+		own = append(own, &tunnel{other: o.other}, &tunnel{other: o.other, secure: true})
+	}
+	return append(append([]contender{bare{}, &limit{}}, own...),
 		&wireguard{},
 		&wsvpn{prebuilt: o.wsvpn},
 		&wsvpn{prebuilt: o.wsvpn, secure: true},
@@ -49,7 +49,7 @@ func contenders(o options) []contender {
 		&openvpn{proto: "tcp"},
 		&openconnect{dtls: true},
 		&openconnect{},
-	}
+	)
 }
 
 func names(all []contender) []string {

@@ -35,6 +35,7 @@ type options struct {
 	settle     time.Duration // after the last of them has connected
 	out        string        // directory of RESULTS.md and the plots; empty is bench/ of the module
 	wsvpn      string        // a wsvpn that was built elsewhere
+	other      string        // another build of the program
 }
 
 func main() {
@@ -66,6 +67,7 @@ func run(ctx context.Context) error {
 	flags.DurationVar(&o.settle, "settle", 30*time.Second, "`TIME` between the last of them and the measurement")
 	flags.StringVar(&o.out, "out", "", "`DIR` for RESULTS.md and the plots (default bench of the module)")
 	flags.StringVar(&o.wsvpn, "wsvpn", "", "use the wsvpn in this `FILE` instead of building one")
+	flags.StringVar(&o.other, "other", "", "measure the build of the program in this `FILE` as well, as other-ws and other-wss")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
 	}

@@ -20,10 +20,18 @@ const (
 // tunnel is the program of this module, with its default flags.
 type tunnel struct {
 	secure  bool
+	other   string // another build of it, to be measured beside this one; "" is this one
 	program string
 }
 
 func (c *tunnel) name() string {
+	if c.other != "" {
+		return "other-" + c.scheme()
+	}
+	return c.scheme()
+}
+
+func (c *tunnel) scheme() string {
 	if c.secure {
 		return nameWSS
 	}
@@ -31,6 +39,11 @@ func (c *tunnel) name() string {
 }
 
 func (c *tunnel) prepare(ctx context.Context, shop *workshop) (string, error) {
+	if c.other != "" {
+		c.program = c.other
+		version, err := shop.output(ctx, c.program, "version")
+		return strings.TrimSpace(version), err
+	}
 	c.program = shop.file("tunnel")
 	version, err := shop.output(ctx, "git", "-c", "safe.directory=*", "describe", "--tags", "--always", "--dirty")
 	if err != nil {
@@ -77,7 +90,7 @@ func (c *tunnel) connect(t *scope, shop *workshop, h *lab.Host) (*lab.Proc, stri
 	return proc, found[1]
 }
 
-func (c *tunnel) url() string { return c.name() + "://" + serverAddr + ":" + tunnelPort }
+func (c *tunnel) url() string { return c.scheme() + "://" + serverAddr + ":" + tunnelPort }
 
 // startClean starts a program without the user's TUNNEL_ variables, and stops it before its host goes, so that it undoes
 // what it did.

@@ -304,15 +304,7 @@ func (c *Client) down() {
 // forward is the way out: what the kernel sends into the device goes to the queue. While there is no connection the
 // queue fills and the rest is lost, as on a cable that is out.
 func (c *Client) forward() error {
-	var b packet.Batch
-	for {
-		b.Reset()
-		if err := c.Device.ReadBatch(&b); err != nil {
-			if errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-			return err
-		}
+	err := c.Device.ReadBatches(func(b *packet.Batch) {
 		c.mu.RLock()
 		own := c.address
 		c.mu.RUnlock()
@@ -325,7 +317,11 @@ func (c *Client) forward() error {
 			c.queue.Push(b.Take(i))
 		}
 		c.queue.Flush()
+	})
+	if errors.Is(err, os.ErrClosed) {
+		return nil
 	}
+	return err
 }
 
 // receive returns the way in: from the server to the kernel.

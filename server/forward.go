@@ -10,25 +10,19 @@ import (
 // forward is the way out: what the kernel sends into the device goes to the queue of the peer that has the destination.
 // It never waits for a peer. It returns when the device ends.
 func (s *Server) forward() error {
-	var b packet.Batch
 	var to outbox
-	defer b.Reset()
-	for {
-		b.Reset()
-		if err := s.Device.ReadBatch(&b); err != nil {
-			return err
-		}
+	return s.Device.ReadBatches(func(b *packet.Batch) {
 		for i := range b.Len() {
 			v := s.policy.fromKernel(b.IP(i))
 			if v == pass {
-				v = s.send(&b, i, &to)
+				v = s.send(b, i, &to)
 			}
 			if v != pass {
 				s.drops.count(v, 1)
 			}
 		}
 		to.flush()
-	}
+	})
 }
 
 // outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.

@@ -51,8 +51,7 @@ func TestStop(t *testing.T) {
 	if len(times) != clients || last != 500*time.Millisecond+(clients-1)*3*time.Millisecond {
 		t.Errorf("%d clients come back at %d times, the last after %v", clients, len(times), last)
 	}
-	var b packet.Batch
-	if err := h.device.ReadBatch(&b); !errors.Is(err, os.ErrClosed) {
+	if err := h.device.ReadBatches(func(*packet.Batch) {}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("the device is open: %v", err)
 	}
 	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address); err == nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -18,16 +19,18 @@ import (
 )
 
 // Device is a TUN device that somebody else configures. One goroutine may read while others write; writes may come
-// from several goroutines. Whoever opened it closes it; Close wakes a blocked ReadBatch, and the interface, its
+// from several goroutines. Whoever opened it closes it; Close ends ReadBatches, and the interface, its
 // addresses and its routes are gone when Close returns.
 type Device interface {
 	// Name returns the interface's name, 1 to 15 bytes.
 	Name() string
 	// Offload returns what the kernel gives and takes on this device.
 	Offload() packet.Offload
-	// ReadBatch waits for a packet that the kernel sends into the device, and adds it and all that wait behind it to b,
-	// which must be empty, up to packet.MaxBatch. The error is os.ErrClosed after Close.
-	ReadBatch(b *packet.Batch) error
+	// ReadBatches gives out what the kernel sends into the device, in order: as much at once as waits, up to
+	// packet.MaxBatch. give is called on this goroutine, or by WriteBatch on another while answers wait that the kernel has
+	// no more room for, but never twice at a time; the batch is good until it returns, and give may Take records. The error
+	// is never nil, and os.ErrClosed after Close.
+	ReadBatches(give func(*packet.Batch)) error
 	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many the kernel refused,
 	// and an error only when the device is unusable.
 	WriteBatch(b *packet.Batch) (refused int, err error)
@@ -42,7 +45,7 @@ var (
 	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed") // the caller lacks the capability
 )
 
-// ErrGone says that somebody deleted the interface, of ReadBatch and WriteBatch.
+// ErrGone says that somebody deleted the interface, of ReadBatches and WriteBatch.
 var ErrGone = errors.New("the device is gone")
 
 // CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c), without %, which the kernel
@@ -86,10 +89,13 @@ type device struct {
 	offload packet.Offload
 	closed  atomic.Bool
 
-	// Of the one reader.
+	drain   func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
+	written atomic.Int32          // packets since somebody has last read
+
+	mu      sync.Mutex          // held to read and to give
+	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
 	scratch *packet.Packet
-	read    func(fd uintptr) (done bool)
-	batch   *packet.Batch
+	batch   packet.Batch
 	failed  error
 }
 
@@ -99,7 +105,7 @@ func newDevice(iface *water.Interface, file *os.File, offload packet.Offload) (*
 		return nil, fmt.Errorf("open %s: %w", iface.Name(), err)
 	}
 	d := &device{iface: iface, file: file, raw: raw, offload: offload}
-	d.read = d.readAll
+	d.drain = d.drainAll
 	// water opens without O_CLOEXEC, and a child that holds the file keeps the interface alive.
 	if err := raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) }); err != nil {
 		return nil, fmt.Errorf("open %s: %w", iface.Name(), err)

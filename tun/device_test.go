@@ -37,6 +37,19 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
+// read reads d until that ends, with ended, and sends each packet, segmented, to packets.
+func read(d Device) (packets chan []byte, ended chan error) {
+	packets, ended = make(chan []byte, 1000), make(chan error, 1)
+	go func() {
+		ended <- d.ReadBatches(func(b *packet.Batch) {
+			for i := range b.Len() {
+				packet.Segments(b.Record(i), func(p []byte) { packets <- bytes.Clone(p) })
+			}
+		})
+	}()
+	return packets, ended
+}
+
 func TestOpenReadWriteClose(t *testing.T) {
 	for name, open := range map[string]func(string) (Device, error){"offload": Open, "plain": OpenPlain} {
 		t.Run(name, func(t *testing.T) { openReadWriteClose(t, open) })
@@ -68,24 +81,16 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 	for i := range 3 {
 		fmt.Fprintf(conn, "datagram %d", i)
 	}
-	var seen int
-	var b packet.Batch
-	for seen < 3 {
-		b.Reset()
-		if err := d.ReadBatch(&b); err != nil {
-			t.Fatal(err)
+	packets, ended := read(d)
+	for seen := 0; seen < 3; {
+		p := <-packets
+		if p[0]>>4 != 4 || packet.Destination(p) != netip.MustParseAddr("10.1.1.2") {
+			continue // router solicitations of IPv6
 		}
-		for i := range b.Len() {
-			packet.Segments(b.Record(i), func(p []byte) {
-				if p[0]>>4 != 4 || packet.Destination(p) != netip.MustParseAddr("10.1.1.2") {
-					return // router solicitations of IPv6
-				}
-				if want := fmt.Sprintf("datagram %d", seen); !bytes.HasSuffix(p, []byte(want)) {
-					t.Errorf("packet %d ends in %q", seen, p[28:])
-				}
-				seen++
-			})
+		if want := fmt.Sprintf("datagram %d", seen); !bytes.HasSuffix(p, []byte(want)) {
+			t.Errorf("packet %d ends in %q", seen, p[28:])
 		}
+		seen++
 	}
 
 	// The same datagram turned round goes into the kernel and reaches a socket.
@@ -101,7 +106,7 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 	}
 	sum = sum>>16 + sum&0xffff
 	reply[10], reply[11] = ^byte(sum>>8), ^byte(sum)
-	b.Reset()
+	var b packet.Batch
 	if _, err := b.Split(reply, packet.FramingIP); err != nil {
 		t.Fatal(err)
 	}
@@ -114,23 +119,12 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 		t.Errorf("the socket read %q, %v", buf[:n], err)
 	}
 
-	// Close wakes a blocked reader, and the interface is gone.
-	read := make(chan error, 1)
-	go func() {
-		var b packet.Batch
-		for {
-			if err := d.ReadBatch(&b); err != nil {
-				read <- err
-				return
-			}
-			b.Reset()
-		}
-	}()
+	// Close wakes the reader, and the interface is gone.
 	if err := d.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-read; !errors.Is(err, os.ErrClosed) {
-		t.Errorf("ReadBatch after Close: %v", err)
+	if err := <-ended; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("ReadBatches after Close: %v", err)
 	}
 	if _, err := net.InterfaceByName("tun0"); err == nil {
 		t.Error("tun0 exists after Close")
@@ -189,12 +183,7 @@ func TestDeviceDeletedUnderneath(t *testing.T) {
 	defer d.Close()
 	ip(t, "link", "set", "dev", "tun0", "up")
 	ip(t, "link", "del", "dev", "tun0")
-	var b packet.Batch
-	for err == nil {
-		b.Reset()
-		err = d.ReadBatch(&b)
-	}
-	if !errors.Is(err, ErrGone) {
-		t.Errorf("ReadBatch on a deleted device: %v; want ErrGone", err)
+	if err := d.ReadBatches(func(*packet.Batch) {}); !errors.Is(err, ErrGone) {
+		t.Errorf("ReadBatches on a deleted device: %v; want ErrGone", err)
 	}
 }

@@ -12,18 +12,18 @@ import (
 	"tunnel/packet"
 )
 
-func (d *device) ReadBatch(b *packet.Batch) error {
-	d.batch, d.failed = b, nil
-	err := d.raw.Read(d.read)
-	b.Seal()
-	d.batch = nil
-	if err == nil {
+func (d *device) ReadBatches(give func(*packet.Batch)) error {
+	d.mu.Lock()
+	d.give = give
+	d.mu.Unlock()
+	err := d.raw.Read(d.drain)
+	d.mu.Lock()
+	d.give = nil
+	if d.failed != nil {
 		err = d.failed
 	}
-	switch {
-	case err == nil:
-		return nil
-	case d.closed.Load(): // a RawConn's own error for it is not exported
+	d.mu.Unlock()
+	if d.closed.Load() { // a RawConn's own error for it is not exported
 		return os.ErrClosed
 	}
 	// The error itself is EBADFD (drivers/net/tun.c: tun_get returned nothing) or the runtime's, whoever looked first.
@@ -33,29 +33,67 @@ func (d *device) ReadBatch(b *packet.Batch) error {
 	return fmt.Errorf("read %s: %w", d.Name(), err)
 }
 
-// readAll reads until nothing waits or the batch is full; false is to be called again when something does.
-func (d *device) readAll(fd uintptr) (done bool) {
-	b := d.batch
+// drainAll gives out all that waits; true is that the device failed, and false that it is to be called again when something
+// waits. It looks again after each batch, for meanwhile more may have come: to wait for that costs a turn of the scheduler.
+func (d *device) drainAll(fd uintptr) (done bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.giveBatch(fd) {
+	}
+	return d.failed != nil
+}
+
+// relieve gives out what waits if much was written since somebody has last looked: most packets have an answer, which the
+// kernel puts into the device before the write returns, and it drops those for which the device's queue has no room. Whoever
+// reads may not be running just then.
+func (d *device) relieve(fd uintptr) {
+	if d.written.Add(1) < relieveAfter || !d.mu.TryLock() {
+		return
+	}
+	defer d.mu.Unlock()
+	if d.give != nil && d.failed == nil {
+		d.giveBatch(fd)
+	}
+}
+
+// relieveAfter is how many packets may be written without a look at the answers: less than the usual queue of 100 holds.
+const relieveAfter = 32
+
+// giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so that batches are given out in
+// the order in which they were read.
+func (d *device) giveBatch(fd uintptr) bool {
+	d.written.Store(0)
+	b := &d.batch
+	d.readAll(fd, b)
+	b.Seal()
+	if b.Len() == 0 {
+		return false
+	}
+	d.give(b)
+	b.Reset()
+	return true
+}
+
+// readAll reads into b until nothing waits, or b is full, or the device fails.
+func (d *device) readAll(fd uintptr, b *packet.Batch) {
 	room := 0 // where the packet goes: behind the header that this device does not give
 	if !d.offload.Vnet {
 		room = packet.HeaderLen
 	}
-	for b.Size() <= packet.MaxBatch-packet.HeaderLen-packet.MaxPacket {
+	for d.failed == nil && b.Size() <= packet.MaxBatch-packet.HeaderLen-packet.MaxPacket {
 		if d.scratch == nil {
 			d.scratch = packet.NewPacket(packet.HeaderLen + packet.MaxPacket)
 			clear(d.scratch.Record()[:packet.HeaderLen])
 		}
-		n, err := nonblock.Read(fd, d.scratch.Record()[room:])
-		switch {
+		switch n, err := nonblock.Read(fd, d.scratch.Record()[room:]); {
 		case errors.Is(err, unix.EAGAIN):
-			return b.Len() > 0
+			return
 		case err != nil:
 			d.failed = err
-			return true
+		default:
+			d.add(b, n+room)
 		}
-		d.add(b, n+room)
 	}
-	return true
 }
 
 // add adds the first n bytes of the scratch packet to b.

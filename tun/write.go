@@ -58,7 +58,10 @@ func (d *device) writeIP(ip []byte) error {
 // writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for
 // memory at most).
 func (d *device) writeParts(parts ...[]byte) (failed error) {
-	err := d.raw.Control(func(fd uintptr) { _, failed = nonblock.Writev(fd, parts) })
+	err := d.raw.Control(func(fd uintptr) {
+		_, failed = nonblock.Writev(fd, parts)
+		d.relieve(fd)
+	})
 	if err != nil {
 		return os.ErrClosed // the one reason for it
 	}

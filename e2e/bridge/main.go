@@ -123,18 +123,13 @@ func up(ctx context.Context, name string) error {
 
 // forward is the way out, from the device to the queue.
 func (b *bridge) forward() error {
-	var batch packet.Batch
-	for {
-		batch.Reset()
-		if err := b.dev.ReadBatch(&batch); err != nil {
-			return err
-		}
+	return b.dev.ReadBatches(func(batch *packet.Batch) {
 		for i := range batch.Len() {
 			b.pushed.Add(packets(batch.Record(i)))
 			b.queue.Push(batch.Take(i))
 		}
 		b.queue.Flush()
-	}
+	})
 }
 
 // deliver is the way in, from the other side to the device.

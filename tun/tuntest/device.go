@@ -16,9 +16,9 @@ var ErrDevice = errors.New("read tun0: the device is gone")
 
 // Device is a tun.Device in memory; the test is its kernel.
 type Device struct {
-	fromKernel chan [][]byte // packets for ReadBatch
+	fromKernel chan [][]byte // packets for ReadBatches
 	ToKernel   chan []byte   // packets of WriteBatch
-	Failure    chan error    // what ReadBatch fails with
+	Failure    chan error    // what ReadBatches fails with
 	closed     chan struct{}
 	once       sync.Once
 }
@@ -37,18 +37,22 @@ func (d *Device) Name() string { return "tun0" }
 // Offload returns all that a kernel can do.
 func (d *Device) Offload() packet.Offload { return packet.Offload{Vnet: true, USO: true} }
 
-// ReadBatch waits for what Sends was given.
-func (d *Device) ReadBatch(b *packet.Batch) error {
-	select {
-	case packets := <-d.fromKernel:
-		for _, p := range packets {
-			Add(b, p)
+// ReadBatches gives out what Sends was given.
+func (d *Device) ReadBatches(give func(*packet.Batch)) error {
+	var b packet.Batch
+	for {
+		select {
+		case packets := <-d.fromKernel:
+			for _, p := range packets {
+				Add(&b, p)
+			}
+			give(&b)
+			b.Reset()
+		case err := <-d.Failure:
+			return err
+		case <-d.closed:
+			return os.ErrClosed
 		}
-		return nil
-	case err := <-d.Failure:
-		return err
-	case <-d.closed:
-		return os.ErrClosed
 	}
 }
 

@@ -1,0 +1,78 @@
+package tun
+
+import (
+	"encoding/binary"
+	"runtime"
+	"testing"
+	"time"
+
+	"tunnel/packet"
+)
+
+// Every packet that is written brings an answer at once, and the device's queue is shorter than what is written in one go:
+// the answers must be taken while nobody else comes to read.
+func TestAnswersAreTakenWhileWriting(t *testing.T) {
+	inNamespace(t)
+	d, err := Open("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400", "qlen", "100")
+	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+	packets, _ := read(d)
+
+	exchangeEchoes(t, d, packets, 1) // the reader reads
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	exchangeEchoes(t, d, packets, 500) // now it waits until the writer is done
+}
+
+// exchangeEchoes writes pings in one batch, and waits for all answers in their order.
+func exchangeEchoes(t *testing.T, d Device, packets <-chan []byte, requests uint16) {
+	t.Helper()
+	var all []byte
+	for i := range requests {
+		all = append(all, echoRequest(i)...)
+	}
+	var b packet.Batch
+	if _, err := b.Split(all, packet.FramingIP); err != nil {
+		t.Fatal(err)
+	}
+	if refused, err := d.WriteBatch(&b); err != nil || refused != 0 {
+		t.Fatalf("WriteBatch = %d refused, %v", refused, err)
+	}
+	patience := time.After(20 * time.Second)
+	for next := uint16(0); next < requests; {
+		select {
+		case p := <-packets:
+			if p[0]>>4 != 4 || p[9] != 1 {
+				continue // router solicitations of IPv6
+			}
+			if got := binary.BigEndian.Uint16(p[26:]); got != next {
+				t.Fatalf("answer %d came when %d was due", got, next)
+			}
+			next++
+		case <-patience:
+			t.Fatalf("answer %d of %d does not come", next, requests)
+		}
+	}
+}
+
+// echoRequest returns a ping from 10.1.1.2 to 10.1.1.1 (RFC 792).
+func echoRequest(sequence uint16) []byte {
+	p := []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 8, 0, 0, 0, 0, 7, 0, 0}
+	binary.BigEndian.PutUint16(p[26:], sequence)
+	binary.BigEndian.PutUint16(p[10:], ^onesSum(p[:20]))
+	binary.BigEndian.PutUint16(p[22:], ^onesSum(p[20:]))
+	return p
+}
+
+// onesSum is the sum of RFC 1071.
+func onesSum(p []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(p); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(p[i:]))
+	}
+	sum = sum>>16 + sum&0xffff
+	return uint16(sum>>16 + sum)
+}
