@@ -13,7 +13,6 @@ import (
 // On a long line the tunnel's own connection gets BBR, and BBR does not stay in STARTUP, where it sends at 2.9 times the
 // line's rate and loses what the line's queue does not hold: up to 5 MB here.
 func TestLeavesStartup(t *testing.T) {
-	t.Parallel()
 	l := lab.New(t)
 	server, client := l.Host("server"), l.Host("client")
 	link := wan.Link{Rate: 100e6, Delay: 20 * time.Millisecond, Queue: 500e3}

@@ -93,7 +93,8 @@ func (b *Batch) Take(i int) *Packet {
 }
 
 // Split appends the records that lie in p, of a message of this framing, and returns what is left: the beginning of a
-// record that is not complete. The records are good as long as p is not changed. The error is ErrMalformed.
+// record that is not complete. The records are good as long as p is not changed, and all that come into b lie in one buffer,
+// one behind the other: Merge changes p. The error is ErrMalformed.
 func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 	b.framing = framing
 	header := framing.HeaderLen()
@@ -106,7 +107,7 @@ func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 			return nil, err
 		}
 		n += header
-		b.records = append(b.records, record{bytes: p[:n:n]})
+		b.records = append(b.records, record{bytes: p[:n]})
 		b.size += n
 		p = p[n:]
 	}

@@ -40,7 +40,7 @@ func (b *Batch) Join(record []byte, udp bool) bool {
 	}
 	last := &b.records[len(b.records)-1]
 	head := last.bytes[HeaderLen:]
-	if len(head)+len(ip)-r.t.payload > 65535 || !r.continues(head, ip) || !intact(ip, h, r.t) {
+	if len(head)+len(ip)-r.t.payload > maxIPv4Len || !r.continues(head, ip) || !intact(ip, h, r.t) {
 		return false
 	}
 	payload := ip[r.t.payload:]

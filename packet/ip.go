@@ -11,7 +11,10 @@ import (
 
 // MaxPacket is the largest IP packet that a record can hold, in bytes: the 16-bit total length of IPv4 (RFC 791
 // section 3.1) plus the fixed header that IPv6 does not count in its payload length (RFC 8200 section 3).
-const MaxPacket = 65535 + ipv6HeaderLen
+const MaxPacket = maxIPv4Len + ipv6HeaderLen
+
+// maxIPv4Len is the most bytes that an IPv4 packet's length can say.
+const maxIPv4Len = 65535
 
 const (
 	ipv4MinHeaderLen = 20

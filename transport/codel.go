@@ -9,9 +9,22 @@ import (
 
 // The parameters of CoDel (RFC 8289 section 4.2, RFC 8290 section 5.2).
 const (
-	target   = int64(5 * time.Millisecond)   // the standing delay that is accepted
-	interval = int64(100 * time.Millisecond) // for how long it may be exceeded: about the rtt of a slow path
+	target      = int64(5 * time.Millisecond)   // the standing delay that is accepted
+	minInterval = int64(100 * time.Millisecond) // for how long it may be exceeded
+	maxInterval = int64(time.Second)
+	// intervalRTTs is the interval in round trips of the path, where that is more. A sender inside needs one or two of them to
+	// hear of a drop, one more for each segment that the connection underneath has to send again, and slows down by a third
+	// for each drop that it hears of: on a path of 40 ms an interval of 100 ms took more than it needed.
+	intervalRTTs = 5
 )
+
+// setPath fits the queue to the least round-trip time of its path.
+func (q *Queue) setPath(rtt time.Duration) {
+	interval := min(max(intervalRTTs*int64(rtt), minInterval), maxInterval)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.interval = interval
+}
 
 // codel is the state of one flow's CoDel; the names are those of RFC 8289 section 5.
 type codel struct {
@@ -33,7 +46,7 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 	if now-p.Queued > prompt {
 		q.slow = now
 	}
-	above := c.above(p, f, now)
+	above := q.above(p, f, now)
 	switch {
 	case c.dropping && !above:
 		c.dropping = false
@@ -41,52 +54,53 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 		for now >= c.dropNext && c.dropping {
 			c.count++
 			if q.mark(p) {
-				c.dropNext = c.law(c.dropNext)
+				c.dropNext = q.law(c, c.dropNext)
 				return p
 			}
 			p = q.replace(f, p)
-			if p == nil || !c.above(p, f, now) {
+			if p == nil || !q.above(p, f, now) {
 				c.dropping = false
 			} else {
-				c.dropNext = c.law(c.dropNext)
+				c.dropNext = q.law(c, c.dropNext)
 			}
 		}
 	case above:
 		if !q.mark(p) {
 			p = q.replace(f, p)
 			if p != nil {
-				c.above(p, f, now)
+				q.above(p, f, now)
 			}
 		}
 		c.dropping = true
 		// If the last episode of dropping is not long ago, begin with the rate at which it ended.
 		delta := c.count - c.lastCount
 		c.count = 1
-		if delta > 1 && now-c.dropNext < 16*interval {
+		if delta > 1 && now-c.dropNext < 16*q.interval {
 			c.count = delta
 		}
 		c.lastCount = c.count
-		c.dropNext = c.law(now)
+		c.dropNext = q.law(c, now)
 	}
 	return p
 }
 
 // above tells whether the delay has been above target for a whole interval.
-func (c *codel) above(p *packet.Packet, f *flow, now int64) bool {
+func (q *Queue) above(p *packet.Packet, f *flow, now int64) bool {
+	c := &f.codel
 	if now-p.Queued < target || f.bytes <= quantum {
 		c.firstAbove = 0
 		return false
 	}
 	if c.firstAbove == 0 {
-		c.firstAbove = now + interval
+		c.firstAbove = now + q.interval
 		return false
 	}
 	return now >= c.firstAbove
 }
 
 // law returns when to drop after t: the interval shrinks with the square root of the number of drops.
-func (c *codel) law(t int64) int64 {
-	return t + int64(float64(interval)/math.Sqrt(float64(c.count)))
+func (q *Queue) law(c *codel, t int64) int64 {
+	return t + int64(float64(q.interval)/math.Sqrt(float64(c.count)))
 }
 
 // mark marks p as having met congestion, if its sender understands that.

@@ -19,6 +19,7 @@ type Queue struct {
 	length atomic.Int64           // packets
 
 	mu       sync.Mutex
+	interval int64            // of CoDel
 	flows    map[uint32]*flow // by hash bucket; only those with packets or with a turn to wait for
 	fresh    turns            // flows that have just begun, before all others
 	old      turns
@@ -49,8 +50,9 @@ const (
 func NewQueue(limit int) *Queue {
 	start := time.Now()
 	return &Queue{
-		limit: limit,
-		clock: func() int64 { return int64(time.Since(start)) },
+		limit:    limit,
+		clock:    func() int64 { return int64(time.Since(start)) },
+		interval: minInterval,
 	}
 }
 

@@ -254,6 +254,8 @@ func (in *input) release() {
 
 // fill waits for bytes and reads what is there. A buffer is taken only then.
 func (in *input) fill() error {
+	in.wire.moderation.wait()
+	before := in.end - in.tail
 	var err error
 	if in.wire.under == nil {
 		if err = in.wire.raw.Read(in.read); err == nil {
@@ -273,6 +275,7 @@ func (in *input) fill() error {
 		in.release()
 		return err
 	}
+	in.wire.moderation.got(in.end - in.tail - before)
 	in.wire.hear()
 	return nil
 }

@@ -55,6 +55,7 @@ func (o *output) start(q *Queue, keepalive time.Duration, failed func(error)) {
 	defer o.mu.Unlock()
 	o.queue, o.failed = q, failed
 	o.sock.prepare(keepalive)
+	o.adapt()
 	o.sent.Store(int64(time.Since(o.wire.start)))
 }
 
@@ -183,13 +184,23 @@ func (o *output) load() (some, full bool, err error) {
 	if ready, err := o.wire.writable(); err != nil || !ready {
 		return false, err == nil, err
 	}
-	o.sock.adapt()
+	o.adapt()
 	o.queue.Pop(&o.batch, o.sock.budget)
 	o.count = o.batch.Len()
 	if o.count == 0 {
 		return false, false, nil
 	}
 	return true, false, o.put()
+}
+
+// adapt looks at the path now and then, and fits to it what depends on that.
+func (o *output) adapt() {
+	before := o.sock.rtt
+	o.sock.adapt()
+	if o.sock.rtt != before {
+		o.queue.setPath(o.sock.rtt)
+		o.wire.moderation.setPath(o.sock.rtt)
+	}
 }
 
 // put makes left of the batch.

@@ -36,6 +36,7 @@ type socket struct {
 	looked     time.Time
 	budget     int // bytes of packets that go into one message
 	startup    startup
+	rtt        time.Duration // the least of the last minutes; 0 is not known
 }
 
 // prepare sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
@@ -76,10 +77,13 @@ func (s *socket) adapt() {
 		perMessage := info.Delivery_rate / uint64(time.Second/messageTime)
 		s.budget = int(min(max(perMessage, minBudget), maxBudget))
 	}
+	if info.Min_rtt != unlimited { // known
+		s.rtt = time.Duration(info.Min_rtt) * time.Microsecond
+	}
 	if s.congestion != CongestionAuto {
 		return
 	}
-	if time.Duration(info.Min_rtt)*time.Microsecond >= lanRTT {
+	if s.rtt >= lanRTT {
 		s.set("bbr")
 	} else {
 		s.set(s.before)

@@ -15,6 +15,7 @@ const (
 	fullGrowth   = 1.25 // the rate grows by less when the path is full
 	fullRounds   = 3
 	fullQueue    = 1.25 // and the round trip is longer than the shortest by this
+	fullUse      = 0.5  // of the rate is sent by this socket, or its queue is that of others
 	startupPace  = 1.1  // of the rate: enough for BBR to see a little more, and for the socket to have a backlog
 	unlimited    = 1<<32 - 1
 	startupEvery = 20 * time.Millisecond
@@ -26,6 +27,7 @@ type startup struct {
 	looked time.Time
 	best   uint64 // bytes a second
 	since  time.Time
+	acked  uint64 // bytes, at that time
 	capped bool
 }
 
@@ -52,10 +54,21 @@ func (u *startup) watch(fd int, now time.Time) {
 	}
 	rate := uint64(bbr.Bw_hi)<<32 | uint64(bbr.Bw_lo)
 	if float64(rate) >= fullGrowth*float64(u.best) || float64(info.Rtt) < fullQueue*float64(info.Min_rtt) {
-		u.best, u.since = max(rate, u.best), now
+		u.mark(rate, info, now)
 		return
 	}
-	if now.Sub(u.since) > fullRounds*time.Duration(info.Rtt)*time.Microsecond {
-		u.capped = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, int(min(startupPace*float64(rate), unlimited))) == nil
+	passed := now.Sub(u.since)
+	if passed <= fullRounds*time.Duration(info.Rtt)*time.Microsecond {
+		return
 	}
+	if float64(info.Bytes_acked-u.acked) < fullUse*float64(rate)*passed.Seconds() {
+		u.mark(rate, info, now) // others fill the path
+		return
+	}
+	u.capped = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, int(min(startupPace*float64(rate), unlimited))) == nil
+}
+
+// mark begins anew to look whether the rate grows.
+func (u *startup) mark(rate uint64, info *unix.TCPInfo, now time.Time) {
+	u.best, u.acked, u.since = max(rate, u.best), info.Bytes_acked, now
 }

@@ -26,6 +26,8 @@ type wire struct {
 	heard    atomic.Int64    // time of the last read, nanoseconds since start
 	start    time.Time
 
+	moderation moderation
+
 	// Of writeSome and writable, which one goroutine calls at a time; closures made anew for each call would be garbage.
 	write, poll func(fd uintptr)
 	parts       *net.Buffers

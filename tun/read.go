@@ -43,11 +43,11 @@ func (d *device) drainAll(fd uintptr) (done bool) {
 	return d.failed != nil
 }
 
-// relieve gives out what waits if much was written since somebody has last looked: most packets have an answer, which the
-// kernel puts into the device before the write returns, and it drops those for which the device's queue has no room. Whoever
-// reads may not be running just then.
+// relieve gives out what waits, unless somebody is at it: most packets that are written have an answer, which the kernel
+// puts into the device before the write returns, and an acknowledgment may set a hundred free; what the device's queue does
+// not hold is lost. Whoever reads may not be running just then.
 func (d *device) relieve(fd uintptr) {
-	if d.written.Add(1) < relieveAfter || !d.mu.TryLock() {
+	if !d.mu.TryLock() {
 		return
 	}
 	defer d.mu.Unlock()
@@ -56,13 +56,9 @@ func (d *device) relieve(fd uintptr) {
 	}
 }
 
-// relieveAfter is how many packets may be written without a look at the answers: less than the usual queue of 100 holds.
-const relieveAfter = 32
-
 // giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so that batches are given out in
 // the order in which they were read.
 func (d *device) giveBatch(fd uintptr) bool {
-	d.written.Store(0)
 	b := &d.batch
 	d.readAll(fd, b)
 	b.Seal()
