@@ -334,7 +334,6 @@ func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
 			}
 			return v == pass
 		})
-		b.Merge()
 		refused, err := c.Device.WriteBatch(b)
 		c.drops[dropKernel].Add(uint64(refused))
 		return err

@@ -11,8 +11,7 @@ import (
 const maxForward = 24000
 
 // Merge joins TCP packets, and super-packets, of one flow that follow each other in b, whose records come from Split, lie in
-// order in one buffer, and have passed Check: what a lost segment of the connection underneath has held back comes in one
-// piece, and is acknowledged as one, by the newest of it. A TCP sender that saw an acknowledgment for each would take the
+// order in one buffer: what a lost segment of the connection underneath has held back comes in one piece, and is acknowledged as one, by the newest of it. A TCP sender that saw an acknowledgment for each would take the
 // age of the first ones for a queue. The kernel's GRO (net/ipv4/tcp_offload.c) does the same where the timestamps are equal
 // (RFC 7323); here the newest stand for all.
 func (b *Batch) Merge() {
@@ -65,7 +64,9 @@ func pieceOf(record []byte) piece {
 	case gsoNone:
 		p.t, p.size = t, len(ip)-t.payload
 	case gsoTCPv4, gsoTCPv6:
-		p.t, p.size = t, int(p.h.GSOSize)
+		if p.size = int(p.h.GSOSize); p.size > 0 && t.payload < len(ip) && Check(record) == nil {
+			p.t = t
+		}
 	}
 	return p
 }

@@ -78,7 +78,6 @@ func (p *peer) receive(s *Server, l *lane) func(*packet.Batch) error {
 			return toKernel
 		})
 		to.flush()
-		b.Merge()
 		refused, err := s.Device.WriteBatch(b)
 		if refused > 0 {
 			s.drops.count(dropKernel, uint64(refused))

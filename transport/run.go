@@ -59,6 +59,9 @@ func (c *Conn) read(deliver func(*packet.Batch) error) error {
 		if err := c.ReadBatch(&b); err != nil {
 			return err
 		}
+		if c.wire.moderation.on.Load() { // on a short path nothing comes together by accident
+			b.Merge()
+		}
 		if err := deliver(&b); err != nil {
 			return err
 		}

@@ -89,7 +89,8 @@ type device struct {
 	offload packet.Offload
 	closed  atomic.Bool
 
-	drain func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
+	drain   func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
+	written atomic.Int32          // packets since somebody has last read
 
 	mu      sync.Mutex          // held to read and to give
 	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
