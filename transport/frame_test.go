@@ -63,10 +63,12 @@ func TestFragmentsToServer(t *testing.T) {
 
 func TestFragmentsToClient(t *testing.T) {
 	want := [][]byte{ipPacket(1, 1, 60), ipPacket(1, 2, 61), ipPacket(2, 3, 1400)}
+	answered := make(chan struct{})
 	address := serveRaw(t, func(r *raw) {
 		r.until(opText)
 		r.pongs(r.fragments(opText, []byte(connectedText), 3))
 		r.pongs(r.fragments(opBinary, bytes.Join(want, nil), 50))
+		close(answered)
 		r.closed()
 	})
 	c, err := dialer(t, "ws://"+address).Dial(t.Context())
@@ -78,6 +80,7 @@ func TestFragmentsToClient(t *testing.T) {
 	}
 	r := run(t, c, long)
 	samePackets(t, r.receive(t, len(want)), want)
+	<-answered // records come before the end of their message, and behind that is another ping
 }
 
 // A message in fragments of one byte that come in one segment or each in its own.
