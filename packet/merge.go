@@ -10,10 +10,11 @@ import (
 // leaves a sender enough of them to see a queue that really grows.
 const maxForward = 24000
 
-// Merge joins TCP packets, and super-packets, of one flow that follow each other in b, whose records come from Split, lie in
-// order in one buffer: what a lost segment of the connection underneath has held back comes in one piece, and is acknowledged as one, by the newest of it. A TCP sender that saw an acknowledgment for each would take the
-// age of the first ones for a queue. The kernel's GRO (net/ipv4/tcp_offload.c) does the same where the timestamps are equal
-// (RFC 7323); here the newest stand for all.
+// Merge joins TCP packets, and super-packets, of one flow that follow each other in b, whose records come from Split and lie
+// in order in one buffer: what a lost segment of the connection underneath has held back comes in one piece, and is
+// acknowledged as one, by the newest of it. A TCP sender that saw an acknowledgment for each would take the age of the first
+// ones for a queue. The kernel's GRO (net/ipv4/tcp_offload.c) does the same where the timestamps are equal (RFC 7323); here
+// the newest stand for all.
 func (b *Batch) Merge() {
 	if b.framing != FramingVnet || len(b.records) < 2 {
 		return
