@@ -186,7 +186,7 @@ func TestLanesAlone(t *testing.T) {
 func TestLanesConcurrent(t *testing.T) {
 	const flows, each = 6, 4000
 	l := NewLanes(320 << 20) // enough for all of it, be it on one lane of five, however slow the machine is
-	var out sync.Mutex // makes one order of what comes out of all lanes
+	var out sync.Mutex       // makes one order of what comes out of all lanes
 	got := map[uint16][]int{}
 	popFrom := func(q *Queue) {
 		out.Lock()
