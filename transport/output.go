@@ -55,7 +55,8 @@ func (o *output) start(q *Queue, keepalive time.Duration, failed func(error)) {
 	defer o.mu.Unlock()
 	o.queue, o.failed = q, failed
 	o.sock.prepare(keepalive)
-	o.adapt()
+	o.sock.adapt()
+	o.fit()
 	o.sent.Store(int64(time.Since(o.wire.start)))
 }
 
@@ -193,14 +194,19 @@ func (o *output) load() (some, full bool, err error) {
 	return true, false, o.put()
 }
 
-// adapt looks at the path now and then, and fits to it what depends on that.
+// adapt looks at the path now and then.
 func (o *output) adapt() {
 	before := o.sock.rtt
 	o.sock.adapt()
 	if o.sock.rtt != before {
-		o.queue.setPath(o.sock.rtt)
-		o.wire.moderation.setPath(o.sock.rtt)
+		o.fit()
 	}
+}
+
+// fit fits to the path what depends on its length.
+func (o *output) fit() {
+	o.queue.setPath(o.sock.rtt)
+	o.wire.moderation.setPath(o.sock.rtt)
 }
 
 // put makes left of the batch.

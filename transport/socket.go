@@ -54,7 +54,6 @@ func (s *socket) prepare(keepalive time.Duration) {
 	if s.congestion != CongestionAuto && s.congestion != "" {
 		s.set(s.congestion)
 	}
-	s.adapt()
 }
 
 // adapt looks at the path now and then: at its rate, for the size of messages, and for CongestionAuto at its round-trip

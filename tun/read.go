@@ -33,14 +33,14 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 	return fmt.Errorf("read %s: %w", d.Name(), err)
 }
 
-// drainAll gives out all that waits; true is that the device failed, and false that it is to be called again when something
+// drainAll gives out all that waits; true is that the device failed or was closed, and false that it is to be called again when something
 // waits. It looks again after each batch, for meanwhile more may have come: to wait for that costs a turn of the scheduler.
 func (d *device) drainAll(fd uintptr) (done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for d.giveBatch(fd) {
+	for !d.closed.Load() && d.giveBatch(fd) {
 	}
-	return d.failed != nil
+	return d.failed != nil || d.closed.Load() // while this runs, Close cannot take the file away
 }
 
 // relieve gives out what waits after every relieveAfter packets that were written since somebody has last read, unless

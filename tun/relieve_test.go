@@ -2,6 +2,9 @@ package tun
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -25,6 +28,45 @@ func TestAnswersAreTakenWhileWriting(t *testing.T) {
 	exchangeEchoes(t, d, packets, 1) // the reader reads
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	exchangeEchoes(t, d, packets, 500) // now it waits until the writer is done
+}
+
+// Close ends the reading even while every batch brings another.
+func TestCloseUnderLoad(t *testing.T) {
+	inNamespace(t)
+	d, err := Open("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400", "qlen", "100")
+	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", "10.1.1.2:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	batches, ended := make(chan struct{}, 1000), make(chan error, 1)
+	go func() {
+		ended <- d.ReadBatches(func(*packet.Batch) {
+			_, _ = conn.Write([]byte("another"))
+			select {
+			case batches <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	_, _ = conn.Write([]byte("the first"))
+	for range 100 {
+		<-batches
+	}
+	_ = d.Close()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, os.ErrClosed) {
+			t.Errorf("ReadBatches after Close: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("ReadBatches does not end")
+	}
 }
 
 // exchangeEchoes writes pings in one batch, and waits for all answers in their order.
