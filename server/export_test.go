@@ -25,3 +25,6 @@ func (c *Config) ownLimits() *limits {
 
 // Forget sets for how long a right token, or a ban, is remembered.
 func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.memory = memory }
+
+// Peers returns how many clients have their places.
+func (s *Server) Peers() int { return len(s.peers.all()) }
