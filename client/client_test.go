@@ -47,7 +47,7 @@ func TestJoin(t *testing.T) {
 	if log := h.log.text(); !bytes.Contains(log, []byte("the client stops (code 1000)")) || !bytes.Contains(log, []byte(`"source":0`)) {
 		t.Errorf("the server's log:\n%s", log)
 	}
-	c.logged("drops.foreign=2 ")
+	c.logged("drops.foreign=2 ", 1)
 	if log := c.log.text(); bytes.Contains(log, []byte(token)) {
 		t.Errorf("the token is in the log:\n%s", log)
 	}
@@ -92,7 +92,7 @@ func TestServerRestarts(t *testing.T) {
 	other.Close(transport.CodeNormal, "")
 	h.stop()
 	c.until("lost: the other side closed the connection: the server stops: come back in 0.5", 1) // 3 ms later if the other has not gone yet
-	c.logged("retry_in=50")
+	c.logged("retry_in=50", 1)
 	h.file = filepath.Join(t.TempDir(), "new.db")
 	h.start()
 	c.until("connected 10.1.1.5 ", 2)

@@ -115,7 +115,7 @@ func do(t *testing.T, k *iptest.Kernel, command string) {
 func TestKeepTrying(t *testing.T) {
 	h := newHub(t)
 	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
-	c.logged("connection refused")
+	c.logged("connection refused", 1)
 	h.start()
 	c.until("up ", 1)
 	// A token that is refused later is final as well.
@@ -176,7 +176,7 @@ func TestStopAnytime(t *testing.T) {
 
 	h := newHub(t)
 	c = start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
-	c.logged("retry_in=")
+	c.logged("retry_in=", 1)
 	stopsAtOnce(t, c)
 
 	unanswered := make(chan struct{}) // the message connect

@@ -163,6 +163,16 @@ func (l *logs) text() []byte {
 	return bytes.Clone(l.buffer.Bytes())
 }
 
+// until waits until text is in the log n times.
+func (l *logs) until(t *testing.T, text string, n int) {
+	t.Helper()
+	for late := time.Now().Add(patience); bytes.Count(l.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%q is not %d times in the log:\n%s", text, n, l.text())
+		}
+	}
+}
+
 // relay passes TCP connections on to a server, until it is cut.
 type relay struct {
 	address string

@@ -27,11 +27,7 @@ func startLanes(t *testing.T, allowed, wanted int) (*hub, *relay, *joined) {
 // logged waits until text is in the hub's log n times.
 func (h *hub) logged(text string, n int) {
 	h.t.Helper()
-	for until := time.Now().Add(patience); bytes.Count(h.log.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			h.t.Fatalf("%q is not %d times in the log:\n%s", text, n, h.log.text())
-		}
-	}
+	h.log.until(h.t, text, n)
 }
 
 // both checks that packets pass both ways.
@@ -66,6 +62,7 @@ func TestLanes(t *testing.T) {
 		both(t, h, j, "10.1.1.3", uint32(10*i))
 		r.drop(0) // the oldest
 		h.logged(`"lane lost"`, i+1)
+		j.logged("lane lost", i+1) // what either still sends by it is gone
 		both(t, h, j, "10.1.1.3", uint32(10*i+1))
 		h.logged(`"lane connected"`, i+3)
 	}

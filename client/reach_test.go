@@ -92,7 +92,7 @@ func TestOthersFail(t *testing.T) {
 		others(t, gone.address)(c)
 		c.KeepTrying = true
 	})
-	c.logged("401")
+	c.logged("401", 1)
 	gone.start()
 	c.until("connected ", 1)
 	if err := c.stop(); err != nil {

@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -82,14 +81,10 @@ func (j *joined) until(prefix string, n int) {
 	}
 }
 
-// logged waits until text is in the log.
-func (j *joined) logged(text string) {
+// logged waits until text is in the log n times.
+func (j *joined) logged(text string, n int) {
 	j.t.Helper()
-	for until := time.Now().Add(patience); !bytes.Contains(j.log.text(), []byte(text)); time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			j.t.Fatalf("%q is not in the log:\n%s", text, j.log.text())
-		}
-	}
+	j.log.until(j.t, text, n)
 }
 
 // same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself, which runs beside

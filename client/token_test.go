@@ -84,7 +84,7 @@ func TestExchange(t *testing.T) {
 			want, next := auth.KindCredential, ""
 			if !stored {
 				want, next = auth.KindJoin, join
-				c.logged("is not kept")
+				c.logged("is not kept", 1)
 			}
 			if got := kind(); got != want {
 				t.Errorf("after it came back it is a %s; want a %s", got, want)

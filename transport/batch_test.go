@@ -128,6 +128,21 @@ func TestLongestBatch(t *testing.T) {
 	samePackets(t, got, want)
 }
 
+// What a peer sends right before it closes is not lost, though both come at once.
+func TestLastBatch(t *testing.T) {
+	delivered := make(chan [][]byte, 10)
+	address, results := serving(t, long, func(packets [][]byte) { delivered <- packets })
+	r := dialRaw(t, address)
+	r.connect()
+	p := ipPacket(1, 1, 60)
+	_, _ = r.conn.Write(append(r.bytes(fin|opBinary, p), r.bytes(fin|opClose, []byte{3, 232})...))
+	closedWith(t, <-results, transport.CodeNormal, "", true)
+	if len(delivered) != 1 {
+		t.Fatal("the packet is lost")
+	}
+	samePackets(t, <-delivered, [][]byte{p})
+}
+
 // Empty batches are signs of life and reach nobody.
 func TestEmptyBatch(t *testing.T) {
 	delivered := make(chan [][]byte, 10)

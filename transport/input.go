@@ -53,6 +53,7 @@ type input struct {
 
 	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
 	failed error
+	over   error // what ends the connection and came behind records that had to be given out first
 
 	buf             *[]byte // nil while nothing is in it
 	tail, next, end int     // of the record that is not complete; of what nobody has looked at; of all
@@ -101,9 +102,16 @@ func (in *input) text() ([]byte, error) {
 // batch adds to b, which is empty, the records that have come; it waits until there is one. They lie in the buffer, and
 // are good until the next call.
 func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
+	if in.over != nil {
+		return in.over
+	}
 	for {
-		if err := in.take(b, framing); err != nil || b.Len() > 0 {
-			return err
+		in.over = in.take(b, framing)
+		if b.Len() > 0 {
+			return nil
+		}
+		if in.over != nil {
+			return in.over
 		}
 		in.release()
 		if err := in.fill(); err != nil {
