@@ -28,3 +28,10 @@ func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.memory = memo
 
 // Peers returns how many clients have their places.
 func (s *Server) Peers() int { return len(s.peers.all()) }
+
+// Guests returns how many connections have their places, those of strangers too.
+func (s *Server) Guests() int {
+	s.door.mu.Lock()
+	defer s.door.mu.Unlock()
+	return len(s.door.guests)
+}
