@@ -5,6 +5,7 @@ package nonblock
 
 import (
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -74,4 +75,11 @@ func Poll(fd uintptr, events int16) (bool, error) {
 		}
 		return false, errno
 	}
+}
+
+// Pause stops this thread for so long, less than a second, or a little less when a signal comes. The runtime sleeps a millisecond
+// at least where nothing else is to do (netpoll's timeout).
+func Pause(d time.Duration) {
+	t := unix.Timespec{Nsec: d.Nanoseconds()}
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }

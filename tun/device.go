@@ -96,6 +96,7 @@ type device struct {
 	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
 	scratch *packet.Packet
 	batch   packet.Batch
+	joined  int // packets of batch that were joined to the one before
 	failed  error
 }
 

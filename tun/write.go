@@ -59,8 +59,9 @@ func (d *device) writeIP(ip []byte) error {
 // memory at most).
 func (d *device) writeParts(parts ...[]byte) (failed error) {
 	err := d.raw.Control(func(fd uintptr) {
-		_, failed = nonblock.Writev(fd, parts)
-		d.relieve(fd)
+		var n int
+		n, failed = nonblock.Writev(fd, parts)
+		d.relieve(fd, n)
 	})
 	if err != nil {
 		return os.ErrClosed // the one reason for it
