@@ -9,7 +9,7 @@ import (
 
 // The parameters of CoDel (RFC 8289 section 4.2, RFC 8290 section 5.2).
 const (
-	target      = int64(5 * time.Millisecond)   // the standing delay that is accepted
+	minTarget   = int64(5 * time.Millisecond)   // the standing delay that is accepted
 	minInterval = int64(100 * time.Millisecond) // for how long it may be exceeded
 	maxInterval = int64(time.Second)
 	// intervalRTTs is the interval in round trips of the path, where that is more. A sender inside needs one or two of them to
@@ -18,12 +18,17 @@ const (
 	intervalRTTs = 5
 )
 
-// setPath fits the queue to the least round-trip time of its path.
-func (q *Queue) setPath(rtt time.Duration) {
-	interval := min(max(intervalRTTs*int64(rtt), minInterval), maxInterval)
+// setPath fits the queue to its path. Where nearly everything waits at the other end for a segment that was lost, a round trip
+// inside takes two of the path's. A sender that has slowed down by a third then leaves the path empty, if it had no queue as long
+// as the path. Nobody else waits for that: each flow has a queue of its own.
+func (q *Queue) setPath(p path) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.interval = interval
+	q.interval = min(max(intervalRTTs*int64(p.rtt), minInterval), maxInterval)
+	q.target = minTarget
+	if p.lossy {
+		q.target = max(int64(p.rtt), minTarget)
+	}
 }
 
 // codel is the state of one flow's CoDel; the names are those of RFC 8289 section 5.
@@ -87,7 +92,7 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 // above tells whether the delay has been above target for a whole interval.
 func (q *Queue) above(p *packet.Packet, f *flow, now int64) bool {
 	c := &f.codel
-	if now-p.Queued < target || f.bytes <= quantum {
+	if now-p.Queued < q.target || f.bytes <= quantum {
 		c.firstAbove = 0
 		return false
 	}

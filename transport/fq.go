@@ -19,7 +19,8 @@ type Queue struct {
 	length atomic.Int64           // packets
 
 	mu       sync.Mutex
-	interval int64            // of CoDel
+	interval int64 // of CoDel, as is target
+	target   int64
 	flows    map[uint32]*flow // by hash bucket; only those with packets or with a turn to wait for
 	fresh    turns            // flows that have just begun, before all others
 	old      turns
@@ -52,7 +53,7 @@ func NewQueue(limit int) *Queue {
 	return &Queue{
 		limit:    limit,
 		clock:    func() int64 { return int64(time.Since(start)) },
-		interval: minInterval,
+		interval: minInterval, target: minTarget,
 	}
 }
 

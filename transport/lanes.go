@@ -215,7 +215,7 @@ func (l *Lanes) Join() *Queue {
 		all[0].queue.share(true)
 		l.only.Store(nil)
 	}
-	q := &Queue{clock: l.clock, interval: minInterval, shared: true}
+	q := &Queue{clock: l.clock, interval: minInterval, target: minTarget, shared: true}
 	l.set(append(slices.Clone(all), &lane{queue: q}))
 	return q
 }

@@ -26,8 +26,8 @@ type moderation struct {
 	bytes int       // since then
 }
 
-// setPath says how long the path is.
-func (m *moderation) setPath(rtt time.Duration) { m.on.Store(rtt >= holdRTT) }
+// setPath says what the path is like.
+func (m *moderation) setPath(p path) { m.on.Store(p.rtt >= holdRTT) }
 
 // wait waits until the reader may read on.
 func (m *moderation) wait() {

@@ -1,20 +1,23 @@
 package transport
 
 import (
+	"math"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // On a long path what comes in quick succession waits until holdTime after the first of it; a little does not, and nothing
 // does on a short path.
 func TestModeration(t *testing.T) {
 	var m moderation
-	m.setPath(holdRTT - 1)
+	m.setPath(path{rtt: holdRTT - 1})
 	m.got(1 << 20)
 	if m.wait(); m.bytes != 0 || !m.began.IsZero() {
 		t.Errorf("a short path is moderated: %d bytes since %v", m.bytes, m.began)
 	}
-	m.setPath(holdRTT)
+	m.setPath(path{rtt: holdRTT})
 	m.got(holdAfter - 1)
 	began := m.began
 	if m.wait(); m.bytes != holdAfter-1 {
@@ -34,15 +37,36 @@ func TestModeration(t *testing.T) {
 	}
 }
 
-// CoDel's interval follows the path within bounds.
-func TestIntervalOfPath(t *testing.T) {
+// CoDel's parameters follow the path within bounds.
+func TestQueueOfPath(t *testing.T) {
 	q := NewQueue(1)
-	for rtt, want := range map[time.Duration]time.Duration{
-		0: 100 * time.Millisecond, time.Millisecond: 100 * time.Millisecond, 40 * time.Millisecond: 200 * time.Millisecond,
-		time.Second: time.Second,
+	for p, want := range map[path][2]time.Duration{
+		{0, false}:                     {100 * time.Millisecond, 5 * time.Millisecond},
+		{time.Millisecond, true}:       {100 * time.Millisecond, 5 * time.Millisecond},
+		{40 * time.Millisecond, false}: {200 * time.Millisecond, 5 * time.Millisecond},
+		{40 * time.Millisecond, true}:  {200 * time.Millisecond, 40 * time.Millisecond},
+		{time.Second, false}:           {time.Second, 5 * time.Millisecond},
 	} {
-		if q.setPath(rtt); time.Duration(q.interval) != want {
-			t.Errorf("round trip %v: interval %v, not %v", rtt, time.Duration(q.interval), want)
+		q.setPath(p)
+		if got := [2]time.Duration{time.Duration(q.interval), time.Duration(q.target)}; got != want {
+			t.Errorf("%+v: interval and target %v, not %v", p, got, want)
+		}
+	}
+}
+
+// A path is lossy when one segment in two round trips gets lost, whatever its length, and as long as that is so.
+func TestLosses(t *testing.T) {
+	const mss = 1000
+	s := socket{path: path{rtt: 100 * time.Millisecond}}
+	info := unix.TCPInfo{Snd_mss: mss, Delivery_rate: 1000 * mss} // 100 segments within a round trip
+	for i, test := range []struct {
+		sent, lost uint32
+		want       float64
+	}{{0, 0, 0}, {1000, 0, 0}, {1000, 10, 1}, {1000, 2, 0.2}, {0, 0, 0}, {100, 0, 0}} {
+		info.Segs_out += test.sent
+		info.Total_retrans += test.lost
+		if got := s.losses(&info); math.Abs(got-test.want) > 0.001 {
+			t.Errorf("look %d: %v losses within a round trip; want %v", i, got, test.want)
 		}
 	}
 }

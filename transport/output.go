@@ -196,17 +196,17 @@ func (o *output) load() (some, full bool, err error) {
 
 // adapt looks at the path now and then.
 func (o *output) adapt() {
-	before := o.sock.rtt
+	before := o.sock.path
 	o.sock.adapt()
-	if o.sock.rtt != before {
+	if o.sock.path != before {
 		o.fit()
 	}
 }
 
-// fit fits to the path what depends on its length.
+// fit fits to the path what depends on it.
 func (o *output) fit() {
-	o.queue.setPath(o.sock.rtt)
-	o.wire.moderation.setPath(o.sock.rtt)
+	o.queue.setPath(o.sock.path)
+	o.wire.moderation.setPath(o.sock.path)
 }
 
 // put makes left of the batch.

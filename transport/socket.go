@@ -20,7 +20,10 @@ const (
 	// lanRTT tells a local network from a longer way.
 	lanRTT = 2 * time.Millisecond
 	// adaptEvery is how often the path is looked at.
-	adaptEvery = time.Second
+	adaptEvery = 250 * time.Millisecond
+	// manyLost is how many segments a path loses within a round trip for nearly everything to wait, at its end, for one that
+	// has to be sent again.
+	manyLost = 0.5
 	// A message takes about messageTime to send, so that a packet of another flow need not wait longer for its turn.
 	messageTime = 5 * time.Millisecond
 	minBudget   = 32 << 10
@@ -36,7 +39,15 @@ type socket struct {
 	looked     time.Time
 	budget     int // bytes of packets that go into one message
 	startup    startup
-	rtt        time.Duration // the least of the last minutes; 0 is not known
+	known      known
+	path       path
+	lost, sent uint32 // segments so far, when the path was last looked at
+}
+
+// path is what is known of the way to the peer.
+type path struct {
+	rtt   time.Duration // the least round-trip time of the last minutes; 0 is not known
+	lossy bool          // manyLost
 }
 
 // prepare sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
@@ -77,16 +88,42 @@ func (s *socket) adapt() {
 		s.budget = int(min(max(perMessage, minBudget), maxBudget))
 	}
 	if info.Min_rtt != unlimited { // known
-		s.rtt = time.Duration(info.Min_rtt) * time.Microsecond
+		s.path.rtt = time.Duration(info.Min_rtt) * time.Microsecond
+	}
+	s.path.lossy = s.losses(info) >= manyLost
+	if s.now == "bbr" {
+		s.wake(info.Notsent_bytes)
 	}
 	if s.congestion != CongestionAuto {
 		return
 	}
-	if s.rtt >= lanRTT {
+	if s.path.rtt >= lanRTT {
 		s.set("bbr")
 	} else {
 		s.set(s.before)
 	}
+}
+
+// wake has BBR begin anew after a rest, if it has to.
+func (s *socket) wake(notSent uint32) {
+	lost := false
+	_ = s.raw.Control(func(fd uintptr) { lost = s.known.lost(int(fd), notSent, s.looked) })
+	if lost {
+		s.set("reno") // every kernel has it; the same again would change nothing
+		s.set("bbr")
+		s.startup = startup{}
+	}
+}
+
+// losses returns how many segments were lost of late in each round trip.
+func (s *socket) losses(info *unix.TCPInfo) float64 {
+	lost, sent := info.Total_retrans-s.lost, info.Segs_out-s.sent
+	s.lost, s.sent = info.Total_retrans, info.Segs_out
+	if sent == 0 || info.Snd_mss == 0 {
+		return 0
+	}
+	window := float64(info.Delivery_rate) * s.path.rtt.Seconds() / float64(info.Snd_mss)
+	return window * float64(lost) / float64(sent)
 }
 
 // prompt tells whether what was given to the socket some time ago has reached the peer for certain: there is progress,
