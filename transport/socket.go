@@ -11,9 +11,11 @@ import (
 const CongestionAuto = "auto"
 
 const (
-	// notSentLowat is how many bytes the kernel may have that it has not sent (TCP_NOTSENT_LOWAT): what is beyond waits
-	// in the Queue, which is fair.
-	notSentLowat = 128 << 10
+	// The kernel may have bytes for about unsentTime that it has not sent (TCP_NOTSENT_LOWAT): what is beyond waits in the Queue,
+	// which is fair.
+	unsentTime = 10 * time.Millisecond
+	minUnsent  = 32 << 10
+	maxUnsent  = 128 << 10
 	// maxRTO is the longest time between two attempts of the kernel to get bytes across; no way takes so long there and
 	// back.
 	maxRTO = 3 * time.Second
@@ -37,7 +39,9 @@ type socket struct {
 	before     string // the system's default
 	now        string // what is set
 	looked     time.Time
-	budget     int // bytes of packets that go into one message
+	rate       uint64 // bytes a second, the most of late
+	budget     int    // bytes of packets that go into one message
+	unsent     int    // TCP_NOTSENT_LOWAT
 	startup    startup
 	known      known
 	path       path
@@ -54,7 +58,6 @@ type path struct {
 // keeps a congestion control to root, does with its own.
 func (s *socket) prepare(keepalive time.Duration) {
 	_ = s.raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat)
 		// What was sent and is not acknowledged for so long never will be.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(2*keepalive/time.Millisecond))
 		// After an outage the kernel tries again soon, not after as long as the outage was (Linux 6.15).
@@ -62,6 +65,7 @@ func (s *socket) prepare(keepalive time.Duration) {
 		s.before, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	})
 	s.now, s.budget = s.before, minBudget
+	s.leave(maxUnsent)
 	if s.congestion != CongestionAuto && s.congestion != "" {
 		s.set(s.congestion)
 	}
@@ -83,9 +87,11 @@ func (s *socket) adapt() {
 	if s.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
 		return
 	}
-	if info.Delivery_rate > 0 {
-		perMessage := info.Delivery_rate / uint64(time.Second/messageTime)
-		s.budget = int(min(max(perMessage, minBudget), maxBudget))
+	if s.rate = max(info.Delivery_rate, s.rate/8*7); s.rate > 0 { // it is lower for a moment whenever something is sent again
+		s.budget = int(min(max(s.rate/uint64(time.Second/messageTime), minBudget), maxBudget))
+		if info.Notsent_bytes >= backlog { // else that is not all that the path can do
+			s.leave(int(min(max(s.rate/uint64(time.Second/unsentTime), minUnsent), maxUnsent)))
+		}
 	}
 	if info.Min_rtt != unlimited { // known
 		s.path.rtt = time.Duration(info.Min_rtt) * time.Microsecond
@@ -102,6 +108,15 @@ func (s *socket) adapt() {
 	} else {
 		s.set(s.before)
 	}
+}
+
+// leave lets the kernel have that many bytes that it has not sent.
+func (s *socket) leave(n int) {
+	if n == s.unsent {
+		return
+	}
+	s.unsent = n
+	_ = s.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n) })
 }
 
 // wake has BBR begin anew after a rest, if it has to.

@@ -22,7 +22,7 @@ const (
 
 	// After restTime in which it never had backlog bytes to send, a socket's rate may be forgotten, or another way's.
 	restTime  = time.Second
-	backlog   = notSentLowat / 4
+	backlog   = minUnsent / 2
 	forgotten = 0.5 // of the rate before the rest
 )
 
