@@ -50,11 +50,11 @@ const (
 // NewQueue returns an empty queue whose packets take up to limit bytes of buffers.
 func NewQueue(limit int) *Queue {
 	start := time.Now()
-	return &Queue{
-		limit:    limit,
-		clock:    func() int64 { return int64(time.Since(start)) },
-		interval: minInterval, target: minTarget,
-	}
+	return newQueue(limit, func() int64 { return int64(time.Since(start)) })
+}
+
+func newQueue(limit int, clock func() int64) *Queue {
+	return &Queue{limit: limit, clock: clock, interval: minInterval, target: minTarget}
 }
 
 // Push takes p over and puts it at the end of its flow.

@@ -215,7 +215,8 @@ func (l *Lanes) Join() *Queue {
 		all[0].queue.share(true)
 		l.only.Store(nil)
 	}
-	q := &Queue{clock: l.clock, interval: minInterval, target: minTarget, shared: true}
+	q := newQueue(0, l.clock) // set gives it its limit
+	q.shared = true
 	l.set(append(slices.Clone(all), &lane{queue: q}))
 	return q
 }

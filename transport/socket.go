@@ -88,9 +88,9 @@ func (s *socket) adapt() {
 		return
 	}
 	if s.rate = max(info.Delivery_rate, s.rate/8*7); s.rate > 0 { // it is lower for a moment whenever something is sent again
-		s.budget = int(min(max(s.rate/uint64(time.Second/messageTime), minBudget), maxBudget))
+		s.budget = s.worth(messageTime, minBudget, maxBudget)
 		if info.Notsent_bytes >= backlog { // else that is not all that the path can do
-			s.leave(int(min(max(s.rate/uint64(time.Second/unsentTime), minUnsent), maxUnsent)))
+			s.leave(s.worth(unsentTime, minUnsent, maxUnsent))
 		}
 	}
 	if info.Min_rtt != unlimited { // known
@@ -108,6 +108,11 @@ func (s *socket) adapt() {
 	} else {
 		s.set(s.before)
 	}
+}
+
+// worth returns how many bytes the path takes in d, between bounds.
+func (s *socket) worth(d time.Duration, least, most uint64) int {
+	return int(min(max(s.rate/uint64(time.Second/d), least), most))
 }
 
 // leave lets the kernel have that many bytes that it has not sent.

@@ -26,6 +26,9 @@ const (
 	forgotten = 0.5 // of the rate before the rest
 )
 
+// bandwidth returns the rate that BBR has seen, in bytes a second.
+func bandwidth(bbr *unix.TCPBBRInfo) uint64 { return uint64(bbr.Bw_hi)<<32 | uint64(bbr.Bw_lo) }
+
 // startup is what is known of BBR's STARTUP on one socket.
 type startup struct {
 	over   bool
@@ -54,7 +57,7 @@ func (k *known) lost(fd int, notSent uint32, now time.Time) bool {
 		return false
 	}
 	rested, before := now.Sub(k.busy) > restTime, k.rate
-	k.busy, k.rate = now, uint64(bbr.Bw_hi)<<32|uint64(bbr.Bw_lo)
+	k.busy, k.rate = now, bandwidth(bbr)
 	return rested && bbr.Pacing_gain <= startupGain && (before == 0 || float64(k.rate) < forgotten*float64(before))
 }
 
@@ -79,7 +82,7 @@ func (u *startup) watch(fd int, now time.Time) {
 	if err != nil || info.Min_rtt == 0 {
 		return
 	}
-	rate := uint64(bbr.Bw_hi)<<32 | uint64(bbr.Bw_lo)
+	rate := bandwidth(bbr)
 	if float64(rate) >= fullGrowth*float64(u.best) || float64(info.Rtt) < fullQueue*float64(info.Min_rtt) {
 		u.mark(rate, info, now)
 		return
