@@ -36,17 +36,37 @@ func Writev(fd uintptr, parts [][]byte) (int, error) {
 	return call(unix.SYS_WRITEV, fd, unsafe.Pointer(&vector[0]), count)
 }
 
-// told is how often the runtime is told all the same: its monitor, which takes the processor from a goroutine that never
-// blocks and looks after the network meanwhile, sleeps until it is. Without that one peer who sends without end
-// starves all others.
-const told = 64
+// The runtime is told of a call every tellAfter all the same: its monitor, which takes the processor from a goroutine that
+// never blocks and looks after the network meanwhile, sleeps until it is. Without that one peer who sends without end starves
+// all others. Told more often, the monitor never goes back to sleep for long, and wakes thousands of times a second.
+const (
+	tellAfter = 5 * time.Millisecond // half of what a goroutine may have in one piece
+	lookAfter = 64                   // calls after which it is seen whether it is time
+)
 
 //nolint:gochecknoglobals // it is about the whole process
-var calls atomic.Uint32
+var (
+	start = time.Now()
+	calls atomic.Uint32
+	told  atomic.Int64 // when, nanoseconds since start
+)
+
+// due tells whether the runtime has to be told of the next call.
+func due() bool {
+	if calls.Add(1)%lookAfter != 0 {
+		return false
+	}
+	now := int64(time.Since(start))
+	if now-told.Load() < int64(tellAfter) {
+		return false
+	}
+	told.Store(now)
+	return true
+}
 
 func call(trap, fd uintptr, p unsafe.Pointer, n int) (int, error) {
 	syscall := unix.RawSyscall
-	if calls.Add(1)%told == 0 {
+	if due() {
 		syscall = unix.Syscall
 	}
 	for {
@@ -80,6 +100,6 @@ func Poll(fd uintptr, events int16) (bool, error) {
 // Pause stops this thread for so long, less than a second, or a little less when a signal comes. The runtime sleeps a millisecond
 // at least where nothing else is to do (netpoll's timeout).
 func Pause(d time.Duration) {
-	t := unix.Timespec{Nsec: d.Nanoseconds()}
+	t := unix.NsecToTimespec(d.Nanoseconds())
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }
