@@ -10,9 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
-	"github.com/songgao/water"
 	"golang.org/x/sys/unix"
 
 	"tunnel/packet"
@@ -83,14 +81,16 @@ func Check(name string) error {
 
 // device is a Device on a file that the kernel made an interface of.
 type device struct {
-	iface   *water.Interface
-	file    *os.File
-	raw     syscall.RawConn
+	name    string
+	fd      int
+	gate    *gate
 	offload packet.Offload
+	use     sync.RWMutex // held to write, and alone to close; the reader is at the gate, whose file waits for it
 	closed  atomic.Bool
 
-	drain   func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
-	written atomic.Int32          // packets since somebody has last read
+	drain   func(gate uintptr) bool // drainAll; a closure made anew for each call would be garbage
+	written atomic.Int32            // packets since somebody has last read
+	writers sync.Pool
 
 	mu      sync.Mutex          // held to read and to give
 	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
@@ -100,17 +100,16 @@ type device struct {
 	failed  error
 }
 
-func newDevice(iface *water.Interface, file *os.File, offload packet.Offload) (*device, error) {
-	raw, err := file.SyscallConn()
+// newDevice takes the descriptor over, and closes it if there is an error.
+func newDevice(name string, fd int, offload packet.Offload) (*device, error) {
+	gate, err := newGate(fd)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", iface.Name(), err)
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	d := &device{iface: iface, file: file, raw: raw, offload: offload}
+	d := &device{name: name, fd: fd, gate: gate, offload: offload}
 	d.drain = d.drainAll
-	// water opens without O_CLOEXEC, and a child that holds the file keeps the interface alive.
-	if err := raw.Control(func(fd uintptr) { unix.CloseOnExec(int(fd)) }); err != nil {
-		return nil, fmt.Errorf("open %s: %w", iface.Name(), err)
-	}
+	d.writers.New = func() any { return newWriter(d) }
 	return d, nil
 }
 
@@ -126,11 +125,16 @@ func explain(err error, name string) error {
 	return fmt.Errorf("open %s: %w", name, err)
 }
 
-func (d *device) Name() string { return d.iface.Name() }
+func (d *device) Name() string { return d.name }
 
 func (d *device) Offload() packet.Offload { return d.offload }
 
 func (d *device) Close() error {
 	d.closed.Store(true)
-	return d.file.Close()
+	if err := d.gate.file.Close(); err != nil {
+		return err // it was closed before
+	}
+	d.use.Lock()
+	defer d.use.Unlock()
+	return unix.Close(d.fd)
 }

@@ -39,17 +39,30 @@ func OpenPlain(name string) (Device, error) {
 	if err != nil {
 		return nil, explain(err, name)
 	}
-	file, ok := iface.ReadWriteCloser.(*os.File)
-	if !ok {
-		_ = iface.Close()
-		return nil, fmt.Errorf("open %s: water gave %T, not a file", name, iface.ReadWriteCloser)
-	}
-	d, err := newDevice(iface, file, packet.Offload{})
+	defer func() { _ = iface.Close() }()
+	fd, err := duplicate(iface)
 	if err != nil {
-		_ = iface.Close()
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	d, err := newDevice(iface.Name(), fd, packet.Offload{})
+	if err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// duplicate returns another descriptor of the device that water has opened: the runtime watches the first.
+func duplicate(iface *water.Interface) (fd int, err error) {
+	file, ok := iface.ReadWriteCloser.(*os.File)
+	if !ok {
+		return 0, fmt.Errorf("water gave %T, not a file", iface.ReadWriteCloser)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := raw.Control(func(water uintptr) { fd, err = unix.FcntlInt(water, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(failed, err)
 }
 
 // errNoOffload says that this kernel has no virtio_net_hdr on TUN devices.
@@ -66,54 +79,49 @@ func openOffload(name string) (*device, error) {
 		return nil, explain(err, name)
 	}
 	_ = iface.Close()
-	file, offload, err := attach(name)
+	fd, offload, err := attach(name)
 	if err != nil {
 		return nil, errors.Join(err, destroy(name))
 	}
-	iface.ReadWriteCloser = file
-	d, err := newDevice(iface, file, offload)
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return d, nil
+	return newDevice(iface.Name(), fd, offload)
 }
 
 // attach attaches to the persistent device that nobody holds, and ends its persistence.
-func attach(name string) (_ *os.File, _ packet.Offload, err error) {
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func attach(name string) (fd int, _ packet.Offload, err error) {
+	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, packet.Offload{}, explain(err, name)
+		return 0, packet.Offload{}, explain(err, name)
 	}
+	opened := fd
 	defer func() {
 		if err != nil {
-			_ = unix.Close(fd)
+			_ = unix.Close(opened)
 		}
 	}()
 	request, err := unix.NewIfreq(name)
 	if err != nil {
-		return nil, packet.Offload{}, explain(err, name)
+		return 0, packet.Offload{}, explain(err, name)
 	}
 	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-		return nil, packet.Offload{}, fmt.Errorf("%w: TUNSETIFF: %w", errNoOffload, err)
+		return 0, packet.Offload{}, fmt.Errorf("%w: TUNSETIFF: %w", errNoOffload, err)
 	}
 	// On the wire the header is little-endian; on a big-endian machine the kernel has to be told.
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETLE, 1); err != nil {
-		return nil, packet.Offload{}, fmt.Errorf("%w: TUNSETVNETLE: %w", errNoOffload, err)
+		return 0, packet.Offload{}, fmt.Errorf("%w: TUNSETVNETLE: %w", errNoOffload, err)
 	}
 	offload := packet.Offload{Vnet: true, USO: true}
 	const tso = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tso|unix.TUN_F_USO4|unix.TUN_F_USO6) != nil {
 		offload.USO = false
 		if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tso); err != nil {
-			return nil, packet.Offload{}, fmt.Errorf("%w: TUNSETOFFLOAD: %w", errNoOffload, err)
+			return 0, packet.Offload{}, fmt.Errorf("%w: TUNSETOFFLOAD: %w", errNoOffload, err)
 		}
 	}
 	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 0); err != nil {
-		return nil, packet.Offload{}, fmt.Errorf("open %s: TUNSETPERSIST: %w", name, err)
+		return 0, packet.Offload{}, fmt.Errorf("open %s: TUNSETPERSIST: %w", name, err)
 	}
-	return os.NewFile(uintptr(fd), "tun"), offload, nil
+	return fd, offload, nil
 }
 
 // destroy ends a persistent device that openOffload made and could not attach to.

@@ -17,7 +17,7 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 	d.mu.Lock()
 	d.give = give
 	d.mu.Unlock()
-	err := d.raw.Read(d.drain)
+	err := d.gate.raw.Read(d.drain)
 	d.mu.Lock()
 	d.give = nil
 	if d.failed != nil {
@@ -37,17 +37,19 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 // drainAll gives out all that waits; true is that the device failed or was closed, and false that it is to be called again when
 // something waits. It looks again after each batch, for meanwhile more may have come: to wait for that costs a turn of the
 // scheduler.
-func (d *device) drainAll(fd uintptr) (done bool) {
+func (d *device) drainAll(uintptr) (done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for !d.closed.Load() && d.giveBatch(fd) {
+	for !d.closed.Load() && d.giveBatch() {
 		if d.joined >= holdAfter {
+			d.gate.close()
 			d.mu.Unlock() // for relieve
 			nonblock.Pause(holdTime)
 			d.mu.Lock()
 		}
 	}
-	return d.failed != nil || d.closed.Load() // while this runs, Close cannot take the file away
+	d.gate.open()
+	return d.failed != nil || d.closed.Load()
 }
 
 // A run of datagrams that the kernel sends one by one is left alone for a moment, as a network card moderates its interrupts:
@@ -62,13 +64,13 @@ const (
 // as small as an acknowledgment, unless somebody is at it: most packets have an answer, which the kernel puts into the device
 // before the write returns, an acknowledgment may set twenty free, and what the device's queue does not hold is lost. Whoever
 // reads may not be running just then. written is the length of the packet.
-func (d *device) relieve(fd uintptr, written int) {
+func (d *device) relieve(written int) {
 	if d.written.Add(1) < relieveAfter && written > smallPacket || !d.mu.TryLock() {
 		return
 	}
 	defer d.mu.Unlock()
 	if d.give != nil && d.failed == nil {
-		d.giveBatch(fd)
+		d.giveBatch()
 	}
 }
 
@@ -81,11 +83,11 @@ const (
 
 // giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so that batches are given out in
 // the order in which they were read.
-func (d *device) giveBatch(fd uintptr) bool {
+func (d *device) giveBatch() bool {
 	d.written.Store(0)
 	d.joined = 0
 	b := &d.batch
-	d.readAll(fd, b)
+	d.readAll(b)
 	b.Seal()
 	if b.Len() == 0 {
 		return false
@@ -96,7 +98,7 @@ func (d *device) giveBatch(fd uintptr) bool {
 }
 
 // readAll reads into b until nothing waits, or b is full, or the device fails.
-func (d *device) readAll(fd uintptr, b *packet.Batch) {
+func (d *device) readAll(b *packet.Batch) {
 	room := 0 // where the packet goes: behind the header that this device does not give
 	if !d.offload.Vnet {
 		room = packet.HeaderLen
@@ -106,7 +108,7 @@ func (d *device) readAll(fd uintptr, b *packet.Batch) {
 			d.scratch = packet.NewPacket(packet.HeaderLen + packet.MaxPacket)
 			clear(d.scratch.Record()[:packet.HeaderLen])
 		}
-		switch n, err := nonblock.Read(fd, d.scratch.Record()[room:]); {
+		switch n, err := nonblock.Read(uintptr(d.fd), d.scratch.Record()[room:]); {
 		case errors.Is(err, unix.EAGAIN):
 			return
 		case err != nil:

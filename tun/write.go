@@ -11,13 +11,32 @@ import (
 	"tunnel/packet"
 )
 
+// writer is a call of WriteBatch. Writers are kept: what each has to have would be garbage if every call made its own.
+type writer struct {
+	d       *device
+	writeIP func(ip []byte)
+	header  [packet.HeaderLen]byte // all zero: nothing to segment, nothing to fill in
+	parts   [2][]byte
+	failed  error // of the record that is being written
+}
+
+func newWriter(d *device) *writer {
+	w := &writer{d: d}
+	w.writeIP = w.ip
+	return w
+}
+
 func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
+	d.use.RLock()
+	defer d.use.RUnlock()
+	if d.closed.Load() {
+		return 0, os.ErrClosed
+	}
+	w, _ := d.writers.Get().(*writer)
+	defer d.writers.Put(w)
 	for i := range b.Len() {
-		err := d.write(b, i)
-		switch {
+		switch err := w.record(b, i); {
 		case err == nil:
-		case errors.Is(err, os.ErrClosed):
-			return refused, os.ErrClosed
 		case errors.Is(err, unix.EBADFD):
 			return refused, fmt.Errorf("%w: %s", ErrGone, d.Name())
 		default:
@@ -29,42 +48,35 @@ func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 	return refused, nil
 }
 
-// write hands record i of b to the kernel, in the form that the device takes.
-func (d *device) write(b *packet.Batch, i int) error {
-	if b.Framing() == packet.FramingIP {
-		return d.writeIP(b.Record(i))
+// record hands record i of b to the kernel, in the form that the device takes.
+func (w *writer) record(b *packet.Batch, i int) error {
+	w.failed = nil
+	switch record := b.Record(i); {
+	case b.Framing() == packet.FramingIP:
+		w.ip(record)
+	case w.d.offload.Vnet && (w.d.offload.USO || !packet.ParseHeader(record).UDP()):
+		w.write(record)
+	default:
+		packet.Segments(record, w.writeIP)
 	}
-	if d.offload.Vnet && (d.offload.USO || !packet.ParseHeader(b.Record(i)).UDP()) {
-		return d.writeParts(b.Record(i))
-	}
-	var failed error
-	packet.Segments(b.Record(i), func(ip []byte) {
-		if err := d.writeIP(ip); err != nil {
-			failed = err
-		}
-	})
-	return failed
+	return w.failed
 }
 
-// writeIP hands one complete IP packet to the kernel.
-func (d *device) writeIP(ip []byte) error {
-	if !d.offload.Vnet {
-		return d.writeParts(ip)
+// ip hands one complete IP packet to the kernel.
+func (w *writer) ip(ip []byte) {
+	if !w.d.offload.Vnet {
+		w.write(ip)
+		return
 	}
-	var header [packet.HeaderLen]byte // all zero: nothing to segment, nothing to fill in
-	return d.writeParts(header[:], ip)
+	w.write(w.header[:], ip)
 }
 
-// writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for
-// memory at most).
-func (d *device) writeParts(parts ...[]byte) (failed error) {
-	err := d.raw.Control(func(fd uintptr) {
-		var n int
-		n, failed = nonblock.Writev(fd, parts)
-		d.relieve(fd, n)
-	})
+// write hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for memory
+// at most).
+func (w *writer) write(parts ...[]byte) {
+	n, err := nonblock.Writev(uintptr(w.d.fd), w.parts[:copy(w.parts[:], parts)])
 	if err != nil {
-		return os.ErrClosed // the one reason for it
+		w.failed = err
 	}
-	return failed
+	w.d.relieve(n)
 }

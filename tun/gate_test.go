@@ -1,0 +1,67 @@
+package tun
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"tunnel/packet"
+)
+
+// While a run of datagrams is left alone for a moment nobody is woken: what comes then must not wait for what comes after.
+func TestNothingWaitsBehindARun(t *testing.T) {
+	inNamespace(t)
+	d, err := Open("tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400", "qlen", "100")
+	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+	if !d.Offload().USO {
+		t.Skip("this kernel does not take UDP super-packets, so that datagrams are not joined")
+	}
+	came, held := make(chan int, 1000), make(chan int, 1000)
+	go func() {
+		_ = d.ReadBatches(func(b *packet.Batch) {
+			for i := range b.Len() {
+				n := 0
+				packet.Segments(b.Record(i), func(p []byte) {
+					if p[0]>>4 == 4 {
+						n++
+					}
+				})
+				came <- n
+				if n > holdAfter {
+					held <- n
+				}
+			}
+		})
+	}()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", "10.1.1.2:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	patience := time.After(20 * time.Second)
+	for round := range 120 {
+		run := 5 + round%40
+		for range run {
+			_, _ = conn.Write(make([]byte, 64))
+			if round%4 == 0 {
+				time.Sleep(time.Duration(round) * time.Microsecond) // so that one comes at every point of the moment
+			}
+		}
+		for got := 0; got < run; {
+			select {
+			case n := <-came:
+				got += n
+			case <-patience:
+				t.Fatalf("round %d: %d of %d datagrams have come", round, got, run)
+			}
+		}
+	}
+	if len(held) == 0 {
+		t.Error("no run was left alone")
+	}
+}
