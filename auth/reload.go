@@ -101,5 +101,5 @@ func stampOf(file string) stamp {
 	if !ok {
 		return stamp{size: info.Size()}
 	}
-	return stamp{sys.Dev, sys.Ino, sys.Size, sys.Mtim, sys.Ctim}
+	return stamp{uint64(sys.Dev), sys.Ino, sys.Size, sys.Mtim, sys.Ctim} //nolint:unconvert // it has 32 bits on MIPS
 }

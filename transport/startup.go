@@ -74,7 +74,7 @@ func (u *startup) watch(fd int, now time.Time) {
 		return
 	}
 	if bbr.Pacing_gain <= startupGain && u.capped {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, unlimited)
+		_ = pace(fd, unlimited)
 		u.over = true
 		return
 	}
@@ -95,7 +95,12 @@ func (u *startup) watch(fd int, now time.Time) {
 		u.mark(rate, info, now) // others fill the path
 		return
 	}
-	u.capped = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, int(min(startupPace*float64(rate), unlimited))) == nil
+	u.capped = pace(fd, uint32(min(startupPace*float64(rate), unlimited))) == nil
+}
+
+// pace bounds what the socket sends, in bytes a second.
+func pace(fd int, rate uint32) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, int(int32(rate))) // the kernel takes it for unsigned again
 }
 
 // mark begins anew to look whether the rate grows.
