@@ -56,6 +56,7 @@ check: lint race build ## Check format, go.mod, linters, races and the build
 lint:
 	@unformatted=$$(gofmt -l .); [[ -z $$unformatted ]] || { gofmt -d $$unformatted; exit 1; }
 	go mod tidy -diff
+	GOARCH=386 go build -o /dev/null . # a small board may have 32 bits
 	go run $(GOLANGCI) run
 
 fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
@@ -64,7 +65,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$${file%/*}" </dev/null; \
 	done
 
-bench: ## Measure against the limit and the peers; writes bench/RESULTS.md (BENCH='-only stream -rounds 1' for less)
+bench: ## Measure against the limit and the peers; writes bench/RESULTS.md (BENCH='-only stream -rounds 1 -out /tmp/bench' for less)
 	go run $(AS_ROOT) ./bench $(BENCH)
 
 clean: ## Remove what the build made

@@ -102,8 +102,8 @@ func groups() []group {
 		{"rtt", "Idle round trip on a LAN", "200 pings from client to server, one every 10 ms.", []plot{{"rtt", "Idle round trip on a LAN", []string{figRTT, figRTTMean}}}},
 		wan("0"),
 		wan("1"),
-		{"stall", "A stalled client", "Three clients on a switch. The server sends one TCP stream to each of two, before, while and after the third, for which it " +
-			"has datagrams waiting, is stopped with SIGSTOP. The figure is the sum of the two in the middle, by the mean of before and after.",
+		{"stall", "A stalled client", "Three clients on a switch. The server sends one TCP stream to each of two; in turns, three times, the third, for which it " +
+			"has datagrams waiting, is stopped with SIGSTOP. The figure is the mean sum of the two while it is, by that while it is not.",
 			[]plot{{"stall", "Two clients' throughput while a third is stopped ÷ without", []string{figStall}}}},
 		{"memory", "Idle clients", "Clients of the load generator in a host of their own, TLS, each with a session. The figure is the growth of the " +
 			"server's resident memory from none to all of them, by their number, after a time to settle.",
@@ -111,8 +111,8 @@ func groups() []group {
 		{"reconnect", "A restart of the server", "1 000 clients of the load generator, which come back as the program's own do: 0.25 to 0.5 s after the loss, then " +
 			"twice as long each time, to 15 s at most. The time runs from SIGTERM to the old server until the last client has its session again, with the same address.",
 			[]plot{{"reconnect", "1 000 clients all back after a restart", []string{figReconnect}}, {"missing", "Clients lost in a restart, of 1 000", []string{figMissing}}}},
-		{"busy", "One busy client among idle ones", "One TCP stream from client to server: alone, with 1 000 idle clients of the load generator, alone again. The figure is the " +
-			"one in the middle by the mean of the others.",
+		{"busy", "One busy client among idle ones", "One TCP stream from client to server, in turns, three times, alone and beside 1 000 idle clients of the load generator. " +
+			"The figure is the mean beside them by that alone.",
 			[]plot{{"busy", "One busy client beside 1 000 idle ones ÷ alone", []string{figBusy}}}},
 	}
 }

@@ -117,15 +117,17 @@ func (b *bench) busy(s *scope, round int, c *tunnel) {
 	inner := addressOn(s, server, "tun0")
 	awaitPing(s, worker, inner)
 	one := func() float64 { return runStream(s, worker, server, inner, b.seconds).rate }
-	before := one()
-	all := b.startCrowd(s, c, l, server, besides)
-	s.sleep(time.Second)
-	with := one()
-	all.proc.Kill()
-	s.sleep(time.Second)
-	after := one()
-	b.say("%s: %s Gbit/s alone, %s beside %d idle clients, %s alone again", c.name(), short(before/1e9), short(with/1e9), besides, short(after/1e9))
-	b.add(round, figBusy, c.name(), with/mean([]float64{before, after}))
+	beside := func() float64 {
+		all := b.startCrowd(s, c, l, server, besides)
+		s.sleep(time.Second)
+		rate := one()
+		all.proc.Kill()
+		s.sleep(time.Second)
+		return rate
+	}
+	without, with := inTurns(one, beside)
+	b.say("%s: %s Gbit/s alone, %s beside %d idle clients", c.name(), short(without/1e9), short(with/1e9), besides)
+	b.add(round, figBusy, c.name(), with/without)
 }
 
 // lastLine returns the last line that a program has printed.

@@ -77,6 +77,9 @@ func run(ctx context.Context) error {
 	if o.rounds < 1 || o.seconds < 1 || o.wanSeconds < 1 || o.clients < 1 || o.clients > maxClients {
 		return fmt.Errorf("-rounds, -seconds, -wan-seconds and -clients are at least 1, -clients at most %d", maxClients)
 	}
+	if o.only != "" && o.out == "" {
+		return errors.New("-only measures a part: say with -out where its RESULTS.md goes (the one in bench is of a whole run)")
+	}
 	plan, err := choose(o)
 	if err != nil {
 		return err
@@ -96,6 +99,9 @@ func measure(ctx context.Context, o options, p plan) error {
 	defer shop.close()
 	if o.out == "" {
 		o.out = filepath.Join(shop.root, "bench")
+	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err // now, and not after an hour
 	}
 	if p.measures("memory") {
 		if err := raiseFileLimit(uint64(o.clients + spareFiles)); err != nil {

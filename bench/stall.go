@@ -40,18 +40,20 @@ func (b *bench) stall(s *scope, round int, c *tunnel) {
 		s2, c2 := startStream(server, hosts[1], addrs[1], b.seconds)
 		return endStream(s, s1, c1, b.seconds).rate + endStream(s, s2, c2, b.seconds).rate
 	}
-	before := others()
 	victim := procs[2]
-	victim.Signal(syscall.SIGSTOP)
-	end := pour(s, server, addrs[2])
-	s.sleep(fillTime)
-	stalled := others()
-	end()
-	victim.Signal(syscall.SIGCONT)
-	awaitPing(s, hosts[2], tunnelServer) // it must come back to life
-	after := others()
-	b.say("%s: %s Gbit/s before, %s while one client is stopped, %s after", c.name(), short(before/1e9), short(stalled/1e9), short(after/1e9))
-	b.add(round, figStall, c.name(), stalled/mean([]float64{before, after}))
+	while := func() float64 {
+		victim.Signal(syscall.SIGSTOP)
+		end := pour(s, server, addrs[2])
+		s.sleep(fillTime)
+		rate := others()
+		end()
+		victim.Signal(syscall.SIGCONT)
+		awaitPing(s, hosts[2], tunnelServer) // it must come back to life
+		return rate
+	}
+	without, with := inTurns(others, while)
+	b.say("%s: %s Gbit/s, %s while one client is stopped", c.name(), short(without/1e9), short(with/1e9))
+	b.add(round, figStall, c.name(), with/without)
 }
 
 // pour sends datagrams from a host to an address until end is called.
