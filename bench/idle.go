@@ -21,14 +21,9 @@ const (
 	backWait       = 2 * time.Minute // for clients to come back before they count as missing
 )
 
-// crowd is the load generator: many idle clients, in a host of their own.
-type crowd struct {
-	proc *lab.Proc
-	n    int
-}
-
-// startCrowd starts n clients of c, which runs its server on a host, and returns when all are connected.
-func (b *bench) startCrowd(s *scope, c *tunnel, l *lab.Lab, server *lab.Host, n int) crowd {
+// crowd makes a host for the load generator, many idle clients of c, which runs its server on another. start starts n of them,
+// and returns when all are connected.
+func (b *bench) crowd(s *scope, c *tunnel, l *lab.Lab, server *lab.Host, n int) (start func() *lab.Proc) {
 	h := s.host(l, "crowd")
 	dev, _ := l.Link(h, "198.18.0.1/16", server, "198.18.255.254/16")
 	h.Run("ip", "route", "add", serverAddr, "via", "198.18.255.254")
@@ -44,9 +39,11 @@ func (b *bench) startCrowd(s *scope, c *tunnel, l *lab.Lab, server *lab.Host, n 
 	if c.secure {
 		argv = append(argv, "-ca", b.shop.file(caCert))
 	}
-	proc := h.Start(argv...)
-	proc.WaitFor(load.AllUp+" 1:", time.Minute+time.Duration(n)*20*time.Millisecond)
-	return crowd{proc: proc, n: n}
+	return func() *lab.Proc {
+		proc := h.Start(argv...)
+		proc.WaitFor(load.AllUp+" 1:", time.Minute+time.Duration(n)*20*time.Millisecond)
+		return proc
+	}
 }
 
 // roomFor returns the flags of a server that takes n clients from a few addresses.
@@ -71,13 +68,13 @@ func (b *bench) memory(s *scope, round int, c *tunnel) {
 	s.sleep(time.Second)
 	before, err := resident(proc.Pid())
 	s.must(err)
-	all := b.startCrowd(s, c, l, server, b.clients)
-	b.say("%s: %s", c.name(), lastLine(all.proc))
+	all := b.crowd(s, c, l, server, b.clients)()
+	b.say("%s: %s", c.name(), lastLine(all))
 	s.sleep(b.settle)
 	after, err := resident(proc.Pid())
 	s.must(err)
-	if up := load.LastUp(all.proc.Stdout()); up != b.clients {
-		s.Fatalf("%d of %d clients are connected: %s", up, b.clients, lastLine(all.proc))
+	if up := load.LastUp(all.Stdout()); up != b.clients {
+		s.Fatalf("%d of %d clients are connected: %s", up, b.clients, lastLine(all))
 	}
 	b.say("%s: the server has %s MiB without clients, %s MiB with %d", c.name(), short(before/1024), short(after/1024), b.clients)
 	b.add(round, figMemory, c.name(), (after-before)/float64(b.clients))
@@ -86,23 +83,23 @@ func (b *bench) memory(s *scope, round int, c *tunnel) {
 // reconnect measures how long it takes until all clients are back after a restart of the server.
 func (b *bench) reconnect(s *scope, round int, c *tunnel) {
 	l, server, proc, again := b.serveCrowd(s, c, reconnecting)
-	all := b.startCrowd(s, c, l, server, reconnecting)
+	all := b.crowd(s, c, l, server, reconnecting)()
 	begin := time.Now()
 	stop(proc)
 	stopped := time.Since(begin)
 	again()
 	listens := time.Since(begin)
-	for time.Since(begin) < backWait && !strings.Contains(all.proc.Stdout(), load.AllUp+" 2:") {
-		if all.proc.Exited() {
-			s.Fatalf("the load generator ended: %s", all.proc.Stderr())
+	for time.Since(begin) < backWait && !strings.Contains(all.Stdout(), load.AllUp+" 2:") {
+		if all.Exited() {
+			s.Fatalf("the load generator ended: %s", all.Stderr())
 		}
 		s.sleep(10 * time.Millisecond)
 	}
 	took := time.Since(begin)
-	last := load.LastUp(all.proc.Stdout())
-	moved := load.LastMoved(all.proc.Stdout())
+	last := load.LastUp(all.Stdout())
+	moved := load.LastMoved(all.Stdout())
 	b.say("%s: the old server had stopped after %v, the new one listened after %v; %s", c.name(),
-		stopped.Round(time.Millisecond), listens.Round(time.Millisecond), lastLine(all.proc))
+		stopped.Round(time.Millisecond), listens.Round(time.Millisecond), lastLine(all))
 	b.add(round, figReconnect, c.name(), took.Seconds())
 	b.add(round, figMissing, c.name(), float64(reconnecting-last+moved))
 }
@@ -117,11 +114,12 @@ func (b *bench) busy(s *scope, round int, c *tunnel) {
 	inner := addressOn(s, server, "tun0")
 	awaitPing(s, worker, inner)
 	one := func() float64 { return runStream(s, worker, server, inner, b.seconds).rate }
+	start := b.crowd(s, c, l, server, besides)
 	beside := func() float64 {
-		all := b.startCrowd(s, c, l, server, besides)
+		all := start()
 		s.sleep(time.Second)
 		rate := one()
-		all.proc.Kill()
+		all.Kill()
 		s.sleep(time.Second)
 		return rate
 	}
