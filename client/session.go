@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,14 +39,27 @@ type content struct {
 // maxOthers bounds the file: it outlives the URLs that a person has tried.
 const maxOthers = 7
 
+// A client that was killed may take a moment to go, and the one after it wants its session.
+const (
+	lockTimeout = time.Second
+	lockPause   = 20 * time.Millisecond // between two attempts
+)
+
 // OpenSession opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
-// would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it.
+// would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it, and goes on having it for
+// lockTimeout.
 func OpenSession(path string) (*SessionFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err // an os.PathError says it all
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	for until := time.Now().Add(lockTimeout); ; time.Sleep(lockPause) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(until) {
+			break
+		}
+	}
+	if err != nil {
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrInUse

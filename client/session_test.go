@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const home = "wss://server.example/ws"
@@ -60,7 +61,7 @@ func TestSessionFileLock(t *testing.T) {
 	if other, err := OpenSession(path); !errors.Is(err, ErrInUse) || other != nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a second one: %v, %v", other, err)
 	}
-	s.Close()
+	time.AfterFunc(200*time.Millisecond, s.Close) // killed, but not gone yet
 	if got := openSession(t, path).load(home); got.Session != "first" {
 		t.Errorf("after the first one: %+v", got)
 	}
