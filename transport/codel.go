@@ -19,15 +19,15 @@ const (
 )
 
 // setPath fits the queue to its path. Where nearly everything waits at the other end for a segment that was lost, a round trip
-// inside takes two of the path's. A sender that has slowed down by a third then leaves the path empty, if it had no queue as long
-// as the path. Nobody else waits for that: each flow has a queue of its own.
+// inside takes two of the path's. A sender that has slowed down by a third then leaves the path empty, if it had no queue nearly
+// as long as the path. Nobody else waits for that: each flow has a queue of its own.
 func (q *Queue) setPath(p path) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.interval = min(max(intervalRTTs*int64(p.rtt), minInterval), maxInterval)
 	q.target = minTarget
 	if p.lossy {
-		q.target = max(int64(p.rtt), minTarget)
+		q.target = max(int64(p.rtt)*3/4, minTarget)
 	}
 }
 

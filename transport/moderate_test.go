@@ -44,7 +44,7 @@ func TestQueueOfPath(t *testing.T) {
 		{0, false}:                     {100 * time.Millisecond, 5 * time.Millisecond},
 		{time.Millisecond, true}:       {100 * time.Millisecond, 5 * time.Millisecond},
 		{40 * time.Millisecond, false}: {200 * time.Millisecond, 5 * time.Millisecond},
-		{40 * time.Millisecond, true}:  {200 * time.Millisecond, 40 * time.Millisecond},
+		{40 * time.Millisecond, true}:  {200 * time.Millisecond, 30 * time.Millisecond},
 		{time.Second, false}:           {time.Second, 5 * time.Millisecond},
 	} {
 		q.setPath(p)
