@@ -32,8 +32,11 @@ func (b *bench) wan(percent string) func(*scope, int, contender) {
 
 // loaded returns the mean round trip, in milliseconds, while four streams run.
 func (b *bench) loaded(s *scope, p pair, e ends) float64 {
-	const interval = 50 * time.Millisecond
-	seconds := b.wanSeconds + int(2*warmUp/time.Second)
+	const (
+		interval = 50 * time.Millisecond
+		late     = 5 * time.Second // the last answer of the slowest contender; the streams must not end before it
+	)
+	seconds := b.wanSeconds + int((warmUp+late)/time.Second)
 	server, client := startStream(p.client, p.server, e.server, seconds, "-P", "4")
 	s.sleep(warmUp)
 	rtts := ping(s, p.client, e.server, int(time.Duration(b.wanSeconds)*time.Second/interval), interval)

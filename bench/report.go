@@ -171,6 +171,9 @@ func seriesName(id string) string {
 	return figureOf(id).title
 }
 
+// maxReason is the most bytes of a reason in the report: a program's whole output may be one.
+const maxReason = 300
+
 // reasons lists what is missing and why.
 func (b *bench) reasons(w io.Writer, title string, list []reason) {
 	if len(list) == 0 {
@@ -178,6 +181,10 @@ func (b *bench) reasons(w io.Writer, title string, list []reason) {
 	}
 	fmt.Fprintf(w, "\n## %s\n\n", title)
 	for _, r := range list {
-		fmt.Fprintf(w, "- %s: %s\n", r.what, strings.Join(strings.Fields(r.why), " "))
+		why := strings.Join(strings.Fields(r.why), " ")
+		if len(why) > maxReason {
+			why = why[:maxReason] + " …"
+		}
+		fmt.Fprintf(w, "- %s: %s\n", r.what, why)
 	}
 }

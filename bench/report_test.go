@@ -29,6 +29,7 @@ func sampled(t *testing.T) *bench {
 	r.add(1, figDown, nameWS, 7)
 	r.version[nameWS] = "v1.2.3"
 	r.absent = []reason{{nameWSVPNWS, "no such\n\tmodule <&>"}}
+	r.failed = []reason{{nameWS, strings.Repeat("a whole report ", 1000)}}
 	return &bench{options: o, plan: p, results: r, began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), console: io.Discard}
 }
 
@@ -49,6 +50,7 @@ func TestReport(t *testing.T) {
 		"| tunnel ws:// | 20 (10 – 30) | 0.5 | 7 | – | – | – |",
 		"- tunnel ws://: v1.2.3\n",
 		"- wsvpn-ws: no such module <&>\n",
+		"- ws: " + strings.Repeat("a whole report ", 20) + " …\n",
 		"2026-01-02",
 		"](wan1-rtt.svg)",
 	} {
