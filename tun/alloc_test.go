@@ -14,12 +14,7 @@ import (
 func TestPacketsAllocateNothing(t *testing.T) {
 	inNamespace(t)
 	for name, open := range map[string]func(string) (Device, error){"tun0": Open, "tun1": OpenPlain} {
-		d, err := open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ip(t, "link", "set", "dev", name, "up", "mtu", "1400", "qlen", "100")
-		ip(t, "addr", "add", "dev", name, "local", "10.1.1.1", "peer", "10.1.1.2")
+		d := up(t, name, open)
 		came := make(chan struct{}, 1)
 		go func() {
 			_ = d.ReadBatches(func(b *packet.Batch) {

@@ -90,7 +90,6 @@ type device struct {
 
 	drain   func(gate uintptr) bool // drainAll; a closure made anew for each call would be garbage
 	written atomic.Int32            // packets since somebody has last read
-	writers sync.Pool
 
 	mu      sync.Mutex          // held to read and to give
 	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
@@ -109,7 +108,6 @@ func newDevice(name string, fd int, offload packet.Offload) (*device, error) {
 	}
 	d := &device{name: name, fd: fd, gate: gate, offload: offload}
 	d.drain = d.drainAll
-	d.writers.New = func() any { return newWriter(d) }
 	return d, nil
 }
 

@@ -37,6 +37,19 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
+// up opens a device that goes with the test, and configures it as the program does.
+func up(t *testing.T, name string, open func(string) (Device, error)) Device {
+	t.Helper()
+	d, err := open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	ip(t, "link", "set", "dev", name, "up", "mtu", "1400", "qlen", "100")
+	ip(t, "addr", "add", "dev", name, "local", "10.1.1.1", "peer", "10.1.1.2")
+	return d
+}
+
 // read reads d until that ends, with ended, and sends each packet, segmented, to packets.
 func read(d Device) (packets chan []byte, ended chan error) {
 	packets, ended = make(chan []byte, 1000), make(chan error, 1)

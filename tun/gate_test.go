@@ -11,13 +11,7 @@ import (
 // While a run of datagrams is left alone for a moment nobody is woken: what comes then must not wait for what comes after.
 func TestNothingWaitsBehindARun(t *testing.T) {
 	inNamespace(t)
-	d, err := Open("tun0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400", "qlen", "100")
-	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+	d := up(t, "tun0", Open)
 	if !d.Offload().USO {
 		t.Skip("this kernel does not take UDP super-packets, so that datagrams are not joined")
 	}

@@ -87,15 +87,14 @@ func openOffload(name string) (*device, error) {
 }
 
 // attach attaches to the persistent device that nobody holds, and ends its persistence.
-func attach(name string) (fd int, _ packet.Offload, err error) {
-	fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func attach(name string) (_ int, _ packet.Offload, err error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, packet.Offload{}, explain(err, name)
 	}
-	opened := fd
 	defer func() {
 		if err != nil {
-			_ = unix.Close(opened)
+			_ = unix.Close(fd)
 		}
 	}()
 	request, err := unix.NewIfreq(name)

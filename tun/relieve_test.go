@@ -16,13 +16,7 @@ import (
 // the answers must be taken while nobody else comes to read.
 func TestAnswersAreTakenWhileWriting(t *testing.T) {
 	inNamespace(t)
-	d, err := Open("tun0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400", "qlen", "100")
-	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+	d := up(t, "tun0", Open)
 	packets, _ := read(d)
 
 	exchangeEchoes(t, d, packets, 1) // the reader reads
@@ -33,12 +27,7 @@ func TestAnswersAreTakenWhileWriting(t *testing.T) {
 // Close ends the reading even while every batch brings another.
 func TestCloseUnderLoad(t *testing.T) {
 	inNamespace(t)
-	d, err := Open("tun0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400", "qlen", "100")
-	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
+	d := up(t, "tun0", Open)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", "10.1.1.2:9")
 	if err != nil {
 		t.Fatal(err)

@@ -11,31 +11,14 @@ import (
 	"tunnel/packet"
 )
 
-// writer is a call of WriteBatch. Writers are kept: what each has to have would be garbage if every call made its own.
-type writer struct {
-	d       *device
-	writeIP func(ip []byte)
-	header  [packet.HeaderLen]byte // all zero: nothing to segment, nothing to fill in
-	parts   [2][]byte
-	failed  error // of the record that is being written
-}
-
-func newWriter(d *device) *writer {
-	w := &writer{d: d}
-	w.writeIP = w.ip
-	return w
-}
-
 func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 	d.use.RLock()
 	defer d.use.RUnlock()
 	if d.closed.Load() {
 		return 0, os.ErrClosed
 	}
-	w, _ := d.writers.Get().(*writer)
-	defer d.writers.Put(w)
 	for i := range b.Len() {
-		switch err := w.record(b, i); {
+		switch err := d.write(b, i); {
 		case err == nil:
 		case errors.Is(err, unix.EBADFD):
 			return refused, fmt.Errorf("%w: %s", ErrGone, d.Name())
@@ -48,35 +31,41 @@ func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 	return refused, nil
 }
 
-// record hands record i of b to the kernel, in the form that the device takes.
-func (w *writer) record(b *packet.Batch, i int) error {
-	w.failed = nil
-	switch record := b.Record(i); {
-	case b.Framing() == packet.FramingIP:
-		w.ip(record)
-	case w.d.offload.Vnet && (w.d.offload.USO || !packet.ParseHeader(record).UDP()):
-		w.write(record)
-	default:
-		packet.Segments(record, w.writeIP)
+// write hands record i of b to the kernel, in the form that the device takes.
+func (d *device) write(b *packet.Batch, i int) error {
+	record := b.Record(i)
+	if b.Framing() == packet.FramingIP {
+		return d.writeIP(record)
 	}
-	return w.failed
+	if d.offload.Vnet && (d.offload.USO || !packet.ParseHeader(record).UDP()) {
+		return d.writeParts(record)
+	}
+	var failed error
+	packet.Segments(record, func(ip []byte) {
+		if err := d.writeIP(ip); err != nil {
+			failed = err
+		}
+	})
+	return failed
 }
 
-// ip hands one complete IP packet to the kernel.
-func (w *writer) ip(ip []byte) {
-	if !w.d.offload.Vnet {
-		w.write(ip)
-		return
+// plain is the header of a complete packet: nothing to segment, nothing to fill in.
+//
+//nolint:gochecknoglobals // nobody writes it; made for each packet it would be garbage
+var plain [packet.HeaderLen]byte
+
+// writeIP hands one complete IP packet to the kernel.
+func (d *device) writeIP(ip []byte) error {
+	if !d.offload.Vnet {
+		return d.writeParts(ip)
 	}
-	w.write(w.header[:], ip)
+	return d.writeParts(plain[:], ip)
 }
 
-// write hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for memory
-// at most).
-func (w *writer) write(parts ...[]byte) {
-	n, err := nonblock.Writev(uintptr(w.d.fd), w.parts[:copy(w.parts[:], parts)])
-	if err != nil {
-		w.failed = err
-	}
-	w.d.relieve(n)
+// writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for
+// memory at most).
+func (d *device) writeParts(parts ...[]byte) error {
+	n, err := nonblock.Writev(uintptr(d.fd), parts)
+	d.relieve(n)
+	return err
 }
