@@ -53,7 +53,7 @@ func (k *known) lost(fd int, notSent uint32, now time.Time) bool {
 		return false
 	}
 	bbr, err := unix.GetsockoptTCPCCBBRInfo(fd, unix.IPPROTO_TCP, unix.TCP_CC_INFO)
-	if err != nil || bbr.Pacing_gain == 0 { // it has seen nothing yet
+	if err != nil || bandwidth(bbr) == 0 { // it has seen nothing yet
 		return false
 	}
 	rested, before := now.Sub(k.busy) > restTime, k.rate

@@ -1,8 +1,8 @@
 package transport
 
 import (
-	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,24 +14,7 @@ func TestBeginsAnew(t *testing.T) {
 	if !HasCongestion("bbr") {
 		t.Skip("this kernel has no BBR, or does not let this process choose it")
 	}
-	s := newBusySocket(t)
-	starting := func() (yes bool) {
-		_ = s.raw.Control(func(fd uintptr) {
-			bbr, err := unix.GetsockoptTCPCCBBRInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_CC_INFO)
-			if err != nil {
-				t.Fatal(err)
-			}
-			yes = bbr.Pacing_gain == 0 || bbr.Pacing_gain > startupGain
-		})
-		return yes
-	}
-	steady := func() {
-		for late := time.Now().Add(20 * time.Second); starting(); time.Sleep(time.Millisecond) {
-			if time.Now().After(late) {
-				t.Fatal("BBR does not leave STARTUP")
-			}
-		}
-	}
+	s, reader := newBusySocket(t)
 	now := time.Now()
 	longAgo := now.Add(-restTime - 1)
 	for name, test := range map[string]struct {
@@ -45,21 +28,58 @@ func TestBeginsAnew(t *testing.T) {
 		"forgotten":           {known{longAgo, 1 << 60}, backlog, true},
 		"nothing ever to say": {known{}, backlog, true},
 	} {
-		steady()
+		waitFor(t, "BBR leaves STARTUP", func() bool { return bandwidth(bbrOf(t, s)) > 0 && bbrOf(t, s).Pacing_gain <= startupGain })
+		reader.Lock() // nothing is acknowledged: BBR stands still
+		waitFor(t, "the window is shut", func() bool { return windowShut(t, s) })
+		before := bandwidth(bbrOf(t, s))
 		s.known, s.looked = test.known, now
-		if s.wake(test.notSent); starting() != test.want {
-			t.Errorf("%s: begins anew: %v", name, !test.want)
+		s.wake(test.notSent)
+		after := bandwidth(bbrOf(t, s))
+		reader.Unlock()
+		if before == 0 || test.want && after != 0 || !test.want && after != before {
+			t.Errorf("%s: the rate was %d and is %d B/s", name, before, after)
 		}
-	}
-	steady()
-	s.wake(backlog)
-	if s.known.rate == 0 || !s.known.busy.Equal(now) {
-		t.Errorf("what is known is %+v", s.known)
+		if test.notSent >= backlog && (s.known.rate < 2 || !s.known.busy.Equal(now)) {
+			t.Errorf("%s: what is known is %+v", name, s.known)
+		}
 	}
 }
 
-// newBusySocket returns a socket under BBR that sends all it can until the test ends.
-func newBusySocket(t *testing.T) *socket {
+// bbrOf returns what BBR knows.
+func bbrOf(t *testing.T, s *socket) (bbr *unix.TCPBBRInfo) {
+	t.Helper()
+	var err error
+	_ = s.raw.Control(func(fd uintptr) { bbr, err = unix.GetsockoptTCPCCBBRInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_CC_INFO) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bbr
+}
+
+// windowShut tells whether all that was sent is acknowledged, and the peer has no room for another segment.
+func windowShut(t *testing.T, s *socket) (yes bool) {
+	t.Helper()
+	_ = s.raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		yes = info.Unacked == 0 && info.Snd_wnd < info.Snd_mss
+	})
+	return yes
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// newBusySocket returns a socket under BBR that sends all it can until the test ends. Its peer reads while reader is not locked.
+func newBusySocket(t *testing.T) (s *socket, reader *sync.Mutex) {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -78,13 +98,18 @@ func newBusySocket(t *testing.T) *socket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &socket{raw: raw}
+	s, reader = &socket{raw: raw}, new(sync.Mutex)
 	if s.set("bbr"); s.now != "bbr" {
 		t.Fatal("no BBR")
 	}
 	ended := make(chan struct{}, 2)
 	go func() {
-		_, _ = io.Copy(io.Discard, receiver)
+		p := make([]byte, 64<<10)
+		for err := error(nil); err == nil; {
+			reader.Lock()
+			_, err = receiver.Read(p)
+			reader.Unlock()
+		}
 		ended <- struct{}{}
 	}()
 	go func() {
@@ -101,5 +126,5 @@ func newBusySocket(t *testing.T) *socket {
 		<-ended
 		<-ended
 	})
-	return s
+	return s, reader
 }
