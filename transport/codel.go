@@ -12,10 +12,16 @@ const (
 	minTarget   = int64(5 * time.Millisecond)   // the standing delay that is accepted
 	minInterval = int64(100 * time.Millisecond) // for how long it may be exceeded
 	maxInterval = int64(time.Second)
-	// intervalRTTs is the interval in round trips of the path, where that is more. A sender inside needs one or two of them to
-	// hear of a drop, one more for each segment that the connection underneath has to send again, and slows down by a third
-	// for each drop that it hears of: on a path of 40 ms an interval of 100 ms took more than it needed.
+	// The interval in round trips of the path, where that is more. A sender inside needs one or two of them to hear of a drop, one
+	// more for each segment that the connection underneath has to send again, and slows down by a third for each drop that it hears
+	// of: on a path of 40 ms an interval of 100 ms took more than it needed.
 	intervalRTTs = 5
+	// lossyRTTs is that of a path that loses: there BBR sends next to nothing for five round trips every ten seconds (PROBE_RTT), and
+	// a queue that has grown meanwhile says nothing.
+	lossyRTTs = 10
+	// growingRTTs is that of a path whose rate still grows: its queue is that of a connection which has not found yet what the path
+	// can do. A sender inside that loses a packet then takes seconds to come near that again.
+	growingRTTs = 25
 )
 
 // setPath fits the queue to its path. Where nearly everything waits at the other end for a segment that was lost, a round trip
@@ -24,7 +30,14 @@ const (
 func (q *Queue) setPath(p path) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.interval = min(max(intervalRTTs*int64(p.rtt), minInterval), maxInterval)
+	rtts := int64(intervalRTTs)
+	switch {
+	case p.grows:
+		rtts = growingRTTs
+	case p.lossy:
+		rtts = lossyRTTs
+	}
+	q.interval = min(max(rtts*int64(p.rtt), minInterval), maxInterval)
 	q.target = minTarget
 	if p.lossy {
 		q.target = max(int64(p.rtt)*3/4, minTarget)

@@ -41,11 +41,14 @@ func TestModeration(t *testing.T) {
 func TestQueueOfPath(t *testing.T) {
 	q := NewQueue(1)
 	for p, want := range map[path][2]time.Duration{
-		{0, false}:                     {100 * time.Millisecond, 5 * time.Millisecond},
-		{time.Millisecond, true}:       {100 * time.Millisecond, 5 * time.Millisecond},
-		{40 * time.Millisecond, false}: {200 * time.Millisecond, 5 * time.Millisecond},
-		{40 * time.Millisecond, true}:  {200 * time.Millisecond, 30 * time.Millisecond},
-		{time.Second, false}:           {time.Second, 5 * time.Millisecond},
+		{}:                                                     {100 * time.Millisecond, 5 * time.Millisecond},
+		{rtt: time.Millisecond, lossy: true}:                   {100 * time.Millisecond, 5 * time.Millisecond},
+		{rtt: time.Millisecond, grows: true}:                   {100 * time.Millisecond, 5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond}:                           {200 * time.Millisecond, 5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond, lossy: true}:              {400 * time.Millisecond, 30 * time.Millisecond},
+		{rtt: 20 * time.Millisecond, grows: true}:              {500 * time.Millisecond, 5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond, lossy: true, grows: true}: {time.Second, 30 * time.Millisecond},
+		{rtt: time.Second}:                                     {time.Second, 5 * time.Millisecond},
 	} {
 		q.setPath(p)
 		if got := [2]time.Duration{time.Duration(q.interval), time.Duration(q.target)}; got != want {

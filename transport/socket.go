@@ -13,7 +13,7 @@ const CongestionAuto = "auto"
 const (
 	// The kernel may have bytes for about unsentTime that it has not sent (TCP_NOTSENT_LOWAT): what is beyond waits in the Queue,
 	// which is fair.
-	unsentTime = 10 * time.Millisecond
+	unsentTime = 3 * time.Millisecond
 	minUnsent  = 32 << 10
 	maxUnsent  = 128 << 10
 	// maxRTO is the longest time between two attempts of the kernel to get bytes across; no way takes so long there and
@@ -43,7 +43,7 @@ type socket struct {
 	budget     int    // bytes of packets that go into one message
 	unsent     int    // TCP_NOTSENT_LOWAT
 	startup    startup
-	known      known
+	rates      rates
 	path       path
 	lost, sent uint32 // segments so far, when the path was last looked at
 }
@@ -52,6 +52,7 @@ type socket struct {
 type path struct {
 	rtt   time.Duration // the least round-trip time of the last minutes; 0 is not known
 	lossy bool          // manyLost
+	grows bool          // BBR still finds that it has room for more
 }
 
 // prepare sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
@@ -97,9 +98,7 @@ func (s *socket) adapt() {
 		s.path.rtt = time.Duration(info.Min_rtt) * time.Microsecond
 	}
 	s.path.lossy = s.losses(info) >= manyLost
-	if s.now == "bbr" {
-		s.wake(info.Notsent_bytes)
-	}
+	s.follow(info.Notsent_bytes)
 	if s.congestion != CongestionAuto {
 		return
 	}
@@ -124,15 +123,27 @@ func (s *socket) leave(n int) {
 	_ = s.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, n) })
 }
 
-// wake has BBR begin anew after a rest, if it has to.
-func (s *socket) wake(notSent uint32) {
-	lost := false
-	_ = s.raw.Control(func(fd uintptr) { lost = s.known.lost(int(fd), notSent, s.looked) })
-	if lost {
-		s.set("reno") // every kernel has it; the same again would change nothing
-		s.set("bbr")
-		s.startup = startup{}
+// follow follows what BBR knows of the path, and has it begin anew if it has forgotten.
+func (s *socket) follow(notSent uint32) {
+	s.path.grows = false
+	if s.now != "bbr" {
+		return
 	}
+	var bbr *unix.TCPBBRInfo
+	var err error
+	if s.raw.Control(func(fd uintptr) { bbr, err = unix.GetsockoptTCPCCBBRInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_CC_INFO) }) != nil || err != nil {
+		return
+	}
+	if rate := bandwidth(bbr); rate > 0 { // else it has seen nothing yet
+		s.rates.see(rate, s.looked)
+		if s.rates.forgot(rate, notSent, s.looked) && bbr.Pacing_gain <= startupGain {
+			s.set("reno") // every kernel has it; the same again would change nothing
+			s.set("bbr")
+			s.startup = startup{}
+			s.rates.grew = s.looked
+		}
+	}
+	s.path.grows = s.rates.grows(s.looked)
 }
 
 // losses returns how many segments were lost of late in each round trip.

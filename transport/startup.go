@@ -19,11 +19,6 @@ const (
 	startupPace  = 1.1  // of the rate: enough for BBR to see a little more, and for the socket to have a backlog
 	unlimited    = 1<<32 - 1
 	startupEvery = 20 * time.Millisecond
-
-	// After restTime in which it never had backlog bytes to send, a socket's rate may be forgotten, or another way's.
-	restTime  = time.Second
-	backlog   = minUnsent / 2
-	forgotten = 0.5 // of the rate before the rest
 )
 
 // bandwidth returns the rate that BBR has seen, in bytes a second.
@@ -37,28 +32,6 @@ type startup struct {
 	since  time.Time
 	acked  uint64 // bytes, at that time
 	capped bool
-}
-
-// known is the rate that a socket under BBR had before a rest, in which it sent next to nothing: acknowledgments for what came
-// in. Their losses pass for a slow path, and from there the rate grows by a quarter every eight round trips only. It was seen to
-// take five seconds from 3 to 95 Mbit/s, of which it had sent before.
-type known struct {
-	busy time.Time // when there was a backlog last
-	rate uint64    // bytes a second, at that time
-}
-
-// lost tells whether BBR had better begin anew: there is a backlog again, and it knows less of the path than it did.
-func (k *known) lost(fd int, notSent uint32, now time.Time) bool {
-	if notSent < backlog {
-		return false
-	}
-	bbr, err := unix.GetsockoptTCPCCBBRInfo(fd, unix.IPPROTO_TCP, unix.TCP_CC_INFO)
-	if err != nil || bandwidth(bbr) == 0 { // it has seen nothing yet
-		return false
-	}
-	rested, before := now.Sub(k.busy) > restTime, k.rate
-	k.busy, k.rate = now, bandwidth(bbr)
-	return rested && bbr.Pacing_gain <= startupGain && (before == 0 || float64(k.rate) < forgotten*float64(before))
 }
 
 // watch holds the pace of the socket back once the path is full, until BBR has seen that as well. It costs two system
