@@ -12,13 +12,11 @@ const (
 	minTarget   = int64(5 * time.Millisecond)   // the standing delay that is accepted
 	minInterval = int64(100 * time.Millisecond) // for how long it may be exceeded
 	maxInterval = int64(time.Second)
-	// The interval in round trips of the path, where that is more. A sender inside needs one or two of them to hear of a drop, one
-	// more for each segment that the connection underneath has to send again, and slows down by a third for each drop that it hears
-	// of: on a path of 40 ms an interval of 100 ms took more than it needed.
-	intervalRTTs = 5
-	// lossyRTTs is that of a path that loses: there BBR sends next to nothing for five round trips every ten seconds (PROBE_RTT), and
-	// a queue that has grown meanwhile says nothing.
-	lossyRTTs = 10
+	// intervalRTTs is the interval in round trips of the path, where that is more. BBR sends next to nothing for five of them every
+	// ten seconds (PROBE_RTT), and a queue that has grown meanwhile says nothing. And a sender inside needs one or two to hear of a
+	// drop, one more for each segment that the connection underneath has to send again, and slows down by a third for each drop that
+	// it hears of.
+	intervalRTTs = 10
 	// growingRTTs is that of a path whose rate still grows: its queue is that of a connection which has not found yet what the path
 	// can do. A sender inside that loses a packet then takes seconds to come near that again.
 	growingRTTs = 25
@@ -31,11 +29,8 @@ func (q *Queue) setPath(p path) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	rtts := int64(intervalRTTs)
-	switch {
-	case p.grows:
+	if p.grows {
 		rtts = growingRTTs
-	case p.lossy:
-		rtts = lossyRTTs
 	}
 	q.interval = min(max(rtts*int64(p.rtt), minInterval), maxInterval)
 	q.target = minTarget

@@ -44,7 +44,7 @@ func TestQueueOfPath(t *testing.T) {
 		{}:                                                     {100 * time.Millisecond, 5 * time.Millisecond},
 		{rtt: time.Millisecond, lossy: true}:                   {100 * time.Millisecond, 5 * time.Millisecond},
 		{rtt: time.Millisecond, grows: true}:                   {100 * time.Millisecond, 5 * time.Millisecond},
-		{rtt: 40 * time.Millisecond}:                           {200 * time.Millisecond, 5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond}:                           {400 * time.Millisecond, 5 * time.Millisecond},
 		{rtt: 40 * time.Millisecond, lossy: true}:              {400 * time.Millisecond, 30 * time.Millisecond},
 		{rtt: 20 * time.Millisecond, grows: true}:              {500 * time.Millisecond, 5 * time.Millisecond},
 		{rtt: 40 * time.Millisecond, lossy: true, grows: true}: {time.Second, 30 * time.Millisecond},

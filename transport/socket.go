@@ -27,7 +27,7 @@ const (
 	// has to be sent again.
 	manyLost = 0.5
 	// A message takes about messageTime to send, so that a packet of another flow need not wait longer for its turn.
-	messageTime = 5 * time.Millisecond
+	messageTime = 2500 * time.Microsecond
 	minBudget   = 32 << 10
 	maxBudget   = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
 )
