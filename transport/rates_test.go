@@ -95,10 +95,9 @@ func TestFollow(t *testing.T) {
 }
 
 // bbrOf returns what BBR knows.
-func bbrOf(t *testing.T, s *socket) (bbr *unix.TCPBBRInfo) {
+func bbrOf(t *testing.T, s *socket) *unix.TCPBBRInfo {
 	t.Helper()
-	var err error
-	_ = s.raw.Control(func(fd uintptr) { bbr, err = unix.GetsockoptTCPCCBBRInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_CC_INFO) })
+	bbr, err := ask(s.raw, unix.GetsockoptTCPCCBBRInfo, unix.TCP_CC_INFO)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,16 +105,13 @@ func bbrOf(t *testing.T, s *socket) (bbr *unix.TCPBBRInfo) {
 }
 
 // windowShut tells whether all that was sent is acknowledged, and the peer has no room for another segment.
-func windowShut(t *testing.T, s *socket) (yes bool) {
+func windowShut(t *testing.T, s *socket) bool {
 	t.Helper()
-	_ = s.raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil {
-			t.Fatal(err)
-		}
-		yes = info.Unacked == 0 && info.Snd_wnd < info.Snd_mss
-	})
-	return yes
+	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Unacked == 0 && info.Snd_wnd < info.Snd_mss
 }
 
 func waitFor(t *testing.T, what string, done func() bool) {

@@ -83,9 +83,8 @@ func (s *socket) adapt() {
 		return
 	}
 	s.looked = time.Now()
-	var info *unix.TCPInfo
-	var err error
-	if s.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
+	if err != nil {
 		return
 	}
 	if s.rate = max(info.Delivery_rate, s.rate/8*7); s.rate > 0 { // it is lower for a moment whenever something is sent again
@@ -109,6 +108,14 @@ func (s *socket) adapt() {
 	}
 }
 
+// ask returns what the kernel says of a TCP socket to one of the unix.Getsockopt functions.
+func ask[T any](raw syscall.RawConn, get func(fd, level, opt int) (*T, error), opt int) (answer *T, err error) {
+	if failed := raw.Control(func(fd uintptr) { answer, err = get(int(fd), unix.IPPROTO_TCP, opt) }); failed != nil {
+		return nil, failed
+	}
+	return answer, err
+}
+
 // worth returns how many bytes the path takes in d, between bounds.
 func (s *socket) worth(d time.Duration, least, most uint64) int {
 	return int(min(max(s.rate/uint64(time.Second/d), least), most))
@@ -129,9 +136,8 @@ func (s *socket) follow(notSent uint32) {
 	if s.now != "bbr" {
 		return
 	}
-	var bbr *unix.TCPBBRInfo
-	var err error
-	if s.raw.Control(func(fd uintptr) { bbr, err = unix.GetsockoptTCPCCBBRInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_CC_INFO) }) != nil || err != nil {
+	bbr, err := ask(s.raw, unix.GetsockoptTCPCCBBRInfo, unix.TCP_CC_INFO)
+	if err != nil {
 		return
 	}
 	if rate := bandwidth(bbr); rate > 0 { // else it has seen nothing yet
@@ -160,9 +166,8 @@ func (s *socket) losses(info *unix.TCPInfo) float64 {
 // prompt tells whether what was given to the socket some time ago has reached the peer for certain: there is progress,
 // and no more is under way than a moment's worth.
 func (s *socket) prompt(moment time.Duration) bool {
-	var info *unix.TCPInfo
-	var err error
-	if s.raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }) != nil || err != nil {
+	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
+	if err != nil {
 		return false
 	}
 	if info.Unacked == 0 { // what is not sent then is what the peer has no room for
