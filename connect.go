@@ -82,6 +82,7 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return errors.Join(err, router.Close(), device.Close())
 	}
+	takePriority(log)
 	out := c.App.Writer
 	return client.New(client.Config{
 		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router,

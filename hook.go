@@ -16,7 +16,8 @@ import (
 const downTimeout = time.Second
 
 // runHook runs a command that a person gave with --on-up or --on-down. It is a shell's business what it means, so it
-// goes to /bin/sh. Its output is the program's stderr. When ctx ends it and its children are killed.
+// goes to /bin/sh. Its output is the program's stderr, and the program's priority is not its own: it may compute for hours.
+// When ctx ends it and its children are killed.
 func runHook(ctx context.Context, flag, command string, dev string, link transport.Link, log *slog.Logger) {
 	if command == "" {
 		return
@@ -27,7 +28,13 @@ func runHook(ctx context.Context, flag, command string, dev string, link transpo
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		if err := dropPriority(cmd.Process.Pid); err != nil {
+			log.Warn("hook runs with the program's priority", "flag", flag, "err", err)
+		}
+		err = cmd.Wait()
+	}
 	switch {
 	case err == nil:
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -125,6 +125,7 @@ func serve(c *cli.Context) (err error) {
 		MaxConnections: c.Int(flagMaxConnections), MaxPerAddress: c.Int(flagMaxPerAddress), TrustedProxies: trustedProxies(c), MaxLanes: c.Int(flagMaxLanes),
 	})
 	defer kept.control(c.Context, hub)()
+	takePriority(log)
 	return hub.Run(c.Context, ln)
 }
 
