@@ -257,3 +257,32 @@ func closedAtOnce(t *testing.T, h *lab.Host) {
 		t.Errorf("one too many got %d bytes, %v", n, err)
 	}
 }
+
+// TestNoMoreFiles opens more connections than the server may have files: it says so, whoever is in stays in, and
+// when the others have gone somebody else can join.
+func TestNoMoreFiles(t *testing.T) {
+	t.Parallel()
+	server, hosts := star(t, 2)
+	bin := plainBuild(t)
+	srv := watch(t, server.StartCommand(clean(server.Command("prlimit", "--nofile=40", string(bin), "serve", "--plain", "--token", token, "--state", t.TempDir()))))
+	srv.WaitFor("listening on ", soon)
+	good := bin.connect(t, hosts[0], directURL)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var opened atomic.Int64
+	loris(ctx, hosts[1], 60, &opened, func(_ context.Context, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	const says = "new connections wait: no more files can be opened"
+	srv.WaitFor(says, soon)
+	reaches(t, hosts[0], "10.1.1.1")
+	sendFile(t, hosts[0], server, "10.1.1.1", 5<<20)
+	cancel()
+	bin.connect(t, hosts[1], directURL, "--keep-trying")
+	reaches(t, hosts[1], "10.1.1.1")
+	if n := len(stdoutLines(good, "down: ")); n > 0 {
+		t.Errorf("a client lost its connection:\n%s", good.Stderr())
+	}
+	if n := strings.Count(srv.Stderr(), says); n > 2 { // one a minute
+		t.Errorf("said %d times that there are no files\n%s", n, srv.Stderr())
+	}
+}

@@ -3,11 +3,15 @@ package server
 import (
 	"container/list"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"tunnel/transport"
 )
@@ -21,6 +25,9 @@ type doorRules struct {
 	grace     time.Duration // a stranger who has been here for so long may have to go for another
 }
 
+// filesPause is the time between two lines of the log that say that there are no files for connections.
+const filesPause = time.Minute
+
 // door counts connections from accept to their end, and lets no more in than its rules allow.
 //
 // A full house of strangers must not keep clients out, who are strangers themselves until they have logged in. So a
@@ -31,6 +38,7 @@ type door struct {
 	rules   doorRules
 	proxies proxies
 	refused *refused
+	files   rate.Sometimes // limits what is said about a lack of them
 
 	mu        sync.Mutex
 	guests    map[net.Conn]*guest
@@ -58,7 +66,7 @@ type source struct {
 
 func newDoor(rules doorRules, proxies proxies, refused *refused) *door {
 	return &door{
-		rules: rules, proxies: proxies, refused: refused,
+		rules: rules, proxies: proxies, refused: refused, files: rate.Sometimes{Interval: filesPause},
 		guests: map[net.Conn]*guest{}, sources: map[netip.Prefix]*source{}, room: make(chan struct{}, 1),
 	}
 }
@@ -79,7 +87,8 @@ func (l *doorListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
-			return nil, err
+			l.door.failed(err)
+			return nil, err // http.Server tries again what may get better
 		}
 		if l.door.admit(c, l.closed) {
 			return c, nil
@@ -91,6 +100,15 @@ func (l *doorListener) Accept() (net.Conn, error) {
 func (l *doorListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
+}
+
+// failed says that connections wait for files. What else accept(2) fails with is about one connection, or ends the server.
+func (d *door) failed(err error) {
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		d.files.Do(func() {
+			d.refused.log.Warn("new connections wait: no more files can be opened, raise the hard limit (ulimit -Hn)", "err", err)
+		})
+	}
 }
 
 // admit lets c in, or tells that it has to be closed. It waits for room among the strangers for at most a grace, or until

@@ -36,7 +36,7 @@ func TestLink(t *testing.T) {
 		"negative mtu":           {func(m *transport.Connected) { m.MTU = -1400 }, "mtu -1400"},
 		"no qlen":                {func(m *transport.Connected) { m.Qlen = 0 }, "qlen 0"},
 		"negative qlen":          {func(m *transport.Connected) { m.Qlen = -1 }, "qlen -1"},
-		"endless qlen":           {func(m *transport.Connected) { m.Qlen = 1 << 40 }, "qlen 1099511627776"},
+		"endless qlen":           {func(m *transport.Connected) { m.Qlen = 1<<31 - 1 }, "qlen 2147483647"},
 		"no keepalive":           {func(m *transport.Connected) { m.Keepalive = 0 }, "keepalive"},
 		"negative keepalive":     {func(m *transport.Connected) { m.Keepalive = -20 }, "keepalive"},
 		"keepalive too short":    {func(m *transport.Connected) { m.Keepalive = 0.09 }, "keepalive 90ms"},

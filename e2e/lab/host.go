@@ -150,7 +150,7 @@ func (h *Host) need(program string) {
 		pkg = "dante-server"
 	case "ip":
 		pkg = "iproute2"
-	case "setpriv", "unshare":
+	case "setpriv", "unshare", "prlimit":
 		pkg = "util-linux"
 	}
 	h.lab.t.Fatalf("%s is not installed: apt-get install %s", program, pkg)
