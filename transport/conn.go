@@ -88,7 +88,7 @@ func newConn(w *wire, early []byte, client bool, congestion string) *Conn {
 	if w.under != nil {
 		w.under.hold()
 	}
-	c.out = output{wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion}, failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
+	c.out = output{wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion, record: maxRecord}, failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
 	c.in = input{wire: w, masked: !client, idle: newControls(), pong: func(body []byte) { c.out.control(opPong, body) }}
 	c.in.begin(early)
 	return c

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -222,8 +223,10 @@ func (o *output) give(frames net.Buffers) error {
 		return nil
 	}
 	for _, p := range frames {
-		if _, err := o.wire.Write(p); err != nil {
-			return err
+		for record := range slices.Chunk(p, o.sock.record) {
+			if _, err := o.wire.Write(record); err != nil {
+				return err
+			}
 		}
 	}
 	o.free() // TLS has made a copy

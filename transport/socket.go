@@ -30,6 +30,9 @@ const (
 	messageTime = 2500 * time.Microsecond
 	minBudget   = 32 << 10
 	maxBudget   = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
+	// On a long way a TLS record takes no longer than recordTime to send: nothing of it is of use before the last of it is there.
+	recordTime = 1300 * time.Microsecond
+	minRecord  = 2 << 10
 )
 
 // socket is the TCP socket under a connection and its settings.
@@ -41,6 +44,7 @@ type socket struct {
 	looked     time.Time
 	rate       uint64 // bytes a second, the most of late
 	budget     int    // bytes of packets that go into one message
+	record     int    // bytes of it that go into one TLS record
 	unsent     int    // TCP_NOTSENT_LOWAT
 	startup    startup
 	rates      rates
@@ -96,6 +100,10 @@ func (s *socket) adapt() {
 	if info.Min_rtt != unlimited { // known
 		s.path.rtt = time.Duration(info.Min_rtt) * time.Microsecond
 	}
+	s.record = maxRecord
+	if s.path.rtt >= lanRTT {
+		s.record = s.worth(recordTime, minRecord, maxRecord)
+	}
 	s.path.lossy = s.losses(info) >= manyLost
 	s.follow(info.Notsent_bytes)
 	if s.congestion != CongestionAuto {
@@ -118,7 +126,7 @@ func ask[T any](raw syscall.RawConn, get func(fd, level, opt int) (*T, error), o
 
 // worth returns how many bytes the path takes in d, between bounds.
 func (s *socket) worth(d time.Duration, least, most uint64) int {
-	return int(min(max(s.rate/uint64(time.Second/d), least), most))
+	return int(min(max(s.rate*uint64(d)/uint64(time.Second), least), most))
 }
 
 // leave lets the kernel have that many bytes that it has not sent.
