@@ -264,7 +264,7 @@ func TestNoMoreFiles(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
 	bin := plainBuild(t)
-	srv := watch(t, server.StartCommand(clean(server.Command("prlimit", "--nofile=40", string(bin), "serve", "--plain", "--token", token, "--state", t.TempDir()))))
+	srv := bin.startWrapped(t, server, []string{"prlimit", "--nofile=40"}, "serve", "--plain")
 	srv.WaitFor("listening on ", soon)
 	good := bin.connect(t, hosts[0], directURL)
 

@@ -45,7 +45,7 @@ func niceValues(t *testing.T, pid int) []int {
 // TestPriority is what the kernel gives to the program's threads, and to those of a hook.
 func TestPriority(t *testing.T) {
 	t.Parallel()
-	bin := string(plainBuild(t))
+	bin := plainBuild(t)
 	for name, test := range map[string]struct {
 		wrap []string
 		want int
@@ -58,15 +58,10 @@ func TestPriority(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, client := direct(t)
-			run := func(h *lab.Host, args ...string) *lab.Proc {
-				argv := append(slices.Clone(test.wrap), bin)
-				argv = append(argv, args...)
-				return watch(t, h.StartCommand(clean(h.Command(append(argv, "--token", token, "--state", t.TempDir())...))))
-			}
-			srv := run(server, "serve", "--plain")
+			srv := bin.startWrapped(t, server, test.wrap, "serve", "--plain")
 			srv.WaitFor("listening on ", soon)
 			hook := filepath.Join(t.TempDir(), "hook")
-			cl := run(client, "connect", directURL, "--on-up", `echo $$ >"`+hook+`.new" && mv "`+hook+`.new" "`+hook+`"; sleep 1000 & wait`)
+			cl := bin.startWrapped(t, client, test.wrap, "connect", directURL, "--on-up", `echo $$ >"`+hook+`.new" && mv "`+hook+`.new" "`+hook+`"; sleep 1000 & wait`)
 			cl.WaitFor("up: ", soon)
 			reaches(t, client, "10.1.1.1") // so that threads are there which were not at the start
 			for what, proc := range map[string]*lab.Proc{"serve": srv, "connect": cl} {

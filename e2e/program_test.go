@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,6 +93,13 @@ func clean(cmd *exec.Cmd) *exec.Cmd {
 func (p program) start(t *testing.T, h *lab.Host, args ...string) *lab.Proc {
 	t.Helper()
 	return watch(t, h.StartCommand(p.command(h, args...)))
+}
+
+// startWrapped is start by way of other programs, such as setpriv, with a token and a state directory of its own.
+func (p program) startWrapped(t *testing.T, h *lab.Host, wrap []string, args ...string) *lab.Proc {
+	t.Helper()
+	argv := slices.Concat(wrap, []string{string(p)}, args, []string{"--token", token, "--state", t.TempDir()})
+	return watch(t, h.StartCommand(clean(h.Command(argv...))))
 }
 
 // watch adds to a running program what start promises.
