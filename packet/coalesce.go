@@ -63,7 +63,7 @@ func (b *Batch) Join(record []byte, udp bool) bool {
 			r.state = runClosed
 		}
 	}
-	if len(payload) < r.size || r.count == maxUDPSegments && r.t.protocol == protocolUDP {
+	if len(payload) < r.size || r.count == r.t.mostSegments() {
 		r.state = runClosed
 	}
 	return true
@@ -77,7 +77,7 @@ func (r *run) open(record []byte, udp bool) {
 	if !ok || h.GSOType != gsoNone || t.payload >= len(ip) || (t.protocol == protocolUDP && !udp) {
 		return
 	}
-	if ip[0]>>4 == 4 && t.offset != ipv4MinHeaderLen || !intact(ip, h, t) {
+	if t.options(ip) || len(ip)-t.payload < t.leastSize() || !intact(ip, h, t) {
 		return
 	}
 	if t.protocol == protocolTCP {

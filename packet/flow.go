@@ -10,6 +10,9 @@ const (
 	protocolTCP = 6
 	protocolUDP = 17
 
+	protocolHopByHop           = 0 // IPv6 options, as are the next (RFC 8200 sections 4.3 and 4.6)
+	protocolDestinationOptions = 60
+
 	tcpMinHeaderLen = 20
 	udpHeaderLen    = 8
 
@@ -26,7 +29,8 @@ type transport struct {
 }
 
 // transportOf finds the transport header of an IP packet that Length has accepted. ok is false for anything but
-// unfragmented TCP and UDP, also for IPv6 with extension headers: nobody sends those in bulk.
+// unfragmented TCP and UDP, and for IPv6 with other extension headers than options: a routing header, for one, means
+// that the checksum counts another destination than the header's (RFC 8200 section 8.1).
 func transportOf(ip []byte) (t transport, ok bool) {
 	if ip[0]>>4 == 4 {
 		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 { // more fragments, or an offset
@@ -35,6 +39,12 @@ func transportOf(ip []byte) (t transport, ok bool) {
 		t.protocol, t.offset = ip[9], int(ip[0]&0x0f)*4
 	} else {
 		t.protocol, t.offset = ip[6], ipv6HeaderLen
+		for t.protocol == protocolHopByHop || t.protocol == protocolDestinationOptions {
+			if len(ip) < t.offset+2 {
+				return t, false
+			}
+			t.protocol, t.offset = ip[t.offset], t.offset+8+8*int(ip[t.offset+1])
+		}
 	}
 	switch t.protocol {
 	case protocolTCP:
@@ -53,6 +63,14 @@ func transportOf(ip []byte) (t transport, ok bool) {
 		return t, true
 	}
 	return t, false
+}
+
+// options reports whether something lies between the fixed IP header and the transport header.
+func (t transport) options(ip []byte) bool {
+	if ip[0]>>4 == 4 {
+		return t.offset != ipv4MinHeaderLen
+	}
+	return t.offset != ipv6HeaderLen
 }
 
 // FlowHash returns a hash of the flow that an IP packet belongs to: addresses, protocol and, where there are any, ports.

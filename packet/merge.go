@@ -54,7 +54,7 @@ func pieceOf(record []byte) piece {
 	ip := record[HeaderLen:]
 	t, ok := transportOf(ip)
 	if !ok || t.protocol != protocolTCP || p.h.Flags != flagNeedsChecksum || int(p.h.ChecksumStart) != t.offset ||
-		int(p.h.ChecksumOffset) != t.checksum || ip[0]>>4 == 4 && t.offset != ipv4MinHeaderLen {
+		int(p.h.ChecksumOffset) != t.checksum || t.options(ip) {
 		return p
 	}
 	const ack = 0x10
@@ -95,7 +95,8 @@ func (p *piece) merge(next *piece) bool {
 		p.forward += forward
 		return true
 	case have == 0, have%p.size != 0, len(payload) == 0, next.size > p.size, next.size < p.size && len(payload) > next.size,
-		len(a)+len(payload) > maxIPv4Len, binary.BigEndian.Uint32(y[4:]) != binary.BigEndian.Uint32(x[4:])+uint32(have):
+		len(a)+len(payload) > maxIPv4Len, p.size < p.t.leastSize(), (have+len(payload)+p.size-1)/p.size > p.t.mostSegments(),
+		binary.BigEndian.Uint32(y[4:]) != binary.BigEndian.Uint32(x[4:])+uint32(have):
 		return false
 	}
 	copy(x[8:], y[8:13])   // acknowledgment

@@ -17,7 +17,7 @@ func TestRoom(t *testing.T) {
 		}
 	}
 	var b Batch
-	for _, c := range []struct{ payload, want int }{{64 * 16, 2 << 10}, {64 * 64, 16 << 10}, {64 * 1000, largeRoom}} {
+	for _, c := range []struct{ payload, want int }{{64 * 28, 2 << 10}, {64 * 64, 16 << 10}, {64 * 1000, largeRoom}} {
 		Segments(super(false, protocolUDP, c.payload, c.payload/64), func(ip []byte) {
 			if p := added(ip); b.Join(p.Record(), true) {
 				p.Free()

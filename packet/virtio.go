@@ -39,6 +39,10 @@ func (o Offload) String() string {
 // ErrHeader says that a virtio_net_hdr contradicts the packet behind it.
 var ErrHeader = errors.New("malformed virtio_net_hdr")
 
+// ErrAmplifies says that a super-packet has more segments, or smaller ones, than Check accepts; Segments takes it apart
+// all the same.
+var ErrAmplifies = errors.New("a super-packet of too many or too small segments")
+
 // Header is a virtio_net_hdr, little-endian in memory and on the wire.
 type Header struct {
 	Flags          uint8
@@ -76,8 +80,12 @@ func (h Header) Segmented() bool { return h.GSOType != gsoNone }
 // UDP tells whether the packet is a super-packet of UDP datagrams.
 func (h Header) UDP() bool { return h.GSOType == gsoUDP }
 
-// Check tells whether the kernel can be given a record that a stranger has sent: types that we know, sizes and offsets
-// within the packet, and for a super-packet the checksum fields that segmentation relies on.
+// Check returns nil if a record that a peer has sent may be given to the kernel or to another peer. If the checksum is left
+// to fill in, it must be that of the packet's own TCP or UDP header, so that filling it in changes no byte that a policy has
+// judged. (The kernel's virtio_net_hdr_to_skb, include/linux/virtio_net.h, allows any place behind the first 20 bytes, and
+// older kernels any at all.) Fragments, other protocols and IPv6 routing headers therefore need a complete checksum; of
+// these the kernel leaves only the last to a device. The error is ErrHeader for a header that contradicts its packet, and
+// ErrAmplifies for a super-packet of too many or too small segments.
 func Check(record []byte) error {
 	if len(record) < HeaderLen {
 		return ErrHeader
@@ -89,32 +97,72 @@ func Check(record []byte) error {
 	if h.Flags&^(flagNeedsChecksum|flagDataValid) != 0 || int(h.HeaderLength) > len(ip) {
 		return ErrHeader
 	}
-	if h.Flags&flagNeedsChecksum != 0 && int(h.ChecksumStart)+int(h.ChecksumOffset)+2 > len(ip) {
+	if h.Flags&flagNeedsChecksum == 0 {
+		if h.GSOType != gsoNone {
+			return ErrHeader
+		}
+		return nil
+	}
+	t, ok := transportOf(ip)
+	if !ok || int(h.ChecksumStart) != t.offset || int(h.ChecksumOffset) != t.checksum {
 		return ErrHeader
 	}
 	if h.GSOType == gsoNone {
 		return nil
 	}
-	t, ok := transportOf(ip)
-	if !ok || h.Flags&flagNeedsChecksum == 0 || h.GSOSize == 0 || int(h.ChecksumStart) != t.offset {
-		return ErrHeader
-	}
 	switch kind := h.GSOType &^ gsoECN; {
 	case kind == gsoTCPv4 && ip[0]>>4 == 4 && t.protocol == protocolTCP:
 	case kind == gsoTCPv6 && ip[0]>>4 == 6 && t.protocol == protocolTCP:
-	case kind == gsoUDP && h.GSOType == gsoUDP && t.protocol == protocolUDP:
-		// The kernel takes no more than UDP_MAX_SEGMENTS (64 before Linux 6.9) at once.
-		if len(ip)-t.payload > maxUDPSegments*int(h.GSOSize) {
-			return ErrHeader
-		}
+	case h.GSOType == gsoUDP && t.protocol == protocolUDP:
 	default:
 		return ErrHeader
 	}
-	if int(h.ChecksumOffset) != t.checksum || t.payload >= len(ip) {
+	// The kernel refuses both sizes; 65535 is its GSO_BY_FRAGS.
+	if h.GSOSize == 0 || h.GSOSize == 0xffff || t.payload >= len(ip) {
 		return ErrHeader
+	}
+	if size := int(h.GSOSize); size < t.leastSize() || t.segments(ip, size) > t.mostSegments() {
+		return ErrAmplifies
 	}
 	return nil
 }
 
-// maxUDPSegments is the most datagrams in a super-packet.
-const maxUDPSegments = 64
+// The most segments that a super-packet may stand for. For UDP it is what every kernel with UDP super-packets takes
+// (UDP_MAX_SEGMENTS, 64 before Linux 6.9). For TCP it is enough for 64 KiB at the smallest MSS in use, 536 bytes less
+// timestamps (RFC 9293 section 3.7.1).
+const (
+	maxUDPSegments = 64
+	maxTCPSegments = 128
+)
+
+// leastSize returns the fewest bytes of payload per segment that a super-packet may have: as many as are in the headers that
+// each segment repeats. Segmentation then at most doubles the bytes.
+func (t transport) leastSize() int { return t.payload }
+
+// mostSegments returns the most segments that a super-packet may stand for.
+func (t transport) mostSegments() int {
+	if t.protocol == protocolUDP {
+		return maxUDPSegments
+	}
+	return maxTCPSegments
+}
+
+// segments returns how many segments with up to size bytes of payload the packet becomes, at least one.
+func (t transport) segments(ip []byte, size int) int {
+	return max(1, (len(ip)-t.payload+size-1)/size)
+}
+
+// Wire returns the bytes that p is on a wire: for a super-packet those of all segments, headers and all, whoever makes
+// them. Linux charges its queues the same way (qdisc_pkt_len_init in net/core/dev.c).
+func (p *Packet) Wire() int {
+	size := int(ParseHeader(p.data).GSOSize)
+	if p.data[1] == gsoNone || size == 0 {
+		return len(p.data)
+	}
+	ip := p.IP()
+	t, ok := transportOf(ip)
+	if !ok {
+		return len(p.data)
+	}
+	return len(p.data) + (t.segments(ip, size)-1)*t.payload
+}

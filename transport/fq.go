@@ -74,7 +74,7 @@ func (q *Queue) push(p *packet.Packet, hash uint32) {
 		f = q.begin(bucket)
 	}
 	f.push(p)
-	q.buffered += p.Room()
+	q.buffered += charge(p)
 	q.length.Add(1)
 	for q.buffered > q.limit && q.Len() > 1 {
 		q.dropFattest()
@@ -160,7 +160,7 @@ func (q *Queue) next(now int64) *packet.Packet {
 			}
 			continue
 		}
-		f.deficit -= p.Len()
+		f.deficit -= p.Wire()
 		return p
 	}
 }
@@ -208,16 +208,19 @@ func (q *Queue) dropFattest() {
 func (q *Queue) take(f *flow) *packet.Packet {
 	p := f.shift()
 	if p != nil {
-		q.buffered -= p.Room()
+		q.buffered -= charge(p)
 		q.length.Add(-1)
 	}
 	return p
 }
 
+// charge returns what p counts for against a queue's limit: its buffer, or what it becomes if that is more.
+func charge(p *packet.Packet) int { return max(p.Room(), p.Wire()) }
+
 // A flow is the packets of one hash bucket, in order.
 type flow struct {
 	head, tail *packet.Packet
-	bytes      int
+	bytes      int // on the wire, as is deficit
 	bucket     uint32
 	deficit    int   // bytes that it may send before its turn ends
 	next       *flow // in turns or spare
@@ -231,14 +234,14 @@ func (f *flow) push(p *packet.Packet) {
 		f.tail.Next = p
 	}
 	f.tail = p
-	f.bytes += p.Len()
+	f.bytes += p.Wire()
 }
 
 func (f *flow) shift() *packet.Packet {
 	p := f.head
 	if p != nil {
 		f.head, p.Next = p.Next, nil
-		f.bytes -= p.Len()
+		f.bytes -= p.Wire()
 	}
 	return p
 }

@@ -130,6 +130,23 @@ func (d *device) add(b *packet.Batch, n int) {
 	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil || length != n-packet.HeaderLen {
 		return
 	}
+	switch err := packet.Check(record); {
+	case err == nil:
+	case errors.Is(err, packet.ErrAmplifies): // no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
+		packet.Segments(record, func(ip []byte) {
+			p := packet.NewPacket(packet.HeaderLen + len(ip))
+			clear(p.Record()[:packet.HeaderLen])
+			copy(p.IP(), ip)
+			if b.Join(p.Record(), d.offload.USO) {
+				p.Free()
+				return
+			}
+			b.Add(p)
+		})
+		return
+	default:
+		return
+	}
 	switch {
 	case n > packet.MiddleRoom: // worth keeping where it was read; the others are copied, or joined to the one before
 		d.scratch.Truncate(n)
