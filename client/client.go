@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/defect"
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/transport"
@@ -64,6 +65,8 @@ type Client struct {
 	current *target        // the one of the last session, nil before the first
 	link    transport.Link // what the device is configured to, zero before the first time
 	hook    hook           // Up, while it runs
+
+	defects defect.Log
 
 	mu      sync.RWMutex
 	address netip.Addr // the source address that may go out
@@ -121,7 +124,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	c.drops[dropQueue].Add(lost.Full)
 	c.drops[dropCoDel].Add(lost.CoDel)
 	c.drops[dropCut].Add(lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.counts())
+	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }
@@ -189,6 +192,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	}
 	link, err := c.request(ctx, conn, t)
 	if err != nil {
+		c.defects.Note(err, c.Log)
 		return false, err
 	}
 	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
@@ -304,7 +308,26 @@ func (c *Client) down() {
 // forward is the way out: what the kernel sends into the device goes to the queue. While there is no connection the
 // queue fills and the rest is lost, as on a cable that is out.
 func (c *Client) forward() error {
-	err := c.Device.ReadBatches(func(b *packet.Batch) {
+	for {
+		err := c.read()
+		switch {
+		case c.defects.Note(err, c.Log):
+			time.Sleep(readerPause)
+		case errors.Is(err, os.ErrClosed):
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
+const readerPause = 100 * time.Millisecond
+
+// read reads the device until that ends. A panic is the error; the batch that met it is lost.
+func (c *Client) read() (err error) {
+	defer defect.Catch(&err)
+	return c.Device.ReadBatches(func(b *packet.Batch) {
 		c.mu.RLock()
 		own := c.address
 		c.mu.RUnlock()
@@ -318,10 +341,6 @@ func (c *Client) forward() error {
 		}
 		c.queue.Flush()
 	})
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
 }
 
 // receive returns the way in: from the server to the kernel.

@@ -132,7 +132,9 @@ func (b *bundle) run(ctx context.Context, conn *transport.Conn) error {
 	q := b.client.queue.Join()
 	defer b.client.queue.Leave(q)
 	defer b.client.watch.left(conn)
-	return conn.Run(ctx, q, b.link.Keepalive, b.client.receive(b.link))
+	err := conn.Run(ctx, q, b.link.Keepalive, b.client.receive(b.link))
+	b.client.defects.Note(err, b.client.Log)
+	return err
 }
 
 // lost takes note that a lane is lost, and tells whether the session is over: because it was the last, because ctx has

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 
 	"tunnel/auth"
+	"tunnel/defect"
 	"tunnel/lease"
 	"tunnel/transport"
 )
@@ -55,7 +55,8 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	//nolint:contextcheck // the session's life is the server's
 	started := s.sessions.start(func() {
 		defer last()
-		s.leave(p, l, s.run(p, l, conn, request, link, log), log)
+		ended := s.run(p, l, conn, request, link, log)
+		s.defects.Note(defect.Do(func() { s.leave(p, l, ended, log) }), log)
 	})
 	if !started {
 		s.leave(p, l, nil, log)
@@ -193,13 +194,12 @@ func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 // run tells p what it was given, and forwards packets by lane l until that ends, and why; nil is that none could pass. The
 // connection is closed then.
 func (s *Server) run(p *peer, l *lane, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) (ended error) {
-	defer func() { // as net/http does for requests: what one client runs into shall not end the others
-		if defect := recover(); defect != nil {
-			log.Error("a defect of this program has ended a session", "defect", defect, "stack", string(debug.Stack()))
-			conn.Close(transport.CodeInternal, "the server failed")
-			ended = errDefect
+	defer func() { // what one client runs into shall not end the others
+		if s.defects.Note(ended, log) {
+			conn.Close(transport.CodeInternal, errDefect)
 		}
 	}()
+	defer defect.Catch(&ended)
 	ctx, cancel := context.WithTimeout(l.ctx, s.limits.connect) // l.ctx: the end of l says more than the end of all
 	defer cancel()
 	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
@@ -217,8 +217,8 @@ func (s *Server) run(p *peer, l *lane, conn *transport.Conn, request transport.C
 	return conn.Run(l.ctx, p.start(l), s.Keepalive, p.receive(s, l))
 }
 
-// errDefect says that a session ended by a panic.
-var errDefect = errors.New("a defect of this program")
+// errDefect is the reason of a close frame after a panic.
+const errDefect = "a defect of this program"
 
 // dismiss ends what admit began. What waits for p is kept for its return, unless its token was revoked.
 func (s *Server) dismiss(p *peer) {

@@ -2,44 +2,89 @@ package server
 
 import (
 	"slices"
+	"time"
 
+	"tunnel/defect"
 	"tunnel/packet"
 	"tunnel/transport"
 )
 
 // forward is the way out: what the kernel sends into the device goes to the queue of the peer that has the destination.
-// It never waits for a peer. It returns when the device ends.
+// It never waits for a peer. It returns when the device ends; after a panic it reads on.
 func (s *Server) forward() error {
+	for {
+		err := s.read()
+		if !s.defects.Note(err, s.Log) {
+			return err
+		}
+		time.Sleep(readerPause)
+	}
+}
+
+// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
+const readerPause = 100 * time.Millisecond
+
+// read reads the device until that ends. A panic is the error.
+func (s *Server) read() (err error) {
+	defer defect.Catch(&err)
 	var to outbox
 	return s.Device.ReadBatches(func(b *packet.Batch) {
-		for i := range b.Len() {
-			v := s.policy.fromKernel(b.IP(i))
-			if v == pass {
-				v = s.send(b, i, &to)
-			}
-			if v != pass {
-				s.drops.count(v, 1)
+		for next := 0; next < b.Len(); {
+			var failed error
+			if next, failed = s.route(b, next, &to); s.defects.Note(failed, s.Log) {
+				s.drops.count(dropDefect, 1)
+				to.fail()
 			}
 		}
 		to.flush()
 	})
 }
 
+// route sends the records of b, beginning with the one with index from, to their peers. After a panic it returns the index of the
+// record behind the one that met it, which is lost, and the error.
+func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err error) {
+	defer defect.Catch(&err)
+	for next = from; next < b.Len(); {
+		i := next
+		next++
+		to.current = nil
+		v := s.policy.fromKernel(b.IP(i))
+		if v == pass {
+			v = s.send(b, i, to)
+		}
+		if v != pass {
+			s.drops.count(v, 1)
+		}
+	}
+	return next, nil
+}
+
 // outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
-type outbox []*transport.Lanes
+type outbox struct {
+	queues  []*transport.Lanes
+	current *peer // to whom the record goes that is being sent
+}
 
 func (o *outbox) add(q *transport.Lanes) {
-	if !slices.Contains(*o, q) { // mostly one or two
-		*o = append(*o, q)
+	if !slices.Contains(o.queues, q) { // mostly one or two
+		o.queues = append(o.queues, q)
 	}
 }
 
 func (o *outbox) flush() {
-	for i, q := range *o {
+	for i, q := range o.queues {
 		q.Flush()
-		(*o)[i] = nil
+		o.queues[i] = nil
 	}
-	*o = (*o)[:0]
+	o.queues = o.queues[:0]
+}
+
+// fail ends the peer whose queue a panic has left half changed.
+func (o *outbox) fail() {
+	if o.current != nil {
+		o.current.cancel(&transport.CloseError{Code: transport.CodeInternal, Reason: errDefect})
+		o.current = nil
+	}
 }
 
 // send takes record i out of b and queues it for the peer that gets what is for its destination address.
@@ -52,6 +97,7 @@ func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 		}
 		return s.policy.unreachable(address)
 	}
+	out.current = to
 	to.queue.Push(b.Take(i))
 	out.add(to.queue)
 	return pass

@@ -27,6 +27,7 @@ const (
 	dropStale               // its client was away for too long, or does not come back
 	dropCut                 // on its way out when its client's connection broke
 	dropKernel              // the kernel refused it
+	dropDefect              // this program panicked over it
 	verdicts
 )
 
@@ -34,7 +35,7 @@ const (
 func (v verdict) name() string {
 	return [verdicts]string{
 		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"no_peer", "queue_full", "codel", "stale", "cut", "kernel",
+		"no_peer", "queue_full", "codel", "stale", "cut", "kernel", "defect",
 	}[v]
 }
 

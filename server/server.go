@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/defect"
 	"tunnel/lease"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -55,6 +56,7 @@ type Server struct {
 	bans     *bans
 	refused  *refused
 	sessions sessions
+	defects  defect.Log
 	hinted   atomic.Bool // the log has been told of a proxy that is not trusted
 	away     parking
 
@@ -87,7 +89,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	web := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.sessions.do(func() { s.serve(ctx, w, r) }) }),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handle(ctx, w, r) }),
 		ReadHeaderTimeout: s.limits.request,
 		ReadTimeout:       s.limits.request,
 		WriteTimeout:      s.limits.request,
@@ -119,11 +121,19 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	s.sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
-	s.Log.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts())
+	s.Log.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// handle answers a request, or makes a session of it. A panic ends that request only.
+func (s *Server) handle(life context.Context, w http.ResponseWriter, r *http.Request) {
+	err := s.sessions.do(func() { s.serve(life, w, r) })
+	if s.defects.Note(err, s.Log.With("remote", r.RemoteAddr)) {
+		http.Error(w, errDefect, http.StatusInternalServerError)
+	}
 }
 
 // sessions waits for requests, and for the sessions that they have become.
@@ -133,12 +143,13 @@ type sessions struct {
 	group sync.WaitGroup
 }
 
-// do runs f, unless wait was called.
-func (s *sessions) do(f func()) {
+// do runs f, unless wait was called. A panic of f is the error.
+func (s *sessions) do(f func()) error {
 	if s.begin() {
 		defer s.group.Done()
-		f()
+		return defect.Do(f)
 	}
+	return nil
 }
 
 // start runs f on a goroutine of its own; false is that wait was called, and f does not run.

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/defect"
 	"tunnel/packet"
 )
 
@@ -98,7 +99,8 @@ func newConn(w *wire, early []byte, client bool, congestion string) *Conn {
 func (c *Conn) State() State { return State(c.state.Load()) }
 
 // Request sends connect and waits for connected (the client's part). own is what this side's device can do.
-func (c *Conn) Request(ctx context.Context, m Connect, own packet.Offload) (Link, error) {
+func (c *Conn) Request(ctx context.Context, m Connect, own packet.Offload) (link Link, err error) {
+	defer defect.Catch(&err)
 	m.State, m.Version, m.Framings, m.USO = stateConnect, Version, framings(own), own.USO
 	if err := c.send(ctx, m); err != nil {
 		return Link{}, fmt.Errorf("send connect: %w", err)
@@ -111,8 +113,7 @@ func (c *Conn) Request(ctx context.Context, m Connect, own packet.Offload) (Link
 	if err != nil {
 		return Link{}, c.violation(err.Error())
 	}
-	link, err := answer.Link()
-	if err != nil {
+	if link, err = answer.Link(); err != nil {
 		return Link{}, c.violation("unusable connected: " + err.Error())
 	}
 	c.agree(answer.Framing, answer.USO)
@@ -130,13 +131,13 @@ func (c *Conn) agree(framing string, peerUSO bool) {
 
 // Requested waits for connect (the server's part). A peer that sends anything else is refused, and the connection is
 // closed when the error returns. own is what this side's device can do.
-func (c *Conn) Requested(ctx context.Context, own packet.Offload) (Connect, error) {
+func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m Connect, err error) {
+	defer defect.Catch(&err)
 	data, err := c.receive(ctx)
 	if err != nil {
 		return Connect{}, fmt.Errorf("wait for connect: %w", err)
 	}
-	m, err := parseConnect(data, own)
-	if err != nil {
+	if m, err = parseConnect(data, own); err != nil {
 		return Connect{}, c.violation(err.Error())
 	}
 	return m, nil

@@ -60,9 +60,14 @@ func newQueue(limit int, clock func() int64) *Queue {
 // Push takes p over and puts it at the end of its flow.
 func (q *Queue) Push(p *packet.Packet) {
 	hash := packet.FlowHash(p.IP())
+	q.pushOne(p, hash)
+}
+
+// pushOne is push for the caller who does not hold mu.
+func (q *Queue) pushOne(p *packet.Packet, hash uint32) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.push(p, hash)
-	q.mu.Unlock()
 }
 
 // push is Push for the caller who holds mu and knows the flow's hash.

@@ -78,16 +78,24 @@ func (l *Lanes) Push(p *packet.Packet) {
 		return
 	}
 	now := l.clock()
-	l.mu.RLock()
-	pinned := l.push(p, hash, now)
-	l.mu.RUnlock()
-	if pinned {
-		return
+	if !l.pushPinned(p, hash, now) {
+		l.pushPlaced(p, hash, now)
 	}
+}
+
+// pushPinned is push for the caller who does not hold mu.
+func (l *Lanes) pushPinned(p *packet.Packet, hash uint32, now int64) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.push(p, hash, now)
+}
+
+// pushPlaced pushes p on the lane that its flow is given now.
+func (l *Lanes) pushPlaced(p *packet.Packet, hash uint32, now int64) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.place(hash, now)
 	l.push(p, hash, now)
-	l.mu.Unlock()
 }
 
 // pushAlone is push as long as q is the only lane.
@@ -116,9 +124,7 @@ func (l *Lanes) push(p *packet.Packet, hash uint32, now int64) bool {
 		to = at.lane
 		to.now.Add(int64(p.Len()))
 	}
-	to.queue.mu.Lock()
-	to.queue.push(p, hash)
-	to.queue.mu.Unlock()
+	to.queue.pushOne(p, hash)
 	return true
 }
 
@@ -232,13 +238,13 @@ func (l *Lanes) set(all []*lane) {
 // Leave says that the lane of q, which Join has returned, is lost, and its Run over. What waits in q goes to the other
 // lanes; when there is none, it waits there for the next.
 func (l *Lanes) Leave(q *Queue) {
-	l.mu.Lock()
 	l.leave(q)
-	l.mu.Unlock()
 	l.Flush()
 }
 
 func (l *Lanes) leave(q *Queue) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	all := *l.all.Load()
 	if len(all) == 1 {
 		l.joined = false
@@ -256,9 +262,7 @@ func (l *Lanes) leave(q *Queue) {
 	for _, p := range q.Salvage(movable) {
 		hash := packet.FlowHash(p.IP())
 		to := l.pins[hash%pins].lane.queue
-		to.mu.Lock()
-		to.push(p, hash)
-		to.mu.Unlock()
+		to.pushOne(p, hash)
 		l.pins[hash%pins].used.Store(now)
 	}
 	l.gone.add(q.Drops())

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tunnel/defect"
 	"tunnel/packet"
 )
 
@@ -24,6 +25,7 @@ type output struct {
 
 	waiting atomic.Bool  // resume waits for the socket
 	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
+	spoiled atomic.Bool  // pump has met a defect: no packet may follow
 	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
 
 	mu    sync.Mutex // held by the one who sends; guards all below but urgent
@@ -68,6 +70,7 @@ func (o *output) finish() {
 	o.over = true // whether or not the close frame went out
 	if o.queue != nil && o.count > 0 {
 		o.queue.cut(o.count)
+		o.count = 0
 	}
 	o.free()
 	o.mu.Unlock()
@@ -115,7 +118,7 @@ func (o *output) kickAside() {
 
 // due tells whether kick has something to do.
 func (o *output) due() bool {
-	return !o.waiting.Load() && !o.closed.Load() && (o.urgent.some.Load() || o.queue != nil && o.queue.Len() > 0)
+	return !o.waiting.Load() && !o.closed.Load() && (o.urgent.some.Load() || o.queue != nil && o.queue.Len() > 0 && !o.spoiled.Load())
 }
 
 // resume waits for the socket and goes on where it had enough.
@@ -136,9 +139,15 @@ func (o *output) resume() {
 	o.kick() // what came in between
 }
 
-// pump sends until nothing waits, or until the socket has enough, which is full. The caller holds mu, as for all that
-// follows.
+// pump sends until nothing waits, or until the socket has enough, which is full. It may run on the goroutine of another peer,
+// or of the device: a panic in it is an error of this connection alone. The caller holds mu, as for all that follows.
 func (o *output) pump() (full bool, err error) {
+	defer func() {
+		if err != nil && defect.Is(err) {
+			o.spoil()
+		}
+	}()
+	defer defect.Catch(&err)
 	for !o.over {
 		if err := o.flush(); err != nil {
 			return false, err
@@ -152,6 +161,19 @@ func (o *output) pump() (full bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// spoil gives up the packets that pump was sending when it met a defect. A close frame may follow unless half a frame, or half
+// a TLS record, has gone out. The buffers are left to the garbage collector: who else holds them is not known.
+func (o *output) spoil() {
+	o.spoiled.Store(true)
+	half := len(o.left) > 0 || o.wire.under != nil && o.wire.under.take() != nil
+	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
+	if half {
+		o.closed.Store(true)
+		o.over = true
+		_ = o.wire.Close()
+	}
 }
 
 // flush writes what is left, as far as the socket takes it.
@@ -180,7 +202,7 @@ func (o *output) load() (some, full bool, err error) {
 	if frames := o.takeUrgent(); len(frames) > 0 {
 		return true, false, o.give(net.Buffers{frames})
 	}
-	if o.closed.Load() || o.queue == nil || o.queue.Len() == 0 {
+	if o.closed.Load() || o.spoiled.Load() || o.queue == nil || o.queue.Len() == 0 {
 		return false, false, nil
 	}
 	if ready, err := o.wire.writable(); err != nil || !ready {
@@ -268,27 +290,36 @@ func (o *output) takeUrgent() []byte {
 
 // control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a close frame.
 func (o *output) control(opcode byte, body []byte) {
-	u := &o.urgent
+	o.urgent.add(opcode, body, o.client)
+	o.kick()
+}
+
+func (u *urgent) add(opcode byte, body []byte, client bool) {
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	if !u.closing && (len(u.frames) < maxUrgent || opcode == opClose) {
-		u.frames = appendFrame(u.frames, opcode, body, o.client)
+		u.frames = appendFrame(u.frames, opcode, body, client)
 		u.closing = opcode == opClose
 		u.some.Store(true)
 	}
-	u.mu.Unlock()
-	o.kick()
 }
 
 // write sends a batch, or a control message, and waits until the socket has taken it. Nobody else is sending: before Run.
 func (o *output) write(load func() error) error {
+	err := o.writeAll(load)
+	o.kick() // a close frame may have come in between
+	return err
+}
+
+func (o *output) writeAll(load func() error) (err error) {
 	o.mu.Lock()
-	err := load()
+	defer o.mu.Unlock()
+	defer defect.Catch(&err)
+	err = load()
 	for err == nil && len(o.left) > 0 {
 		if err = o.wire.waitWritable(); err == nil {
 			err = o.flush()
 		}
 	}
-	o.mu.Unlock()
-	o.kick() // a close frame may have come in between
 	return err
 }

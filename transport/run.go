@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/defect"
 	"tunnel/packet"
 )
 
@@ -18,7 +19,7 @@ const alive = 1.9
 // called on this goroutine and must be done with the batch when it returns. When nothing goes out for a keepalive
 // interval an empty batch does; when nothing comes in for nearly two the error is ErrSilent. When ctx ends, its cause goes
 // to the peer if it is a *CloseError. The connection is closed, and every goroutine is over, when Run returns; the error
-// is never nil.
+// is never nil. A panic in sending, reading or deliver ends this connection with CodeInternal, and is a *defect.Error.
 func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliver func(*packet.Batch) error) error {
 	var end ending
 	cut := func(err error) {
@@ -26,7 +27,11 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 		_ = c.wire.Close()
 	}
 	c.out.start(q, keepalive, func(err error) {
-		if !errors.Is(err, net.ErrClosed) { // whoever closed it says why
+		switch {
+		case defect.Is(err): // what waits for the answer to the close frame is read, or the timer of bye
+			end.because(err)
+			c.bye(CodeInternal, internal)
+		case !errors.Is(err, net.ErrClosed): // whoever closed it says why
 			cut(plainEnd(err))
 		}
 	})
@@ -41,7 +46,12 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 		_ = errors.As(context.Cause(ctx), &bye)
 		c.bye(bye.Code, bye.Reason)
 	})
-	cut(c.read(deliver))
+	err := c.read(deliver)
+	if defect.Is(err) {
+		end.because(err)
+		_ = c.fail()
+	}
+	cut(err)
 	if !stop() {
 		<-told
 	}
@@ -51,9 +61,20 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 	return end.err
 }
 
-// read is the way in: what the peer sends goes to deliver.
-func (c *Conn) read(deliver func(*packet.Batch) error) error {
+// internal is the reason of a close frame for a defect of this program.
+const internal = "a defect of this program"
+
+// fail closes the connection because of a defect, which it may meet again.
+func (c *Conn) fail() (err error) {
+	defer defect.Catch(&err)
+	c.Close(CodeInternal, internal)
+	return nil
+}
+
+// read is the way in: what the peer sends goes to deliver. A panic in either is the error.
+func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
 	defer c.in.close()
+	defer defect.Catch(&err)
 	var b packet.Batch
 	for {
 		if err := c.ReadBatch(&b); err != nil {

@@ -27,7 +27,8 @@ type Device interface {
 	// ReadBatches gives out what the kernel sends into the device, in order: as much at once as waits, up to
 	// packet.MaxBatch. give is called on this goroutine, or by WriteBatch on another while answers wait that the kernel has
 	// no more room for, but never twice at a time; the batch is good until it returns, and give may Take records. The error
-	// is never nil, and os.ErrClosed after Close.
+	// is never nil, and os.ErrClosed after Close. If give panics, or the reading itself, it is a *defect.Error, the rest of that
+	// batch is lost, and ReadBatches may be called again.
 	ReadBatches(give func(*packet.Batch)) error
 	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many the kernel refused,
 	// and an error only when the device is unusable.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/defect"
 	"tunnel/nonblock"
 	"tunnel/packet"
 )
@@ -16,6 +17,9 @@ import (
 func (d *device) ReadBatches(give func(*packet.Batch)) error {
 	d.mu.Lock()
 	d.give = give
+	if defect.Is(d.failed) { // of the call before
+		d.failed = nil
+	}
 	d.mu.Unlock()
 	err := d.gate.raw.Read(d.drain)
 	d.mu.Lock()
@@ -24,7 +28,10 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 		err = d.failed
 	}
 	d.mu.Unlock()
-	if d.closed.Load() { // a RawConn's own error for it is not exported
+	switch {
+	case defect.Is(err) && !d.closed.Load():
+		return err
+	case d.closed.Load(): // a RawConn's own error for it is not exported
 		return os.ErrClosed
 	}
 	// The error itself is EBADFD (drivers/net/tun.c: tun_get returned nothing) or the runtime's, whoever looked first.
@@ -83,10 +90,14 @@ const (
 
 // giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so that batches are given out in
 // the order in which they were read.
-func (d *device) giveBatch() bool {
+func (d *device) giveBatch() (some bool) {
+	defer defect.Catch(&d.failed) // on whoever's goroutine: the reader returns it
 	d.written.Store(0)
 	d.joined = 0
 	b := &d.batch
+	if b.Len() > 0 { // a panic has left it: nothing of it is given out again
+		*b, d.scratch = packet.Batch{}, nil
+	}
 	d.readAll(b)
 	b.Seal()
 	if b.Len() == 0 {
