@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"testing/synctest"
+	"time"
 
 	"tunnel/state"
 )
@@ -27,10 +27,29 @@ func (s *slow) Write(put map[string][]byte, remove ...string) error {
 	return s.Bucket.Write(put, remove...)
 }
 
-func (s *slow) underWay() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now
+// underWay returns how many writes have begun, when there are n, or after a while.
+func (s *slow) underWay(n int) (now int) {
+	for late := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		now = s.now
+		s.mu.Unlock()
+		if now == n || time.Now().After(late) {
+			return now
+		}
+	}
+}
+
+const patience = 5 * time.Second
+
+// onSlow returns the file's tokens, on a disk whose writes wait for the gate.
+func onSlow(t *testing.T, file *state.File) (*Store, *slow) {
+	t.Helper()
+	disk := &slow{Bucket: file.Bucket("token"), gate: make(chan struct{})}
+	s, err := Open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, disk
 }
 
 // While the disk takes its time, logins and whatever else needs no write go on, and all that need one are
@@ -52,48 +71,40 @@ func TestLoginsDoNotWaitForTheDisk(t *testing.T) {
 		joins[i] = create(t, s, Spec{Name: fmt.Sprint("join", i), Once: true})
 	}
 	laptop := create(t, s, Spec{Name: "laptop"})
-	synctest.Test(t, func(t *testing.T) {
-		disk := &slow{Bucket: file.Bucket("token"), gate: make(chan struct{})}
-		s, err := Open(disk)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var group sync.WaitGroup
-		for i := range n {
-			group.Go(func() {
-				g, err := s.Admit(with("Bearer " + joins[i]))
-				if err == nil {
-					credentials[i], err = s.Join(g, fmt.Sprint("session ", i))
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		synctest.Wait()
-		if now := disk.underWay(); now != n {
-			t.Errorf("%d of %d joins are being written", now, n)
-		}
-		login := make(chan error, 1)
+	s, disk := onSlow(t, file)
+	var group sync.WaitGroup
+	for i := range n {
 		group.Go(func() {
-			g, err := s.Admit(with("Bearer " + laptop))
-			login <- errors.Join(err, s.Check(g.ID))
-		})
-		synctest.Wait()
-		select {
-		case err := <-login:
+			g, err := s.Admit(with("Bearer " + joins[i]))
+			if err == nil {
+				credentials[i], err = s.Join(g, fmt.Sprint("session ", i))
+			}
 			if err != nil {
 				t.Error(err)
 			}
-		default:
-			t.Error("a login waits for the disk")
-		}
-		close(disk.gate)
-		group.Wait()
-		for i := range n {
-			admit(t, s, credentials[i])
-		}
+		})
+	}
+	if now := disk.underWay(n); now != n {
+		t.Errorf("%d of %d joins are being written", now, n)
+	}
+	login := make(chan error, 1)
+	group.Go(func() {
+		g, err := s.Admit(with("Bearer " + laptop))
+		login <- errors.Join(err, s.Check(g.ID))
 	})
+	select {
+	case err := <-login:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("a login waits for the disk")
+	}
+	close(disk.gate)
+	group.Wait()
+	for _, credential := range credentials {
+		admit(t, s, credential)
+	}
 }
 
 // A token that is revoked while its first client joins stays revoked, in memory and in the file.
@@ -109,37 +120,31 @@ func TestRevokedWhileItJoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	laptop, join := create(t, s, Spec{Name: "laptop"}), create(t, s, Spec{Name: "phone", Once: true})
-	synctest.Test(t, func(t *testing.T) {
-		disk := &slow{Bucket: file.Bucket("token"), gate: make(chan struct{})}
-		s, err := Open(disk)
-		if err != nil {
-			t.Fatal(err)
-		}
-		admit(t, s, laptop)
-		var group sync.WaitGroup
-		group.Go(func() {
-			if _, err := s.Join(admit(t, s, join), "session"); err != nil {
-				t.Error(err)
-			}
-		})
-		synctest.Wait()
-		group.Go(func() { // takes along that the laptop was used
-			if _, err := s.Revoke("phone"); err != nil {
-				t.Error(err)
-			}
-		})
-		synctest.Wait()
-		if now := disk.underWay(); now != 1 {
-			t.Errorf("%d writes are under way: the order of the two is open", now)
-		}
-		close(disk.gate)
-		group.Wait()
-		admit(t, s, laptop)
-		refused(t, s, join, ErrWrong)
-		if err := s.Close(); err != nil {
+	s, disk := onSlow(t, file)
+	admit(t, s, laptop)
+	var group sync.WaitGroup
+	group.Go(func() {
+		if _, err := s.Join(admit(t, s, join), "session"); err != nil {
 			t.Error(err)
 		}
 	})
+	disk.underWay(1)
+	group.Go(func() {
+		if _, err := s.Revoke("phone"); err != nil {
+			t.Error(err)
+		}
+	})
+	time.Sleep(50 * time.Millisecond) // for one that does not wait to begin
+	if now := disk.underWay(1); now != 1 {
+		t.Errorf("%d writes are under way: the order of the two is open", now)
+	}
+	close(disk.gate)
+	group.Wait()
+	admit(t, s, laptop)
+	refused(t, s, join, ErrWrong)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 	s, err = Open(file.Bucket("token"))
 	if err != nil {
 		t.Fatal(err)
