@@ -21,8 +21,8 @@ var (
 	ErrJoined  = errors.New("the join token was used by another client")
 )
 
-// Admit tells what the token of r allows, which comes as Authorization: Bearer. The error is ErrMissing, ErrWrong or, with
-// the token's name, ErrExpired. A wrong token takes as long as a right one, whatever is wrong with it.
+// Admit tells what the token of r allows, which comes as Authorization: Bearer, and over the connection of r.TLS. The
+// error is ErrMissing, ErrWrong or, with the token's name, ErrExpired or ErrCertificate. A wrong token takes as long as a right one, whatever is wrong with it.
 func (s *Store) Admit(r *http.Request) (Grant, error) {
 	if s == nil {
 		return Grant{Token: Token{Kind: KindToken}}, nil
@@ -46,6 +46,11 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 		flag = s.flag.Hash
 	}
 	isToken, isCredential, isFlag := same(sum, kept), same(sum, credential), same(sum, flag)
+	if isToken || isCredential {
+		if err := e.certified(r.TLS); err != nil {
+			return Grant{}, fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
 	switch {
 	case text == "":
 		return Grant{}, ErrMissing

@@ -199,6 +199,7 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	e := &entry{Token: Token{
 		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
 		Expires: spec.Expires.Round(0), Created: now.Round(0),
+		CertCN: spec.CertCN,
 	}}
 	if spec.Once {
 		e.Kind = KindJoin

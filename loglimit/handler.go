@@ -40,7 +40,9 @@ func New(next slog.Handler) *Handler {
 }
 
 // Enabled is slog.Handler's.
-func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool { return h.next.Enabled(ctx, level) }
+func (h *Handler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
 
 // WithAttrs is slog.Handler's.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {

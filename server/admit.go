@@ -23,6 +23,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	leave := func() { s.door.leave(from.guest) }
 	defer func() { leave() }()
+	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, from, err)
@@ -36,6 +37,9 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	log := s.Log.With("remote", from.remote)
 	if s.Tokens != nil {
 		log = log.With("token", grant.Name)
+	}
+	if subject := auth.Subject(r.TLS); subject != "" {
+		log = log.With("cert", subject)
 	}
 	conn, request, ok := s.upgrade(w, r, log)
 	if !ok {
