@@ -9,7 +9,11 @@ trap 'rm -rf "$tmp"' EXIT
 GOBIN=$tmp go install "$1"
 db=()
 if [[ -n ${2:-} ]]; then
-  db=(-db "file://$(realpath -e "$2")")
+  if [[ ! -e $2/index/modules.json.gz ]]; then # govulncheck finds nothing in an empty directory
+    echo "vulncheck.sh: $2 is no mirror of the vulnerability database: it has no index/modules.json.gz" >&2
+    exit 1
+  fi
+  db=(-db "file://$(realpath "$2")")
 fi
 
 code=0
