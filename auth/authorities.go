@@ -56,7 +56,7 @@ func readAuthorities(file string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, any, begin := x509.NewCertPool(), false, []byte("-----BEGIN ")
+	pool, some, begin := x509.NewCertPool(), false, []byte("-----BEGIN ")
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
@@ -70,7 +70,7 @@ func readAuthorities(file string) (*x509.CertPool, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		pool.AddCert(cert)
-		any = true
+		some = true
 		// Decode passes over what it cannot read.
 		if bytes.Count(data[:len(data)-len(rest)], begin) != 1 {
 			return nil, fmt.Errorf("%s: %w", file, errHalf)
@@ -80,7 +80,7 @@ func readAuthorities(file string) (*x509.CertPool, error) {
 	switch {
 	case bytes.Contains(data, begin):
 		return nil, fmt.Errorf("%s: %w", file, errHalf)
-	case !any:
+	case !some:
 		return nil, fmt.Errorf("%s has no certificate in PEM", file)
 	}
 	return pool, nil
