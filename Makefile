@@ -4,8 +4,11 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(PATH):/usr/sbin:/sbin
 
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# As many digits of a commit as any clone has: git's own choice grows with the number of objects there.
+VERSION  := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VULNDB   ?=
 FUZZTIME ?= 1m
 DURATION ?= 2m
 
@@ -24,11 +27,13 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
 	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)
 
-.PHONY: build demo test unit race e2e soak racers check lint fuzz bench clean help needs
+.PHONY: build demo test unit race e2e soak racers check lint audit fuzz bench clean help needs
 .NOTPARALLEL:
 
-build: ## Build bin/tunnel, one static binary
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tunnel .
+# The same commit, Go and platform make the same bytes, wherever the directory is: GOFLAGS is set so that one from the
+# environment does not count.
+build: ## Build bin/tunnel, one static binary, the same bytes in any directory
+	CGO_ENABLED=0 GOFLAGS=-trimpath go build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tunnel .
 
 demo: build ## Two hosts, one tunnel, on this machine: watch it work
 	deploy/demo.sh
@@ -58,6 +63,10 @@ lint:
 	go mod tidy -diff
 	GOARCH=386 go build -o /dev/null . # a small board may have 32 bits
 	go run $(GOLANGCI) run
+
+audit: lint ## Check modules against go.sum, the linters, and for known vulnerabilities (VULNDB=DIR: a mirror of their database)
+	go mod verify
+	deploy/vulncheck.sh $(VULN) $(VULNDB)
 
 fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' . | while IFS=: read -r file name; do \

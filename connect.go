@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"tunnel/client"
 	"tunnel/ipcmd"
 	"tunnel/lease"
+	"tunnel/loglimit"
 	"tunnel/route"
 	"tunnel/transport"
 )
@@ -55,6 +57,9 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	limited := loglimit.New(log.Handler()) // a hostile server decides how often there is something to say
+	defer limited.Close()
+	log = slog.New(limited)
 	if err := errors.Join(checkDevice(c, true), checkCongestion(c), checkLanes(c, flagLanes)); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func serveTLSFlags() []cli.Flag {
 		&cli.BoolFlag{Name: flagPlain, Category: categoryServer, EnvVars: env(flagPlain), Usage: "speak ws:// without TLS, for use behind a proxy that has it"},
 		&cli.StringFlag{Name: flagTLSCert, Category: categoryServer, EnvVars: env(flagTLSCert), TakesFile: true, Usage: "`FILE` with the certificate chain, PEM; read again when it changes. Without it the server makes a key of its own"},
 		&cli.StringFlag{Name: flagTLSKey, Category: categoryServer, EnvVars: env(flagTLSKey), TakesFile: true, Usage: "`FILE` with the certificate's key, PEM"},
-		&cli.StringFlag{Name: flagClientCA, Category: categoryServer, EnvVars: env(flagClientCA), TakesFile: true, Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM"},
+		&cli.StringFlag{Name: flagClientCA, Category: categoryServer, EnvVars: env(flagClientCA), TakesFile: true, Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM; read again when it changes"},
 		&cli.StringFlag{Name: flagPublic, Category: categoryServer, EnvVars: env(flagPublic), Usage: "`HOST[:PORT]` under which clients reach this server, if it is not what this machine can see"},
 		&cli.StringSliceFlag{Name: flagACME, Category: categoryServer, EnvVars: env(flagACME), Usage: "get the certificate for `DOMAIN` by ACME, agreeing to the authority's terms; may be given several times"},
 		&cli.StringFlag{Name: flagACMEEmail, Category: categoryServer, EnvVars: env(flagACMEEmail), Usage: "`ADDRESS` for the ACME authority's mail"},
@@ -51,7 +51,7 @@ type serverTLS struct {
 	plain     bool
 	files     *auth.Files
 	domains   []string
-	clientCA  *x509.CertPool // nil demands no certificate of clients
+	clientCA  *auth.Authorities // nil demands no certificate of clients
 	acmeCA    *x509.CertPool
 	email     string
 	directory string
@@ -84,8 +84,10 @@ func newServerTLS(c *cli.Context, log *slog.Logger) (*serverTLS, error) {
 		return nil, usage("--tls-cert and --tls-key go together: give both")
 	}
 	var err error
-	if s.clientCA, err = certPool(flagClientCA, c.String(flagClientCA)); err != nil {
-		return nil, err
+	if file := c.String(flagClientCA); file != "" {
+		if s.clientCA, err = auth.OpenAuthorities(file, log); err != nil {
+			return nil, usage("--%s: %w", flagClientCA, err)
+		}
 	}
 	if err := s.acmeUsage(c); err != nil {
 		return nil, err
@@ -161,12 +163,37 @@ func (s *serverTLS) open(dir string) (*tls.Config, error) {
 		config.Certificates = []tls.Certificate{identity.Certificate}
 	}
 	if s.clientCA != nil {
-		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, s.clientCA
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, s.clientCA.Pool()
+		config.SessionTicketsDisabled = true // a ticket would outlive its authority
 	}
-	if s.acme != nil {
-		config.GetConfigForClient = challengeOnly(config)
+	if s.acme != nil || s.clientCA != nil {
+		config.GetConfigForClient = s.forClient(config)
 	}
 	return config, nil
+}
+
+// forClient is a tls.Config's GetConfigForClient: the client authorities are those of now, and the ACME
+// authority needs no certificate.
+func (s *serverTLS) forClient(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	challenge := func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }
+	if s.acme != nil {
+		challenge = challengeOnly(config)
+	}
+	var mu sync.Mutex
+	current := config
+	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if c, err := challenge(hello); c != nil || err != nil || s.clientCA == nil {
+			return c, err
+		}
+		pool := s.clientCA.Pool()
+		mu.Lock()
+		defer mu.Unlock()
+		if current.ClientCAs != pool {
+			current = config.Clone()
+			current.ClientCAs = pool
+		}
+		return current, nil
+	}
 }
 
 // challengeOnly is a tls.Config's GetConfigForClient: the ACME authority has no client certificate, and wants to see ours

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ const (
 	flagRoute   = "route"
 	flagExpires = "expires"
 	flagOnce    = "once"
+	flagCertCN  = "cert-cn"
 )
 
 // joinLife is how long a join token waits for its client when nothing else is said.
@@ -61,6 +63,7 @@ func tokenCommand() *cli.Command {
 				&cli.StringFlag{Name: flagAddress, Usage: "reserve this `ADDRESS` of the network for it"},
 				&cli.StringSliceFlag{Name: flagRoute, Usage: "let its client send from and get what is for this `PREFIX`; may be given several times"},
 				&cli.StringFlag{Name: flagExpires, Usage: "`TIME` until it ends, like 10m, 12h or 90d, or never (default: never, with --once 1h)"},
+				&cli.StringFlag{Name: flagCertCN, Usage: "open only to a client certificate whose subject has the common name `NAME`, for a server with --client-ca"},
 				&cli.BoolFlag{Name: flagOnce, Usage: "make a join token: the first client that uses it gets a lasting credential of its own, and nobody else gets in"},
 			),
 			sub("list", "show all tokens and who is connected", "", "Example:\n\n   sudo tunnel token list", tokenList),
@@ -132,6 +135,9 @@ func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 		}
 		spec.Routes = append(spec.Routes, prefix)
 	}
+	if spec.CertCN = c.String(flagCertCN); spec.CertCN == "" && c.IsSet(flagCertCN) {
+		return spec, usage("--cert-cn is empty: any certificate would do")
+	}
 	life, err := lifetime(c.String(flagExpires))
 	if err != nil {
 		return spec, err
@@ -192,9 +198,10 @@ func tokenList(c *cli.Context) error {
 
 func printTokens(w io.Writer, all []server.TokenStatus) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "NAME\tKIND\tADDRESS\tROUTES\tEXPIRES\tCREATED\tLAST USED\tCONNECTED")
+	_, _ = fmt.Fprintln(table, "NAME\tKIND\tADDRESS\tROUTES\tEXPIRES\tCERT CN\tCREATED\tLAST USED\tCONNECTED")
 	for _, t := range all {
 		address, routes, expires, used, live := "-", "-", "never", "never", "-"
+		certCN := cmp.Or(t.CertCN, "-")
 		if t.Address.IsValid() {
 			address = t.Address.String()
 		}
@@ -217,7 +224,7 @@ func printTokens(w io.Writer, all []server.TokenStatus) error {
 			}
 			live = strings.Join(clients, ", ")
 		}
-		_, _ = fmt.Fprintln(table, strings.Join([]string{t.Name, string(t.Kind), address, routes, expires, moment(t.Created), used, live}, "\t"))
+		_, _ = fmt.Fprintln(table, strings.Join([]string{t.Name, string(t.Kind), address, routes, expires, certCN, moment(t.Created), used, live}, "\t"))
 	}
 	return table.Flush()
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,8 +21,8 @@ var (
 	ErrJoined  = errors.New("the join token was used by another client")
 )
 
-// Admit tells what the token of r allows, which comes as Authorization: Bearer. The error is ErrMissing, ErrWrong or, with
-// the token's name, ErrExpired. A wrong token takes as long as a right one, whatever is wrong with it.
+// Admit tells what the token of r allows, which comes as Authorization: Bearer, and over the connection of r.TLS. The
+// error is ErrMissing, ErrWrong or, with the token's name, ErrExpired or ErrCertificate. A wrong token takes as long as a right one, whatever is wrong with it.
 func (s *Store) Admit(r *http.Request) (Grant, error) {
 	if s == nil {
 		return Grant{Token: Token{Kind: KindToken}}, nil
@@ -45,13 +46,20 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 		flag = s.flag.Hash
 	}
 	isToken, isCredential, isFlag := same(sum, kept), same(sum, credential), same(sum, flag)
+	if isToken || isCredential {
+		if err := e.certified(r.TLS); err != nil {
+			return Grant{}, fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
 	switch {
 	case text == "":
 		return Grant{}, ErrMissing
 	case isFlag:
 		e = s.flag
 	case isCredential:
-		e = s.settle(e)
+		if e = s.settle(e.ID, sum); e == nil {
+			return Grant{}, ErrWrong // revoked meanwhile
+		}
 	case !isToken:
 		return Grant{}, ErrWrong
 	}
@@ -72,16 +80,26 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 	return g, nil
 }
 
-// settle makes a join token its credential, now that the client has shown that it stored it; the caller holds mu. Should
-// the disk be full the two stay side by side until it is not.
-func (s *Store) settle(e *entry) *entry {
+// settle makes the join token with this id its credential, whose hash is sum, now that the client has shown that it
+// stored it. It returns the entry that sum opens, nil if none does any more; the caller holds mu, which is let
+// go meanwhile. Should the disk be full the two stay side by side until it is not.
+func (s *Store) settle(id string, sum [sha256.Size]byte) *entry {
+	s.claim(id)
+	defer s.unclaim(id)
+	e := s.tokens[id]
+	switch {
+	case e == nil: // revoked
+		return nil
+	case e.Credential == nil && same(sum, e.Hash): // settled by another connection of this client
+		return e
+	case e.Credential == nil:
+		return nil
+	}
 	settled := *e
 	settled.Kind, settled.Hash = KindCredential, e.Credential
 	settled.Session, settled.Salt, settled.Credential = nil, nil, nil
-	if err := s.write(&settled); err != nil {
-		return e
-	}
-	return s.tokens[e.ID]
+	_ = s.write([]*entry{&settled})
+	return s.tokens[id]
 }
 
 // Join uses the join token of g for the client with this session, and returns the credential that the client is to come
@@ -94,6 +112,8 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 	who := hash(session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.claim(g.ID)
+	defer s.unclaim(g.ID)
 	e := s.tokens[g.ID]
 	switch {
 	case e == nil:
@@ -113,7 +133,7 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 	credential = credentialOf(e.ID, g.text, session, used.Salt)
 	sum := hash(credential)
 	used.Credential = sum[:]
-	if err := s.write(&used); err != nil {
+	if err := s.write([]*entry{&used}); err != nil {
 		return "", err
 	}
 	return credential, nil

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,9 +20,15 @@ type Files struct {
 	cert, key string
 	log       *slog.Logger
 
-	mu     sync.Mutex
-	pair   *tls.Certificate
-	stamp  [2]stamp  // of the files when they were last read, with success or without
+	mu    sync.Mutex
+	pair  *tls.Certificate
+	watch watch
+}
+
+// watch notices when files change.
+type watch struct {
+	files  []string
+	stamps []stamp   // when they were last read, with success or without
 	looked time.Time // at their stamps
 }
 
@@ -34,8 +41,8 @@ type stamp struct {
 
 // OpenFiles reads the chain of certificates and the key, both PEM.
 func OpenFiles(cert, key string, log *slog.Logger) (*Files, error) {
-	f := &Files{cert: cert, key: key, log: log}
-	f.look()
+	f := &Files{cert: cert, key: key, log: log, watch: watch{files: []string{cert, key}}}
+	f.watch.changed()
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return nil, err
@@ -60,7 +67,7 @@ func (f *Files) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certific
 func (f *Files) Current() *tls.Certificate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if time.Since(f.looked) < reloadPause || !f.look() {
+	if !f.watch.changed() {
 		return f.pair
 	}
 	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
@@ -74,13 +81,19 @@ func (f *Files) Current() *tls.Certificate {
 	return f.pair
 }
 
-// look tells whether a file has changed since the last look. It comes before the reading: what changes in between is
-// seen by the next look.
-func (f *Files) look() bool {
-	f.looked = time.Now()
-	now := [2]stamp{stampOf(f.cert), stampOf(f.key)}
-	changed := now != f.stamp
-	f.stamp = now
+// changed reports whether a file has changed since the last look, and looks at most once in reloadPause. It
+// comes before the reading: what changes in between is seen by the next look.
+func (w *watch) changed() bool {
+	if time.Since(w.looked) < reloadPause {
+		return false
+	}
+	w.looked = time.Now()
+	var now []stamp
+	for _, file := range w.files {
+		now = append(now, stampOf(file))
+	}
+	changed := !slices.Equal(now, w.stamps)
+	w.stamps = now
 	return changed
 }
 

@@ -48,7 +48,7 @@ func (r *rotation) put(dir string, names ...string) {
 func (r *rotation) serves(name string) {
 	r.t.Helper()
 	r.file.mu.Lock()
-	r.file.looked = r.file.looked.Add(-reloadPause)
+	r.file.watch.looked = r.file.watch.looked.Add(-reloadPause)
 	r.file.mu.Unlock()
 	got, err := r.file.GetCertificate(nil)
 	if err != nil {
@@ -120,11 +120,11 @@ func TestFilesReloadLinks(t *testing.T) {
 	}
 	r.serves("first.example")
 	point(two)
-	r.file.looked = time.Now().Add(time.Hour) // a look that is less than a second ago
+	r.file.watch.looked = time.Now().Add(time.Hour) // a look that is less than a second ago
 	if got := r.file.Current(); got.Leaf.Subject.CommonName != "first.example" {
 		t.Error("looked again at once")
 	}
-	r.file.looked = time.Now()
+	r.file.watch.looked = time.Now()
 	r.serves("second.example")
 }
 

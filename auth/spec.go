@@ -16,6 +16,8 @@ type Spec struct {
 	Routes  []netip.Prefix `json:"routes,omitempty"`
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Once    bool           `json:"once,omitempty"`   // a join token
+
+	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate to open it; "" is any or none
 }
 
 // MaxName is the longest name of a token, in bytes.
@@ -53,6 +55,9 @@ func (s *Spec) check(now time.Time) error {
 	}
 	if !s.Expires.IsZero() && !s.Expires.After(now) {
 		return fmt.Errorf("%w: it would expire before it is made", ErrSpec)
+	}
+	if err := checkCertCN(s.CertCN); err != nil {
+		return err
 	}
 	if len(s.Routes) > maxRoutes {
 		return fmt.Errorf("%w: %d routes are more than %d", ErrSpec, len(s.Routes), maxRoutes)

@@ -15,15 +15,29 @@ import (
 	"tunnel/state"
 )
 
-// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
-// the next change and by Close. A nil *Store lets everybody in. All methods may be called concurrently.
+// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, by
+// the next Create or Revoke and by Close. A nil *Store lets everybody in. All methods may be called concurrently.
 type Store struct {
-	bucket state.Bucket
+	bucket Bucket
 
-	mu     sync.Mutex
-	tokens map[string]*entry // by id
-	flag   *entry            // of serve --token, nil is none; never in the file
-	late   map[string]bool   // ids whose entry is newer than in the file
+	// making is held by Create and Revoke, whose conditions are about all tokens, while they write too: only
+	// administrators wait for it.
+	making sync.Mutex
+
+	// mu is never held while the file is written: every login takes it.
+	mu      sync.Mutex
+	tokens  map[string]*entry // by id
+	flag    *entry            // of serve --token, nil is none; never in the file
+	late    map[string]bool   // ids whose entry is newer than in the file
+	claimed map[string]bool   // ids whose entry is being written
+	freed   *sync.Cond        // on mu: claimed has become less
+}
+
+// Bucket is what a Store needs of a state.Bucket, whose method comments hold.
+type Bucket interface {
+	Exists() (bool, error)
+	Each(f func(key string, value []byte) error) error
+	Write(put map[string][]byte, remove ...string) error
 }
 
 // An entry is a token as the file has it.
@@ -40,8 +54,9 @@ type entry struct {
 const flagName = "flag"
 
 // Open returns the Store of what a bucket holds. Close it before the bucket's file.
-func Open(bucket state.Bucket) (*Store, error) {
-	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}}
+func Open(bucket Bucket) (*Store, error) {
+	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}, claimed: map[string]bool{}}
+	s.freed = sync.NewCond(&s.mu)
 	err := bucket.Each(func(id string, value []byte) error {
 		var e entry
 		if err := json.Unmarshal(value, &e); err != nil || e.ID != id || len(e.Hash) != sha256.Size {
@@ -61,10 +76,12 @@ func Open(bucket state.Bucket) (*Store, error) {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.late) == 0 {
+	late, ids := s.claimLate()
+	defer s.unclaim(ids...)
+	if len(late) == 0 {
 		return nil
 	}
-	return s.write(nil)
+	return s.write(late)
 }
 
 // SetFlag adds a token that is not kept: the one that serve was given. It is called before the Store is used.
@@ -79,36 +96,65 @@ func (s *Store) Fresh() (bool, error) {
 	return !exists, err
 }
 
-// write puts changed into the file, and what is late; the caller holds mu. Nothing changes in memory when it fails.
-func (s *Store) write(changed *entry, remove ...string) error {
-	put := map[string][]byte{}
-	add := func(e *entry) error {
-		value, err := json.Marshal(e)
-		put[e.ID] = value
-		return err
+// claim waits until nobody writes the entry with this id, and keeps others from doing so until unclaim. The
+// caller holds mu, which is let go meanwhile.
+func (s *Store) claim(id string) {
+	for s.claimed[id] {
+		s.freed.Wait()
 	}
+	s.claimed[id] = true
+}
+
+// unclaim ends what claim has begun; the caller holds mu.
+func (s *Store) unclaim(ids ...string) {
+	for _, id := range ids {
+		delete(s.claimed, id)
+	}
+	s.freed.Broadcast()
+}
+
+// claimLate claims what is newer than in the file and written by nobody, and returns it with its ids, for
+// unclaim; the caller holds mu.
+func (s *Store) claimLate() (late []*entry, ids []string) {
 	for id := range s.late {
-		if err := add(s.tokens[id]); err != nil {
-			return err
+		if !s.claimed[id] {
+			s.claimed[id] = true
+			late, ids = append(late, s.tokens[id]), append(ids, id)
 		}
 	}
-	if changed != nil {
-		if err := add(changed); err != nil {
+	return late, ids
+}
+
+// write puts entries into the file and removes ids from it, all of which the caller has claimed. The caller
+// holds mu, which is let go meanwhile: until write returns others see what was before. Nothing changes in
+// memory when it fails.
+func (s *Store) write(entries []*entry, remove ...string) error {
+	put, used := map[string][]byte{}, map[string]time.Time{}
+	for _, e := range entries {
+		value, err := json.Marshal(e)
+		if err != nil {
 			return err
 		}
+		put[e.ID], used[e.ID] = value, e.Used
 	}
-	for _, id := range remove {
-		delete(put, id)
-	}
-	if err := s.bucket.Write(put, remove...); err != nil {
+	s.mu.Unlock()
+	err := s.bucket.Write(put, remove...)
+	s.mu.Lock()
+	if err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
-	clear(s.late)
-	if changed != nil {
-		s.tokens[changed.ID] = changed
+	for _, e := range entries {
+		if before := s.tokens[e.ID]; before != nil {
+			e.Used = before.Used // it may have been used meanwhile
+		}
+		s.tokens[e.ID] = e
+		if e.Used.Equal(used[e.ID]) {
+			delete(s.late, e.ID)
+		}
 	}
 	for _, id := range remove {
 		delete(s.tokens, id)
+		delete(s.late, id)
 	}
 	return nil
 }
@@ -120,8 +166,18 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	if err := spec.check(now); err != nil {
 		return Token{}, "", err
 	}
+	s.making.Lock()
+	defer s.making.Unlock()
+	var disagrees error
+	if agree != nil {
+		disagrees = agree(spec)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if e := s.named(spec.Name); e != nil { // a join token that expires may just have been used in time
+		s.claim(e.ID)
+		s.unclaim(e.ID)
+	}
 	var replaced []string
 	for id, e := range s.tokens {
 		if e.Expired(now) {
@@ -137,14 +193,13 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 			return Token{}, "", err
 		}
 	}
-	if agree != nil {
-		if err := agree(spec); err != nil {
-			return Token{}, "", fmt.Errorf("%w: %w", ErrSpec, err)
-		}
+	if disagrees != nil {
+		return Token{}, "", fmt.Errorf("%w: %w", ErrSpec, disagrees)
 	}
 	e := &entry{Token: Token{
 		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
 		Expires: spec.Expires.Round(0), Created: now.Round(0),
+		CertCN: spec.CertCN,
 	}}
 	if spec.Once {
 		e.Kind = KindJoin
@@ -152,7 +207,13 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	text := tokenText(e.ID, random(32))
 	sum := hash(text)
 	e.Hash = sum[:]
-	if err := s.write(e, replaced...); err != nil {
+	for _, id := range append(replaced, e.ID) {
+		s.claim(id)
+		defer s.unclaim(id)
+	}
+	late, ids := s.claimLate()
+	defer s.unclaim(ids...)
+	if err := s.write(append(late, e), replaced...); err != nil {
 		return Token{}, "", err
 	}
 	return e.Token, text, nil
@@ -160,17 +221,32 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 
 // Revoke ends a token. Its live sessions are the caller's to end.
 func (s *Store) Revoke(name string) (Token, error) {
+	s.making.Lock()
+	defer s.making.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if name == flagName && s.flag != nil {
 		return Token{}, fmt.Errorf("%w: %q is the token of --token or --token-file: start the server without it", ErrSpec, flagName)
 	}
-	for id, e := range s.tokens {
+	e := s.named(name)
+	if e == nil {
+		return Token{}, fmt.Errorf("%s: %w", name, ErrUnknown)
+	}
+	s.claim(e.ID)
+	defer s.unclaim(e.ID)
+	late, ids := s.claimLate()
+	defer s.unclaim(ids...)
+	return e.Token, s.write(late, e.ID)
+}
+
+// named returns the entry with that name, nil if there is none; the caller holds mu.
+func (s *Store) named(name string) *entry {
+	for _, e := range s.tokens {
 		if e.Name == name {
-			return e.Token, s.write(nil, id)
+			return e
 		}
 	}
-	return Token{}, fmt.Errorf("%s: %w", name, ErrUnknown)
+	return nil
 }
 
 // List returns all tokens by name, also those that have expired.

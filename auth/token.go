@@ -43,6 +43,8 @@ type Token struct {
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Created time.Time      `json:"created"`
 	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
+
+	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate that opens it; "" is any or none
 }
 
 // Expired tells whether t is over at a time.

@@ -61,7 +61,7 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 				}
 				continue
 			}
-			log.Info("lane connected")
+			log.Info("lane connected", conn.Security())
 		}
 		began := time.Now()
 		err := b.run(ctx, conn)

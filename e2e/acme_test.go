@@ -64,7 +64,7 @@ func TestACME(t *testing.T) {
 	}
 	ca, roots := startPebble(t, authorityHost)
 	clients := newAuthority(t)
-	person, personKey := clients.issueClient(t, time.Now().Add(time.Hour))
+	person, personKey := clients.issueClient(t, time.Now().Add(time.Hour), "client")
 	bin := raceBuild(t)
 	state := t.TempDir()
 	flags := []string{"--token-file", tokenFile(t), "--state", state, "--listen", ":443", "--acme", "server.example",

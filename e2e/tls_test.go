@@ -159,9 +159,9 @@ func TestClientCertificates(t *testing.T) {
 		return append([]string{"connect", "wss://" + directServer + ":8443", "--pin", pin, "--state", t.TempDir(), "--token", token}, flags...)
 	}
 	soonOver := time.Now().Add(time.Hour)
-	good, goodKey := clients.issueClient(t, soonOver)
-	foreign, foreignKey := others.issueClient(t, soonOver)
-	old, oldKey := clients.issueClient(t, time.Now().Add(-time.Hour))
+	good, goodKey := clients.issueClient(t, soonOver, "client")
+	foreign, foreignKey := others.issueClient(t, soonOver, "client")
+	old, oldKey := clients.issueClient(t, time.Now().Add(-time.Hour), "client")
 	serverKind, serverKindKey := clients.issue(t, soonOver, "client.example")
 	for _, f := range []failure{
 		{name: "no certificate", args: connect(), code: 6, step: "tls", says: "certificate required"},
@@ -181,11 +181,11 @@ func TestClientCertificates(t *testing.T) {
 }
 
 // issueClient is issue for a client's certificate.
-func (a *authority) issueClient(t *testing.T, until time.Time) (certFile, keyFile string) {
+func (a *authority) issueClient(t *testing.T, until time.Time, name string) (certFile, keyFile string) {
 	t.Helper()
 	a.usage = x509.ExtKeyUsageClientAuth
 	defer func() { a.usage = x509.ExtKeyUsageServerAuth }()
-	return a.issue(t, until, "client")
+	return a.issue(t, until, name)
 }
 
 // TestCertificateRotates renews the server's certificate while a transfer runs inside: the transfer's connection is not

@@ -23,6 +23,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	leave := func() { s.door.leave(from.guest) }
 	defer func() { leave() }()
+	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, from, err)
@@ -36,6 +37,9 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	log := s.Log.With("remote", from.remote)
 	if s.Tokens != nil {
 		log = log.With("token", grant.Name)
+	}
+	if subject := auth.Subject(r.TLS); subject != "" {
+		log = log.With("cert", subject)
 	}
 	conn, request, ok := s.upgrade(w, r, log)
 	if !ok {
@@ -98,9 +102,7 @@ func (s *Server) enter(life context.Context, remote string, grant auth.Grant, re
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*transport.Conn, transport.Connect, bool) {
 	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
-		if log := s.refused.count(refuseUpgrade, log); log != nil {
-			log.Info("refused", "err", err)
-		}
+		s.refused.count(refuseUpgrade, log).Info("refused", "err", err)
 		return nil, transport.Connect{}, false
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.limits.connect)
@@ -108,9 +110,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logge
 	request, err := conn.Requested(ctx, s.Device.Offload())
 	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no connect in time")
-		if log := s.refused.count(refuseConnect, log); log != nil {
-			log.Info("refused", "err", err)
-		}
+		s.refused.count(refuseConnect, log).Info("refused", "err", err)
 		return nil, transport.Connect{}, false
 	}
 	return conn, request, true
@@ -165,24 +165,16 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 	switch {
 	case errors.Is(err, errLane):
-		if log := s.refused.count(refuseLane, log); log != nil {
-			log.Info("refused", "err", err)
-		}
+		s.refused.count(refuseLane, log).Info("refused", "err", err)
 		conn.Close(transport.CodeLane, err.Error())
 	case isOver(err):
-		if log := s.refused.count(refuseToken, log); log != nil {
-			log.Warn("refused", "err", err)
-		}
+		s.refused.count(refuseToken, log).Warn("refused", "err", err)
 		conn.Close(transport.CodeRevoked, err.Error())
 	case errors.Is(err, errToken):
-		if log := s.refused.count(refuseAddress, log); log != nil {
-			log.Warn("refused", "err", err)
-		}
+		s.refused.count(refuseAddress, log).Warn("refused", "err", err)
 		conn.Close(transport.CodeNoAddress, err.Error())
 	case errors.Is(err, lease.ErrFull):
-		if log := s.refused.count(refuseAddress, log); log != nil {
-			log.Warn("refused: no free address pair", "network", s.Leases.Network())
-		}
+		s.refused.count(refuseAddress, log).Warn("refused: no free address pair", "network", s.Leases.Network())
 		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
 	default:
 		s.refused.note(refuseInternal) // each is this side's fault, and is logged
@@ -204,15 +196,13 @@ func (s *Server) run(p *peer, l *lane, conn *transport.Conn, request transport.C
 	defer cancel()
 	if err := conn.Grant(ctx, request, link, s.Device.Offload()); err != nil {
 		conn.Close(transport.CodeGoingAway, "no answer in time")
-		if log := s.refused.count(refuseConnect, log); log != nil {
-			log.Info("refused", "err", err)
-		}
+		s.refused.count(refuseConnect, log).Info("refused", "err", err)
 		return nil
 	}
 	if request.Lane == nil {
-		log.Info("connected")
+		log.Info("connected", conn.Security())
 	} else {
-		log.Info("lane connected")
+		log.Info("lane connected", conn.Security())
 	}
 	return conn.Run(l.ctx, p.start(l), s.Keepalive, p.receive(s, l))
 }

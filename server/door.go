@@ -125,9 +125,7 @@ func (d *door) admit(c net.Conn, closed <-chan struct{}) bool {
 			return true
 		}
 		if wait == 0 {
-			if log := d.refused.count(refusal, d.refused.log); log != nil {
-				log.Warn("refused: too many connections", "remote", address, "limit", refusal.name())
-			}
+			d.refused.count(refusal, d.refused.log).Warn("refused: too many connections", "remote", address, "limit", refusal.name())
 			return false
 		}
 		timer := time.NewTimer(wait)

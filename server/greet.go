@@ -38,15 +38,11 @@ func (s *Server) greet(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 		http.NotFound(w, r)
 		return v, false
 	case !room:
-		if log := s.refused.count(why, s.Log); log != nil {
-			log.Warn("refused: too many connections", "remote", v.remote, "limit", why.name())
-		}
+		s.refused.count(why, s.Log).Warn("refused: too many connections", "remote", v.remote, "limit", why.name())
 		tooMany(w, s.limits.request)
 		return v, false
 	case ban > 0:
-		if log := s.refused.count(refuseBanned, s.Log); log != nil {
-			log.Warn("refused: too many failed logins", "remote", v.remote, "for", ban.Round(time.Second))
-		}
+		s.refused.count(refuseBanned, s.Log).Warn("refused: too many failed logins", "remote", v.remote, "for", ban.Round(time.Second))
 		tooMany(w, ban)
 		return v, false
 	}
@@ -63,9 +59,7 @@ func (s *Server) ours(r *http.Request) bool {
 
 // refuseLogin answers a login with a wrong token or none. Whoever fails too often is not even asked for some time.
 func (s *Server) refuseLogin(w http.ResponseWriter, v visitor, err error) {
-	if log := s.refused.count(refuseToken, s.Log); log != nil {
-		log.Warn("refused", "remote", v.remote, "err", err)
-	}
+	s.refused.count(refuseToken, s.Log).Warn("refused", "remote", v.remote, "err", err)
 	if ban := s.bans.fail(v.source, s.door.live(v.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", v.source, "for", ban)
 	}

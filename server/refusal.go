@@ -4,9 +4,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
-	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // A refusal is the reason why somebody was turned away before there was a session.
@@ -35,54 +32,26 @@ func (r refusal) name() string {
 		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "internal"}[r]
 }
 
-// Strangers decide how often they are refused, so the log has at most burst lines about one reason, and then one every
-// pause.
-const (
-	refusalBurst = 5
-	refusalPause = 5 * time.Second
-)
-
 // refused counts who was turned away, by reason.
 type refused struct {
 	log     *slog.Logger
-	reasons [refusals]struct {
-		count   atomic.Uint64
-		unsaid  atomic.Uint64
-		limiter *rate.Limiter
-	}
-	web *rate.Limiter // of what net/http has to say
+	reasons [refusals]atomic.Uint64
 }
 
-func newRefused(log *slog.Logger) *refused {
-	r := &refused{log: log, web: rate.NewLimiter(rate.Every(refusalPause), refusalBurst)}
-	for i := range r.reasons {
-		r.reasons[i].limiter = rate.NewLimiter(rate.Every(refusalPause), refusalBurst)
-	}
-	return r
-}
+func newRefused(log *slog.Logger) *refused { return &refused{log: log} }
 
 // note counts one that is not worth a line of the log.
-func (r *refused) note(why refusal) { r.reasons[why].count.Add(1) }
+func (r *refused) note(why refusal) { r.reasons[why].Add(1) }
 
-// count counts one. It returns log for a line about it, with how many before it had none; nil is that it has none.
+// count counts one, and returns log for a line about it.
 func (r *refused) count(why refusal, log *slog.Logger) *slog.Logger {
-	reason := &r.reasons[why]
-	reason.count.Add(1)
-	if !reason.limiter.Allow() {
-		reason.unsaid.Add(1)
-		return nil
-	}
-	if n := reason.unsaid.Swap(0); n > 0 {
-		return log.With("not_logged", n)
-	}
+	r.note(why)
 	return log
 }
 
 // Write takes a line of net/http's own log, which is about what strangers do.
 func (r *refused) Write(line []byte) (int, error) {
-	if r.web.Allow() {
-		r.log.Debug("http", "says", strings.TrimSpace(string(line)))
-	}
+	r.log.Debug("http", "says", strings.TrimSpace(string(line)))
 	return len(line), nil
 }
 
@@ -90,7 +59,7 @@ func (r *refused) Write(line []byte) (int, error) {
 func (r *refused) counts() slog.Value {
 	var attrs []slog.Attr
 	for why := range refusals {
-		attrs = append(attrs, slog.Uint64(why.name(), r.reasons[why].count.Load()))
+		attrs = append(attrs, slog.Uint64(why.name(), r.reasons[why].Load()))
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -19,6 +19,7 @@ import (
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/lease"
+	"tunnel/loglimit"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -35,7 +36,7 @@ type Config struct {
 	Keepalive      time.Duration // told to clients
 	Congestion     string        // as in transport.Dialer
 	ClientToClient bool          // forward between clients
-	Log            *slog.Logger
+	Log            *slog.Logger  // its lines that others can cause are limited, see loglimit
 
 	MaxConnections int            // at once; 0 is no limit
 	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
@@ -47,7 +48,9 @@ type Config struct {
 
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
-	Config
+	Config                // its Log is limited
+	local    *slog.Logger // for what others cannot cause
+	limited  *loglimit.Handler
 	own      lease.Pair
 	policy   policy
 	drops    drops
@@ -67,7 +70,10 @@ type Server struct {
 
 // New returns a Server that is not running yet.
 func New(c Config) *Server {
-	s := &Server{Config: c, own: c.Leases.Server(), peers: newPeers(), refused: newRefused(c.Log)}
+	limited := loglimit.New(c.Log.Handler())
+	s := &Server{Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers()}
+	s.Log = slog.New(limited)
+	s.refused = newRefused(s.Log)
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
@@ -121,7 +127,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	s.sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
-	s.Log.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
+	s.limited.Close()
+	s.local.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil
 	}

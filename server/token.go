@@ -80,7 +80,7 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 		return auth.Token{}, "", err
 	}
 	s.Leases.Reserve(s.Tokens.Reserved())
-	s.Log.Info("token made", "token", token.Name)
+	s.local.Info("token made", "token", token.Name)
 	return token, text, nil
 }
 
@@ -97,7 +97,7 @@ func (s *Server) RevokeToken(name string) error {
 	s.drops.count(dropStale, s.away.end(token.ID)) // after endToken: from then on nobody opens another
 	s.Leases.End(func(id string) bool { return id == token.ID })
 	s.Leases.Reserve(s.Tokens.Reserved())
-	s.Log.Info("token revoked", "token", name)
+	s.local.Info("token revoked", "token", name)
 	return nil
 }
 

@@ -46,10 +46,11 @@ func (b Bucket) Each(f func(key string, value []byte) error) error {
 	})
 }
 
-// Write puts values by key and deletes keys: all of it or, when it returns an error, nothing. The error is ErrFull or
-// ErrDamaged, wrapped, or what the disk said.
+// Write puts values by key and deletes keys: all of it or, when it returns an error, nothing. It returns
+// when that is on the disk; writes that are under way at once share a transaction and its syncs. The error is
+// ErrFull or ErrDamaged, wrapped, or what the disk said.
 func (b Bucket) Write(put map[string][]byte, remove ...string) error {
-	return b.file.do(b.file.db.Update, func(tx *bbolt.Tx) error {
+	return b.file.commit(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists([]byte(b.name))
 		if err != nil {
 			return err

@@ -34,9 +34,10 @@ const lockPause = 20 * time.Millisecond
 // File is the database. What a Write has returned without an error survives a power cut. All methods may be called
 // concurrently.
 type File struct {
-	path   string
-	db     *bbolt.DB
-	broken atomic.Bool // bbolt has panicked in a transaction; it may still hold its locks
+	path    string
+	db      *bbolt.DB
+	broken  atomic.Bool // bbolt has panicked in a transaction; it may still hold its locks
+	commits commits
 }
 
 // Open opens the file at path, made with mode 0600 if there is none, checks all of it, and locks it. Close it. The error

@@ -74,7 +74,11 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	what := fmt.Errorf("%s answered %s", d.URL.Redacted(), resp.Status)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
-		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
+		advice := "give the server's token with --token-file or TUNNEL_TOKEN"
+		if d.TLS != nil && d.TLS.GetClientCertificate != nil {
+			advice += "; it may be bound to another certificate than --tls-cert's, the server's log says so"
+		}
+		return &StepError{StepAuth, what, advice}
 	case code == http.StatusTooManyRequests:
 		return &StepError{StepHTTP, what, adviseTooMany(resp)}
 	case code == http.StatusProxyAuthRequired:
