@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/auth"
 	"tunnel/client"
 	"tunnel/ipcmd"
 	"tunnel/lease"
@@ -39,7 +40,9 @@ func connectCommand() *cli.Command {
 			"   sudo tunnel connect wss://server.example.com --token-file token",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: flagHeader, Category: categoryServer, EnvVars: env(flagHeader), Usage: "further HTTP header, `K=V`; may be given several times"},
+			allowPlainFlag(),
 			&cli.BoolFlag{Name: flagKeepTrying, Category: categoryServer, EnvVars: env(flagKeepTrying), Usage: "do not give up when the first attempt fails, as at boot"},
+			connectNetworkFlag(),
 			&cli.StringFlag{Name: flagAddress, Category: categoryNetwork, EnvVars: env(flagAddress), Usage: "take this `ADDRESS` of the network or none"},
 			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Usage: "`BYTES` of the largest packet, instead of the server's word"},
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Usage: "transmit queue length in `PACKETS`, instead of the server's word"},
@@ -71,19 +74,27 @@ func connect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	dialers := append([]*transport.Dialer{dialer}, others...)
+	if err := checkPlain(c, dialers); err != nil {
+		return err
+	}
 	wanted, err := wantedAddress(c)
 	if err != nil {
 		return err
 	}
+	accepted, err := acceptedNetworks(c)
+	if err != nil {
+		return err
+	}
 	if c.Bool(flagDryRun) {
-		return connectDryRun(c, dialer, wanted)
+		return connectDryRun(c, dialer, wanted, accepted)
 	}
 	dev := c.String(flagDev)
 	device, router, err := newDevice(c.Context, dev, log)
 	if err != nil {
 		return err
 	}
-	session, credentials, err := openKept(c, dev, append([]*transport.Dialer{dialer}, others...), log)
+	session, credentials, err := openKept(c, dev, dialers, log)
 	if err != nil {
 		return errors.Join(err, router.Close(), device.Close())
 	}
@@ -91,8 +102,8 @@ func connect(c *cli.Context) error {
 	out := c.App.Writer
 	return client.New(client.Config{
 		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router,
-		Session: session, Credentials: credentials, Log: log,
-		Wanted: wanted, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
+		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, Log: log,
+		Wanted: wanted, Accept: accepted, Resolvers: resolvers, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
 		Events: client.Events{
 			Connected: func(l transport.Link) {
 				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev, l.Address, l.Peer, l.Network, l.MTU)
@@ -161,8 +172,8 @@ func wantedAddress(c *cli.Context) (netip.Addr, error) {
 }
 
 // connectDryRun prints what would run. Only the server knows the pair that it will give, so without --address the
-// first one of the default network stands for it.
-func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr) error {
+// first one of the default network, or of the first that --network accepts, stands for it.
+func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr, accepted []netip.Prefix) error {
 	hops, err := dialer.Hops(c.Context)
 	if err != nil {
 		return err
@@ -171,11 +182,14 @@ func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr) 
 	if err := router.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}
-	network := netip.MustParsePrefix("10.1.1.0/24")
+	network := append(accepted, netip.MustParsePrefix("10.1.1.0/24"))[0]
 	pair, _ := lease.PairOf(network, 1)
 	if wanted.IsValid() {
 		pair = lease.Pair{Local: wanted, Peer: wanted.Next()}
 		network = netip.PrefixFrom(wanted, 24).Masked()
+		if at := slices.IndexFunc(accepted, func(p netip.Prefix) bool { return p.Contains(wanted) }); at >= 0 {
+			network = accepted[at]
+		}
 	}
 	_, _ = fmt.Fprintln(c.App.Writer, "# the server decides on addresses, network, mtu and qlen; with its defaults:")
 	want := route.Config{Dev: c.String(flagDev), MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer, Network: network}

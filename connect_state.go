@@ -36,7 +36,7 @@ func openKept(c *cli.Context, dev string, dialers []*transport.Dialer, log *slog
 	}
 	for _, d := range dialers {
 		kept := credentials.Get(d.URL.String())
-		if kept != "" && (d.Token == "" || auth.ID(d.Token) == auth.ID(kept)) {
+		if kept != "" && (d.Token == "" || auth.ID(d.Token) != "" && auth.ID(d.Token) == auth.ID(kept)) {
 			d.Token = kept
 		}
 	}

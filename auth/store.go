@@ -204,7 +204,7 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	if spec.Once {
 		e.Kind = KindJoin
 	}
-	text := tokenText(e.ID, random(32))
+	text := tokenText(e.ID, e.Kind, random(32))
 	sum := hash(text)
 	e.Hash = sum[:]
 	for _, id := range append(replaced, e.ID) {

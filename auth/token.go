@@ -17,10 +17,12 @@ import (
 const MinTokenLen = 16
 
 // A token's text is tokenPrefix, its id, and 256 random bits: "tnl_ID_SECRET". The id is no secret. It finds the token, so
-// that the secret is compared with one hash, in constant time, and never searched for.
+// that the secret is compared with one hash, in constant time, and never searched for. A join token has joinMark before
+// the secret: its client must know by itself that it comes with one, see Exchanges.
 const (
 	tokenPrefix = "tnl_"
 	idLen       = 10 // characters: 50 bits, enough for ids not to meet
+	joinMark    = "join_"
 )
 
 // A Kind is what a token is for.
@@ -64,8 +66,24 @@ func ID(text string) string {
 	return rest[:idLen]
 }
 
+// Exchanges reports whether credential can be what became of token: token is a join token by its text, and credential is not,
+// and has the same id.
+func Exchanges(token, credential string) bool {
+	id := ID(token)
+	return id != "" && id == ID(credential) && isJoin(token) && !isJoin(credential)
+}
+
+// isJoin reports whether the text of a token, which has an id, says that it is a join token.
+func isJoin(text string) bool { return strings.HasPrefix(text[len(tokenPrefix)+idLen+1:], joinMark) }
+
 // tokenText puts a token together.
-func tokenText(id string, secret []byte) string { return tokenPrefix + id + "_" + encode(secret) }
+func tokenText(id string, kind Kind, secret []byte) string {
+	mark := ""
+	if kind == KindJoin {
+		mark = joinMark
+	}
+	return tokenPrefix + id + "_" + mark + encode(secret)
+}
 
 // encode writes bytes with small letters and digits only: a double click takes all of it.
 func encode(b []byte) string {
@@ -85,7 +103,7 @@ func credentialOf(id, join, session string, salt []byte) string {
 	mac := hmac.New(sha256.New, []byte(join))
 	mac.Write(salt)
 	mac.Write([]byte(session))
-	return tokenText(id, mac.Sum(nil))
+	return tokenText(id, KindCredential, mac.Sum(nil))
 }
 
 func hash(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }

@@ -124,8 +124,36 @@ func TestTokenText(t *testing.T) {
 			t.Errorf("%q has the id %q", text, id)
 		}
 	}
+	join := create(t, s, Spec{Name: "c", Once: true, Expires: time.Now().Add(time.Hour)})
+	if len(join) != len(a)+len(joinMark) || !strings.HasPrefix(join, "tnl_"+ID(join)+"_join_") {
+		t.Errorf("a join token is %s", join)
+	}
 	if x, y := NewSecret(), NewSecret(); x == y || len(x) != 22 {
 		t.Errorf("secrets %q, %q", x, y)
+	}
+}
+
+// Only a join token is exchanged, and only for what can have come of it.
+func TestExchanges(t *testing.T) {
+	const id, other = "tnl_abcdefghij_", "tnl_jihgfedcba_"
+	for _, test := range []struct {
+		token, credential string
+		want              bool
+	}{
+		{id + "join_secret", id + "credential", true},
+		{id + "join_secret", other + "credential", false},
+		{id + "join_secret", "credential-of-the-server's-own", false},
+		{id + "join_secret", id + "join_again", false},
+		{id + "secret", id + "credential", false},
+		{id + "credential", id + "another", false},
+		{"correct-horse-battery", "staple-horse-battery", false},
+		{"", id + "credential", false},
+		{"", "", false},
+		{"tnl_", "tnl_", false},
+	} {
+		if got := Exchanges(test.token, test.credential); got != test.want {
+			t.Errorf("%q for %q: %v", test.credential, test.token, got)
+		}
 	}
 }
 

@@ -27,12 +27,15 @@ type Config struct {
 	Device      tun.Device          // closed by Run
 	Router      *route.Router       // closed by Run
 	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
+	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
+	Resolvers   func() []netip.Addr // this machine's DNS servers: without Accept no granted network may contain one; nil is none
 	MTU         int                 // bytes; 0 is what the server says
 	Qlen        int                 // packets; 0 is what the server says
 	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
 	KeepTrying  bool                // do not give up when the first attempt fails
 	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
 	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
+	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
@@ -138,12 +141,11 @@ func (c *Client) stay(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if connected {
-			first = false
-			if time.Since(began) > steady {
-				wait = backoff{}
-			}
+		lasted := connected && time.Since(began) > steady
+		if lasted {
+			wait = backoff{}
 		}
+		first = first && !connected
 		if errors.Is(err, errMoved) {
 			wait = backoff{}
 			continue
@@ -152,13 +154,7 @@ func (c *Client) stay(ctx context.Context) error {
 		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
 			return err
 		}
-		delay := wait.next(time.Now())
-		var closed *transport.CloseError
-		if errors.As(err, &closed) {
-			if after, ok := closed.ComeBackIn(); ok {
-				delay, wait = after, backoff{}
-			}
-		}
+		delay := wait.after(err, lasted, time.Now())
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
@@ -200,6 +196,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
+	c.took(t, link, time.Now())
 	c.exchange(t, link.Credential)
 	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
 	c.saveSession(t)
@@ -230,7 +227,7 @@ func (c *Client) saveSession(t *target) {
 	}
 }
 
-// request asks for the address of last time, checks what the server grants, and puts this side's own wishes over it.
+// request asks for the address of last time, judges what the server grants, and puts this side's own wishes over it.
 // The connection is closed on error.
 func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -263,19 +260,24 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	if c.Qlen != 0 {
 		link.Qlen = c.Qlen
 	}
+	if err := cmp.Or(c.acceptable(link), t.changes(link, time.Now())); err != nil {
+		conn.Close(transport.CodeNormal, "the client does not take what is granted")
+		return link, err
+	}
 	return link, nil
 }
 
-// configure makes the device what the server grants. Running hooks of another configuration end first.
+// configure makes the device what the server grants. Running hooks of another configuration end first. A network that
+// overlaps with this machine's leaves the device as it is.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
-	link.Session, link.Credential, link.Keepalive, link.Lanes = "", "", 0, 0 // nothing of the device's
+	link = ofDevice(link)
 	if link == c.link {
 		return nil
 	}
-	c.down()
 	if err := c.Router.Overlap(ctx, link.Network); err != nil {
 		return err
 	}
+	c.down()
 	err := c.Router.Set(ctx, route.Config{
 		Dev: c.Device.Name(), MTU: link.MTU, Qlen: link.Qlen,
 		Local: link.Address, Peer: link.Peer, Network: link.Network,

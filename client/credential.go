@@ -98,10 +98,19 @@ func newSession() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// exchange goes on with the credential that a server gave for a join token. One that cannot be stored is left alone: the
-// join token opens the server to this session until the credential is used.
+// Exchanges reports whether a client that comes with token may be given credential in its place: token is a join token, and
+// the credential is one that can come of it. A server's own word does not count: one that is hostile would replace a token
+// that opens the server to others by one that opens it to nobody, for all later runs.
+type Exchanges func(token, credential string) bool
+
+// exchange goes on with the credential that a server gave for a join token, if that was asked for. One that cannot be stored
+// is left alone: the join token opens the server to this session until the credential is used.
 func (c *Client) exchange(t *target, credential string) {
 	if credential == "" {
+		return
+	}
+	if c.Exchanges == nil || !c.Exchanges(t.dialer.Token, credential) {
+		c.Log.Warn("the server gave a credential, and this client has not come with a join token: it is not kept", "server", t.dialer.URL.Host)
 		return
 	}
 	if err := c.Credentials.keep(t.url(), credential); err != nil {

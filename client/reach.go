@@ -5,14 +5,18 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"tunnel/transport"
 )
 
 // A target is one of the servers that this client may join, and what it has there.
 type target struct {
-	dialer transport.Dialer // Token becomes the credential that the server gives for it
-	resume saved            // what to ask for on the next attempt
+	dialer  transport.Dialer // Token becomes the credential that the server gives for it
+	resume  saved            // what to ask for on the next attempt
+	granted transport.Link   // what the device last had at this server's word, the zero Link before
+	changed time.Time        // when the server last changed that
+	warned  bool             // that the connection to it is not encrypted
 }
 
 func (t *target) url() string { return t.dialer.URL.String() }
@@ -66,6 +70,11 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	dialer := t.dialer
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
 		tried = append(tried, hop)
+		if !t.warned && dialer.Clear(hop) {
+			t.warned = true
+			c.Log.Warn("ws:// is not encrypted: whoever is on the path can read and change the token and all packets: use wss://",
+				"server", t.dialer.URL.Host)
+		}
 		return c.watch.try(ctx, hop)
 	}
 	conn, err := dialer.Dial(ctx)

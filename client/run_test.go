@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/auth"
 	"tunnel/client"
 	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
@@ -123,7 +124,7 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 	}
 	config := client.Config{
 		Dialer: dialer(t, address), Device: j.device, Router: route.New(j, journal, nil),
-		Log: slog.New(slog.NewTextHandler(j.log, nil)),
+		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges,
 		Events: client.Events{
 			Connected: func(l transport.Link) { j.note("connected %s %s %d %d", l.Address, l.Network, l.MTU, l.Qlen) },
 			Lost:      func(err error) { j.note("lost: %v", err) },

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,14 +41,26 @@ func (e *engine) testRun(t *testing.T) {
 	e.must("docker", "network", "create", "wire")
 	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN", "--device", "/dev/net/tun",
 		"--env", "TUNNEL_TOKEN=" + token}
-	e.must(append(run, "--name", "hub", "tunnel", "serve", "--plain")...)
+	e.must(append(run, "--name", "hub", "--volume", "hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
 	e.waitLog(t, "hub", "listening on ")
-	e.must(append(run, "--name", "spoke", "tunnel", "connect", "ws://hub:8443")...)
+	e.must(append(run, "--name", "spoke", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
 	e.waitLog(t, "spoke", "up: ")
 	e.across(t, "hub", "spoke")
 	e.stop(t, "spoke")
 	e.stop(t, "hub")
 	e.must("docker", "rm", "hub", "spoke")
+	e.must("docker", "volume", "rm", "hub")
+}
+
+// pin waits until a server in a container prints the line that joins it, and returns the pin that is in it.
+func (e *engine) pin(t *testing.T, container string) string {
+	t.Helper()
+	e.waitLog(t, container, "tunnel connect wss://")
+	pin := regexp.MustCompile(`sha256:\S+`).FindString(e.logs(container))
+	if pin == "" {
+		t.Fatalf("%s prints no pin\n%s", container, e.logs(container))
+	}
+	return pin
 }
 
 // testCompose is deploy/compose.yaml: two containers on two networks.
@@ -62,10 +75,22 @@ func (e *engine) testCompose(t *testing.T, file string) {
 	}
 	e.env = append(e.env, "TUNNEL_TOKEN="+token)
 	e.must(append(compose, "build", "--build-arg", "http_proxy=http://"+bridgeAddr+":"+proxyPort)...)
-	e.must(append(compose, "up", "--detach")...)
-	hub, spoke := e.must(append(compose, "ps", "-q", "serve")...), e.must(append(compose, "ps", "-q", "connect")...)
+	e.must(append(compose, "up", "--detach", "serve")...)
+	hub := e.must(append(compose, "ps", "-q", "serve")...)
 	e.waitLog(t, hub, "listening on ")
+	pin := e.pin(t, hub)
+	// As the file's own comment has it.
+	script := strings.Join(compose, " ") + ` logs serve | grep -o 'sha256:[^ ]*' | tail -n 1`
+	if got := e.must("sh", "-c", script); got != pin {
+		t.Errorf("%s prints %q, want %s", script, got, pin)
+	}
+	e.env = append(e.env, "TUNNEL_PIN="+pin)
+	e.must(append(compose, "up", "--detach", "connect")...)
+	spoke := e.must(append(compose, "ps", "-q", "connect")...)
 	e.waitLog(t, spoke, "up: ")
+	if log := e.logs(spoke); strings.Contains(log, "not encrypted") {
+		t.Errorf("the client goes without TLS:\n%s", log)
+	}
 
 	direct := e.must("docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", hub)
 	if out, err := e.in(spoke, "ping", "-n", "-c1", "-W1", direct).CombinedOutput(); err == nil {

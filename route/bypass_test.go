@@ -179,9 +179,13 @@ func TestOverlap(t *testing.T) {
 		"default routes only": {
 			[]string{"ip route add 0.0.0.0/1 dev ens160", "ip route add 128.0.0.0/1 dev ens160"}, "",
 		},
-		"larger":    {[]string{"ip route add 10.1.0.0/16 dev eth1"}, "10.1.1.0/24 overlaps the route 10.1.0.0/16 dev eth1"},
-		"inside":    {[]string{"ip route add 10.1.1.64/26 via 192.168.107.3 dev eth1"}, "10.1.1.0/24 overlaps the route 10.1.1.64/26 via 192.168.107.3 dev eth1"},
-		"address":   {[]string{"ip addr add dev eth1 local 10.1.1.9 peer 10.9.9.9"}, "10.1.1.0/24 overlaps the address 10.1.1.9 dev eth1"},
+		"larger":  {[]string{"ip route add 10.1.0.0/16 dev eth1"}, "10.1.1.0/24 overlaps the route 10.1.0.0/16 dev eth1"},
+		"inside":  {[]string{"ip route add 10.1.1.64/26 via 192.168.107.3 dev eth1"}, "10.1.1.0/24 overlaps the route 10.1.1.64/26 via 192.168.107.3 dev eth1"},
+		"address": {[]string{"ip addr add dev eth1 local 10.1.1.9 peer 10.9.9.9"}, "10.1.1.0/24 overlaps the address 10.1.1.9 dev eth1"},
+		"a gateway": {
+			[]string{"ip route add 172.20.0.0/16 via 10.1.1.254 dev eth1"},
+			"10.1.1.0/24 overlaps the gateway 10.1.1.254 of the route 172.20.0.0/16 via 10.1.1.254 dev eth1",
+		},
 		"our own":   {[]string{"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4", "ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0"}, ""},
 		"neighbour": {[]string{"ip route add 10.1.0.0/24 dev eth1", "ip route add 10.1.2.0/23 dev eth1"}, ""},
 	} {

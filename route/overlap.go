@@ -23,8 +23,9 @@ func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.N
 // Unwrap returns ErrOverlap.
 func (e *OverlapError) Unwrap() error { return ErrOverlap }
 
-// Overlap refuses a private network that overlaps a route or an address of this machine, with an *OverlapError.
-// Default routes, also in their form of two halves, are no obstacle, nor is what is on the tunnel's own device.
+// Overlap refuses a private network that overlaps a route or an address of this machine, or contains the gateway of a route,
+// with an *OverlapError. Default routes, also in their form of two halves, are no obstacle, nor is what is on the tunnel's
+// own device.
 func (r *Router) Overlap(ctx context.Context, network netip.Prefix) error {
 	if !network.IsValid() || !network.Addr().Is4() {
 		return fmt.Errorf("%s is not an IPv4 network", network)
@@ -46,6 +47,13 @@ func (r *Router) Overlap(ctx context.Context, network netip.Prefix) error {
 			continue
 		}
 		return &OverlapError{Network: network, Entry: "the " + describe(route)}
+	}
+	for _, route := range routes { // the gateway of an "onlink" route may lie in no other
+		for _, hop := range route.Hops {
+			if hop.Dev != own && network.Contains(hop.Via) {
+				return &OverlapError{Network: network, Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, describe(route))}
+			}
+		}
 	}
 	addrs, err := addrs(ctx, r.run)
 	if err != nil {

@@ -115,6 +115,12 @@ const (
 	MaxKeepalive = time.Hour
 )
 
+// The most bytes of a session and of a credential: both are kept in files and sent back.
+const (
+	maxSession    = 64
+	maxCredential = 256
+)
+
 // Link parses and checks m; the error says which field is wrong.
 func (m Connected) Link() (Link, error) {
 	var l Link
@@ -128,6 +134,9 @@ func (m Connected) Link() (Link, error) {
 	if l.Network, err = netip.ParsePrefix(m.Network); err != nil {
 		return Link{}, fmt.Errorf("network: %w", err)
 	}
+	if l.Network != l.Network.Masked() {
+		return Link{}, fmt.Errorf("network: %s has host bits set", l.Network)
+	}
 	if !l.Network.Addr().Is4() || !l.Network.Contains(l.Address) || !l.Network.Contains(l.Peer) || l.Address == l.Peer {
 		return Link{}, fmt.Errorf("the pair %s, %s is not one of network %s", l.Address, l.Peer, l.Network)
 	}
@@ -140,6 +149,12 @@ func (m Connected) Link() (Link, error) {
 	l.Keepalive = time.Duration(m.Keepalive * float64(time.Second))
 	if l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive {
 		return Link{}, fmt.Errorf("keepalive %v is not within %v to %v", l.Keepalive, MinKeepalive, MaxKeepalive)
+	}
+	if len(m.Session) > maxSession {
+		return Link{}, fmt.Errorf("session: longer than %d bytes", maxSession)
+	}
+	if len(m.Credential) > maxCredential {
+		return Link{}, fmt.Errorf("credential: longer than %d bytes", maxCredential)
 	}
 	if strings.ContainsFunc(m.Credential, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return Link{}, errors.New("credential: no HTTP header can carry it")
