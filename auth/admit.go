@@ -20,7 +20,7 @@ var (
 	ErrJoined  = errors.New("the join token was used by another client")
 )
 
-// Admit tells what the token of r allows, which comes as Authorization: Bearer. The error is ErrMissing, ErrWrong or, with
+// Admit tells what the token of r allows, which comes as Bearer in Authorization or TokenHeader. The error is ErrMissing, ErrWrong or, with
 // the token's name, ErrExpired. A wrong token takes as long as a right one, whatever is wrong with it.
 func (s *Store) Admit(r *http.Request) (Grant, error) {
 	if s == nil {

@@ -25,7 +25,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	defer func() { leave() }()
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
-		s.refuseLogin(w, from, err)
+		s.refuseLogin(w, r, from, err)
 		return
 	}
 	s.bans.succeed(from.source)
