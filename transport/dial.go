@@ -138,7 +138,7 @@ func (p dialPath) explain(err error) error {
 
 // hungUp reports whether the other side has ended the connection.
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // connect returns a connection that carries HTTP to the server: through the proxy if there is one, inside TLS if the
