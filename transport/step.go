@@ -118,9 +118,9 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", readable(d.URL)),
 			Advice: adviseHTTP + ", and that a proxy in front passes WebSockets on at once"}
 	case len(first) == 0 && hungUp(err):
-		advice := "if it speaks TLS, use wss://"
+		advice := "if it speaks TLS, use wss://; if HTTP/2 only, let it offer HTTP/1.1 as well"
 		if d.URL.Scheme == "wss" {
-			advice = "check that the proxy in front, if there is one, lets WebSockets through, and its log or the server's"
+			advice = "a proxy in front may speak HTTP/2 only (let it offer HTTP/1.1 as well), or forbid WebSockets: see its log"
 		}
 		return &StepError{Step: StepHTTP, Err: errHungUp, Advice: advice}
 	}
