@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
 	"tunnel/client"
@@ -136,10 +138,16 @@ func newDialer(c *cli.Context) (*transport.Dialer, error) {
 	header := http.Header{}
 	for _, h := range c.StringSlice(flagHeader) {
 		k, v, ok := strings.Cut(h, "=")
-		if !ok || strings.TrimSpace(k) == "" {
+		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
+		switch {
+		case !ok || k == "":
 			return nil, usage("--header %q is not K=V", h)
+		case !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v):
+			return nil, usage("--header %s: that is no header of HTTP", strconv.Quote(k))
+		case ownHeader(k):
+			return nil, usage("--header %s: the program sets that one itself", k)
 		}
-		header.Add(strings.TrimSpace(k), strings.TrimSpace(v))
+		header.Add(k, v)
 	}
 	tlsConfig, err := clientTLS(c, secured(urls))
 	if err != nil {
@@ -153,6 +161,15 @@ func newDialer(c *cli.Context) (*transport.Dialer, error) {
 		URL: urls[0], Token: secret, Header: header, TLS: tlsConfig, Proxy: proxy,
 		Congestion: c.String(flagCongestion),
 	}, nil
+}
+
+// ownHeader reports whether a header of the request is the program's own: another value would be overwritten, or break it.
+func ownHeader(name string) bool {
+	switch name = http.CanonicalHeaderKey(name); name {
+	case "Connection", "Upgrade", "Content-Length", "Transfer-Encoding", "Trailer", auth.TokenHeader:
+		return true
+	}
+	return strings.HasPrefix(name, "Sec-Websocket-")
 }
 
 // wantedAddress returns the address that --address insists on; the zero Addr is none.

@@ -21,8 +21,9 @@ var (
 	ErrJoined  = errors.New("the join token was used by another client")
 )
 
-// Admit tells what the token of r allows, which comes as Authorization: Bearer, and over the connection of r.TLS. The
-// error is ErrMissing, ErrWrong or, with the token's name, ErrExpired or ErrCertificate. A wrong token takes as long as a right one, whatever is wrong with it.
+// Admit tells what the token of r allows, which comes as Bearer in Authorization or TokenHeader, over the connection of
+// r.TLS. The error is ErrMissing, ErrWrong or, with the token's name, ErrExpired or ErrCertificate. A wrong token takes as
+// long as a right one, whatever is wrong with it.
 func (s *Store) Admit(r *http.Request) (Grant, error) {
 	if s == nil {
 		return Grant{Token: Token{Kind: KindToken}}, nil

@@ -2,6 +2,7 @@
 package auth
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -108,14 +109,21 @@ func credentialOf(id, join, session string, salt []byte) string {
 
 func hash(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
 
-// bearer returns the token that a request carries (RFC 6750 section 2.1), "" if none.
+// TokenHeader carries the token where Authorization is for a proxy in front.
+const TokenHeader = "Tunnel-Authorization"
+
+// bearer returns the token that a request carries (RFC 6750 section 2.1), "" if none. TokenHeader goes before
+// Authorization, which may then be anybody's.
 func bearer(r *http.Request) string {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	scheme, token, _ := strings.Cut(cmp.Or(r.Header.Get(TokenHeader), r.Header.Get("Authorization")), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
 	return strings.TrimSpace(token)
 }
+
+// Carries reports whether a request has a token, be it right or wrong.
+func Carries(r *http.Request) bool { return bearer(r) != "" }
 
 // NewSecret returns 128 random bits as text that can stand in a URL, a shell word or JSON.
 func NewSecret() string { return base64.RawURLEncoding.EncodeToString(random(16)) }

@@ -389,10 +389,18 @@ func FuzzAdmit(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, seed := range []string{"Bearer " + text, text, "Bearer tnl_" + ID(text) + "_", "Bearer correct-horse-battery", "Bearer \x00", "", " ", "Bearer tnl__________________"} {
-		f.Add(seed)
+		f.Add(seed, "")
+		f.Add("", seed)
+		f.Add("Basic dXNlcjpwYXNz", seed)
+		f.Add("Bearer "+text, seed)
 	}
-	f.Fuzz(func(t *testing.T, header string) {
-		g, err := s.Admit(with(header))
+	f.Fuzz(func(t *testing.T, header, own string) {
+		r := with(header)
+		if own != "" {
+			r.Header.Set(TokenHeader, own)
+			header = own
+		}
+		g, err := s.Admit(r)
 		scheme, rest, _ := strings.Cut(header, " ")
 		given := strings.TrimSpace(rest)
 		right := strings.EqualFold(scheme, "Bearer") && (given == text || given == "correct-horse-battery")

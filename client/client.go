@@ -65,9 +65,10 @@ type Client struct {
 
 	// Owned by Run.
 	targets []*target
-	current *target        // the one of the last session, nil before the first
-	link    transport.Link // what the device is configured to, zero before the first time
-	hook    hook           // Up, while it runs
+	known   map[string]netip.Addr // by host: the addresses that the last sessions were reached by; replaced, never changed
+	current *target               // the one of the last session, nil before the first
+	link    transport.Link        // what the device is configured to, zero before the first time
+	hook    hook                  // Up, while it runs
 
 	defects defect.Log
 
@@ -97,7 +98,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
-	c.targets = c.newTargets()
+	c.targets, c.known = c.newTargets(), c.Session.names()
 
 	var reader sync.WaitGroup
 	watching, unwatch := context.WithCancel(ctx)
@@ -154,21 +155,16 @@ func (c *Client) stay(ctx context.Context) error {
 		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
 			return err
 		}
-		delay := wait.after(err, lasted, time.Now())
+		delay := max(wait.after(err, lasted, time.Now()), c.rest(time.Now()))
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
 		case <-c.watch.moved:
+			c.rouse()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// hopeless tells whether another attempt cannot end in another way.
-func hopeless(err error) bool {
-	var step *transport.StepError
-	return errors.As(err, &step) && step.Step == transport.StepAuth
 }
 
 // session is one connection from its dial to its end. connected tells whether packets could pass in between.
@@ -189,6 +185,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	link, err := c.request(ctx, conn, t)
 	if err != nil {
 		c.defects.Note(err, c.Log)
+		c.forget(conn)
 		return false, err
 	}
 	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
@@ -197,6 +194,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		return false, err
 	}
 	c.took(t, link, time.Now())
+	c.learn(conn)
 	c.exchange(t, link.Credential)
 	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
 	c.saveSession(t)

@@ -56,7 +56,7 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 					return
 				}
 				log.Warn("lane not connected", "reason", err)
-				if hopeless(err) { // and who asks again is banned
+				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) { // who asks again is banned
 					return
 				}
 				continue
@@ -92,7 +92,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // attach connects lane i to the session.
 func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
 	dialer := b.target.dialer
-	dialer.Hop = b.hop
+	dialer.Hop, dialer.Known = b.hop, b.client.known
 	conn, err := dialer.Dial(ctx)
 	if err != nil {
 		return nil, err

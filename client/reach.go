@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -17,6 +19,7 @@ type target struct {
 	granted transport.Link   // what the device last had at this server's word, the zero Link before
 	changed time.Time        // when the server last changed that
 	warned  bool             // that the connection to it is not encrypted
+	doubt   doubt            // why it is left alone for some time
 }
 
 func (t *target) url() string { return t.dialer.URL.String() }
@@ -45,7 +48,12 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	}
 	var hope, despair error
 	for _, t := range order {
+		if time.Now().Before(t.doubt.until) {
+			hope = cmp.Or(hope, t.doubt.err)
+			continue
+		}
 		connected, err := c.session(ctx, t)
+		t.doubt.note(err, time.Now())
 		if connected || ctx.Err() != nil || errors.Is(err, errMoved) {
 			return connected, err
 		}
@@ -68,7 +76,13 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	c.watch.dialling(func() { cancel(errMoved) })
 	var tried []netip.Addr
 	dialer := t.dialer
+	dialer.Known = c.known
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
+		if c.link.Network.Contains(hop) { // the bypass would cut that address off from the tunnel
+			return &transport.StepError{Step: transport.StepTCP,
+				Err:    fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop, c.link.Network),
+				Advice: "let the name resolve to the server's public address, or give that in the URL"}
+		}
 		tried = append(tried, hop)
 		if !t.warned && dialer.Clear(hop) {
 			t.warned = true
@@ -92,6 +106,23 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 		}
 	}
 	return nil, err
+}
+
+// learn keeps the addresses by which a session was reached, for when their names do not resolve.
+func (c *Client) learn(conn *transport.Conn) {
+	known := maps.Clone(c.known)
+	if known == nil || len(known) >= maxKnown {
+		known = map[string]netip.Addr{}
+	}
+	maps.Copy(known, conn.Known())
+	c.known = known
+	c.Session.learn(known)
+}
+
+// forget is the opposite of learn: what answers there is not, or no longer, the server.
+func (c *Client) forget(conn *transport.Conn) {
+	c.known = maps.Clone(c.known)
+	maps.DeleteFunc(c.known, func(host string, a netip.Addr) bool { return conn.Known()[host] == a })
 }
 
 // wish says which address to ask a server for: what it gave last time, else what the device has now from another server,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -19,7 +20,8 @@ var ErrInUse = errors.New("another client uses it")
 // SessionFile keeps the session with each server between runs, so that a client that was restarted gets its address back.
 // It holds secrets. A nil *SessionFile keeps nothing.
 type SessionFile struct {
-	file *os.File
+	file  *os.File
+	known map[string]netip.Addr // what to save as content.Known; nil leaves that as it is
 }
 
 // saved is a session as a file holds it.
@@ -34,10 +36,17 @@ type content struct {
 	saved
 
 	Others []saved `json:"others,omitempty"`
+
+	// Known is what the names on the path to a server resolved to last time, by host, for a start at which the name server
+	// cannot be reached: it may lie inside the tunnel.
+	Known map[string]netip.Addr `json:"known,omitempty"`
 }
 
-// maxOthers bounds the file: it outlives the URLs that a person has tried.
-const maxOthers = 7
+// maxOthers and maxKnown bound the file: it outlives the URLs that a person has tried.
+const (
+	maxOthers = 7
+	maxKnown  = 16
+)
 
 // A client that was killed may take a moment to go, and the one after it wants its session.
 const (
@@ -66,7 +75,7 @@ func OpenSession(path string) (*SessionFile, error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return &SessionFile{f}, nil
+	return &SessionFile{file: f}, nil
 }
 
 // load returns the session with the server at url; the zero value when there is none, or none that can be read.
@@ -81,15 +90,36 @@ func (s *SessionFile) load(url string) saved {
 
 // all returns the sessions, newest first; none when the file cannot be read.
 func (s *SessionFile) all() []saved {
-	if s == nil {
-		return nil
-	}
-	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(s.file, 0, 1<<20), 1<<20))
-	var v content
-	if err != nil || json.Unmarshal(data, &v) != nil {
+	v, ok := s.read()
+	if !ok {
 		return nil
 	}
 	return append([]saved{v.saved}, v.Others...)
+}
+
+// read returns what the file holds; false when it cannot be read.
+func (s *SessionFile) read() (v content, ok bool) {
+	if s == nil {
+		return content{}, false
+	}
+	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(s.file, 0, 1<<20), 1<<20))
+	if err != nil || json.Unmarshal(data, &v) != nil {
+		return content{}, false
+	}
+	return v, true
+}
+
+// names returns the addresses that hosts had last time.
+func (s *SessionFile) names() map[string]netip.Addr {
+	v, _ := s.read()
+	return v.Known
+}
+
+// learn has the next save keep the addresses that hosts have.
+func (s *SessionFile) learn(known map[string]netip.Addr) {
+	if s != nil {
+		s.known = known
+	}
 }
 
 // save puts the session with the server at url into the file.
@@ -99,11 +129,16 @@ func (s *SessionFile) save(url string, v saved) error {
 	}
 	v.URL = url
 	all := s.all()
-	if len(all) > 0 && all[0] == v {
+	before, _ := s.read()
+	known := s.known
+	if known == nil {
+		known = before.Known
+	}
+	if len(all) > 0 && all[0] == v && maps.Equal(known, before.Known) {
 		return nil
 	}
 	others := slices.DeleteFunc(all, func(o saved) bool { return o.URL == url || o.URL == "" })
-	data, err := json.Marshal(content{v, others[:min(len(others), maxOthers)]})
+	data, err := json.Marshal(content{v, others[:min(len(others), maxOthers)], known})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,9 @@ func (r *Router) Way(ctx context.Context, server netip.Addr) (Way, error) {
 	if server.IsLoopback() {
 		return Way{Dev: "lo"}, nil
 	}
+	if zone := server.Zone(); zone != "" { // a link-local address: it is on the link that it names, and ip takes no zone
+		return Way{Dev: zone}, nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {

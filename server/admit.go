@@ -26,7 +26,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
-		s.refuseLogin(w, from, err)
+		s.refuseLogin(w, r, from, err)
 		return
 	}
 	s.bans.succeed(from.source)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"tunnel/auth"
 	"tunnel/transport"
 )
 
@@ -34,6 +35,9 @@ func (s *Server) greet(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 	why, room := s.door.move(guest, v.source)
 	switch ban := s.bans.left(v.source); {
 	case !s.ours(r):
+		if ban == 0 {
+			s.hint(r, v)
+		}
 		s.refused.note(refusePath) // scanners come by all day
 		http.NotFound(w, r)
 		return v, false
@@ -51,19 +55,59 @@ func (s *Server) greet(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 
 // ours tells whether a request asks for our WebSocket, be it with a token or without.
 func (s *Server) ours(r *http.Request) bool {
-	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && r.ContentLength == 0 &&
-		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade") &&
-		httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
-		httpguts.HeaderValuesContainsToken(r.Header["Sec-Websocket-Protocol"], transport.Subprotocol)
+	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 && missing(r) == ""
 }
 
-// refuseLogin answers a login with a wrong token or none. Whoever fails too often is not even asked for some time.
-func (s *Server) refuseLogin(w http.ResponseWriter, v visitor, err error) {
+// hint logs what a proxy in front has removed from the request of a client, which has a right token. The answer is the
+// same 404 that everybody gets.
+func (s *Server) hint(r *http.Request, v visitor) {
+	header := missing(r)
+	switch {
+	case header == "" || r.URL.Path != s.Path || r.Method != http.MethodGet || r.ContentLength != 0:
+		return
+	case s.Tokens == nil && !speaks(r), s.Tokens != nil && !auth.Carries(r):
+		return
+	}
+	if _, err := s.Tokens.Admit(r); err != nil {
+		return // a stranger
+	}
+	s.refused.count(refuseUpgrade, s.Log).Warn("refused: a proxy in front removes what a WebSocket needs: have it pass WebSockets on",
+		"missing", header, "remote", v.remote)
+}
+
+// missing returns the first header that a request for a WebSocket of ours needs and r has not; "HTTP/1.1" when it is an
+// older version of HTTP that carries them.
+func missing(r *http.Request) string {
+	switch {
+	case !httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket"):
+		return "Upgrade"
+	case !httpguts.HeaderValuesContainsToken(r.Header["Connection"], "Upgrade"):
+		return "Connection"
+	case !speaks(r):
+		return "Sec-WebSocket-Protocol"
+	case !r.ProtoAtLeast(1, 1):
+		return "HTTP/1.1"
+	}
+	return ""
+}
+
+// speaks reports whether r asks for our subprotocol.
+func speaks(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Sec-Websocket-Protocol"], transport.Subprotocol)
+}
+
+// refuseLogin answers a login with a wrong token or none. Whoever fails too often is not even asked for some time. The
+// realm is the server's mark: a client whose token is refused without it goes on trying, see docs/PROTOCOL.md.
+func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, v visitor, err error) {
 	s.refused.count(refuseToken, s.Log).Warn("refused", "remote", v.remote, "err", err)
 	if ban := s.bans.fail(v.source, s.door.live(v.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", v.source, "for", ban)
 	}
-	w.Header().Set("WWW-Authenticate", "Bearer")
+	challenge := `Bearer realm="` + transport.Realm + `"`
+	if auth.Carries(r) {
+		challenge += `, error="invalid_token"` // RFC 6750 section 3.1
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
 	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 }
 

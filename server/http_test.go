@@ -43,6 +43,7 @@ const (
 	upgrade = "Host: h\nConnection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n" +
 		"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\nSec-WebSocket-Protocol: tunnel.v1\n"
 	bearer = "Authorization: Bearer " + token + "\n"
+	own    = "Tunnel-" + bearer
 )
 
 func TestHTTP(t *testing.T) {
@@ -51,32 +52,45 @@ func TestHTTP(t *testing.T) {
 		request string
 		want    int
 	}{
-		"another path":           {"GET / HTTP/1.1\nHost: h\n\n", 404},
-		"another path, token":    {"GET / HTTP/1.1\nHost: h\n" + bearer + "\n", 404},
-		"another path, upgrade":  {"GET /other HTTP/1.1\n" + upgrade + bearer + "\n", 404},
-		"below the path":         {"GET /ws/ HTTP/1.1\n" + upgrade + bearer + "\n", 404},
-		"no token":               {"GET /ws HTTP/1.1\n" + upgrade + "\n", 401},
-		"no token, no upgrade":   {"GET /ws HTTP/1.1\nHost: h\n\n", 404},
-		"wrong token":            {"GET /ws HTTP/1.1\n" + upgrade + "Authorization: Bearer wrong-horse-battery-staple\n\n", 401},
-		"another scheme":         {"GET /ws HTTP/1.1\n" + upgrade + "Authorization: Basic " + token + "\n\n", 401},
-		"token in the query":     {"GET /ws?token=" + token[:8] + " HTTP/1.1\n" + upgrade + "\n", 401},
-		"token, no upgrade":      {"GET /ws HTTP/1.1\nHost: h\n" + bearer + "\n", 404},
-		"token, POST":            {"POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n\n", 404},
-		"token, another version": {"GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 8", 1) + bearer + "\n", 400},
-		"token, another origin":  {"GET /ws HTTP/1.1\n" + upgrade + bearer + "Origin: https://evil.example\n\n", 403},
-		"endless header":         {"GET /ws HTTP/1.1\n" + upgrade + bearer + "X: " + strings.Repeat("x", 64<<10) + "\n\n", 431},
-		"no HTTP":                {"SSH-2.0-OpenSSH_9.2p1\n\n", 400},
-		"token in another case":  {"GET /ws HTTP/1.1\n" + upgrade + "authorization: bearer " + token + "\n\n", 101},
-		"token":                  {"GET /ws HTTP/1.1\n" + upgrade + bearer + "\n", 101},
-		"token, query":           {"GET /ws?x=1 HTTP/1.1\n" + upgrade + bearer + "\n", 101},
+		"another path":                {"GET / HTTP/1.1\nHost: h\n\n", 404},
+		"another path, token":         {"GET / HTTP/1.1\nHost: h\n" + bearer + "\n", 404},
+		"another path, upgrade":       {"GET /other HTTP/1.1\n" + upgrade + bearer + "\n", 404},
+		"below the path":              {"GET /ws/ HTTP/1.1\n" + upgrade + bearer + "\n", 404},
+		"no token":                    {"GET /ws HTTP/1.1\n" + upgrade + "\n", 401},
+		"no token, no upgrade":        {"GET /ws HTTP/1.1\nHost: h\n\n", 404},
+		"wrong token":                 {"GET /ws HTTP/1.1\n" + upgrade + "Authorization: Bearer wrong-horse-battery-staple\n\n", 401},
+		"another scheme":              {"GET /ws HTTP/1.1\n" + upgrade + "Authorization: Basic " + token + "\n\n", 401},
+		"token in the query":          {"GET /ws?token=" + token[:8] + " HTTP/1.1\n" + upgrade + "\n", 401},
+		"token, no upgrade":           {"GET /ws HTTP/1.1\nHost: h\n" + bearer + "\n", 404},
+		"token, POST":                 {"POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n\n", 404},
+		"token, another version":      {"GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 8", 1) + bearer + "\n", 400},
+		"token, another origin":       {"GET /ws HTTP/1.1\n" + upgrade + bearer + "Origin: https://evil.example\n\n", 403},
+		"endless header":              {"GET /ws HTTP/1.1\n" + upgrade + bearer + "X: " + strings.Repeat("x", 64<<10) + "\n\n", 431},
+		"no HTTP":                     {"SSH-2.0-OpenSSH_9.2p1\n\n", 400},
+		"token in another case":       {"GET /ws HTTP/1.1\n" + upgrade + "authorization: bearer " + token + "\n\n", 101},
+		"token in its own header":     {"GET /ws HTTP/1.1\n" + upgrade + own + "\n", 101},
+		"both headers":                {"GET /ws HTTP/1.1\n" + upgrade + own + "Authorization: Basic dXNlcjpwYXNz\n\n", 101},
+		"both, Bearer":                {"GET /ws HTTP/1.1\n" + upgrade + own + "Authorization: Bearer of.another.server\n\n", 101},
+		"wrong token, its own header": {"GET /ws HTTP/1.1\n" + upgrade + "Tunnel-Authorization: Bearer wrong-horse-battery-staple\n\n", 401},
+		"its own header, no scheme":   {"GET /ws HTTP/1.1\n" + upgrade + "Tunnel-Authorization: " + token + "\n\n", 401},
+		"token":                       {"GET /ws HTTP/1.1\n" + upgrade + bearer + "\n", 101},
+		"token, query":                {"GET /ws?x=1 HTTP/1.1\n" + upgrade + bearer + "\n", 101},
 	} {
 		t.Run(name, func(t *testing.T) {
 			response, body := h.ask(test.request)
 			if response.StatusCode != test.want {
 				t.Errorf("answered %s; want %d\n%s", response.Status, test.want, body)
 			}
-			if challenge := response.Header.Get("WWW-Authenticate"); (challenge == "Bearer") != (test.want == 401) {
-				t.Errorf("WWW-Authenticate: %q", challenge)
+			challenge := response.Header.Get("WWW-Authenticate")
+			want := ""
+			switch {
+			case test.want == 401 && strings.Contains(name, "wrong"):
+				want = `Bearer realm="tnl", error="invalid_token"`
+			case test.want == 401:
+				want = `Bearer realm="tnl"`
+			}
+			if challenge != want {
+				t.Errorf("WWW-Authenticate: %q; want %q", challenge, want)
 			}
 			if strings.Contains(body, token) {
 				t.Errorf("the token is in the answer: %s", body)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,8 @@ type Conn struct {
 	out     output
 	framing packet.Framing // set before StateConnected
 	closing sync.Once      // of Close
+
+	known map[string]netip.Addr // see Known
 }
 
 // newConn makes a Conn of a connection on which hands were shaken; early is what came right behind that.

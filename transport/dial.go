@@ -6,11 +6,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"nhooyr.io/websocket"
@@ -19,9 +22,11 @@ import (
 // DefaultPath is where a server answers when a URL names no path.
 const DefaultPath = "/ws"
 
+// tokenHeader carries the token where Authorization is for somebody else; as auth.TokenHeader.
+const tokenHeader = "Tunnel-Authorization"
+
 // Time that each step of a dial may take before it counts as failed.
 const (
-	resolveTimeout   = 10 * time.Second
 	connectTimeout   = 10 * time.Second // TCP, per address
 	handshakeTimeout = 10 * time.Second // TLS; and again for HTTP
 )
@@ -35,9 +40,11 @@ type Dialer struct {
 	Proxy      ProxyFunc                                       // which proxy leads to the server; nil means none
 	Congestion string                                          // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
 	Hop        netip.Addr                                      // the only address to connect to, of the server or the proxy; the zero Addr has the name resolved
+	Known      map[string]netip.Addr                           // by host: the address to try when the name does not resolve, or not soon; from Conn.Known; may be nil
 	Before     func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way, never twice at once; may be nil
 
-	proxyTLS *tls.Config // for proxies with https; nil means the system's roots, whatever TLS is
+	proxyTLS *tls.Config   // for proxies with https; nil means the system's roots, whatever TLS is
+	resolver *net.Resolver // nil means the system's
 }
 
 // ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
@@ -68,6 +75,9 @@ func ParseURL(s string) (*url.URL, error) {
 			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", s, port)
 		}
 	}
+	if err := checkHost(u.Hostname()); err != nil {
+		return nil, fmt.Errorf("%q names no host: %w", s, err)
+	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = DefaultPath
 	}
@@ -77,69 +87,114 @@ func ParseURL(s string) (*url.URL, error) {
 // Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that names the step. The
 // connection is in StateInit.
 func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
-	under, err := d.connect(ctx)
-	if err != nil {
+	c, guess, err := d.dial(ctx)
+	if err == nil || !guess || ctx.Err() != nil {
+		return c, err
+	}
+	// An address of Known may belong to somebody else by now: what the name says today counts.
+	again := *d
+	again.Known = nil
+	c, _, other := again.dial(ctx)
+	var step *StepError
+	if errors.As(other, &step) && step.Step == StepName {
 		return nil, err
 	}
-	c, err := d.upgrade(ctx, under)
+	return c, other
+}
+
+// dial is one attempt; guess reports that it used an address of Known that the resolver did not confirm.
+func (d *Dialer) dial(ctx context.Context) (c *Conn, guess bool, err error) {
+	under, via, err := d.connect(ctx)
+	if err != nil {
+		return nil, via.guess, err
+	}
+	c, err = d.upgrade(ctx, under)
 	if err != nil {
 		_ = under.Close()
-		return nil, err
+		return nil, via.guess, via.explain(err)
 	}
-	return c, nil
+	c.known = via.known
+	return c, via.guess, nil
+}
+
+// A dialPath is what a connection leads through.
+type dialPath struct {
+	proxy *url.URL              // nil for none
+	known map[string]netip.Addr // by host: the addresses of the proxy and, where this side resolves it, of the server
+	guess bool                  // one of them is of Dialer.Known, and the resolver has not confirmed it
+}
+
+// errHungUp says that the other side ended the connection without an answer.
+var errHungUp = errors.New("the server hung up on the request")
+
+// explain says what the end of a connection before any answer means behind a proxy: that the proxy has ended it.
+func (p dialPath) explain(err error) error {
+	if p.proxy == nil || !errors.Is(err, errHungUp) && !hungUp(err) {
+		return err
+	}
+	return failProxy(p.proxy, errors.New("it granted the connection to the server, and hung up"),
+		"check the server's name and port, and that the proxy can reach it and lets TLS through")
+}
+
+// hungUp reports whether the other side has ended the connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // connect returns a connection that carries HTTP to the server: through the proxy if there is one, inside TLS if the
 // URL says so.
-func (d *Dialer) connect(ctx context.Context) (*wire, error) {
+func (d *Dialer) connect(ctx context.Context) (*wire, dialPath, error) {
 	proxy, err := d.proxy()
 	if err != nil {
-		return nil, err
+		return nil, dialPath{}, err
 	}
+	via := dialPath{proxy: proxy, known: map[string]netip.Addr{}}
 	var conn net.Conn
 	if proxy == nil {
-		conn, err = d.connectTCP(ctx, d.URL)
+		conn, via.guess, err = d.connectTCP(ctx, d.URL)
 	} else {
-		conn, err = d.connectProxy(ctx, proxy)
+		conn, err = d.connectProxy(ctx, &via)
 	}
 	if err != nil {
-		return nil, err
+		return nil, via, err
 	}
+	via.known[cmp.Or(proxy, d.URL).Hostname()] = ipOf(conn.RemoteAddr())
 	if d.URL.Scheme == "ws" {
-		return newWire(conn, nil)
+		w, err := newWire(conn, nil)
+		return w, via, err
 	}
-	secured, err := newWire(conn, func(c net.Conn) net.Conn { return tls.Client(c, configTLS(d.TLS, d.URL.Hostname())) })
+	secured, err := newWire(conn, func(c net.Conn) net.Conn { return tls.Client(c, configTLS(d.TLS, peerHost(d.URL))) })
 	if err != nil {
-		return nil, err
+		return nil, via, err
 	}
 	if err := handshakeTLS(ctx, secured.Conn); err != nil {
 		_ = conn.Close()
-		return nil, &StepError{StepTLS, fmt.Errorf("TLS with %s: %w", d.URL.Host, err), adviseTLS(err)}
+		return nil, via, via.explain(&StepError{Step: StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, err), Advice: adviseTLS(err)})
 	}
-	return secured, nil
+	return secured, via, nil
 }
 
-// Hops returns the addresses that Dial would try to connect to: the proxy's if there is one, else the server's.
+// Hops returns the addresses that Dial would try to connect to first: the proxy's if there is one, else the server's.
 func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	proxy, err := d.proxy()
 	if err != nil {
 		return nil, err
 	}
-	return d.resolve(ctx, cmp.Or(proxy, d.URL).Hostname())
-}
-
-func (d *Dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if d.Hop.IsValid() {
-		return []netip.Addr{d.Hop}, nil
+	ctx, cancel := context.WithCancel(ctx) // ends the lookup
+	defer cancel()
+	select {
+	case a := <-d.search(ctx, cmp.Or(proxy, d.URL).Hostname()):
+		return a.addrs, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	return resolve(ctx, host)
 }
 
 // upgrade asks for the WebSocket on a connection to the server.
 func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	hands := &handshake{wire: under}
+	hands := &handshake{wire: under, asked: make(chan struct{})}
 	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true}
 	client := &http.Client{
 		Transport:     hands,
@@ -147,13 +202,17 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	}
 	// The TLS, where there is any, is in under already.
 	u := *d.URL
-	u.Scheme = "ws"
+	u.Scheme, u.Host = "ws", strings.TrimSuffix(net.JoinHostPort(peerHost(d.URL), d.URL.Port()), ":")
 	header := d.Header.Clone()
 	if header == nil {
 		header = http.Header{}
 	}
 	if d.Token != "" {
-		header.Set("Authorization", "Bearer "+d.Token)
+		name := "Authorization"
+		if header.Get(name) != "" { // of a proxy in front
+			name = tokenHeader
+		}
+		header.Set(name, "Bearer "+d.Token)
 	}
 	ws, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
 		HTTPClient:      client,
@@ -163,15 +222,16 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
-		return nil, d.refused(ctx, resp, err)
+		return nil, d.refused(ctx, resp, hands.greeting(), err)
 	}
 	if ws.Subprotocol() != Subprotocol {
 		_ = ws.CloseNow()
-		return nil, &StepError{StepHTTP, fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", d.URL.Redacted(), Subprotocol), adviseHTTP}
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", readable(d.URL), Subprotocol),
+			Advice: adviseHTTP + ", and that no proxy in front removes Sec-WebSocket-Protocol"}
 	}
 	early, err := hands.end(ws)
 	if err != nil {
-		return nil, &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), err), adviseHTTP}
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), err), Advice: adviseHTTP}
 	}
 	return newConn(under, early, true, d.Congestion), nil
 }

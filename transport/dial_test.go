@@ -56,7 +56,7 @@ func (f dialFailure) compare(t *testing.T, err error) {
 			t.Errorf("%q is in the text: %s: %s", bad, text, step.Advice)
 		}
 	}
-	if step.Advice == "" || len(text+step.Advice) > 250 {
+	if step.Advice == "" || len(text+step.Advice) > 300 {
 		t.Errorf("no advice, or more than a line: %s: %s", text, step.Advice)
 	}
 }
@@ -143,7 +143,7 @@ func TestDialFails(t *testing.T) {
 		"http, 101 of nothing": {answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "path"},
 		"http, hung up":        {answering(""), transport.StepHTTP, "hung up", "wss://"},
 		"http, half an answer": {answering("HTTP/1.1 200 O"), transport.StepHTTP, "unexpected EOF", "path"},
-		"http, no HTTP":        {answering("SSH-2.0-OpenSSH_9.2p1\r\n"), transport.StepHTTP, "malformed HTTP", "path"},
+		"http, no HTTP":        {answering("SSH-2.0-OpenSSH_9.2p1\r\n"), transport.StepHTTP, `speaks SSH, not HTTP: "SSH-2.0-OpenSSH_9.2p1"`, "port"},
 		"http, TLS alert":      {answering("\x15\x03\x01\x00\x02\x02\x16"), transport.StepHTTP, "", "wss://"},
 		"http, TLS of ours":    {ours, transport.StepHTTP, "hung up", "wss://"},
 		"http, TLS of another": {status(400), transport.StepHTTP, "answered 400", "wss://"},

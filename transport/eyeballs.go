@@ -17,17 +17,15 @@ const attemptDelay = 250 * time.Millisecond
 
 // connectTCP resolves the host of u and connects to whichever of its addresses answers first (happy eyeballs, RFC 8305):
 // one attempt after the other begins, at once when one has failed and else after attemptDelay; the first that succeeds
-// ends the others.
-func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (net.Conn, error) {
-	addrs, err := d.resolve(ctx, u.Hostname())
-	if err != nil {
-		return nil, err
-	}
-	return d.race(ctx, addrs, port(u))
+// ends the others. guess reports that the address is one of Known which the resolver has not confirmed.
+func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool, err error) {
+	ctx, cancel := context.WithCancel(ctx) // ends the lookup
+	defer cancel()
+	return d.race(ctx, d.search(ctx, u.Hostname()), port(u))
 }
 
-// race connects to one of addrs, which are tried in this order.
-func (d *Dialer) race(parent context.Context, addrs []netip.Addr, port string) (net.Conn, error) {
+// race connects to one of the addresses that come from answers, which is closed after the last.
+func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn, guess bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var group sync.WaitGroup
 	results := make(chan attempt)
@@ -43,43 +41,60 @@ func (d *Dialer) race(parent context.Context, addrs []netip.Addr, port string) (
 			}
 		}
 	}()
-	var failures []error // in the order of addrs, nil for those that have not failed
-	running := 0
+	var (
+		c       candidates
+		running int
+		idle    bool // the next attempt may begin as soon as there is an address for it
+	)
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
 		select {
 		case <-parent.Done():
-			return nil, context.Cause(parent)
+			return nil, false, context.Cause(parent)
+		case a, more := <-answers:
+			if !more {
+				answers = nil
+				break
+			}
+			c.add(a)
+			if idle {
+				idle = false
+				next.Reset(0)
+			}
 		case r := <-results:
 			running--
 			if r.err == nil {
-				return r.conn, nil
+				return r.conn, c.guess[r.addr], nil
 			}
-			failures[r.number] = r.err
+			c.failures[r.number] = r.err
 			next.Reset(0)
 		case <-next.C:
-			number := len(failures)
-			if number == len(addrs) {
+			addr, number, ok := c.next()
+			if !ok {
+				idle = true
 				break
 			}
-			failures = append(failures, nil)
 			// Here, not beside the others: the changes that it makes to this machine come one after the other, and none
 			// is cut short because another attempt has succeeded.
-			if err := d.before(parent, addrs[number]); err != nil {
-				failures[number] = err
+			if err := d.before(parent, addr); err != nil {
+				c.failures[number] = err
 				next.Reset(0)
 				break
 			}
 			running++
 			group.Go(func() {
-				conn, err := connectAddr(ctx, net.JoinHostPort(addrs[number].String(), port))
-				results <- attempt{number, conn, err}
+				conn, err := connectAddr(ctx, net.JoinHostPort(addr.String(), port))
+				results <- attempt{number, addr, conn, err}
 			})
 			next.Reset(attemptDelay)
 		}
-		if running == 0 && len(failures) == len(addrs) {
-			return nil, cmp.Or(failures...) // of the first address: with several, one line has to do
+		if answers == nil && running == 0 && len(c.waiting) == 0 {
+			if len(c.last) == 0 {
+				return nil, false, c.failed()
+			}
+			c.waiting, c.last, idle = c.last, nil, false
+			next.Reset(0)
 		}
 	}
 }
@@ -87,8 +102,68 @@ func (d *Dialer) race(parent context.Context, addrs []netip.Addr, port string) (
 // attempt is how the attempt to connect to one address has ended.
 type attempt struct {
 	number int
+	addr   netip.Addr
 	conn   net.Conn
 	err    error
+}
+
+// candidates are the addresses of one host, as far as they are known.
+type candidates struct {
+	tried    []netip.Addr
+	failures []error // of tried, nil for those that have not failed
+	waiting  []netip.Addr
+	last     []netip.Addr        // to be tried when all others have failed
+	guess    map[netip.Addr]bool // those that the resolver has not named
+	name     error               // why the name does not resolve
+}
+
+// add takes what a lookup has brought.
+func (c *candidates) add(a answer) {
+	if c.guess == nil {
+		c.guess = map[netip.Addr]bool{}
+	}
+	c.name = cmp.Or(c.name, a.err)
+	for _, addr := range a.addrs {
+		_, seen := c.guess[addr]
+		switch {
+		case a.last && seen:
+		case a.last:
+			c.guess[addr] = true
+			c.last = append(c.last, addr)
+		default:
+			c.guess[addr] = a.known
+			if !seen {
+				c.waiting = append(c.waiting, addr)
+			}
+		}
+	}
+	c.waiting = interleave(c.waiting)
+}
+
+// next returns the address to try now; number counts them.
+func (c *candidates) next() (addr netip.Addr, number int, ok bool) {
+	if len(c.waiting) == 0 {
+		return netip.Addr{}, 0, false
+	}
+	addr, c.waiting = c.waiting[0], c.waiting[1:]
+	c.tried, c.failures = append(c.tried, addr), append(c.failures, nil)
+	return addr, len(c.tried) - 1, true
+}
+
+// failed returns why there is no connection: the failure of the first address that the resolver has named, since one line
+// has to do for several.
+func (c *candidates) failed() error {
+	for i, addr := range c.tried {
+		if !c.guess[addr] {
+			return c.failures[i]
+		}
+	}
+	var name *StepError
+	if !errors.As(c.name, &name) || len(c.tried) == 0 {
+		return cmp.Or(append([]error{c.name}, c.failures...)...)
+	}
+	return &StepError{Step: StepName, Advice: name.Advice,
+		Err: fmt.Errorf("%w (nor does the address of last time do: %w)", name.Err, plain(c.failures[0]))}
 }
 
 func (d *Dialer) before(ctx context.Context, hop netip.Addr) error {
@@ -102,50 +177,8 @@ func connectAddr(ctx context.Context, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: connectTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, &StepError{StepTCP, fmt.Errorf("connect to %w", plain(err)),
-			"check that the server runs, its port, and firewalls between"}
+		return nil, &StepError{Step: StepTCP, Err: fmt.Errorf("connect to %w", plain(err)),
+			Advice: "check that the server runs, its port, and firewalls between"}
 	}
 	return conn, nil
-}
-
-// resolve returns the addresses of host in the order in which to try them: as the system's rules sort them (RFC 6724), but
-// with the families in turn (RFC 8305 section 4), so that one that is dead costs one attemptDelay and not one for each of
-// its addresses.
-func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap()}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		var e *net.DNSError
-		if errors.As(err, &e) {
-			err = errors.New(e.Err) // without the address of the DNS server, which is not what failed
-		}
-		return nil, &StepError{StepName, fmt.Errorf("resolve %s: %w", host, err), "check the name, or this machine's DNS"}
-	}
-	return interleave(addrs), nil
-}
-
-// interleave returns addrs with the families in turn, beginning with that of the first.
-func interleave(addrs []netip.Addr) []netip.Addr {
-	var families [2][]netip.Addr
-	for _, a := range addrs {
-		a = a.Unmap()
-		family := 0
-		if len(families[0]) > 0 && families[0][0].Is4() != a.Is4() {
-			family = 1
-		}
-		families[family] = append(families[family], a)
-	}
-	sorted := make([]netip.Addr, 0, len(addrs))
-	for i := range addrs {
-		for _, family := range families {
-			if i < len(family) {
-				sorted = append(sorted, family[i])
-			}
-		}
-	}
-	return sorted
 }

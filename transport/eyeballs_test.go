@@ -22,6 +22,14 @@ func addrs(texts ...string) []netip.Addr {
 	return all
 }
 
+// fixed is a lookup that ends at once with these addresses.
+func fixed(addrs ...netip.Addr) <-chan answer {
+	answers := make(chan answer, 1)
+	answers <- answer{addrs: addrs}
+	close(answers)
+	return answers
+}
+
 func TestInterleave(t *testing.T) {
 	for _, test := range [][2][]netip.Addr{
 		{nil, {}},
@@ -76,7 +84,7 @@ func TestRace(t *testing.T) {
 	}}
 
 	began := time.Now()
-	conn, err := d.race(t.Context(), []netip.Addr{hole, refusing, living}, port)
+	conn, _, err := d.race(t.Context(), fixed(hole, refusing, living), port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +98,7 @@ func TestRace(t *testing.T) {
 
 	// The preferred one gets all the time that it needs when nobody else is faster.
 	tried = nil
-	conn, err = d.race(t.Context(), []netip.Addr{living, hole}, port)
+	conn, _, err = d.race(t.Context(), fixed(living, hole), port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,13 +109,13 @@ func TestRace(t *testing.T) {
 
 	// With nobody there the error is that of the first.
 	var step *StepError
-	if _, err = d.race(t.Context(), []netip.Addr{refusing, netip.MustParseAddr("127.9.0.4")}, port); !errors.As(err, &step) ||
+	if _, _, err = d.race(t.Context(), fixed(refusing, netip.MustParseAddr("127.9.0.4")), port); !errors.As(err, &step) ||
 		step.Step != StepTCP || !strings.Contains(err.Error(), "127.9.0.2") {
 		t.Errorf("got %v", err)
 	}
 	failing := errors.New("no way there")
 	d.Before = func(context.Context, netip.Addr) error { return failing }
-	if _, err = d.race(t.Context(), []netip.Addr{living, hole}, port); !errors.Is(err, failing) {
+	if _, _, err = d.race(t.Context(), fixed(living, hole), port); !errors.Is(err, failing) {
 		t.Errorf("got %v", err)
 	}
 	d.Before = nil
@@ -116,7 +124,7 @@ func TestRace(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(attemptDelay/2, func() { cancel(failing) })
 	began = time.Now()
-	if _, err = d.race(ctx, []netip.Addr{hole, hole}, port); !errors.Is(err, failing) || time.Since(began) > 5*time.Second {
+	if _, _, err = d.race(ctx, fixed(hole, refusing), port); !errors.Is(err, failing) || time.Since(began) > 5*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(began))
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"nhooyr.io/websocket"
@@ -23,18 +25,59 @@ type handshake struct {
 	client http.RoundTripper // of the client's side
 	body   io.ReadCloser     // of the client's side: what net/http has read and nobody taken
 	early  []byte            // of the server's side: the same
+
+	asked chan struct{} // of the client's side: closed when the request was sent, or never will be
+	once  sync.Once     // to close asked
+	mu    sync.Mutex    // guards first
+	first []byte        // of the client's side: how the answer begins
 }
 
-// Read is the end of the connection when hands are shaken.
+// Read is the end of the connection when hands are shaken. On the client's side it waits for the request: net/http would
+// write to stderr about a server that speaks first.
 func (h *handshake) Read(p []byte) (int, error) {
+	if h.asked == nil {
+		return h.read(p)
+	}
+	<-h.asked
+	n, err := h.read(p)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if more := greetingLen - len(h.first); more > 0 {
+		h.first = append(h.first, p[:min(n, more)]...)
+	}
+	return n, err
+}
+
+func (h *handshake) read(p []byte) (int, error) {
 	if h.over.Load() {
 		return 0, io.EOF
 	}
 	return h.wire.Read(p)
 }
 
+func (h *handshake) Write(p []byte) (int, error) {
+	n, err := h.wire.Write(p)
+	h.request()
+	return n, err
+}
+
+// request ends the wait of Read for the request.
+func (h *handshake) request() {
+	if h.asked != nil {
+		h.once.Do(func() { close(h.asked) })
+	}
+}
+
+// greeting returns how the server's answer begins.
+func (h *handshake) greeting() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.first)
+}
+
 // Close closes the connection, unless hands are shaken.
 func (h *handshake) Close() error {
+	h.request()
 	if h.over.Load() {
 		return nil
 	}

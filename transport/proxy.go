@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -30,6 +31,8 @@ func ParseProxy(s string) (*url.URL, error) {
 		return nil, fmt.Errorf("scheme %s is none of http, https, socks5, socks5h", u.Scheme)
 	case u.Hostname() == "":
 		return nil, errors.New("it names no host")
+	case checkHost(u.Hostname()) != nil:
+		return nil, errors.New("its host is no name of DNS")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("there is more behind the port than a proxy's URL has; a user or password with / or # is written with %%2F or %%23")
 	}
@@ -52,49 +55,51 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	proxy, err := d.Proxy(&u)
 	if err != nil {
-		return nil, &StepError{StepProxy, fmt.Errorf("which proxy: %w", err), "check HTTPS_PROXY and HTTP_PROXY"}
+		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("which proxy: %w", err), Advice: "check HTTPS_PROXY and HTTP_PROXY"}
 	}
 	if proxy == nil {
 		return nil, nil
 	}
 	if proxy, err = ParseProxy(proxy.String()); err != nil {
-		return nil, &StepError{StepProxy, fmt.Errorf("the proxy's URL: %w", err),
-			"correct it in the environment, or set NO_PROXY=" + d.URL.Hostname()}
+		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("the proxy's URL: %w", err),
+			Advice: "correct it in the environment, or set NO_PROXY=" + d.URL.Hostname()}
 	}
 	return proxy, nil
 }
 
-// connectProxy returns a connection to the server through a proxy.
-func (d *Dialer) connectProxy(ctx context.Context, proxy *url.URL) (net.Conn, error) {
-	if isSOCKS(proxy) {
-		return d.connectSOCKS(ctx, proxy)
+// connectProxy returns a connection to the server through the proxy of via, and notes in via how that was found.
+func (d *Dialer) connectProxy(ctx context.Context, via *dialPath) (net.Conn, error) {
+	if isSOCKS(via.proxy) {
+		return d.connectSOCKS(ctx, via)
 	}
-	return d.connectHTTP(ctx, proxy)
+	return d.connectHTTP(ctx, via)
 }
 
-// reachProxy returns a TCP connection to the proxy.
-func (d *Dialer) reachProxy(ctx context.Context, proxy *url.URL) (net.Conn, error) {
-	conn, err := d.connectTCP(ctx, proxy)
+// reachProxy returns a TCP connection to the proxy of via.
+func (d *Dialer) reachProxy(ctx context.Context, via *dialPath) (net.Conn, error) {
+	conn, guess, err := d.connectTCP(ctx, via.proxy)
 	if err != nil {
-		return nil, failProxy(proxy, plain(err), "check --proxy or HTTPS_PROXY, or go without by --proxy none")
+		return nil, failProxy(via.proxy, plain(err), "check --proxy or HTTPS_PROXY, or go without by --proxy none")
 	}
+	via.guess = via.guess || guess
 	return conn, nil
 }
 
 // failProxy says which proxy it is that something is wrong with, without its password.
 func failProxy(proxy *url.URL, err error, advice string) error {
-	return &StepError{StepProxy, fmt.Errorf("proxy %s: %w", proxy.Host, err), advice}
+	return &StepError{Step: StepProxy, Err: fmt.Errorf("proxy %s: %w", proxy.Host, err), Advice: advice}
 }
 
 // connectHTTP goes through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), for ws as for wss, because proxies forward an
 // upgrade only when they do not look inside.
-func (d *Dialer) connectHTTP(ctx context.Context, proxy *url.URL) (net.Conn, error) {
-	conn, err := d.reachProxy(ctx, proxy)
+func (d *Dialer) connectHTTP(ctx context.Context, via *dialPath) (net.Conn, error) {
+	proxy := via.proxy
+	conn, err := d.reachProxy(ctx, via)
 	if err != nil {
 		return nil, err
 	}
 	if proxy.Scheme == "https" {
-		secured := tls.Client(conn, configTLS(d.proxyTLS, proxy.Hostname()))
+		secured := tls.Client(conn, configTLS(d.proxyTLS, peerHost(proxy)))
 		if err := handshakeTLS(ctx, secured); err != nil {
 			_ = conn.Close()
 			return nil, failProxy(proxy, err, adviseTLS(err))
@@ -103,19 +108,57 @@ func (d *Dialer) connectHTTP(ctx context.Context, proxy *url.URL) (net.Conn, err
 			return nil, failProxy(proxy, err, "")
 		}
 	}
-	tunnelled, err := requestConnect(ctx, conn, proxy, net.JoinHostPort(d.URL.Hostname(), port(d.URL)))
+	tunnelled, err := requestConnect(ctx, conn, proxy, peerTarget(d.URL))
 	if err != nil {
 		_ = conn.Close()
-		if errors.Is(err, errProxyAuth) {
-			return nil, failProxy(proxy, err, adviseProxyAuth(proxy.Scheme))
-		}
-		return nil, failProxy(proxy, err, "ask whoever runs the proxy to allow CONNECT to this host and port")
+		return nil, failProxy(proxy, err, adviseConnect(proxy, err))
 	}
 	return tunnelled, nil
 }
 
-// errProxyAuth says that the proxy wants another user and password than it got.
-var errProxyAuth = errors.New("407 Proxy Authentication Required")
+// A connectError is a proxy's answer to CONNECT that is no success.
+type connectError struct {
+	target string
+	status string   // "403 Forbidden"
+	code   int      // 403
+	offers []string // of 407: the schemes of authentication
+}
+
+func (e *connectError) Error() string { return "CONNECT " + e.target + ": " + e.status }
+
+// errNotHTTP says what a proxy speaks that does not answer CONNECT in HTTP.
+type errNotHTTP string
+
+func (e errNotHTTP) Error() string { return "it answers CONNECT in " + string(e) + ", not in HTTP" }
+
+// adviseConnect tells what to do about a proxy that did not connect us.
+func adviseConnect(proxy *url.URL, err error) string {
+	var answer *connectError
+	var protocol errNotHTTP
+	switch {
+	case errors.As(err, &protocol) && protocol == "TLS":
+		return "it speaks TLS: give it as https://"
+	case errors.As(err, &protocol) && strings.HasPrefix(string(protocol), "SOCKS"):
+		return "give it as socks5://"
+	case errors.As(err, &protocol):
+		return "check the proxy's port"
+	case !errors.As(err, &answer):
+		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask whoever runs it to allow CONNECT to this host and port"
+	}
+	switch {
+	case answer.code == http.StatusProxyAuthRequired && len(answer.offers) > 0 && !hasScheme(answer.offers, "Basic"):
+		return "it takes " + strings.Join(answer.offers, ", ") + " only, and this program speaks Basic: go through a helper on this machine that speaks it (cntlm, px)"
+	case answer.code == http.StatusProxyAuthRequired && proxy.User != nil:
+		return "it refuses this user and password: correct them in TUNNEL_PROXY=" + proxy.Scheme + "://USER:PASSWORD@HOST:PORT"
+	case answer.code == http.StatusProxyAuthRequired:
+		return adviseProxyAuth(proxy.Scheme)
+	case answer.code == http.StatusBadGateway, answer.code == http.StatusServiceUnavailable, answer.code == http.StatusGatewayTimeout:
+		return "the proxy cannot reach the server: check the server's name and port, and that it runs"
+	case answer.code == http.StatusBadRequest, answer.code == http.StatusNotFound, answer.code == http.StatusMethodNotAllowed, answer.code == http.StatusNotImplemented:
+		return "that is a web server rather than a proxy: check the proxy's host and port, or ask whoever runs it to allow CONNECT"
+	}
+	return "ask whoever runs the proxy to allow CONNECT to this host and port"
+}
 
 // requestConnect asks the proxy at the other end of conn for a connection to target.
 func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target string) (net.Conn, error) {
@@ -132,16 +175,21 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 		return nil, fmt.Errorf("send CONNECT: %w", err)
 	}
 	r := bufio.NewReader(conn)
+	_, _ = r.Peek(5) // whatever it returns, what is there is looked at
+	first, _ := r.Peek(min(r.Buffered(), greetingLen))
+	if protocol := protocolOf(first); protocol != "" || len(first) > 1 && first[0] == 5 {
+		return nil, fmt.Errorf("CONNECT %s: %w", target, errNotHTTP(cmp.Or(protocol, "SOCKS5")))
+	}
 	resp, err := http.ReadResponse(r, req)
-	if err != nil {
-		return nil, fmt.Errorf("wait for the answer to CONNECT: %w", err)
+	switch {
+	case err != nil && hungUp(err):
+		return nil, errors.New("it hung up on CONNECT " + target)
+	case err != nil:
+		return nil, fmt.Errorf("wait for the answer to CONNECT: %w", plain(err))
 	}
 	_ = resp.Body.Close()
-	if resp.StatusCode == http.StatusProxyAuthRequired {
-		return nil, fmt.Errorf("CONNECT %s: %w", target, errProxyAuth)
-	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("CONNECT %s: %s", target, resp.Status)
+		return nil, &connectError{target, oneLine(resp.Status), resp.StatusCode, schemes(resp.Header.Values("Proxy-Authenticate"))}
 	}
 	if !stop() {
 		return nil, context.Cause(ctx)
@@ -151,6 +199,10 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 	}
 	if r.Buffered() > 0 {
 		// A server speaks after the client in TLS and in HTTP alike.
+		first, _ := r.Peek(min(r.Buffered(), greetingLen))
+		if protocol := protocolOf(first); protocol != "" {
+			return nil, fmt.Errorf("CONNECT %s: the server speaks %s: %s", target, protocol, quoteLine(first))
+		}
 		return nil, fmt.Errorf("CONNECT %s: bytes before any were asked for", target)
 	}
 	return conn, nil

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,47 +33,67 @@ func fitSOCKS(user, password string) bool {
 }
 
 // connectSOCKS goes through a SOCKS5 proxy (RFC 1928).
-func (d *Dialer) connectSOCKS(ctx context.Context, via *url.URL) (net.Conn, error) {
-	targets := []string{d.URL.Hostname()}
-	if via.Scheme == schemeSOCKS {
-		addrs, err := resolve(ctx, d.URL.Hostname())
-		if err != nil {
-			return nil, err
-		}
-		targets = texts(addrs)
+func (d *Dialer) connectSOCKS(ctx context.Context, via *dialPath) (net.Conn, error) {
+	if via.proxy.Scheme == schemeSOCKSName {
+		return d.askSOCKS(ctx, via, peerHost(d.URL))
 	}
+	here := *d
+	here.Hop = netip.Addr{} // of the proxy
+	searching, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var failed error
-	for _, host := range targets {
-		conn, err := d.reachProxy(ctx, via)
-		if err != nil {
-			return nil, err
+	for a := range here.search(searching, d.URL.Hostname()) {
+		failed = cmp.Or(failed, a.err)
+		for _, addr := range a.addrs {
+			conn, err := d.askSOCKS(ctx, via, addr.String())
+			if err == nil {
+				via.guess = via.guess || a.known
+				via.known[d.URL.Hostname()] = addr
+				return conn, nil
+			}
+			var refusal *socksError
+			if !errors.As(err, &refusal) { // of the proxy itself
+				return nil, err
+			}
+			failed = cmp.Or(failed, err)
 		}
-		target := net.JoinHostPort(host, port(d.URL))
-		err = requestSOCKS(ctx, conn, via, target)
-		if err == nil {
-			return conn, nil
-		}
-		_ = conn.Close()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if errors.Is(err, errSOCKSAuth) {
-			return nil, failProxy(via, err, adviseProxyAuth(via.Scheme))
-		}
-		if failed == nil {
-			failed = failProxy(via, fmt.Errorf("SOCKS5 to %s: %w", target, err),
-				"check the server's name and port, and whether the proxy allows them")
-		}
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	return nil, failed
 }
 
-func texts(addrs []netip.Addr) []string {
-	var all []string
-	for _, a := range addrs {
-		all = append(all, a.String())
+// A socksError is that the proxy did not reach a target.
+type socksError struct {
+	target string
+	err    error
+}
+
+func (e *socksError) Error() string { return "SOCKS5 to " + e.target + ": " + e.err.Error() }
+
+func (e *socksError) Unwrap() error { return e.err }
+
+// askSOCKS returns a connection to the server by one of its names, through the proxy of via. The error has a socksError
+// where another name may do.
+func (d *Dialer) askSOCKS(ctx context.Context, via *dialPath, host string) (net.Conn, error) {
+	conn, err := d.reachProxy(ctx, via)
+	if err != nil {
+		return nil, err
 	}
-	return all
+	target := net.JoinHostPort(host, port(d.URL))
+	err = requestSOCKS(ctx, conn, via.proxy, target)
+	if err == nil {
+		return conn, nil
+	}
+	_ = conn.Close()
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, errSOCKSAuth):
+		return nil, failProxy(via.proxy, err, adviseProxyAuth(via.proxy.Scheme))
+	}
+	return nil, failProxy(via.proxy, &socksError{target, err}, "check the server's name and port, and whether the proxy allows them")
 }
 
 // requestSOCKS asks the proxy at the other end of conn for a connection to target.
@@ -84,7 +105,7 @@ func requestSOCKS(ctx context.Context, conn net.Conn, via *url.URL, target strin
 		password, _ := via.User.Password()
 		auth = &proxy.Auth{User: via.User.Username(), Password: password}
 	}
-	dialer, err := proxy.SOCKS5("tcp", net.JoinHostPort(via.Hostname(), port(via)), auth, existing{conn})
+	dialer, err := proxy.SOCKS5("tcp", peerTarget(via), auth, existing{conn})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,6 +36,10 @@ type StepError struct {
 	Step   Step
 	Err    error
 	Advice string // what to do; begins in lower case, no full stop
+
+	// Doubtful says of StepAuth that the refusal does not bear the server's mark: something in front of the server may
+	// have said it, a login page of the network for instance, and the token may be right.
+	Doubtful bool
 }
 
 func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error() }
@@ -50,49 +53,115 @@ func adviseProxyAuth(scheme string) string {
 
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
-// brokenAnswer is what net/http says before it says what it could not read.
-const brokenAnswer = "net/http: HTTP/1.x transport connection broken: "
+// Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a client tells the
+// server's own word from that of anything in front of it. It names nothing, as no answer to strangers does.
+const Realm = "tnl"
 
-// refused explains why the request for a WebSocket did not lead to one.
-func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) error {
-	if resp == nil {
-		if alert := alerted(err); alert != nil {
-			return &StepError{StepTLS, fmt.Errorf("TLS with %s: %w", d.URL.Host, alert), adviseTLS(alert)}
+// marked reports whether a 401 is the server's own word.
+func marked(resp *http.Response) bool {
+	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
+		scheme, rest, _ := strings.Cut(challenge, " ")
+		if strings.EqualFold(scheme, "Bearer") && strings.Contains(rest, `realm="`+Realm+`"`) {
+			return true
 		}
-		if ctx.Err() != nil {
-			err = errors.New("no answer to the request")
-		}
-		if d.URL.Scheme == "ws" && errors.Is(err, io.EOF) {
-			return &StepError{StepHTTP, errors.New("the server hung up on the request"), "if it speaks TLS, use wss://"}
-		}
-		err = plain(err)
-		if d.URL.Scheme == "ws" && strings.HasPrefix(err.Error(), brokenAnswer+`malformed HTTP response "\x15\x03`) {
-			return &StepError{StepHTTP, errors.New("the server answered with a TLS alert"), "it speaks TLS: use wss://"}
-		}
-		return &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), err), adviseHTTP}
 	}
-	what := fmt.Errorf("%s answered %s", d.URL.Redacted(), resp.Status)
+	return false
+}
+
+// refused explains why the request for a WebSocket did not lead to one; first is how the answer begins.
+func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte, err error) error {
+	if resp == nil {
+		return d.unanswered(ctx, first, err)
+	}
+	what := fmt.Errorf("%s answered %s", readable(d.URL), resp.Status)
 	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized:
+	case code == http.StatusUnauthorized && marked(resp):
 		advice := "give the server's token with --token-file or TUNNEL_TOKEN"
 		if d.TLS != nil && d.TLS.GetClientCertificate != nil {
 			advice += "; it may be bound to another certificate than --tls-cert's, the server's log says so"
 		}
-		return &StepError{StepAuth, what, advice}
+		return &StepError{Step: StepAuth, Err: what, Advice: advice}
+	case code == http.StatusUnauthorized:
+		return &StepError{Step: StepAuth, Err: what, Advice: adviseDoubtful(resp), Doubtful: true}
 	case code == http.StatusTooManyRequests:
-		return &StepError{StepHTTP, what, adviseTooMany(resp)}
+		return &StepError{Step: StepHTTP, Err: what, Advice: adviseTooMany(resp)}
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{StepProxy, what, adviseProxyAuth("http")}
+		return &StepError{Step: StepProxy, Err: what, Advice: adviseProxyAuth("http")}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
-		return &StepError{StepHTTP, fmt.Errorf("%w, and sends us to %s", what, resp.Header.Get("Location")), "give that URL if it is the server's"}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, oneLine(resp.Header.Get("Location"))),
+			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
-		return &StepError{StepHTTP, what, "if it speaks TLS, use wss://"}
+		return &StepError{Step: StepHTTP, Err: what, Advice: "if it speaks TLS, use wss://"}
+	case code == http.StatusUpgradeRequired:
+		return &StepError{Step: StepHTTP, Err: what, Advice: "a proxy in front of the server removes the Upgrade header: have it pass WebSockets on"}
 	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
-		return &StepError{StepHTTP, what, "the proxy in front is up: check that `tunnel serve` runs behind it"}
+		return &StepError{Step: StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it"}
+	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
+		return &StepError{Step: StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
 	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
-		return &StepError{StepHTTP, fmt.Errorf("%w, but not with a WebSocket of ours", what), adviseHTTP}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, but not with a WebSocket of ours", what),
+			Advice: adviseHTTP + ", and that no proxy in front changes the headers of WebSockets"}
 	}
-	return &StepError{StepHTTP, fmt.Errorf("%w: not a tunnel server", what), adviseHTTP}
+	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w: not a tunnel server", what), Advice: adviseAnswer(resp)}
+}
+
+// unanswered explains why no answer came that is one of HTTP/1.
+func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error {
+	if alert := alerted(err); alert != nil {
+		return &StepError{Step: StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, alert), Advice: adviseTLS(alert)}
+	}
+	switch protocol := protocolOf(first); {
+	case protocol == "TLS":
+		return &StepError{Step: StepHTTP, Err: errors.New("the server answered with a TLS alert"), Advice: "it speaks TLS: use wss://"}
+	case protocol == "HTTP/2":
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks HTTP/2 only", readable(d.URL)), Advice: adviseHTTP2}
+	case protocol != "":
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", readable(d.URL), protocol, quoteLine(first)),
+			Advice: adviseProtocol(protocol)}
+	case ctx.Err() != nil:
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", readable(d.URL)),
+			Advice: adviseHTTP + ", and that a proxy in front passes WebSockets on at once"}
+	case len(first) == 0 && hungUp(err):
+		advice := "if it speaks TLS, use wss://; if HTTP/2 only, let it offer HTTP/1.1 as well"
+		if d.URL.Scheme == "wss" {
+			advice = "a proxy in front may speak HTTP/2 only (let it offer HTTP/1.1 as well), or forbid WebSockets: see its log"
+		}
+		return &StepError{Step: StepHTTP, Err: errHungUp, Advice: advice}
+	}
+	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), plain(err)), Advice: adviseHTTP}
+}
+
+// adviseDoubtful tells what to do about a 401 that may not be the server's.
+func adviseDoubtful(resp *http.Response) string {
+	by := ""
+	if names := schemes(resp.Header.Values("WWW-Authenticate")); len(names) > 0 {
+		by = " (it asks for " + strings.Join(names, ", ") + ")"
+	}
+	return "that is not the server's own word" + by + ": log in to this network or to the proxy in front (--header Authorization=…), or, " +
+		"where the server is an older one, give its token with --token-file"
+}
+
+// adviseAnswer tells what to do about an answer that no tunnel server gives.
+func adviseAnswer(resp *http.Response) string {
+	switch code := resp.StatusCode; {
+	case code == http.StatusNotFound:
+		return adviseHTTP + "; a proxy in front must pass the Upgrade header on"
+	case code == http.StatusForbidden:
+		return adviseHTTP + "; a proxy or firewall between may forbid WebSockets"
+	case code == http.StatusBadRequest:
+		return adviseHTTP + "; a proxy in front may not know WebSockets"
+	case code < 300 && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"):
+		return adviseHTTP + "; if it is a login page of this network, open it in a browser"
+	}
+	return adviseHTTP
+}
+
+// oneLine returns what the other side says without control characters, and not too long.
+func oneLine(s string) string {
+	if len(s) > 80 {
+		s = s[:80] + "…"
+	}
+	return strings.Trim(strconv.Quote(s), `"`)
 }
 
 // adviseTooMany tells what to do about an answer of 429.
@@ -117,17 +186,34 @@ func adviseTLS(err error) string {
 	case errors.As(err, &own):
 		return own.Advice()
 	case errors.As(err, &authority):
-		return "give its certificate with --ca FILE" + advisePin(err)
+		return "give its certificate with --ca FILE" + advisePin(err) + " (and not a login page of this network)"
 	case errors.As(err, &hostname):
-		return "use a name that the certificate has, or give the --pin that the server prints"
+		return "use a name that the certificate has, or give the --pin that the server prints; a login page of this network wants a browser first"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "renew the server's certificate, or set this machine's clock"
 	case errors.As(err, &record):
-		return "the server does not speak TLS on this port: use ws://, or another port"
+		return adviseRecord(record.RecordHeader[:])
 	case alerted(err) != nil:
 		return adviseAlert(err.Error())
 	}
+	if hungUp(err) {
+		return "check that the server speaks TLS on this port, and that nothing between forbids it"
+	}
 	return "check that the server speaks TLS on this port"
+}
+
+// adviseRecord tells what to do about a server that speaks first, or answers a TLS handshake by something else: its first
+// bytes say by what.
+func adviseRecord(first []byte) string {
+	switch protocol := protocolOf(first); {
+	case string(first) == "HTTP/":
+		return "the server speaks plain HTTP on this port: use ws://, or the port that has TLS"
+	case protocol == "HTTP/2":
+		return "the server speaks HTTP/2 only, and no TLS, on this port: use another port"
+	case protocol != "" && protocol != "TLS":
+		return "the server speaks " + protocol + " on this port, not TLS: use another port (or ws://)"
+	}
+	return "the server does not speak TLS on this port: use ws://, or another port"
 }
 
 // advisePin names the key that was seen, for a person to compare: alone it proves nothing.
@@ -149,6 +235,8 @@ func adviseAlert(text string) string {
 		return "the server refuses this client's certificate: give one with --tls-cert that its --client-ca knows"
 	case "handshake failure":
 		return "the server may demand a client certificate (--tls-cert, --tls-key) or another kind of TLS"
+	case "no application protocol":
+		return "the server speaks HTTP/2 only: " + adviseHTTP2
 	case "internal error":
 		return "the server has no certificate to show: its log says why"
 	}

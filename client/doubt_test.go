@@ -1,0 +1,34 @@
+package client
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"tunnel/transport"
+)
+
+// How long servers are left alone: a minute after a doubtful refusal, less when the path has changed, not at all when
+// there is one that has not refused.
+func TestDoubt(t *testing.T) {
+	now := time.Now()
+	refused := &transport.StepError{Step: transport.StepAuth, Err: errors.New("401"), Doubtful: true}
+	one, two := new(target), new(target)
+	c := &Client{targets: []*target{one, two}}
+	one.doubt.note(refused, now)
+	if got := c.rest(now); got != 0 {
+		t.Errorf("rests %v though another server may be asked", got)
+	}
+	two.doubt.note(refused, now.Add(time.Second))
+	if got := c.rest(now.Add(2 * time.Second)); got != doubtPause-2*time.Second {
+		t.Errorf("rests %v", got)
+	}
+	c.rouse()
+	if got := c.rest(now.Add(2 * time.Second)); got != doubtMoved-2*time.Second {
+		t.Errorf("rests %v after a change of the path", got)
+	}
+	one.doubt.note(errors.New("another failure"), now)
+	if got := c.rest(now.Add(2 * time.Second)); got != 0 {
+		t.Errorf("rests %v after another failure", got)
+	}
+}

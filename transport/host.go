@@ -1,0 +1,55 @@
+package transport
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// checkHost reports whether a host can be looked up; the error is that it is no internationalised name (RFC 5891).
+func checkHost(host string) error {
+	if isASCII(host) {
+		return nil
+	}
+	_, err := idna.Lookup.ToASCII(host)
+	return err
+}
+
+// asciiHost returns a host as DNS, TLS and HTTP have it: an internationalised name in ASCII (xn--…, RFC 5891).
+func asciiHost(host string) string {
+	if isASCII(host) {
+		return host // as it is: the rules for lookups would refuse an underscore
+	}
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		return ascii
+	}
+	return host // ParseURL and ParseProxy have checked it
+}
+
+// peerHost returns the host of u as the other side knows it: in ASCII, and an address without its zone, which has a
+// meaning on this machine only (RFC 4007 section 6).
+func peerHost(u *url.URL) string {
+	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return a.WithZone("").String()
+	}
+	return asciiHost(u.Hostname())
+}
+
+// peerTarget returns host and port of u as the other side knows them.
+func peerTarget(u *url.URL) string { return net.JoinHostPort(peerHost(u), port(u)) }
+
+// readable returns u for a person: with the name of the host as it was given.
+func readable(u *url.URL) string {
+	if isASCII(u.Host) {
+		return u.Redacted()
+	}
+	escaped := strings.TrimPrefix((&url.URL{Host: u.Host}).String(), "//")
+	return strings.Replace(u.Redacted(), escaped, u.Host, 1)
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
+}
