@@ -23,6 +23,8 @@ const (
 // outage of half a minute once in half a minute; when what it has repeated last is there on the client's return, its
 // connection goes on at once.
 type parking struct {
+	budget *transport.Budget
+
 	mu   sync.Mutex
 	lots map[netip.Addr]*lot
 }
@@ -38,7 +40,7 @@ type lot struct {
 // not find p any more, but wait to be added here. It returns how many packets were thrown away that waited for others,
 // whose time is over.
 func (k *parking) open(p *peer, unlist func()) (lost uint64) {
-	l := &lot{p.holder, transport.NewQueue(parkLimit), time.Now().Add(parkTime)}
+	l := &lot{p.holder, k.budget.NewQueue(parkLimit), time.Now().Add(parkTime)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	unlist()
