@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"regexp"
 	"strings"
@@ -83,7 +84,7 @@ func testMaxMemory(t *testing.T, tokens int) {
 	state := t.TempDir()
 	all := []string{token}
 	for len(all) < tokens {
-		out := server.Run(bin.path, "token", "create", "--state", state, "t"+long(len(all)))
+		out := server.Run(string(bin), "token", "create", "--state", state, fmt.Sprint("t", len(all)))
 		all = append(all, strings.TrimSpace(out))
 	}
 	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", state, "--network", "10.1.0.0/20", "--max-memory", "256M")

@@ -71,7 +71,7 @@ func (s *Server) surge(ctx context.Context, look func()) {
 		look()
 		peak = max(peak, held)
 		settled := held >= last
-		if settled && held < peak/2 && peak-held >= worthFreeing {
+		if settled && peak-held >= max(worthFreeing, peak/4) {
 			runtime.GC() // a sync.Pool keeps what is in it for one collection
 			debug.FreeOSMemory()
 			peak = held
