@@ -47,7 +47,7 @@ func serveCommand() *cli.Command {
 			&cli.BoolFlag{Name: flagClientToClient, Category: categoryNetwork, EnvVars: env(flagClientToClient), Usage: "let clients reach each other"},
 			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Value: 1400, Usage: "`BYTES` of the largest packet, also for clients"},
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Value: 100, Usage: "transmit queue length in `PACKETS`, also for clients"},
-		}, serveTLSFlags(), limitFlags(), serveLanesFlags(), commonFlags()),
+		}, serveTLSFlags(), limitFlags(), serveMemoryFlags(), serveLanesFlags(), commonFlags()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          serve,
@@ -60,6 +60,10 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	network, err := serveUsage(c)
+	if err != nil {
+		return err
+	}
+	memory, err := serveMemory(c)
 	if err != nil {
 		return err
 	}
@@ -118,11 +122,13 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer secure.keep(c.Context)()
+	limitMemory(memory)
 	hub := server.New(server.Config{
 		Device: device, Leases: kept.leases, Tokens: kept.tokens, TLS: tlsConfig, Path: c.String(flagPath),
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
 		Congestion: c.String(flagCongestion), ClientToClient: c.Bool(flagClientToClient), Log: log,
 		MaxConnections: c.Int(flagMaxConnections), MaxPerAddress: c.Int(flagMaxPerAddress), TrustedProxies: trustedProxies(c), MaxLanes: c.Int(flagMaxLanes),
+		MaxMemory: memory,
 	})
 	defer kept.control(c.Context, hub)()
 	takePriority(log)

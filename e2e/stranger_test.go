@@ -39,6 +39,12 @@ const (
 // dialStranger connects from a host to directURL's server and gets an address, with this framing.
 func dialStranger(t *testing.T, h *lab.Host, framing string) *stranger {
 	t.Helper()
+	return dialStrangerAs(t, h, token, framing)
+}
+
+// dialStrangerAs is dialStranger with another token.
+func dialStrangerAs(t *testing.T, h *lab.Host, token, framing string) *stranger {
+	t.Helper()
 	conn, err := h.DialContext(t.Context(), "tcp", directServer+":8443")
 	if err != nil {
 		t.Fatal(err)

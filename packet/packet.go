@@ -21,8 +21,8 @@ const SmallRoom = 2 << 10
 // MiddleRoom is the most bytes that get the next larger buffer.
 const MiddleRoom = 16 << 10
 
-// largeRoom is the size of the largest buffers.
-const largeRoom = (HeaderLen + MaxPacket + 63) &^ 63
+// largeRoom is the size of the largest buffers: HeaderLen+MaxPacket as Go's allocator rounds it up, to pages of 8 KiB.
+const largeRoom = (HeaderLen + MaxPacket + 8191) &^ 8191
 
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
 var (

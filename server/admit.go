@@ -130,7 +130,7 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 	if err != nil {
 		return nil, nil, transport.Connected{}, err
 	}
-	p := newPeer(life, remote, grant.Token, session)
+	p := newPeer(life, remote, grant.Token, session, s.budget)
 	s.admission.Lock()
 	defer s.admission.Unlock()
 	s.peers.claim(p)

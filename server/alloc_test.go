@@ -28,7 +28,7 @@ func newPath(t testing.TB) *path {
 		if i == 0 {
 			token.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd07::/48")}
 		}
-		p := newPeer(t.Context(), "", token, fmt.Sprint(i))
+		p := newPeer(t.Context(), "", token, fmt.Sprint(i), nil)
 		t.Cleanup(func() { p.cancel(nil) })
 		x.table.claim(p)
 		x.table.address(p, netip.AddrFrom4([4]byte{10, 1, 1, byte(3 + 2*i)}))

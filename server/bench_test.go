@@ -15,7 +15,7 @@ func many(t testing.TB, n int) (*peers, [][]byte) {
 	table := newPeers()
 	packets := make([][]byte, n)
 	for i := range n {
-		p := newPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i))
+		p := newPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i), nil)
 		t.Cleanup(func() { p.cancel(nil) })
 		host := 256 + uint16(3+2*i)
 		table.claim(p)

@@ -12,7 +12,7 @@ import (
 
 const (
 	parkTime  = 2 * time.Minute // for which packets wait for a client that is away
-	parkLimit = 256 << 10       // bytes of buffers that wait for one client
+	parkLimit = 256 << 10       // bytes of buffers that wait for one client, at most
 	parkMost  = 256             // clients that are waited for
 
 	// fresh is how long a packet may have waited and still be sent, see transport.Queue.Salvage.
@@ -23,6 +23,8 @@ const (
 // outage of half a minute once in half a minute; when what it has repeated last is there on the client's return, its
 // connection goes on at once.
 type parking struct {
+	budget *transport.Budget
+
 	mu   sync.Mutex
 	lots map[netip.Addr]*lot
 }
@@ -34,11 +36,19 @@ type lot struct {
 	until  time.Time
 }
 
+// limit returns how many bytes of buffers may wait for one client: all together no more than an eighth of the budget.
+func (k *parking) limit() int {
+	if share := k.budget.Share(); share > 0 {
+		return int(min(parkLimit, share/8/parkMost))
+	}
+	return parkLimit
+}
+
 // open makes room for p, which has just gone, and moves there what waits for it. It calls unlist, after which packets do
 // not find p any more, but wait to be added here. It returns how many packets were thrown away that waited for others,
 // whose time is over.
 func (k *parking) open(p *peer, unlist func()) (lost uint64) {
-	l := &lot{p.holder, transport.NewQueue(parkLimit), time.Now().Add(parkTime)}
+	l := &lot{p.holder, k.budget.NewQueue(k.limit()), time.Now().Add(parkTime)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	unlist()

@@ -28,11 +28,12 @@ type peer struct {
 	cancel  context.CancelCauseFunc
 }
 
-// newPeer returns the client that came from remote with this token and session. It ends with ctx at the latest.
-func newPeer(ctx context.Context, remote string, token auth.Token, session string) *peer {
+// newPeer returns the client that came from remote with this token and session. It ends with ctx at the latest. budget is what
+// its queue shares with others; nil is none.
+func newPeer(ctx context.Context, remote string, token auth.Token, session string, budget *transport.Budget) *peer {
 	p := &peer{
 		holder: holderOf(token, session), session: session, token: token, remote: remote, since: time.Now(),
-		queue: transport.NewLanes(queueLimit),
+		queue: budget.NewLanes(queueLimit),
 	}
 	for _, prefix := range token.Routes {
 		if p.routes == nil {

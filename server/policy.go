@@ -23,6 +23,7 @@ const (
 	dropMartian             // from or for an address that nobody has on another host
 	dropNoPeer              // for an address that no client has
 	dropQueue               // the queue to its peer was full
+	dropMemory              // all queues together held too much, and the one to its peer more than others
 	dropCoDel               // the queue to its peer stood for too long
 	dropStale               // its client was away for too long, or does not come back
 	dropCut                 // on its way out when its client's connection broke
@@ -35,7 +36,7 @@ const (
 func (v verdict) name() string {
 	return [verdicts]string{
 		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"no_peer", "queue_full", "codel", "stale", "cut", "kernel", "defect",
+		"no_peer", "queue_full", "memory", "codel", "stale", "cut", "kernel", "defect",
 	}[v]
 }
 

@@ -40,6 +40,7 @@ type Config struct {
 
 	MaxConnections int            // at once; 0 is no limit
 	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
+	MaxMemory      int64          // bytes, of which queues and buffers may hold half together; 0 is no limit
 	MaxLanes       int            // connections that one client may have at once; 0 is one
 	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
 
@@ -54,6 +55,7 @@ type Server struct {
 	own      lease.Pair
 	policy   policy
 	drops    drops
+	budget   *transport.Budget // of all queues
 	peers    *peers
 	door     *door
 	bans     *bans
@@ -71,9 +73,12 @@ type Server struct {
 // New returns a Server that is not running yet.
 func New(c Config) *Server {
 	limited := loglimit.New(c.Log.Handler())
-	s := &Server{Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers()}
+	s := &Server{
+		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers(), budget: newBudget(c.MaxMemory),
+	}
 	s.Log = slog.New(limited)
 	s.refused = newRefused(s.Log)
+	s.away.budget = s.budget
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
@@ -115,6 +120,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		}
 	})
 	group.Go(func() { s.watchTokens(ctx) })
+	group.Go(func() { s.watchMemory(ctx) })
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
@@ -127,6 +133,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	s.sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
+	s.drops.count(dropMemory, s.budget.Dropped())
 	s.limited.Close()
 	s.local.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
 	if parent.Err() != nil {

@@ -15,6 +15,7 @@ import (
 type Queue struct {
 	limit  int                    // bytes of buffers
 	clock  func() int64           // nanoseconds
+	budget *Budget                // shared with other queues; nil is none
 	out    atomic.Pointer[output] // where the packets go; nil while there is no connection
 	length atomic.Int64           // packets
 
@@ -26,6 +27,8 @@ type Queue struct {
 	old      turns
 	spare    *flow // flows to use again, linked by next
 	buffered int   // bytes of buffers
+	charged  int   // bytes of the budget, for packets
+	pinned   int   // bytes of the budget, for the connection's buffers that wait with something in them
 	drops    Drops
 	shared   bool  // of Lanes, which has several or not this one any more: see pushAlone
 	slow     int64 // when a packet left last that had waited for long, 0 for never
@@ -34,6 +37,7 @@ type Queue struct {
 // Drops counts what did not leave a Queue as it came.
 type Drops struct {
 	Full   uint64 // dropped: the queue was full
+	Memory uint64 // dropped: all queues of the Budget together held too much, and this one more than others
 	CoDel  uint64 // dropped: the queue stood for too long
 	Marked uint64 // CE marked instead (RFC 3168)
 	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
@@ -59,19 +63,21 @@ func newQueue(limit int, clock func() int64) *Queue {
 
 // Push takes p over and puts it at the end of its flow.
 func (q *Queue) Push(p *packet.Packet) {
-	hash := packet.FlowHash(p.IP())
-	q.pushOne(p, hash)
+	if q.pushOne(p, packet.FlowHash(p.IP())) {
+		q.budget.relieve()
+	}
 }
 
 // pushOne is push for the caller who does not hold mu.
-func (q *Queue) pushOne(p *packet.Packet, hash uint32) {
+func (q *Queue) pushOne(p *packet.Packet, hash uint32) (over bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.push(p, hash)
+	return q.push(p, hash)
 }
 
-// push is Push for the caller who holds mu and knows the flow's hash.
-func (q *Queue) push(p *packet.Packet, hash uint32) {
+// push is Push for the caller who holds mu and knows the flow's hash. It reports whether the caller has to relieve the budget
+// when it holds no lock any more.
+func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	bucket := hash % buckets
 	p.Queued = q.clock()
 	f := q.flows[bucket]
@@ -84,6 +90,7 @@ func (q *Queue) push(p *packet.Packet, hash uint32) {
 	for q.buffered > q.limit && q.Len() > 1 {
 		q.dropFattest()
 	}
+	return q.buffered > q.charged && q.budget != nil && q.charge()
 }
 
 // Len returns how many packets wait.
@@ -128,6 +135,7 @@ func (q *Queue) Drops() Drops {
 func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer q.refund()
 	for _, list := range []*turns{&q.fresh, &q.old} {
 		for f := list.head; f != nil; f = f.next {
 			for p := q.take(f); p != nil; p = q.take(f) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +55,10 @@ type input struct {
 	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
 	failed error
 	over   error // what ends the connection and came behind records that had to be given out first
+
+	queue *Queue // of Run, whose budget is charged for a buffer that waits with something in it; nil before
+	held  int    // bytes that it is charged
+	few   []byte // what was in the buffer, in one of its size
 
 	buf             *[]byte // nil while nothing is in it
 	tail, next, end int     // of the record that is not complete; of what nobody has looked at; of all
@@ -260,6 +265,33 @@ func (in *input) release() {
 	}
 }
 
+// shrink gives the buffer back if nothing is in it, or, while memory is short, puts what is in it into one of its size.
+func (in *input) shrink() {
+	in.release()
+	if in.buf == nil || in.queue == nil || !in.queue.budget.short() {
+		return
+	}
+	in.few = slices.Clone((*in.buf)[in.tail:in.end])
+	inputPool.Put(in.buf)
+	in.buf = nil
+	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+}
+
+// hold has the queue's budget charged for the buffer, while the reader waits.
+func (in *input) hold() {
+	in.unhold() // it has waited in vain
+	if in.held = cap(in.few); in.buf != nil {
+		in.held = inputRoom
+	}
+	in.queue.hold(in.held)
+}
+
+// unhold undoes hold.
+func (in *input) unhold() {
+	in.queue.hold(-in.held)
+	in.held = 0
+}
+
 // fill waits for bytes and reads what is there. A buffer is taken only then.
 func (in *input) fill() error {
 	in.wire.moderation.wait()
@@ -279,7 +311,11 @@ func (in *input) fill() error {
 			in.end += n
 		}
 	}
+	in.unhold()
 	if err != nil {
+		if in.few != nil { // of no use without the rest
+			in.few, in.tail, in.next, in.end = nil, 0, 0, 0
+		}
 		in.release()
 		return err
 	}
@@ -291,11 +327,13 @@ func (in *input) fill() error {
 // readTCP is called until it returns true.
 func (in *input) readTCP(fd uintptr) bool {
 	var n int
+	in.unhold()
 	n, in.failed = nonblock.Read(fd, in.room())
 	in.end += n
 	switch {
 	case errors.Is(in.failed, unix.EAGAIN):
-		in.release()
+		in.shrink()
+		in.hold()
 		return false
 	case n == 0 && in.failed == nil:
 		in.failed = io.EOF
@@ -307,6 +345,8 @@ func (in *input) readTCP(fd uintptr) bool {
 func (in *input) room() []byte {
 	if in.buf == nil {
 		in.buf, _ = inputPool.Get().(*[]byte)
+		copy((*in.buf)[in.tail:], in.few)
+		in.few = nil
 	}
 	b := *in.buf
 	copy(b, b[in.tail:in.end])
@@ -316,7 +356,8 @@ func (in *input) room() []byte {
 
 // close ends the input; nobody may use it after.
 func (in *input) close() {
-	in.tail = in.end
+	in.unhold()
+	in.few, in.tail = nil, in.end
 	in.release()
 }
 

@@ -8,11 +8,16 @@ import (
 	"tunnel/packet"
 )
 
+// maxWaiting is the most bytes that an input keeps of what came before.
+const maxWaiting = packet.HeaderLen + packet.MaxPacket + 14 + maxControlBody
+
 // takeAll gives bytes to an input in pieces, and returns the packets in them, the pings, and whether they broke the
 // protocol.
 func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]byte, broken bool) {
 	in := &input{masked: true, idle: newControls(), pong: func(body []byte) { pings = append(pings, bytes.Clone(body)) }}
 	defer in.close()
+	in.queue = NewBudget(2).NewQueue(0)
+	in.queue.budget.charge(2) // short
 	for len(p) > 0 {
 		n := min(piece, len(p))
 		in.end += copy(in.room(), p[:n])
@@ -25,7 +30,11 @@ func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]by
 		if err != nil {
 			return packets, pings, true
 		}
-		in.release()
+		if in.shrink(); in.buf != nil || len(in.few) > n+maxWaiting {
+			panic("a buffer waits that is larger than what is in it")
+		}
+		in.hold()
+		in.unhold()
 	}
 	return packets, pings, false
 }

@@ -18,10 +18,11 @@ const MaxLanes = 16
 // when its lane is lost, and then what waits goes with it. Push, Flush and the others may be called by any number of
 // goroutines.
 type Lanes struct {
-	limit int
-	clock func() int64
-	only  atomic.Pointer[Queue]   // of the one lane; nil while there are several
-	all   atomic.Pointer[[]*lane] // never empty, never changed, only replaced
+	limit  int
+	budget *Budget // of the queues
+	clock  func() int64
+	only   atomic.Pointer[Queue]   // of the one lane; nil while there are several
+	all    atomic.Pointer[[]*lane] // never empty, never changed, only replaced
 
 	mu      sync.RWMutex // held to push, for writing to change what follows
 	joined  bool         // the last lane is somebody's; packets wait in its queue if not
@@ -74,49 +75,55 @@ func NewLanes(limit int) *Lanes {
 // Push takes p over and puts it at the end of its flow.
 func (l *Lanes) Push(p *packet.Packet) {
 	hash := packet.FlowHash(p.IP())
-	if q := l.only.Load(); q != nil && q.pushAlone(p, hash) {
-		return
+	var over, pushed bool
+	if q := l.only.Load(); q != nil {
+		over, pushed = q.pushAlone(p, hash)
 	}
-	now := l.clock()
-	if !l.pushPinned(p, hash, now) {
-		l.pushPlaced(p, hash, now)
+	if !pushed {
+		now := l.clock()
+		if over, pushed = l.pushPinned(p, hash, now); !pushed {
+			over = l.pushPlaced(p, hash, now)
+		}
+	}
+	if over {
+		l.budget.relieve()
 	}
 }
 
 // pushPinned is push for the caller who does not hold mu.
-func (l *Lanes) pushPinned(p *packet.Packet, hash uint32, now int64) bool {
+func (l *Lanes) pushPinned(p *packet.Packet, hash uint32, now int64) (over, pinned bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.push(p, hash, now)
 }
 
 // pushPlaced pushes p on the lane that its flow is given now.
-func (l *Lanes) pushPlaced(p *packet.Packet, hash uint32, now int64) {
+func (l *Lanes) pushPlaced(p *packet.Packet, hash uint32, now int64) (over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.place(hash, now)
-	l.push(p, hash, now)
+	over, _ = l.push(p, hash, now)
+	return over
 }
 
 // pushAlone is push as long as q is the only lane.
-func (q *Queue) pushAlone(p *packet.Packet, hash uint32) bool {
+func (q *Queue) pushAlone(p *packet.Packet, hash uint32) (over, pushed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.shared {
-		return false
+		return false, false
 	}
-	q.push(p, hash)
-	return true
+	return q.push(p, hash), true
 }
 
 // push pushes p where its flow is, if that is known and may not have changed. The caller holds mu, be it for reading.
-func (l *Lanes) push(p *packet.Packet, hash uint32, now int64) bool {
+func (l *Lanes) push(p *packet.Packet, hash uint32, now int64) (over, pinned bool) {
 	to := (*l.all.Load())[0]
 	if l.pins != nil {
 		at := &l.pins[hash%pins]
 		used := at.used.Load()
 		if at.lane == nil || now-used >= rest {
-			return false
+			return false, false
 		}
 		if now-used >= usedStep {
 			at.used.Store(now)
@@ -124,8 +131,7 @@ func (l *Lanes) push(p *packet.Packet, hash uint32, now int64) bool {
 		to = at.lane
 		to.now.Add(int64(p.Len()))
 	}
-	to.queue.pushOne(p, hash)
-	return true
+	return to.queue.pushOne(p, hash), true
 }
 
 // place finds the lane for a packet that comes now of flows that have rested. The caller holds mu, as for all that follows.
@@ -222,7 +228,7 @@ func (l *Lanes) Join() *Queue {
 		l.only.Store(nil)
 	}
 	q := newQueue(0, l.clock) // set gives it its limit
-	q.shared = true
+	q.shared, q.budget = true, l.budget
 	l.set(append(slices.Clone(all), &lane{queue: q}))
 	return q
 }
@@ -294,6 +300,15 @@ func (l *Lanes) Drops() Drops {
 	return sum
 }
 
+// Held returns the bytes of buffers that packets take which wait, and those of the connections' buffers that wait with something
+// in them.
+func (l *Lanes) Held() (bytes int64) {
+	for _, lane := range *l.all.Load() {
+		bytes += lane.queue.held()
+	}
+	return bytes
+}
+
 // Close frees what is waiting. Nobody may have a lane, or join, after.
 func (l *Lanes) Close() {
 	l.mu.Lock()
@@ -305,6 +320,7 @@ func (l *Lanes) Close() {
 
 func (d *Drops) add(more Drops) {
 	d.Full += more.Full
+	d.Memory += more.Memory
 	d.CoDel += more.CoDel
 	d.Marked += more.Marked
 	d.Stale += more.Stale

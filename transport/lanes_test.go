@@ -166,7 +166,8 @@ func TestLanesAlone(t *testing.T) {
 	l := NewLanes(1 << 20)
 	alone := func(q *Queue) bool {
 		p := datagram(1, 100, 0, 1)
-		return q.pushAlone(p, packet.FlowHash(p.IP()))
+		_, pushed := q.pushAlone(p, packet.FlowHash(p.IP()))
+		return pushed
 	}
 	first := l.Join()
 	if !alone(first) {

@@ -35,6 +35,7 @@ type output struct {
 	tls   *[]byte      // the same behind TLS
 	left  net.Buffers  // what of it the socket has not taken
 	count int          // packets of which that is made
+	held  int          // bytes that the queue's budget is charged for it, while the socket has enough
 	over  bool
 
 	urgent urgent
@@ -73,6 +74,7 @@ func (o *output) finish() {
 		o.count = 0
 	}
 	o.free()
+	o.unhold()
 	o.mu.Unlock()
 	o.resumes.Wait()
 }
@@ -153,6 +155,7 @@ func (o *output) pump() (full bool, err error) {
 			return false, err
 		}
 		if len(o.left) > 0 {
+			o.hold()
 			return true, nil
 		}
 		some, full, err := o.load()
@@ -187,6 +190,7 @@ func (o *output) flush() error {
 	o.sent.Store(int64(time.Since(o.wire.start)))
 	if len(o.left) == 0 {
 		o.free()
+		o.unhold()
 		o.count = 0
 		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
 			o.over = true
@@ -209,7 +213,7 @@ func (o *output) load() (some, full bool, err error) {
 		return false, err == nil, err
 	}
 	o.adapt()
-	o.queue.Pop(&o.batch, o.sock.budget)
+	o.queue.Pop(&o.batch, o.budget())
 	o.count = o.batch.Len()
 	if o.count == 0 {
 		return false, false, nil
@@ -223,6 +227,46 @@ func (o *output) adapt() {
 	o.sock.adapt()
 	if o.sock.path != before {
 		o.fit()
+	}
+}
+
+// budget returns how many bytes of packets go into one message: few while memory is short, for nothing of a message on its way
+// out can be dropped.
+func (o *output) budget() int {
+	if o.queue.budget.short() {
+		return min(o.sock.budget, minBudget)
+	}
+	return o.sock.budget
+}
+
+// hold has the queue's budget charged for what is left, which may be there for long now. While memory is short that is copied to a
+// buffer of its size.
+func (o *output) hold() {
+	if o.queue == nil || o.queue.budget == nil || o.held > 0 {
+		return
+	}
+	if o.queue.budget.short() {
+		left := slices.Concat(o.left...)
+		o.free()
+		o.left = net.Buffers{left}
+		o.held = cap(left)
+	} else {
+		o.held = o.batch.Size()
+		if o.frame != nil {
+			o.held += cap(o.frame.buf)
+		}
+		if o.tls != nil {
+			o.held += cap(*o.tls)
+		}
+	}
+	o.queue.hold(o.held)
+}
+
+// unhold undoes hold.
+func (o *output) unhold() {
+	if o.held > 0 {
+		o.queue.hold(-o.held)
+		o.held = 0
 	}
 }
 

@@ -35,6 +35,10 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 			cut(plainEnd(err))
 		}
 	})
+	c.in.queue = q
+	if c.wire.under != nil {
+		c.wire.under.waits = c.in.hold
+	}
 	q.attach(&c.out)
 	c.out.kick()
 	pulse := c.beat(keepalive, cut)

@@ -15,6 +15,7 @@ func (q *Queue) Salvage(fresh time.Duration) []*packet.Packet {
 	since := q.clock() - int64(fresh)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer q.refund()
 	var kept []*packet.Packet
 	for _, list := range []*turns{&q.fresh, &q.old} {
 		for list.head != nil {

@@ -19,13 +19,15 @@ type segments struct {
 	net.Conn
 	raw   syscall.RawConn
 	heard func() // called when bytes have come
+	waits func() // called before the reader waits for bytes, nil for nothing
 
 	// Of the one reader.
 	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
 	failed error
 	in     *[]byte // what was read and TLS has not taken
 	unread []byte
-	record int // bytes that TLS may still take of the record that it has begun
+	few    [recordHeader]byte // what is unread while no buffer is taken
+	record int                // bytes that TLS may still take of the record that it has begun
 
 	mu   sync.Mutex // TLS also writes when its reader answers a KeyUpdate
 	held bool       // guarded by mu, as all below
@@ -119,14 +121,20 @@ func (s *segments) readTCP(fd uintptr) bool {
 		s.unread = (*s.in)[:have+n]
 		return true
 	}
-	if have == 0 {
-		segmentsIn.Put(s.in)
-		s.in, s.unread = nil, nil
-	}
-	if s.failed == nil {
+	// Less than the header of a record was there, or fill would not have been called.
+	s.unread = s.few[:copy(s.few[:], s.unread)]
+	segmentsIn.Put(s.in)
+	s.in = nil
+	switch {
+	case s.failed == nil:
 		s.failed = io.EOF
+	case errors.Is(s.failed, unix.EAGAIN):
+		if s.waits != nil {
+			s.waits()
+		}
+		return false
 	}
-	return !errors.Is(s.failed, unix.EAGAIN)
+	return true
 }
 
 // hold keeps what is written from now on, for take.

@@ -10,6 +10,45 @@ import (
 	"testing"
 )
 
+// Half the header of a record takes no buffer while the rest is waited for, and is not lost.
+func TestSegmentsHalfHeader(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	client, err := net.Dial("tcp", ln.Addr().String()) //nolint:noctx // nor does this
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	tcp, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tcp.Close() }()
+	w, err := newWire(tcp, func(c net.Conn) net.Conn { return c })
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := []byte{22, 3, 3, 0, 2, 7, 8}
+	sent := 0
+	w.under.waits = func() {
+		if w.under.in != nil || len(w.under.unread) != sent {
+			t.Errorf("waits with %d of %d bytes, and a buffer: %v", len(w.under.unread), sent, w.under.in != nil)
+		}
+		if sent < recordHeader {
+			sent++
+			_, _ = client.Write(record[sent-1 : sent])
+		}
+	}
+	header := make([]byte, 100)
+	n, err := w.under.Read(header)
+	if err != nil || !bytes.Equal(header[:n], record[:recordHeader]) {
+		t.Errorf("read %x, %v", header[:n], err)
+	}
+}
+
 // TLS also writes from the goroutine that reads (a KeyUpdate's answer, an alert): nothing may get lost between, and
 // nothing come twice.
 func TestSegmentsWriters(t *testing.T) {
