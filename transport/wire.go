@@ -151,18 +151,29 @@ func (w *wire) waitWritable() error {
 	return failed
 }
 
-// Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
-// unless config is nil. Give it, with ConnContext, to an http.Server's Serve.
-func Listener(l net.Listener, config *tls.Config) net.Listener {
-	if config != nil {
-		config = hardened(config)
+// Abort closes the TCP connection with a reset: nothing that was written is sent any more, and the kernel forgets it at
+// once.
+func (w *wire) Abort() error {
+	if t, ok := w.tcp.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
 	}
-	return &listener{l, config}
+	return w.tcp.Close()
+}
+
+// Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
+// unless config is nil. gate, if not nil, is asked before each handshake, and a connection that Accept has not upgraded may
+// send no more than 48 KiB then. Give it, with ConnContext, to an http.Server's Serve.
+func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
+	if config != nil {
+		config = gated(hardened(config), gate)
+	}
+	return &listener{l, config, gate != nil}
 }
 
 type listener struct {
 	net.Listener
 	config *tls.Config
+	strict bool // limits what comes before a login
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -178,6 +189,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		_ = c.Close()
 		return nil, err
+	}
+	if w.under != nil && l.strict {
+		w.under.early = earlyMost
 	}
 	return w, nil
 }
