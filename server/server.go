@@ -106,7 +106,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(newListener(transport.Listener(ln, s.TLS, s.limiter.Handshake), s)); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Step is a part of the way to a session, in the order in which they are taken.
@@ -64,6 +66,9 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 		}
 		if d.URL.Scheme == "ws" && errors.Is(err, io.EOF) {
 			return &StepError{StepHTTP, errors.New("the server hung up on the request"), "if it speaks TLS, use wss://"}
+		}
+		if errors.Is(err, unix.ECONNRESET) {
+			return &StepError{StepHTTP, fmt.Errorf("%s: %w", d.URL.Redacted(), plain(err)), adviseReset}
 		}
 		err = plain(err)
 		if d.URL.Scheme == "ws" && strings.HasPrefix(err.Error(), brokenAnswer+`malformed HTTP response "\x15\x03`) {
@@ -122,9 +127,14 @@ func adviseTLS(err error) string {
 		return "the server does not speak TLS on this port: use ws://, or another port"
 	case alerted(err) != nil:
 		return adviseAlert(err.Error())
+	case errors.Is(err, unix.ECONNRESET):
+		return adviseReset + ", or it does not speak TLS on this port"
 	}
 	return "check that the server speaks TLS on this port"
 }
+
+// adviseReset tells what a server of ours means by a reset before there is a session.
+const adviseReset = "try again: the server may have too many connections from this address, or be under attack, as its log says"
 
 // advisePin names the key that was seen, for a person to compare: alone it proves nothing.
 func advisePin(err error) string {

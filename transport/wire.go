@@ -151,14 +151,8 @@ func (w *wire) waitWritable() error {
 	return failed
 }
 
-// Abort closes the TCP connection with a reset: nothing that was written is sent any more, and the kernel forgets it at
-// once.
-func (w *wire) Abort() error {
-	if t, ok := w.tcp.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
-	}
-	return w.tcp.Close()
-}
+// NetConn returns the TCP connection.
+func (w *wire) NetConn() net.Conn { return w.tcp }
 
 // Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
 // unless config is nil. gate, if not nil, is asked before each handshake, and a connection that Accept has not upgraded may

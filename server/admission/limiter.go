@@ -208,13 +208,20 @@ func (l *Limiter) abort(evicted []*Tracked) {
 	}
 }
 
-// Abort closes c at once and for good: with a reset where it can, so that nothing of it stays in the kernel.
+// Abort closes a TCP connection at once and for good: with a reset, so that nothing of it stays in the kernel.
 func Abort(c net.Conn) {
-	if a, ok := c.(interface{ Abort() error }); ok {
-		_ = a.Abort()
-		return
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
 	}
 	_ = c.Close()
+}
+
+// under returns the connection that was admitted, of which c is what the http.Server has.
+func under(c net.Conn) net.Conn {
+	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return wrapped.NetConn()
+	}
+	return c
 }
 
 func (l *Limiter) refuse(why Reason, address netip.Addr, key netip.Prefix) {
@@ -360,7 +367,7 @@ func (l *Limiter) forget(t *Tracked) {
 // ConnState is the http.Server's hook of that name.
 func (l *Limiter) ConnState(c net.Conn, state http.ConnState) {
 	l.mu.Lock()
-	t := l.tracked[c]
+	t := l.tracked[under(c)]
 	silent := false
 	switch {
 	case t == nil: // cut off
@@ -390,10 +397,10 @@ type trackedKey struct{}
 // ConnContext is the http.Server's hook of that name; see Of.
 func (l *Limiter) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	l.mu.Lock()
-	t := l.tracked[c]
+	t := l.tracked[under(c)]
 	l.mu.Unlock()
 	if t == nil { // cut off already
-		t = &Tracked{conn: c}
+		t = &Tracked{conn: under(c)}
 	}
 	return context.WithValue(ctx, trackedKey{}, t)
 }

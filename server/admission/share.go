@@ -27,6 +27,7 @@ type share struct {
 	second time.Duration // of processor time in a second
 	most   time.Duration
 	now    func() time.Time
+	after  func(time.Duration, func()) // starts a timer
 
 	mu      sync.Mutex
 	left    time.Duration
@@ -44,7 +45,10 @@ type waiter struct {
 func newShare(now func() time.Time) *share {
 	processors := time.Duration(runtime.GOMAXPROCS(0))
 	second := time.Duration(float64(processors*time.Second) * cpuShare)
-	return &share{second: second, most: processors * cpuBurst, left: processors * cpuBurst, now: now, then: now(), cost: firstCost}
+	return &share{
+		second: second, most: processors * cpuBurst, left: processors * cpuBurst, now: now, then: now(), cost: firstCost,
+		after: func(d time.Duration, f func()) { time.AfterFunc(d, f) },
+	}
 }
 
 // begin waits for the caller's turn, for patience at most, and reports whether it came. The caller then calls end, on the
@@ -124,7 +128,7 @@ func (s *share) arm() {
 	}
 	s.armed = true
 	short := time.Millisecond - s.left // a few at once: each wake-up costs, too
-	time.AfterFunc(time.Duration(float64(short)/float64(s.second)*float64(time.Second)), s.next)
+	s.after(time.Duration(float64(short)/float64(s.second)*float64(time.Second)), s.next)
 }
 
 // threadTime returns the processor time that the calling thread has used, 0 if the kernel does not say.

@@ -53,7 +53,8 @@ func TestShare(t *testing.T) {
 func TestShareNewestFirst(t *testing.T) {
 	c := newClock()
 	s := newShare(func() time.Time { return c.now })
-	s.left, s.armed = -time.Hour, true // the test calls next
+	s.left = -time.Hour
+	s.after = func(time.Duration, func()) {} // the test calls next
 	type result struct {
 		i  int
 		ok bool
@@ -80,7 +81,6 @@ func TestShareNewestFirst(t *testing.T) {
 	if r := <-results; !r.ok || r.i != waitingMost+1 {
 		t.Errorf("%+v; want the newest to have its turn", r)
 	}
-	s.armed = true
 	c.pass(patience)
 	s.mu.Lock()
 	s.left = -time.Hour
