@@ -15,6 +15,8 @@ const (
 	cpuBurst = 250 * time.Millisecond
 	// firstCost is the guess at one handshake's time before one was measured.
 	firstCost = 500 * time.Microsecond
+	// leastCost is charged at least: a HelloRetryRequest ends what is measured before the costly part has begun.
+	leastCost = 250 * time.Microsecond
 	// patience is how long a handshake waits for its turn at most.
 	patience = 3 * time.Second
 	// waitingMost is how many may wait.
@@ -86,6 +88,7 @@ func (s *share) take() bool {
 
 // settle corrects by what a handshake took what take has taken for it.
 func (s *share) settle(took time.Duration) {
+	took = max(took, leastCost)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left += s.cost - took
