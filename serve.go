@@ -163,7 +163,9 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	// Sessions have signs of life of their own; the kernel's would cost each connection four system calls, also those that are
+	// turned away.
+	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return nil, fail(stepListen, fmt.Errorf("%s is in use", address), "end what listens there, or choose another --listen")

@@ -54,7 +54,7 @@ func serve(t *testing.T, handle func(*transport.Conn)) string {
 		}),
 		ConnContext: transport.ConnContext, ReadHeaderTimeout: patience,
 	}
-	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil)) })
+	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil, nil)) })
 	t.Cleanup(func() {
 		_ = web.Close()
 		group.Wait()

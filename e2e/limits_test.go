@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/e2e/lab"
 )
@@ -34,7 +37,7 @@ func TestSlowLoris(t *testing.T) {
 		return tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	}
 	var opened atomic.Int64
-	for _, h := range hosts[2:] { // 150 each: more than one address may have, and more than all may
+	for _, h := range hosts[2:] { // 150 each
 		loris(ctx, h, 36, &opened, func(ctx context.Context, conn net.Conn) { drip(ctx, conn, "\x16\x03\x01\x40\x00") })
 		loris(ctx, h, 36, &opened, func(_ context.Context, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 		loris(ctx, h, 42, &opened, func(ctx context.Context, conn net.Conn) {
@@ -52,17 +55,14 @@ func TestSlowLoris(t *testing.T) {
 	joined := bin.connect(t, hosts[1], url, "--ca", ca.File)
 	t.Logf("a new client has joined after %v", time.Since(begin))
 	begin = time.Now()
-	bin.connect(t, hosts[2], url, "--ca", ca.File, "--keep-trying") // from where as many strangers come as may
-	t.Logf("another, from among them, after %v", time.Since(begin))
+	bin.connect(t, hosts[2], url, "--ca", ca.File, "--keep-trying")
+	t.Logf("another, from where most of them come, after %v", time.Since(begin))
 	for begin := time.Now(); time.Since(begin) < 12*time.Second; { // longer than any time-out
 		sendFile(t, hosts[0], server, "10.1.1.1", 5<<20)
 		sendFile(t, server, hosts[0], addressOf(0), 5<<20)
 	}
 	reaches(t, hosts[1], "10.1.1.1")
 	reaches(t, hosts[2], "10.1.1.1")
-	if n := connections(t, server); n > 512+3 {
-		t.Errorf("%d connections are open", n)
-	}
 	for _, cl := range []*lab.Proc{good, joined} {
 		if n := len(stdoutLines(cl, "down: ")); n > 0 {
 			t.Errorf("a client lost its connection:\n%s", cl.Stderr())
@@ -248,6 +248,9 @@ func TestMaxPerAddress(t *testing.T) {
 func closedAtOnce(t *testing.T, h *lab.Host) {
 	t.Helper()
 	conn, err := h.DialContext(t.Context(), "tcp", directServer+":8443")
+	if errors.Is(err, unix.ECONNRESET) { // at once, indeed
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

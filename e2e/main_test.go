@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 		beCrowd(os.Args[2:])
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == attackWord {
+		beAttacker(os.Args[2:])
+		return
+	}
 	code, err := testMain(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -23,9 +23,9 @@ const (
 	attackPause = 100 * time.Millisecond
 )
 
-// startAttack opens sessions from several hosts, with the tokens in turn, each of which pings the server and reads nothing. over is
+// startPingers opens sessions from several hosts, with the tokens in turn, each of which pings the server and reads nothing. over is
 // closed when the pinging is over; the sessions last until ctx ends.
-func startAttack(ctx context.Context, t *testing.T, from []*lab.Host, tokens []string, server string) (over <-chan struct{}) {
+func startPingers(ctx context.Context, t *testing.T, from []*lab.Host, tokens []string, server string) (over <-chan struct{}) {
 	t.Helper()
 	for _, h := range from {
 		h.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192") // what the server sends shall wait at the server
@@ -94,7 +94,7 @@ func testMaxMemory(t *testing.T, tokens int) {
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	peak := peakMemory(t, srv)
-	<-startAttack(ctx, t, clients[1:], all, "10.1.0.1")
+	<-startPingers(ctx, t, clients[1:], all, "10.1.0.1")
 	x.flows(soon)
 	if n := peak(); n > 300<<20 {
 		t.Errorf("the server took %d MiB", n>>20)

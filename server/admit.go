@@ -17,11 +17,11 @@ import (
 // connection outlives the request, whose buffers and large stack an idle client would keep, and the session perhaps the
 // connection that began it: it may live as long as life does.
 func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Request) {
-	from, ok := s.greet(w, r)
+	from, ok := s.precheck(w, r)
 	if !ok {
 		return
 	}
-	leave := func() { s.door.leave(from.guest) }
+	leave := func() { s.limiter.Leave(from.tracked) }
 	defer func() { leave() }()
 	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Tokens.Admit(r)
@@ -29,10 +29,11 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		s.refuseLogin(w, r, from, err)
 		return
 	}
-	s.bans.succeed(from.source)
+	s.bans.Succeed(from.source)
+	s.limiter.Authenticated(from.tracked)
 	leave = func() {
-		s.bans.succeed(from.source) // who has been here for hours comes from a known address, too
-		s.door.leave(from.guest)
+		s.bans.Succeed(from.source) // who has been here for hours comes from a known address, too
+		s.limiter.Leave(from.tracked)
 	}
 	log := s.Log.With("remote", from.remote)
 	if s.Tokens != nil {
@@ -45,7 +46,6 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	if !ok {
 		return
 	}
-	s.door.loggedIn(from.guest)
 	p, l, link, err := s.enter(life, from.remote, grant, request)
 	if err != nil {
 		s.refuse(conn, err, log)

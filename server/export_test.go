@@ -2,19 +2,16 @@ package server
 
 import "time"
 
-// Hasten makes every time-out of a stranger, the grace of the oldest one, and the first ban that short; the later bans in
-// proportion. It comes before what sets the same things.
-func (c *Config) Hasten(request, grace, ban time.Duration) {
+// Hasten makes every time-out before the session, and the first ban, that short; the later bans in proportion. It comes
+// before what sets the same things.
+func (c *Config) Hasten(request, ban time.Duration) {
 	l := c.ownLimits()
-	l.request, l.connect, l.grace = request, request, grace
-	l.bans.first, l.bans.most = ban, 15*ban
+	l.request, l.connect = request, request
+	l.bans.First, l.bans.Most = ban, 15*ban
 }
 
-// Strangers sets how many may be there at once, in all and from one source.
-func (c *Config) Strangers(all, source int) {
-	l := c.ownLimits()
-	l.strangers, l.perNew = all, source
-}
+// Unauthenticated sets how many connections may be there before they have logged in, of each kind of source.
+func (c *Config) Unauthenticated(n int) { l := c.ownLimits(); l.unknown, l.reserved = n, n }
 
 func (c *Config) ownLimits() *limits {
 	if c.limits == nil {
@@ -24,14 +21,10 @@ func (c *Config) ownLimits() *limits {
 }
 
 // Forget sets for how long a right token, or a ban, is remembered.
-func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.memory = memory }
+func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.Memory = memory }
 
 // Peers returns how many clients have their places.
 func (s *Server) Peers() int { return len(s.peers.all()) }
 
-// Guests returns how many connections have their places, those of strangers too.
-func (s *Server) Guests() int {
-	s.door.mu.Lock()
-	defer s.door.mu.Unlock()
-	return len(s.door.guests)
-}
+// Connections returns how many there are, be they authenticated or not.
+func (s *Server) Connections() int { return s.limiter.Len() }

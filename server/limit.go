@@ -1,30 +1,25 @@
 package server
 
-import "time"
+import (
+	"time"
+
+	"tunnel/server/admission"
+)
 
 // limits are those that no flag sets: what a stranger can hold open, and for how long.
 type limits struct {
-	request   time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
-	connect   time.Duration // from the upgrade to the message connect
-	strangers int           // connections at once that have not logged in
-	perNew    int           // of those from one source
-	grace     time.Duration // for which no stranger has to go for another
-	bans      banRules
+	request  time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
+	connect  time.Duration // from the upgrade to the message connect
+	unknown  int           // connections at once that have not logged in, from where no right token came of late
+	reserved int           // the same from where one did, and from this machine and proxies
+	bans     admission.BanRules
 }
 
 func defaultLimits() *limits {
 	return &limits{
 		request: 10 * time.Second, connect: 10 * time.Second,
-		strangers: 512, perNew: 128, grace: 2 * time.Second,
-		bans: defaultBanRules(),
-	}
-}
-
-// rules returns what the door goes by.
-func (l *limits) rules(c Config) doorRules {
-	return doorRules{
-		total: c.MaxConnections, perSource: c.MaxPerAddress,
-		strangers: l.strangers, perNew: l.perNew, grace: l.grace,
+		unknown: admission.DefaultUnknown, reserved: admission.DefaultReserved,
+		bans: admission.DefaultBanRules(),
 	}
 }
 

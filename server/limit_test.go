@@ -65,7 +65,7 @@ func TestBan(t *testing.T) {
 	const ban = 4 * time.Second
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 		behindProxy(c)
-		c.Hasten(patience, time.Second, ban)
+		c.Hasten(patience, ban)
 	})
 	stranger, neighbour := forwarded("2001:db8::1"), forwarded("2001:db8:0:1::1")
 	for i := range 10 {
@@ -180,7 +180,7 @@ func TestLogIsNotFlooded(t *testing.T) {
 		h.status("no HTTP at all\n")
 		h.status(right + "Origin: https://evil.example\n" + forwarded("198.51.100.1")) // with a token
 	}
-	for late := began.Add(patience); h.server.Guests() > 0 && time.Now().Before(late); { // it counts a moment after its answer
+	for late := began.Add(patience); h.server.Connections() > 0 && time.Now().Before(late); { // it counts a moment after its answer
 		time.Sleep(time.Millisecond)
 	}
 	counted := h.refusals()
@@ -269,14 +269,13 @@ func TestPerAddressBehindProxy(t *testing.T) {
 	}
 }
 
-// However many strangers sit there, a client comes in; and it stays, for it is no stranger any more.
-func TestStrangersMakeRoom(t *testing.T) {
+// However many unauthenticated connections sit there, a client comes in; and it stays once it has logged in.
+func TestUnauthenticatedMakeRoom(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.Hasten(patience, 100*time.Millisecond, time.Minute)
-		c.Strangers(8, 8)
+		c.Unauthenticated(8)
 	})
 	first := h.join(transport.Connect{})
-	for range 60 {
+	for range 60 { // without a wait between, and nobody waits for them
 		conn := h.open()
 		t.Cleanup(func() { _ = conn.Close() })
 	}
@@ -285,8 +284,8 @@ func TestStrangersMakeRoom(t *testing.T) {
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", 1))
 		h.device.Gets(t)
 	}
-	if n := h.refusals()["oldest_stranger"]; n < 50 {
-		t.Errorf("%d strangers had to go", n)
+	if n := h.refusals()["evicted"]; n < 50 {
+		t.Errorf("%d unauthenticated connections had to go", n)
 	}
 }
 
@@ -347,7 +346,7 @@ func TestStrangersTimeOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-				c.Hasten(300*time.Millisecond, time.Minute, time.Minute)
+				c.Hasten(300*time.Millisecond, time.Minute)
 				test.tls(c)
 			})
 			conn := h.open()

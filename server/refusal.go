@@ -10,25 +10,26 @@ import (
 type refusal int
 
 const (
-	refuseTotal     refusal = iota // as many connections as there may be
-	refuseSource                   // as many connections from one address as there may be
-	refuseStrangers                // as many from one address that have not logged in as there may be
-	refuseOldest                   // cut off, after some time without a login, for another stranger
-	refuseSilent                   // gone, or cut off, without a whole request
-	refusePath                     // a request that is not for us
-	refuseBanned                   // a login while its address is banned
-	refuseToken                    // a login with a wrong token or none
-	refuseUpgrade                  // logged in, but no WebSocket
-	refuseConnect                  // no usable connect, or not in time
-	refuseAddress                  // no free address pair
-	refuseLane                     // one more connection for a session that has none, or not so many
-	refuseInternal                 // this side failed
+	refuseTotal    refusal = iota // as many connections as there may be
+	refuseSource                  // as many connections from one address as there may be
+	refuseRate                    // too many handshakes from one address or its network
+	refuseLate                    // no processor time for the handshake
+	refuseEvicted                 // closed, before a login, for another connection without one
+	refuseSilent                  // gone, or cut off, without a whole request
+	refusePath                    // a request that is not for us
+	refuseBanned                  // a login while its address is banned
+	refuseToken                   // a login with a wrong token or none
+	refuseUpgrade                 // logged in, but no WebSocket
+	refuseConnect                 // no usable connect, or not in time
+	refuseAddress                 // no free address pair
+	refuseLane                    // one more connection for a session that has none, or not so many
+	refuseInternal                // this side failed
 	refusals
 )
 
 // name is the refusal's name in logs.
 func (r refusal) name() string {
-	return [refusals]string{"connections", "per_address", "strangers_per_address", "oldest_stranger", "no_request", "not_found", "banned",
+	return [refusals]string{"connections", "per_address", "handshake_rate", "handshake_time", "evicted", "no_request", "not_found", "banned",
 		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "internal"}[r]
 }
 

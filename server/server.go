@@ -20,6 +20,7 @@ import (
 	"tunnel/defect"
 	"tunnel/lease"
 	"tunnel/loglimit"
+	"tunnel/server/admission"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -57,8 +58,8 @@ type Server struct {
 	drops    drops
 	budget   *transport.Budget // of all queues
 	peers    *peers
-	door     *door
-	bans     *bans
+	limiter  *admission.Limiter
+	bans     *admission.Bans
 	refused  *refused
 	sessions sessions
 	defects  defect.Log
@@ -82,8 +83,11 @@ func New(c Config) *Server {
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
-	s.door = newDoor(s.limits.rules(c), c.TrustedProxies, s.refused)
-	s.bans = newBans(s.limits.bans, time.Now)
+	s.bans = admission.NewBans(s.limits.bans, time.Now)
+	s.limiter = admission.New(admission.Rules{
+		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.unknown, Reserved: s.limits.reserved,
+		Proxies: c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
+	})
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Tokens.Reserved())
@@ -107,18 +111,19 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		IdleTimeout:       s.limits.request,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnContext:       s.door.connContext,
-		ConnState:         s.door.connState,
+		ConnContext:       s.connContext,
+		ConnState:         s.limiter.ConnState,
 		ErrorLog:          log.New(s.refused, "", 0),
 
 		DisableGeneralOptionsHandler: true, // it would answer for a path that is not ours
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(s.door.listener(transport.Listener(ln, s.TLS))); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
+	group.Go(func() { s.limiter.Run(ctx) })
 	group.Go(func() { s.watchTokens(ctx) })
 	group.Go(func() { s.watchMemory(ctx) })
 	group.Go(func() {
@@ -140,6 +145,11 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// connContext is the http.Server's hook of that name.
+func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
+	return s.limiter.ConnContext(transport.ConnContext(ctx, c), c)
 }
 
 // handle answers a request, or makes a session of it. A panic ends that request only.

@@ -25,6 +25,9 @@ func Accept(w http.ResponseWriter, r *http.Request, congestion string) (*Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)
 	}
+	if under.under != nil {
+		under.under.trust()
+	}
 	early, err := hands.end(ws)
 	if err != nil {
 		return nil, fmt.Errorf("accept: %w", err)

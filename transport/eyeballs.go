@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // attemptDelay is how long one address is waited for before the next is tried beside it (RFC 8305 section 5).
@@ -177,8 +179,11 @@ func connectAddr(ctx context.Context, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: connectTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, &StepError{Step: StepTCP, Err: fmt.Errorf("connect to %w", plain(err)),
-			Advice: "check that the server runs, its port, and firewalls between"}
+		advice := "check that the server runs, its port, and firewalls between"
+		if errors.Is(err, unix.ECONNRESET) {
+			advice = adviseReset
+		}
+		return nil, &StepError{Step: StepTCP, Err: fmt.Errorf("connect to %w", plain(err)), Advice: advice}
 	}
 	return conn, nil
 }

@@ -42,7 +42,7 @@ func serveHTTP(t *testing.T, config *tls.Config, h http.HandlerFunc) string {
 		ReadHeaderTimeout: patience,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
-	handlers.Go(func() { _ = server.Serve(transport.Listener(ln, config)) })
+	handlers.Go(func() { _ = server.Serve(transport.Listener(ln, config, nil)) })
 	t.Cleanup(func() {
 		_ = server.Close()
 		handlers.Wait()

@@ -28,6 +28,9 @@ type segments struct {
 	unread []byte
 	few    [recordHeader]byte // what is unread while no buffer is taken
 	record int                // bytes that TLS may still take of the record that it has begun
+	early  int                // bytes that may still come before the other end has authenticated; 0 when it has
+
+	written func() // called once before the next write, of the goroutine that shakes hands; nil for none
 
 	mu   sync.Mutex // TLS also writes when its reader answers a KeyUpdate
 	held bool       // guarded by mu, as all below
@@ -43,14 +46,20 @@ func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
 const (
 	// segmentsRoom is the size in bytes of the buffers.
 	segmentsRoom = 256 << 10
+	// earlyRoom is that before the other end has authenticated.
+	earlyRoom = 2 << 10
+	// earlyMost is how many bytes that end may send until then: a ClientHello, certificates, and the largest request that
+	// is taken. TLS by itself would keep a handshake message of 64 KiB for it.
+	earlyMost = 48 << 10
 	// recordHeader is the bytes before a TLS record, the last two of them its length (RFC 8446 section 5.1).
 	recordHeader = 5
 )
 
 //nolint:gochecknoglobals // pools are shared by design
 var (
-	segmentsIn  = sync.Pool{New: func() any { b := make([]byte, segmentsRoom); return &b }}
-	segmentsOut = sync.Pool{New: func() any { b := make([]byte, 0, segmentsRoom); return &b }}
+	segmentsIn    = sync.Pool{New: func() any { b := make([]byte, segmentsRoom); return &b }}
+	segmentsEarly = sync.Pool{New: func() any { b := make([]byte, earlyRoom); return &b }}
+	segmentsOut   = sync.Pool{New: func() any { b := make([]byte, 0, segmentsRoom); return &b }}
 )
 
 // Read never returns more than the rest of one TLS record, or its header: TLS would keep what is beyond, and nobody could
@@ -72,8 +81,7 @@ func (s *segments) Read(p []byte) (int, error) {
 	s.record -= n
 	s.unread = s.unread[n:]
 	if len(s.unread) == 0 {
-		segmentsIn.Put(s.in)
-		s.in = nil
+		s.free()
 	}
 	return n, nil
 }
@@ -111,7 +119,7 @@ func (s *segments) fill() error {
 // readTCP is called until it returns true.
 func (s *segments) readTCP(fd uintptr) bool {
 	if s.in == nil {
-		s.in, _ = segmentsIn.Get().(*[]byte)
+		s.in = s.buffer()
 	}
 	have := copy(*s.in, s.unread)
 	s.unread = (*s.in)[:have]
@@ -119,12 +127,17 @@ func (s *segments) readTCP(fd uintptr) bool {
 	n, s.failed = nonblock.Read(fd, (*s.in)[have:])
 	if n > 0 {
 		s.unread = (*s.in)[:have+n]
+		if s.early > 0 {
+			if s.early = max(s.early-n, 1); s.early == 1 {
+				s.failed = errEarly
+			}
+		}
 		return true
 	}
 	// Less than the header of a record was there, or fill would not have been called.
-	s.unread = s.few[:copy(s.few[:], s.unread)]
-	segmentsIn.Put(s.in)
-	s.in = nil
+	few := copy(s.few[:], s.unread)
+	s.free()
+	s.unread = s.few[:few]
 	switch {
 	case s.failed == nil:
 		s.failed = io.EOF
@@ -136,6 +149,32 @@ func (s *segments) readTCP(fd uintptr) bool {
 	}
 	return true
 }
+
+// buffer returns a buffer to read into, a small one before the other end has authenticated: whoever sends a few bytes and
+// no more must not hold a large one.
+func (s *segments) buffer() *[]byte {
+	pool := &segmentsIn
+	if s.early > 0 {
+		pool = &segmentsEarly
+	}
+	b, _ := pool.Get().(*[]byte)
+	return b
+}
+
+// free gives the buffer back, out of which all was taken.
+func (s *segments) free() {
+	pool := &segmentsIn
+	if len(*s.in) == earlyRoom {
+		pool = &segmentsEarly
+	}
+	pool.Put(s.in)
+	s.in, s.unread = nil, nil
+}
+
+// trust lifts the limits of what the other end may send before it has authenticated. Nobody reads meanwhile.
+func (s *segments) trust() { s.early = 0 }
+
+var errEarly = errors.New("too many bytes before a login")
 
 // hold keeps what is written from now on, for take.
 func (s *segments) hold() {
@@ -154,6 +193,10 @@ func (s *segments) take() *[]byte {
 }
 
 func (s *segments) Write(p []byte) (int, error) {
+	if end := s.written; end != nil {
+		s.written = nil
+		end()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.held {

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Step is a part of the way to a session, in the order in which they are taken.
@@ -126,6 +128,9 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 		if d.URL.Scheme == "wss" {
 			advice = "a proxy in front may speak HTTP/2 only (let it offer HTTP/1.1 as well), or forbid WebSockets: see its log"
 		}
+		if errors.Is(err, unix.ECONNRESET) {
+			advice = adviseReset + "; " + advice
+		}
 		return &StepError{Step: StepHTTP, Err: errHungUp, Advice: advice}
 	}
 	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), plain(err)), Advice: adviseHTTP}
@@ -195,6 +200,8 @@ func adviseTLS(err error) string {
 		return adviseRecord(record.RecordHeader[:])
 	case alerted(err) != nil:
 		return adviseAlert(err.Error())
+	case errors.Is(err, unix.ECONNRESET):
+		return adviseReset + ", or it does not speak TLS on this port"
 	}
 	if hungUp(err) {
 		return "check that the server speaks TLS on this port, and that nothing between forbids it"
@@ -215,6 +222,9 @@ func adviseRecord(first []byte) string {
 	}
 	return "the server does not speak TLS on this port: use ws://, or another port"
 }
+
+// adviseReset tells what a server of ours means by a reset before there is a session.
+const adviseReset = "try again: the server may have too many connections from this address, or be under attack, as its log says"
 
 // advisePin names the key that was seen, for a person to compare: alone it proves nothing.
 func advisePin(err error) string {

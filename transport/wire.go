@@ -151,18 +151,23 @@ func (w *wire) waitWritable() error {
 	return failed
 }
 
+// NetConn returns the TCP connection.
+func (w *wire) NetConn() net.Conn { return w.tcp }
+
 // Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
-// unless config is nil. Give it, with ConnContext, to an http.Server's Serve.
-func Listener(l net.Listener, config *tls.Config) net.Listener {
+// unless config is nil. gate, if not nil, is asked before each handshake, and a connection that Accept has not upgraded may
+// send no more than 48 KiB then. Give it, with ConnContext, to an http.Server's Serve.
+func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
 	if config != nil {
-		config = hardened(config)
+		config = gated(hardened(config), gate)
 	}
-	return &listener{l, config}
+	return &listener{l, config, gate != nil}
 }
 
 type listener struct {
 	net.Listener
 	config *tls.Config
+	strict bool // limits what comes before a login
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -178,6 +183,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		_ = c.Close()
 		return nil, err
+	}
+	if w.under != nil && l.strict {
+		w.under.early = earlyMost
 	}
 	return w, nil
 }

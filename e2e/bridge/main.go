@@ -213,7 +213,7 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 		ConnContext:       transport.ConnContext,
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- b.accept(ctx, w, r) }),
 	}
-	go func() { _ = web.Serve(transport.Listener(ln, config)) }()
+	go func() { _ = web.Serve(transport.Listener(ln, config, nil)) }()
 	defer web.Close()
 	_, _ = fmt.Fprintln(b.out, "listening")
 	select {

@@ -10,30 +10,31 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
+	"tunnel/server/admission"
 	"tunnel/transport"
 )
 
 // visitor is who sent a request.
 type visitor struct {
-	guest  *guest
-	source netip.Prefix // what it is counted under
-	remote string       // for the log
+	tracked *admission.Tracked
+	source  netip.Prefix // what it is counted under
+	remote  string       // for the log
 }
 
-// greet looks at a request before its login. When it returns false the request is answered: by 404 if it is not for us,
+// precheck looks at a request before its login. When it returns false the request is answered: by 404 if it is not for us,
 // by 429 if too many came from there.
-func (s *Server) greet(w http.ResponseWriter, r *http.Request) (visitor, bool) {
+func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 	w.Header().Set("Connection", "close") // one request is all that a connection is for; the upgrade replaces it
-	guest, _ := r.Context().Value(guestKey{}).(*guest)
-	client := s.door.proxies.client(r)
-	v := visitor{guest: guest, source: sourceOf(client), remote: r.RemoteAddr}
-	if client != addressOf(r.RemoteAddr) {
+	proxies := admission.Proxies(s.TrustedProxies)
+	client := proxies.Client(r)
+	v := visitor{tracked: admission.Of(r), source: admission.SourceOf(client), remote: r.RemoteAddr}
+	if client != admission.AddressOf(r.RemoteAddr) {
 		v.remote = client.String()
 	} else if len(r.Header.Values("X-Forwarded-For")) > 0 && !s.hinted.Swap(true) {
 		s.Log.Info("X-Forwarded-For is ignored: if a proxy is in front, name it with --trusted-proxy", "remote", v.remote)
 	}
-	why, room := s.door.move(guest, v.source)
-	switch ban := s.bans.left(v.source); {
+	why, room := s.limiter.Requested(v.tracked, v.source)
+	switch ban := s.bans.Left(v.source); {
 	case !s.ours(r):
 		if ban == 0 {
 			s.hint(r, v)
@@ -42,7 +43,7 @@ func (s *Server) greet(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 		http.NotFound(w, r)
 		return v, false
 	case !room:
-		s.refused.count(why, s.Log).Warn("refused: too many connections", "remote", v.remote, "limit", why.name())
+		s.refused.count(refusalOf(why), s.Log).Warn("refused: too many connections", "remote", v.remote, "limit", refusalOf(why).name())
 		tooMany(w, s.limits.request)
 		return v, false
 	case ban > 0:
@@ -100,7 +101,7 @@ func speaks(r *http.Request) bool {
 // realm is the server's mark: a client whose token is refused without it goes on trying, see docs/PROTOCOL.md.
 func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, v visitor, err error) {
 	s.refused.count(refuseToken, s.Log).Warn("refused", "remote", v.remote, "err", err)
-	if ban := s.bans.fail(v.source, s.door.live(v.source)); ban > 0 {
+	if ban := s.bans.Fail(v.source, s.limiter.Live(v.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", v.source, "for", ban)
 	}
 	challenge := `Bearer realm="` + transport.Realm + `"`

@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"net/http"
@@ -7,7 +7,7 @@ import (
 )
 
 func TestClientBehindProxies(t *testing.T) {
-	trusted := proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}
+	trusted := Proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}
 	for _, test := range []struct {
 		name, peer string
 		header     []string
@@ -39,7 +39,7 @@ func TestClientBehindProxies(t *testing.T) {
 		for _, value := range test.header {
 			r.Header.Add("X-Forwarded-For", value)
 		}
-		if got := trusted.client(r).String(); got != test.want {
+		if got := trusted.Client(r).String(); got != test.want {
 			t.Errorf("%s: %s; want %s", test.name, got, test.want)
 		}
 	}
@@ -49,7 +49,7 @@ func TestSource(t *testing.T) {
 	for address, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "127.0.0.1": "invalid Prefix", "::1": "invalid Prefix",
 	} {
-		if got := sourceOf(netip.MustParseAddr(address)).String(); got != want {
+		if got := SourceOf(netip.MustParseAddr(address)).String(); got != want {
 			t.Errorf("%s is counted under %s; want %s", address, got, want)
 		}
 	}
@@ -58,10 +58,10 @@ func TestSource(t *testing.T) {
 func FuzzForwardedFor(f *testing.F) {
 	f.Add("198.51.100.7, 10.0.0.9")
 	f.Add("[::1]:0,,[fe80::1%eth0]")
-	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8")}
+	trusted := Proxies{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Fuzz(func(t *testing.T, value string) {
 		r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {value}}}
-		if a := trusted.client(r); !a.IsValid() || a.Zone() != "" || a.Is4In6() {
+		if a := trusted.Client(r); !a.IsValid() || a.Zone() != "" || a.Is4In6() {
 			t.Errorf("%q: %v", value, a)
 		}
 	})

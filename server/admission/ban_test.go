@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"net/netip"
@@ -13,18 +13,18 @@ func (c *clock) pass(d time.Duration) { c.now = c.now.Add(d) }
 
 func newClock() *clock { return &clock{time.Unix(1_800_000_000, 0)} }
 
-func newTestBans() (*bans, *clock) {
+func newTestBans() (*Bans, *clock) {
 	c := newClock()
-	return newBans(defaultBanRules(), func() time.Time { return c.now }), c
+	return NewBans(DefaultBanRules(), func() time.Time { return c.now }), c
 }
 
-func from(text string) netip.Prefix { return sourceOf(netip.MustParseAddr(text)) }
+func from(text string) netip.Prefix { return SourceOf(netip.MustParseAddr(text)) }
 
 // fails fails n times; the ban must come with the last and not before.
-func fails(t *testing.T, b *bans, source netip.Prefix, n int, live bool, want time.Duration) {
+func fails(t *testing.T, b *Bans, source netip.Prefix, n int, live bool, want time.Duration) {
 	t.Helper()
 	for i := 1; i <= n; i++ {
-		got := b.fail(source, live)
+		got := b.Fail(source, live)
 		if i < n && got != 0 {
 			t.Fatalf("failure %d of %d: banned for %v", i, n, got)
 		}
@@ -32,7 +32,7 @@ func fails(t *testing.T, b *bans, source netip.Prefix, n int, live bool, want ti
 			t.Fatalf("failure %d of %d: banned for %v; want %v", i, n, got, want)
 		}
 	}
-	if got := b.left(source); got != want {
+	if got := b.Left(source); got != want {
 		t.Fatalf("after %d failures %v are left; want %v", n, got, want)
 	}
 }
@@ -43,15 +43,15 @@ func TestBanDoubles(t *testing.T) {
 	source := from("192.0.2.1")
 	for _, minutes := range []time.Duration{1, 2, 4, 8, 15, 15} {
 		fails(t, b, source, 10, false, minutes*time.Minute)
-		if left := b.left(from("192.0.2.2")); left != 0 {
+		if left := b.Left(from("192.0.2.2")); left != 0 {
 			t.Errorf("the neighbour is banned for %v", left)
 		}
 		c.pass(minutes*time.Minute - time.Second)
-		if left := b.left(source); left != time.Second {
+		if left := b.Left(source); left != time.Second {
 			t.Errorf("%v are left; want 1s", left)
 		}
 		c.pass(time.Second)
-		if left := b.left(source); left != 0 {
+		if left := b.Left(source); left != 0 {
 			t.Errorf("%v are left; want none", left)
 		}
 	}
@@ -66,7 +66,7 @@ func TestSlowFailures(t *testing.T) {
 		if i%9 == 0 {
 			c.pass(time.Minute)
 		}
-		if ban := b.fail(from("192.0.2.1"), false); ban != 0 {
+		if ban := b.Fail(from("192.0.2.1"), false); ban != 0 {
 			t.Fatalf("failure %d: banned for %v", i, ban)
 		}
 	}
@@ -80,7 +80,7 @@ func TestKnownSource(t *testing.T) {
 		fails(t, b, source, 100, true, time.Minute)
 		c.pass(time.Minute)
 	}
-	b.succeed(source)
+	b.Succeed(source)
 	c.pass(59 * time.Minute)
 	fails(t, b, source, 100, false, time.Minute)
 	c.pass(time.Minute) // and the right token is forgotten
@@ -88,27 +88,27 @@ func TestKnownSource(t *testing.T) {
 	// A right token takes no failure back.
 	other := from("192.0.2.9")
 	for range 99 {
-		b.succeed(other)
-		if ban := b.fail(other, false); ban != 0 {
+		b.Succeed(other)
+		if ban := b.Fail(other, false); ban != 0 {
 			t.Fatalf("banned for %v", ban)
 		}
 	}
-	b.succeed(other)
-	if ban := b.fail(other, false); ban != time.Minute {
+	b.Succeed(other)
+	if ban := b.Fail(other, false); ban != time.Minute {
 		t.Errorf("banned for %v", ban)
 	}
 }
 
 // However many sources fail, no more are remembered than the rules say, and those that failed last.
 func TestBansAreBounded(t *testing.T) {
-	rules := defaultBanRules()
-	rules.sources = 100
-	b := newBans(rules, time.Now)
+	rules := DefaultBanRules()
+	rules.Sources = 100
+	b := NewBans(rules, time.Now)
 	for i := range 5000 {
 		a := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
-		b.succeed(sourceOf(a))
+		b.Succeed(SourceOf(a))
 		for range 10 {
-			b.fail(sourceOf(a), false)
+			b.Fail(SourceOf(a), false)
 		}
 	}
 	for name, n := range map[string]int{
@@ -130,11 +130,11 @@ func TestBansAreBounded(t *testing.T) {
 func TestOwnMachineIsNeverBanned(t *testing.T) {
 	b, _ := newTestBans()
 	for range 1000 {
-		if ban := b.fail(from("127.0.0.1"), false); ban != 0 {
+		if ban := b.Fail(from("127.0.0.1"), false); ban != 0 {
 			t.Fatalf("banned for %v", ban)
 		}
 	}
-	b.succeed(from("::1"))
+	b.Succeed(from("::1"))
 	if len(b.failed.values)+len(b.known.values) != 0 {
 		t.Error("something is remembered")
 	}

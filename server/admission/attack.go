@@ -1,0 +1,185 @@
+package admission
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"maps"
+	"math"
+	"math/bits"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Reason is why an unauthenticated connection was turned away.
+type Reason int
+
+const (
+	Total     Reason = iota // as many connections as there may be
+	PerSource               // as many from one source as there may be
+	Rate                    // too many handshakes from one source or its network
+	Evicted                 // closed for another unauthenticated connection
+	Late                    // no processor time for its handshake
+	Silent                  // gone, or cut off, without a whole request; not part of an attack by itself
+	Reasons                 // how many there are
+)
+
+const (
+	// attackFrom is how many have to be turned away within attackWindow for the log to call it an attack.
+	attackFrom   = 100
+	attackWindow = time.Minute
+	// networksMost is how many networks are counted by name: one with a larger part of all than one in so many is always
+	// among them.
+	networksMost = 256
+)
+
+// attack notices when many connections are turned away, and has one line a window about it, be there ever so many. Noting
+// one takes constant time and memory, and never waits for the log.
+type attack struct {
+	log  *slog.Logger
+	now  func() time.Time
+	wake chan struct{} // holds a token when one has begun
+
+	mu    sync.Mutex
+	began time.Time // of the window
+	tally tally     // of the window
+	since time.Time // of the attack, zero if there is none
+	all   uint64    // turned away since
+}
+
+// tally is what was seen in a window.
+type tally struct {
+	reasons  [Reasons]uint64
+	networks map[netip.Prefix]uint64 // lower bounds; see Misra and Gries, Finding repeated elements, 1982
+	sources  [1024]uint64            // a bitmap of hashes; see Whang and others, A linear-time probabilistic counting algorithm, 1990
+}
+
+func newAttack(log *slog.Logger, now func() time.Time) *attack {
+	return &attack{log: log, now: now, wake: make(chan struct{}, 1), began: now()}
+}
+
+// note counts one.
+func (a *attack) note(why Reason, source netip.Prefix) {
+	if why == Silent {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	if a.since.IsZero() && now.Sub(a.began) >= attackWindow {
+		a.began, a.tally = now, tally{}
+	}
+	a.tally.add(why, source)
+	if a.since.IsZero() && a.tally.total() >= attackFrom {
+		a.since = a.began
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run writes the lines until ctx ends.
+func (a *attack) run(ctx context.Context) {
+	ticker := time.NewTicker(attackWindow)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+			ticker.Reset(attackWindow)
+		case <-ticker.C:
+		}
+		a.say()
+	}
+}
+
+// say writes the line about the window that ends now, if there is an attack.
+func (a *attack) say() {
+	a.mu.Lock()
+	now := a.now()
+	t, lasted, since := a.tally, now.Sub(a.began), a.since
+	a.began, a.tally = now, tally{}
+	a.all += t.total()
+	all := a.all
+	over := t.total() < attackFrom
+	if over {
+		a.since, a.all = time.Time{}, 0
+	}
+	a.mu.Unlock()
+	switch {
+	case since.IsZero():
+	case over:
+		a.log.Info("the attack is over", "lasted", now.Sub(since).Round(time.Second), "turned_away", all)
+	default:
+		a.log.Warn("under attack: unauthenticated connections are turned away; sources of known clients have places of their own",
+			"turned_away", t.total(), "within", lasted.Round(100*time.Millisecond), "sources", t.distinct(), "most_from", t.heaviest(3),
+			"evicted", t.reasons[Evicted], "over_rate", t.reasons[Rate], "over_limit", t.reasons[PerSource]+t.reasons[Total],
+			"no_processor_time", t.reasons[Late])
+	}
+}
+
+//nolint:gochecknoglobals // nobody must be able to choose sources that count as one
+var sourceSeed = maphash.MakeSeed()
+
+func (t *tally) add(why Reason, source netip.Prefix) {
+	t.reasons[why]++
+	h := maphash.Comparable(sourceSeed, source)
+	t.sources[h>>6%uint64(len(t.sources))] |= 1 << (h & 63)
+	network := source
+	if all := networks(source); len(all) > 0 {
+		network = all[len(all)-1]
+	}
+	if t.networks == nil {
+		t.networks = map[netip.Prefix]uint64{}
+	}
+	if _, ok := t.networks[network]; ok || len(t.networks) < networksMost {
+		t.networks[network]++
+		return
+	}
+	for p := range t.networks { // as many went into the counters before as are taken out now
+		if t.networks[p]--; t.networks[p] == 0 {
+			delete(t.networks, p)
+		}
+	}
+}
+
+// total returns how many were turned away.
+func (t *tally) total() (n uint64) {
+	for _, count := range t.reasons {
+		n += count
+	}
+	return n
+}
+
+// distinct returns about how many sources there were.
+func (t *tally) distinct() int {
+	set := 0
+	for _, word := range t.sources {
+		set += bits.OnesCount64(word)
+	}
+	all := float64(64 * len(t.sources))
+	return int(math.Round(all * math.Log(all/max(1, all-float64(set)))))
+}
+
+// heaviest returns the networks that most came from, at most n, each with its part of all.
+func (t *tally) heaviest(n int) string {
+	order := slices.SortedFunc(maps.Keys(t.networks), func(a, b netip.Prefix) int {
+		return cmp.Or(cmp.Compare(t.networks[b], t.networks[a]), a.Addr().Compare(b.Addr()))
+	})
+	var text []string
+	for _, p := range order[:min(n, len(order))] {
+		name := p.String()
+		if !p.IsValid() {
+			name = "this machine or a proxy"
+		}
+		text = append(text, fmt.Sprintf("%s %.0f%%", name, 100*float64(t.networks[p])/float64(t.total())))
+	}
+	return strings.Join(text, ", ")
+}

@@ -1,0 +1,389 @@
+package admission
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// fakeConn is a connection of which only the address matters, and whether it was closed.
+type fakeConn struct {
+	net.Conn
+	remote net.Addr
+	closed bool
+}
+
+func (c *fakeConn) RemoteAddr() net.Addr { return c.remote }
+
+func (c *fakeConn) Close() error {
+	c.closed = true
+	return nil
+}
+
+// entrance is a Limiter with a clock of its own.
+type entrance struct {
+	*Limiter
+	*clock
+	t     *testing.T
+	known map[netip.Prefix]bool
+	count [Reasons]int
+}
+
+func newEntrance(t *testing.T, rules Rules) *entrance {
+	t.Helper()
+	e := &entrance{t: t, clock: newClock(), known: map[netip.Prefix]bool{}}
+	rules.Known = func(s netip.Prefix) bool { return e.known[s] }
+	rules.Now = func() time.Time { return e.now }
+	rules.Refused = func(why Reason, _ netip.Addr) { e.count[why]++ }
+	rules.Log = slog.New(slog.DiscardHandler)
+	if rules.Unknown == 0 {
+		rules.Unknown = DefaultUnknown
+	}
+	if rules.Reserved == 0 {
+		rules.Reserved = DefaultReserved
+	}
+	e.Limiter = New(rules)
+	return e
+}
+
+func connFrom(address string) *fakeConn {
+	return &fakeConn{remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
+}
+
+func (e *entrance) enters(address string) *fakeConn {
+	e.t.Helper()
+	c := connFrom(address)
+	if !e.Admit(c) {
+		e.t.Fatalf("%s is refused: %v", address, e.count)
+	}
+	return c
+}
+
+func (e *entrance) member(address string) *fakeConn {
+	e.t.Helper()
+	c := e.enters(address)
+	e.Authenticated(e.tracked[c])
+	return c
+}
+
+func (e *entrance) refuses(address string, want Reason) {
+	e.t.Helper()
+	before := e.count
+	if before[want]++; e.Admit(connFrom(address)) || e.count != before {
+		e.t.Errorf("%s: admitted, or the counts are %v; want %v", address, e.count, before)
+	}
+}
+
+// empty fails the test unless nothing is counted any more.
+func (e *entrance) empty() {
+	e.t.Helper()
+	for _, p := range []*pool{e.unknown, e.Limiter.known, e.local} {
+		if len(p.nodes)+p.root.count+p.root.top != 0 {
+			e.t.Errorf("still in a pool: %d nodes, %d connections", len(p.nodes), p.root.count)
+		}
+	}
+	if len(e.tracked)+len(e.sources) != 0 {
+		e.t.Errorf("still counted: %d connections, %d sources", len(e.tracked), len(e.sources))
+	}
+}
+
+func TestLimiterPerSource(t *testing.T) {
+	e := newEntrance(t, Rules{PerSource: 3})
+	var all []*fakeConn
+	for range 3 {
+		all = append(all, e.member("192.0.2.1"), e.member("2001:db8::1"))
+	}
+	e.refuses("192.0.2.1", PerSource)
+	e.refuses("2001:db8::ffff:1", PerSource) // the same /64
+	all = append(all, e.enters("192.0.2.2"), e.enters("2001:db8:0:1::1"))
+	e.ConnState(all[0], http.StateClosed)
+	all = append(all, e.enters("192.0.2.1"))
+	newer := e.enters("192.0.2.1") // takes the place of the one that has not authenticated
+	if !all[len(all)-1].closed || newer.closed {
+		t.Error("the unauthenticated connection of that source did not make room")
+	}
+	all = append(all, newer)
+	for range 100 { // this machine's own
+		all = append(all, e.member("127.0.0.1"))
+	}
+	for _, c := range all {
+		e.ConnState(c, http.StateClosed)
+		e.ConnState(c, http.StateClosed)
+	}
+	e.empty()
+}
+
+func TestLimiterTotal(t *testing.T) {
+	e := newEntrance(t, Rules{Total: 3})
+	a, b := e.member("192.0.2.1"), e.member("192.0.2.2")
+	unknown := e.enters("192.0.2.3")
+	c := e.member("192.0.2.4")
+	if !unknown.closed || a.closed || b.closed {
+		t.Errorf("closed: the unauthenticated %v, the others %v %v", unknown.closed, a.closed, b.closed)
+	}
+	e.pass(time.Hour)
+	e.refuses("192.0.2.5", Total)
+	for _, c := range []*fakeConn{a, b, c, unknown} {
+		e.ConnState(c, http.StateClosed)
+	}
+	e.empty()
+}
+
+// A source that may have no more cannot throw out another's connection, though all are full.
+func TestLimiterFullTwice(t *testing.T) {
+	e := newEntrance(t, Rules{Total: 2, PerSource: 1})
+	e.member("192.0.2.1")
+	other := e.enters("192.0.2.2")
+	e.refuses("192.0.2.1", PerSource)
+	if other.closed {
+		t.Error("another's connection was closed for nobody")
+	}
+}
+
+// Whoever holds the most has to go for newcomers, whatever prefix it spreads over; a client with one connection stays, and
+// nobody who comes is refused.
+func TestLimiterEvictsTheHeaviest(t *testing.T) {
+	for name, from := range map[string]func(i int) string{
+		"one address":     func(int) string { return "198.51.100.1" },
+		"an IPv4 /24":     func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) },
+		"one /64":         func(i int) string { return fmt.Sprintf("2001:db8::%x", i) },
+		"six /64":         func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%6) },
+		"all of a /56":    func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256) },
+		"all of a /48":    func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%65536) },
+		"a hundred /48":   func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%100, i) },
+		"some IPv4, too":  func(i int) string { return fmt.Sprintf("198.51.%d.%d", i%50, i%256) },
+		"and whole sites": func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%3, i%1000) },
+	} {
+		e := newEntrance(t, Rules{Unknown: 400})
+		client := e.enters("192.0.2.1")
+		neighbour := e.enters("2001:db8:ffff::1")
+		for i := range 20000 {
+			e.enters(from(i))
+		}
+		if client.closed || neighbour.closed {
+			t.Errorf("%s: closed: %v %v", name, client.closed, neighbour.closed)
+		}
+		if n := e.Len(); n > 400 {
+			t.Errorf("%s: %d connections", name, n)
+		}
+		e.check()
+	}
+}
+
+// check fails the test unless the pools' trees agree with the connections.
+func (e *entrance) check() {
+	e.t.Helper()
+	for _, p := range []*pool{e.unknown, e.Limiter.known, e.local} {
+		want := map[netip.Prefix]int{}
+		n := 0
+		for _, t := range e.tracked {
+			if t.pool == p {
+				n++
+				for _, prefix := range append(networks(t.key), t.key) {
+					want[prefix]++
+				}
+			}
+		}
+		if p.root.count != n || len(p.nodes) != len(want) {
+			e.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n, len(want))
+		}
+		for prefix, n := range want {
+			node := p.nodes[prefix]
+			if node == nil || node.count != n || node.parent.ranks[n][node.index] != node || node.parent.top < n {
+				e.t.Fatalf("%s: %+v; want %d connections", prefix, node, n)
+			}
+			if node.top > 0 && len(node.ranks[node.top]) == 0 {
+				e.t.Fatalf("%s: no child has %d connections", prefix, node.top)
+			}
+		}
+	}
+}
+
+// Against so many sources that all are alike a newcomer is kept with the chance that docs/ARCHITECTURE.md says.
+func TestLimiterEvictsAtRandom(t *testing.T) {
+	const room, clients, after = 500, 400, 250
+	kept := 0
+	for i := range clients {
+		e := newEntrance(t, Rules{Unknown: room})
+		next := func(n int) string { return fmt.Sprintf("2001:db8:%x::%d", n, i) }
+		for n := range room {
+			e.enters(next(n))
+		}
+		client := e.enters("192.0.2.1")
+		for n := range after {
+			e.enters(next(room + n))
+		}
+		if !client.closed {
+			kept++
+		}
+	}
+	if kept < clients/2 || kept > clients*7/10 { // e^-½ is 0.61; 4 σ
+		t.Errorf("%d of %d were kept; want about 243", kept, clients)
+	}
+}
+
+// Sources that are known have places that no other takes, and can only crowd out one another.
+func TestLimiterKnown(t *testing.T) {
+	e := newEntrance(t, Rules{Unknown: 50, Reserved: 10})
+	e.known[from("192.0.2.1")] = true
+	client := e.enters("192.0.2.1")
+	local := e.enters("127.0.0.1")
+	for i := range 1000 {
+		e.enters(fmt.Sprintf("2001:db8:%x::1", i))
+	}
+	if client.closed || local.closed {
+		t.Error("those who are unknown took a known one's place")
+	}
+	session := e.member("192.0.2.2") // has a session, and so is known
+	for range 10 {
+		e.enters("192.0.2.2")
+	}
+	if client.closed || session.closed {
+		t.Error("a source with one connection lost it to one with ten")
+	}
+	if n := e.Len(); n != 49+10+1+1 { // of 50 one has become the session
+		t.Errorf("%d connections", n)
+	}
+	e.check()
+}
+
+// What came through a proxy counts where it really comes from.
+func TestLimiterProxied(t *testing.T) {
+	e := newEntrance(t, Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
+	var all []*fakeConn
+	for i := range 4 {
+		c := e.enters("192.0.2.1")
+		why, ok := e.Requested(e.tracked[c], from("198.51.100.7"))
+		if ok != (i < 2) || !ok && why != PerSource {
+			t.Errorf("connection %d: %v, %v", i, ok, why)
+		}
+		all = append(all, c)
+	}
+	e.check()
+	if e.Live(from("198.51.100.7")) {
+		t.Error("nobody has logged in")
+	}
+	e.Authenticated(e.tracked[all[0]])
+	if !e.Live(from("198.51.100.7")) || e.Live(from("192.0.2.1")) {
+		t.Error("who has logged in is not known")
+	}
+	for _, c := range all {
+		e.ConnState(c, http.StateClosed)
+	}
+	e.empty()
+}
+
+// An upgraded connection counts until its handler is done, whatever net/http says.
+func TestLimiterUpgraded(t *testing.T) {
+	e := newEntrance(t, Rules{})
+	c := e.enters("192.0.2.1")
+	tracked := e.tracked[c]
+	e.Leave(tracked)
+	if e.Len() != 1 {
+		t.Error("a request that became no session ends with its connection")
+	}
+	e.ConnState(c, http.StateHijacked)
+	e.Authenticated(tracked)
+	e.Leave(tracked)
+	e.empty()
+}
+
+// A source has so many handshakes at once and then so many a second, with its network; one that is known does not pay for
+// its network. Without a handshake left it is not even accepted.
+func TestLimiterHandshakes(t *testing.T) {
+	e := newEntrance(t, Rules{})
+	shakes := func(address string) bool {
+		end, err := e.Handshake(connFrom(address).remote)
+		if err == nil {
+			end()
+		}
+		e.pass(time.Millisecond) // so that there is processor time
+		return err == nil
+	}
+	n := 0
+	for ; n < 1000 && shakes("2001:db8::1"); n++ {
+	}
+	if n < 256 || n > 256+20 {
+		t.Errorf("%d handshakes of one source at once", n)
+	}
+	e.refuses("2001:db8::2", Rate)
+	e.pass(time.Second)
+	for n = 0; n < 1000 && shakes("2001:db8::1"); n++ {
+	}
+	if n < 20 || n > 21 {
+		t.Errorf("%d handshakes a second", n)
+	}
+	total := 0
+	for i := range 5000 {
+		if shakes(fmt.Sprintf("2001:db8:0:%x::1", i)) {
+			total++
+		}
+	}
+	if most := 2048 + 200*6; total > most {
+		t.Errorf("%d handshakes of one /48 in 5 s; want at most %d", total, most)
+	}
+	if !shakes("2001:db8:1::1") {
+		t.Error("another /48 pays")
+	}
+	e.known[from("2001:db8:0:ffff::1")] = true
+	for n = 0; n < 2000 && shakes("2001:db8:0:ffff::1"); n++ {
+	}
+	if n < 1024 || n > 1024+200 {
+		t.Errorf("%d handshakes of a known source in the same /48", n)
+	}
+	for range 10000 {
+		if !shakes("127.0.0.1") {
+			t.Fatal("this machine's own are refused")
+		}
+	}
+}
+
+// Without TLS it is requests that count.
+func TestLimiterRequests(t *testing.T) {
+	e := newEntrance(t, Rules{Plain: true})
+	n := 0
+	for range 1000 {
+		c := connFrom("192.0.2.1")
+		if e.Admit(c) {
+			if _, ok := e.Requested(e.tracked[c], from("192.0.2.1")); ok {
+				n++
+			}
+			e.ConnState(c, http.StateClosed)
+		}
+	}
+	if n != 256 || e.count[Rate] != 1000-256 {
+		t.Errorf("%d requests at once, %d refused", n, e.count[Rate])
+	}
+	e.empty()
+}
+
+// When there are no files those who have not authenticated make room.
+func TestLimiterRelieve(t *testing.T) {
+	e := newEntrance(t, Rules{})
+	member := e.member("192.0.2.1")
+	for range 40 {
+		e.enters("192.0.2.2")
+	}
+	for range 5 {
+		e.Relieve()
+	}
+	if n := e.Len(); n != 1 || member.closed {
+		t.Errorf("%d are left; closed: %v", n, member.closed)
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	e := newEntrance(&testing.T{}, Rules{})
+	var remotes []net.Addr
+	for i := range 6 {
+		remotes = append(remotes, connFrom(fmt.Sprintf("2001:db8:0:%x::1", i)).remote)
+	}
+	b.ReportAllocs()
+	for i := range b.N {
+		e.Admit(&fakeConn{remote: remotes[i%6]})
+	}
+}

@@ -1,0 +1,42 @@
+package admission
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Proxies are the networks from which X-Forwarded-For is believed.
+type Proxies []netip.Prefix
+
+// Has reports whether a is the address of such a proxy.
+func (p Proxies) Has(a netip.Addr) bool {
+	for _, prefix := range p {
+		if prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// client returns the address that a request comes from. A trusted proxy appends to X-Forwarded-For who came to it, so the
+// client is the last there that is no such proxy; what stands before it may be a lie. When the header is missing, or
+// malformed where it counts, the proxy's own address has to do.
+func (p Proxies) Client(r *http.Request) netip.Addr {
+	peer := AddressOf(r.RemoteAddr)
+	if !p.Has(peer) {
+		return peer
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	client := peer
+	for i := len(hops) - 1; i >= 0; i-- {
+		client = AddressOf(strings.TrimSpace(hops[i]))
+		if !client.IsValid() {
+			return peer
+		}
+		if !p.Has(client) {
+			break
+		}
+	}
+	return client
+}
