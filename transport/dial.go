@@ -182,12 +182,11 @@ func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
 	defer cancel()
-	select {
-	case a := <-d.search(ctx, cmp.Or(proxy, d.URL).Hostname()):
-		return a.addrs, a.err
-	case <-ctx.Done():
+	a, ok := <-d.search(ctx, cmp.Or(proxy, d.URL).Hostname())
+	if !ok { // ctx has ended
 		return nil, context.Cause(ctx)
 	}
+	return a.addrs, a.err
 }
 
 // upgrade asks for the WebSocket on a connection to the server.

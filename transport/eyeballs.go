@@ -92,7 +92,10 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 			next.Reset(attemptDelay)
 		}
 		if answers == nil && running == 0 && len(c.waiting) == 0 {
-			if len(c.last) == 0 {
+			switch {
+			case parent.Err() != nil: // which ended the lookup
+				return nil, false, context.Cause(parent)
+			case len(c.last) == 0:
 				return nil, false, c.failed()
 			}
 			c.waiting, c.last, idle = c.last, nil, false

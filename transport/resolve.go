@@ -102,6 +102,9 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 	for running > 0 {
 		select {
 		case r := <-results:
+			if ctx.Err() != nil { // which is why it has failed
+				return
+			}
 			running--
 			if r.err != nil {
 				fails = append(fails, r.err)

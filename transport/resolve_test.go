@@ -68,8 +68,29 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 			}
 		}
 	}()
+	// A lookup that nobody waits for any more goes on until its time-out, or until its socket is closed.
+	var mu sync.Mutex
+	var conns []net.Conn
+	over := false
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	})
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return nil, net.ErrClosed
+		}
+		c, err := new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+		if err == nil {
+			conns = append(conns, c)
+		}
+		return c, err
 	}}
 }
 
@@ -341,6 +362,24 @@ func TestKnownAddressOfProxy(t *testing.T) {
 		want := map[string]string{"http": "CONNECT server.example:80 ", "socks5": "\x05\x01\x00\x01\x7f\x09\x05\x01\x00\x50"}[scheme]
 		if got := <-asked; !strings.HasPrefix(got, want) || err == nil {
 			t.Errorf("%s: the proxy was asked %q; want %q (%v)", scheme, got, want, err)
+		}
+	}
+}
+
+// The end of the caller's context during a lookup is the end of the dial, with its cause, and never no error at all.
+func TestLookupCancelled(t *testing.T) {
+	z := &zone{}
+	d := z.to(t, "server.example", "80")
+	z.silence()
+	gone := errors.New("the caller has gone")
+	for range 20 {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Millisecond, func() { cancel(gone) })
+		if c, err := d.Dial(ctx); c != nil || !errors.Is(err, gone) {
+			t.Fatalf("Dial returns %v, %v", c, err)
+		}
+		if hops, err := d.Hops(ctx); hops != nil || !errors.Is(err, gone) {
+			t.Fatalf("Hops returns %v, %v", hops, err)
 		}
 	}
 }
