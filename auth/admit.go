@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,8 +28,16 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 		return Grant{Token: Token{Kind: KindToken}}, nil
 	}
 	text := bearer(r)
+	g, settle, err := s.admit(text, time.Now())
+	if settle {
+		s.settle(g.ID, hash(text))
+	}
+	return g, err
+}
+
+// admit is Admit for a token's text at a time. settle reports that it is the credential of a join token that is still there.
+func (s *Store) admit(text string, now time.Time) (_ Grant, settle bool, _ error) {
 	sum := hash(text)
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var none [len(sum)]byte
@@ -47,16 +56,14 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 	isToken, isCredential, isFlag := same(sum, kept), same(sum, credential), same(sum, flag)
 	switch {
 	case text == "":
-		return Grant{}, ErrMissing
+		return Grant{}, false, ErrMissing
 	case isFlag:
 		e = s.flag
-	case isCredential:
-		e = s.settle(e)
-	case !isToken:
-		return Grant{}, ErrWrong
+	case !isCredential && !isToken:
+		return Grant{}, false, ErrWrong
 	}
 	if e.Expired(now) {
-		return Grant{}, fmt.Errorf("%s: %w", e.Name, ErrExpired)
+		return Grant{}, false, fmt.Errorf("%s: %w", e.Name, ErrExpired)
 	}
 	if e != s.flag {
 		s.late[e.ID] = true
@@ -64,24 +71,25 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 	e.Used = now.Round(0)
 	g := Grant{Token: e.Token}
 	switch {
-	case isCredential: // also where settle has failed
-		g.Kind = KindCredential
+	case isCredential && !isFlag:
+		g.Kind, settle = KindCredential, true
 	case e.Kind == KindJoin:
 		g.text = text
 	}
-	return g, nil
+	return g, settle, nil
 }
 
-// settle makes a join token its credential, now that the client has shown that it stored it; the caller holds mu. Should
-// the disk be full the two stay side by side until it is not.
-func (s *Store) settle(e *entry) *entry {
-	settled := *e
-	settled.Kind, settled.Hash = KindCredential, e.Credential
-	settled.Session, settled.Salt, settled.Credential = nil, nil, nil
-	if err := s.write(&settled); err != nil {
-		return e
+// settle makes a join token its credential, whose hash is sum, now that the client has shown that it stored it. Should the
+// disk be full the two stay side by side until it is not.
+func (s *Store) settle(id string, sum [sha256.Size]byte) {
+	defer s.changing.Lock(id)()
+	e, ok := s.get(id)
+	if !ok || !same(sum, e.Credential) {
+		return // revoked, or done by another connection
 	}
-	return s.tokens[e.ID]
+	e.Kind, e.Hash = KindCredential, e.Credential
+	e.Session, e.Salt, e.Credential = nil, nil, nil
+	_ = s.put(&e)
 }
 
 // Join uses the join token of g for the client with this session, and returns the credential that the client is to come
@@ -92,11 +100,10 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 		return "", nil
 	}
 	who := hash(session)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.tokens[g.ID]
+	defer s.changing.Lock(g.ID)()
+	e, ok := s.get(g.ID)
 	switch {
-	case e == nil:
+	case !ok:
 		return "", ErrRevoked
 	case e.Kind != KindJoin:
 		return "", ErrJoined
@@ -107,13 +114,12 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 	case e.Session != nil:
 		return credentialOf(e.ID, g.text, session, e.Salt), nil
 	}
-	used := *e
-	used.Session, used.Salt = who[:], random(32)
-	used.Expires = time.Time{} // it was used in time
-	credential = credentialOf(e.ID, g.text, session, used.Salt)
+	e.Session, e.Salt = who[:], random(32)
+	e.Expires = time.Time{} // it was used in time
+	credential = credentialOf(e.ID, g.text, session, e.Salt)
 	sum := hash(credential)
-	used.Credential = sum[:]
-	if err := s.write(&used); err != nil {
+	e.Credential = sum[:]
+	if err := s.put(&e); err != nil {
 		return "", err
 	}
 	return credential, nil

@@ -16,10 +16,15 @@ type Spec struct {
 	Routes  []netip.Prefix `json:"routes,omitempty"`
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Once    bool           `json:"once,omitempty"`   // a join token
+
+	MaxSessions *int `json:"max_sessions,omitempty"` // as in Token
 }
 
 // MaxName is the longest name of a token, in bytes.
 const MaxName = 63
+
+// MaxSessions is the most that Spec.MaxSessions can be: as many clients as a /8 has pairs for.
+const MaxSessions = 1 << 23
 
 // maxRoutes is the most routes of one token.
 const maxRoutes = 256
@@ -53,6 +58,9 @@ func (s *Spec) check(now time.Time) error {
 	}
 	if !s.Expires.IsZero() && !s.Expires.After(now) {
 		return fmt.Errorf("%w: it would expire before it is made", ErrSpec)
+	}
+	if s.MaxSessions != nil && (*s.MaxSessions < 0 || *s.MaxSessions > MaxSessions) {
+		return fmt.Errorf("%w: %d sessions are not within 0 to %d", ErrSpec, *s.MaxSessions, MaxSessions)
 	}
 	if len(s.Routes) > maxRoutes {
 		return fmt.Errorf("%w: %d routes are more than %d", ErrSpec, len(s.Routes), maxRoutes)

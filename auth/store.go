@@ -12,18 +12,30 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/keyed"
 	"tunnel/state"
 )
 
 // Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
-// the next change and by Close. A nil *Store lets everybody in. All methods may be called concurrently.
+// the next change of that token and by Close. A nil *Store lets everybody in. All methods may be called concurrently. Who
+// waits for the disk holds up others only if they change the same token, or if both create or revoke one.
 type Store struct {
-	bucket state.Bucket
+	bucket   Bucket
+	admin    sync.Mutex          // of Create and Revoke; held while they write
+	changing keyed.Mutex[string] // by id, of whoever changes the file's entry; held while they write, taken after admin
 
-	mu     sync.Mutex
+	mu     sync.Mutex        // guards the rest; taken last, and never held while anything is written
 	tokens map[string]*entry // by id
 	flag   *entry            // of serve --token, nil is none; never in the file
 	late   map[string]bool   // ids whose entry is newer than in the file
+}
+
+// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error is there after a power cut.
+// Its methods may be called concurrently.
+type Bucket interface {
+	Exists() (bool, error)
+	Each(f func(key string, value []byte) error) error
+	Write(put map[string][]byte, remove ...string) error
 }
 
 // An entry is a token as the file has it.
@@ -40,7 +52,7 @@ type entry struct {
 const flagName = "flag"
 
 // Open returns the Store of what a bucket holds. Close it before the bucket's file.
-func Open(bucket state.Bucket) (*Store, error) {
+func Open(bucket Bucket) (*Store, error) {
 	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}}
 	err := bucket.Each(func(id string, value []byte) error {
 		var e entry
@@ -57,14 +69,27 @@ func Open(bucket state.Bucket) (*Store, error) {
 	return s, nil
 }
 
-// Close writes when each token was last used.
+// Close writes when each token was last used. Nothing may change after.
 func (s *Store) Close() error {
+	put := map[string][]byte{}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.late) == 0 {
+	for id := range s.late {
+		value, err := json.Marshal(s.tokens[id])
+		if err != nil {
+			s.mu.Unlock()
+			return fmt.Errorf("write tokens: %w", err)
+		}
+		put[id] = value
+	}
+	clear(s.late)
+	s.mu.Unlock()
+	if len(put) == 0 {
 		return nil
 	}
-	return s.write(nil)
+	if err := s.bucket.Write(put); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
+	}
+	return nil
 }
 
 // SetFlag adds a token that is not kept: the one that serve was given. It is called before the Store is used.
@@ -79,38 +104,37 @@ func (s *Store) Fresh() (bool, error) {
 	return !exists, err
 }
 
-// write puts changed into the file, and what is late; the caller holds mu. Nothing changes in memory when it fails.
-func (s *Store) write(changed *entry, remove ...string) error {
-	put := map[string][]byte{}
-	add := func(e *entry) error {
-		value, err := json.Marshal(e)
-		put[e.ID] = value
-		return err
-	}
-	for id := range s.late {
-		if err := add(s.tokens[id]); err != nil {
-			return err
-		}
-	}
-	if changed != nil {
-		if err := add(changed); err != nil {
-			return err
-		}
-	}
-	for _, id := range remove {
-		delete(put, id)
-	}
-	if err := s.bucket.Write(put, remove...); err != nil {
+// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing changes when it fails. The
+// caller holds the locks of all these ids, and not mu.
+func (s *Store) put(e *entry, remove ...string) error {
+	value, err := json.Marshal(e)
+	if err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
-	clear(s.late)
-	if changed != nil {
-		s.tokens[changed.ID] = changed
+	if err := s.bucket.Write(map[string][]byte{e.ID: value}, remove...); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.tokens[e.ID]; old != nil && old.Used.After(e.Used) {
+		e.Used = old.Used // it was used meanwhile
+	}
+	s.tokens[e.ID] = e
 	for _, id := range remove {
 		delete(s.tokens, id)
+		delete(s.late, id)
 	}
 	return nil
+}
+
+// get returns a copy of the entry with this id; ok is false if there is none.
+func (s *Store) get(id string) (e entry, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.tokens[id]; e != nil {
+		return *e, true
+	}
+	return entry{}, false
 }
 
 // Create makes a token and returns it with its text, which nobody can find out later. agree, if not nil, may refuse it.
@@ -120,20 +144,23 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	if err := spec.check(now); err != nil {
 		return Token{}, "", err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.admin.Lock()
+	defer s.admin.Unlock()
 	var replaced []string
-	for id, e := range s.tokens {
-		if e.Expired(now) {
-			if e.Name == spec.Name {
-				replaced = append(replaced, id)
-			}
-			continue
+	for _, t := range s.List() {
+		if t.Name == spec.Name && t.Expired(now) && t.ID != flagName {
+			defer s.changing.Lock(t.ID)() // it may be used for the first time just now, and does not expire then
+			replaced = append(replaced, t.ID)
 		}
-		if e.Name == spec.Name {
+	}
+	for _, t := range s.List() {
+		switch {
+		case t.ID == flagName, t.Expired(now):
+			continue
+		case t.Name == spec.Name:
 			return Token{}, "", fmt.Errorf("%s: %w", spec.Name, ErrExists)
 		}
-		if err := spec.conflict(&e.Token); err != nil {
+		if err := spec.conflict(&t); err != nil {
 			return Token{}, "", err
 		}
 	}
@@ -144,7 +171,7 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	}
 	e := &entry{Token: Token{
 		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
-		Expires: spec.Expires.Round(0), Created: now.Round(0),
+		Expires: spec.Expires.Round(0), Created: now.Round(0), MaxSessions: spec.MaxSessions,
 	}}
 	if spec.Once {
 		e.Kind = KindJoin
@@ -152,25 +179,35 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	text := tokenText(e.ID, random(32))
 	sum := hash(text)
 	e.Hash = sum[:]
-	if err := s.write(e, replaced...); err != nil {
+	made := e.Token
+	if err := s.put(e, replaced...); err != nil {
 		return Token{}, "", err
 	}
-	return e.Token, text, nil
+	return made, text, nil
 }
 
 // Revoke ends a token. Its live sessions are the caller's to end.
 func (s *Store) Revoke(name string) (Token, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name == flagName && s.flag != nil {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	all := s.List()
+	i := slices.IndexFunc(all, func(t Token) bool { return t.Name == name })
+	if i < 0 {
+		return Token{}, fmt.Errorf("%s: %w", name, ErrUnknown)
+	}
+	id := all[i].ID
+	if id == flagName {
 		return Token{}, fmt.Errorf("%w: %q is the token of --token or --token-file: start the server without it", ErrSpec, flagName)
 	}
-	for id, e := range s.tokens {
-		if e.Name == name {
-			return e.Token, s.write(nil, id)
-		}
+	defer s.changing.Lock(id)()
+	if err := s.bucket.Write(nil, id); err != nil {
+		return Token{}, fmt.Errorf("write tokens: %w", err)
 	}
-	return Token{}, fmt.Errorf("%s: %w", name, ErrUnknown)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tokens, id)
+	delete(s.late, id)
+	return all[i], nil
 }
 
 // List returns all tokens by name, also those that have expired.

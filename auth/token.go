@@ -43,6 +43,9 @@ type Token struct {
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Created time.Time      `json:"created"`
 	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
+
+	// MaxSessions is how many clients may be connected with it at once, 0 any number; nil leaves it to the server.
+	MaxSessions *int `json:"max_sessions,omitempty"`
 }
 
 // Expired tells whether t is over at a time.

@@ -49,7 +49,7 @@ func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(network))
+	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(network), lease.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

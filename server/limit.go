@@ -9,6 +9,7 @@ type limits struct {
 	strangers int           // connections at once that have not logged in
 	perNew    int           // of those from one source
 	grace     time.Duration // for which no stranger has to go for another
+	settle    time.Duration // in which the device's reader has read what was sent before
 	bans      banRules
 }
 
@@ -16,7 +17,8 @@ func defaultLimits() *limits {
 	return &limits{
 		request: 10 * time.Second, connect: 10 * time.Second,
 		strangers: 512, perNew: 128, grace: 2 * time.Second,
-		bans: defaultBanRules(),
+		settle: 250 * time.Millisecond,
+		bans:   defaultBanRules(),
 	}
 }
 

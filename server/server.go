@@ -16,7 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"tunnel/auth"
+	"tunnel/keyed"
 	"tunnel/lease"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -40,6 +43,11 @@ type Config struct {
 	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
 	MaxLanes       int            // connections that one client may have at once; 0 is one
 	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
+	MaxSessions    int            // at once with one token that does not say so itself, lanes counted once; 0 is no limit
+
+	// Sever ends the connections that this machine's kernel has with an address of the network, and forgets their state, before
+	// another client gets the address. When it fails addresses rest for longer instead. nil, for tests, has nothing to end.
+	Sever func(context.Context, netip.Addr) error
 
 	limits *limits // nil is defaultLimits; tests have others
 }
@@ -55,17 +63,18 @@ type Server struct {
 	bans     *bans
 	refused  *refused
 	sessions sessions
-	hinted   atomic.Bool // the log has been told of a proxy that is not trusted
-	away     parking
-
-	// admission is held from the claim to a session until its address is known, so that of two who resume one session the
-	// last has what both were given.
-	admission sync.Mutex
+	hinted   atomic.Bool               // the log has been told of a proxy that is not trusted
+	entering keyed.Mutex[lease.Holder] // held while one who comes as that holder is admitted
+	logins   logins
+	severed  rate.Sometimes // limits what is said when Sever fails
 }
 
 // New returns a Server that is not running yet.
 func New(c Config) *Server {
-	s := &Server{Config: c, own: c.Leases.Server(), peers: newPeers(), refused: newRefused(c.Log)}
+	s := &Server{
+		Config: c, own: c.Leases.Server(), peers: newPeers(), refused: newRefused(c.Log),
+		severed: rate.Sometimes{Interval: severLogPause},
+	}
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
@@ -74,6 +83,9 @@ func New(c Config) *Server {
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Tokens.Reserved())
+	for _, a := range c.Leases.Recent(lease.LongRest) {
+		s.peers.watch(a)
+	}
 	return s
 }
 
@@ -107,6 +119,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		}
 	})
 	group.Go(func() { s.watchTokens(ctx) })
+	group.Go(func() { s.sweep(ctx) })
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
@@ -124,6 +137,24 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// sweepPause is the time between two looks at what has been kept for long enough.
+const sweepPause = 5 * time.Second
+
+// sweep throws away, until ctx ends, what was kept for clients and tokens that have not come back.
+func (s *Server) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			s.drops.count(dropStale, s.peers.sweep(now))
+			s.logins.sweep(now)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // sessions waits for requests, and for the sessions that they have become.

@@ -76,7 +76,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	case code == http.StatusUnauthorized:
 		return &StepError{StepAuth, what, "give the server's token with --token-file or TUNNEL_TOKEN"}
 	case code == http.StatusTooManyRequests:
-		return &StepError{StepHTTP, what, adviseTooMany(resp)}
+		return tooMany(what, resp)
 	case code == http.StatusProxyAuthRequired:
 		return &StepError{StepProxy, what, adviseProxyAuth("http")}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
@@ -91,13 +91,26 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, err error) er
 	return &StepError{StepHTTP, fmt.Errorf("%w: not a tunnel server", what), adviseHTTP}
 }
 
-// adviseTooMany tells what to do about an answer of 429.
-func adviseTooMany(resp *http.Response) string {
+// TooManyError is the Err of a StepError when the server answers 429 Too Many Requests: for now it takes no more logins
+// from this address, or with this token.
+type TooManyError struct {
+	Err   error
+	After time.Duration // after which the server wants another attempt; 0 is that it has not said so
+}
+
+func (e *TooManyError) Error() string { return e.Err.Error() }
+
+func (e *TooManyError) Unwrap() error { return e.Err }
+
+// tooMany explains an answer of 429. Retry-After (RFC 9110 section 10.2.3) is in seconds; a date is none of our server's.
+func tooMany(what error, resp *http.Response) *StepError {
 	wait, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
 	if err != nil {
-		return "too many requests came from this address: try again later"
+		return &StepError{StepHTTP, &TooManyError{what, 0}, "too many requests came from this address: try again later"}
 	}
-	return fmt.Sprintf("too many connections, or too many wrong tokens, came from this address: try again in %v", time.Duration(wait)*time.Second)
+	after := time.Duration(wait) * time.Second
+	return &StepError{StepHTTP, &TooManyError{what, after}, fmt.Sprintf(
+		"too many connections, or too many wrong tokens, came from this address, or too many logins with this token: try again in %v", after)}
 }
 
 // adviseTLS tells what to do about an error of the TLS handshake. An error of the caller's own check may bring its advice.
