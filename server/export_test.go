@@ -29,6 +29,17 @@ func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.memory = memo
 // Peers returns how many clients have their places.
 func (s *Server) Peers() int { return len(s.peers.all()) }
 
+// Quiet makes it a long time ago that somebody sent to clients that are away.
+func (s *Server) Quiet() {
+	s.peers.mu.Lock()
+	defer s.peers.mu.Unlock()
+	for _, h := range s.peers.away {
+		h.mu.Lock()
+		h.last = h.last.Add(-quiet)
+		h.mu.Unlock()
+	}
+}
+
 // Guests returns how many connections have their places, those of strangers too.
 func (s *Server) Guests() int {
 	s.door.mu.Lock()
