@@ -40,7 +40,7 @@ type hub struct {
 	later   atomic.Int64 // nanoseconds by which the clock of the leases is ahead
 	slow    *gate        // between the server and its disk
 	cancel  context.CancelFunc
-	close   func()       // ends it, and closes its file
+	close   func() // ends it, and closes its file
 	ended   chan struct{}
 	err     error // of Run, set when ended is closed
 }

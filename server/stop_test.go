@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"tunnel/packet"
 	"tunnel/lease"
+	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
