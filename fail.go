@@ -53,7 +53,7 @@ func exits() []struct {
 		{stepTLS, "the TLS handshake or a certificate"},
 		{stepHTTP, "what answers is not a tunnel server"},
 		{stepAuth, "the token is refused"},
-		{stepAddress, "no free address, or a network that is not accepted"},
+		{stepAddress, "no free address, too many sessions, or a network that is not accepted"},
 		{stepDevice, "the TUN device: name, driver, privileges"},
 		{stepRoute, "an ip command failed, or ip is missing"},
 		{stepListen, "the port is in use or not allowed"},

@@ -47,7 +47,7 @@ func serveCommand() *cli.Command {
 			&cli.BoolFlag{Name: flagClientToClient, Category: categoryNetwork, EnvVars: env(flagClientToClient), Usage: "let clients reach each other"},
 			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Value: 1400, Usage: "`BYTES` of the largest packet, also for clients"},
 			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Value: 100, Usage: "transmit queue length in `PACKETS`, also for clients"},
-		}, serveTLSFlags(), limitFlags(), serveMemoryFlags(), serveLanesFlags(), commonFlags()),
+		}, serveTLSFlags(), limitFlags(), sessionFlags(), serveMemoryFlags(), serveLanesFlags(), commonFlags()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          serve,
@@ -94,7 +94,7 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	kept, err := openServerState(dir, network, secret, c.Bool(flagInsecureNoAuth), log)
+	kept, err := openServerState(dir, network, c.Duration(flagLeaseHold), secret, c.Bool(flagInsecureNoAuth), log)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func serve(c *cli.Context) (err error) {
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: c.Duration(flagPingInterval),
 		Congestion: c.String(flagCongestion), ClientToClient: c.Bool(flagClientToClient), Log: log,
 		MaxConnections: c.Int(flagMaxConnections), MaxPerAddress: c.Int(flagMaxPerAddress), TrustedProxies: trustedProxies(c), MaxLanes: c.Int(flagMaxLanes),
-		MaxMemory: memory,
+		MaxMemory: memory, MaxSessions: c.Int(flagMaxSessions), Sever: severing(log),
 	})
 	defer kept.control(c.Context, hub)()
 	takePriority(log)
@@ -153,7 +153,7 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 	if d := c.Duration(flagPingInterval); d < transport.MinKeepalive || d > transport.MaxKeepalive {
 		return netip.Prefix{}, usage("--ping-interval %v is not within %v to %v", d, transport.MinKeepalive, transport.MaxKeepalive)
 	}
-	if err := errors.Join(checkLimits(c), checkLanes(c, flagMaxLanes)); err != nil {
+	if err := errors.Join(checkLimits(c), checkSessions(c), checkLanes(c, flagMaxLanes)); err != nil {
 		return netip.Prefix{}, err
 	}
 	if _, _, err := net.SplitHostPort(c.String(flagListen)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -51,9 +52,11 @@ type serverState struct {
 	log    *slog.Logger
 }
 
-// openServerState opens and locks the state in dir. secret is the token of the flags, "" if there is none; insecure lets
+// openServerState opens and locks the state in dir. hold is lease.Options.Hold, secret is the token of the flags, "" if there is none; insecure lets
 // everybody in.
-func openServerState(dir string, network netip.Prefix, secret string, insecure bool, log *slog.Logger) (_ *serverState, err error) {
+func openServerState(
+	dir string, network netip.Prefix, hold time.Duration, secret string, insecure bool, log *slog.Logger,
+) (_ *serverState, err error) {
 	s := &serverState{dir: dir, given: secret != "", log: log}
 	if s.file, err = openStateFile(state.Open, dir); err != nil {
 		return nil, err
@@ -63,7 +66,7 @@ func openServerState(dir string, network netip.Prefix, secret string, insecure b
 			_ = s.file.Close()
 		}
 	}()
-	if s.leases, err = lease.Open(s.file.Bucket(bucketLeases), network); err != nil {
+	if s.leases, err = lease.Open(s.file.Bucket(bucketLeases), network, lease.Options{Hold: hold}); err != nil {
 		return nil, err
 	}
 	if insecure {

@@ -64,6 +64,7 @@ func tokenCommand() *cli.Command {
 				&cli.StringSliceFlag{Name: flagRoute, Usage: "let its client send from and get what is for this `PREFIX`; may be given several times"},
 				&cli.StringFlag{Name: flagExpires, Usage: "`TIME` until it ends, like 10m, 12h or 90d, or never (default: never, with --once 1h)"},
 				&cli.StringFlag{Name: flagCertCN, Usage: "open only to a client certificate whose subject has the common name `NAME`, for a server with --client-ca"},
+				&cli.IntFlag{Name: flagMaxSessions, Usage: "most clients that it lets in at once, a `NUMBER`; 0 is no limit (default: what serve --max-sessions says)"},
 				&cli.BoolFlag{Name: flagOnce, Usage: "make a join token: the first client that uses it gets a lasting credential of its own, and nobody else gets in"},
 			),
 			sub("list", "show all tokens and who is connected", "", "Example:\n\n   sudo tunnel token list", tokenList),
@@ -138,6 +139,12 @@ func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 	if spec.CertCN = c.String(flagCertCN); spec.CertCN == "" && c.IsSet(flagCertCN) {
 		return spec, usage("--cert-cn is empty: any certificate would do")
 	}
+	if c.IsSet(flagMaxSessions) {
+		if err := checkMaxSessions(c); err != nil {
+			return spec, err
+		}
+		spec.MaxSessions = new(c.Int(flagMaxSessions))
+	}
 	life, err := lifetime(c.String(flagExpires))
 	if err != nil {
 		return spec, err
@@ -198,9 +205,9 @@ func tokenList(c *cli.Context) error {
 
 func printTokens(w io.Writer, all []server.TokenStatus) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "NAME\tKIND\tADDRESS\tROUTES\tEXPIRES\tCERT CN\tCREATED\tLAST USED\tCONNECTED")
+	_, _ = fmt.Fprintln(table, "NAME\tKIND\tADDRESS\tROUTES\tMAX SESSIONS\tEXPIRES\tCERT CN\tCREATED\tLAST USED\tCONNECTED")
 	for _, t := range all {
-		address, routes, expires, used, live := "-", "-", "never", "never", "-"
+		address, routes, sessions, expires, used, live := "-", "-", maxSessionsText(t.Token), "never", "never", "-"
 		certCN := cmp.Or(t.CertCN, "-")
 		if t.Address.IsValid() {
 			address = t.Address.String()
@@ -224,9 +231,23 @@ func printTokens(w io.Writer, all []server.TokenStatus) error {
 			}
 			live = strings.Join(clients, ", ")
 		}
-		_, _ = fmt.Fprintln(table, strings.Join([]string{t.Name, string(t.Kind), address, routes, expires, certCN, moment(t.Created), used, live}, "\t"))
+		_, _ = fmt.Fprintln(table, strings.Join(
+			[]string{t.Name, string(t.Kind), address, routes, sessions, expires, certCN, moment(t.Created), used, live}, "\t"))
 	}
 	return table.Flush()
+}
+
+// maxSessionsText says how many clients a token lets in at once; "-" is what the server says.
+func maxSessionsText(t auth.Token) string {
+	switch {
+	case t.Sole():
+		return "1"
+	case t.MaxSessions == nil:
+		return "-"
+	case *t.MaxSessions == 0:
+		return "any"
+	}
+	return strconv.Itoa(*t.MaxSessions)
 }
 
 func joined(prefixes []netip.Prefix) string {

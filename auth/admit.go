@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,8 +30,16 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 		return Grant{Token: Token{Kind: KindToken}}, nil
 	}
 	text := bearer(r)
+	g, settle, err := s.admit(text, r.TLS, time.Now())
+	if settle {
+		s.settle(g.ID, hash(text))
+	}
+	return g, err
+}
+
+// admit is Admit for a token's text and its connection at a time. settle reports that it is the credential of a join token that is still there.
+func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ Grant, settle bool, _ error) {
 	sum := hash(text)
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var none [len(sum)]byte
@@ -48,24 +57,20 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 	}
 	isToken, isCredential, isFlag := same(sum, kept), same(sum, credential), same(sum, flag)
 	if isToken || isCredential {
-		if err := e.certified(r.TLS); err != nil {
-			return Grant{}, fmt.Errorf("%s: %w", e.Name, err)
+		if err := e.certified(over); err != nil {
+			return Grant{}, false, fmt.Errorf("%s: %w", e.Name, err)
 		}
 	}
 	switch {
 	case text == "":
-		return Grant{}, ErrMissing
+		return Grant{}, false, ErrMissing
 	case isFlag:
 		e = s.flag
-	case isCredential:
-		if e = s.settle(e.ID, sum); e == nil {
-			return Grant{}, ErrWrong // revoked meanwhile
-		}
-	case !isToken:
-		return Grant{}, ErrWrong
+	case !isCredential && !isToken:
+		return Grant{}, false, ErrWrong
 	}
 	if e.Expired(now) {
-		return Grant{}, fmt.Errorf("%s: %w", e.Name, ErrExpired)
+		return Grant{}, false, fmt.Errorf("%s: %w", e.Name, ErrExpired)
 	}
 	if e != s.flag {
 		s.late[e.ID] = true
@@ -73,34 +78,25 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 	e.Used = now.Round(0)
 	g := Grant{Token: e.Token}
 	switch {
-	case isCredential: // also where settle has failed
-		g.Kind = KindCredential
+	case isCredential && !isFlag:
+		g.Kind, settle = KindCredential, true
 	case e.Kind == KindJoin:
 		g.text = text
 	}
-	return g, nil
+	return g, settle, nil
 }
 
-// settle makes the join token with this id its credential, whose hash is sum, now that the client has shown that it
-// stored it. It returns the entry that sum opens, nil if none does any more; the caller holds mu, which is let
-// go meanwhile. Should the disk be full the two stay side by side until it is not.
-func (s *Store) settle(id string, sum [sha256.Size]byte) *entry {
-	s.claim(id)
-	defer s.unclaim(id)
-	e := s.tokens[id]
-	switch {
-	case e == nil: // revoked
-		return nil
-	case e.Credential == nil && same(sum, e.Hash): // settled by another connection of this client
-		return e
-	case e.Credential == nil:
-		return nil
+// settle makes a join token its credential, whose hash is sum, now that the client has shown that it stored it. Should the
+// disk be full the two stay side by side until it is not.
+func (s *Store) settle(id string, sum [sha256.Size]byte) {
+	defer s.changing.Lock(id)()
+	e, ok := s.get(id)
+	if !ok || !same(sum, e.Credential) {
+		return // revoked, or done by another connection
 	}
-	settled := *e
-	settled.Kind, settled.Hash = KindCredential, e.Credential
-	settled.Session, settled.Salt, settled.Credential = nil, nil, nil
-	_ = s.write([]*entry{&settled})
-	return s.tokens[id]
+	e.Kind, e.Hash = KindCredential, e.Credential
+	e.Session, e.Salt, e.Credential = nil, nil, nil
+	_ = s.put(&e)
 }
 
 // Join uses the join token of g for the client with this session, and returns the credential that the client is to come
@@ -111,13 +107,10 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 		return "", nil
 	}
 	who := hash(session)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.claim(g.ID)
-	defer s.unclaim(g.ID)
-	e := s.tokens[g.ID]
+	defer s.changing.Lock(g.ID)()
+	e, ok := s.get(g.ID)
 	switch {
-	case e == nil:
+	case !ok:
 		return "", ErrRevoked
 	case e.Kind != KindJoin:
 		return "", ErrJoined
@@ -128,13 +121,12 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 	case e.Session != nil:
 		return credentialOf(e.ID, g.text, session, e.Salt), nil
 	}
-	used := *e
-	used.Session, used.Salt = who[:], random(32)
-	used.Expires = time.Time{} // it was used in time
-	credential = credentialOf(e.ID, g.text, session, used.Salt)
+	e.Session, e.Salt = who[:], random(32)
+	e.Expires = time.Time{} // it was used in time
+	credential = credentialOf(e.ID, g.text, session, e.Salt)
 	sum := hash(credential)
-	used.Credential = sum[:]
-	if err := s.write([]*entry{&used}); err != nil {
+	e.Credential = sum[:]
+	if err := s.put(&e); err != nil {
 		return "", err
 	}
 	return credential, nil

@@ -17,11 +17,16 @@ type Spec struct {
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Once    bool           `json:"once,omitempty"`   // a join token
 
+	MaxSessions *int `json:"max_sessions,omitempty"` // as in Token
+
 	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate to open it; "" is any or none
 }
 
 // MaxName is the longest name of a token, in bytes.
 const MaxName = 63
+
+// MaxSessions is the most that Spec.MaxSessions can be: as many clients as a /8 has pairs for.
+const MaxSessions = 1 << 23
 
 // maxRoutes is the most routes of one token.
 const maxRoutes = 256
@@ -58,6 +63,9 @@ func (s *Spec) check(now time.Time) error {
 	}
 	if err := checkCertCN(s.CertCN); err != nil {
 		return err
+	}
+	if s.MaxSessions != nil && (*s.MaxSessions < 0 || *s.MaxSessions > MaxSessions) {
+		return fmt.Errorf("%w: %d sessions are not within 0 to %d", ErrSpec, *s.MaxSessions, MaxSessions)
 	}
 	if len(s.Routes) > maxRoutes {
 		return fmt.Errorf("%w: %d routes are more than %d", ErrSpec, len(s.Routes), maxRoutes)

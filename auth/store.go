@@ -12,28 +12,26 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/keyed"
 	"tunnel/state"
 )
 
-// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, by
-// the next Create or Revoke and by Close. A nil *Store lets everybody in. All methods may be called concurrently.
+// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
+// the next change of that token and by Close. A nil *Store lets everybody in. All methods may be called concurrently. Who
+// waits for the disk holds up others only if they change the same token, or if both create or revoke one.
 type Store struct {
-	bucket Bucket
+	bucket   Bucket
+	admin    sync.Mutex          // of Create and Revoke; held while they write
+	changing keyed.Mutex[string] // by id, of whoever changes the file's entry; held while they write, taken after admin
 
-	// making is held by Create and Revoke, whose conditions are about all tokens, while they write too: only
-	// administrators wait for it.
-	making sync.Mutex
-
-	// mu is never held while the file is written: every login takes it.
-	mu      sync.Mutex
-	tokens  map[string]*entry // by id
-	flag    *entry            // of serve --token, nil is none; never in the file
-	late    map[string]bool   // ids whose entry is newer than in the file
-	claimed map[string]bool   // ids whose entry is being written
-	freed   *sync.Cond        // on mu: claimed has become less
+	mu     sync.Mutex        // guards the rest; taken last, and never held while anything is written
+	tokens map[string]*entry // by id
+	flag   *entry            // of serve --token, nil is none; never in the file
+	late   map[string]bool   // ids whose entry is newer than in the file
 }
 
-// Bucket is what a Store needs of a state.Bucket, whose method comments hold.
+// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error is there after a power cut.
+// Its methods may be called concurrently.
 type Bucket interface {
 	Exists() (bool, error)
 	Each(f func(key string, value []byte) error) error
@@ -55,8 +53,7 @@ const flagName = "flag"
 
 // Open returns the Store of what a bucket holds. Close it before the bucket's file.
 func Open(bucket Bucket) (*Store, error) {
-	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}, claimed: map[string]bool{}}
-	s.freed = sync.NewCond(&s.mu)
+	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}}
 	err := bucket.Each(func(id string, value []byte) error {
 		var e entry
 		if err := json.Unmarshal(value, &e); err != nil || e.ID != id || len(e.Hash) != sha256.Size {
@@ -72,16 +69,27 @@ func Open(bucket Bucket) (*Store, error) {
 	return s, nil
 }
 
-// Close writes when each token was last used.
+// Close writes when each token was last used. Nothing may change after.
 func (s *Store) Close() error {
+	put := map[string][]byte{}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	late, ids := s.claimLate()
-	defer s.unclaim(ids...)
-	if len(late) == 0 {
+	for id := range s.late {
+		value, err := json.Marshal(s.tokens[id])
+		if err != nil {
+			s.mu.Unlock()
+			return fmt.Errorf("write tokens: %w", err)
+		}
+		put[id] = value
+	}
+	clear(s.late)
+	s.mu.Unlock()
+	if len(put) == 0 {
 		return nil
 	}
-	return s.write(late)
+	if err := s.bucket.Write(put); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
+	}
+	return nil
 }
 
 // SetFlag adds a token that is not kept: the one that serve was given. It is called before the Store is used.
@@ -96,67 +104,37 @@ func (s *Store) Fresh() (bool, error) {
 	return !exists, err
 }
 
-// claim waits until nobody writes the entry with this id, and keeps others from doing so until unclaim. The
-// caller holds mu, which is let go meanwhile.
-func (s *Store) claim(id string) {
-	for s.claimed[id] {
-		s.freed.Wait()
-	}
-	s.claimed[id] = true
-}
-
-// unclaim ends what claim has begun; the caller holds mu.
-func (s *Store) unclaim(ids ...string) {
-	for _, id := range ids {
-		delete(s.claimed, id)
-	}
-	s.freed.Broadcast()
-}
-
-// claimLate claims what is newer than in the file and written by nobody, and returns it with its ids, for
-// unclaim; the caller holds mu.
-func (s *Store) claimLate() (late []*entry, ids []string) {
-	for id := range s.late {
-		if !s.claimed[id] {
-			s.claimed[id] = true
-			late, ids = append(late, s.tokens[id]), append(ids, id)
-		}
-	}
-	return late, ids
-}
-
-// write puts entries into the file and removes ids from it, all of which the caller has claimed. The caller
-// holds mu, which is let go meanwhile: until write returns others see what was before. Nothing changes in
-// memory when it fails.
-func (s *Store) write(entries []*entry, remove ...string) error {
-	put, used := map[string][]byte{}, map[string]time.Time{}
-	for _, e := range entries {
-		value, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		put[e.ID], used[e.ID] = value, e.Used
-	}
-	s.mu.Unlock()
-	err := s.bucket.Write(put, remove...)
-	s.mu.Lock()
+// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing changes when it fails. The
+// caller holds the locks of all these ids, and not mu.
+func (s *Store) put(e *entry, remove ...string) error {
+	value, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
-	for _, e := range entries {
-		if before := s.tokens[e.ID]; before != nil {
-			e.Used = before.Used // it may have been used meanwhile
-		}
-		s.tokens[e.ID] = e
-		if e.Used.Equal(used[e.ID]) {
-			delete(s.late, e.ID)
-		}
+	if err := s.bucket.Write(map[string][]byte{e.ID: value}, remove...); err != nil {
+		return fmt.Errorf("write tokens: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.tokens[e.ID]; old != nil && old.Used.After(e.Used) {
+		e.Used = old.Used // it was used meanwhile
+	}
+	s.tokens[e.ID] = e
 	for _, id := range remove {
 		delete(s.tokens, id)
 		delete(s.late, id)
 	}
 	return nil
+}
+
+// get returns a copy of the entry with this id; ok is false if there is none.
+func (s *Store) get(id string) (e entry, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.tokens[id]; e != nil {
+		return *e, true
+	}
+	return entry{}, false
 }
 
 // Create makes a token and returns it with its text, which nobody can find out later. agree, if not nil, may refuse it.
@@ -166,39 +144,34 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	if err := spec.check(now); err != nil {
 		return Token{}, "", err
 	}
-	s.making.Lock()
-	defer s.making.Unlock()
-	var disagrees error
-	if agree != nil {
-		disagrees = agree(spec)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.named(spec.Name); e != nil { // a join token that expires may just have been used in time
-		s.claim(e.ID)
-		s.unclaim(e.ID)
-	}
+	s.admin.Lock()
+	defer s.admin.Unlock()
 	var replaced []string
-	for id, e := range s.tokens {
-		if e.Expired(now) {
-			if e.Name == spec.Name {
-				replaced = append(replaced, id)
-			}
-			continue
+	for _, t := range s.List() {
+		if t.Name == spec.Name && t.Expired(now) && t.ID != flagName {
+			defer s.changing.Lock(t.ID)() // it may be used for the first time just now, and does not expire then
+			replaced = append(replaced, t.ID)
 		}
-		if e.Name == spec.Name {
+	}
+	for _, t := range s.List() {
+		switch {
+		case t.ID == flagName, t.Expired(now):
+			continue
+		case t.Name == spec.Name:
 			return Token{}, "", fmt.Errorf("%s: %w", spec.Name, ErrExists)
 		}
-		if err := spec.conflict(&e.Token); err != nil {
+		if err := spec.conflict(&t); err != nil {
 			return Token{}, "", err
 		}
 	}
-	if disagrees != nil {
-		return Token{}, "", fmt.Errorf("%w: %w", ErrSpec, disagrees)
+	if agree != nil {
+		if err := agree(spec); err != nil {
+			return Token{}, "", fmt.Errorf("%w: %w", ErrSpec, err)
+		}
 	}
 	e := &entry{Token: Token{
 		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
-		Expires: spec.Expires.Round(0), Created: now.Round(0),
+		Expires: spec.Expires.Round(0), Created: now.Round(0), MaxSessions: spec.MaxSessions,
 		CertCN: spec.CertCN,
 	}}
 	if spec.Once {
@@ -207,46 +180,35 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	text := tokenText(e.ID, e.Kind, random(32))
 	sum := hash(text)
 	e.Hash = sum[:]
-	for _, id := range append(replaced, e.ID) {
-		s.claim(id)
-		defer s.unclaim(id)
-	}
-	late, ids := s.claimLate()
-	defer s.unclaim(ids...)
-	if err := s.write(append(late, e), replaced...); err != nil {
+	made := e.Token
+	if err := s.put(e, replaced...); err != nil {
 		return Token{}, "", err
 	}
-	return e.Token, text, nil
+	return made, text, nil
 }
 
 // Revoke ends a token. Its live sessions are the caller's to end.
 func (s *Store) Revoke(name string) (Token, error) {
-	s.making.Lock()
-	defer s.making.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name == flagName && s.flag != nil {
-		return Token{}, fmt.Errorf("%w: %q is the token of --token or --token-file: start the server without it", ErrSpec, flagName)
-	}
-	e := s.named(name)
-	if e == nil {
+	s.admin.Lock()
+	defer s.admin.Unlock()
+	all := s.List()
+	i := slices.IndexFunc(all, func(t Token) bool { return t.Name == name })
+	if i < 0 {
 		return Token{}, fmt.Errorf("%s: %w", name, ErrUnknown)
 	}
-	s.claim(e.ID)
-	defer s.unclaim(e.ID)
-	late, ids := s.claimLate()
-	defer s.unclaim(ids...)
-	return e.Token, s.write(late, e.ID)
-}
-
-// named returns the entry with that name, nil if there is none; the caller holds mu.
-func (s *Store) named(name string) *entry {
-	for _, e := range s.tokens {
-		if e.Name == name {
-			return e
-		}
+	id := all[i].ID
+	if id == flagName {
+		return Token{}, fmt.Errorf("%w: %q is the token of --token or --token-file: start the server without it", ErrSpec, flagName)
 	}
-	return nil
+	defer s.changing.Lock(id)()
+	if err := s.bucket.Write(nil, id); err != nil {
+		return Token{}, fmt.Errorf("write tokens: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tokens, id)
+	delete(s.late, id)
+	return all[i], nil
 }
 
 // List returns all tokens by name, also those that have expired.

@@ -48,6 +48,8 @@ type Token struct {
 	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
 
 	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate that opens it; "" is any or none
+	// MaxSessions is how many clients may be connected with it at once, 0 any number; nil leaves it to the server.
+	MaxSessions *int `json:"max_sessions,omitempty"`
 }
 
 // Expired tells whether t is over at a time.

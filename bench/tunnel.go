@@ -64,7 +64,7 @@ func (c *tunnel) start(t *scope, shop *workshop, p pair) ends {
 
 // serve starts the server, with its state in a directory, and returns once it listens.
 func (c *tunnel) serve(t *scope, shop *workshop, h *lab.Host, state string, flags ...string) *lab.Proc {
-	argv := []string{c.program, "serve", "--token", tunnelToken, "--state", state, "--listen", serverAddr + ":" + tunnelPort, "--log-level", "warn"}
+	argv := []string{c.program, "serve", "--token", tunnelToken, "--max-sessions", "0", "--state", state, "--listen", serverAddr + ":" + tunnelPort, "--log-level", "warn"}
 	if c.secure {
 		argv = append(argv, "--tls-cert", shop.file(serverCert), "--tls-key", shop.file(serverKey))
 	} else {

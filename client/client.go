@@ -156,6 +156,10 @@ func (c *Client) stay(ctx context.Context) error {
 			return err
 		}
 		delay := max(wait.after(err, lasted, time.Now()), c.rest(time.Now()))
+		var busy *transport.TooManyError
+		if errors.As(err, &busy) {
+			delay += min(busy.After, maxDelay)
+		}
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
@@ -240,6 +244,9 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
 		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
 			Advice: "wait until a client leaves, or give the server a larger --network"}
+	case errors.As(err, &closed) && closed.Code == transport.CodeSessions:
+		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
+			Advice: "end another client that has this token, or let it have more: --max-sessions of `tunnel token create` or of the server"}
 	case over(err) != nil:
 		return link, over(err)
 	case err != nil:

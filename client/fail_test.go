@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"tunnel/ipcmd/iptest"
 	"tunnel/packet"
 	"tunnel/route"
+	"tunnel/server"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -41,6 +45,15 @@ func TestFirstAttemptFails(t *testing.T) {
 				h.join(transport.Connect{})
 			},
 			nil, transport.StepAddress, "no free address pair in 10.9.9.8/29",
+		},
+		"as many sessions as there may be": {
+			func(h *hub) {
+				h.stop()
+				h.change = func(c *server.Config) { c.MaxSessions = 1 }
+				h.start()
+				h.join(transport.Connect{})
+			},
+			nil, transport.StepAddress, "the token has as many sessions as it may have: 1",
 		},
 		"a taken address": {
 			func(h *hub) { h.join(transport.Connect{Address: "10.1.1.77"}) },
@@ -108,6 +121,40 @@ func do(t *testing.T, k *iptest.Kernel, command string) {
 	t.Helper()
 	if err := k.Do(command); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A server that has had too many logins, or sessions, is asked again, not before it said so, and in the end lets the client in.
+func TestTooMany(t *testing.T) {
+	h := startHub(t)
+	h.stop()
+	h.change = func(c *server.Config) { c.MaxSessions = 1 }
+	h.start()
+	other, _ := h.join(transport.Connect{})
+	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c.logged("as many sessions as it may have", 2)
+	other.Close(transport.CodeNormal, "")
+	c.until("up ", 1)
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+
+	var answers atomic.Int32
+	var first atomic.Int64
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if answers.Add(1) == 1 {
+			first.Store(time.Now().UnixNano())
+		} else if time.Since(time.Unix(0, first.Load())) < 2*time.Second {
+			t.Error("asked again before the time that the server has said")
+		}
+		w.Header().Set("Retry-After", "2")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer web.Close()
+	busy := start(t, web.Listener.Addr().String(), func(c *client.Config) { c.KeepTrying = true })
+	busy.logged("429", 2)
+	if err := busy.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

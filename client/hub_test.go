@@ -78,7 +78,7 @@ func (h *hub) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network))
+	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network), lease.Options{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -44,10 +44,11 @@ func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, lin
 // session is over says so to the others by end.
 func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
 	var wait backoff
+	var least time.Duration // that the server wants
 	log := b.client.Log.With("lane", i)
 	for again := conn != nil; ; again = true {
 		if conn == nil {
-			if again && !pause(ctx, wait.next(time.Now())) {
+			if again && !pause(ctx, wait.next(time.Now())+least) {
 				return
 			}
 			var err error
@@ -56,6 +57,10 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 					return
 				}
 				log.Warn("lane not connected", "reason", err)
+				var busy *transport.TooManyError
+				if least = 0; errors.As(err, &busy) {
+					least = min(busy.After, maxDelay)
+				}
 				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) { // who asks again is banned
 					return
 				}

@@ -33,7 +33,7 @@ func start(t *testing.T, dir string) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("lease"), netip.MustParsePrefix("10.1.1.0/24"))
+	leases, err := lease.Open(file.Bucket("lease"), netip.MustParsePrefix("10.1.1.0/24"), lease.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 		}),
 		ConnContext: transport.ConnContext, ReadHeaderTimeout: soon,
 	}
-	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil)) })
+	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil, nil)) })
 	t.Cleanup(func() {
 		_ = web.Close()
 		group.Wait()

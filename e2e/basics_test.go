@@ -144,19 +144,20 @@ func TestServerSaysGoodbye(t *testing.T) {
 	untouched(t, client, clientBefore)
 }
 
-// TestClientSaysGoodbye stops a client: the server is told why, and gives its
-// address to the next.
+// TestClientSaysGoodbye stops a client: the server is told why, and gives it its
+// address again when it comes from elsewhere.
 func TestClientSaysGoodbye(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain")
-	one := bin.connect(t, clients[0], directURL, "--address", "10.1.1.7")
+	state := t.TempDir()
+	one := bin.connect(t, clients[0], directURL, "--address", "10.1.1.7", "--state", state)
 	wantLines(t, "stdout of connect", one.Stdout(),
 		"up: dev tun0, address 10.1.1.7 peer 10.1.1.8, network 10.1.1.0/24, mtu 1400")
 	stop(t, one)
 	srv.WaitFor("the client stops", soon)
-	two := bin.connect(t, clients[1], directURL, "--address", "10.1.1.7")
+	two := bin.connect(t, clients[1], directURL, "--address", "10.1.1.7", "--state", state)
 	wantLines(t, "stdout of connect", two.Stdout(),
 		"up: dev tun0, address 10.1.1.7 peer 10.1.1.8, network 10.1.1.0/24, mtu 1400")
 }

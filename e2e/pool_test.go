@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -15,7 +14,8 @@ func TestSmallPool(t *testing.T) {
 	server, clients := star(t, 3)
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain", "--network", "10.5.5.0/29")
-	one := bin.connect(t, clients[0], directURL)
+	state := t.TempDir()
+	one := bin.connect(t, clients[0], directURL, "--state", state)
 	wantLines(t, "stdout of connect", one.Stdout(),
 		"up: dev tun0, address 10.5.5.3 peer 10.5.5.4, network 10.5.5.0/29, mtu 1400")
 	two := bin.connect(t, clients[1], directURL)
@@ -27,12 +27,14 @@ func TestSmallPool(t *testing.T) {
 	}
 	untouched(t, clients[2], before)
 
-	// A place becomes free.
+	// One goes: for some time its address is for nobody but itself.
 	stop(t, one)
-	three := bin.connect(t, clients[2], directURL)
-	wantLines(t, "stdout of connect", three.Stdout(),
-		"up: dev tun0, address 10.5.5.3 peer 10.5.5.4, network 10.5.5.0/29, mtu 1400")
-	reaches(t, clients[2], "10.5.5.1")
+	three := bin.startConnect(t, clients[2], directURL)
+	if code := three.Wait(soon); code != 9 || !strings.Contains(three.Stderr(), "no free address pair in 10.5.5.0/29: the next one in ") {
+		t.Errorf("exit code of the third client %d, want 9\n%s", code, three.Stderr())
+	}
+	bin.connect(t, clients[0], directURL, "--state", state).WaitFor("address 10.5.5.3 ", soon)
+	reaches(t, clients[0], "10.5.5.1")
 }
 
 // TestAddressTaken asks for an address that another client has.
@@ -145,10 +147,9 @@ func TestFullPool(t *testing.T) {
 		t.Errorf("the client over the limit was closed with code %d, reason %q", ce.Code, ce.Reason)
 	}
 	_ = last.conn.CloseNow()
-	eventually(t, fmt.Sprintf("%s is free again", last.address), func() bool {
-		c := dialRaw(t, client, directURL)
-		c.send(`{"state":"connect","version":1,"framings":["ip"]}`)
-		_, data, err := c.conn.Read(t.Context())
-		return err == nil && strings.Contains(string(data), `"`+last.address+`"`)
-	})
+	back := dialRaw(t, client, directURL)
+	back.send(`{"state":"connect","version":1,"framings":["ip"],"session":"` + last.session + `"}`)
+	if _, data, err := back.conn.Read(t.Context()); err != nil || !strings.Contains(string(data), `"`+last.address+`"`) {
+		t.Errorf("who left came back to %s, %v", data, err)
+	}
 }

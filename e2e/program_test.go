@@ -121,10 +121,10 @@ func watch(t *testing.T, proc *lab.Proc) *lab.Proc {
 	return proc
 }
 
-// startServe starts `tunnel serve` with a token and a state directory of its own.
+// startServe starts `tunnel serve` with a token, which is for all clients of a test, and a state directory of its own.
 func (p program) startServe(t *testing.T, h *lab.Host, flags ...string) *lab.Proc {
 	t.Helper()
-	args := []string{"serve", "--token", token, "--state", t.TempDir()}
+	args := []string{"serve", "--token", token, "--max-sessions", "0", "--state", t.TempDir()}
 	return p.start(t, h, append(args, flags...)...)
 }
 

@@ -28,6 +28,12 @@ type rawClient struct {
 // connection is in its state init.
 func dialRaw(t *testing.T, h *lab.Host, url string) *rawClient {
 	t.Helper()
+	return dialRawWith(t, h, url, token)
+}
+
+// dialRawWith is dialRaw with another token.
+func dialRawWith(t *testing.T, h *lab.Host, url, token string) *rawClient {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	conn, resp, err := websocket.Dial(ctx, url+"/ws", &websocket.DialOptions{

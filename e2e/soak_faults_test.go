@@ -48,7 +48,7 @@ func TestSoakFaults(t *testing.T) {
 		s.connect(i)
 		s.ups = append(s.ups, s.cls[i].WaitFor("up: ", soon))
 		s.was[c] = living(t, c)
-		s.transfers = append(s.transfers, startExchange(t, c, s.server, "10.1.1.1"))
+		s.transfers = append(s.transfers, startExchange(t, c, s.server, "10.1.0.1"))
 	}
 	s.was[s.server] = living(t, s.server)
 	s.healed("the start")
@@ -83,7 +83,7 @@ func TestSoakFaults(t *testing.T) {
 }
 
 func (s *soak) serve() {
-	s.srv = s.bin.startServe(s.t, s.server, "--plain", "--ping-interval", "1s", "--state", s.state)
+	s.srv = s.bin.startServe(s.t, s.server, "--plain", "--network", "10.1.0.0/19", "--ping-interval", "1s", "--state", s.state)
 	s.srv.WaitFor("listening on ", soon)
 }
 
@@ -128,7 +128,7 @@ func (s *soak) faults() map[string]func() {
 		"server killed": func() { s.srv.Kill(); s.serve() },
 		"server killed while it starts": func() {
 			s.srv.Kill()
-			p := s.bin.startServe(t, s.server, "--plain", "--ping-interval", "1s", "--state", s.state)
+			p := s.bin.startServe(t, s.server, "--plain", "--network", "10.1.0.0/19", "--ping-interval", "1s", "--state", s.state)
 			pauseFor(r, 500*time.Millisecond)
 			p.Kill()
 			s.serve()

@@ -24,7 +24,7 @@ func TestSoakMemory(t *testing.T) {
 	bin := plainBuild(t)
 	reference := bin.serve(t, clients[2], "--plain", "--network", "10.99.0.0/24", "--ping-interval", "2s")
 	bin.connect(t, clients[3], "ws://198.51.100.4:8443", "--dev", "tun9")
-	cmd := bin.command(server, "serve", "--plain", "--network", "10.1.0.0/20", "--ping-interval", "2s", "--token", token, "--state", t.TempDir())
+	cmd := bin.command(server, "serve", "--plain", "--network", "10.1.0.0/19", "--ping-interval", "2s", "--token", token, "--max-sessions", "0", "--state", t.TempDir())
 	cmd.Env = append(cmd.Env, "GOGC=20") // garbage is collected soon, so that what grows is no garbage
 	srv := watch(t, server.StartCommand(cmd))
 	srv.WaitFor("listening on ", soon)

@@ -67,7 +67,7 @@ func TestFirstToken(t *testing.T) {
 		t.Errorf("list of the running server:\n%s", list)
 	}
 	stop(t, srv)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +never +\S+ \S+ +2\S+ \S+ +-$`).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +\S+ \S+ +2\S+ \S+ +-$`).MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
 	again, other := bin.fresh(t, server, state)
@@ -196,7 +196,7 @@ func TestJoinToken(t *testing.T) {
 	}
 	last := bin.start(t, clients[0], "connect", directURL, "--state", kept)
 	last.WaitFor(up, soon)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^phone +credential +- +- +never `).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^phone +credential +- +- +1 +never `).MatchString(list) {
 		t.Errorf("list:\n%s", list)
 	}
 	bin.token(t, server, state, "revoke", "phone")

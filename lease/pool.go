@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
-
-	"tunnel/state"
 )
 
 // Pair is the two ends of a point-to-point link: `ip addr add dev tun0 local Local peer Peer`.
@@ -73,37 +72,79 @@ func (h Holder) key() string {
 }
 
 // Pool hands out the pairs of one network; the server has the first, clients get the others. A holder keeps its pair
-// when it goes away, until nothing else is free; then the pair idle longest goes to the newcomer. A reserved pair goes to
-// the one token that it is reserved for. All methods may be called concurrently.
+// when it goes away. A pair changes hands only after it has been idle for a time that depends on who wants it and why, see
+// Acquire, and a reserved pair goes to the one token that it is reserved for. All methods may be called concurrently; no
+// lock is held while the file is written.
 type Pool struct {
 	network netip.Prefix
+	hold    time.Duration
+	now     func() time.Time
 
 	mu       sync.Mutex
 	store    store
 	holders  map[string]*holding // by holder's key
-	taken    map[uint32]*holding // by pair number
+	taken    map[uint32]*holding // by pair number; all that anybody ever had
+	fresh    uint32              // no pair below is one that nobody ever had
 	reserved map[uint32]string   // by pair number: the id of the token
 	fixed    map[string]uint32   // the same by token
+	closed   bool
 }
+
+// Options of a Pool; the zero value of a field stands for its default.
+type Options struct {
+	Hold time.Duration    // how long a pair must have been idle that another holder may ask for by its address; DefaultHold
+	Now  func() time.Time // what time it is; time.Now
+}
+
+// DefaultHold is how long nobody can ask for an address that another has left.
+const DefaultHold = 24 * time.Hour
+
+// Times for which a pair rests before it changes hands, whoever is waiting.
+const (
+	// Rest is longer than anything waits for the old holder's return, and than the pauses of those that still send to it:
+	// 2 min at most for TCP (TCP_RTO_MAX in include/net/tcp.h).
+	Rest = 3 * time.Minute
+	// LongRest is how long a kernel goes on to repeat a TCP segment that nobody acknowledges: 924.6 s with tcp_retries2 of
+	// 15 (Documentation/networking/ip-sysctl.rst), and a margin.
+	LongRest = 16 * time.Minute
+)
+
+// spare is how long a pair must have been idle that goes to a token which has several already.
+const spare = time.Hour
 
 // A holding is one pair in somebody's name.
 type holding struct {
-	holder string // its key
+	holder string // its key; that of a pair which nobody has any more begins with vacant
 	token  string
 	number uint32
-	live   bool
-	idle   time.Time // since when, if not live
+	users  int       // leases that were acquired and not released
+	idle   time.Time // since when, without users
 	stored bool      // the file has it
 }
 
-// Open returns the Pool of network, with the leases that the bucket remembers. Close it before the bucket's file.
-func Open(bucket state.Bucket, network netip.Prefix) (*Pool, error) {
+// vacant begins the key of a pair that somebody had and that is nobody's now. No holder's key has a blank.
+const vacant = "vacant "
+
+// vacant reports whether h is nobody's.
+func (h *holding) vacant() bool { return h.holder[:min(len(h.holder), len(vacant))] == vacant }
+
+// Open returns the Pool of network, with the leases that the bucket remembers. Close it before the Store.
+func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	if err := CheckNetwork(network); err != nil {
 		return nil, err
 	}
-	p := &Pool{network: network, store: store{bucket: bucket}, holders: map[string]*holding{}, taken: map[uint32]*holding{}}
-	now := time.Now()
-	err := p.store.each(func(holder string, l record) {
+	p := &Pool{
+		network: network, hold: options.Hold, now: options.Now, store: store{bucket: bucket},
+		holders: map[string]*holding{}, taken: map[uint32]*holding{}, fresh: 1,
+	}
+	if p.hold == 0 {
+		p.hold = DefaultHold
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	now := p.now()
+	closed, err := p.store.read(func(holder string, l record) {
 		n, ok := p.number(l.Address)
 		if !ok || p.taken[n] != nil {
 			return // of another network, before --network was changed
@@ -115,7 +156,27 @@ func Open(bucket state.Bucket, network netip.Prefix) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if closed {
+		// Before anybody comes. On a full disk, where it fails, it is repeated with the next write.
+		p.changed(closedKey)
+		_ = p.commit()
+	} else {
+		p.assumeLive(now)
+	}
 	return p, nil
+}
+
+// assumeLive makes all leases idle since now, in the order in which they were idle before: any of them may have been in use
+// until the crash.
+func (p *Pool) assumeLive(now time.Time) {
+	var all []*holding
+	for _, h := range p.taken {
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b *holding) int { return a.idle.Compare(b.idle) })
+	for i, h := range all {
+		h.idle = now.Add(time.Duration(i - len(all)))
+	}
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -125,30 +186,34 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// Close writes since when each lease is idle.
+// Close writes since when each lease is idle. Nothing may be acquired after.
 func (p *Pool) Close() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := make(map[string]record, len(p.holders))
-	for holder, h := range p.holders {
-		all[holder] = p.record(h)
+	p.closed = true
+	p.changed(closedKey)
+	for holder := range p.holders {
+		p.changed(holder)
 	}
-	return p.store.put(all)
+	p.mu.Unlock()
+	return p.commit()
 }
 
 // Network returns the pool's network.
 func (p *Pool) Network() netip.Prefix { return p.network }
 
 // Server returns the first pair, the server's own.
-func (p *Pool) Server() Pair {
-	pair, _ := PairOf(p.network, 0)
+func (p *Pool) Server() Pair { return p.pair(0) }
+
+// pair returns the pair with a number that is in range.
+func (p *Pool) pair(n uint32) Pair {
+	pair, _ := PairOf(p.network, n)
 	return pair
 }
 
 // Fits tells whether a client of the network can have a: it is the first address of a client's pair.
 func (p *Pool) Fits(a netip.Addr) error {
 	if _, ok := p.number(a); !ok {
-		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from %s on", a, p.network, p.first())
+		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from %s on", a, p.network, p.pair(1).Local)
 	}
 	return nil
 }
@@ -158,13 +223,20 @@ func (p *Pool) Live(a netip.Addr) bool {
 	n, ok := p.number(a)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return ok && p.taken[n] != nil && p.taken[n].live
+	return ok && p.taken[n] != nil && p.taken[n].users > 0
 }
 
-// first returns the first address that a client can have.
-func (p *Pool) first() netip.Addr {
-	pair, _ := PairOf(p.network, 1)
-	return pair.Local
+// Recent returns the addresses that are idle, and have not been for as long as d.
+func (p *Pool) Recent(d time.Duration) (all []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since := p.now().Add(-d)
+	for n, h := range p.taken {
+		if h.users == 0 && h.idle.After(since) {
+			all = append(all, p.pair(n).Local)
+		}
+	}
+	return all
 }
 
 // Reserve keeps these addresses for the tokens with these ids, instead of those of the last call. An idle lease of
@@ -179,8 +251,8 @@ func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 			continue
 		}
 		p.reserved[n], p.fixed[id] = id, n
-		if h := p.taken[n]; h != nil && h.token != id && !h.live {
-			p.forget(h)
+		if h := p.taken[n]; h != nil && h.token != id && h.users == 0 {
+			p.changed(p.vacate(h)...)
 		}
 	}
 }
@@ -190,88 +262,19 @@ func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 func (p *Pool) End(over func(token string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, h := range p.holders {
-		switch {
-		case !over(h.token):
-		case h.live:
-			h.token = gone
-		default:
-			p.forget(h)
+	for _, h := range p.taken {
+		if h.token == gone || !over(h.token) {
+			continue
+		}
+		h.token = gone
+		if h.users == 0 {
+			p.changed(p.vacate(h)...)
 		}
 	}
 }
 
 // gone is in the place of a token's id that is not any more: its lease ends when it is released. No id has a blank.
 const gone = " gone"
-
-// Acquire gives who its pair, and makes it live. A holder whose token has an address reserved gets that. Another that has a
-// pair gets it back. Another gets the pair whose local address is want, if that is free, else the first pair that nobody
-// has had, else the one idle longest. The error is ErrFull when all are live or reserved, or why the lease could not be
-// written; who had a lease in the file needs no write.
-func (p *Pool) Acquire(who Holder, want netip.Addr) (Pair, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	holder := who.key()
-	h := p.holders[holder]
-	if n, ok := p.fixed[who.Token]; ok {
-		if h == nil || h.number != n {
-			if other := p.taken[n]; other != nil && other.live {
-				return Pair{}, ErrFull // from before it was reserved
-			}
-			p.forget(h)
-			h = p.assign(who, n)
-		}
-	} else if n, ok := p.number(want); ok && (h == nil || h.number != n) && p.free(n) {
-		p.forget(h)
-		h = p.assign(who, n)
-	} else if h != nil && p.reserved[h.number] != "" {
-		p.forget(h)
-		h = nil
-	}
-	if h == nil {
-		n, ok := p.next()
-		if !ok {
-			return Pair{}, ErrFull
-		}
-		h = p.assign(who, n)
-	}
-	// A lease that is in the file as it is costs no write: a thousand clients may come back at once.
-	if !h.stored {
-		if err := p.store.put(map[string]record{holder: p.record(h)}); err != nil {
-			p.forget(h)
-			return Pair{}, err
-		}
-		h.stored = true
-	}
-	h.live = true
-	pair, _ := PairOf(p.network, h.number)
-	return pair, nil
-}
-
-// record returns what the file keeps of h.
-func (p *Pool) record(h *holding) record {
-	pair, _ := PairOf(p.network, h.number)
-	r := record{Address: pair.Local, Token: h.token, Idle: h.idle}
-	if h.live || h.idle.IsZero() {
-		r.Idle = time.Now()
-	}
-	return r
-}
-
-// Release says that who is gone for now. It keeps its pair while there are others to give.
-func (p *Pool) Release(who Holder) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	h := p.holders[who.key()]
-	if h == nil {
-		return
-	}
-	h.live = false
-	h.idle = time.Now()
-	if h.token == gone {
-		p.forget(h)
-	}
-}
 
 // number returns the number of the client pair whose local address is a.
 func (p *Pool) number(a netip.Addr) (uint32, bool) {
@@ -283,50 +286,24 @@ func (p *Pool) number(a netip.Addr) (uint32, bool) {
 	return n, offset%2 == 1 && n > 0 && n < pairs(p.network)
 }
 
-// free tells whether pair n may be given to somebody new who asked for it: nobody uses it now, and it is nobody's for good.
-func (p *Pool) free(n uint32) bool {
-	h := p.taken[n]
-	return p.reserved[n] == "" && (h == nil || !h.live)
+// vacate makes h's pair nobody's; that somebody had it, and since when it is idle, is remembered. It returns the keys of
+// the records that this changes.
+func (p *Pool) vacate(h *holding) (keys []string) {
+	if h.vacant() {
+		return nil
+	}
+	was := h.holder
+	p.rename(h, vacant+p.pair(h.number).Local.String())
+	return []string{was, h.holder}
 }
 
-// next picks the pair for somebody new.
-func (p *Pool) next() (uint32, bool) {
-	count := pairs(p.network)
-	if uint64(len(p.taken)) < uint64(count)-1 {
-		for n := uint32(1); n < count; n++ {
-			if p.taken[n] == nil && p.reserved[n] == "" {
-				return n, true
-			}
-		}
+// rename gives h another key.
+func (p *Pool) rename(h *holding, key string) {
+	if p.holders[h.holder] == h {
+		delete(p.holders, h.holder)
 	}
-	var oldest *holding
-	for _, h := range p.taken {
-		if !h.live && p.reserved[h.number] == "" && (oldest == nil || h.idle.Before(oldest.idle)) {
-			oldest = h
-		}
-	}
-	if oldest == nil {
-		return 0, false
-	}
-	return oldest.number, true
-}
-
-// assign puts pair n in who's name, whoever had it.
-func (p *Pool) assign(who Holder, n uint32) *holding {
-	p.forget(p.taken[n])
-	h := &holding{holder: who.key(), token: who.Token, number: n}
-	p.holders[h.holder], p.taken[n] = h, h
-	return h
-}
-
-// forget ends a holding; nil is none.
-func (p *Pool) forget(h *holding) {
-	if h == nil {
-		return
-	}
-	delete(p.holders, h.holder)
-	delete(p.taken, h.number)
-	p.store.drop(h.holder)
+	h.holder, h.stored = key, false
+	p.holders[key] = h
 }
 
 func toUint(a netip.Addr) uint32 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"tunnel/auth"
 	"tunnel/defect"
@@ -30,6 +31,11 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	s.bans.Succeed(from.source)
+	if wait := s.wait(grant.Token, time.Now()); wait > 0 {
+		s.refused.count(refuseLogins, s.Log).Warn("refused: too many logins with one token", "remote", from.remote, "token", grant.Name)
+		tooMany(w, wait)
+		return
+	}
 	s.limiter.Authenticated(from.tracked)
 	leave = func() {
 		s.bans.Succeed(from.source) // who has been here for hours comes from a known address, too
@@ -117,7 +123,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logge
 }
 
 // admit gives the client that comes from remote its pair and makes it a peer. Whoever comes as a client that is connected
-// takes the place of that connection: it is dead, or will be told.
+// takes the place of that connection: it is dead, or will be told. Admissions of one holder come one after the other, so
+// that the last of them has the session and its address; nobody else waits for them.
 func (s *Server) admit(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*peer, *lane, transport.Connected, error) {
 	session := request.Session
 	if session == "" || len(session) > maxSession {
@@ -126,26 +133,22 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 	if err := s.fits(grant.Token); err != nil {
 		return nil, nil, transport.Connected{}, fmt.Errorf("%w %s: %w", errToken, grant.Name, err)
 	}
+	holder := holderOf(grant.Token, session)
+	defer s.entering.Lock(holder)()
+	if most := s.maxSessions(grant.Token); !s.peers.reserve(holder, most) {
+		return nil, nil, transport.Connected{}, fmt.Errorf("%w: %d", errSessions, most)
+	}
 	credential, err := s.Tokens.Join(grant, session)
 	if err != nil {
+		s.peers.abandon(holder)
 		return nil, nil, transport.Connected{}, err
 	}
-	p := newPeer(life, remote, grant.Token, session, s.budget)
-	s.admission.Lock()
-	defer s.admission.Unlock()
-	s.peers.claim(p)
-	// It may have been revoked since it was looked at; from the claim on, whoever revokes it finds p.
-	if err := s.Tokens.Check(grant.ID); err != nil {
-		s.dismiss(p)
-		return nil, nil, transport.Connected{}, err
-	}
-	pair, err := s.Leases.Acquire(p.holder, request.Wanted())
+	pair, err := s.lease(life, holder, request.Wanted(), s.maxLeases(grant.Token))
 	if err != nil {
-		s.dismiss(p)
+		s.peers.abandon(holder)
 		return nil, nil, transport.Connected{}, err
 	}
-	s.peers.address(p, pair.Local)
-	s.drops.count(dropStale, s.away.move(p))
+	p := newPeer(life, remote, grant.Token, session, pair, s.budget)
 	p.link = transport.Connected{
 		Address:   pair.Local.String(),
 		Peer:      pair.Peer.String(),
@@ -156,9 +159,16 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 		Session:   session,
 		Lanes:     s.most(request.Lanes),
 	}
+	l := p.enter(0)
+	s.drops.count(dropStale, s.peers.enter(p))
+	// It may have been revoked since it was looked at; from now on, whoever revokes it finds p.
+	if err := s.Tokens.Check(grant.ID); err != nil {
+		s.dismiss(p)
+		return nil, nil, transport.Connected{}, err
+	}
 	answer := p.link
 	answer.Credential = credential // once
-	return p, p.enter(0), answer, nil
+	return p, l, answer, nil
 }
 
 // refuse tells a client why admit has failed.
@@ -173,9 +183,12 @@ func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 	case errors.Is(err, errToken):
 		s.refused.count(refuseAddress, log).Warn("refused", "err", err)
 		conn.Close(transport.CodeNoAddress, err.Error())
+	case errors.Is(err, errSessions):
+		s.refused.count(refuseSessions, log).Warn("refused", "err", err)
+		conn.Close(transport.CodeSessions, err.Error())
 	case errors.Is(err, lease.ErrFull):
-		s.refused.count(refuseAddress, log).Warn("refused: no free address pair", "network", s.Leases.Network())
-		conn.Close(transport.CodeNoAddress, "no free address pair in "+s.Leases.Network().String())
+		s.refused.count(refuseAddress, log).Warn("refused", "err", err)
+		conn.Close(transport.CodeNoAddress, err.Error())
 	default:
 		s.refused.note(refuseInternal) // each is this side's fault, and is logged
 		log.Error("refused", "err", err)
@@ -212,16 +225,12 @@ const errDefect = "a defect of this program"
 
 // dismiss ends what admit began. What waits for p is kept for its return, unless its token was revoked.
 func (s *Server) dismiss(p *peer) {
-	s.peers.remove(p, func(unlist func()) {
-		s.Leases.Release(p.holder)
-		switch {
-		case errors.Is(s.Tokens.Check(p.token.ID), auth.ErrRevoked):
-			s.Leases.End(func(id string) bool { return id == p.token.ID }) // if p got it after the token was revoked
-			unlist()
-		case p.address.IsValid():
-			s.drops.count(dropStale, s.away.open(p, unlist))
-		}
-	})
+	s.drops.count(dropStale, s.peers.remove(p, !s.revoked(p.token)))
+	if s.revoked(p.token) { // perhaps meanwhile: whoever revoked it has not found all of p
+		s.drops.count(dropStale, s.peers.end(p.token.ID))
+		s.Leases.End(func(id string) bool { return id == p.token.ID })
+	}
+	s.Leases.Release(p.lease)
 	p.cancel(nil)
 	p.queue.Close()
 	lost := p.queue.Drops()
@@ -230,6 +239,9 @@ func (s *Server) dismiss(p *peer) {
 	s.drops.count(dropStale, lost.Stale)
 	s.drops.count(dropCut, lost.Cut)
 }
+
+// revoked reports whether a token was revoked.
+func (s *Server) revoked(t auth.Token) bool { return errors.Is(s.Tokens.Check(t.ID), auth.ErrRevoked) }
 
 // maxSession is the longest session that a client may name, in bytes.
 const maxSession = 64

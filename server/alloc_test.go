@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tunnel/auth"
+	"tunnel/lease"
 	"tunnel/packet"
 )
 
@@ -21,17 +22,18 @@ type path struct {
 func newPath(t testing.TB) *path {
 	t.Helper()
 	own := netip.MustParseAddr("10.1.1.1")
-	x := &path{table: newPeers(), up: map[string][]byte{}}
+	x := &path{table: newPeers(nil), up: map[string][]byte{}}
 	x.rules = policy{server: own, network: netip.MustParsePrefix("10.1.1.0/24"), clientToClient: true, clients: x.table}
 	for i := range 126 {
 		token := auth.Token{Kind: auth.KindToken}
 		if i == 0 {
 			token.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd07::/48")}
 		}
-		p := newPeer(t.Context(), "", token, fmt.Sprint(i), nil)
+		pair, _ := lease.PairOf(x.rules.network, uint32(i+1))
+		p := newPeer(t.Context(), "", token, fmt.Sprint(i), &lease.Lease{Pair: pair}, nil)
 		t.Cleanup(func() { p.cancel(nil) })
-		x.table.claim(p)
-		x.table.address(p, netip.AddrFrom4([4]byte{10, 1, 1, byte(3 + 2*i)}))
+		x.table.reserve(p.holder, 0)
+		x.table.enter(p)
 		if i == 0 {
 			x.first = p
 		}
@@ -65,7 +67,9 @@ func TestLookupAllocates(t *testing.T) {
 		if x.rules.fromClient(x.first, behind) != pass || x.rules.fromKernel(x.down) != pass {
 			t.Error("dropped")
 		}
-		if x.table.at(there) == nil || x.table.at(own) != nil || x.table.at(packet.Destination(x.down)) != x.first {
+		behindFirst, _ := x.table.at(packet.Destination(x.down))
+		_, found := x.table.at(there)
+		if _, foundOwn := x.table.at(own); !found || foundOwn || behindFirst.peer != x.first {
 			t.Error("not found")
 		}
 		counts.count(dropNoPeer, 1)

@@ -6,20 +6,22 @@ import (
 	"testing"
 
 	"tunnel/auth"
+	"tunnel/lease"
 	"tunnel/packet"
 )
 
 // many returns a table of n peers, which have 10.1.1.3, .5 and so on, and a packet to each.
 func many(t testing.TB, n int) (*peers, [][]byte) {
 	t.Helper()
-	table := newPeers()
+	table := newPeers(nil)
 	packets := make([][]byte, n)
 	for i := range n {
-		p := newPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i), nil)
-		t.Cleanup(func() { p.cancel(nil) })
 		host := 256 + uint16(3+2*i)
-		table.claim(p)
-		table.address(p, netip.AddrFrom4([4]byte{10, 1, byte(host >> 8), byte(host)}))
+		pair := lease.Pair{Local: netip.AddrFrom4([4]byte{10, 1, byte(host >> 8), byte(host)})}
+		p := newPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i), &lease.Lease{Pair: pair}, nil)
+		t.Cleanup(func() { p.cancel(nil) })
+		table.reserve(p.holder, 0)
+		table.enter(p)
 		packets[i] = []byte{0x45, 16: 10, 17: 1, 18: byte(host >> 8), 19: byte(host)}
 	}
 	return table, packets
@@ -32,7 +34,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if table.at(packet.Destination(packets[i%n])) == nil {
+				if _, ok := table.at(packet.Destination(packets[i%n])); !ok {
 					b.Fatal("not found")
 				}
 			}
@@ -41,7 +43,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
-					if table.at(packet.Destination(packets[i%n])) == nil {
+					if _, ok := table.at(packet.Destination(packets[i%n])); !ok {
 						b.Error("not found")
 					}
 				}

@@ -28,3 +28,14 @@ func (s *Server) Peers() int { return len(s.peers.all()) }
 
 // Connections returns how many there are, be they authenticated or not.
 func (s *Server) Connections() int { return s.limiter.Len() }
+
+// Quiet makes it a long time ago that somebody sent to clients that are away.
+func (s *Server) Quiet() {
+	s.peers.mu.Lock()
+	defer s.peers.mu.Unlock()
+	for _, h := range s.peers.away {
+		h.mu.Lock()
+		h.last = h.last.Add(-quiet)
+		h.mu.Unlock()
+	}
+}

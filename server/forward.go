@@ -87,19 +87,17 @@ func (o *outbox) fail() {
 	}
 }
 
-// send takes record i out of b and queues it for the peer that gets what is for its destination address.
+// send takes record i out of b and queues it for the peer that gets what is for its destination address, or for its return.
 func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
 	address := packet.Destination(b.IP(i))
-	to := s.peers.at(address)
-	if to == nil {
-		if s.away.add(address, b, i) {
-			return pass
-		}
+	switch to, ok := s.peers.at(address); {
+	case ok && to.peer != nil:
+		out.current = to.peer
+		to.peer.queue.Push(b.Take(i))
+		out.add(to.peer.queue)
+	case !ok || !to.held.add(b, i):
 		return s.policy.unreachable(address)
 	}
-	out.current = to
-	to.queue.Push(b.Take(i))
-	out.add(to.queue)
 	return pass
 }
 

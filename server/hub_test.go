@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,10 @@ type hub struct {
 	address string // HOST:PORT
 	file    string // of the leases and tokens
 	log     *logs
+	later   atomic.Int64 // nanoseconds by which the clock of the leases is ahead
+	slow    *gate        // between the server and its disk
 	cancel  context.CancelFunc
+	close   func() // ends it, and closes its file
 	ended   chan struct{}
 	err     error // of Run, set when ended is closed
 }
@@ -44,16 +48,24 @@ type hub struct {
 // serve starts a server for network, with whatever change makes of its Config. It has stopped when the test ends.
 func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	t.Helper()
-	h := &hub{t: t, device: tuntest.New(), file: filepath.Join(t.TempDir(), "tunnel.db"), log: &logs{}, ended: make(chan struct{})}
+	return serveFile(t, filepath.Join(t.TempDir(), "tunnel.db"), network, change)
+}
+
+// serveFile is serve with what a file has kept.
+func serveFile(t *testing.T, path, network string, change func(*server.Config)) *hub {
+	t.Helper()
+	h := &hub{t: t, device: tuntest.New(), file: path, log: &logs{}, slow: &gate{}, ended: make(chan struct{})}
 	file, err := state.Open(h.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(network))
+	leases, err := lease.Open(gated{file.Bucket("leases"), h.slow}, netip.MustParsePrefix(network), lease.Options{
+		Now: func() time.Time { return time.Now().Add(time.Duration(h.later.Load())) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.tokens, err = auth.Open(file.Bucket("tokens"))
+	h.tokens, err = auth.Open(gated{file.Bucket("tokens"), h.slow})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +89,7 @@ func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 		defer close(h.ended)
 		h.err = h.server.Run(ctx, ln)
 	}()
-	t.Cleanup(func() {
+	h.close = sync.OnceFunc(func() {
 		_ = h.stop()
 		if err := errors.Join(leases.Close(), h.tokens.Close(), file.Close()); err != nil {
 			t.Error(err)
@@ -86,8 +98,32 @@ func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 			t.Errorf("the token is in the log:\n%s", text)
 		}
 	})
+	t.Cleanup(h.close)
 	return h
 }
+
+// gate is a disk on which writes stand still while it is locked.
+type gate struct {
+	sync.RWMutex
+	waiting atomic.Int64 // writes
+}
+
+// gated is a bucket behind a gate.
+type gated struct {
+	state.Bucket
+	gate *gate
+}
+
+func (g gated) Write(put map[string][]byte, remove ...string) error {
+	g.gate.waiting.Add(1)
+	defer g.gate.waiting.Add(-1)
+	g.gate.RLock()
+	defer g.gate.RUnlock()
+	return g.Bucket.Write(put, remove...)
+}
+
+// pass lets time pass for the leases.
+func (h *hub) pass(d time.Duration) { h.later.Add(int64(d)) }
 
 // stop ends the server and returns what Run does.
 func (h *hub) stop() error {

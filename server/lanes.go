@@ -32,8 +32,6 @@ func (s *Server) most(asked int) int { return max(1, min(asked, s.MaxLanes, tran
 
 // attach makes a connection one more of the session that its connect names. The error is errLane.
 func (s *Server) attach(grant auth.Grant, request transport.Connect) (*peer, *lane, error) {
-	s.admission.Lock()
-	defer s.admission.Unlock()
 	p := s.peers.with(holderOf(grant.Token, request.Session))
 	if p == nil || p.session != request.Session || p.token.ID != grant.ID || *request.Lane >= p.link.Lanes {
 		return nil, nil, errLane

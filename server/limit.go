@@ -12,6 +12,7 @@ type limits struct {
 	connect  time.Duration // from the upgrade to the message connect
 	unknown  int           // connections at once that have not logged in, from where no right token came of late
 	reserved int           // the same from where one did, and from this machine and proxies
+	settle   time.Duration // in which the device's reader has read what was sent before
 	bans     admission.BanRules
 }
 
@@ -19,7 +20,8 @@ func defaultLimits() *limits {
 	return &limits{
 		request: 10 * time.Second, connect: 10 * time.Second,
 		unknown: admission.DefaultUnknown, reserved: admission.DefaultReserved,
-		bans: admission.DefaultBanRules(),
+		settle: 250 * time.Millisecond,
+		bans:   admission.DefaultBanRules(),
 	}
 }
 

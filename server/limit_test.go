@@ -451,7 +451,7 @@ func firstLine(conn net.Conn) string {
 	return string(buf[:n])
 }
 
-// joinOnceThereIsRoom is joinEventually where those in excess are closed without a word.
+// joinOnceThereIsRoom joins as soon as there is room; those in excess are closed without a word.
 func (h *hub) joinOnceThereIsRoom() *member {
 	h.t.Helper()
 	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {

@@ -11,117 +11,95 @@ import (
 )
 
 const (
-	parkTime  = 2 * time.Minute // for which packets wait for a client that is away
+	parkTime  = 2 * time.Minute // for which packets wait for a client that is away; less than lease.Rest
 	parkLimit = 256 << 10       // bytes of buffers that wait for one client, at most
 	parkMost  = 256             // clients that are waited for
 
 	// fresh is how long a packet may have waited and still be sent, see transport.Queue.Salvage.
 	fresh = 2 * time.Second
+
+	// quiet is after which time without a packet nobody sends to an address any more: TCP repeats a segment every 2 min at
+	// least (TCP_RTO_MAX).
+	quiet = 2*time.Minute + 10*time.Second
 )
 
-// parking is where packets wait for clients whose connection is broken. A TCP sender repeats less and less often, after an
-// outage of half a minute once in half a minute; when what it has repeated last is there on the client's return, its
-// connection goes on at once.
-type parking struct {
-	budget *transport.Budget
+// held is what there is for a client that is away. For some time its packets wait here: a TCP sender repeats less and less
+// often, after an outage of half a minute once in half a minute; when what it has repeated last is there on the client's
+// return, its connection goes on at once. After that held only tells whether there are any.
+type held struct {
+	holder   lease.Holder
+	prefixes []netip.Prefix
+	since    time.Time
 
-	mu   sync.Mutex
-	lots map[netip.Addr]*lot
+	mu    sync.Mutex
+	queue *transport.Queue // nil keeps nothing
+	last  time.Time        // when a packet came last; since, if none came
 }
 
-// A lot is what waits for one client.
-type lot struct {
-	holder lease.Holder
-	queue  *transport.Queue
-	until  time.Time
+func newHeld(holder lease.Holder, prefixes []netip.Prefix) *held {
+	now := time.Now()
+	return &held{holder: holder, prefixes: prefixes, since: now, last: now}
 }
 
-// limit returns how many bytes of buffers may wait for one client: all together no more than an eighth of the budget.
-func (k *parking) limit() int {
-	if share := k.budget.Share(); share > 0 {
-		return int(min(parkLimit, share/8/parkMost))
-	}
-	return parkLimit
-}
-
-// open makes room for p, which has just gone, and moves there what waits for it. It calls unlist, after which packets do
-// not find p any more, but wait to be added here. It returns how many packets were thrown away that waited for others,
-// whose time is over.
-func (k *parking) open(p *peer, unlist func()) (lost uint64) {
-	l := &lot{p.holder, k.budget.NewQueue(k.limit()), time.Now().Add(parkTime)}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	unlist()
-	for _, waiting := range p.queue.Salvage(fresh) {
-		l.queue.Push(waiting)
-	}
-	if k.lots == nil {
-		k.lots = map[netip.Addr]*lot{}
-	}
-	for address, other := range k.lots {
-		if address == p.address || time.Now().After(other.until) {
-			lost += other.clear()
-			delete(k.lots, address)
-		}
-	}
-	if len(k.lots) >= parkMost {
-		return lost + l.clear()
-	}
-	k.lots[p.address] = l
-	return lost
-}
-
-// add takes record i out of b if the client with that address is waited for.
-func (k *parking) add(address netip.Addr, b *packet.Batch, i int) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	l := k.lots[address]
-	if l == nil || time.Now().After(l.until) {
+// add takes record i out of b, and returns false if it does not wait here.
+func (h *held) add(b *packet.Batch, i int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = time.Now()
+	if h.queue == nil || h.last.Sub(h.since) >= parkTime {
 		return false
 	}
-	l.queue.Push(b.Take(i))
+	h.queue.Push(b.Take(i))
 	return true
 }
 
-// move hands what waits for p, which is there again, to its queue. What waits for another who had this address is thrown
-// away: nobody gets packets that were meant for somebody else. It returns how many packets were.
-func (k *parking) move(p *peer) (lost uint64) {
-	k.mu.Lock()
-	l := k.lots[p.address]
-	delete(k.lots, p.address)
-	k.mu.Unlock()
-	switch {
-	case l == nil:
-		return 0
-	case l.holder != p.holder:
-		return l.clear()
-	}
-	for _, waiting := range l.queue.Salvage(fresh) {
-		p.queue.Push(waiting)
-	}
-	drops := l.queue.Drops()
-	return drops.Full + drops.Stale
-}
-
-// end throws away what waits for the clients of a token, and returns how many packets that were.
-func (k *parking) end(token string) (lost uint64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for address, l := range k.lots {
-		if l.holder.Token == token {
-			lost += l.clear()
-			delete(k.lots, address)
+// take moves here what is still worth sending of a queue whose client has gone, and returns how many packets had no place.
+func (h *held) take(from *transport.Lanes) (lost uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, waiting := range from.Salvage(fresh) {
+		if h.queue == nil {
+			waiting.Free()
+			lost++
+			continue
 		}
+		h.queue.Push(waiting)
 	}
 	return lost
 }
 
-// clear frees what waits, and returns how many packets that were, with those that had no room.
-func (l *lot) clear() uint64 {
-	waiting := l.queue.Salvage(parkTime)
+// move hands what is still worth sending to the queue of the client, which is there again.
+func (h *held) move(to *transport.Lanes) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.queue == nil {
+		return
+	}
+	for _, waiting := range h.queue.Salvage(fresh) {
+		to.Push(waiting)
+	}
+}
+
+// busy returns for how much longer no packet may come before nobody sends to the client any more.
+func (h *held) busy() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(0, quiet-time.Since(h.last))
+}
+
+// end throws away what waits, and whatever comes from now on. It returns how many packets were lost here, and whether there
+// was a queue.
+func (h *held) end() (had bool, lost uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.queue == nil {
+		return false, 0
+	}
+	waiting := h.queue.Salvage(parkTime)
 	for _, p := range waiting {
 		p.Free()
 	}
-	drops := l.queue.Drops()
-	return uint64(len(waiting)) + drops.Full + drops.Stale
+	drops := h.queue.Drops()
+	h.queue = nil
+	return true, uint64(len(waiting)) + drops.Full + drops.Stale
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/lease"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -43,6 +44,7 @@ func TestAwayForGood(t *testing.T) {
 	h.logged("disconnected", 1)
 	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(), 2))
 	time.Sleep(50 * time.Millisecond)
+	h.pass(lease.DefaultHold)
 	other := h.join(transport.Connect{Address: m.own()})
 	if other.own() != m.own() {
 		t.Fatalf("the other has %s", other.own())

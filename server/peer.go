@@ -19,7 +19,8 @@ type peer struct {
 	token   auth.Token
 	remote  string // where it connects from
 	since   time.Time
-	address netip.Addr          // set once, before the peer is found by it
+	lease   *lease.Lease        // released when the peer goes
+	address netip.Addr          // of the lease
 	routes  *bart.Lite          // what else it may send from; nil is nothing
 	link    transport.Connected // what it was told; set once, before it is found by its holder
 	queue   *transport.Lanes
@@ -28,12 +29,14 @@ type peer struct {
 	cancel  context.CancelCauseFunc
 }
 
-// newPeer returns the client that came from remote with this token and session. It ends with ctx at the latest. budget is what
-// its queue shares with others; nil is none.
-func newPeer(ctx context.Context, remote string, token auth.Token, session string, budget *transport.Budget) *peer {
+// newPeer returns the client that came from remote with this token and session, and has this lease. It ends with ctx at
+// the latest. budget is what its queue shares with others; nil is none.
+func newPeer(
+	ctx context.Context, remote string, token auth.Token, session string, pair *lease.Lease, budget *transport.Budget,
+) *peer {
 	p := &peer{
 		holder: holderOf(token, session), session: session, token: token, remote: remote, since: time.Now(),
-		queue: budget.NewLanes(queueLimit),
+		lease: pair, address: pair.Local, queue: budget.NewLanes(queueLimit),
 	}
 	for _, prefix := range token.Routes {
 		if p.routes == nil {
@@ -55,8 +58,5 @@ func holderOf(token auth.Token, session string) lease.Holder {
 
 // prefixes returns all for which p gets packets.
 func (p *peer) prefixes() []netip.Prefix {
-	if !p.address.IsValid() {
-		return nil
-	}
 	return append([]netip.Prefix{netip.PrefixFrom(p.address, p.address.BitLen())}, p.token.Routes...)
 }

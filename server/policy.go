@@ -64,7 +64,7 @@ func (l *policy) fromClient(p *peer, ip []byte) verdict {
 		if v := special(to); v != pass {
 			return v
 		}
-		if l.clients.at(to) == nil { // behind no client
+		if _, ok := l.clients.at(to); !ok { // behind no client
 			return dropDestination
 		}
 	} else if l.everybody(to) {
@@ -83,8 +83,10 @@ func (l *policy) fromKernel(ip []byte) verdict {
 	if from == l.server {
 		return pass
 	}
-	if !l.clientToClient && (l.network.Contains(from) || l.clients.at(from) != nil) {
-		return dropClient
+	if !l.clientToClient {
+		if _, ok := l.clients.at(from); ok || l.network.Contains(from) {
+			return dropClient
+		}
 	}
 	if v := special(packet.Destination(ip)); v != pass {
 		return v

@@ -23,6 +23,8 @@ const (
 	refuseConnect                 // no usable connect, or not in time
 	refuseAddress                 // no free address pair
 	refuseLane                    // one more connection for a session that has none, or not so many
+	refuseSessions                // one session more than the token may have
+	refuseLogins                  // too many logins with one token
 	refuseInternal                // this side failed
 	refusals
 )
@@ -30,7 +32,7 @@ const (
 // name is the refusal's name in logs.
 func (r refusal) name() string {
 	return [refusals]string{"connections", "per_address", "handshake_rate", "handshake_time", "evicted", "no_request", "not_found", "banned",
-		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "internal"}[r]
+		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "sessions", "logins", "internal"}[r]
 }
 
 // refused counts who was turned away, by reason.

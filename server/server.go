@@ -16,8 +16,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"tunnel/auth"
 	"tunnel/defect"
+	"tunnel/keyed"
 	"tunnel/lease"
 	"tunnel/loglimit"
 	"tunnel/server/admission"
@@ -44,6 +47,11 @@ type Config struct {
 	MaxMemory      int64          // bytes, of which queues and buffers may hold half together; 0 is no limit
 	MaxLanes       int            // connections that one client may have at once; 0 is one
 	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
+	MaxSessions    int            // at once with one token that does not say so itself, lanes counted once; 0 is no limit
+
+	// Sever ends the connections that this machine's kernel has with an address of the network, and forgets their state, before
+	// another client gets the address. When it fails addresses rest for longer instead. nil, for tests, has nothing to end.
+	Sever func(context.Context, netip.Addr) error
 
 	limits *limits // nil is defaultLimits; tests have others
 }
@@ -63,23 +71,22 @@ type Server struct {
 	refused  *refused
 	sessions sessions
 	defects  defect.Log
-	hinted   atomic.Bool // the log has been told of a proxy that is not trusted
-	away     parking
-
-	// admission is held from the claim to a session until its address is known, so that of two who resume one session the
-	// last has what both were given.
-	admission sync.Mutex
+	hinted   atomic.Bool               // the log has been told of a proxy that is not trusted
+	entering keyed.Mutex[lease.Holder] // held while one who comes as that holder is admitted
+	logins   logins
+	severed  rate.Sometimes // limits what is said when Sever fails
 }
 
 // New returns a Server that is not running yet.
 func New(c Config) *Server {
 	limited := loglimit.New(c.Log.Handler())
+	budget := newBudget(c.MaxMemory)
 	s := &Server{
-		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers(), budget: newBudget(c.MaxMemory),
+		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers(budget), budget: budget,
+		severed: rate.Sometimes{Interval: severLogPause},
 	}
 	s.Log = slog.New(limited)
 	s.refused = newRefused(s.Log)
-	s.away.budget = s.budget
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
@@ -91,6 +98,9 @@ func New(c Config) *Server {
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Tokens.Reserved())
+	for _, a := range c.Leases.Recent(lease.LongRest) {
+		s.peers.watch(a)
+	}
 	return s
 }
 
@@ -126,6 +136,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	group.Go(func() { s.limiter.Run(ctx) })
 	group.Go(func() { s.watchTokens(ctx) })
 	group.Go(func() { s.watchMemory(ctx) })
+	group.Go(func() { s.sweep(ctx) })
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
@@ -157,6 +168,24 @@ func (s *Server) handle(life context.Context, w http.ResponseWriter, r *http.Req
 	err := s.sessions.do(func() { s.serve(life, w, r) })
 	if s.defects.Note(err, s.Log.With("remote", r.RemoteAddr)) {
 		http.Error(w, errDefect, http.StatusInternalServerError)
+	}
+}
+
+// sweepPause is the time between two looks at what has been kept for long enough.
+const sweepPause = 5 * time.Second
+
+// sweep throws away, until ctx ends, what was kept for clients and tokens that have not come back.
+func (s *Server) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			s.drops.count(dropStale, s.peers.sweep(now))
+			s.logins.sweep(now)
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
@@ -152,5 +153,7 @@ func TestSilentPeer(t *testing.T) {
 	h := serve(t, "10.9.9.8/29", func(c *server.Config) { c.Keepalive = 200 * time.Millisecond })
 	h.join(transport.Connect{}) // and never sends a heartbeat
 	h.join(transport.Connect{})
-	h.joinEventually()
+	h.logged("the other side is silent", 2)
+	h.pass(lease.LongRest)
+	h.join(transport.Connect{})
 }

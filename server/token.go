@@ -94,7 +94,7 @@ func (s *Server) RevokeToken(name string) error {
 		return err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
-	s.drops.count(dropStale, s.away.end(token.ID)) // after endToken: from then on nobody opens another
+	s.drops.count(dropStale, s.peers.end(token.ID))
 	s.Leases.End(func(id string) bool { return id == token.ID })
 	s.Leases.Reserve(s.Tokens.Reserved())
 	s.local.Info("token revoked", "token", name)
@@ -123,9 +123,7 @@ func (s *Server) ListTokens() ([]TokenStatus, error) {
 	for _, t := range s.Tokens.List() {
 		status := TokenStatus{Token: t}
 		for _, p := range s.peers.of(t.ID) {
-			if a, ok := s.peers.addressOf(p); ok {
-				status.Sessions = append(status.Sessions, Session{a, p.remote, p.since})
-			}
+			status.Sessions = append(status.Sessions, Session{p.address, p.remote, p.since})
 		}
 		slices.SortFunc(status.Sessions, func(a, b Session) int { return a.Address.Compare(b.Address) })
 		all = append(all, status)

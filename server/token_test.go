@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/lease"
 	"tunnel/server"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
@@ -89,7 +90,11 @@ func TestRevoke(t *testing.T) {
 	if err := h.refuses(text, transport.Connect{Session: a.link.Session}); !isStep(err, transport.StepAuth) {
 		t.Errorf("after the end: %v", err)
 	}
-	if m := h.joinWith(again, transport.Connect{}); m.own() != a.own() && m.own() != b.own() {
+	if m := h.joinWith(again, transport.Connect{Address: a.own()}); m.own() == a.own() {
+		t.Errorf("%s of a revoked token did not rest", m.own())
+	}
+	h.pass(lease.DefaultHold)
+	if m := h.joinWith(again, transport.Connect{Address: a.own()}); m.own() != a.own() {
 		t.Errorf("the leases of a revoked token are not free: got %s", m.own())
 	}
 	h.device.Sends(t, tuntest.Packet("10.1.1.1", stays.own(), 7))

@@ -86,7 +86,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	case code == http.StatusUnauthorized:
 		return &StepError{Step: StepAuth, Err: what, Advice: adviseDoubtful(resp), Doubtful: true}
 	case code == http.StatusTooManyRequests:
-		return &StepError{Step: StepHTTP, Err: what, Advice: adviseTooMany(resp)}
+		return tooMany(what, resp)
 	case code == http.StatusProxyAuthRequired:
 		return &StepError{Step: StepProxy, Err: what, Advice: adviseProxyAuth("http")}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
@@ -169,13 +169,26 @@ func oneLine(s string) string {
 	return strings.Trim(strconv.Quote(s), `"`)
 }
 
-// adviseTooMany tells what to do about an answer of 429.
-func adviseTooMany(resp *http.Response) string {
+// TooManyError is the Err of a StepError when the server answers 429 Too Many Requests: for now it takes no more logins
+// from this address, or with this token.
+type TooManyError struct {
+	Err   error
+	After time.Duration // after which the server wants another attempt; 0 is that it has not said so
+}
+
+func (e *TooManyError) Error() string { return e.Err.Error() }
+
+func (e *TooManyError) Unwrap() error { return e.Err }
+
+// tooMany explains an answer of 429. Retry-After (RFC 9110 section 10.2.3) is in seconds; a date is none of our server's.
+func tooMany(what error, resp *http.Response) *StepError {
 	wait, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
 	if err != nil {
-		return "too many requests came from this address: try again later"
+		return &StepError{Step: StepHTTP, Err: &TooManyError{what, 0}, Advice: "too many requests came from this address: try again later"}
 	}
-	return fmt.Sprintf("too many connections, or too many wrong tokens, came from this address: try again in %v", time.Duration(wait)*time.Second)
+	after := time.Duration(wait) * time.Second
+	return &StepError{Step: StepHTTP, Err: &TooManyError{what, after}, Advice: fmt.Sprintf(
+		"too many connections, or too many wrong tokens, came from this address, or too many logins with this token: try again in %v", after)}
 }
 
 // adviseTLS tells what to do about an error of the TLS handshake. An error of the caller's own check may bring its advice.

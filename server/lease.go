@@ -1,0 +1,58 @@
+package server
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"tunnel/lease"
+)
+
+const (
+	// severTime bounds the ending of what an address's former owner has left.
+	severTime = 5 * time.Second
+	// severLogPause is the time between two lines of the log that say that it failed.
+	severLogPause = 10 * time.Minute
+)
+
+// lease gets a client its pair, in the file and with nothing left of another that had it. It is called without a lock but
+// the one of the client's holder.
+func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr, most int) (*lease.Lease, error) {
+	ask := lease.Ask{Who: who, Want: want, Most: most, Rest: lease.Rest, Busy: s.peers.busy}
+	for {
+		l, err := s.Leases.Acquire(ask)
+		if err != nil {
+			return nil, err
+		}
+		if l.Inherited && !s.sever(ctx, l.Local) && ask.Rest < lease.LongRest {
+			// Connections of the old owner may go on for as long as the kernel repeats their segments.
+			s.Leases.Undo(l)
+			ask.Rest = lease.LongRest
+			continue
+		}
+		if err := s.Leases.Keep(l); err != nil {
+			s.Leases.Undo(l)
+			return nil, err
+		}
+		return l, nil
+	}
+}
+
+// sever ends the connections that this machine's kernel has with an address whose owner changes, and reports whether they
+// have ended. What they have sent before is read, and dropped for want of an owner, when it returns.
+func (s *Server) sever(ctx context.Context, a netip.Addr) bool {
+	if s.Sever == nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, severTime)
+	defer cancel()
+	if err := s.Sever(ctx, a); err != nil {
+		s.severed.Do(func() {
+			s.Log.Warn("an address changes hands, and connections with its old owner cannot be ended: "+
+				"addresses rest for longer before they change hands", "address", a, "rest", lease.LongRest, "err", err)
+		})
+		return false
+	}
+	time.Sleep(s.limits.settle)
+	return true
+}
