@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -17,6 +18,7 @@ const reloadPause = time.Second
 // concurrently.
 type Files struct {
 	cert, key string
+	open      func(name string) (*os.File, error)
 	log       *slog.Logger
 
 	mu     sync.Mutex
@@ -32,15 +34,18 @@ type stamp struct {
 	modified, moved syscall.Timespec
 }
 
-// OpenFiles reads the chain of certificates and the key, both PEM.
-func OpenFiles(cert, key string, log *slog.Logger) (*Files, error) {
-	f := &Files{cert: cert, key: key, log: log}
+// OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now and later; nil is os.Open.
+func OpenFiles(cert, key string, open func(name string) (*os.File, error), log *slog.Logger) (*Files, error) {
+	if open == nil {
+		open = os.Open
+	}
+	f := &Files{cert: cert, key: key, open: open, log: log}
 	f.look()
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	f.pair = &pair
+	f.pair = pair
 	f.complain()
 	return f, nil
 }
@@ -63,12 +68,12 @@ func (f *Files) Current() *tls.Certificate {
 	if time.Since(f.looked) < reloadPause || !f.look() {
 		return f.pair
 	}
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+	pair, err := f.load()
 	if err != nil {
 		f.log.Warn("the new certificate is not used, the old one is", "cert", f.cert, "key", f.key, "err", err)
 		return f.pair
 	}
-	f.pair = &pair
+	f.pair = pair
 	f.log.Info("certificate read again", "cert", f.cert, "until", pair.Leaf.NotAfter)
 	f.complain()
 	return f.pair
@@ -78,7 +83,7 @@ func (f *Files) Current() *tls.Certificate {
 // seen by the next look.
 func (f *Files) look() bool {
 	f.looked = time.Now()
-	now := [2]stamp{stampOf(f.cert), stampOf(f.key)}
+	now := [2]stamp{f.stampOf(f.cert), f.stampOf(f.key)}
 	changed := now != f.stamp
 	f.stamp = now
 	return changed
@@ -91,9 +96,37 @@ func (f *Files) complain() {
 	}
 }
 
+// load reads both files.
+func (f *Files) load() (*tls.Certificate, error) {
+	cert, err := f.read(f.cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := f.read(f.key)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	return &pair, err
+}
+
+func (f *Files) read(name string) ([]byte, error) {
+	file, err := f.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(file)
+}
+
 // stampOf follows symbolic links; the zero stamp is of a file that is not there.
-func stampOf(file string) stamp {
-	info, err := os.Stat(file)
+func (f *Files) stampOf(name string) stamp {
+	file, err := f.open(name)
+	if err != nil {
+		return stamp{}
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
 	if err != nil {
 		return stamp{}
 	}

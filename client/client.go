@@ -24,7 +24,7 @@ type Config struct {
 	Dialer      *transport.Dialer
 	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
 	Device      tun.Device          // closed by Run
-	Router      *route.Router       // closed by Run
+	Router      Router              // closed by Run
 	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
 	MTU         int                 // bytes; 0 is what the server says
 	Qlen        int                 // packets; 0 is what the server says
@@ -35,6 +35,16 @@ type Config struct {
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
+}
+
+// Router makes addresses and routes on this machine: a *route.Router, or what stands for one in another process.
+type Router interface {
+	Overlap(ctx context.Context, network netip.Prefix) error
+	Set(ctx context.Context, c route.Config) error
+	Bypass(ctx context.Context, server netip.Addr) error
+	Retain(ctx context.Context, servers ...netip.Addr) error
+	Way(ctx context.Context, server netip.Addr) (route.Way, error)
+	Close() error
 }
 
 // Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
