@@ -51,6 +51,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.As(err, &ended):
 		return int(ended)
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // before it had begun
+		return 0
 	}
 	f := asFailure(err)
 	_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", f)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"sync"
 	"syscall"
@@ -122,6 +123,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 		return 1, fmt.Errorf("start the worker: %w", err)
 	}
 	go p.serve(cmd.Process)
+	defer passQuit(cmd.Process)()
 	return p.wait(ctx, cmd.Process, ended)
 }
 
@@ -159,6 +161,21 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 		return 1, fmt.Errorf("the worker was ended by a signal: %v", status.Signal())
 	}
 	return exit.ExitCode(), nil
+}
+
+// passQuit has the worker take the SIGQUITs of this process, by which Go says what a program is doing.
+func passQuit(worker *os.Process) (stop func()) {
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, syscall.SIGQUIT)
+	go func() {
+		for range quit {
+			_ = worker.Signal(syscall.SIGQUIT) // it may have ended
+		}
+	}()
+	return func() {
+		signal.Stop(quit)
+		close(quit)
+	}
 }
 
 // pair returns the two ends of a new socket pair.
