@@ -68,6 +68,28 @@ func connect(c *cli.Context) error {
 	if err := errors.Join(checkDevice(c, true), checkCongestion(c), checkLanes(c, flagLanes)); err != nil {
 		return err
 	}
+	if _, err := serverURLs(c); err != nil {
+		return err
+	}
+	wanted, err := wantedAddress(c)
+	if err != nil {
+		return err
+	}
+	accepted, err := acceptedNetworks(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool(flagDryRun) {
+		dialer, err := newDialer(c)
+		if err != nil {
+			return err
+		}
+		return connectDryRun(c, dialer, wanted, accepted)
+	}
+	host, err := newHost(c, log)
+	if host == nil {
+		return err
+	}
 	dialer, err := newDialer(c)
 	if err != nil {
 		return err
@@ -80,25 +102,19 @@ func connect(c *cli.Context) error {
 	if err := checkPlain(c, dialers); err != nil {
 		return err
 	}
-	wanted, err := wantedAddress(c)
-	if err != nil {
-		return err
-	}
-	accepted, err := acceptedNetworks(c)
-	if err != nil {
-		return err
-	}
-	if c.Bool(flagDryRun) {
-		return connectDryRun(c, dialer, wanted, accepted)
-	}
 	dev := c.String(flagDev)
-	device, router, err := newDevice(c.Context, dev, log)
+	device, router, err := host.Device(c.Context)
 	if err != nil {
 		return err
 	}
-	session, credentials, err := openKept(c, dev, dialers, log)
+	failed := func(err error) error { return errors.Join(err, router.Close(), device.Close()) }
+	dir, err := host.State(c.Context)
 	if err != nil {
-		return errors.Join(err, router.Close(), device.Close())
+		return failed(err)
+	}
+	session, credentials, err := openKept(dir, dev, dialers, log)
+	if err != nil {
+		return failed(err)
 	}
 	takePriority(log)
 	out := c.App.Writer
@@ -114,12 +130,10 @@ func connect(c *cli.Context) error {
 				_, _ = fmt.Fprintf(out, "down: %v\n", err)
 			},
 			Up: func(ctx context.Context, l transport.Link) {
-				runHook(ctx, "--"+flagOnUp, c.String(flagOnUp), dev, l, log)
+				host.Hook(ctx, flagOnUp, l)
 			},
 			Down: func(l transport.Link) {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), downTimeout)
-				defer cancel()
-				runHook(ctx, "--"+flagOnDown, c.String(flagOnDown), dev, l, log)
+				host.Hook(context.WithoutCancel(c.Context), flagOnDown, l)
 			},
 		},
 	}).Run(c.Context)

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"path/filepath"
 
-	"github.com/urfave/cli/v2"
-
 	"tunnel/auth"
 	"tunnel/client"
 	"tunnel/transport"
@@ -15,24 +13,19 @@ import (
 // openKept opens the files that a client keeps for its next run: its session, and the credentials that it got for join
 // tokens. With a credential for its server, a dialer uses that in place of its join token, or of none. That another client
 // has the files is no failure: this one then gets an address of its own.
-func openKept(c *cli.Context, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
-	const advice = "give a directory that you may write to with --state DIR"
-	dir, err := stateDir(c)
-	if err != nil {
-		return nil, nil, err
-	}
+func openKept(dir, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
 	session, err := client.OpenSession(filepath.Join(dir, "session-"+dev+".json"))
 	switch {
 	case errors.Is(err, client.ErrInUse):
 		log.Info("this run's session is not kept: give it its own --state", "err", err)
 		return nil, nil, nil
 	case err != nil:
-		return nil, nil, fail(stepState, err, advice)
+		return nil, nil, fail(stepState, err, stateAdvice)
 	}
 	credentials, err := client.OpenCredentials(filepath.Join(dir, "credential-"+dev+".json"))
 	if err != nil {
 		session.Close()
-		return nil, nil, fail(stepState, err, "repair or delete it, or "+advice)
+		return nil, nil, fail(stepState, err, "repair or delete it, or "+stateAdvice)
 	}
 	for _, d := range dialers {
 		kept := credentials.Get(d.URL.String())

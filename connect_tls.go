@@ -46,7 +46,7 @@ func clientTLS(c *cli.Context, u *url.URL) (*tls.Config, error) {
 		}
 		return nil, nil
 	}
-	roots, err := certPool(flagCA, c.String(flagCA))
+	roots, err := certPool(c, flagCA)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func clientTLS(c *cli.Context, u *url.URL) (*tls.Config, error) {
 		return nil, usage("--tls-cert and --tls-key go together: give both")
 	}
 	if cert != "" {
-		files, err := auth.OpenFiles(cert, key, log)
+		files, err := openPair(c, log)
 		if err != nil {
 			return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
 		}

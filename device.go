@@ -4,57 +4,80 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"time"
 
 	"tunnel/ipcmd"
+	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/tun"
 )
 
-// newDevice makes the TUN device and the Router of its addresses and routes. What a killed run of the same device has
-// left is mended first. When it fails nothing is left. The caller owns both: Router.Close first, so that what was
-// added is taken away by name, then Device.Close.
-func newDevice(ctx context.Context, name string, log *slog.Logger) (_ tun.Device, _ *route.Router, err error) {
+// made is a TUN device, and the Router of its addresses and routes.
+type made struct {
+	file    *os.File // to give to tun.Use
+	offload packet.Offload
+	router  *route.Router
+	healed  bool // a killed run had the same device
+}
+
+// What a killed run had goes with its last process, the worker, a moment after the journal that tells of it.
+const (
+	ghostLimit = 2 * time.Second
+	ghostPause = 20 * time.Millisecond
+)
+
+// makeDevice makes a device. What a killed run of the same name has left is mended first. When it fails nothing is left.
+// The caller owns what was made.
+func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err error) {
 	if err := tun.Check(name); err != nil {
 		// A device that a live run of ours has is better explained by its journal, below.
 		if !errors.Is(err, tun.ErrTaken) {
-			return nil, nil, err
+			return made{}, err
 		}
 	}
 	run := ipcmd.NewExec(log)
 	dir, err := route.JournalDir()
 	if err != nil {
-		return nil, nil, fail(stepState, err, "")
+		return made{}, fail(stepState, err, "")
 	}
 	journal, err := route.OpenJournal(dir, name)
 	if err != nil {
 		if errors.Is(err, route.ErrBusy) {
-			return nil, nil, err
+			return made{}, err
 		}
-		return nil, nil, fail(stepState, err, "")
+		return made{}, fail(stepState, err, "")
 	}
-	router := route.New(run, journal, log)
+	m.healed = journal.Leftover()
+	m.router = route.New(run, journal, log)
 	defer func() { //nolint:contextcheck // Close has its own time
 		if err != nil {
-			err = errors.Join(err, router.Close())
+			err = errors.Join(err, m.router.Close())
+			m = made{}
 		}
 	}()
-	healed, err := journal.Heal(ctx, run)
-	for _, what := range healed {
+	removed, err := journal.Heal(ctx, run)
+	for _, what := range removed {
 		log.Info("removed what a killed run left", "what", what)
 	}
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	if err := journal.RecordDevice(); err != nil {
-		return nil, nil, fail(stepState, err, "")
+		return m, fail(stepState, err, "")
 	}
-	device, err := tun.Open(name)
+	for until := time.Now().Add(ghostLimit); ; time.Sleep(ghostPause) {
+		m.file, m.offload, err = tun.Make(name)
+		if !errors.Is(err, tun.ErrTaken) || !m.healed || time.Now().After(until) {
+			break
+		}
+	}
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	if err := journal.ForgetDevice(); err != nil {
-		return nil, nil, errors.Join(fail(stepState, err, ""), device.Close())
+		return m, errors.Join(fail(stepState, err, ""), m.file.Close())
 	}
-	log.Info("device made", "dev", name, "offload", device.Offload())
-	return device, router, nil
+	log.Info("device made", "dev", name, "offload", m.offload)
+	return m, nil
 }

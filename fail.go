@@ -10,6 +10,7 @@ import (
 
 	"tunnel/ipcmd"
 	"tunnel/lease"
+	"tunnel/privsep"
 	"tunnel/route"
 	"tunnel/state"
 	"tunnel/transport"
@@ -118,11 +119,16 @@ func asFailure(err error) *failure {
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
 	var command *ipcmd.Error
+	var remote *privsep.Failure // of a worker's parent
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &dial):
 		return &failure{step(dial.Step), dial.Err, dial.Advice}
+	case errors.As(err, &remote):
+		return &failure{step(remote.Step), err, remote.Advice}
+	case errors.Is(err, route.ErrPublic):
+		return &failure{stepAddress, err, "have root run it"}
 	case errors.Is(err, route.ErrOverlap):
 		return &failure{stepAddress, err, "choose another --network on the server"}
 	case errors.Is(err, route.ErrNoRoute):

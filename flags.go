@@ -57,7 +57,7 @@ func commonFlags() []cli.Flag {
 		&cli.StringFlag{Name: flagCongestion, Category: categoryServer, EnvVars: env(flagCongestion), Value: transport.CongestionAuto, Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long way, else the system's), or a name that this kernel has"},
 		&cli.StringFlag{Name: flagState, Category: categoryHost, EnvVars: env(flagState), Value: defaultState, TakesFile: true, Usage: "`DIR` for what is kept between runs"},
 		&cli.BoolFlag{Name: flagDryRun, Category: categoryHost, EnvVars: env(flagDryRun), Usage: "print the ip commands that would run, and change nothing"},
-	}, logFlags()...)
+	}, append(sandboxFlags(), logFlags()...)...)
 }
 
 // logFlags returns the flags of the log on stderr.
@@ -136,7 +136,7 @@ func token(c *cli.Context) (string, error) {
 		}
 	}
 	if file != "" {
-		data, err := os.ReadFile(file)
+		data, err := readInput(c, flagTokenFile)
 		if err != nil {
 			return "", usage("--token-file: %w", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +25,9 @@ func runHook(ctx context.Context, flag, command string, dev string, link transpo
 		return
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Env = append(os.Environ(),
+	// Without this program's own variables, which have the token, and a password of the proxy's.
+	environ := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "TUNNEL_") })
+	cmd.Env = append(environ,
 		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(), "TUNNEL_PEER="+link.Peer.String())
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

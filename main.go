@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"tunnel/privsep"
 )
 
 // version is set by the linker, which reaches only variables of a package: see the Makefile.
@@ -29,9 +32,26 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 
 	unsetEmpty()
-	app := newApp(stdout, stderr)
+	stderr = &renamer{w: stderr}
+	app := newApp(&renamer{w: stdout}, stderr)
+	app.Metadata = map[string]any{metaArgs: args}
+	if privsep.IsWorker(args) {
+		worker, err := privsep.Inherit(orphan)
+		if err != nil {
+			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
+			return stepInternal.exitCode()
+		}
+		worker.OnStop(stop)
+		app.Metadata[metaWorker] = worker
+	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
-	if err == nil {
+	var ended exited
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ended):
+		return int(ended)
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // before it had begun
 		return 0
 	}
 	f := asFailure(err)

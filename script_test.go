@@ -14,7 +14,7 @@ import (
 
 // TestMain lets the scripts run this very test binary as the program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tunnel": main})
+	testscript.Main(m, map[string]func(){"tunnel": main, "tunnel-worker": main})
 }
 
 // TestScripts runs the program as a person would, without root and without a network: testdata/cli/*.txtar. Whatever

@@ -67,13 +67,13 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	pair, _ := lease.PairOf(network, 0)
-	want := route.Config{
-		Dev: c.String(flagDev), MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen),
-		Local: pair.Local, Peer: pair.Peer, Network: network,
-	}
+	want := serveConfig(c, network)
 	if c.Bool(flagDryRun) {
 		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil).Set(c.Context, want)
+	}
+	host, err := newHost(c, log)
+	if host == nil {
+		return err
 	}
 	secret, err := serverToken(c, log)
 	if err != nil {
@@ -84,13 +84,13 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	// Before the state is touched: whoever may not make the device has that to hear, not that a directory is missing.
-	device, router, err := newDevice(c.Context, want.Dev, log)
+	device, router, err := host.Device(c.Context)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, router.Close()) }()
 	defer func() { _ = device.Close() }() // Run closes it too; this is for failures before
-	dir, err := stateDir(c)
+	dir, err := host.State(c.Context)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func serve(c *cli.Context) (err error) {
 	if err := router.Set(c.Context, want); err != nil {
 		return err
 	}
-	ln, err := listen(c.Context, c.String(flagListen))
+	ln, err := host.Listen(c.Context)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func serve(c *cli.Context) (err error) {
 		log.Warn("ws:// without TLS: everybody on the way can read the token and the packets; put a proxy with TLS in front")
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
-		ln.Addr(), network, want.Dev, pair.Local, pair.Peer)
+		ln.Addr(), network, want.Dev, want.Local, want.Peer)
 	if err := printConnectLine(c.App.Writer, c, secure, kept, ln.Addr()); err != nil {
 		return err
 	}
@@ -133,6 +133,15 @@ func serve(c *cli.Context) (err error) {
 	defer kept.control(c.Context, hub)()
 	takePriority(log)
 	return hub.Run(c.Context, ln)
+}
+
+// serveConfig returns what a server's device has.
+func serveConfig(c *cli.Context, network netip.Prefix) route.Config {
+	pair, _ := lease.PairOf(network, 0)
+	return route.Config{
+		Dev: c.String(flagDev), MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen),
+		Local: pair.Local, Peer: pair.Peer, Network: network,
+	}
 }
 
 // serveUsage checks the flags that are about nothing but themselves.

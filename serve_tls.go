@@ -85,7 +85,8 @@ func newServerTLS(c *cli.Context, log *slog.Logger) (*serverTLS, error) {
 	}
 	var err error
 	if file := c.String(flagClientCA); file != "" {
-		if s.clientCA, err = auth.OpenAuthorities(file, log); err != nil {
+		open := func(string) (*os.File, error) { return openInput(c, flagClientCA) }
+		if s.clientCA, err = auth.OpenAuthorities(file, open, log); err != nil {
 			return nil, usage("--%s: %w", flagClientCA, err)
 		}
 	}
@@ -93,7 +94,7 @@ func newServerTLS(c *cli.Context, log *slog.Logger) (*serverTLS, error) {
 		return nil, err
 	}
 	if given {
-		if s.files, err = auth.OpenFiles(cert, key, log); err != nil {
+		if s.files, err = openPair(c, log); err != nil {
 			return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
 		}
 	}
@@ -123,7 +124,7 @@ func (s *serverTLS) acmeUsage(c *cli.Context) (err error) {
 	if u, err := url.Parse(s.directory); s.directory != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
 		return usage("--acme-directory %s is not an https:// URL", s.directory)
 	}
-	s.acmeCA, err = certPool(flagACMECA, c.String(flagACMECA))
+	s.acmeCA, err = certPool(c, flagACMECA)
 	return err
 }
 
@@ -144,7 +145,7 @@ func (s *serverTLS) open(dir string) (*tls.Config, error) {
 		config.GetCertificate = s.files.GetCertificate
 	case len(s.domains) > 0:
 		s.acme = auth.NewACME(auth.ACMEConfig{
-			Domains: s.domains, Dir: filepath.Join(dir, "acme"), Email: s.email, Directory: s.directory, Roots: s.acmeCA, Log: s.log,
+			Domains: s.domains, Dir: filepath.Join(dir, acmeDir), Email: s.email, Directory: s.directory, Roots: s.acmeCA, Log: s.log,
 		})
 		config.GetCertificate = s.acme.GetCertificate
 		config.NextProtos = append(config.NextProtos, auth.ACMEProtocol)
@@ -223,11 +224,12 @@ func (s *serverTLS) keep(ctx context.Context) (stop func()) {
 }
 
 // certPool reads the certificates of a flag's file; nil if the flag was not given.
-func certPool(flag, file string) (*x509.CertPool, error) {
+func certPool(c *cli.Context, flag string) (*x509.CertPool, error) {
+	file := c.String(flag)
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file)
+	pem, err := readInput(c, flag)
 	if err != nil {
 		return nil, usage("--%s: %w", flag, err)
 	}
@@ -236,6 +238,17 @@ func certPool(flag, file string) (*x509.CertPool, error) {
 		return nil, usage("--%s %s has no certificate in PEM", flag, file)
 	}
 	return pool, nil
+}
+
+// openPair opens the files of --tls-cert and --tls-key.
+func openPair(c *cli.Context, log *slog.Logger) (*auth.Files, error) {
+	cert, key := c.String(flagTLSCert), c.String(flagTLSKey)
+	return auth.OpenFiles(cert, key, func(name string) (*os.File, error) {
+		if name == cert {
+			return openInput(c, flagTLSCert)
+		}
+		return openInput(c, flagTLSKey)
+	}, log)
 }
 
 // words splits what a flag that may be given several times got: its environment variable has them with commas between.

@@ -270,7 +270,7 @@ type tokens interface {
 // withTokens calls f with the tokens of --state. A server that runs has the file locked, and is asked; one that is just
 // starting or stopping is waited for.
 func withTokens(c *cli.Context, f func(tokens) error) error {
-	dir, err := stateDir(c)
+	dir, err := tokenDir(c)
 	if err != nil {
 		return err
 	}

@@ -23,12 +23,12 @@ type Authorities struct {
 	watch watch
 }
 
-// OpenAuthorities reads the file, PEM.
-func OpenAuthorities(file string, log *slog.Logger) (*Authorities, error) {
-	a := &Authorities{file: file, log: log, watch: watch{files: []string{file}}}
+// OpenAuthorities reads the file, PEM. It is opened with open, now and later; nil is os.Open.
+func OpenAuthorities(file string, open func(name string) (*os.File, error), log *slog.Logger) (*Authorities, error) {
+	a := &Authorities{file: file, log: log, watch: newWatch(open, file)}
 	a.watch.changed()
-	pool, err := readAuthorities(file)
-	a.pool = pool
+	var err error
+	a.pool, err = a.load()
 	return a, err
 }
 
@@ -39,7 +39,7 @@ func (a *Authorities) Pool() *x509.CertPool {
 	if !a.watch.changed() {
 		return a.pool
 	}
-	pool, err := readAuthorities(a.file)
+	pool, err := a.load()
 	if err != nil {
 		a.log.Warn("the new client authorities are not used, the old ones are", "client_ca", a.file, "err", err)
 		return a.pool
@@ -49,10 +49,11 @@ func (a *Authorities) Pool() *x509.CertPool {
 	return a.pool
 }
 
-// readAuthorities reads a file of certificates. Half of one is an error: x509.CertPool.AppendCertsFromPEM would
-// leave it out, and lock its clients out.
-func readAuthorities(file string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(file)
+// load reads the file. Half of a certificate is an error: x509.CertPool.AppendCertsFromPEM would leave it out, and lock its
+// clients out.
+func (a *Authorities) load() (*x509.CertPool, error) {
+	file := a.file
+	data, err := a.watch.read(file)
 	if err != nil {
 		return nil, err
 	}

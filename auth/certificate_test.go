@@ -116,7 +116,7 @@ func TestAuthoritiesReload(t *testing.T) {
 	}
 	var log bytes.Buffer
 	put(a)
-	all, err := OpenAuthorities(file, slog.New(slog.NewTextHandler(&log, nil)))
+	all, err := OpenAuthorities(file, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestAuthoritiesReload(t *testing.T) {
 		}
 		before := all.Pool()
 		holds(what, before, 1)
-		if _, err := OpenAuthorities(file, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := OpenAuthorities(file, nil, slog.New(slog.DiscardHandler)); err == nil {
 			t.Errorf("%s: a server starts with it", what)
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"tunnel/atomicfile"
 )
 
 // A certificate of our own is good for a long time, since clients know its key by the pin and not by its date. It is made
@@ -30,8 +32,8 @@ const (
 
 // Files of an Identity.
 const (
-	identityKey  = "key.pem"
-	identityCert = "cert.pem"
+	IdentityKey  = "key.pem"
+	IdentityCert = "cert.pem"
 )
 
 // ErrIdentity says that the file of the key holds none.
@@ -51,7 +53,7 @@ func (i *Identity) Pin() Pin { return PinOf(i.Certificate.Leaf) }
 // DNS, or addresses) is made anew for the same key. The error is ErrIdentity, wrapped, when the key's file is damaged. Only
 // one process at a time may do this in a directory.
 func OpenIdentity(dir string, names ...string) (*Identity, error) {
-	keyFile, certFile := filepath.Join(dir, identityKey), filepath.Join(dir, identityCert)
+	keyFile, certFile := filepath.Join(dir, IdentityKey), filepath.Join(dir, IdentityCert)
 	var identity Identity
 	key, err := readKey(keyFile)
 	if errors.Is(err, os.ErrNotExist) {
@@ -74,7 +76,7 @@ func OpenIdentity(dir string, names ...string) (*Identity, error) {
 
 // readKey reads a private key, and takes it away from other users if they may read it.
 func readKey(file string) (crypto.Signer, error) {
-	data, err := os.ReadFile(file)
+	data, err := atomicfile.Read(file)
 	if err != nil {
 		return nil, err
 	}
@@ -111,12 +113,12 @@ func makeKey(file string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, replaceFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // readLeaf reads a certificate; nil is none, or none that can be read: it can be made again.
 func readLeaf(file string) *x509.Certificate {
-	data, err := os.ReadFile(file)
+	data, err := atomicfile.Read(file)
 	if err != nil {
 		return nil
 	}
@@ -181,44 +183,8 @@ func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
-	if err := replaceFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+	if err := atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
 		return nil, err
 	}
 	return x509.ParseCertificate(der)
-}
-
-// replaceFile makes the file hold data, with mode 0600, or leaves it as it was, whatever happens meanwhile.
-func replaceFile(file string, data []byte) (err error) {
-	next := file + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) { // of a run that was killed, with any mode
-		return err
-	}
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(next)
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(next, file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -25,11 +26,20 @@ type Files struct {
 	watch watch
 }
 
-// watch notices when files change.
+// watch notices when files change, and reads them.
 type watch struct {
+	open   func(name string) (*os.File, error)
 	files  []string
 	stamps []stamp   // when they were last read, with success or without
 	looked time.Time // at their stamps
+}
+
+// newWatch returns a watch that opens files with open; nil is os.Open.
+func newWatch(open func(name string) (*os.File, error), files ...string) watch {
+	if open == nil {
+		open = os.Open
+	}
+	return watch{open: open, files: files}
 }
 
 // stamp tells a file from what it was before.
@@ -39,15 +49,15 @@ type stamp struct {
 	modified, moved syscall.Timespec
 }
 
-// OpenFiles reads the chain of certificates and the key, both PEM.
-func OpenFiles(cert, key string, log *slog.Logger) (*Files, error) {
-	f := &Files{cert: cert, key: key, log: log, watch: watch{files: []string{cert, key}}}
+// OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now and later; nil is os.Open.
+func OpenFiles(cert, key string, open func(name string) (*os.File, error), log *slog.Logger) (*Files, error) {
+	f := &Files{cert: cert, key: key, log: log, watch: newWatch(open, cert, key)}
 	f.watch.changed()
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	f.pair = &pair
+	f.pair = pair
 	f.complain()
 	return f, nil
 }
@@ -70,19 +80,19 @@ func (f *Files) Current() *tls.Certificate {
 	if !f.watch.changed() {
 		return f.pair
 	}
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+	pair, err := f.load()
 	if err != nil {
 		f.log.Warn("the new certificate is not used, the old one is", "cert", f.cert, "key", f.key, "err", err)
 		return f.pair
 	}
-	f.pair = &pair
+	f.pair = pair
 	f.log.Info("certificate read again", "cert", f.cert, "until", pair.Leaf.NotAfter)
 	f.complain()
 	return f.pair
 }
 
-// changed reports whether a file has changed since the last look, and looks at most once in reloadPause. It
-// comes before the reading: what changes in between is seen by the next look.
+// changed reports whether a file has changed since the last look, and looks at most once in reloadPause. It comes before
+// the reading: what changes in between is seen by the next look.
 func (w *watch) changed() bool {
 	if time.Since(w.looked) < reloadPause {
 		return false
@@ -90,7 +100,7 @@ func (w *watch) changed() bool {
 	w.looked = time.Now()
 	var now []stamp
 	for _, file := range w.files {
-		now = append(now, stampOf(file))
+		now = append(now, w.stampOf(file))
 	}
 	changed := !slices.Equal(now, w.stamps)
 	w.stamps = now
@@ -104,9 +114,37 @@ func (f *Files) complain() {
 	}
 }
 
+// load reads both files.
+func (f *Files) load() (*tls.Certificate, error) {
+	cert, err := f.watch.read(f.cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := f.watch.read(f.key)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	return &pair, err
+}
+
+func (w *watch) read(name string) ([]byte, error) {
+	file, err := w.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(file)
+}
+
 // stampOf follows symbolic links; the zero stamp is of a file that is not there.
-func stampOf(file string) stamp {
-	info, err := os.Stat(file)
+func (w *watch) stampOf(name string) stamp {
+	file, err := w.open(name)
+	if err != nil {
+		return stamp{}
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
 	if err != nil {
 		return stamp{}
 	}

@@ -66,12 +66,12 @@ func (b *bench) serveCrowd(s *scope, c *tunnel, n int) (l *lab.Lab, server *lab.
 func (b *bench) memory(s *scope, round int, c *tunnel) {
 	l, server, proc, _ := b.serveCrowd(s, c, b.clients)
 	s.sleep(time.Second)
-	before, err := resident(proc.Pid())
+	before, err := resident(proc.Worker())
 	s.must(err)
 	all := b.crowd(s, c, l, server, b.clients)()
 	b.say("%s: %s", c.name(), lastLine(all))
 	s.sleep(b.settle)
-	after, err := resident(proc.Pid())
+	after, err := resident(proc.Worker())
 	s.must(err)
 	if up := load.LastUp(all.Stdout()); up != b.clients {
 		s.Fatalf("%d of %d clients are connected: %s", up, b.clients, lastLine(all))

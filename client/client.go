@@ -25,7 +25,7 @@ type Config struct {
 	Dialer      *transport.Dialer
 	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
 	Device      tun.Device          // closed by Run
-	Router      *route.Router       // closed by Run
+	Router      Router              // closed by Run
 	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
 	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
 	Resolvers   func() []netip.Addr // this machine's DNS servers: without Accept no granted network may contain one; nil is none
@@ -39,6 +39,16 @@ type Config struct {
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
+}
+
+// Router makes addresses and routes on this machine: a *route.Router, or what stands for one in another process.
+type Router interface {
+	Overlap(ctx context.Context, network netip.Prefix) error
+	Set(ctx context.Context, c route.Config) error
+	Bypass(ctx context.Context, server netip.Addr) error
+	Retain(ctx context.Context, servers ...netip.Addr) error
+	Way(ctx context.Context, server netip.Addr) (route.Way, error)
+	Close() error
 }
 
 // Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 
+	"tunnel/atomicfile"
 	"tunnel/transport"
 )
 
@@ -23,7 +23,7 @@ type Credentials struct {
 // OpenCredentials reads the file at path; there need not be one yet.
 func OpenCredentials(path string) (*Credentials, error) {
 	c := &Credentials{path: path, kept: map[string]string{}}
-	data, err := os.ReadFile(path)
+	data, err := atomicfile.Read(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return c, nil
 	}
@@ -61,33 +61,11 @@ func (c *Credentials) keep(url, credential string) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(c.path, data); err != nil {
+	if err := atomicfile.Replace(c.path, data); err != nil {
 		return err
 	}
 	c.kept = kept
 	return nil
-}
-
-// replace makes data the content of the file at path, mode 0600, whole or not at all.
-func replace(path string, data []byte) error {
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	return dir.Sync()
 }
 
 // newSession returns 128 random bits as text. The client names its own session: a join token is used up by the session that

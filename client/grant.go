@@ -37,17 +37,32 @@ const changePause = time.Minute
 // machine are for Router.Overlap.
 func (c *Client) acceptable(link transport.Link) error {
 	network := link.Network
+	if err := CheckGrant(network, link.Address, link.Peer, c.Accept); err != nil || len(c.Accept) > 0 || c.Resolvers == nil {
+		return err
+	}
+	for _, resolver := range c.Resolvers() {
+		if network.Contains(resolver) {
+			return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
+				fmt.Sprintf("if you expect it, accept it with --network %s; else choose another --network on the server", network))
+		}
+	}
+	return nil
+}
+
+// CheckGrant reports why a client that accepts these networks, or any private one if there are none, does not take a pair of
+// addresses in network; nil is that it does. The error is a *transport.StepError.
+func CheckGrant(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix) error {
 	if bits := network.Bits(); bits < MinNetworkBits || bits > MaxNetworkBits {
 		return refuse(fmt.Errorf("the server grants the network %s, which is not a /%d to /%d", network, MinNetworkBits, MaxNetworkBits),
 			"choose another --network on the server")
 	}
-	if !isPair(network, link.Address, link.Peer) {
-		return refuse(fmt.Errorf("the server grants %s peer %s, which is no client's pair of addresses in %s", link.Address, link.Peer, network),
+	if !isPair(network, address, peer) {
+		return refuse(fmt.Errorf("the server grants %s peer %s, which is no client's pair of addresses in %s", address, peer, network),
 			"check that the server is a `tunnel serve` of a matching version")
 	}
-	if len(c.Accept) > 0 {
-		if !within(network, c.Accept) {
-			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s", network, list(c.Accept)),
+	if len(accept) > 0 {
+		if !within(network, accept) {
+			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s", network, list(accept)),
 				fmt.Sprintf("if you expect it, accept it with --network %s", network))
 		}
 		return nil
@@ -55,14 +70,6 @@ func (c *Client) acceptable(link transport.Link) error {
 	if !within(network, private()) {
 		return refuse(fmt.Errorf("the server grants the network %s, which is not a private one (%s)", network, list(private())),
 			fmt.Sprintf("if you expect it, accept it with --network %s", network))
-	}
-	if c.Resolvers != nil {
-		for _, resolver := range c.Resolvers() {
-			if network.Contains(resolver) {
-				return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
-					fmt.Sprintf("if you expect it, accept it with --network %s; else choose another --network on the server", network))
-			}
-		}
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/atomicfile"
 )
 
 // ErrInUse says that a client that is running has the session file.
@@ -58,7 +60,7 @@ const (
 // would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it, and goes on having it for
 // lockTimeout.
 func OpenSession(path string) (*SessionFile, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := atomicfile.Open(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err // an os.PathError says it all
 	}

@@ -36,7 +36,7 @@ const (
 // A watch knows by which way packets get to the server, and ends the connection, the attempt or the pause before the next
 // one when there is another.
 type watch struct {
-	router *route.Router
+	router Router
 	own    string // the tunnel's device
 	log    *slog.Logger
 	moved  chan struct{} // holds one token when a pause shall end

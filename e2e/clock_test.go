@@ -37,7 +37,7 @@ func jump(t *testing.T, proc *lab.Proc, d time.Duration) {
 	}
 	binary.LittleEndian.PutUint32(code[14:], uint32(int32(d/time.Second)))
 
-	pid := proc.Pid()
+	pid := proc.Worker()
 	mem, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -172,7 +172,7 @@ func TestFloodsFromAClient(t *testing.T) {
 // memory is what a program has in memory, in bytes.
 func memory(t *testing.T, p *lab.Proc) int {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Worker()))
 	if err != nil {
 		t.Fatal(err)
 	}

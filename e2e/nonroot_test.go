@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"tunnel/e2e/lab"
@@ -51,9 +53,21 @@ func TestAmbientCapability(t *testing.T) {
 	runUnprivileged(t, wrap, string(plainBuild(t)))
 }
 
-// TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file.
+// TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file, which only nobody's group may run.
 func TestFileCapability(t *testing.T) {
 	t.Parallel()
+	bin := capable(t, 0o750)
+	h := lab.New(t).Host("caps")
+	other := []string{"setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"}
+	if _, stderr, code := h.Try(append(other, bin, "version")...); code == 0 || !strings.Contains(stderr, "ermission denied") {
+		t.Errorf("another user runs it: exit code %d\n%s", code, stderr)
+	}
+	runUnprivileged(t, unprivileged(), bin)
+}
+
+// capable returns a copy of the program with CAP_NET_ADMIN on the file, of nobody's group.
+func capable(t *testing.T, mode os.FileMode) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "tunnel-e2e-caps-")
 	if err != nil {
 		t.Fatal(err)
@@ -64,9 +78,60 @@ func TestFileCapability(t *testing.T) {
 	}
 	bin := filepath.Join(dir, "tunnel")
 	copyProgram(t, string(plainBuild(t)), bin)
-	h := lab.New(t).Host("caps")
-	h.Run("setcap", "cap_net_admin+ep", bin)
-	runUnprivileged(t, unprivileged(), bin)
+	if err := errors.Join(os.Chown(bin, 0, nobody), os.Chmod(bin, mode)); err != nil {
+		t.Fatal(err)
+	}
+	lab.New(t).Host("setcap").Run("setcap", "cap_net_admin+ep", bin)
+	return bin
+}
+
+// TestFileCapabilityForAll has a file with CAP_NET_ADMIN that everybody may run, against the documentation: what a user
+// can do by it to the machine is bounded all the same.
+func TestFileCapabilityForAll(t *testing.T) {
+	t.Parallel()
+	bin := capable(t, 0o755)
+	_, client, _ := routed(t)
+	client.Run("ip", "tuntap", "add", "dev", "vpn0", "mode", "tun")
+	client.Run("ip", "link", "set", "vpn0", "up")
+	client.Run("ip", "addr", "add", "10.8.0.1", "peer", "10.8.0.2", "dev", "vpn0")
+	before := tables(t, client)
+	dir := ownedByNobody(t)
+	run := func(args ...string) (string, int) {
+		t.Helper()
+		cmd := clean(client.Command(append(append(unprivileged(), bin), args...)...))
+		cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+dir)
+		stdout, stderr, code := client.TryCommand(cmd)
+		return stdout + stderr, code
+	}
+	// The journal that a killed run of this user would have left, with other facts.
+	cl := startUnprivileged(t, client, unprivileged(), bin, dir, "connect", "ws://203.0.113.1:9", "--keep-trying")
+	cl.WaitFor("not connected", soon)
+	journals, err := filepath.Glob(filepath.Join(dir, "tunnel", "*.json"))
+	if err != nil || len(journals) != 1 {
+		t.Fatalf("%q, %v", journals, err)
+	}
+	cl.Kill()
+	for dev, fact := range map[string]string{
+		"eth0": `{"kind":"route","dev":"eth0","prefix":"0.0.0.0/0","via":"10.77.0.1"}`,
+		"tun0": `{"kind":"bypass","dev":"eth0","prefix":"0.0.0.0/0","via":"10.77.0.1"}`,
+		"vpn0": `{"kind":"address","dev":"vpn0","local":"8.8.8.1","peer":"8.8.8.2"}`,
+		"tun9": `{"kind":"route","dev":"eth0","prefix":"10.77.0.0/24","via":"10.77.0.1"}`,
+	} {
+		path := strings.TrimSuffix(journals[0], "tun0.json") + dev + ".json"
+		if err := errors.Join(os.WriteFile(path, []byte(fact+"\n"), 0o600), os.Chown(path, nobody, nobody)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, code := run("cleanup")
+	if code != 0 || strings.Contains(text, "removed route 0.0.0.0") {
+		t.Errorf("cleanup: exit code %d\n%s", code, text)
+	}
+	untouched(t, client, before)
+	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "8.8.8.0/24", "--state", filepath.Join(dir, "state"))
+	if code != 9 || !strings.Contains(text, "not a private network") {
+		t.Errorf("a hub for public addresses: exit code %d\n%s", code, text)
+	}
+	untouched(t, client, before)
 }
 
 func copyProgram(t *testing.T, from, to string) {

@@ -65,7 +65,7 @@ func TestPriority(t *testing.T) {
 			cl.WaitFor("up: ", soon)
 			reaches(t, client, "10.1.1.1") // so that threads are there which were not at the start
 			for what, proc := range map[string]*lab.Proc{"serve": srv, "connect": cl} {
-				if got := niceValues(t, proc.Pid()); !slices.Equal(got, []int{test.want}) {
+				if got := niceValues(t, proc.Worker()); !slices.Equal(got, []int{test.want}) {
 					t.Errorf("threads of %s have the nice values %d; want %d", what, got, test.want)
 				}
 			}

@@ -80,7 +80,7 @@ func TestSoakMemory(t *testing.T) {
 // resident returns the memory of a program that is in RAM, in KB.
 func resident(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", proc.Pid()))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", proc.Worker()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +98,9 @@ func resident(t *testing.T, proc *lab.Proc) int {
 // filesOf counts the files that a program has open.
 func filesOf(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", proc.Pid()))
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", proc.Worker()))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("files of %d: %v", proc.Pid(), err)
+		t.Fatalf("files of %d: %v", proc.Worker(), err)
 	}
 	return len(files)
 }

@@ -32,7 +32,7 @@ func netAdminPermitted() bool {
 
 // findIP returns the path of ip, or an error that wraps exec.ErrNotFound.
 func findIP() (string, error) {
-	if !secureMode() {
+	if !SecureMode() {
 		return exec.LookPath("ip")
 	}
 	// The program's file gives more rights than its caller has, so the caller's PATH must not choose what gets them.
@@ -45,8 +45,8 @@ func findIP() (string, error) {
 	return "", fmt.Errorf("look for ip in the system's directories: %w", exec.ErrNotFound)
 }
 
-// secureMode reports whether the kernel set AT_SECURE: file capabilities or set-uid gave this process its rights.
-func secureMode() bool {
+// SecureMode reports whether the kernel set AT_SECURE: file capabilities or set-uid gave this process its rights.
+func SecureMode() bool {
 	const atSecure = 23
 	vector, err := unix.Auxv()
 	if err != nil {

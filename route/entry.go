@@ -44,25 +44,6 @@ func (e entry) String() string {
 	}
 }
 
-// valid reports whether e is something that this program can have added.
-func (e entry) valid() bool {
-	if checkDev(e.Dev) != nil || e.Index < 0 {
-		return false
-	}
-	switch e.Kind {
-	case kindDevice:
-		return true
-	case kindAddr:
-		return e.Local.Is4() && e.Peer.Is4()
-	case kindRoute:
-		return e.Prefix.IsValid() && e.Prefix.Addr().Is4() && e.Prefix == e.Prefix.Masked() && e.Via.Is4()
-	case kindBypass:
-		return e.Prefix.IsValid() && e.Prefix.Addr().Is4() && e.Prefix.IsSingleIP() && e.Via.IsValid()
-	default:
-		return false
-	}
-}
-
 // add is the command that adds e to the kernel; a device is created by its owner instead.
 func (e entry) add() ipcmd.Command {
 	switch e.Kind {

@@ -9,6 +9,13 @@ import (
 	"tunnel/ipcmd"
 )
 
+// Leftover reports whether the journal is a killed run's, and Heal has something to do.
+func (j *Journal) Leftover() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.leftover
+}
+
 // Heal removes what the killed run that left this journal had added, as far as it is still there exactly as it was
 // noted, newest first. It returns what it removed, one line each. What cannot be removed stays noted, and Heal can be
 // called again.

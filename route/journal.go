@@ -83,7 +83,7 @@ func openJournal(path, dev string, flag int) (*Journal, error) {
 	j := &Journal{dev: dev, path: path, file: file}
 	content, err := io.ReadAll(io.LimitReader(file, maxJournal))
 	if err == nil {
-		j.entries = parseEntries(content)
+		j.entries = parseEntries(content, rulesFor(dev))
 		j.leftover = len(j.entries) > 0
 		err = j.write(j.entries) // our pid, and none of the damage
 	}
@@ -151,15 +151,12 @@ func lock(file *os.File, path, dev string) (current bool, err error) {
 	return true, nil
 }
 
-// trusted reports whether a file of the user uid may tell this process what to undo.
-func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
-
-// parseEntries reads a journal and keeps every line that is an entry: a damaged one must not cost the others.
-func parseEntries(content []byte) []entry {
+// parseEntries reads a journal and keeps every line that is an entry by the rules: a damaged one must not cost the others.
+func parseEntries(content []byte, rules rules) []entry {
 	var entries []entry
 	for line := range bytes.Lines(content) {
 		var e entry
-		if json.Unmarshal(line, &e) == nil && e.valid() && !slices.Contains(entries, e) {
+		if json.Unmarshal(line, &e) == nil && rules.check(e) == nil && !slices.Contains(entries, e) {
 			entries = append(entries, e)
 		}
 	}

@@ -159,6 +159,9 @@ func (r *Router) setLink(ctx context.Context, c Config) error {
 
 // add notes e, then adds it to the kernel. The caller holds mu.
 func (r *Router) add(ctx context.Context, e entry) error {
+	if err := rulesFor(r.device()).check(e); err != nil {
+		return fmt.Errorf("add %s: %w", e, err)
+	}
 	if err := r.journal.note(e); err != nil {
 		return err
 	}

@@ -43,18 +43,35 @@ func find(ctx context.Context, run ipcmd.Runner, e entry) (bool, ipcmd.Command, 
 			return a.Dev == e.Dev && (e.Index == 0 || a.Index == e.Index) &&
 				a.Local == e.Local && a.Peer == e.Peer && a.PrefixLen == 32
 		})
-		return there, e.del(), err
+		if err != nil || !there {
+			return false, ipcmd.Command{}, err
+		}
+		own, err := isOwn(ctx, run, e)
+		return own, e.del(), err
+	case kindRoute:
+		routes, err := routes(ctx, run, ipcmd.RouteShowExact(e.Prefix))
+		if err != nil || !slices.ContainsFunc(routes, e.is) {
+			return false, ipcmd.Command{}, err
+		}
+		own, err := isOwn(ctx, run, e)
+		return own, e.del(), err
 	default:
 		routes, err := routes(ctx, run, ipcmd.RouteShowExact(e.Prefix))
 		if err != nil || !slices.ContainsFunc(routes, e.is) {
 			return false, ipcmd.Command{}, err
 		}
-		if e.Index != 0 {
-			link, err := linkOf(ctx, run, e.Dev)
-			return link.Index == e.Index, e.del(), err
-		}
 		return true, e.del(), nil
 	}
+}
+
+// isOwn reports whether the device of an address or a route is the tunnel's: that of the index that was noted. Without one,
+// or where the journal may be forged by a user who has fewer rights than this process, it must be a TUN at least.
+func isOwn(ctx context.Context, run ipcmd.Runner, e entry) (bool, error) {
+	link, err := linkOf(ctx, run, e.Dev)
+	if err == nil && (e.Index == 0 || ipcmd.SecureMode()) && link.Tun == nil {
+		return false, nil
+	}
+	return e.Index == 0 || link.Index == e.Index, err
 }
 
 // findDevice finds a TUN that a killed run left while it was creating it: persistent, with no process attached. Any

@@ -16,6 +16,8 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
+
+	"tunnel/atomicfile"
 )
 
 // Errors of a File. Each is wrapped with the file's name and what happened.
@@ -48,7 +50,7 @@ func Open(path string) (*File, error) { return open(path, lockTimeout) }
 func Try(path string) (*File, error) { return open(path, 0) }
 
 func open(path string, patience time.Duration) (*File, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 		if err := create(path); err != nil {
 			return nil, explain(path, err)
 		}
@@ -77,7 +79,7 @@ func open(path string, patience time.Duration) (*File, error) {
 // lock opens the file, locks it as bbolt is about to do, and checks all of it.
 func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.File, error) {
 	// Not made here: a new file in the place of one that is gone would be a database that has lost everything.
-	f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
+	f, err := atomicfile.Open(name, flag&^os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -17,14 +17,46 @@ import (
 // For an instant the device is persistent: a process that is killed just then leaves it behind, without a queue, so that
 // its journal's healing can tell it from a device that is in use.
 func Open(name string) (Device, error) {
-	if err := Check(name); err != nil {
+	file, offload, err := Make(name)
+	if err != nil {
 		return nil, err
 	}
-	d, err := openOffload(name)
-	if errors.Is(err, errNoOffload) {
-		return OpenPlain(name)
+	return Use(file, name, offload)
+}
+
+// Make is Open for another process: the device is its file, which the caller closes. Give it to Use, there or here.
+func Make(name string) (*os.File, packet.Offload, error) {
+	if err := Check(name); err != nil {
+		return nil, packet.Offload{}, err
 	}
-	return d, err
+	fd, offload, err := openOffload(name)
+	if errors.Is(err, errNoOffload) {
+		offload = packet.Offload{}
+		fd, err = openPlain(name)
+	}
+	if err != nil {
+		return nil, packet.Offload{}, err
+	}
+	return os.NewFile(uintptr(fd), "/dev/net/tun"), offload, nil
+}
+
+// Use returns the device that Make has made. It takes the file over, and closes it if there is an error.
+func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
+	defer func() { _ = file.Close() }()
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	fd := -1
+	failed := raw.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) })
+	if err := errors.Join(failed, err); err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	d, err := newDevice(name, fd, offload)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // OpenPlain is Open without offload: packets of the device's MTU with complete checksums, as every kernel has them.
@@ -32,23 +64,30 @@ func OpenPlain(name string) (Device, error) {
 	if err := Check(name); err != nil {
 		return nil, err
 	}
+	fd, err := openPlain(name)
+	if err != nil {
+		return nil, err
+	}
+	d, err := newDevice(name, fd, packet.Offload{})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func openPlain(name string) (fd int, err error) {
 	iface, err := water.New(water.Config{
 		DeviceType:             water.TUN,
 		PlatformSpecificParams: water.PlatformSpecificParams{Name: name},
 	})
 	if err != nil {
-		return nil, explain(err, name)
+		return 0, explain(err, name)
 	}
 	defer func() { _ = iface.Close() }()
-	fd, err := duplicate(iface)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
+	if fd, err = duplicate(iface); err != nil {
+		return 0, fmt.Errorf("open %s: %w", name, err)
 	}
-	d, err := newDevice(iface.Name(), fd, packet.Offload{})
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
+	return fd, nil
 }
 
 // duplicate returns another descriptor of the device that water has opened: the runtime watches the first.
@@ -70,20 +109,20 @@ var errNoOffload = errors.New("no offload")
 
 // openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask for that, and the
 // kernel accepts the flag only from the first queue that attaches (tun_set_iff in drivers/net/tun.c).
-func openOffload(name string) (*device, error) {
+func openOffload(name string) (int, packet.Offload, error) {
 	iface, err := water.New(water.Config{
 		DeviceType:             water.TUN,
 		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: true, MultiQueue: true},
 	})
 	if err != nil {
-		return nil, explain(err, name)
+		return 0, packet.Offload{}, explain(err, name)
 	}
 	_ = iface.Close()
 	fd, offload, err := attach(name)
 	if err != nil {
-		return nil, errors.Join(err, destroy(name))
+		return 0, packet.Offload{}, errors.Join(err, destroy(name))
 	}
-	return newDevice(iface.Name(), fd, offload)
+	return fd, offload, nil
 }
 
 // attach attaches to the persistent device that nobody holds, and ends its persistence.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -62,8 +64,24 @@ func (h *Host) StartCommand(cmd *exec.Cmd) *Proc {
 	return p
 }
 
-// Pid returns the pid of the program.
+// Pid returns the pid of the program, the process that was started.
 func (p *Proc) Pid() int { return p.cmd.Process.Pid }
+
+// Worker returns the pid of the process that does the work: a tunnel that was
+// started as root has a child for that. It is Pid for every other program.
+func (p *Proc) Worker() int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is sound
+	for _, stat := range stats {
+		text, _ := os.ReadFile(stat) // it may have ended meanwhile
+		pid, rest, _ := strings.Cut(string(text), " (tunnel-worker) ")
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(p.Pid()) {
+			if n, err := strconv.Atoi(pid); err == nil {
+				return n
+			}
+		}
+	}
+	return p.Pid()
+}
 
 // Stdout returns what the program has written to stdout so far.
 func (p *Proc) Stdout() string {
@@ -138,8 +156,14 @@ func (p *Proc) find(substr string, n int) (line string, changed <-chan struct{})
 }
 
 // Signal sends a signal to the program; one that has ended already is no error.
+// SIGSTOP and SIGCONT are for its worker as well, as a shell's would be.
 func (p *Proc) Signal(sig os.Signal) {
 	p.t.Helper()
+	if s, ok := sig.(syscall.Signal); ok && (s == syscall.SIGSTOP || s == syscall.SIGCONT) {
+		if pid := p.Worker(); pid != p.Pid() {
+			_ = syscall.Kill(pid, s) // it may have ended meanwhile
+		}
+	}
 	if err := p.cmd.Process.Signal(sig); err != nil && !p.Exited() {
 		select {
 		case <-p.done: // it ended between the two

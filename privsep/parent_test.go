@@ -1,0 +1,272 @@
+package privsep_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/ipcmd"
+	"tunnel/packet"
+	"tunnel/privsep"
+	"tunnel/route"
+)
+
+// The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
+const (
+	sendVariable = "PRIVSEP_TEST_SEND" // lines to send, one message each
+	outVariable  = "PRIVSEP_TEST_OUT"  // the file for what comes back
+	readVariable = "PRIVSEP_TEST_READ" // how many messages to wait for; all that were sent without it
+	workerCode   = 7                   // of a worker that came to its end
+)
+
+func beWorker(behavior string) int {
+	switch behavior {
+	case "killed":
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "stopped":
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	case "waits":
+		buffer := make([]byte, 16<<10)
+		n, err := unix.Read(3, buffer)
+		if string(buffer[:max(n, 0)]) == `{"stop":true}` {
+			return workerCode
+		}
+		fmt.Println("read", n, err)
+	case "sends":
+		return sends()
+	}
+	return 1
+}
+
+func sends() int {
+	lines := strings.Split(os.Getenv(sendVariable), "\n")
+	out, err := os.Create(os.Getenv(outVariable))
+	if err != nil {
+		return 1
+	}
+	replies, flood := strconv.Atoi(os.Getenv(readVariable))
+	if flood != nil {
+		replies = 1 // to each, before the next
+	}
+	for i, line := range lines {
+		if line == "LONG" {
+			line = `{"id":1,"kind":"open","name":"` + strings.Repeat("x", 20<<10) + `"}`
+		}
+		if _, err := unix.Write(3, []byte(line)); err != nil {
+			return 1
+		}
+		if flood == nil && i < len(lines)-1 {
+			continue
+		}
+		for range replies {
+			buffer := make([]byte, 16<<10)
+			n, err := unix.Read(3, buffer)
+			if err != nil || n == 0 {
+				return 1
+			}
+			_, _ = fmt.Fprintf(out, "%s\n", buffer[:n])
+		}
+	}
+	return workerCode
+}
+
+// fakeHost is a machine whose commands succeed.
+type fakeHost struct {
+	recorder *ipcmd.Recorder
+	router   *route.Router
+	hold     chan struct{} // Open waits for its end
+
+	mu    sync.Mutex
+	hooks []string // guarded by mu
+}
+
+func newHost(t *testing.T) *fakeHost {
+	t.Helper()
+	journal, err := route.OpenJournal(t.TempDir(), "tun0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &fakeHost{recorder: ipcmd.NewRecorder(nil), hold: make(chan struct{})}
+	h.router = route.New(h.recorder, journal, nil)
+	t.Cleanup(func() { close(h.hold); _ = h.router.Close() })
+	return h
+}
+
+func (h *fakeHost) MakeDevice(context.Context) (*os.File, string, packet.Offload, error) {
+	file, err := os.Open(os.DevNull)
+	return file, "tun0", packet.Offload{}, err
+}
+
+func (h *fakeHost) OpenState() (*os.File, string, error) {
+	return nil, "", &os.PathError{Op: "open", Path: "/state", Err: os.ErrPermission}
+}
+
+func (h *fakeHost) OpenListener(context.Context) (*os.File, error) { return nil, errors.New("no") }
+
+func (h *fakeHost) Open(flag string) (*os.File, error) {
+	<-h.hold
+	return nil, errors.New("no file " + flag)
+}
+
+func (h *fakeHost) RunHook(_ context.Context, flag string, set route.Config) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hooks = append(h.hooks, flag+" "+set.Local.String())
+	return nil
+}
+
+func (h *fakeHost) Allow(route.Config) error { return nil }
+func (h *fakeHost) Router() *route.Router    { return h.router }
+func (h *fakeHost) Explain(err error) *privsep.Failure {
+	return &privsep.Failure{Step: "x", Text: err.Error()}
+}
+
+// run runs a worker that does that, and returns its code, the parent's error and what the worker got back.
+func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, err error, answers string) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out")
+	t.Setenv(behaviorVariable, behavior)
+	t.Setenv(sendVariable, strings.Join(lines, "\n"))
+	t.Setenv(outVariable, out)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	code, err = privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil)
+	text, _ := os.ReadFile(out) // there need not be one
+	return code, err, string(text)
+}
+
+const (
+	device = `{"id":1,"kind":"device"}`
+	good   = `{"id":2,"kind":"set","config":{"Dev":"tun0","MTU":1400,"Qlen":100,"Local":"10.1.1.3","Peer":"10.1.1.4","Network":"10.1.1.0/24"}}`
+)
+
+// TestRequests is what the parent does for a worker.
+func TestRequests(t *testing.T) {
+	h := newHost(t)
+	code, err, answers := run(t, h, "sends", device)
+	if code != workerCode || err != nil || answers != `{"id":1,"device":"tun0"}`+"\n" {
+		t.Fatalf("%d, %v, %s", code, err, answers)
+	}
+}
+
+// TestRefusedFacts asks for what is no tunnel's: the parent does not do it, and goes on.
+func TestRefusedFacts(t *testing.T) {
+	config := func(change string, to string) string {
+		fields := map[string]string{
+			"Dev": `"tun0"`, "MTU": "1400", "Qlen": "100", "Local": `"10.1.1.3"`, "Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
+		}
+		fields[change] = to
+		var all []string
+		for k, v := range fields {
+			all = append(all, strconv.Quote(k)+":"+v)
+		}
+		return `{"id":2,"kind":"set","config":{` + strings.Join(all, ",") + `}}`
+	}
+	for name, test := range map[string]struct{ request, why string }{
+		"default route":         {config("Network", `"0.0.0.0/0"`), "not an IPv4 network of /8"},
+		"half of all":           {config("Network", `"0.0.0.0/1"`), "not an IPv4 network of /8"},
+		"loopback":              {config("Network", `"127.0.0.0/8"`), "not a network of"},
+		"network not its own":   {config("Network", `"10.2.2.0/24"`), "not a network of 10.1.1.4"},
+		"other device":          {config("Dev", `"eth0"`), "the journal is that of tun0"},
+		"address of a loopback": {config("Local", `"127.0.0.1"`), "not an IPv4 network"},
+		"mtu":                   {config("MTU", "7"), "mtu 7"},
+		"hook without address":  {`{"id":2,"kind":"hook","name":"on-up"}`, "a hook without addresses"},
+		"second device":         {`{"id":2,"kind":"device"}`, "made once"},
+		"state":                 {`{"id":2,"kind":"state"}`, "permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			code, err, answers := run(t, h, "sends", device, test.request)
+			if code != workerCode || err != nil || !strings.Contains(answers, test.why) {
+				t.Errorf("%d, %v, %s; want %s", code, err, answers, test.why)
+			}
+			for line := range strings.Lines(h.recorder.Transcript()) {
+				if strings.Contains(line, "route add") || strings.Contains(line, "eth0") || strings.Contains(line, "127.") {
+					t.Errorf("ran %s", line)
+				}
+			}
+		})
+	}
+	t.Run("before there is a device", func(t *testing.T) {
+		h := newHost(t)
+		if code, err, answers := run(t, h, "sends", good); code != workerCode || err != nil || !strings.Contains(answers, "no device yet") {
+			t.Errorf("%d, %v, %s", code, err, answers)
+		}
+	})
+}
+
+// TestBadRequests sends what no worker of ours sends: it is killed.
+func TestBadRequests(t *testing.T) {
+	for name, request := range map[string]string{
+		"no JSON":               "rm -rf /",
+		"half":                  `{"id":1,"kind":`,
+		"two":                   device + device,
+		"unknown kind":          `{"id":1,"kind":"run"}`,
+		"unknown field":         `{"id":1,"kind":"device","command":"ip route flush"}`,
+		"field of another kind": `{"id":1,"kind":"device","name":"eth0"}`,
+		"no number":             `{"kind":"device"}`,
+		"bypass of a network":   `{"id":1,"kind":"bypass","address":"0.0.0.0/0"}`,
+		"bypass of nothing":     `{"id":1,"kind":"bypass"}`,
+		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
+		"set of nothing":        `{"id":1,"kind":"set"}`,
+		"longer than a message": "LONG",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			code, err, answers := run(t, h, "sends", request)
+			if code != 1 || err == nil || !strings.Contains(err.Error(), "killed for what it asked") || !errors.Is(err, privsep.ErrProtocol) || answers != "" {
+				t.Errorf("%d, %v, %s", code, err, answers)
+			}
+			if err != nil && strings.Contains(err.Error(), "rm -rf") {
+				t.Errorf("the worker's words are in %v", err)
+			}
+			if ran := h.recorder.Transcript(); ran != "" {
+				t.Errorf("ran %s", ran)
+			}
+		})
+	}
+}
+
+// TestFlood has more requests at once than there may be: the rest is refused.
+func TestFlood(t *testing.T) {
+	const most, more = 16, 24
+	var lines []string
+	for i := range most + more {
+		lines = append(lines, fmt.Sprintf(`{"id":%d,"kind":"open","name":"held"}`, i+1))
+	}
+	t.Setenv(readVariable, strconv.Itoa(more)) // the others are held until the worker has ended
+	code, err, answers := run(t, newHost(t), "sends", lines...)
+	if n := strings.Count(answers, "too many requests at once"); code != workerCode || err != nil || n != more {
+		t.Errorf("%d, %v, %d refused:\n%s", code, err, n, answers)
+	}
+}
+
+// TestWorkerEnds is what a parent makes of its worker's end.
+func TestWorkerEnds(t *testing.T) {
+	h := newHost(t)
+	if code, err, _ := run(t, h, "killed"); code != 1 || err == nil || !strings.Contains(err.Error(), "a signal: killed") {
+		t.Errorf("killed: %d, %v", code, err)
+	}
+	t.Setenv(behaviorVariable, "waits")
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if code, err := privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != workerCode || err != nil {
+		t.Errorf("told to stop: %d, %v", code, err)
+	}
+	t.Setenv(behaviorVariable, "stopped")
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if code, err := privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 || err == nil || !strings.Contains(err.Error(), "did not stop") {
+		t.Errorf("SIGSTOP: %d, %v", code, err)
+	}
+}

@@ -1,0 +1,197 @@
+// Package privsep splits the program in two. The parent keeps the privileges, reads no byte from the network, and changes
+// the machine; the worker has the device, the listener and all parsing, and runs as a user of its own in a sandbox. The
+// worker asks for facts (an address pair, a network, the bypass of a host), never for commands, and the parent checks each
+// by the rules of the journal.
+//
+// They talk over a socket pair (SOCK_SEQPACKET: a datagram is a message, and the end of one side is seen by the other). A
+// message is one JSON object of at most maxMessage bytes, and files travel beside it (SCM_RIGHTS).
+package privsep
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/packet"
+	"tunnel/route"
+)
+
+// kind is what a request asks for.
+type kind string
+
+const (
+	kindDevice  kind = "device"  // make the TUN device of the flags
+	kindState   kind = "state"   // open the state directory of the flags
+	kindListen  kind = "listen"  // listen where the flags say
+	kindOpen    kind = "open"    // open the file that the flag Name names, to read it
+	kindOverlap kind = "overlap" // whether Network overlaps this machine's
+	kindSet     kind = "set"     // route.Router.Set of Config
+	kindBypass  kind = "bypass"  // route.Router.Bypass of Address
+	kindRetain  kind = "retain"  // route.Router.Retain of Addresses
+	kindWay     kind = "way"     // route.Router.Way of Address
+	kindHook    kind = "hook"    // run the command of the flag Name
+	kindUndo    kind = "undo"    // route.Router.Close
+	kindCancel  kind = "cancel"  // end the request that has the same ID; it is answered, this is not
+)
+
+// request is a message of the worker.
+type request struct {
+	ID        uint32        `json:"id"` // from 1 on; 0 names none
+	Kind      kind          `json:"kind"`
+	Name      string        `json:"name,omitempty"`
+	Address   netip.Addr    `json:"address,omitzero"`
+	Addresses []netip.Addr  `json:"addresses,omitempty"`
+	Network   netip.Prefix  `json:"network,omitzero"`
+	Config    *route.Config `json:"config,omitempty"`
+}
+
+// reply is a message of the parent: the answer to a request, or with Stop the word to stop.
+type reply struct {
+	ID    uint32   `json:"id,omitempty"`
+	Stop  bool     `json:"stop,omitempty"`
+	Error *Failure `json:"error,omitempty"`
+
+	Device string         `json:"device,omitempty"` // its name; the device comes beside it
+	Vnet   packet.Offload `json:"offload,omitzero"`
+	Dir    string         `json:"dir,omitempty"` // the state directory's name for people; it comes beside it
+	Way    *route.Way     `json:"way,omitempty"`
+}
+
+// Failure is why the parent did not do what it was asked for. Step and Advice are for the line that a person sees.
+type Failure struct {
+	Step   string `json:"step"`
+	Text   string `json:"text"`
+	Advice string `json:"advice,omitempty"`
+}
+
+func (f *Failure) Error() string { return f.Text }
+
+const (
+	maxMessage = 8 << 10 // bytes; a reason for failure may have a line of ip's
+	maxText    = 2 << 10 // bytes of a reason
+)
+
+// ErrProtocol says that the other side sent what is no message.
+var ErrProtocol = errors.New("not a message of this protocol")
+
+// channel is one end of the socket pair. Messages may be sent from several goroutines and received on one.
+type channel struct {
+	conn *net.UnixConn
+
+	mu sync.Mutex // held to send
+}
+
+// newChannel takes file over.
+func newChannel(file *os.File) (*channel, error) {
+	defer func() { _ = file.Close() }()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, fmt.Errorf("use the socket pair: %w", err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok || conn.LocalAddr().Network() != "unixpacket" {
+		_ = conn.Close()
+		return nil, fmt.Errorf("use the socket pair: %w", ErrProtocol)
+	}
+	return &channel{conn: unixConn}, nil
+}
+
+func (c *channel) close() { _ = c.conn.Close() }
+
+// send sends a message, with a file beside it unless that is nil. The file stays the caller's.
+func (c *channel) send(message any, file *os.File) error {
+	data, err := json.Marshal(message)
+	if err != nil {
+		return err
+	}
+	if len(data) > maxMessage {
+		return fmt.Errorf("%w: %d bytes", ErrProtocol, len(data))
+	}
+	var rights []byte
+	if file != nil {
+		raw, err := file.SyscallConn()
+		if err != nil {
+			return err
+		}
+		// Not File.Fd, which would make the file block.
+		if err := raw.Control(func(fd uintptr) { rights = unix.UnixRights(int(fd)) }); err != nil {
+			return err
+		}
+		return errors.Join(raw.Control(func(uintptr) { err = c.write(data, rights) }), err)
+	}
+	return c.write(data, nil)
+}
+
+func (c *channel) write(data, rights []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _, err := c.conn.WriteMsgUnix(data, rights, nil)
+	return err
+}
+
+// receive reads one message into message, strictly, and returns the file that came beside it, if any, which is the
+// caller's. The error is io.EOF when the other side has ended, and ErrProtocol, wrapped, for what is no message.
+func (c *channel) receive(message any) (*os.File, error) {
+	data := make([]byte, maxMessage+1)
+	rights := make([]byte, unix.CmsgSpace(4))
+	n, nr, flags, _, err := c.conn.ReadMsgUnix(data, rights)
+	if err != nil || n == 0 {
+		if err == nil || errors.Is(err, unix.ECONNRESET) {
+			err = io.EOF
+		}
+		return nil, err
+	}
+	file, err := fileOf(rights[:nr])
+	if err == nil && (flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxMessage) {
+		err = fmt.Errorf("%w: longer than %d bytes, or with more than one file", ErrProtocol, maxMessage)
+	}
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(data[:n]))
+		d.DisallowUnknownFields()
+		if err = d.Decode(message); err != nil || d.More() {
+			err = fmt.Errorf("%w: JSON", ErrProtocol) // its own text has the other side's words
+		}
+	}
+	if err != nil && file != nil {
+		_ = file.Close()
+		file = nil
+	}
+	return file, err
+}
+
+// fileOf returns the one file of a control message; nil if there is none.
+func fileOf(rights []byte) (*os.File, error) {
+	if len(rights) == 0 {
+		return nil, nil
+	}
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	var files []*os.File
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	if len(files) != 1 {
+		for _, f := range files {
+			_ = f.Close()
+		}
+		return nil, fmt.Errorf("%w: %d files", ErrProtocol, len(files))
+	}
+	return files[0], nil
+}

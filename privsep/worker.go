@@ -1,0 +1,222 @@
+package privsep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/route"
+	"tunnel/tun"
+)
+
+// workerName is the worker's argv[0], by which it and a person who lists processes know what it is.
+const workerName = "tunnel-worker"
+
+// workerFD is where the worker finds its end of the socket pair.
+const workerFD = 3
+
+// IsWorker reports whether the process that was started with these arguments is a worker.
+func IsWorker(args []string) bool { return len(args) > 0 && args[0] == workerName }
+
+// Worker is the parent, as its worker sees it: what it asks for the parent does. It is a client.Router once Device has
+// returned. Methods may be called concurrently.
+type Worker struct {
+	channel *channel
+	lost    func(error)
+
+	mu      sync.Mutex
+	next    uint32                 // guarded by mu, as all below
+	waiting map[uint32]chan answer // by the request's ID
+	stop    func()                 // nil until OnStop
+	stopped bool
+}
+
+type answer struct {
+	reply
+	file *os.File
+}
+
+// Inherit returns the worker's side of the socket pair that its parent has left open. When the parent ends, or sends what
+// is no message, lost is called: it must end this process at once.
+func Inherit(lost func(error)) (*Worker, error) {
+	unix.CloseOnExec(workerFD)
+	c, err := newChannel(os.NewFile(workerFD, "parent"))
+	if err != nil {
+		return nil, fmt.Errorf("%s is started by tunnel serve and connect only: %w", workerName, err)
+	}
+	// Else a list of processes would show the "exe" of /proc/self/exe. The name decides nothing.
+	_ = os.WriteFile("/proc/self/comm", []byte(workerName), 0)
+	w := &Worker{channel: c, lost: lost, waiting: map[uint32]chan answer{}}
+	go w.read()
+	return w, nil
+}
+
+// OnStop sets what to do when the parent says to stop, at once if it has said so.
+func (w *Worker) OnStop(stop func()) {
+	w.mu.Lock()
+	w.stop = stop
+	stopped := w.stopped
+	w.mu.Unlock()
+	if stopped {
+		stop()
+	}
+}
+
+// read gives out what the parent sends, until the parent ends.
+func (w *Worker) read() {
+	for {
+		var r reply
+		file, err := w.channel.receive(&r)
+		if err != nil {
+			w.lost(err)
+			return
+		}
+		w.mu.Lock()
+		if r.Stop {
+			w.stopped = true
+			if w.stop != nil {
+				w.stop()
+			}
+		}
+		to := w.waiting[r.ID]
+		delete(w.waiting, r.ID)
+		w.mu.Unlock()
+		if to != nil {
+			to <- answer{r, file}
+		} else if file != nil {
+			_ = file.Close()
+		}
+	}
+}
+
+// call sends a request and waits for its answer. When ctx ends first the parent is told, and its answer awaited: what was
+// asked for may be half done before.
+func (w *Worker) call(ctx context.Context, r request) (answer, error) {
+	if err := ctx.Err(); err != nil {
+		return answer{}, err
+	}
+	to := make(chan answer, 1)
+	w.mu.Lock()
+	w.next++
+	r.ID = w.next
+	w.waiting[r.ID] = to
+	w.mu.Unlock()
+	if err := w.channel.send(r, nil); err != nil {
+		w.mu.Lock()
+		delete(w.waiting, r.ID)
+		w.mu.Unlock()
+		return answer{}, fmt.Errorf("ask the parent: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = w.channel.send(request{ID: r.ID, Kind: kindCancel}, nil) })()
+	a := <-to // or this process ends, with the parent
+	if a.Error != nil {
+		if a.file != nil {
+			_ = a.file.Close()
+		}
+		if ctx.Err() != nil {
+			return answer{}, errors.Join(ctx.Err(), a.Error)
+		}
+		return answer{}, a.Error
+	}
+	return a, nil
+}
+
+// file is call for an answer that is a file.
+func (w *Worker) file(ctx context.Context, r request) (answer, error) {
+	a, err := w.call(ctx, r)
+	if err == nil && a.file == nil {
+		err = fmt.Errorf("ask the parent for %s: %w: no file", r.Kind, ErrProtocol)
+	}
+	return a, err
+}
+
+// Device returns the TUN device that the parent has made by the flags. The parent has no part in it any more.
+func (w *Worker) Device(ctx context.Context) (tun.Device, error) {
+	a, err := w.file(ctx, request{Kind: kindDevice})
+	if err != nil {
+		return nil, err
+	}
+	return tun.Use(a.file, a.Device, a.Vnet)
+}
+
+// State returns the state directory of the flags, opened with O_PATH, and its name for people. The caller closes it.
+func (w *Worker) State(ctx context.Context) (*os.File, string, error) {
+	a, err := w.file(ctx, request{Kind: kindState})
+	return a.file, a.Dir, err
+}
+
+// Listen returns a listener where the flags say.
+func (w *Worker) Listen(ctx context.Context) (net.Listener, error) {
+	a, err := w.file(ctx, request{Kind: kindListen})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = a.file.Close() }()
+	return net.FileListener(a.file)
+}
+
+// Open opens the file that a flag names, to read it.
+func (w *Worker) Open(flag string) (*os.File, error) {
+	a, err := w.file(context.Background(), request{Kind: kindOpen, Name: flag})
+	return a.file, err
+}
+
+// Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Set gave last.
+func (w *Worker) Hook(ctx context.Context, flag string) error {
+	_, err := w.call(ctx, request{Kind: kindHook, Name: flag})
+	return err
+}
+
+// Overlap is route.Router's.
+func (w *Worker) Overlap(ctx context.Context, network netip.Prefix) error {
+	_, err := w.call(ctx, request{Kind: kindOverlap, Network: network})
+	return err
+}
+
+// Set is route.Router's.
+func (w *Worker) Set(ctx context.Context, c route.Config) error {
+	_, err := w.call(ctx, request{Kind: kindSet, Config: &c})
+	return err
+}
+
+// Bypass is route.Router's.
+func (w *Worker) Bypass(ctx context.Context, server netip.Addr) error {
+	_, err := w.call(ctx, request{Kind: kindBypass, Address: server})
+	return err
+}
+
+// Retain is route.Router's.
+func (w *Worker) Retain(ctx context.Context, servers ...netip.Addr) error {
+	_, err := w.call(ctx, request{Kind: kindRetain, Addresses: servers})
+	return err
+}
+
+// Way is route.Router's.
+func (w *Worker) Way(ctx context.Context, server netip.Addr) (route.Way, error) {
+	a, err := w.call(ctx, request{Kind: kindWay, Address: server})
+	if err != nil || a.Way == nil {
+		return route.Way{}, err
+	}
+	return *a.Way, nil
+}
+
+// Close is route.Router's: it undoes what was set. The parent stays, and undoes what it may find undone later.
+func (w *Worker) Close() error {
+	_, err := w.call(context.Background(), request{Kind: kindUndo})
+	return err
+}
+
+// Lost explains the end of the parent.
+func Lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errors.New("the parent process has ended")
+	}
+	return fmt.Errorf("the parent process: %w", err)
+}
