@@ -133,10 +133,10 @@ func (c *Client) took(t *target, link transport.Link, now time.Time) {
 		return
 	}
 	t.changed = now
-	message := "the server changed what it grants"
+	log := c.Log.With("server", t.dialer.URL.Host, "address", link.Address, "mtu", link.MTU, "qlen", link.Qlen)
 	if before.Network != link.Network {
-		message = "the server changed the network"
+		log.Warn("the server changed the network", "from", before.Network, "to", link.Network)
+	} else {
+		log.Warn("the server changed what it grants", "network", link.Network)
 	}
-	c.Log.Warn(message, "server", t.dialer.URL.Host, "from", before.Network, "to", link.Network,
-		"address", link.Address, "mtu", link.MTU, "qlen", link.Qlen)
 }

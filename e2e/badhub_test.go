@@ -20,7 +20,6 @@ import (
 
 // badHub is a server that speaks the protocol and means no good. It listens on port 8443 of a host.
 type badHub struct {
-	t     *testing.T
 	grant func(visit int) transport.Connected // what a visit gets; visits count from 0
 	end   *transport.CloseError               // how a visit ends, at once; nil lets it stay
 
@@ -31,7 +30,7 @@ type badHub struct {
 // startBadHub starts one on h; it ends with the test.
 func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant func(visit int) transport.Connected) *badHub {
 	t.Helper()
-	hub := &badHub{t: t, grant: grant, end: end}
+	hub := &badHub{grant: grant, end: end}
 	var ln net.Listener
 	err := h.Do(func() (err error) {
 		ln, err = new(net.ListenConfig).Listen(context.Background(), "tcp", ":8443")
@@ -46,7 +45,7 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 			group.Add(1)
 			defer group.Done()
 			if conn, err := transport.Accept(w, r, transport.CongestionAuto); err == nil {
-				hub.visit(conn)
+				hub.visit(t.Context(), conn)
 			}
 		}),
 		ConnContext: transport.ConnContext, ReadHeaderTimeout: soon,
@@ -60,8 +59,8 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 }
 
 // visit is one connection from its upgrade to its end.
-func (hub *badHub) visit(conn *transport.Conn) {
-	request, err := conn.Requested(hub.t.Context(), packet.Offload{})
+func (hub *badHub) visit(ctx context.Context, conn *transport.Conn) {
+	request, err := conn.Requested(ctx, packet.Offload{})
 	if err != nil {
 		return
 	}
@@ -69,14 +68,14 @@ func (hub *badHub) visit(conn *transport.Conn) {
 	n := len(hub.visits)
 	hub.visits = append(hub.visits, time.Now())
 	hub.mu.Unlock()
-	if err := conn.Grant(hub.t.Context(), request, hub.grant(n), packet.Offload{}); err != nil {
+	if err := conn.Grant(ctx, request, hub.grant(n), packet.Offload{}); err != nil {
 		return
 	}
 	if hub.end != nil {
 		conn.Close(hub.end.Code, hub.end.Reason)
 		return
 	}
-	stop := context.AfterFunc(hub.t.Context(), conn.Cut)
+	stop := context.AfterFunc(ctx, conn.Cut)
 	for err == nil {
 		err = conn.ReadBatch(new(packet.Batch))
 	}

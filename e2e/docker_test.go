@@ -56,7 +56,7 @@ func (e *engine) testRun(t *testing.T) {
 func (e *engine) pin(t *testing.T, container string) string {
 	t.Helper()
 	e.waitLog(t, container, "tunnel connect wss://")
-	pin := regexp.MustCompile(`sha256:\S+`).FindString(e.logs(container))
+	pin := regexp.MustCompile(`sha256:[A-Za-z0-9+/=]+`).FindString(e.logs(container))
 	if pin == "" {
 		t.Fatalf("%s prints no pin\n%s", container, e.logs(container))
 	}
@@ -80,7 +80,7 @@ func (e *engine) testCompose(t *testing.T, file string) {
 	e.waitLog(t, hub, "listening on ")
 	pin := e.pin(t, hub)
 	// As the file's own comment has it.
-	script := strings.Join(compose, " ") + ` logs serve | grep -o 'sha256:[^ ]*' | tail -n 1`
+	script := strings.Join(compose, " ") + ` logs serve | grep -o 'sha256:[A-Za-z0-9+/=]*' | tail -n 1`
 	if got := e.must("sh", "-c", script); got != pin {
 		t.Errorf("%s prints %q, want %s", script, got, pin)
 	}
