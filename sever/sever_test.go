@@ -188,6 +188,7 @@ func TestAddress(t *testing.T) {
 	for _, l := range []net.Listener{hub, own} { // listening sockets, also on the address itself
 		connect(t, "10.1.1.5", l, l.Addr().(*net.TCPAddr).IP.String())
 	}
+	_ = unconnected.SetDeadline(time.Now().Add(patience))
 	if _, err := unconnected.WriteTo([]byte("x"), unconnected.LocalAddr()); err != nil {
 		t.Error(err)
 	}
