@@ -145,7 +145,7 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 		case err = <-ended:
 		case <-time.After(stopLimit):
 			_ = worker.Kill()
-			_ = <-ended // killed, as was to be
+			<-ended //nolint:errcheck // killed, as was to be
 			return 1, fmt.Errorf("the worker did not stop within %v and was killed", stopLimit)
 		}
 	}
