@@ -43,7 +43,7 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Router, error) 
 	}
 	device, err := tun.Use(file, name, offload)
 	if err != nil {
-		return nil, nil, errors.Join(err, d.close())
+		return nil, nil, errors.Join(err, d.close()) //nolint:contextcheck // it has its own time
 	}
 	return device, d.made.router, nil
 }

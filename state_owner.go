@@ -81,7 +81,7 @@ func list(dir *os.File) (ours, others []string, err error) {
 func handOverACME(dir *os.File, owner privsep.User, other int) error {
 	sub, err := openAt(dir, acmeDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil //nolint:nilerr // no directory, or nobody's to read: it is not handed over
+		return nil // no directory, or nobody's to read: it is not handed over
 	}
 	defer func() { _ = sub.Close() }()
 	names, err := sub.Readdirnames(-1)
@@ -99,7 +99,7 @@ func handOverACME(dir *os.File, owner privsep.User, other int) error {
 func giveFile(dir *os.File, name string, owner privsep.User, other int) error {
 	f, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
-		return nil //nolint:nilerr // it is gone, or was not root's to see
+		return nil // it is gone, or was not root's to see
 	}
 	defer func() { _ = f.Close() }()
 	return give(f, unix.S_IFREG, owner, other)

@@ -127,7 +127,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		err = nil
 	}
 	c.down()
-	if undo := c.Router.Close(); undo != nil { //nolint:contextcheck // ctx is over: Close has its own time
+	if undo := c.Router.Close(); undo != nil { // ctx is over: Close has its own time
 		err = errors.Join(err, fmt.Errorf("undo: %w", undo))
 	}
 	cancel(nil)

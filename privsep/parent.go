@@ -63,6 +63,7 @@ type Parent struct {
 	log  *slog.Logger
 	user User
 
+	work    sync.WaitGroup // requests, but for kindOpen: a FIFO may keep it for ever
 	channel *channel
 	budget  *rate.Limiter
 	ctx     context.Context //nolint:containedctx // of all requests: it ends with the worker
@@ -122,9 +123,15 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	if err != nil {
 		return 1, fmt.Errorf("start the worker: %w", err)
 	}
-	go p.serve(cmd.Process)
+	var serving sync.WaitGroup
+	serving.Go(func() { p.serve(cmd.Process) }) //nolint:contextcheck // p.ctx, which ends with the worker
 	defer passQuit(cmd.Process)()
-	return p.wait(ctx, cmd.Process, ended)
+	code, err = p.wait(ctx, cmd.Process, ended)
+	cancel()
+	ours.close()
+	serving.Wait()
+	p.work.Wait() // what is half done now is undone by the caller
+	return code, err
 }
 
 // wait returns when the worker has ended.
@@ -138,7 +145,7 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 		case err = <-ended:
 		case <-time.After(stopLimit):
 			_ = worker.Kill()
-			<-ended
+			<-ended //nolint:errcheck // killed, as was to be
 			return 1, fmt.Errorf("the worker did not stop within %v and was killed", stopLimit)
 		}
 	}
@@ -247,8 +254,14 @@ func (p *Parent) take(r request) error {
 		ctx, cancel = context.WithTimeout(p.ctx, requestLimit)
 	}
 	p.running[r.ID] = cancel
+	if r.Kind != kindOpen {
+		p.work.Add(1)
+	}
 	go func() {
 		defer cancel()
+		if r.Kind != kindOpen {
+			defer p.work.Done()
+		}
 		answer, file, err := p.do(ctx, r)
 		p.mu.Lock()
 		delete(p.running, r.ID)

@@ -132,7 +132,7 @@ func (h *fakeHost) Explain(err error) *privsep.Failure {
 }
 
 // run runs a worker that does that, and returns its code, the parent's error and what the worker got back.
-func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, err error, answers string) {
+func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, answers string, err error) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
 	t.Setenv(behaviorVariable, behavior)
@@ -142,7 +142,7 @@ func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int,
 	defer cancel()
 	code, err = privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil)
 	text, _ := os.ReadFile(out) // there need not be one
-	return code, err, string(text)
+	return code, string(text), err
 }
 
 const (
@@ -153,7 +153,7 @@ const (
 // TestRequests is what the parent does for a worker.
 func TestRequests(t *testing.T) {
 	h := newHost(t)
-	code, err, answers := run(t, h, "sends", device)
+	code, answers, err := run(t, h, "sends", device)
 	if code != workerCode || err != nil || answers != `{"id":1,"device":"tun0"}`+"\n" {
 		t.Fatalf("%d, %v, %s", code, err, answers)
 	}
@@ -186,7 +186,7 @@ func TestRefusedFacts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
-			code, err, answers := run(t, h, "sends", device, test.request)
+			code, answers, err := run(t, h, "sends", device, test.request)
 			if code != workerCode || err != nil || !strings.Contains(answers, test.why) {
 				t.Errorf("%d, %v, %s; want %s", code, err, answers, test.why)
 			}
@@ -199,7 +199,7 @@ func TestRefusedFacts(t *testing.T) {
 	}
 	t.Run("before there is a device", func(t *testing.T) {
 		h := newHost(t)
-		if code, err, answers := run(t, h, "sends", good); code != workerCode || err != nil || !strings.Contains(answers, "no device yet") {
+		if code, answers, err := run(t, h, "sends", good); code != workerCode || err != nil || !strings.Contains(answers, "no device yet") {
 			t.Errorf("%d, %v, %s", code, err, answers)
 		}
 	})
@@ -223,7 +223,7 @@ func TestBadRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
-			code, err, answers := run(t, h, "sends", request)
+			code, answers, err := run(t, h, "sends", request)
 			if code != 1 || err == nil || !strings.Contains(err.Error(), "killed for what it asked") || !errors.Is(err, privsep.ErrProtocol) || answers != "" {
 				t.Errorf("%d, %v, %s", code, err, answers)
 			}
@@ -245,7 +245,7 @@ func TestFlood(t *testing.T) {
 		lines = append(lines, fmt.Sprintf(`{"id":%d,"kind":"open","name":"held"}`, i+1))
 	}
 	t.Setenv(readVariable, strconv.Itoa(more)) // the others are held until the worker has ended
-	code, err, answers := run(t, newHost(t), "sends", lines...)
+	code, answers, err := run(t, newHost(t), "sends", lines...)
 	if n := strings.Count(answers, "too many requests at once"); code != workerCode || err != nil || n != more {
 		t.Errorf("%d, %v, %d refused:\n%s", code, err, n, answers)
 	}
@@ -254,7 +254,7 @@ func TestFlood(t *testing.T) {
 // TestWorkerEnds is what a parent makes of its worker's end.
 func TestWorkerEnds(t *testing.T) {
 	h := newHost(t)
-	if code, err, _ := run(t, h, "killed"); code != 1 || err == nil || !strings.Contains(err.Error(), "a signal: killed") {
+	if code, _, err := run(t, h, "killed"); code != 1 || err == nil || !strings.Contains(err.Error(), "a signal: killed") {
 		t.Errorf("killed: %d, %v", code, err)
 	}
 	t.Setenv(behaviorVariable, "waits")

@@ -46,7 +46,7 @@ func attempts(dir string) map[string]func() error {
 		"write to /tmp":         func() error { return os.WriteFile(filepath.Join(os.TempDir(), "tunnel-test"), nil, 0o666) },
 		"list /":                func() error { _, err := os.ReadDir("/"); return err },
 		"read a program":        func() error { _, err := os.ReadFile("/bin/sh"); return err },
-		"execute":               func() error { return exec.Command("/bin/true").Run() },
+		"execute":               func() error { return exec.CommandContext(context.Background(), "/bin/true").Run() },
 		"execute its own":       func() error { return syscall.Exec("/proc/self/exe", []string{"x"}, nil) },
 		"execute what it wrote": func() error { return executeOwn(dir) },
 		"trace the parent":      func() error { return unix.PtraceSeize(os.Getppid()) },
@@ -99,7 +99,7 @@ func executeOwn(dir string) error {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		return fmt.Errorf("it may not even write: %s", err) //nolint:errorlint // not the error that is expected
 	}
-	return exec.Command(path).Run()
+	return exec.CommandContext(context.Background(), path).Run()
 }
 
 // beConfined enters the sandbox, and prints what it could do all the same.

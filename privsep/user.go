@@ -51,7 +51,7 @@ func find(name string) (User, error) {
 		// A number that no name has is its own group.
 		if n, e := strconv.ParseUint(name, 10, 31); e == nil {
 			if found, err = user.LookupId(name); err != nil {
-				return User{Name: name, UID: int(n), GID: int(n)}, nil
+				return User{Name: name, UID: int(n), GID: int(n)}, nil //nolint:nilerr // there is no such name, and need not be
 			}
 		}
 	}
