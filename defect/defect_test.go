@@ -17,10 +17,9 @@ func index(s []int, i int) (err error) {
 	return nil
 }
 
-func fail() (err error) {
+func divide(a, b int) (err error) {
 	defer defect.Catch(&err)
-	var m map[string]int
-	m["x"] = 1
+	_ = a / b
 	return nil
 }
 
@@ -54,7 +53,7 @@ func TestLog(t *testing.T) {
 	if l.Count() != 1000 || strings.Count(text, "stack=") != 1 || strings.Count(text, "\n") != 10 || !strings.Contains(text, "defect_test.index") {
 		t.Errorf("%d noted: %s", l.Count(), text)
 	}
-	l.Note(fail(), log)
+	l.Note(divide(1, 0), log)
 	if text := out.String(); strings.Count(text, "stack=") != 2 {
 		t.Errorf("another defect is not said: %s", text)
 	}

@@ -18,9 +18,8 @@ type judged struct {
 func judgedOf(ip []byte) judged {
 	var j judged
 	t, ok := transportOf(ip)
-	end := ipv6HeaderLen
 	if ip[0]>>4 == 4 {
-		end = int(ip[0]&0x0f) * 4
+		end := int(ip[0]&0x0f) * 4
 		j.fixed = append([]byte{ip[0], ip[1] &^ ecnMask}, ip[6:10]...)
 		j.fixed = append(j.fixed, ip[12:20]...)
 		j.options = bytes.Clone(ip[ipv4MinHeaderLen:end])

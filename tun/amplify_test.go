@@ -2,7 +2,9 @@ package tun
 
 import (
 	"bytes"
+	"errors"
 	"net"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -76,7 +78,9 @@ func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 		}
 	}
 	_ = d.Close()
-	<-ended
+	if err := <-ended; !errors.Is(err, os.ErrClosed) {
+		t.Error(err)
+	}
 	if supers == 0 {
 		t.Error("no super-packet came: this tests nothing")
 	}
