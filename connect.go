@@ -80,26 +80,18 @@ func connect(c *cli.Context) error {
 		return err
 	}
 	if c.Bool(flagDryRun) {
-		dialer, err := newDialer(c)
+		dialers, err := newDialers(c)
 		if err != nil {
 			return err
 		}
-		return connectDryRun(c, dialer, wanted, accepted)
+		return connectDryRun(c, dialers[0], wanted, accepted)
 	}
 	host, err := newHost(c, log)
 	if host == nil {
 		return err
 	}
-	dialer, err := newDialer(c)
+	dialers, err := newDialers(c)
 	if err != nil {
-		return err
-	}
-	others, err := otherDialers(c, dialer)
-	if err != nil {
-		return err
-	}
-	dialers := append([]*transport.Dialer{dialer}, others...)
-	if err := checkPlain(c, dialers); err != nil {
 		return err
 	}
 	dev := c.String(flagDev)
@@ -119,7 +111,7 @@ func connect(c *cli.Context) error {
 	takePriority(log)
 	out := c.App.Writer
 	return client.New(client.Config{
-		Dialer: dialer, Others: others, Network: watchNetwork(log), Device: device, Router: router,
+		Dialer: dialers[0], Others: dialers[1:], Network: watchNetwork(log), Device: device, Router: router,
 		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, Log: log,
 		Wanted: wanted, Accept: accepted, Resolvers: resolvers, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
 		Events: client.Events{
@@ -137,6 +129,20 @@ func connect(c *cli.Context) error {
 			},
 		},
 	}).Run(c.Context)
+}
+
+// newDialers returns the paths to all servers that the flags name, at least one.
+func newDialers(c *cli.Context) ([]*transport.Dialer, error) {
+	dialer, err := newDialer(c)
+	if err != nil {
+		return nil, err
+	}
+	others, err := otherDialers(c, dialer)
+	if err != nil {
+		return nil, err
+	}
+	all := append([]*transport.Dialer{dialer}, others...)
+	return all, checkPlain(c, all)
 }
 
 // newDialer returns the way to the server that the flags describe.

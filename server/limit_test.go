@@ -204,7 +204,7 @@ func TestLoginsDoNotFloodLog(t *testing.T) {
 	began := time.Now()
 	const n = 400
 	for range n {
-		h.join(transport.Connect{}).leave()
+		h.join(transport.Connect{Session: "one machine"}).leave()
 	}
 	m, err := h.dialWith(quiet, transport.Connect{})
 	if err != nil {
