@@ -212,7 +212,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	c.exchange(t, link.Credential)
 	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
 	c.saveSession(t)
-	c.Log.Info("connected", "server", t.dialer.URL.Host, "address", link.Address, conn.Security())
+	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host), slog.Any("address", link.Address), conn.Security())
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
 	}

@@ -59,7 +59,7 @@ func clientHello() []byte {
 	go func() {
 		defer client.Close()
 		//nolint:gosec // nobody answers
-		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}).Handshake()
+		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}).HandshakeContext(context.Background())
 	}()
 	buf := make([]byte, 16<<10)
 	n, _ := server.Read(buf)

@@ -45,7 +45,7 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 			group.Add(1)
 			defer group.Done()
 			if conn, err := transport.Accept(w, r, transport.CongestionAuto); err == nil {
-				hub.visit(t.Context(), conn)
+				hub.visit(t.Context(), conn) //nolint:contextcheck // a visit outlives the request that it began as
 			}
 		}),
 		ConnContext: transport.ConnContext, ReadHeaderTimeout: soon,

@@ -28,11 +28,11 @@ const (
 func startPingers(ctx context.Context, t *testing.T, from []*lab.Host, tokens []string, server string) (over <-chan struct{}) {
 	t.Helper()
 	for _, h := range from {
-		h.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192") // what the server sends shall wait at the server
+		h.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192") //nolint:contextcheck // a lab has its own; what the server sends shall wait at the server
 	}
 	sessions := make([]*stranger, attackers)
 	for i := range sessions {
-		sessions[i] = dialStrangerAs(t, from[i%len(from)], tokens[i%len(tokens)], "ip")
+		sessions[i] = dialStrangerAs(t, from[i%len(from)], tokens[i%len(tokens)], "ip") //nolint:contextcheck // its connection ends with ctx, below
 		context.AfterFunc(ctx, func() { _ = sessions[i].conn.Close() })
 	}
 	var all sync.WaitGroup

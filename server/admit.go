@@ -24,7 +24,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	leave := func() { s.limiter.Leave(from.tracked) }
 	defer func() { leave() }()
-	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
+	r.TLS = transport.RequestTLS(r.Context()) //nolint:contextcheck // it is the request's; as net/http does where it does TLS itself
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, r, from, err)

@@ -150,7 +150,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	_ = s.Device.Close()
 	group.Wait()
 	s.drops.count(dropMemory, s.budget.Dropped())
-	s.limited.Close()
+	s.limited.Close() //nolint:contextcheck // ctx is over, and what is left to log does not hang on it
 	s.local.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil

@@ -28,13 +28,6 @@ type zone struct {
 	asked map[dnsmessage.Type]int              // questions, by type
 }
 
-// move gives a name other addresses.
-func (z *zone) move(name string, addrs ...string) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.hosts[name] = addrs
-}
-
 // silence has the server answer nothing at all from now on.
 func (z *zone) silence() {
 	z.mu.Lock()

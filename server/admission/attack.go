@@ -19,6 +19,7 @@ import (
 // Reason is why an unauthenticated connection was turned away.
 type Reason int
 
+// The reasons of a Limiter.
 const (
 	Total     Reason = iota // as many connections as there may be
 	PerSource               // as many from one source as there may be

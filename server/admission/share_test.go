@@ -10,7 +10,9 @@ import (
 
 // spin uses processor time.
 func spin(d time.Duration) {
-	for began := threadTime(); threadTime()-began < d; {
+	began := threadTime()
+	for threadTime()-began < d {
+		runtime.KeepAlive(began)
 	}
 }
 
