@@ -25,5 +25,20 @@ func defaultLimits() *limits {
 	}
 }
 
+const (
+	// unauthenticatedRoom is the bytes that an unauthenticated connection may take, see docs/PERFORMANCE.md.
+	unauthenticatedRoom = 64 << 10
+	// fewPlaces is how many of them there are however little memory there may be.
+	fewPlaces = 64
+)
+
+// places returns for how many unauthenticated connections there is room in memory bytes: most at the most, which 0 leaves it at.
+func (l *limits) places(most int, memory int64) int {
+	if memory == 0 {
+		return most
+	}
+	return min(most, max(int(memory/unauthenticatedRoom), fewPlaces))
+}
+
 // queueLimit bounds what waits for one peer, in bytes of buffers.
 const queueLimit = 8 << 20

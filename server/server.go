@@ -92,7 +92,8 @@ func New(c Config) *Server {
 	}
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
-		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.unknown, Reserved: s.limits.reserved,
+		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.places(s.limits.unknown, c.MaxMemory/8),
+		Reserved: s.limits.places(s.limits.reserved, c.MaxMemory/32),
 		Proxies: c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
 	})
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
