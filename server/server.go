@@ -94,7 +94,7 @@ func New(c Config) *Server {
 	s.limiter = admission.New(admission.Rules{
 		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.places(s.limits.unknown, c.MaxMemory/8),
 		Reserved: s.limits.places(s.limits.reserved, c.MaxMemory/32),
-		Proxies: c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
+		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
 	})
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
