@@ -112,7 +112,7 @@ func streamRate(t *testing.T, from, to *lab.Host, addr string) float64 {
 // cpuTime returns the processor time that a program has used.
 func cpuTime(t *testing.T, p *lab.Proc) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Worker()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestLittleMemory(t *testing.T) {
 		*) mount -t cgroup2 cgroups /sys/fs/cgroup ;;
 		esac && echo $$ > "$1/cgroup.procs" && shift && exec "$@"`
 	srv := bin.startWrapped(t, server, []string{"unshare", "-m", "sh", "-c", enter, "sh", cgroup(t, 64<<20)},
-		"serve", "--plain", "--network", "10.1.0.0/20")
+		"serve", "--plain", "--network", "10.1.0.0/20", "--max-sessions", "0")
 	srv.WaitFor("listening on ", soon)
 	good := bin.connect(t, clients[0], directURL)
 	x := startExchange(t, clients[0], server, "10.1.0.1")

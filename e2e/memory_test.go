@@ -87,7 +87,7 @@ func testMaxMemory(t *testing.T, tokens int) {
 		out := server.Run(string(bin), "token", "create", "--state", state, fmt.Sprint("t", len(all)))
 		all = append(all, strings.TrimSpace(out))
 	}
-	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", state, "--network", "10.1.0.0/20", "--max-memory", "256M")
+	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", state, "--network", "10.1.0.0/20", "--max-memory", "256M", "--max-sessions", "0")
 	srv.WaitFor("listening on ", soon)
 	good := bin.connect(t, clients[0], directURL)
 	x := startExchange(t, clients[0], server, "10.1.0.1")
