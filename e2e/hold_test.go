@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"nhooyr.io/websocket"
 
 	"tunnel/packet"
+	"tunnel/state"
 )
 
 // asks sends a connect with a wish, and returns the address that it got, or the code with which it was refused.
@@ -137,5 +139,77 @@ func TestOneToken(t *testing.T) {
 	bin.token(t, server, state, "revoke", "other")
 	if code := waits.Wait(soon); code != 8 {
 		t.Errorf("exit code %d, want 8\n%s", code, waits.Stderr())
+	}
+}
+
+// TestInheritedAddress gives an address to another client a day after its owner was there last, while a program on the
+// server still has a connection with the owner: the kernel's socket is ended before, and the new owner gets no packet of it.
+func TestInheritedAddress(t *testing.T) {
+	t.Parallel()
+	server, clients := star(t, 2)
+	bin := plainBuild(t)
+	dir := t.TempDir()
+	heir := bin.token(t, server, dir, "create", "heir")
+	flags := []string{"--plain", "--state", dir}
+	srv := bin.serve(t, server, flags...)
+	owner := bin.connect(t, clients[0], directURL)
+	owner.WaitFor("address 10.1.1.3 ", soon)
+	clients[0].Start("nc", "-d", "-k", "-l", "10.1.1.3", "9001")
+	listening(t, clients[0], 9001)
+	sender := server.Command("nc", "10.1.1.3", "9001")
+	input, err := sender.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.StartCommand(sender)
+	socket := func() string { return server.Run("ss", "-Htn", "dst", "10.1.1.3") }
+	for until := time.Now().Add(soon); socket() == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the server has no connection with the owner")
+		}
+	}
+	stop(t, owner)
+	stop(t, srv)
+	age(t, filepath.Join(dir, "tunnel.db"), 25*time.Hour)
+	bin.serve(t, server, flags...)
+	if socket() == "" {
+		t.Fatal("the connection is gone before the address has changed hands")
+	}
+	c := dialRawWith(t, clients[1], directURL, heir)
+	defer func() { _ = c.conn.CloseNow() }()
+	if got, code := c.asks("10.1.1.3"); got != "10.1.1.3" {
+		t.Fatalf("the heir got %q, code %d", got, code)
+	}
+	if left := socket(); left != "" {
+		t.Errorf("the server's kernel still has a connection with the former owner: %s", left)
+	}
+	_, _ = input.Write([]byte("a secret\n")) // it may have ended
+	if n := c.overhears("10.1.1.3", 2*time.Second); n > 0 {
+		t.Errorf("the heir got %d packets of the former owner's connection", n)
+	}
+}
+
+// age makes all leases of a server that does not run older.
+func age(t *testing.T, file string, by time.Duration) {
+	t.Helper()
+	f, err := state.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, put := f.Bucket("lease"), map[string][]byte{}
+	err = bucket.Each(func(key string, value []byte) error {
+		var record map[string]any
+		if err := json.Unmarshal(value, &record); err != nil || record["idle"] == nil {
+			return err
+		}
+		record["idle"] = time.Now().Add(-by)
+		put[key], err = json.Marshal(record)
+		return err
+	})
+	if err := errors.Join(err, bucket.Write(put), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if len(put) == 0 {
+		t.Fatal("there are no leases")
 	}
 }
