@@ -210,7 +210,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	c.took(t, link, time.Now())
 	c.learn(conn)
 	c.exchange(t, link.Credential)
-	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address}
+	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address, Network: link.Network}
 	c.saveSession(t)
 	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host), slog.Any("address", link.Address), conn.Security())
 	if c.Events.Connected != nil {
@@ -275,7 +275,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	if c.Qlen != 0 {
 		link.Qlen = c.Qlen
 	}
-	if err := cmp.Or(c.acceptable(link), t.changes(link, time.Now())); err != nil {
+	if err := cmp.Or(c.acceptable(link, t.resume.Network), t.changes(link, time.Now())); err != nil {
 		conn.Close(transport.CodeNormal, "the client does not take what is granted")
 		return link, err
 	}

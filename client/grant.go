@@ -34,10 +34,12 @@ const (
 const changePause = time.Minute
 
 // acceptable reports why this machine does not take what a server grants; nil is that it does. Routes and addresses of this
-// machine are for Router.Overlap.
-func (c *Client) acceptable(link transport.Link) error {
+// machine are for Router.Overlap. had is the network that it has taken from that server last: a DNS server that lies in it
+// now has been put there by the user.
+func (c *Client) acceptable(link transport.Link, had netip.Prefix) error {
 	network := link.Network
-	if err := CheckGrant(network, link.Address, link.Peer, c.Accept); err != nil || len(c.Accept) > 0 || c.Resolvers == nil {
+	err := CheckGrant(network, link.Address, link.Peer, c.Accept)
+	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil || network == had {
 		return err
 	}
 	for _, resolver := range c.Resolvers() {

@@ -74,7 +74,7 @@ func TestAcceptable(t *testing.T) {
 			"no client's pair"},
 	} {
 		c := &Client{Config: Config{Accept: test.accept, Resolvers: resolvers}}
-		err := c.acceptable(linkOf(test.network, test.address, test.peer))
+		err := c.acceptable(linkOf(test.network, test.address, test.peer), netip.Prefix{})
 		var step *transport.StepError
 		switch {
 		case test.want == "" && err != nil:
@@ -118,6 +118,21 @@ func TestChanges(t *testing.T) {
 		}
 		if !take(first, now.Add(changePause)) || take(second, now.Add(2*changePause-1)) || !take(second, now.Add(2*changePause)) {
 			t.Errorf("%s: not once a minute", name)
+		}
+	}
+}
+
+// A DNS server in the network that the server granted before is one that the user has put there; in another it is not.
+func TestResolverInGrantedNetwork(t *testing.T) {
+	resolver := netip.MustParseAddr("10.1.1.1")
+	c := &Client{Config: Config{Resolvers: func() []netip.Addr { return []netip.Addr{resolver} }}}
+	link := linkOf("10.1.1.0/24", "10.1.1.3", "10.1.1.4")
+	if err := c.acceptable(link, link.Network); err != nil {
+		t.Error(err)
+	}
+	for _, had := range []netip.Prefix{{}, netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.1.1.0/25")} {
+		if c.acceptable(link, had) == nil {
+			t.Errorf("taken after %s", had)
 		}
 	}
 }

@@ -31,6 +31,8 @@ type saved struct {
 	URL     string     `json:"url"` // whose session it is
 	Session string     `json:"session"`
 	Address netip.Addr `json:"address"`
+
+	Network netip.Prefix `json:"network,omitzero"` // that the server has granted and this machine has taken
 }
 
 // content is what a session file holds: the session that was saved last, and those with other servers, newest first.

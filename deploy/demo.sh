@@ -22,7 +22,7 @@ declare -A log=() pid=() # of each host's tunnel: the descriptor of its output, 
 
 # cleanup undoes everything, in whatever state it finds it. Only the processes in the two namespaces are killed.
 cleanup() {
-  local code=$? err ns i
+  local code=$? err ns i IFS=$' \t\n' # a signal may have come within `IFS= read`
   trap '' INT TERM HUP PIPE
   set +e
   exec {err}>&2 2>/dev/null

@@ -13,7 +13,8 @@ import (
 // while a client is up: it stays, and does not get in again.
 func TestBoundToken(t *testing.T) {
 	t.Parallel()
-	server, client := direct(t)
+	server, hosts := star(t, 2)
+	client, other := hosts[0], hosts[1]
 	bin := raceBuild(t)
 	ca, next := newAuthority(t), newAuthority(t)
 	file, dir := filepath.Join(t.TempDir(), "ca.pem"), t.TempDir()
@@ -44,7 +45,7 @@ func TestBoundToken(t *testing.T) {
 		return []string{"connect", "wss://" + directServer + ":8443", "--pin", pin, "--state", t.TempDir(),
 			"--token", strings.TrimSpace(secret), "--tls-cert", cert, "--tls-key", key}
 	}
-	failure{name: "another's certificate", args: connect(ca, "phone.example"), code: 8, step: "auth", says: "bound to another certificate"}.check(t, client, bin)
+	failure{name: "another's certificate", args: connect(ca, "phone.example"), code: 8, step: "auth", says: "bound to another certificate"}.check(t, other, bin)
 	if !strings.Contains(srv.Stderr(), "CN=laptop.example, and it came with CN=phone.example") {
 		t.Errorf("the server does not say why:\n%s", srv.Stderr())
 	}
@@ -61,7 +62,7 @@ func TestBoundToken(t *testing.T) {
 
 	time.Sleep(1100 * time.Millisecond) // the file is looked at once a second
 	put(next)
-	failure{name: "an authority that is gone", args: append(connect(ca, "laptop.example"), "--dev", "tun9"), code: 6, step: "tls", says: "unknown certificate authority"}.check(t, client, bin)
+	failure{name: "an authority that is gone", args: connect(ca, "laptop.example"), code: 6, step: "tls", says: "unknown certificate authority"}.check(t, other, bin)
 	reaches(t, client, "10.1.1.1") // who is up stays
 	stop(t, cl)
 	cl = bin.start(t, client, connect(next, "laptop.example")...)

@@ -130,7 +130,7 @@ func TestOneToken(t *testing.T) {
 	}
 	untouched(t, clients[3], before)
 	bin.connect(t, clients[1], directURL, "--token", idle, "--state", kept).WaitFor("address 10.1.1.3 ", soon)
-	bin.connect(t, clients[2], directURL, "--token", other)
+	has := bin.connect(t, clients[2], directURL, "--token", other)
 	reaches(t, clients[2], "10.1.1.1")
 
 	// One that was told so goes on to try, and gets in when there is room.
@@ -140,6 +140,7 @@ func TestOneToken(t *testing.T) {
 	if code := waits.Wait(soon); code != 8 {
 		t.Errorf("exit code %d, want 8\n%s", code, waits.Stderr())
 	}
+	givesUp(t, has, "the token was revoked")
 }
 
 // TestInheritedAddress gives an address to another client a day after its owner was there last, while a program on the

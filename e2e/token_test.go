@@ -67,7 +67,7 @@ func TestFirstToken(t *testing.T) {
 		t.Errorf("list of the running server:\n%s", list)
 	}
 	stop(t, srv)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +\S+ \S+ +2\S+ \S+ +-$`).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
 	again, other := bin.fresh(t, server, state)

@@ -3,6 +3,7 @@ package loglimit
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ const (
 	known         = 100
 	strangers     = 20 // of all addresses
 	oneStranger   = 5
+	refused       = "refused" // how lines begin that are limited as those about strangers are, be there a token or not
 	pause         = 5 * time.Second
 	strangerPause = time.Minute // of one address
 
@@ -63,7 +65,7 @@ func (l *limits) take(level slog.Level, message string, about who, now time.Time
 	defer l.mu.Unlock()
 	k := kind{level, message, about.token, about.token == "" && about.source.IsValid()}
 	burst := known
-	if k.stranger {
+	if k.stranger || strings.HasPrefix(message, refused) {
 		burst = strangers
 	}
 	b := get(l.kinds, k, maxKinds, pause, burst)

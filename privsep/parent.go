@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -302,7 +303,7 @@ func (r request) well() bool {
 		}
 	case kindBypass, kindWay:
 		bare.Address = r.Address
-		if !r.Address.IsValid() || r.Address.Zone() != "" {
+		if !r.Address.IsValid() || !isZone(r.Address) {
 			return false
 		}
 	case kindRetain:
@@ -312,6 +313,14 @@ func (r request) well() bool {
 	}
 	return r.Name == bare.Name && r.Address == bare.Address && r.Network == bare.Network && r.Config == bare.Config &&
 		len(r.Addresses) == len(bare.Addresses)
+}
+
+// isZone reports whether a has no zone, or one that can be the name or the index of an interface (RFC 4007 section 11).
+func isZone(a netip.Addr) bool {
+	zone := a.Zone()
+	return zone == "" || a.IsLinkLocalUnicast() && len(zone) < unix.IFNAMSIZ && !strings.ContainsFunc(zone, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '/' || r == '%'
+	})
 }
 
 // errEarly refuses what needs the device.
