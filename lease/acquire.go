@@ -236,9 +236,13 @@ func (p *Pool) Undo(l *Lease) {
 	delete(p.holders, l.h.holder)
 	delete(p.taken, l.h.number)
 	p.fresh = min(p.fresh, l.h.number)
-	if l.moved != nil {
-		p.rename(l.moved, l.h.holder)
-		l.moved.stored = !l.kept
+	switch m := l.moved; {
+	case m == nil:
+	case p.taken[m.number] == m:
+		p.rename(m, l.h.holder)
+		m.stored = !l.kept
+	default: // another got that pair meanwhile, so that the holder has none
+		p.changed(l.h.holder)
 	}
 	if b := l.before; b != nil {
 		p.taken[b.number] = b

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,9 +124,20 @@ func (t *peers) clear(h lease.Holder) {
 // for that one, or for the holder's return, waits for p; what waited for another that had p's address is thrown away, and
 // enter returns how many packets that were.
 func (t *peers) enter(p *peer) (lost uint64) {
+	old, lost := t.take(p)
+	if old != nil {
+		old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
+	}
+	return lost
+}
+
+// take is enter but for the word to the old connection, which it returns; nil is that there is none.
+func (t *peers) take(p *peer) (old *peer, lost uint64) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	s := t.seats[p.holder]
-	old, held := s.peer, t.away[p.holder]
+	held := t.away[p.holder]
+	old = s.peer
 	s.peer, s.entering = p, false
 	move := func() {
 		if held != nil {
@@ -141,7 +153,6 @@ func (t *peers) enter(p *peer) (lost uint64) {
 	table := t.table.Load()
 	var left []netip.Prefix
 	if held != nil {
-		lost += t.forget(held)
 		table = without(table, held.prefixes, sink{held: held})
 		left = held.prefixes
 	}
@@ -161,11 +172,10 @@ func (t *peers) enter(p *peer) (lost uint64) {
 	}
 	t.table.Store(table)
 	move() // what came while the table was made
-	t.mu.Unlock()
-	if old != nil {
-		old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
+	if held != nil {
+		lost += t.forget(held)
 	}
-	return lost
+	return old, lost
 }
 
 // without returns table without the prefixes that lead to s.
@@ -189,19 +199,23 @@ func (t *peers) remove(p *peer, keep bool) (lost uint64) {
 	}
 	s.peer = nil
 	t.clear(p.holder)
-	h := newHeld(p.holder, p.prefixes())
+	table := t.table.Load()
+	own := slices.DeleteFunc(p.prefixes(), func(prefix netip.Prefix) bool { // another's token may have a route of p's by now
+		at, ok := table.Get(prefix)
+		return ok && at != sink{peer: p}
+	})
+	h := newHeld(p.holder, own)
 	if keep && t.kept < parkMost {
 		h.queue = t.budget.NewQueue(t.parkLimit())
 		t.kept++
 	}
-	h.take(p.queue)
-	table := t.table.Load()
+	lost = h.take(p.queue)
 	for _, prefix := range h.prefixes {
 		table = table.InsertPersist(prefix, sink{held: h})
 	}
 	t.table.Store(table)
 	t.away[p.holder] = h
-	return h.take(p.queue)
+	return lost + h.take(p.queue)
 }
 
 // parkLimit returns how many bytes of buffers may wait for one client: for all together no more than an eighth of the budget.
