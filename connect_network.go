@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -56,17 +58,25 @@ const (
 	resolvedUplink = "/run/systemd/resolve/resolv.conf" // when resolvConf names systemd-resolved itself
 )
 
-// resolvers returns the addresses of this machine's DNS servers, as far as files tell.
-func resolvers() []netip.Addr {
-	text, _ := os.ReadFile(resolvConf) // without it there are none
-	all := nameservers(text)
+// resolvers returns the addresses of this machine's DNS servers, as far as files tell. A file that is not there names none;
+// one that cannot be read is an error.
+func resolvers() ([]netip.Addr, error) {
+	all, err := nameserversOf(resolvConf)
 	for _, stub := range []string{"127.0.0.53", "127.0.0.54"} {
 		if slices.Contains(all, netip.MustParseAddr(stub)) {
-			text, _ := os.ReadFile(resolvedUplink)
-			return append(all, nameservers(text)...)
+			more, err := nameserversOf(resolvedUplink)
+			return append(all, more...), err
 		}
 	}
-	return all
+	return all, err
+}
+
+func nameserversOf(file string) ([]netip.Addr, error) {
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return nameservers(text), nil
 }
 
 // nameservers returns the nameserver lines of a resolv.conf.

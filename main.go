@@ -55,7 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	f := asFailure(err)
-	_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", f)
+	_, _ = fmt.Fprintln(stderr, printable("tunnel: "+f.Error()))
 	return f.step.exitCode()
 }
 

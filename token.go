@@ -231,8 +231,11 @@ func printTokens(w io.Writer, all []server.TokenStatus) error {
 			}
 			live = strings.Join(clients, ", ")
 		}
-		_, _ = fmt.Fprintln(table, strings.Join(
-			[]string{t.Name, string(t.Kind), address, routes, sessions, expires, certCN, moment(t.Created), used, live}, "\t"))
+		cells := []string{t.Name, string(t.Kind), address, routes, sessions, expires, certCN, moment(t.Created), used, live}
+		for i := range cells { // a server that was broken into answers as it likes
+			cells[i] = printable(cells[i])
+		}
+		_, _ = fmt.Fprintln(table, strings.Join(cells, "\t"))
 	}
 	return table.Flush()
 }

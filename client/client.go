@@ -28,7 +28,6 @@ type Config struct {
 	Router      Router              // closed by Run
 	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
 	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
-	Resolvers   func() []netip.Addr // this machine's DNS servers: without Accept no granted network may contain one; nil is none
 	MTU         int                 // bytes; 0 is what the server says
 	Qlen        int                 // packets; 0 is what the server says
 	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
@@ -39,6 +38,10 @@ type Config struct {
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
+
+	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
+	// cannot be found out. nil is that there are none.
+	Resolvers func() ([]netip.Addr, error)
 }
 
 // Router makes addresses and routes on this machine: a *route.Router, or what stands for one in another process.

@@ -42,7 +42,12 @@ func (c *Client) acceptable(link transport.Link, had netip.Prefix) error {
 	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil || network == had {
 		return err
 	}
-	for _, resolver := range c.Resolvers() {
+	resolvers, err := c.Resolvers()
+	if err != nil {
+		return refuse(fmt.Errorf("the server grants the network %s, and this machine's DNS servers are not known: %w", network, err),
+			fmt.Sprintf("let the program read that file, or accept the network with --network %s", network))
+	}
+	for _, resolver := range resolvers {
 		if network.Contains(resolver) {
 			return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
 				fmt.Sprintf("if you expect it, accept it with --network %s; else choose another --network on the server", network))

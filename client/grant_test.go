@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -33,8 +34,8 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 }
 
 func TestAcceptable(t *testing.T) {
-	resolvers := func() []netip.Addr {
-		return []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("9.9.9.9")}
+	resolvers := func() ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("9.9.9.9")}, nil
 	}
 	for name, test := range map[string]struct {
 		network, address, peer string
@@ -125,11 +126,16 @@ func TestChanges(t *testing.T) {
 // A DNS server in the network that the server granted before is one that the user has put there; in another it is not.
 func TestResolverInGrantedNetwork(t *testing.T) {
 	resolver := netip.MustParseAddr("10.1.1.1")
-	c := &Client{Config: Config{Resolvers: func() []netip.Addr { return []netip.Addr{resolver} }}}
+	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr, error) { return []netip.Addr{resolver}, nil }}}
 	link := linkOf("10.1.1.0/24", "10.1.1.3", "10.1.1.4")
 	if err := c.acceptable(link, link.Network); err != nil {
 		t.Error(err)
 	}
+	c.Resolvers = func() ([]netip.Addr, error) { return nil, fs.ErrPermission }
+	if c.acceptable(link, netip.Prefix{}) == nil {
+		t.Error("taken although the DNS servers are not known")
+	}
+	c.Resolvers = func() ([]netip.Addr, error) { return []netip.Addr{resolver}, nil }
 	for _, had := range []netip.Prefix{{}, netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.1.1.0/25")} {
 		if c.acceptable(link, had) == nil {
 			t.Errorf("taken after %s", had)
