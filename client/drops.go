@@ -2,6 +2,7 @@ package client
 
 import (
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 
 	"tunnel/packet"
@@ -21,12 +22,13 @@ const (
 	dropCoDel               // the queue to the server stood for too long
 	dropCut                 // on its way out when a connection broke
 	dropKernel              // the kernel refused it
+	dropICMP                // from the server: an ICMP error about a packet that this client has not sent into the tunnel
 	verdicts
 )
 
 // name is the verdict's name in logs.
 func (v verdict) name() string {
-	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full", "codel", "cut", "kernel"}[v]
+	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full", "codel", "cut", "kernel", "icmp_error"}[v]
 }
 
 // judge looks at record i of a batch from the server. A server is trusted with the private network, not with the rest
@@ -39,6 +41,15 @@ func judge(link transport.Link, b *packet.Batch, i int) verdict {
 		return dropSource
 	case packet.Destination(b.IP(i)) != link.Address:
 		return dropDestination
+	case packet.SourceRouted(b.IP(i)):
+		return dropMalformed
+	}
+	// What comes by the tunnel says nothing of other paths than the tunnel's.
+	is, about := packet.ICMPError(b.IP(i), func(sender, receiver netip.Addr) bool {
+		return sender == link.Address && link.Network.Contains(receiver)
+	})
+	if is && !about {
+		return dropICMP
 	}
 	return pass
 }

@@ -48,6 +48,9 @@ func newPeer(
 	return p
 }
 
+// has reports whether a is p's own address or lies in a prefix of its token.
+func (p *peer) has(a netip.Addr) bool { return a == p.address || p.routes != nil && p.routes.Lookup(a) }
+
 // holderOf returns under which name a client has its lease.
 func holderOf(token auth.Token, session string) lease.Holder {
 	if token.Sole() {

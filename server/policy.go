@@ -21,6 +21,7 @@ const (
 	dropMulticast           // from or for a group
 	dropLoopback            // from or for a host's own loopback
 	dropMartian             // from or for an address that nobody has on another host
+	dropICMP                // an ICMP error about a packet that was not sent to its sender, or a redirect
 	dropNoPeer              // for an address that no client has
 	dropQueue               // the queue to its peer was full
 	dropMemory              // all queues together held too much, and the one to its peer more than others
@@ -36,7 +37,7 @@ const (
 func (v verdict) name() string {
 	return [verdicts]string{
 		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"no_peer", "queue_full", "memory", "codel", "stale", "cut", "kernel", "defect",
+		"icmp_error", "no_peer", "queue_full", "memory", "codel", "stale", "cut", "kernel", "defect",
 	}[v]
 }
 
@@ -50,7 +51,23 @@ type policy struct {
 
 // fromClient judges a packet that p has sent.
 func (l *policy) fromClient(p *peer, ip []byte) verdict {
-	if from := packet.Source(ip); from != p.address && !(p.routes != nil && p.routes.Lookup(from)) {
+	if v := l.between(p, ip); v != pass {
+		return v
+	}
+	if packet.SourceRouted(ip) {
+		return dropMalformed
+	}
+	// What p says of paths counts only for packets that were sent to p.
+	to := packet.Destination(ip)
+	if is, about := packet.ICMPError(ip, func(sender, receiver netip.Addr) bool { return sender == to && p.has(receiver) }); is && !about {
+		return dropICMP
+	}
+	return pass
+}
+
+// between judges the addresses of a packet that p has sent.
+func (l *policy) between(p *peer, ip []byte) verdict {
+	if from := packet.Source(ip); !p.has(from) {
 		if v := special(from); v != pass {
 			return v
 		}

@@ -1,0 +1,95 @@
+package packet
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// header4 returns an IPv4 header of n bytes, without options that mean anything, and what follows it.
+func header4(protocol byte, from, to string, n int, body ...byte) []byte {
+	ip := make([]byte, n, n+len(body))
+	ip[0], ip[9] = 0x40|byte(n/4), protocol
+	copy(ip[12:], netip.MustParseAddr(from).AsSlice())
+	copy(ip[16:], netip.MustParseAddr(to).AsSlice())
+	for i := 20; i < n; i++ {
+		ip[i] = optionNop
+	}
+	return append(ip, body...)
+}
+
+func header6(next byte, from, to string, body ...byte) []byte {
+	ip := make([]byte, 40, 40+len(body))
+	ip[0], ip[6] = 0x60, next
+	copy(ip[8:], netip.MustParseAddr(from).AsSlice())
+	copy(ip[24:], netip.MustParseAddr(to).AsSlice())
+	return append(ip, body...)
+}
+
+func TestICMPError(t *testing.T) {
+	message := func(kind byte, quoted []byte) []byte { return append([]byte{kind, 4, 0, 0, 0, 0, 2, 40}, quoted...) }
+	mine := header4(6, "10.1.1.1", "10.1.1.3", 20)
+	others := header4(6, "10.1.1.1", "10.1.1.5", 20)
+	six := header6(6, "fd00::1", "fd00::3")
+	error4 := func(n int, body []byte) []byte { return header4(protocolICMP, "10.1.1.3", "10.1.1.1", n, body...) }
+	fragment := func(offset byte, body []byte) []byte {
+		ip := error4(20, body)
+		ip[6], ip[7] = 0x20, offset
+		return ip
+	}
+	for name, test := range map[string]struct {
+		ip        []byte
+		is, about bool
+	}{
+		"about its own":         {error4(20, message(3, mine)), true, true},
+		"with options":          {error4(24, message(3, mine)), true, true},
+		"about another's":       {error4(20, message(3, others)), true, false},
+		"about its own, sent":   {error4(20, message(3, header4(6, "10.1.1.3", "10.1.1.1", 20))), true, false},
+		"cut short":             {error4(20, message(3, mine[:19])), true, false},
+		"quoting IPv6":          {error4(20, message(3, six[:20])), true, false},
+		"a redirect":            {error4(20, message(5, mine)), true, false},
+		"a ping":                {error4(20, message(8, others)), false, false},
+		"empty":                 {error4(20, nil), false, false},
+		"TCP":                   {header4(6, "10.1.1.3", "10.1.1.1", 20, message(3, others)...), false, false},
+		"first fragment":        {fragment(0, message(3, others)), true, false},
+		"first fragment, short": {fragment(0, message(3, nil)), true, false},
+		"later fragment":        {fragment(1, message(3, others)), false, false},
+		"IPv6 about its own":    {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six)...), true, true},
+		"IPv6 about another's":  {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, header6(6, "fd00::1", "fd00::5"))...), true, false},
+		"IPv6 cut short":        {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six[:39])...), true, false},
+		"IPv6 redirect":         {header6(protocolICMPv6, "fd00::3", "fd00::1", message(137, six)...), true, false},
+		"IPv6 ping":             {header6(protocolICMPv6, "fd00::3", "fd00::1", message(128, six)...), false, false},
+	} {
+		is, about := ICMPError(test.ip, func(from, to netip.Addr) bool {
+			return from == Destination(test.ip) && to == Source(test.ip)
+		})
+		if is != test.is || about != test.about {
+			t.Errorf("%s: %v, %v; want %v, %v", name, is, about, test.is, test.about)
+		}
+	}
+}
+
+func TestSourceRouted(t *testing.T) {
+	with := func(options ...byte) []byte {
+		ip := header4(6, "10.1.1.3", "10.1.1.1", 20+len(options))
+		copy(ip[20:], options)
+		return ip
+	}
+	for name, test := range map[string]struct {
+		ip   []byte
+		want bool
+	}{
+		"none":               {with(), false},
+		"router alert":       {with(148, 4, 0, 0), false},
+		"LSRR":               {with(131, 7, 4, 10, 99, 0, 2, 0), true},
+		"SSRR behind others": {with(1, 148, 4, 0, 0, 137, 7, 4, 10, 99, 0, 2), true},
+		"behind the end":     {with(0, 131, 7, 4, 10, 99, 0, 2), false},
+		"length of 0":        {with(148, 0, 131, 7), true},
+		"longer than it is":  {with(148, 9, 0, 0), true},
+		"a lone byte":        {with(1, 1, 1, 148), true},
+		"IPv6":               {header6(6, "fd00::3", "fd00::1"), false},
+	} {
+		if got := SourceRouted(test.ip); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
