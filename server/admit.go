@@ -138,14 +138,18 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 	if most := s.maxSessions(grant.Token); !s.peers.reserve(holder, most) {
 		return nil, nil, transport.Connected{}, fmt.Errorf("%w: %d", errSessions, most)
 	}
+	entered := false
+	defer func() { // in a panic as well: a seat that nobody has would count for ever
+		if !entered {
+			s.peers.abandon(holder)
+		}
+	}()
 	credential, err := s.Tokens.Join(grant, session)
 	if err != nil {
-		s.peers.abandon(holder)
 		return nil, nil, transport.Connected{}, err
 	}
 	pair, err := s.lease(life, holder, request.Wanted(), s.maxLeases(grant.Token))
 	if err != nil {
-		s.peers.abandon(holder)
 		return nil, nil, transport.Connected{}, err
 	}
 	p := newPeer(life, remote, grant.Token, session, pair, s.budget)
@@ -160,7 +164,9 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 		Lanes:     s.most(request.Lanes),
 	}
 	l := p.enter(0)
-	s.drops.count(dropStale, s.peers.enter(p))
+	lost := s.peers.enter(p)
+	entered = true
+	s.drops.count(dropStale, lost)
 	// It may have been revoked since it was looked at; from now on, whoever revokes it finds p.
 	if err := s.Tokens.Check(grant.ID); err != nil {
 		s.dismiss(p)

@@ -91,6 +91,13 @@ func New(rules Rules) *Limiter {
 // Run writes a line about each attack, and then one a minute while it lasts, until ctx ends.
 func (l *Limiter) Run(ctx context.Context) { l.attack.run(ctx) }
 
+// locked runs f with the lock, which is free again even if f panics: somebody may recover from that.
+func (l *Limiter) locked(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
 // Admit takes c, or returns false, and the caller has to Abort it. It may close others for it.
 func (l *Limiter) Admit(c net.Conn) bool {
 	address := addressOfConn(c.RemoteAddr())
@@ -98,9 +105,10 @@ func (l *Limiter) Admit(c net.Conn) bool {
 	if l.rules.Proxies.Has(address) {
 		key = netip.Prefix{} // its clients are counted one by one when they have told who they are
 	}
-	l.mu.Lock()
-	evicted, why, ok := l.add(&Tracked{conn: c, address: address}, key)
-	l.mu.Unlock()
+	var evicted []*Tracked
+	var why Reason
+	var ok bool
+	l.locked(func() { evicted, why, ok = l.add(&Tracked{conn: c, address: address}, key) })
 	l.abort(evicted)
 	if !ok {
 		l.refuse(why, address, key)
@@ -189,14 +197,14 @@ func firstOf(pools ...*pool) *Tracked {
 // Relieve closes some unauthenticated connections, if there are any: there are no files for others.
 func (l *Limiter) Relieve() {
 	var evicted []*Tracked
-	l.mu.Lock()
-	for range 16 {
-		if victim := firstOf(l.unknown, l.local, l.known); victim != nil {
-			l.forget(victim)
-			evicted = append(evicted, victim)
+	l.locked(func() {
+		for range 16 {
+			if victim := firstOf(l.unknown, l.local, l.known); victim != nil {
+				l.forget(victim)
+				evicted = append(evicted, victim)
+			}
 		}
-	}
-	l.mu.Unlock()
+	})
 	l.abort(evicted)
 }
 
@@ -237,10 +245,11 @@ func (l *Limiter) Handshake(remote net.Addr) (end func(), err error) {
 	if !key.IsValid() || l.rules.Proxies.Has(address) {
 		return func() {}, nil
 	}
-	l.mu.Lock()
-	known := l.isKnown(key)
-	pays := l.buckets.pays(key, known, true, l.rules.Now())
-	l.mu.Unlock()
+	var known, pays bool
+	l.locked(func() {
+		known = l.isKnown(key)
+		pays = l.buckets.pays(key, known, true, l.rules.Now())
+	})
 	switch {
 	case !pays:
 		l.refuse(Rate, address, key)
@@ -264,9 +273,8 @@ var (
 // Requested notes that a whole request has come by t, from key: a proxy has told where from, if it came by one. It returns
 // false, with the reason, when there may be no more from there.
 func (l *Limiter) Requested(t *Tracked, key netip.Prefix) (why Reason, ok bool) {
-	l.mu.Lock()
-	evicted, why, ok := l.requested(t, key)
-	l.mu.Unlock()
+	var evicted []*Tracked
+	l.locked(func() { evicted, why, ok = l.requested(t, key) })
 	l.abort(evicted)
 	if !ok {
 		l.attack.note(why, key)
@@ -366,18 +374,19 @@ func (l *Limiter) forget(t *Tracked) {
 
 // ConnState is the http.Server's hook of that name.
 func (l *Limiter) ConnState(c net.Conn, state http.ConnState) {
-	l.mu.Lock()
-	t := l.tracked[under(c)]
+	var t *Tracked
 	silent := false
-	switch {
-	case t == nil: // cut off
-	case state == http.StateHijacked:
-		t.upgraded = true
-	case state == http.StateClosed:
-		silent = !t.asked
-		l.forget(t)
-	}
-	l.mu.Unlock()
+	l.locked(func() {
+		t = l.tracked[under(c)]
+		switch {
+		case t == nil: // cut off
+		case state == http.StateHijacked:
+			t.upgraded = true
+		case state == http.StateClosed:
+			silent = !t.asked
+			l.forget(t)
+		}
+	})
 	if silent {
 		l.refuse(Silent, t.address, netip.Prefix{})
 	}
@@ -396,9 +405,8 @@ type trackedKey struct{}
 
 // ConnContext is the http.Server's hook of that name; see Of.
 func (l *Limiter) ConnContext(ctx context.Context, c net.Conn) context.Context {
-	l.mu.Lock()
-	t := l.tracked[under(c)]
-	l.mu.Unlock()
+	var t *Tracked
+	l.locked(func() { t = l.tracked[under(c)] })
 	if t == nil { // cut off already
 		t = &Tracked{conn: under(c)}
 	}

@@ -69,21 +69,26 @@ func (s *share) begin() (end func(), ok bool) {
 }
 
 func (s *share) take() bool {
+	w, now := s.queue()
+	return now || <-w.turn
+}
+
+// queue reports whether it is the caller's turn at once; else it waits in line for it.
+func (s *share) queue() (w waiter, now bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.refill()
 	if len(s.waiting) == 0 && s.left > 0 {
 		s.left -= s.cost
-		s.mu.Unlock()
-		return true
+		return waiter{}, true
 	}
-	w := waiter{s.now(), make(chan bool, 1)}
+	w = waiter{s.now(), make(chan bool, 1)}
 	if len(s.waiting) >= waitingMost {
 		s.dropOldest()
 	}
 	s.waiting = append(s.waiting, w)
 	s.arm()
-	s.mu.Unlock()
-	return <-w.turn
+	return w, false
 }
 
 // settle corrects by what a handshake took what take has taken for it.
