@@ -23,7 +23,9 @@ type Budget struct {
 	dropped atomic.Uint64 // packets
 	surge   chan struct{} // holds a token when surgeFrom bytes were charged
 
-	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle takes theirs.
+	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle
+	// takes theirs. Readers take cutting in callbacks of their sockets, and so the holder of cutting
+	// must not wait for a socket or a reader: see wire.interrupt.
 	cutting sync.Mutex
 	all     []holding // of settle
 
@@ -169,6 +171,7 @@ func (b *Budget) settle() (held int64) {
 
 // end ends connections whose buffers alone hold more than level, those with the most first, until that sets most bytes free. It
 // returns how many it will: the connections give them back themselves. Without packets to drop there is nothing else left to do.
+// The caller holds cutting; output.failed does not wait when it is given ErrMemory.
 func (b *Budget) end(most, level int64) (freed int64) {
 	slices.SortFunc(b.all, func(a, b holding) int { return cmp.Compare(b.other, a.other) })
 	for i := range b.all {

@@ -179,3 +179,29 @@ func TestBudgetIsLazy(t *testing.T) {
 		}
 	}
 }
+
+// What a super-packet was charged counts when it is dropped, which is more than its buffer: no
+// connection ends when dropping packets was enough.
+func TestBudgetShedsCharges(t *testing.T) {
+	const limit = 1 << 20
+	b := NewBudget(limit)
+	deaf, greedy := b.NewQueue(8<<20), b.NewQueue(8<<20)
+	deaf.attach(&output{failed: func(err error) { t.Errorf("ended: %v", err) }})
+	for range 30 { // over 28 KiB each, in a buffer of 16 KiB
+		greedy.Push(superTCP())
+	}
+	if n := greedy.Drops().Memory; n != 0 {
+		t.Fatalf("%d dropped within the limit", n)
+	}
+	deaf.hold(limit / 2) // more than its share, and with what greedy may keep below the limit
+	if greedy.Drops().Memory == 0 {
+		t.Error("nothing was dropped above the limit")
+	}
+	fill(greedy, 1, 400)
+	if n, held := b.Settle(), deaf.held()+greedy.held(); n != held {
+		t.Errorf("%d bytes are held; Settle says %d", held, n)
+	}
+	deaf.hold(-limit / 2)
+	deaf.Close()
+	greedy.Close()
+}

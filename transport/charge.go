@@ -65,7 +65,8 @@ func (q *Queue) held() int64 {
 }
 
 // shed drops packets until q holds no more than n bytes of them: at the heads of the flows with the most, until none has more
-// than half of what the largest had, and so on. It returns how many bytes of buffers, and packets, those were.
+// than half of what the largest had, and so on. It returns the bytes that they were charged, and how
+// many packets they were.
 func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -75,7 +76,7 @@ func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 			for f := list.head; f != nil; f = f.next {
 				for f.bytes > half && int64(q.buffered) > n {
 					p := q.take(f)
-					freed += int64(p.Room())
+					freed += int64(charge(p))
 					packets++
 					p.Free()
 				}

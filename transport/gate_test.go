@@ -49,12 +49,12 @@ func open(t *testing.T, address string) net.Conn {
 func TestGate(t *testing.T) {
 	ca := newAuthority(t)
 	var asked, ended atomic.Int64
-	closed := false
+	var closed atomic.Bool
 	address := gated(t, ca.server(t, "127.0.0.1"), func(remote net.Addr) (func(), error) {
 		if _, ok := remote.(*net.TCPAddr); !ok {
 			t.Errorf("asked about %T", remote)
 		}
-		if asked.Add(1); closed {
+		if asked.Add(1); closed.Load() {
 			return nil, errors.New("closed")
 		}
 		return func() { ended.Add(1) }, nil
@@ -67,7 +67,7 @@ func TestGate(t *testing.T) {
 	if asked.Load() != 1 || ended.Load() != 1 {
 		t.Errorf("asked %d times, ended %d times", asked.Load(), ended.Load())
 	}
-	closed = true
+	closed.Store(true)
 	conn := open(t, address)
 	if err := tls.Client(conn, config).HandshakeContext(t.Context()); err == nil || os.IsTimeout(err) {
 		t.Errorf("through a closed gate: %v", err)

@@ -31,6 +31,9 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 		case defect.Is(err): // what waits for the answer to the close frame is read, or the timer of bye
 			end.because(err)
 			c.bye(CodeInternal, internal)
+		case errors.Is(err, ErrMemory): // the caller may be a reader's callback and hold the budget's lock
+			end.because(err)
+			c.wire.interrupt()
 		case !errors.Is(err, net.ErrClosed): // whoever closed it says why
 			cut(plainEnd(err))
 		}

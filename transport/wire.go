@@ -127,6 +127,11 @@ func consume(parts *net.Buffers, n int) {
 // WebSocket's end is no truncation is for its close frame to say.
 func (w *wire) Close() error { return w.tcp.Close() }
 
+// interrupt makes the reader, and whoever reads from now on, return os.ErrDeadlineExceeded. Unlike
+// Close it never waits: Close returns only when every callback of raw has (internal/poll.FD.Close),
+// so code that runs in such a callback, or holds a lock that a callback takes, must not call Close.
+func (w *wire) interrupt() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
+
 // writable tells whether the socket takes more: until then packets are better off in the Queue, which knows how to be
 // fair. With TCP_NOTSENT_LOWAT that is while the kernel has less than that to send.
 func (w *wire) writable() (bool, error) {
