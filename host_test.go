@@ -88,10 +88,16 @@ func TestHookEnvironment(t *testing.T) {
 	t.Setenv("TUNNEL_TOKEN", "secret-1")
 	t.Setenv("TUNNEL_PROXY", "http://me:secret-2@proxy")
 	t.Setenv("TUNNEL_STATE", "secret-3")
+	t.Setenv("HTTPS_PROXY", "http://me:secret-4@proxy:3128")
+	t.Setenv("http_proxy", "me:secret-5@proxy:3128")
+	t.Setenv("ALL_PROXY", "socks5://me:se%cret-6@proxy") // not a URL by the rules
+	t.Setenv("all_proxy", "socks5://open-proxy:1080")
+	t.Setenv("NO_PROXY", "example.com")
 	t.Setenv("HOOK_OWN", "kept")
 	var log bytes.Buffer
 	link := transport.Link{Address: netip.MustParseAddr("10.1.1.3"), Peer: netip.MustParseAddr("10.1.1.4")}
-	const command = `test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" && ! env | grep -q secret`
+	const command = `test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" &&
+		test "$all_proxy $NO_PROXY" = "socks5://open-proxy:1080 example.com" && ! env | grep -q 'secret\|cret-6'`
 	runHook(context.Background(), "--on-up", command, "tun0", link, slog.New(slog.NewTextHandler(&log, nil)))
 	if strings.Contains(log.String(), "failed") {
 		t.Error(log.String())
