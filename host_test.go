@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -80,6 +81,31 @@ func TestAllow(t *testing.T) {
 	if f, err := d.OpenListener(t.Context()); err == nil {
 		_ = f.Close()
 		t.Error("a client listens")
+	}
+}
+
+// TestEnded is what a parent says of its worker's end, and of what it could not undo then.
+func TestEnded(t *testing.T) {
+	killed := errors.New("the worker was killed")
+	left := fail(stepRoute, errors.New("undo route 10.1.1.0/24: refused"), "")
+	const leftLine = "tunnel: route: undo route 10.1.1.0/24: refused\n"
+	for name, test := range map[string]struct {
+		code      int
+		err, left error
+		want      int
+		says      string
+	}{
+		"well":                   {0, nil, nil, 0, ""},
+		"well, and left":         {0, nil, left, 11, leftLine},
+		"said by itself":         {8, nil, nil, 8, ""},
+		"said by itself, left":   {8, nil, left, 8, leftLine},
+		"killed":                 {1, killed, nil, 1, "tunnel: internal: the worker was killed\n"},
+		"killed, and left a way": {1, killed, left, 1, "tunnel: internal: the worker was killed; and then: route: undo route 10.1.1.0/24: refused: run `tunnel cleanup`\n"},
+	} {
+		var out strings.Builder
+		if code := report(&out, ended(test.code, test.err, test.left)); code != test.want || out.String() != test.says {
+			t.Errorf("%s: exit code %d, %q", name, code, &out)
+		}
 	}
 }
 
