@@ -86,7 +86,10 @@ func (d *direct) State(context.Context) (string, error) {
 func (d *direct) OpenState() (*os.File, string, error) { return openState(d.c, d.user, 0) }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	address := d.c.String(flagListen)
+	address, err := listenAddress(d.c)
+	if err != nil {
+		return nil, err
+	}
 	for until := time.Now().Add(ghostLimit); ; {
 		ln, err := listen(ctx, address)
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {
