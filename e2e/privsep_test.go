@@ -194,6 +194,22 @@ func TestForeignState(t *testing.T) {
 	}
 }
 
+// TestForeignJournalDir gives root a /run/tunnel in which somebody else can delete its journal.
+func TestForeignJournalDir(t *testing.T) {
+	t.Parallel()
+	server, _ := direct(t)
+	const plant = `mount -t tmpfs none /run && install -d -m 700 -o 12345 /run/tunnel && exec "$@"`
+	for _, args := range [][]string{{"cleanup"}, {"serve", "--plain", "--token", token, "--state", t.TempDir()}} {
+		wrap := []string{"unshare", "-m", "sh", "-c", plant, "sh", string(plainBuild(t))}
+		cmd := clean(server.Command(append(wrap, args...)...))
+		_, stderr, code := server.TryCommand(cmd)
+		const says = "tunnel: state: journal directory /run/tunnel: not owned by this user alone (uid 12345, mode 0700): sudo chown root "
+		if code != 13 || !strings.Contains(stderr, says) {
+			t.Errorf("%s: exit code %d\n%s", args[0], code, stderr)
+		}
+	}
+}
+
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
