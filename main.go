@@ -20,7 +20,13 @@ import (
 // version is set by the linker, which reaches only variables of a package: see the Makefile.
 var version = "unknown"
 
-func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+func main() {
+	code := run(os.Args, os.Stdout, os.Stderr)
+	if privsep.IsWorker(os.Args) {
+		code = privsep.ExitCode(code)
+	}
+	os.Exit(code)
+}
 
 // run is the whole program; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {

@@ -105,6 +105,23 @@ func TestWorkerKilled(t *testing.T) {
 	stop(t, srv)
 }
 
+// TestWorkerCrashes has the worker end as the Go runtime ends a program with a defect: with its dump, and exit code 2.
+func TestWorkerCrashes(t *testing.T) {
+	t.Parallel()
+	server, client, _ := routed(t)
+	before := tables(t, client)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	cl := bin.connect(t, client, routedURL)
+	kill(t, cl.Worker(), syscall.SIGQUIT)
+	code := cl.Wait(soon)
+	const says = "\ntunnel: internal: the worker crashed (exit code 2): see its output above, and report it\n"
+	if code != 1 || !strings.Contains(cl.Stderr(), says) || !strings.Contains(cl.Stderr(), "goroutine ") {
+		t.Errorf("exit code %d\n%s", code, cl.Stderr())
+	}
+	untouched(t, client, before)
+}
+
 // TestParentKilled kills the parent: the worker is gone at once, and the next run takes everything over.
 func TestParentKilled(t *testing.T) {
 	t.Parallel()
