@@ -53,6 +53,21 @@ func TestAmbientCapability(t *testing.T) {
 	runUnprivileged(t, wrap, string(plainBuild(t)))
 }
 
+// TestDeviceNodeClosed has the capability, and a /dev/net/tun that is root's alone.
+func TestDeviceNodeClosed(t *testing.T) {
+	t.Parallel()
+	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin")
+	for i := range wrap {
+		wrap[i] = strings.Replace(wrap[i], "mknod -m 666", "mknod -m 600", 1)
+	}
+	_, client, _ := routed(t)
+	cl := startUnprivileged(t, client, wrap, string(plainBuild(t)), ownedByNobody(t), "connect", routedURL)
+	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): `sudo chmod 666 /dev/net/tun`"
+	if code := cl.Wait(soon); code != 10 || !strings.Contains(cl.Stderr(), says) {
+		t.Errorf("exit code %d\n%s", code, cl.Stderr())
+	}
+}
+
 // TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file, which only nobody's group may run.
 func TestFileCapability(t *testing.T) {
 	t.Parallel()
