@@ -92,7 +92,7 @@ func (d *direct) OpenState() (*os.File, string, error) {
 }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	address, err := listenAddress(d.c)
+	address, err := listenAddress(ctx, d.c.String(flagListen))
 	if err != nil {
 		return nil, err
 	}

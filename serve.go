@@ -165,7 +165,7 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 	if err := errors.Join(checkLimits(c), checkSessions(c), checkLanes(c, flagMaxLanes)); err != nil {
 		return netip.Prefix{}, err
 	}
-	if _, err := listenAddress(c); err != nil {
+	if _, err := listenAddress(c.Context, c.String(flagListen)); err != nil {
 		return netip.Prefix{}, err
 	}
 	return network, nil

@@ -4,20 +4,17 @@ import (
 	"context"
 	"net"
 	"net/netip"
-
-	"github.com/urfave/cli/v2"
 )
 
-// listenAddress returns what --listen says as an address that nobody needs to resolve: the process that listens may be
+// listenAddress returns text, of --listen, as an address that nobody needs to resolve: the process that listens may be
 // root, which reads no strangers' bytes, so not those of a name server either.
-func listenAddress(c *cli.Context) (string, error) {
-	text := c.String(flagListen)
+func listenAddress(ctx context.Context, text string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		return "", usage("--listen %s is not [HOST]:PORT", text)
 	}
 	// A number, or a name that this machine's /etc/services has.
-	if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil || port == "" {
+	if _, err := net.DefaultResolver.LookupPort(ctx, "tcp", port); err != nil || port == "" {
 		return "", usage("--listen %s: %q is no port, which is 0 to 65535", text, port)
 	}
 	if host == "localhost" {
