@@ -31,7 +31,11 @@ func cleanup(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), log, route.JournalDirs()...)
+	dirs, err := route.JournalDirs()
+	if err != nil {
+		return fail(stepState, err, "")
+	}
+	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), log, dirs...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

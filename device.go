@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/ipcmd"
 	"tunnel/packet"
@@ -72,6 +75,9 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 			break
 		}
 	}
+	if errors.Is(err, unix.EACCES) { // for want of CAP_NET_ADMIN it would be EPERM
+		return m, closedNode()
+	}
 	if err != nil {
 		return m, err
 	}
@@ -80,4 +86,15 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	}
 	log.Info("device made", "dev", name, "offload", m.offload)
 	return m, nil
+}
+
+// closedNode explains that this process, which has CAP_NET_ADMIN, may not open the file by which devices are made.
+func closedNode() error {
+	const node = "/dev/net/tun"
+	err := fmt.Errorf("open %s: %w", node, unix.EACCES)
+	var info unix.Stat_t
+	if unix.Stat(node, &info) == nil {
+		err = fmt.Errorf("%w (mode %04o, uid %d, gid %d)", err, info.Mode&0o7777, info.Uid, info.Gid)
+	}
+	return fail(stepDevice, err, "`sudo chmod 666 "+node+"`, as most distributions have it, or give it a group of this user")
 }

@@ -25,9 +25,7 @@ func runHook(ctx context.Context, flag, command string, dev string, link transpo
 		return
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	// Without this program's own variables, which have the token, and a password of the proxy's.
-	environ := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "TUNNEL_") })
-	cmd.Env = append(environ,
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), isSecret),
 		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(), "TUNNEL_PEER="+link.Peer.String())
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -48,4 +46,15 @@ func runHook(ctx context.Context, flag, command string, dev string, link transpo
 	default:
 		log.Warn("hook failed", "flag", flag, "err", err)
 	}
+}
+
+// isSecret reports whether a variable of the environment is none of a hook's business: this program's own, which have the
+// token, and those of a proxy that have a user's name or password before an @, in a URL or without its scheme.
+func isSecret(variable string) bool {
+	name, value, _ := strings.Cut(variable, "=")
+	switch strings.ToUpper(name) {
+	case "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY":
+		return strings.Contains(value, "@")
+	}
+	return strings.HasPrefix(name, "TUNNEL_")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,10 +41,26 @@ type host interface {
 	Hook(ctx context.Context, flag string, link transport.Link)
 }
 
-// exited is the end of a worker that has said itself why, and what it is worth.
-type exited int
+// exited is the end of a worker that has said itself why.
+type exited struct {
+	code int
+	left error // what its parent could not undo, nil if nothing
+}
 
-func (e exited) Error() string { return fmt.Sprintf("the worker ended with exit code %d", int(e)) }
+func (e *exited) Error() string { return fmt.Sprintf("the worker ended with exit code %d", e.code) }
+
+// ended returns the error of a run from what its worker ended with, and what could not be undone afterwards.
+func ended(code int, err, left error) error {
+	switch {
+	case err != nil && left != nil:
+		return fail(stepInternal, fmt.Errorf("%w; and then: %w", err, left), "run `tunnel cleanup`")
+	case err != nil:
+		return fail(stepInternal, err, "")
+	case code != 0:
+		return &exited{code: code, left: left}
+	}
+	return left
+}
 
 // newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
 // returns; host is then nil, and err that of the run.
@@ -75,12 +90,7 @@ func newHost(c *cli.Context, log *slog.Logger) (host, error) {
 	own.split = true
 	parent := privsep.New(own, user, log)
 	code, err := parent.Run(c.Context, args(c)[1:])
-	if err != nil {
-		err = fail(stepInternal, err, "")
-	} else if code != 0 {
-		err = exited(code)
-	}
-	return nil, errors.Join(err, own.close())
+	return nil, ended(code, err, own.close())
 }
 
 // The parts of an App's metadata: what a command must know of its process.

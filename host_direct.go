@@ -82,11 +82,20 @@ func (d *direct) State(context.Context) (string, error) {
 	return name, dir.Close()
 }
 
-// OpenState implements privsep.Host.
-func (d *direct) OpenState() (*os.File, string, error) { return openState(d.c, d.user, 0) }
+// OpenState implements privsep.Host. What a worker had that was nobody, for want of a user tunnel, is that user's now.
+func (d *direct) OpenState() (*os.File, string, error) {
+	former := 0
+	if d.c.String(flagUser) == "" {
+		former = privsep.FormerUID(d.user)
+	}
+	return openState(d.c, d.user, former)
+}
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	address := d.c.String(flagListen)
+	address, err := listenAddress(ctx, d.c.String(flagListen))
+	if err != nil {
+		return nil, err
+	}
 	for until := time.Now().Add(ghostLimit); ; {
 		ln, err := listen(ctx, address)
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {

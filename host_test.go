@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -83,15 +84,46 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+// TestEnded is what a parent says of its worker's end, and of what it could not undo then.
+func TestEnded(t *testing.T) {
+	killed := errors.New("the worker was killed")
+	left := fail(stepRoute, errors.New("undo route 10.1.1.0/24: refused"), "")
+	const leftLine = "tunnel: route: undo route 10.1.1.0/24: refused\n"
+	for name, test := range map[string]struct {
+		code      int
+		err, left error
+		want      int
+		says      string
+	}{
+		"well":                   {0, nil, nil, 0, ""},
+		"well, and left":         {0, nil, left, 11, leftLine},
+		"said by itself":         {8, nil, nil, 8, ""},
+		"said by itself, left":   {8, nil, left, 8, leftLine},
+		"killed":                 {1, killed, nil, 1, "tunnel: internal: the worker was killed\n"},
+		"killed, and left a way": {1, killed, left, 1, "tunnel: internal: the worker was killed; and then: route: undo route 10.1.1.0/24: refused: run `tunnel cleanup`\n"},
+	} {
+		var out strings.Builder
+		if code := report(&out, ended(test.code, test.err, test.left)); code != test.want || out.String() != test.says {
+			t.Errorf("%s: exit code %d, %q", name, code, &out)
+		}
+	}
+}
+
 // TestHookEnvironment is what a hook knows of the program's own variables.
 func TestHookEnvironment(t *testing.T) {
 	t.Setenv("TUNNEL_TOKEN", "secret-1")
 	t.Setenv("TUNNEL_PROXY", "http://me:secret-2@proxy")
 	t.Setenv("TUNNEL_STATE", "secret-3")
+	t.Setenv("HTTPS_PROXY", "http://me:secret-4@proxy:3128")
+	t.Setenv("http_proxy", "me:secret-5@proxy:3128")
+	t.Setenv("ALL_PROXY", "socks5://me:se%cret-6@proxy") // not a URL by the rules
+	t.Setenv("all_proxy", "socks5://open-proxy:1080")
+	t.Setenv("NO_PROXY", "example.com")
 	t.Setenv("HOOK_OWN", "kept")
 	var log bytes.Buffer
 	link := transport.Link{Address: netip.MustParseAddr("10.1.1.3"), Peer: netip.MustParseAddr("10.1.1.4")}
-	const command = `test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" && ! env | grep -q secret`
+	const command = `test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" &&
+		test "$all_proxy $NO_PROXY" = "socks5://open-proxy:1080 example.com" && ! env | grep -q 'secret\|cret-6'`
 	runHook(context.Background(), "--on-up", command, "tun0", link, slog.New(slog.NewTextHandler(&log, nil)))
 	if strings.Contains(log.String(), "failed") {
 		t.Error(log.String())

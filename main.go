@@ -20,7 +20,13 @@ import (
 // version is set by the linker, which reaches only variables of a package: see the Makefile.
 var version = "unknown"
 
-func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+func main() {
+	code := run(os.Args, os.Stdout, os.Stderr)
+	if privsep.IsWorker(os.Args) {
+		code = privsep.ExitCode(code)
+	}
+	os.Exit(code)
+}
 
 // run is the whole program; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
@@ -45,14 +51,23 @@ func run(args []string, stdout, stderr io.Writer) int {
 		app.Metadata[metaWorker] = worker
 	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
-	var ended exited
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // before it had begun
+		return 0
+	}
+	return report(stderr, err)
+}
+
+// report prints why a run has failed, unless its worker has, and returns its exit code.
+func report(stderr io.Writer, err error) int {
+	var worker *exited
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &ended):
-		return int(ended)
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil: // before it had begun
-		return 0
+	case errors.As(err, &worker):
+		if worker.left != nil {
+			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(worker.left))
+		}
+		return worker.code
 	}
 	f := asFailure(err)
 	_, _ = fmt.Fprintln(stderr, printable("tunnel: "+f.Error()))

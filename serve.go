@@ -39,7 +39,7 @@ func serveCommand() *cli.Command {
 			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
 			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT"},
+			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT; HOST is an IP address"},
 			&cli.StringFlag{Name: flagPath, Category: categoryServer, EnvVars: env(flagPath), Value: transport.DefaultPath, Usage: "`PATH` of the WebSocket; all else is 404"},
 			&cli.BoolFlag{Name: flagInsecureNoAuth, Category: categoryServer, EnvVars: env(flagInsecureNoAuth), Usage: "let everybody in who can reach the port"},
 			&cli.DurationFlag{Name: flagPingInterval, Category: categoryServer, EnvVars: env(flagPingInterval), Value: 20 * time.Second, Usage: "`TIME` between signs of life; a side that is silent for two of them is gone"},
@@ -165,8 +165,8 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 	if err := errors.Join(checkLimits(c), checkSessions(c), checkLanes(c, flagMaxLanes)); err != nil {
 		return netip.Prefix{}, err
 	}
-	if _, _, err := net.SplitHostPort(c.String(flagListen)); err != nil {
-		return netip.Prefix{}, usage("--listen %s is not [HOST]:PORT", c.String(flagListen))
+	if _, err := listenAddress(c.Context, c.String(flagListen)); err != nil {
+		return netip.Prefix{}, err
 	}
 	return network, nil
 }

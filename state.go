@@ -54,7 +54,8 @@ func own(dir *os.File, owner privsep.User, other int) error {
 		return fail(stepState, foreign(dir, uid), "give a directory of your own with --state DIR")
 	case uid != owner.UID && uid != 0 && uid != other:
 		return fail(stepState, foreign(dir, uid),
-			fmt.Sprintf("`chown -R %d:%d` it if it is to be this server's or client's, or give another one with --state DIR", owner.UID, owner.GID))
+			fmt.Sprintf("`chown -R %d:%d %s` if it is to be this server's or client's, or give another one with --state DIR",
+				owner.UID, owner.GID, shellQuote(dir.Name())))
 	}
 	if err := handOver(dir, owner, other); err != nil {
 		return fail(stepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), owner.Name, err),

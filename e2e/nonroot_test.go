@@ -53,6 +53,21 @@ func TestAmbientCapability(t *testing.T) {
 	runUnprivileged(t, wrap, string(plainBuild(t)))
 }
 
+// TestDeviceNodeClosed has the capability, and a /dev/net/tun that is root's alone.
+func TestDeviceNodeClosed(t *testing.T) {
+	t.Parallel()
+	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin")
+	for i := range wrap {
+		wrap[i] = strings.Replace(wrap[i], "mknod -m 666", "mknod -m 600", 1)
+	}
+	_, client, _ := routed(t)
+	cl := startUnprivileged(t, client, wrap, string(plainBuild(t)), ownedByNobody(t), "connect", routedURL)
+	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): `sudo chmod 666 /dev/net/tun`"
+	if code := cl.Wait(soon); code != 10 || !strings.Contains(cl.Stderr(), says) {
+		t.Errorf("exit code %d\n%s", code, cl.Stderr())
+	}
+}
+
 // TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file, which only nobody's group may run.
 func TestFileCapability(t *testing.T) {
 	t.Parallel()
@@ -95,6 +110,9 @@ func TestFileCapabilityForAll(t *testing.T) {
 	client.Run("ip", "tuntap", "add", "dev", "vpn0", "mode", "tun")
 	client.Run("ip", "link", "set", "vpn0", "up")
 	client.Run("ip", "addr", "add", "10.8.0.1", "peer", "10.8.0.2", "dev", "vpn0")
+	// What root's VPN has, and a host by another gateway: without that route packets would go another way.
+	client.Run("ip", "route", "add", "10.8.0.0/24", "via", "10.8.0.2", "dev", "vpn0")
+	client.Run("ip", "route", "add", "198.51.100.7/32", "via", "10.77.0.9", "dev", "eth0")
 	before := tables(t, client)
 	dir := ownedByNobody(t)
 	run := func(args ...string) (string, int) {
@@ -112,19 +130,23 @@ func TestFileCapabilityForAll(t *testing.T) {
 		t.Fatalf("%q, %v", journals, err)
 	}
 	stop(t, cl)
-	for dev, fact := range map[string]string{
+	facts := map[string]string{
 		"eth0": `{"kind":"route","dev":"eth0","prefix":"0.0.0.0/0","via":"10.77.0.1"}`,
 		"tun0": `{"kind":"bypass","dev":"eth0","prefix":"0.0.0.0/0","via":"10.77.0.1"}`,
-		"vpn0": `{"kind":"address","dev":"vpn0","local":"8.8.8.1","peer":"8.8.8.2"}`,
+		"vpn0": `{"kind":"device","dev":"vpn0"}
+{"kind":"address","dev":"vpn0","local":"10.8.0.1","peer":"10.8.0.2"}
+{"kind":"route","dev":"vpn0","prefix":"10.8.0.0/24","via":"10.8.0.2"}`,
+		"tun8": `{"kind":"bypass","dev":"eth0","prefix":"198.51.100.7/32","via":"10.77.0.9"}`,
 		"tun9": `{"kind":"route","dev":"eth0","prefix":"10.77.0.0/24","via":"10.77.0.1"}`,
-	} {
+	}
+	for dev, fact := range facts {
 		path := strings.TrimSuffix(journals[0], "tun0.json") + dev + ".json"
 		if err := errors.Join(os.WriteFile(path, []byte(fact+"\n"), 0o600), os.Chown(path, nobody, nobody)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	text, code := run("cleanup")
-	if code != 0 || strings.Contains(text, "removed route 0.0.0.0") {
+	if code != 0 || strings.Contains(text, "removed ") {
 		t.Errorf("cleanup: exit code %d\n%s", code, text)
 	}
 	untouched(t, client, before)

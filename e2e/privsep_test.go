@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -105,6 +106,23 @@ func TestWorkerKilled(t *testing.T) {
 	stop(t, srv)
 }
 
+// TestWorkerCrashes has the worker end as the Go runtime ends a program with a defect: with its dump, and exit code 2.
+func TestWorkerCrashes(t *testing.T) {
+	t.Parallel()
+	server, client, _ := routed(t)
+	before := tables(t, client)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	cl := bin.connect(t, client, routedURL)
+	kill(t, cl.Worker(), syscall.SIGQUIT)
+	code := cl.Wait(soon)
+	const says = "\ntunnel: internal: the worker crashed (exit code 2): see its output above, and report it\n"
+	if code != 1 || !strings.Contains(cl.Stderr(), says) || !strings.Contains(cl.Stderr(), "goroutine ") {
+		t.Errorf("exit code %d\n%s", code, cl.Stderr())
+	}
+	untouched(t, client, before)
+}
+
 // TestParentKilled kills the parent: the worker is gone at once, and the next run takes everything over.
 func TestParentKilled(t *testing.T) {
 	t.Parallel()
@@ -194,6 +212,22 @@ func TestForeignState(t *testing.T) {
 	}
 }
 
+// TestForeignJournalDir gives root a /run/tunnel in which somebody else can delete its journal.
+func TestForeignJournalDir(t *testing.T) {
+	t.Parallel()
+	server, _ := direct(t)
+	const plant = `mount -t tmpfs none /run && install -d -m 700 -o 12345 /run/tunnel && exec "$@"`
+	for _, args := range [][]string{{"cleanup"}, {"serve", "--plain", "--token", token, "--state", t.TempDir()}} {
+		wrap := []string{"unshare", "-m", "sh", "-c", plant, "sh", string(plainBuild(t))}
+		cmd := clean(server.Command(append(wrap, args...)...))
+		_, stderr, code := server.TryCommand(cmd)
+		const says = "tunnel: state: journal directory /run/tunnel: not owned by this user alone (uid 12345, mode 0700): sudo chown root "
+		if code != 13 || !strings.Contains(stderr, says) {
+			t.Errorf("%s: exit code %d\n%s", args[0], code, stderr)
+		}
+	}
+}
+
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -245,6 +279,40 @@ func TestStateIsHandedOver(t *testing.T) {
 	bin.start(t, server, "serve", "--no-sandbox", "--state", dir).WaitFor("listening on ", soon)
 	if info, err := os.Stat(filepath.Join(dir, "key.pem")); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
 		t.Errorf("key.pem: %v, %v", info, err)
+	}
+}
+
+// TestUserIsMadeLater makes the user tunnel, as README recommends, beside a server that has run as nobody.
+func TestUserIsMadeLater(t *testing.T) {
+	t.Parallel()
+	server, _ := direct(t)
+	bin := plainBuild(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	srv := bin.start(t, server, "serve", "--state", dir)
+	line := srv.WaitFor("tunnel connect ", soon)
+	stop(t, srv)
+	users, err := os.ReadFile("/etc/passwd")
+	passwd := filepath.Join(t.TempDir(), "passwd")
+	if err := firstError(err, os.WriteFile(passwd, append(users, "\ntunnel:x:4242:4343::/:/usr/sbin/nologin\n"...), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	again := func(args ...string) *exec.Cmd {
+		wrap := []string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /etc/passwd && exec "$@"`, passwd, string(bin), "serve", "--state", dir}
+		return clean(server.Command(append(wrap, args...)...))
+	}
+	_, stderr, code := server.TryCommand(again("--user", "4244"))
+	if code != 13 || !strings.Contains(stderr, "`chown -R 4244:4244 "+dir+"` if it is") {
+		t.Errorf("another user: exit code %d\n%s", code, stderr)
+	}
+	srv = watch(t, server.StartCommand(again()))
+	if now := srv.WaitFor("tunnel connect ", soon); !strings.Contains(line, strings.Fields(now)[4]) {
+		t.Errorf("another pin: %s\nthen %s", line, now)
+	}
+	for _, name := range []string{".", "tunnel.db", "key.pem", "cert.pem"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != 4242 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
 	}
 }
 

@@ -89,8 +89,8 @@ func New(host Host, user User, log *slog.Logger) *Parent {
 }
 
 // Run starts a worker with the arguments args behind its name, serves it and returns its exit code. When ctx ends the worker
-// is told to stop, and killed when it does not. The error is that it did not start, was killed, or sent what is no request;
-// the code is then 1. What it had set is for the caller to undo.
+// is told to stop, and killed when it does not. The error is that it did not start, crashed, was killed, or sent what is no
+// request; the code is then 1. What it had set is for the caller to undo.
 func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	ours, theirs, err := pair()
 	if err != nil {
@@ -165,10 +165,15 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	switch {
 	case ok && status.Signaled() && ctx.Err() != nil && status.Signal() == syscall.SIGTERM:
 		return 0, nil // a signal to both, before the worker could have taken it
+	case ok && status.Signaled() && status.Signal() == syscall.SIGKILL:
+		return 1, errors.New("the worker was ended by a signal: killed: if nobody did it memory ran out, which the kernel's " +
+			"log (dmesg) says: start it again")
 	case ok && status.Signaled():
-		return 1, fmt.Errorf("the worker was ended by a signal: %v", status.Signal())
+		return 1, fmt.Errorf("the worker was ended by a signal: %v: see its output above, if any, and report it", status.Signal())
+	case exit.ExitCode() > exitOffset && exit.ExitCode() < 2*exitOffset:
+		return exit.ExitCode() - exitOffset, nil
 	}
-	return exit.ExitCode(), nil
+	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it", exit.ExitCode())
 }
 
 // passQuit has the worker take the SIGQUITs of this process, by which Go says what a program is doing.

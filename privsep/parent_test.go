@@ -33,13 +33,19 @@ func beWorker(behavior string) int {
 	switch behavior {
 	case "killed":
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "aborts":
+		_ = unix.Kill(os.Getpid(), unix.SIGABRT)
+		time.Sleep(time.Minute)
+	case "crashes":
+		go func() { panic("a defect") }()
+		time.Sleep(time.Minute)
 	case "stopped":
 		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 	case "waits":
 		buffer := make([]byte, 16<<10)
 		n, err := unix.Read(3, buffer)
 		if string(buffer[:max(n, 0)]) == `{"stop":true}` {
-			return workerCode
+			return privsep.ExitCode(workerCode)
 		}
 		fmt.Println("read", n, err)
 	case "sends":
@@ -77,7 +83,7 @@ func sends() int {
 			_, _ = fmt.Fprintf(out, "%s\n", buffer[:n])
 		}
 	}
-	return workerCode
+	return privsep.ExitCode(workerCode)
 }
 
 // fakeHost is a machine whose commands succeed.
@@ -254,8 +260,15 @@ func TestFlood(t *testing.T) {
 // TestWorkerEnds is what a parent makes of its worker's end.
 func TestWorkerEnds(t *testing.T) {
 	h := newHost(t)
-	if code, _, err := run(t, h, "killed"); code != 1 || err == nil || !strings.Contains(err.Error(), "a signal: killed") {
-		t.Errorf("killed: %d, %v", code, err)
+	for behavior, says := range map[string]string{
+		"killed":  "the worker was ended by a signal: killed: if nobody did it memory ran out",
+		"aborts":  "see its output above",
+		"crashes": "the worker crashed (exit code 2): see its output above, and report it",
+		"unknown": "the worker crashed (exit code 1)", // which no worker of ours ends with
+	} {
+		if code, _, err := run(t, h, behavior); code != 1 || err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %d, %v", behavior, code, err)
+		}
 	}
 	t.Setenv(behaviorVariable, "waits")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -45,6 +45,18 @@ func FindUser(name string) (User, error) {
 	return u, nil
 }
 
+// FormerUID returns the number of the user that FindUser("") returned before there was one of the program's own, 0 if u
+// is not that one.
+func FormerUID(u User) int {
+	if u.Name != ownUser {
+		return 0
+	}
+	if other, err := find(otherUser); err == nil {
+		return other.UID
+	}
+	return nobodysUID
+}
+
 func find(name string) (User, error) {
 	found, err := user.Lookup(name)
 	if err != nil {

@@ -22,6 +22,18 @@ const workerName = "tunnel-worker"
 // workerFD is where the worker finds its end of the socket pair.
 const workerFD = 3
 
+// exitOffset is in the exit code of a worker that came to its end by itself: the Go runtime ends a program that crashes
+// with 2, which must not be taken for a failure that the worker has explained.
+const exitOffset = 64
+
+// ExitCode returns what a worker must exit with for Parent.Run to return code, from 0 to 63.
+func ExitCode(code int) int {
+	if code == 0 {
+		return 0
+	}
+	return exitOffset + code
+}
+
 // IsWorker reports whether the process that was started with these arguments is a worker.
 func IsWorker(args []string) bool { return len(args) > 0 && args[0] == workerName }
 

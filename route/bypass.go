@@ -99,12 +99,18 @@ func (r *Router) checkOwn(ctx context.Context, server netip.Addr) (bool, error) 
 	if !slices.ContainsFunc(matching, own.is) { // for example because its card was down for a moment
 		return false, r.forget(own)
 	}
-	for _, hop := range bestHops(matching, own, r.device()) {
-		if hop.Via == own.Via && hop.Dev == own.Dev {
-			return true, nil
-		}
+	if isWay(matching, own, r.device()) {
+		return true, nil
 	}
 	return false, r.remove(ctx, own)
+}
+
+// isWay reports whether the bypass own is the way that packets would take without it and without the device tunnel, given
+// the routes that contain its host.
+func isWay(matching []ipcmd.Route, own entry, tunnel string) bool {
+	return slices.ContainsFunc(bestHops(matching, own, tunnel), func(h ipcmd.Hop) bool {
+		return h.Via == own.Via && h.Dev == own.Dev
+	})
 }
 
 // get asks the kernel for the way to server. The caller holds mu.

@@ -52,7 +52,7 @@ func cleanup(
 	if !ok || written.boot == here.boot && written.namespace != here.namespace {
 		return nil
 	}
-	j, err := openJournal(path, dev, 0)
+	j, err := openJournal(path, rulesFor(dev), 0)
 	var busy *BusyError
 	switch {
 	case errors.As(err, &busy):

@@ -20,13 +20,18 @@ const minBits = 8
 
 // rules say what may stand in a journal. The same rules hold for what a Router adds, so that what it notes can be undone.
 type rules struct {
-	dev     string // the tunnel's own device; "" is not known, for a dry run
-	private bool   // refuse public networks
+	dev    string // the tunnel's own device; "" is not known, for a dry run
+	secure bool   // this process has rights that its user lacks, and must not lend them
 }
 
 // rulesFor returns the rules for the device dev. Under AT_SECURE the program's file gives its caller CAP_NET_ADMIN, and the
 // caller must not get other users' packets by it: only private networks pass.
-func rulesFor(dev string) rules { return rules{dev: dev, private: ipcmd.SecureMode()} }
+func rulesFor(dev string) rules { return rules{dev: dev, secure: ipcmd.SecureMode()} }
+
+// heals reports whether healing may undo e, an entry that passes check. Under AT_SECURE the journal is a file of a user
+// who could not remove anything without this program, so it names a device, an address or a route of anybody's TUN. Only
+// bypasses outlive a killed run anyway: the others go with its device.
+func (r rules) heals(e entry) bool { return !r.secure || e.Kind == kindBypass }
 
 // check returns nil if e is something that this program may have added, an ErrFact that says why not otherwise.
 func (r rules) check(e entry) error {
@@ -64,7 +69,7 @@ func (r rules) network(n netip.Prefix) error {
 	if !n.IsValid() || !n.Addr().Is4() || n.Bits() < minBits || !isUnicast(n.Addr()) {
 		return fmt.Errorf("%w: %s is not an IPv4 network of /%d or smaller", ErrFact, n, minBits)
 	}
-	if r.private && !IsPrivate(n) {
+	if r.secure && !IsPrivate(n) {
 		return fmt.Errorf("%w: %s: a program with file capabilities joins and makes private networks only", ErrPublic, n)
 	}
 	return nil

@@ -21,7 +21,8 @@ func (j *Journal) Leftover() bool {
 // called again.
 //
 // Whoever noted an entry had just seen that nothing like it was there, but was perhaps killed before the change. If
-// another program then made the identical change, Heal removes that: nothing in the kernel tells the two apart.
+// another program then made the identical change, Heal removes that: nothing in the kernel tells the two apart. Under
+// AT_SECURE it therefore removes only bypasses without which packets go the same way, and forgets the others.
 func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner) ([]string, error) {
 	if j == nil {
 		return nil, nil
@@ -37,7 +38,7 @@ func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner) ([]string, error) 
 		left     []entry
 	)
 	for _, e := range slices.Backward(j.entries) {
-		done, err := undo(ctx, run, e)
+		done, err := j.heal(ctx, run, e)
 		if err != nil {
 			failures = append(failures, err)
 			left = append(left, e)
@@ -55,4 +56,19 @@ func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner) ([]string, error) 
 		return removed, fmt.Errorf("remove what a killed run left: %w", err)
 	}
 	return removed, nil
+}
+
+// heal undoes e, and reports whether it removed something.
+func (j *Journal) heal(ctx context.Context, run ipcmd.Runner, e entry) (removed bool, err error) {
+	if j.rules.secure {
+		matching, err := routes(ctx, run, ipcmd.RouteShowMatch(e.Prefix.Addr()))
+		if err != nil {
+			return false, fmt.Errorf("undo %s: %w", e, err)
+		}
+		// No device is left out here: that of the journal's name may be another's.
+		if !isWay(matching, e, "") {
+			return false, nil
+		}
+	}
+	return undo(ctx, run, e)
 }

@@ -23,8 +23,9 @@ import (
 //
 // A nil *Journal notes nothing, as a dry run needs it. A Journal is safe for concurrent use.
 type Journal struct {
-	dev  string
-	path string
+	dev   string
+	path  string
+	rules rules
 
 	mu       sync.Mutex
 	file     *os.File // guarded by mu, as all below; locked; nil once closed
@@ -71,19 +72,20 @@ func OpenJournal(dir, dev string) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openJournal(filepath.Join(dir, key.file(dev)), dev, os.O_CREATE)
+	return openJournal(filepath.Join(dir, key.file(dev)), rulesFor(dev), os.O_CREATE)
 }
 
 // openJournal opens the journal at path; flag is os.O_CREATE or 0.
-func openJournal(path, dev string, flag int) (*Journal, error) {
+func openJournal(path string, rules rules, flag int) (*Journal, error) {
+	dev := rules.dev
 	file, err := openLocked(path, dev, flag)
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{dev: dev, path: path, file: file}
+	j := &Journal{dev: dev, path: path, rules: rules, file: file}
 	content, err := io.ReadAll(io.LimitReader(file, maxJournal))
 	if err == nil {
-		j.entries = parseEntries(content, rulesFor(dev))
+		j.entries = parseEntries(content, rules)
 		j.leftover = len(j.entries) > 0
 		err = j.write(j.entries) // our pid, and none of the damage
 	}
@@ -151,12 +153,14 @@ func lock(file *os.File, path, dev string) (current bool, err error) {
 	return true, nil
 }
 
-// parseEntries reads a journal and keeps every line that is an entry by the rules: a damaged one must not cost the others.
+// parseEntries reads a journal and keeps every line that is an entry by the rules, and that healing may undo: a damaged
+// one must not cost the others.
 func parseEntries(content []byte, rules rules) []entry {
 	var entries []entry
 	for line := range bytes.Lines(content) {
 		var e entry
-		if json.Unmarshal(line, &e) == nil && rules.check(e) == nil && !slices.Contains(entries, e) {
+		sound := json.Unmarshal(line, &e) == nil && rules.check(e) == nil && rules.heals(e)
+		if sound && !slices.Contains(entries, e) {
 			entries = append(entries, e)
 		}
 	}

@@ -17,39 +17,62 @@ import (
 const SystemDir = "/run/tunnel"
 
 // JournalDir returns the directory for journals, created if need be with mode 0700: SystemDir, or for a process that
-// may not write there, tunnel in $XDG_RUNTIME_DIR. The error says what to do.
+// may not write there, tunnel in $XDG_RUNTIME_DIR, or the directory that root has made for its user, SystemDir-UID. One
+// that another user has, or may write to, is not taken; for root the error is then an ErrForeign. It says what to do.
 func JournalDir() (string, error) { return firstUsable(candidates()) }
 
-// JournalDirs returns those of the directories where JournalDir may have put journals that this process can read.
-func JournalDirs() []string {
+// JournalDirs returns those of the directories where JournalDir may have put journals that this process can read. The
+// error is JournalDir's ErrForeign.
+func JournalDirs() ([]string, error) { return readable(candidates()) }
+
+func readable(candidates []string) ([]string, error) {
 	var dirs []string
-	for _, dir := range candidates() {
-		if accessible(dir) == nil {
+	for i, dir := range candidates {
+		err := accessible(dir)
+		if err == nil {
 			dirs = append(dirs, dir)
 		}
+		if i == 0 && isTakeover(err) {
+			return nil, err
+		}
 	}
-	return dirs
+	return dirs, nil
 }
+
+// isTakeover reports whether accessible's err about SystemDir says that root must not go on: another user has it. To
+// other users it is one of several directories, and to root an inherited $XDG_RUNTIME_DIR is.
+func isTakeover(err error) bool { return errors.Is(err, ErrForeign) && os.Geteuid() == 0 }
 
 func candidates() []string {
 	dirs := []string{SystemDir}
 	if runtime := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtime) {
 		dirs = append(dirs, filepath.Join(runtime, "tunnel"))
 	}
+	if uid := os.Geteuid(); uid != 0 {
+		dirs = append(dirs, SystemDir+"-"+strconv.Itoa(uid))
+	}
 	return dirs
 }
 
 func firstUsable(dirs []string) (string, error) {
 	var failures []error
-	for _, dir := range dirs {
+	for i, dir := range dirs {
 		err := usable(dir)
 		if err == nil {
 			return dir, nil
 		}
+		if i == 0 && isTakeover(err) {
+			return "", err
+		}
 		failures = append(failures, err)
 	}
+	// Root's directory is root's; that of a user is the last.
+	mine := dirs[0]
+	if os.Geteuid() != 0 {
+		mine = dirs[len(dirs)-1]
+	}
 	return "", fmt.Errorf("no directory for the journal (%s): sudo install -d -m 700 -o %s %s",
-		strings.ReplaceAll(errors.Join(failures...).Error(), "\n", "; "), userName(), dirs[0])
+		strings.ReplaceAll(errors.Join(failures...).Error(), "\n", "; "), userName(), mine)
 }
 
 // usable makes sure that dir is a directory in which this process can create files.
@@ -60,14 +83,19 @@ func usable(dir string) error {
 	return accessible(dir)
 }
 
-// accessible makes sure that dir is a directory in which this process can list, create and delete files.
+// accessible makes sure that dir is a directory in which this process can list, create and delete files, and nobody else
+// but root: whoever else can deletes journals.
 func accessible(dir string) error {
-	info, err := os.Lstat(dir)
-	if err != nil {
-		return err
+	var info unix.Stat_t
+	if err := unix.Lstat(dir, &info); err != nil {
+		return &os.PathError{Op: "lstat", Path: dir, Err: err}
 	}
-	if !info.IsDir() {
+	if info.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return &os.PathError{Op: "use", Path: dir, Err: unix.ENOTDIR}
+	}
+	if uid := int(info.Uid); uid != 0 && uid != os.Geteuid() || info.Mode&0o022 != 0 {
+		return fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o): sudo chown %s %[1]s && sudo chmod 700 %[1]s",
+			dir, ErrForeign, uid, info.Mode&0o7777, userName())
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &os.PathError{Op: "write in", Path: dir, Err: err}

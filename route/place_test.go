@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,14 +38,17 @@ func TestFirstUsable(t *testing.T) {
 func TestFirstUsableNotRoot(t *testing.T) {
 	iptest.NeedRoot(t)
 	base := t.TempDir()
-	closed, open := filepath.Join(base, "closed"), filepath.Join(base, "open")
-	for dir, mode := range map[string]os.FileMode{base: 0o755, filepath.Dir(base): 0o755, closed: 0o700, open: 0o777} {
+	closed, open, own := filepath.Join(base, "closed"), filepath.Join(base, "open"), filepath.Join(base, "own")
+	for dir, mode := range map[string]os.FileMode{base: 0o755, filepath.Dir(base): 0o755, closed: 0o700, open: 0o777, own: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Chown(own, 65534, 65534); err != nil {
+		t.Fatal(err)
 	}
 	// Only this thread becomes an ordinary user, and root again to clean up.
 	runtime.LockOSThread()
@@ -58,8 +62,47 @@ func TestFirstUsableNotRoot(t *testing.T) {
 	if accessible(closed) == nil {
 		t.Error("root's directory seems accessible")
 	}
-	if got, err := firstUsable([]string{closed, open}); err != nil || got != open {
+	if got, err := firstUsable([]string{closed, open, own}); err != nil || got != own {
 		t.Errorf("got %s, %v", got, err)
+	}
+	if got, err := readable([]string{open, own}); err != nil || len(got) != 1 || got[0] != own {
+		t.Errorf("reads in %s, %v", got, err)
+	}
+	// What README has root make for a user without XDG_RUNTIME_DIR.
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	made := SystemDir + "-65534"
+	if got := candidates(); got[len(got)-1] != made {
+		t.Errorf("looks in %s, not in %s", got, made)
+	}
+	_, err := firstUsable([]string{closed, filepath.Join(closed, "x")})
+	if want := " " + filepath.Join(closed, "x"); err == nil || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("got %v, want advice to make%s", err, want)
+	}
+}
+
+// TestForeignDir has root's directory be another user's, or open to others: root takes neither it nor another instead.
+func TestForeignDir(t *testing.T) {
+	iptest.NeedRoot(t)
+	for name, change := range map[string]func(dir string) error{
+		"another user's":   func(dir string) error { return os.Chown(dir, 12345, 12345) },
+		"all may write":    func(dir string) error { return os.Chmod(dir, 0o777) },
+		"a group may":      func(dir string) error { return os.Chmod(dir, 0o770) },
+		"all, but no more": func(dir string) error { return os.Chmod(dir, 0o1777) },
+	} {
+		dir, other := filepath.Join(t.TempDir(), "tunnel"), t.TempDir()
+		if err := errors.Join(os.Mkdir(dir, 0o700), change(dir)); err != nil {
+			t.Fatal(err)
+		}
+		advice := "sudo chown root " + dir + " && sudo chmod 700 " + dir
+		if got, err := firstUsable([]string{dir, other}); !errors.Is(err, ErrForeign) || !strings.HasSuffix(err.Error(), advice) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+		if got, err := readable([]string{dir, other}); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: reads in %q, %v", name, got, err)
+		}
+		if got, err := firstUsable([]string{filepath.Join(other, "no", "parent"), dir, other}); err != nil || got != other {
+			t.Errorf("%s, as a later one: %q, %v", name, got, err)
+		}
 	}
 }
 
