@@ -52,9 +52,9 @@ func TestWorkerHasOneRight(t *testing.T) {
 		}
 		want := []string{
 			"CapAmb: 0000000000000000", "CapBnd: 0000000000001000", "CapEff: 0000000000001000", "CapInh: 0000000000000000",
-			"CapPrm: 0000000000001000", "Gid: 65534 65534 65534 65534", "Groups:", "NoNewPrivs: 1", "Uid: 65534 65534 65534 65534",
+			"CapPrm: 0000000000001000", "Gid: 65534 65534 65534 65534", "Groups:", "NoNewPrivs: 1", "Seccomp: 2", "Uid: 65534 65534 65534 65534",
 		}
-		got := processStatus(t, worker, "CapAmb", "CapBnd", "CapEff", "CapInh", "CapPrm", "Gid", "Groups", "NoNewPrivs", "Uid")
+		got := processStatus(t, worker, "CapAmb", "CapBnd", "CapEff", "CapInh", "CapPrm", "Gid", "Groups", "NoNewPrivs", "Seccomp", "Uid")
 		if !slices.Equal(got, want) {
 			t.Errorf("threads of the worker of %s:\n%q\nwant\n%q", what, got, want)
 		}
