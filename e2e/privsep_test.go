@@ -295,7 +295,7 @@ func TestWorkerInherits(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wrap := []string{"sh", "-c", `exec "$@" 7<"$0" 0<"$0"`, secret}
+	wrap := []string{"sh", "-c", `exec "$@" 7<"$0" 0<"$0" 1>>"$0"`, secret}
 	cl := bin.startWrapped(t, client, wrap, "connect", directURL, "--on-up", "ls -l /proc/self/fd; echo the end")
 	cl.WaitFor("the end", soon)
 	if strings.Contains(cl.Stderr(), secret) {

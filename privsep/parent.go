@@ -57,6 +57,9 @@ const requestLimit = 30 * time.Second
 // stopLimit is how long a worker may take to stop before it is killed: its connections and hooks need two seconds at most.
 const stopLimit = 5 * time.Second
 
+// outputLimit is how long what a worker has written last is waited for when nobody reads it.
+const outputLimit = time.Second
+
 // Parent is the process that keeps the privileges, and its worker. Make it with New, start it once with Run.
 type Parent struct {
 	host Host
@@ -104,7 +107,8 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 
 	cmd := exec.Command("/proc/self/exe") //nolint:noctx // ctx tells it to stop, and stopLimit kills it
 	cmd.Args = append([]string{workerName}, args...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr //nolint:forbidigo // the worker's output is the program's
+	cmd.Stdout, cmd.Stderr = output{os.Stdout}, output{os.Stderr} //nolint:forbidigo // the worker's is the program's
+	cmd.WaitDelay = outputLimit
 	cmd.ExtraFiles = []*os.File{theirs}
 	// In a session of its own, no terminal is its controlling one: it cannot type into that.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
@@ -159,7 +163,7 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	switch {
 	case p.broken != nil:
 		return 1, fmt.Errorf("the worker was killed for what it asked: %w", p.broken)
-	case err == nil:
+	case err == nil || errors.Is(err, exec.ErrWaitDelay):
 		return 0, nil
 	case !errors.As(err, &exit):
 		return 1, fmt.Errorf("wait for the worker: %w", err)
