@@ -30,6 +30,10 @@ func main() {
 
 // run is the whole program; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
+	if err := privsep.CloseOnExec(); err != nil {
+		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
+		return stepInternal.exitCode()
+	}
 	// A reader of our output that goes away must not end us by SIGPIPE, with routes left behind.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)

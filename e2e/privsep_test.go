@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tunnel/e2e/lab"
 )
 
@@ -53,9 +55,9 @@ func TestWorkerHasOneRight(t *testing.T) {
 		}
 		want := []string{
 			"CapAmb: 0000000000000000", "CapBnd: 0000000000001000", "CapEff: 0000000000001000", "CapInh: 0000000000000000",
-			"CapPrm: 0000000000001000", "Gid: 65534 65534 65534 65534", "Groups:", "NoNewPrivs: 1", "Uid: 65534 65534 65534 65534",
+			"CapPrm: 0000000000001000", "Gid: 65534 65534 65534 65534", "Groups:", "NoNewPrivs: 1", "Seccomp: 2", "Uid: 65534 65534 65534 65534",
 		}
-		got := processStatus(t, worker, "CapAmb", "CapBnd", "CapEff", "CapInh", "CapPrm", "Gid", "Groups", "NoNewPrivs", "Uid")
+		got := processStatus(t, worker, "CapAmb", "CapBnd", "CapEff", "CapInh", "CapPrm", "Gid", "Groups", "NoNewPrivs", "Seccomp", "Uid")
 		if !slices.Equal(got, want) {
 			t.Errorf("threads of the worker of %s:\n%q\nwant\n%q", what, got, want)
 		}
@@ -348,4 +350,36 @@ func TestTokenFileOfRoot(t *testing.T) {
 	srv.WaitFor("listening on ", soon)
 	cl := bin.start(t, client, "connect", directURL, "--token-file", file, "--state", t.TempDir())
 	cl.WaitFor("up: ", soon)
+}
+
+// TestWorkerInherits starts the program with a file open neither the worker
+// nor a hook has it, and the worker's session is its own.
+func TestWorkerInherits(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrap := []string{"sh", "-c", `exec "$@" 7<"$0" 0<"$0" 1>>"$0"`, secret}
+	cl := bin.startWrapped(t, client, wrap, "connect", directURL, "--on-up", "ls -l /proc/self/fd; echo the end")
+	cl.WaitFor("the end", soon)
+	if strings.Contains(cl.Stderr(), secret) {
+		t.Errorf("the hook has the file:\n%s", cl.Stderr())
+	}
+	worker := cl.Worker()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", worker))
+	if err != nil || len(files) == 0 || worker == cl.Pid() {
+		t.Fatalf("files of %d: %v", worker, err)
+	}
+	for _, file := range files {
+		if to, _ := os.Readlink(file); to == secret {
+			t.Errorf("the worker has %s as %s", to, filepath.Base(file))
+		}
+	}
+	if session, err := unix.Getsid(worker); err != nil || session != worker {
+		t.Errorf("the worker %d is in session %d, %v", worker, session, err)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strings"
 	"sync"
@@ -58,6 +57,9 @@ const requestLimit = 30 * time.Second
 // stopLimit is how long a worker may take to stop before it is killed: its connections and hooks need two seconds at most.
 const stopLimit = 5 * time.Second
 
+// outputLimit is how long what a worker has written last is waited for when nobody reads it.
+const outputLimit = time.Second
+
 // Parent is the process that keeps the privileges, and its worker. Make it with New, start it once with Run.
 type Parent struct {
 	host Host
@@ -105,14 +107,19 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 
 	cmd := exec.Command("/proc/self/exe") //nolint:noctx // ctx tells it to stop, and stopLimit kills it
 	cmd.Args = append([]string{workerName}, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr //nolint:forbidigo // the worker's output is the program's
+	cmd.Stdout, cmd.Stderr = output{os.Stdout}, output{os.Stderr} //nolint:forbidigo // the worker's is the program's
+	cmd.WaitDelay = outputLimit
 	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// In a session of its own, no terminal is its controlling one: it cannot type into that.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error), make(chan error, 1)
 	go func() {
-		// Pdeathsig is about the thread that has started it (prctl(2)).
+		// Pdeathsig is about the thread that has started it (prctl(2)), and its session keyring is that
+		// thread's, which therefore ends with this goroutine.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		// What whoever started the program has in the keyring is not for the worker. No keyrings, or a
+		// container's filter: then there is nothing to inherit, and the worker's filter refuses it too.
+		_, _ = unix.KeyctlJoinSessionKeyring("")
 		err := cmd.Start()
 		started <- err
 		if err == nil {
@@ -126,7 +133,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { p.serve(cmd.Process) }) //nolint:contextcheck // p.ctx, which ends with the worker
-	defer passQuit(cmd.Process)()
+	defer passSignals(cmd.Process)()
 	code, err = p.wait(ctx, cmd.Process, ended)
 	cancel()
 	ours.close()
@@ -156,7 +163,7 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	switch {
 	case p.broken != nil:
 		return 1, fmt.Errorf("the worker was killed for what it asked: %w", p.broken)
-	case err == nil:
+	case err == nil || errors.Is(err, exec.ErrWaitDelay):
 		return 0, nil
 	case !errors.As(err, &exit):
 		return 1, fmt.Errorf("wait for the worker: %w", err)
@@ -174,21 +181,6 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 		return exit.ExitCode() - exitOffset, nil
 	}
 	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it", exit.ExitCode())
-}
-
-// passQuit has the worker take the SIGQUITs of this process, by which Go says what a program is doing.
-func passQuit(worker *os.Process) (stop func()) {
-	quit := make(chan os.Signal, 1)
-	signal.Notify(quit, syscall.SIGQUIT)
-	go func() {
-		for range quit {
-			_ = worker.Signal(syscall.SIGQUIT) // it may have ended
-		}
-	}()
-	return func() {
-		signal.Stop(quit)
-		close(quit)
-	}
 }
 
 // pair returns the two ends of a new socket pair.

@@ -105,9 +105,18 @@ const signalErratum = 1 << 1
 // Confine leaves to the process, for good, what s says and what it reads while it runs: names, certificates to trust, the
 // time zone, kernel parameters. Whole directories, for files are replaced by rename. It can listen on no TCP port, reach no
 // Unix socket but its own, and no process but itself. Of this it does as much as the kernel's landlock can.
+//
+// After that it calls nothing of the kernel that a worker has no use for, as far as there is seccomp.
 func Confine(s Sandbox, log *slog.Logger) error {
+	if err := restrictFiles(s, log); err != nil {
+		return err
+	}
+	return restrictCalls(log)
+}
+
+func restrictFiles(s Sandbox, log *slog.Logger) error {
 	if abi, err := landlocksys.LandlockGetABIVersion(); err != nil || abi < 1 {
-		log.Warn("this kernel has no landlock: the worker may read and execute what its user may")
+		log.Warn("this kernel has no landlock: the worker may read what its user may")
 		return nil //nolint:nilerr // it goes on with what there is
 	}
 	config := landlock.Config{

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -57,6 +58,20 @@ func attempts(dir string) map[string]func() error {
 		"a raw device":          func() error { return unix.Mknod(filepath.Join(dir, "disk"), unix.S_IFBLK|0o600, 8<<8) },
 		"another namespace":     func() error { return unix.Unshare(unix.CLONE_NEWNET) },
 		"more capabilities":     raise,
+		"type into a terminal":  func() error { return ioctl(terminalFD, unix.TIOCSTI, uintptr(unsafe.Pointer(&[]byte{'x'}[0]))) },
+		"take a terminal":       func() error { return ioctl(terminalFD, unix.TIOCSCTTY, 0) },
+		"paste into a console":  func() error { return ioctl(terminalFD, unix.TIOCLINUX, uintptr(unsafe.Pointer(&[]byte{3}[0]))) },
+		"leave the device":      func() error { return ioctl(deviceFD, unix.TUNSETPERSIST, 1) },
+		"give the device away":  func() error { return ioctl(deviceFD, unix.TUNSETOWNER, 0) },
+		"a user namespace":      func() error { return fork(unix.CLONE_NEWUSER | uintptr(unix.SIGCHLD)) },
+		"a process":             func() error { return fork(uintptr(unix.SIGCHLD)) },
+		"execute from memory":   executeMemory,
+		"execute a descriptor":  func() error { return executeFile(programFD) },
+		"read the keyring":      func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false); return err },
+		"outlive the parent":    func() error { return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0) },
+		"open to debuggers":     func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) },
+		"an io_uring":           func() error { return call(unix.SYS_IO_URING_SETUP, 1, 0) },
+		"a BPF program":         func() error { return call(unix.SYS_BPF, 5, 0) },
 		"listen": func() error {
 			var plain net.ListenConfig
 			plain.SetMultipathTCP(false) // landlock knows of TCP only
@@ -92,6 +107,56 @@ func raise() error {
 	const all = ^uint32(0)
 	sets := [2]unix.CapUserData{{Effective: all, Permitted: all}, {Effective: all, Permitted: all}}
 	return unix.Capset(&header, &sets[0])
+}
+
+// What the process in the sandbox is given beside its output.
+const (
+	terminalFD = 3
+	deviceFD   = 4
+	programFD  = 5
+)
+
+func call(number, arg1, arg2 uintptr) error {
+	if _, _, e := unix.RawSyscall(number, arg1, arg2, 0); e != 0 {
+		return e
+	}
+	return nil
+}
+
+func ioctl(fd, request, arg uintptr) error {
+	if _, _, e := unix.RawSyscall(unix.SYS_IOCTL, fd, request, arg); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// fork makes a process by clone(2), which ends at once.
+func fork(flags uintptr) error {
+	pid, _, e := unix.RawSyscall6(unix.SYS_CLONE, flags, 0, 0, 0, 0, 0)
+	if e == 0 && pid == 0 {
+		for {
+			_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		}
+	}
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+func executeMemory() error {
+	fd, err := unix.MemfdCreate("program", 0)
+	if err != nil {
+		return err
+	}
+	return executeFile(uintptr(fd))
+}
+
+func executeFile(fd uintptr) error {
+	empty, nothing := []byte{0}, []uintptr{0}
+	_, _, e := unix.RawSyscall6(unix.SYS_EXECVEAT, fd, uintptr(unsafe.Pointer(&empty[0])),
+		uintptr(unsafe.Pointer(&nothing[0])), uintptr(unsafe.Pointer(&nothing[0])), unix.AT_EMPTY_PATH, 0)
+	return e
 }
 
 func executeOwn(dir string) error {
@@ -140,7 +205,7 @@ func beConfined(dir string) int {
 	threads, err := os.ReadDir("/proc/self/task")
 	for _, thread := range threads {
 		status, err := os.ReadFile("/proc/self/task/" + thread.Name() + "/status")
-		if !strings.Contains(string(status), "CapEff:\t0000000000001000\n") {
+		if !strings.Contains(string(status), "CapEff:\t0000000000001000\n") || !strings.Contains(string(status), "Seccomp:\t2\n") {
 			fmt.Printf("thread %s: %s%v\n", thread.Name(), status, err)
 		}
 	}
@@ -174,6 +239,7 @@ func TestSandbox(t *testing.T) {
 	defer unixListener.Close()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), confinedVariable+"="+state, "PRIVSEP_TEST_LISTENER="+tcp.Addr().String(), "PRIVSEP_TEST_ABSTRACT="+abstract)
+	cmd.ExtraFiles = []*os.File{openTerminal(t), openTUN(t), openProgram(t)}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -197,6 +263,48 @@ func TestSandbox(t *testing.T) {
 			t.Errorf("%s fails without a sandbox: %v", what, err)
 		}
 	}
+}
+
+// openTerminal returns a new pseudo-terminal.
+func openTerminal(t *testing.T) *os.File {
+	t.Helper()
+	ptmx := openFile(t, "/dev/ptmx", os.O_RDWR|unix.O_NOCTTY)
+	err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0)
+	number, err2 := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	return openFile(t, fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY)
+}
+
+// openTUN returns a TUN device, which goes with its file.
+func openTUN(t *testing.T) *os.File {
+	t.Helper()
+	file := openFile(t, "/dev/net/tun", os.O_RDWR)
+	request, err := unix.NewIfreq("privsep%d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(int(file.Fd()), unix.TUNSETIFF, request); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func openProgram(t *testing.T) *os.File {
+	t.Helper()
+	return openFile(t, "/bin/true", os.O_RDONLY)
+}
+
+func openFile(t *testing.T, name string, flags int) *os.File {
+	t.Helper()
+	file, err := os.OpenFile(name, flags, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return file
 }
 
 func TestFindUser(t *testing.T) {
