@@ -47,7 +47,7 @@ race:
 	go test -race $(AS_ROOT) $(UNITS)
 
 e2e: build racers needs ## Run the end-to-end tests: real devices, real programs, Docker
-	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 18m -v $(AS_ROOT) ./e2e/...
+	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 30m -v $(AS_ROOT) ./e2e/...
 
 soak: build racers needs ## Run faults and traffic for DURATION (2m), and say what was tried and what was lost
 	E2E_PREBUILT=$(CURDIR)/bin go test -count=1 -timeout 0 -parallel 6 -v -run '^TestSoak' $(AS_ROOT) ./e2e -args -soak $(DURATION)

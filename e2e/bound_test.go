@@ -51,6 +51,7 @@ func TestBoundToken(t *testing.T) {
 	}
 	cl := bin.start(t, client, connect(ca, "laptop.example")...)
 	cl.WaitFor("up: ", soon)
+	cl.WaitFor("msg=connected", soon) // the streams of a worker are not in step
 	for _, log := range []string{srv.Stderr(), cl.Stderr()} {
 		if !regexp.MustCompile(`msg=connected .*tls=1.3 kex=X25519MLKEM768`).MatchString(log) {
 			t.Errorf("the log does not say what was negotiated:\n%s", log)
