@@ -64,13 +64,13 @@ func SourceRouted(ip []byte) bool {
 	}
 	options := ip[20:min(int(ip[0]&15)*4, len(ip))]
 	for len(options) > 0 {
-		switch kind := options[0]; {
-		case kind == optionEnd:
+		switch options[0] {
+		case optionEnd:
 			return false
-		case kind == optionNop:
+		case optionNop:
 			options = options[1:]
 			continue
-		case kind == optionLooseSource, kind == optionTightSource:
+		case optionLooseSource, optionTightSource:
 			return true
 		}
 		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
