@@ -46,7 +46,7 @@ func tokenCommand() *cli.Command {
 		Name:  "token",
 		Usage: "say who may come in: create, list, revoke",
 		Description: "Works on the server's --state, whether the server runs or not. Example:\n\n" +
-			"   sudo tunnel token create laptop > token",
+			"   (umask 077; sudo tunnel token create laptop > token)",
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
@@ -58,7 +58,7 @@ func tokenCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			sub("create", "make a token and print it, this once", "NAME",
 				"The token alone goes to stdout. Only a hash of it is kept. Examples:\n\n"+
-					"   sudo tunnel token create laptop > token\n"+
+					"   (umask 077; sudo tunnel token create laptop > token)\n"+
 					"   sudo tunnel token create --once --expires 10m phone", tokenCreate,
 				&cli.StringFlag{Name: flagAddress, Usage: "reserve this `ADDRESS` of the network for it"},
 				&cli.StringSliceFlag{Name: flagRoute, Usage: "let its client send from and get what is for this `PREFIX`; may be given several times"},
