@@ -7,6 +7,7 @@ import (
 
 	"tunnel/ipcmd"
 	"tunnel/route"
+	"tunnel/rtnl"
 )
 
 func cleanupCommand() *cli.Command {
@@ -31,7 +32,7 @@ func cleanup(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), log, route.JournalDirs()...)
+	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, route.JournalDirs()...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

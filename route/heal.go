@@ -22,7 +22,7 @@ func (j *Journal) Leftover() bool {
 //
 // Whoever noted an entry had just seen that nothing like it was there, but was perhaps killed before the change. If
 // another program then made the identical change, Heal removes that: nothing in the kernel tells the two apart.
-func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner) ([]string, error) {
+func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner, look Lookup) ([]string, error) {
 	if j == nil {
 		return nil, nil
 	}
@@ -37,7 +37,7 @@ func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner) ([]string, error) 
 		left     []entry
 	)
 	for _, e := range slices.Backward(j.entries) {
-		done, err := undo(ctx, run, e)
+		done, err := undo(ctx, run, look, e)
 		if err != nil {
 			failures = append(failures, err)
 			left = append(left, e)
