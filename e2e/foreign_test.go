@@ -319,3 +319,26 @@ func TestRoamingIntoOverlap(t *testing.T) {
 func ipDo(h *lab.Host, command string) {
 	h.Run(append([]string{"ip"}, strings.Fields(command)...)...)
 }
+
+// TestRouteThatIsNotUsed has a rule lead all packets past the main table: there is no up without a route that carries.
+func TestRouteThatIsNotUsed(t *testing.T) {
+	t.Parallel()
+	server, client, _ := routed(t)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	ipDo(client, "route add default via 10.77.0.1 dev eth0 table 201")
+	ipDo(client, "rule add pref 100 from all lookup 201")
+	cl := bin.startConnect(t, client, routedURL)
+	if code := cl.Wait(soon); code != 11 || len(stdoutLines(cl, "up: ")) != 0 || !strings.Contains(cl.Stderr(), "tunnel: route: the route is not used: ") {
+		t.Errorf("exit code %d\n%s%s", code, cl.Stdout(), cl.Stderr())
+	}
+	// Under a session.
+	ipDo(client, "rule del pref 100")
+	cl = bin.connect(t, client, routedURL)
+	ipDo(client, "rule add pref 100 from all lookup 201")
+	cl.WaitFor("down: the route is not used", soon)
+	ipDo(client, "rule del pref 100")
+	cl.WaitForNth("up: ", 2, soon)
+	reaches(t, client, "10.1.1.1")
+	stop(t, cl)
+}

@@ -114,6 +114,9 @@ func (e *Error) Is(target error) bool {
 	}
 }
 
+// IsMissing reports whether err is that there is no ip on this machine.
+func IsMissing(err error) bool { return errors.Is(err, exec.ErrNotFound) }
+
 // Uncertain reports whether err leaves it open that the command's change was made: ip was killed while it ran, or was
 // done when waiting for it failed.
 func Uncertain(err error) bool {

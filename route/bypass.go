@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -72,7 +71,7 @@ func (r *Router) addBypass(ctx context.Context, e entry, beneath rtnl.Route) err
 	case err == nil:
 	case errors.Is(err, fs.ErrExist): // somebody was faster than we; it is theirs
 		return nil
-	case ctx.Err() != nil, errors.Is(err, exec.ErrNotFound), slices.Contains(r.added, e):
+	case ctx.Err() != nil, ipcmd.IsMissing(err), slices.Contains(r.added, e):
 		return err
 	default:
 		r.log.WarnContext(ctx, "no bypass: the path to the server is this machine's, also if it leads into the tunnel",

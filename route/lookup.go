@@ -39,7 +39,7 @@ func explain(ask func(netip.Addr) (rtnl.Route, error), addr netip.Addr) (rtnl.Ro
 	var errno unix.Errno
 	switch {
 	case rtnl.IsUnreachable(err) && errors.As(err, &errno):
-		return rtnl.Route{}, fmt.Errorf("%w to %s: %s", ErrNoRoute, addr, errno)
+		return rtnl.Route{}, fmt.Errorf("%w to %s: %s", ErrNoRoute, addr, errno.Error())
 	case err == nil && found.Type != unix.RTN_UNICAST && found.Type != unix.RTN_LOCAL:
 		return rtnl.Route{}, fmt.Errorf("%w to %s: it is a %s address", ErrNoRoute, addr, typeName(found.Type))
 	}

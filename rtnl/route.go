@@ -47,12 +47,11 @@ func (r Route) Equal(other Route) bool {
 		slices.EqualFunc(r.Hops, other.Hops, func(a, b Hop) bool { a.Dead = b.Dead; return a == b })
 }
 
-// Errors of Resolve and Match: why a packet would not leave this machine.
-var errUnreachable = []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.EAGAIN}
-
-// IsUnreachable reports whether err is the kernel's word that a packet would not leave: no route, or one that says so.
+// IsUnreachable reports whether err, of Resolve or Match, is the kernel's word that a packet would not leave: there is no
+// route, or one of a type that says so (fib_props in net/ipv4/fib_semantics.c).
 func IsUnreachable(err error) bool {
-	return slices.ContainsFunc(errUnreachable, func(e unix.Errno) bool { return errors.Is(err, e) })
+	words := []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.EAGAIN}
+	return slices.ContainsFunc(words, func(e unix.Errno) bool { return errors.Is(err, e) })
 }
 
 // Resolve returns what the kernel does with a packet to addr now: rules, marks, nexthop objects and several hops are
