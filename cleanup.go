@@ -7,6 +7,7 @@ import (
 
 	"tunnel/ipcmd"
 	"tunnel/route"
+	"tunnel/rtnl"
 )
 
 func cleanupCommand() *cli.Command {
@@ -35,7 +36,7 @@ func cleanup(c *cli.Context) error {
 	if err != nil {
 		return fail(stepState, err, "")
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), log, dirs...)
+	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

@@ -20,6 +20,7 @@ import (
 	"tunnel/lease"
 	"tunnel/loglimit"
 	"tunnel/route"
+	"tunnel/rtnl"
 	"tunnel/transport"
 )
 
@@ -215,7 +216,7 @@ func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr, 
 	if err != nil {
 		return err
 	}
-	router := route.New(ipcmd.DryRun{W: c.App.Writer, Lookup: ipcmd.NewExec(nil)}, nil, nil)
+	router := route.New(ipcmd.DryRun{W: c.App.Writer}, rtnl.Kernel{}, nil, nil)
 	if err := router.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}

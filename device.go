@@ -13,6 +13,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/packet"
 	"tunnel/route"
+	"tunnel/rtnl"
 	"tunnel/tun"
 )
 
@@ -52,14 +53,14 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 		return made{}, fail(stepState, err, "")
 	}
 	m.healed = journal.Leftover()
-	m.router = route.New(run, journal, log)
+	m.router = route.New(run, rtnl.Kernel{}, journal, log)
 	defer func() { //nolint:contextcheck // Close has its own time
 		if err != nil {
 			err = errors.Join(err, m.router.Close())
 			m = made{}
 		}
 	}()
-	removed, err := journal.Heal(ctx, run)
+	removed, err := journal.Heal(ctx, run, rtnl.Kernel{})
 	for _, what := range removed {
 		log.Info("removed what a killed run left", "what", what)
 	}

@@ -135,7 +135,11 @@ func asFailure(err error) *failure {
 		return &failure{stepTCP, err, "check this machine's network: `ip route`"}
 	case errors.Is(err, route.ErrBusy), errors.Is(err, tun.ErrTaken):
 		return &failure{stepDevice, err, "choose another with --dev, or end what uses it"}
-	case errors.Is(err, tun.ErrGone):
+	case errors.Is(err, route.ErrContested):
+		return &failure{stepDevice, err, "find what does it (a network manager, a script), have it leave the device alone, and start again"}
+	case errors.Is(err, route.ErrNotUsed):
+		return &failure{stepRoute, err, "see `ip rule` and `ip route show table all`"}
+	case errors.Is(err, tun.ErrGone), errors.Is(err, route.ErrGone):
 		return &failure{stepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):
 		return &failure{stepUsage, err, "choose another --dev"}

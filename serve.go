@@ -69,7 +69,7 @@ func serve(c *cli.Context) (err error) {
 	}
 	want := serveConfig(c, network)
 	if c.Bool(flagDryRun) {
-		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil).Set(c.Context, want)
+		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
 	}
 	host, err := newHost(c, log)
 	if host == nil {
@@ -103,12 +103,11 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := router.Overlap(c.Context, network); err != nil {
+	held, err := holdDevice(c.Context, router, want, log)
+	if err != nil {
 		return err
 	}
-	if err := router.Set(c.Context, want); err != nil {
-		return err
-	}
+	defer held.close()
 	ln, err := host.Listen(c.Context)
 	if err != nil {
 		return err
@@ -132,7 +131,7 @@ func serve(c *cli.Context) (err error) {
 	})
 	defer kept.control(c.Context, hub)()
 	takePriority(log)
-	return hub.Run(c.Context, ln)
+	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }
 
 // serveConfig returns what a server's device has.

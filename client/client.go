@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tunnel/defect"
+	"tunnel/keep"
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/transport"
@@ -48,6 +49,7 @@ type Config struct {
 type Router interface {
 	Overlap(ctx context.Context, network netip.Prefix) error
 	Set(ctx context.Context, c route.Config) error
+	Withdraw(ctx context.Context) error
 	Bypass(ctx context.Context, server netip.Addr) error
 	Retain(ctx context.Context, servers ...netip.Addr) error
 	Way(ctx context.Context, server netip.Addr) (route.Way, error)
@@ -116,6 +118,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	var reader sync.WaitGroup
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
+	c.watch.lost = func(err error) { cancel(err) }
 	if c.Network != nil {
 		reader.Go(func() { c.watch.follow(watching, c.Network) })
 	}
@@ -150,6 +153,9 @@ func (c *Client) Run(ctx context.Context) (err error) {
 func (c *Client) stay(ctx context.Context) error {
 	var wait backoff
 	for first := true; ; {
+		if c.link != (transport.Link{}) && !c.watch.keeper.Has(c.device(c.link)) { // withdrawn
+			c.down()
+		}
 		began := time.Now()
 		connected, err := c.round(ctx)
 		if ctx.Err() != nil {
@@ -163,6 +169,9 @@ func (c *Client) stay(ctx context.Context) error {
 		if errors.Is(err, errMoved) {
 			wait = backoff{}
 			continue
+		}
+		if keep.Fatal(err) {
+			return err
 		}
 		// Where there are other servers they are to be asked before this one's last word is the end.
 		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
@@ -285,22 +294,17 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	return link, nil
 }
 
-// configure makes the device what the server grants. Running hooks of another configuration end first. A network that
-// overlaps with this machine's leaves the device as it is.
+// configure makes the device what the server grants, and what has changed of that meanwhile as it was. Running hooks of
+// another configuration end first. A network that overlaps with this machine's leaves the device as it is.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	link = ofDevice(link)
-	if link == c.link {
-		return nil
+	if link != c.link && c.link != (transport.Link{}) {
+		if err := c.Router.Overlap(ctx, link.Network); err != nil {
+			return err
+		}
+		c.down()
 	}
-	if err := c.Router.Overlap(ctx, link.Network); err != nil {
-		return err
-	}
-	c.down()
-	err := c.Router.Set(ctx, route.Config{
-		Dev: c.Device.Name(), MTU: link.MTU, Qlen: link.Qlen,
-		Local: link.Address, Peer: link.Peer, Network: link.Network,
-	})
-	if err != nil {
+	if err := c.watch.keeper.Set(ctx, c.device(link)); err != nil || link == c.link {
 		return err
 	}
 	c.mu.Lock()
@@ -311,6 +315,13 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, link) })
 	}
 	return nil
+}
+
+// device returns what the device has for link.
+func (c *Client) device(link transport.Link) route.Config {
+	return route.Config{
+		Dev: c.Device.Name(), MTU: link.MTU, Qlen: link.Qlen, Local: link.Address, Peer: link.Peer, Network: link.Network,
+	}
 }
 
 // down says that the device loses its addresses, if it has any.

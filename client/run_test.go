@@ -35,11 +35,9 @@ type joined struct {
 	more   chan struct{}
 }
 
-// Run implements ipcmd.Runner: it notes what changes something.
+// Run implements ipcmd.Runner.
 func (j *joined) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
-	if c.Mutates() {
-		j.note("%s", c)
-	}
+	j.note("%s", c)
 	return j.kernel.Run(ctx, c)
 }
 
@@ -123,7 +121,7 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 		t.Fatal(err)
 	}
 	config := client.Config{
-		Dialer: dialer(t, address), Device: j.device, Router: route.New(j, journal, nil),
+		Dialer: dialer(t, address), Device: j.device, Router: route.New(j, j.kernel, journal, nil),
 		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges,
 		Events: client.Events{
 			Connected: func(l transport.Link) { j.note("connected %s %s %d %d", l.Address, l.Network, l.MTU, l.Qlen) },

@@ -10,25 +10,19 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/keep"
 	"tunnel/netwatch"
 	"tunnel/route"
 	"tunnel/transport"
 )
 
 // Network tells when this machine's network changes, as netwatch.Watcher does.
-type Network interface {
-	Next() (netwatch.Event, error)
-	Close() error
-}
+type Network = keep.Network
 
 // errMoved says that packets would take another way to the server now than the connection, or the attempt at one, does.
 var errMoved = errors.New("this machine's way to the server has changed")
 
 const (
-	// settle is how long after a change others are awaited: they come in bursts.
-	settle = 50 * time.Millisecond
-	// calm is the least time between two looks at the ways, each of which takes a few commands.
-	calm = 200 * time.Millisecond
 	// blind is how old an attempt must be that knows no way yet, because no name resolves, to begin anew on any change.
 	blind = time.Second
 )
@@ -37,8 +31,10 @@ const (
 // one when there is another.
 type watch struct {
 	router Router
-	own    string // the tunnel's device
+	keeper *keep.Keeper
+	own    int // index of the tunnel's device, 0 if not known
 	log    *slog.Logger
+	lost   func(error)   // ends the client; set before follow
 	moved  chan struct{} // holds one token when a pause shall end
 
 	mu    sync.Mutex
@@ -47,30 +43,36 @@ type watch struct {
 	end   func()             // ends the attempt, nil while there is none
 	since time.Time          // when the attempt, or the pause, began
 	stage int                // counts attempts, connections and pauses
-	ended bool               // the connection or the attempt was ended here
+	why   error              // why the connection or the attempt was ended here, nil if it was not
+
+	lookDevice, lookWays bool // there was a change of these
+	unsettled            bool // the device is to be looked at again
+	blocked              bool // the device cannot be what it was given, for now
 }
 
 // A way is the next hop towards a server; the zero value is none.
-type way struct {
-	route.Way
-
-	index   int // of Dev, 0 if not known
-	running bool
-}
+type way struct{ route.Way }
 
 // serves tells whether packets may get through.
-func (w way) serves() bool { return w.Dev != "" && w.running }
+func (w way) serves() bool { return w.Dev != "" && (w.Running || w.Index == 0) }
 
 // same tells whether a packet leaves this machine as by other.
-func (w way) same(other way) bool { return w.Way == other.Way }
+func (w way) same(other way) bool { return w.Dev == other.Dev && w.Gateway == other.Gateway }
 
 func newWatch(c *Client) *watch {
-	return &watch{router: c.Router, own: c.Device.Name(), log: c.Log, moved: make(chan struct{}, 1)}
+	own := 0
+	if link, err := net.InterfaceByName(c.Device.Name()); err == nil {
+		own = link.Index
+	}
+	return &watch{
+		router: c.Router, keeper: keep.New(c.Router, own, c.Log), own: own, log: c.Log, moved: make(chan struct{}, 1),
+		lost: func(error) {},
+	}
 }
 
 // begin is the beginning of another stage. The caller holds mu.
 func (w *watch) begin(conns []*transport.Conn, end func()) {
-	w.conns, w.end, w.since, w.ended = conns, end, time.Now(), false
+	w.conns, w.end, w.since, w.why = conns, end, time.Now(), nil
 	w.stage++
 }
 
@@ -88,7 +90,7 @@ func (w *watch) dialling(end func()) {
 
 // try makes the way to a hop that is about to be tried.
 func (w *watch) try(ctx context.Context, hop netip.Addr) error {
-	now, err := w.look(ctx, hop)
+	now, err := w.find(ctx, hop)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ways[hop] = now
@@ -108,7 +110,7 @@ func (w *watch) joined(conn *transport.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns = append(w.conns, conn)
-	if w.ended { // as the others
+	if w.why != nil { // as the others
 		conn.Cut()
 	}
 }
@@ -122,21 +124,28 @@ func (w *watch) left(conn *transport.Conn) {
 	}
 }
 
-// pause says that there is neither a connection nor an attempt at one, and returns errMoved if that is this watch's doing,
-// else err.
+// pause says that there is neither a connection nor an attempt at one, and returns why if that is this watch's doing, else
+// err.
 func (w *watch) pause(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ended {
-		err = errMoved
+	if w.why != nil {
+		err = w.why
 	}
 	w.begin(nil, nil)
 	return err
 }
 
-// look refreshes the bypass to a hop and returns the way to it; the error is that there is none, or that it could not be
+// find refreshes the bypass to a hop and returns the way to it; the error is that there is none, or that it could not be
 // made.
-func (w *watch) look(ctx context.Context, hop netip.Addr) (way, error) {
+func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
+	if zone := hop.Zone(); zone != "" { // a link-local address: it is on the link that it names
+		now := way{route.Way{Dev: zone}}
+		if link, err := net.InterfaceByName(zone); err == nil {
+			now.Index, now.Running = link.Index, link.Flags&net.FlagRunning != 0
+		}
+		return now, nil
+	}
 	if err := w.router.Bypass(ctx, hop); err != nil {
 		return way{}, err
 	}
@@ -144,81 +153,116 @@ func (w *watch) look(ctx context.Context, hop netip.Addr) (way, error) {
 	if err != nil {
 		return way{}, err
 	}
-	now := way{Way: found, running: true}
-	if card, err := net.InterfaceByName(found.Dev); err == nil {
-		now.index, now.running = card.Index, card.Flags&net.FlagRunning != 0
-	}
-	return now, nil
+	return way{found}, nil
 }
 
-// follow reads what network has to tell until it is closed, and looks at the ways when that may concern them, until ctx
-// ends. It closes network.
+// follow reads what network has to tell until it is closed, and looks at the device and at the ways when that may concern
+// them, until ctx ends. It closes network.
 func (w *watch) follow(ctx context.Context, network Network) {
-	changed := make(chan struct{}, 1)
-	var reader sync.WaitGroup
-	defer reader.Wait()
-	reader.Go(func() {
-		for {
-			e, err := network.Next()
-			if err != nil {
-				if ctx.Err() == nil {
-					w.log.Warn("the network is not watched any more", "err", err)
-				}
-				return
-			}
-			if !w.concerns(e) {
-				continue
-			}
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		}
+	keep.Follow(ctx, network, w.concerns, func() bool { return w.look(ctx) }, func(err error) {
+		w.log.Warn("the network is not watched any more", "err", err)
 	})
-	defer func() { _ = network.Close() }()
-	for pause := settle; ; pause = calm {
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-		select { // what came meanwhile is in what is seen now
-		case <-changed:
-		default:
-		}
-		w.check(ctx)
-	}
 }
 
-// concerns tells whether a change may be one of the way to the server: an address or route of its family, or the card
-// that leads to it.
+// concerns reports whether a change may be one of the device, or of the way to the server.
 func (w *watch) concerns(e netwatch.Event) bool {
+	device := w.keeper.Concerns(e)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e.Link != 0 {
-		if own, err := net.InterfaceByName(w.own); err == nil && own.Index == e.Link {
-			return false
-		}
+	ways := w.leads(e)
+	w.lookDevice, w.lookWays = w.lookDevice || device, w.lookWays || ways
+	return device || ways
+}
+
+// leads reports whether a change may be one of the way to the server: a route or rule that may decide about it, the address
+// that a connection has, or the interface that leads there. The caller holds mu.
+func (w *watch) leads(e netwatch.Event) bool {
+	if e.Kind != netwatch.Route && e.Link != 0 && e.Link == w.own {
+		return false
 	}
 	if e.Kind == netwatch.Missed || len(w.ways) == 0 {
 		return e.Kind != netwatch.Link
 	}
 	for hop, known := range w.ways {
+		if e.Kind == netwatch.Link {
+			if e.Link == known.Index || known.Index == 0 && known.Dev != "" {
+				return true
+			}
+			continue
+		}
 		family := netwatch.IPv6
 		if hop.Is4() {
 			family = netwatch.IPv4
 		}
-		if e.Kind == netwatch.Link && (e.Link == known.index || known.index == 0 && known.Dev != "") ||
-			e.Kind != netwatch.Link && e.Family == family {
+		if e.Family != 0 && e.Family != family {
+			continue
+		}
+		if !e.Prefix.IsValid() || e.Prefix.Masked().Contains(hop) || e.Prefix.Masked().Contains(known.Gateway) ||
+			e.Kind == netwatch.Address && e.Link == known.Index ||
+			slices.ContainsFunc(w.conns, func(c *transport.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
 			return true
 		}
 	}
 	return false
+}
+
+// look looks at what has changed; false is that it is to be called again after a while.
+func (w *watch) look(ctx context.Context) bool {
+	w.mu.Lock()
+	device, ways := w.lookDevice || w.unsettled, w.lookWays
+	w.lookDevice, w.lookWays = false, false
+	w.mu.Unlock()
+	done := true
+	if device {
+		done = w.checkDevice(ctx)
+	}
+	if ways {
+		w.check(ctx)
+	}
+	return done
+}
+
+// checkDevice has the device be what it was given, and ends a connection that can do nothing with it.
+func (w *watch) checkDevice(ctx context.Context) bool {
+	err := w.keeper.Check(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unsettled = false
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		if w.blocked {
+			w.blocked = false
+			w.wake()
+		}
+	case keep.Fatal(err):
+		w.lost(err)
+	case errors.Is(err, route.ErrOverlap), errors.Is(err, route.ErrNotUsed): // what ends it is an event of its own
+		w.blocked = true
+		if len(w.conns) > 0 && w.why == nil {
+			w.cut(err)
+		}
+	default:
+		w.log.Warn("the device is not as it should be", "err", err)
+		w.unsettled = true
+	}
+	return !w.unsettled
+}
+
+// cut ends the connections of the session. The caller holds mu.
+func (w *watch) cut(why error) {
+	w.why = why
+	for _, conn := range w.conns {
+		conn.Cut()
+	}
+}
+
+// wake ends a pause. The caller holds mu.
+func (w *watch) wake() {
+	select {
+	case w.moved <- struct{}{}:
+	default:
+	}
 }
 
 // check looks at the ways, and acts when one has changed.
@@ -232,7 +276,7 @@ func (w *watch) check(ctx context.Context) {
 	w.mu.Unlock()
 	now := map[netip.Addr]way{}
 	for _, hop := range hops {
-		found, err := w.look(ctx, hop)
+		found, err := w.find(ctx, hop)
 		if err != nil {
 			w.log.Debug("no way to the server", "hop", hop, "err", err)
 		}
@@ -259,24 +303,18 @@ func (w *watch) check(ctx context.Context) {
 			change = true
 		}
 	}
-	if !change || w.ended {
+	if !change || w.why != nil {
 		return
 	}
 	w.log.Info("the way to the server has changed", "stage", map[bool]string{true: "connected", false: "not connected"}[connected])
 	switch {
 	case connected:
-		w.ended = true
-		for _, conn := range w.conns {
-			conn.Cut()
-		}
+		w.cut(errMoved)
 	case w.end != nil:
-		w.ended = true
+		w.why = errMoved
 		w.end()
 	default:
-		select {
-		case w.moved <- struct{}{}:
-		default:
-		}
+		w.wake()
 	}
 }
 

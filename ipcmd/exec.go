@@ -23,7 +23,7 @@ type Exec struct {
 	log *slog.Logger
 }
 
-// NewExec returns a Runner that logs every change at info and every look-up at debug; a nil log is silent.
+// NewExec returns a Runner that logs every command at info; a nil log is silent.
 func NewExec(log *slog.Logger) *Exec {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -40,11 +40,7 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
 	}
-	if c.Mutates() {
-		e.log.InfoContext(ctx, "run", "cmd", c.String())
-	} else {
-		e.log.DebugContext(ctx, "look up", "cmd", c.String())
-	}
+	e.log.InfoContext(ctx, "run", "cmd", c.String())
 	path, err := findIP()
 	if err != nil {
 		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
@@ -117,6 +113,9 @@ func (e *Error) Is(target error) bool {
 		return false
 	}
 }
+
+// IsMissing reports whether err is that there is no ip on this machine.
+func IsMissing(err error) bool { return errors.Is(err, exec.ErrNotFound) }
 
 // Uncertain reports whether err leaves it open that the command's change was made: ip was killed while it ran, or was
 // done when waiting for it failed.

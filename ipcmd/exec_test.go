@@ -50,13 +50,7 @@ func TestExec(t *testing.T) {
 	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400") || !strings.Contains(got, "qlen 100") {
 		t.Errorf("link is %s", got)
 	}
-	if _, err := run.Run(t.Context(), ipcmd.LinkShow()); err != nil {
-		t.Fatal(err)
-	}
 	if want := `level=INFO msg=run cmd="ip link set dev tun0 up mtu 1400 qlen 100"`; !strings.Contains(out.String(), want) {
-		t.Errorf("the log lacks %s:\n%s", want, &out)
-	}
-	if want := `level=DEBUG msg="look up" cmd="ip -j -d link show"`; !strings.Contains(out.String(), want) {
 		t.Errorf("the log lacks %s:\n%s", want, &out)
 	}
 }
@@ -88,7 +82,7 @@ func TestExecFailures(t *testing.T) {
 
 func TestExecNoIP(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := ipcmd.NewExec(nil).Run(t.Context(), ipcmd.LinkShow())
+	_, err := ipcmd.NewExec(nil).Run(t.Context(), show())
 	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(), "ip is not in PATH: install iproute2") {
 		t.Errorf("got %v", err)
 	}
@@ -107,11 +101,11 @@ func TestExecCancel(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := ipcmd.NewExec(nil).Run(ctx, ipcmd.LinkShow())
+	_, err := ipcmd.NewExec(nil).Run(ctx, show())
 	if !errors.Is(err, context.DeadlineExceeded) || !ipcmd.Uncertain(err) || time.Since(start) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
-	_, err = ipcmd.NewExec(nil).Run(ctx, ipcmd.LinkShow())
+	_, err = ipcmd.NewExec(nil).Run(ctx, show())
 	if !errors.Is(err, context.DeadlineExceeded) || ipcmd.Uncertain(err) {
 		t.Errorf("started after the end: %v", err)
 	}
@@ -181,3 +175,8 @@ func asNobody(t *testing.T, program, path string) (string, error) {
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
+
+// show is a command that needs no privileges.
+func show() ipcmd.Command { return ipcmd.Command{Args: []string{"-j", "link", "show"}} }
+
+func addr(text string) netip.Addr { return netip.MustParseAddr(text) }

@@ -36,13 +36,11 @@ func (r *Recorder) Commands() []Command {
 	return slices.Clone(r.commands)
 }
 
-// Transcript returns the changes so far, one a line, without the look-ups.
+// Transcript returns the commands so far, one a line.
 func (r *Recorder) Transcript() string {
 	var text strings.Builder
 	for _, c := range r.Commands() {
-		if c.Mutates() {
-			text.WriteString(c.String() + "\n")
-		}
+		text.WriteString(c.String() + "\n")
 	}
 	return text.String()
 }

@@ -6,10 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/rtnl"
 )
 
 // Watcher hears of the changes in the network namespace in which it was opened. One goroutine at a time may call Next;
@@ -20,11 +23,15 @@ type Watcher struct {
 	events []Event // that came with the last, in order
 }
 
-// An Event is one change. What a field does not tell may be anything: the zero Event is that something was missed.
+// An Event is one change; a change of a route with several next hops is one for each. What a field does not tell may be anything: the zero Event is that something was missed.
 type Event struct {
 	Kind   Kind
-	Family Family // of an address, a route or a rule; 0 for a link
-	Link   int    // index of the interface that a Link or an Address is about, else 0
+	Family Family // of an address, a route or a rule; 0 for a link and a nexthop object
+	Link   int    // index of the interface that a Link, an Address or a Route is about; 0 if there is none
+	// Prefix is the destination of a Route, or an Address with the length of its network; not valid for a Link, for a rule
+	// and for a nexthop object, which may change the way of any packet.
+	Prefix netip.Prefix
+	Via    netip.Addr // the gateway of a Route; not valid if it has none
 }
 
 // Kind is what has changed.
@@ -35,7 +42,7 @@ const (
 	Missed Kind = iota
 	Link
 	Address
-	Route // or a rule that chooses among tables of routes
+	Route // or a rule that chooses among tables of routes, or a nexthop object that routes refer to
 )
 
 // Family is IPv4 or IPv6.
@@ -57,7 +64,7 @@ func Open() (*Watcher, error) {
 		return nil, fmt.Errorf("watch the network: %w", err)
 	}
 	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
-		unix.RTMGRP_IPV4_RULE | 1<<(unix.RTNLGRP_IPV6_RULE-1)
+		unix.RTMGRP_IPV4_RULE | 1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch the network: %w", err)
@@ -93,33 +100,63 @@ func parse(data []byte) []Event {
 	}
 	var events []Event
 	for _, m := range messages {
-		if e, ok := event(m); ok {
-			events = append(events, e)
-		}
+		events = append(events, read(m)...)
 	}
 	return events
 }
 
-// event reads one message; false is one that changes no packet's way.
-func event(m syscall.NetlinkMessage) (Event, bool) {
+// read reads one message: no event is one that changes no packet's way.
+func read(m syscall.NetlinkMessage) []Event {
 	// Struct ifinfomsg, ifaddrmsg and rtmsg have at least these; see rtnetlink(7).
 	if len(m.Data) < 8 {
-		return Event{}, false
+		return nil
 	}
 	family := Family(m.Data[0])
 	index := int(binary.NativeEndian.Uint32(m.Data[4:]))
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		// A bridge's ports send such messages of their own, about what the bridge learns.
-		return Event{Kind: Link, Link: index}, family == unix.AF_UNSPEC
+		if family == unix.AF_UNSPEC {
+			return []Event{{Kind: Link, Link: index}}
+		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return Event{Kind: Address, Family: family, Link: index}, true
+		a, ok := rtnl.ParseAddr(m.Data)
+		if ok {
+			return []Event{{Kind: Address, Family: family, Link: index, Prefix: netip.PrefixFrom(a.Local, a.PrefixLen)}}
+		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		table, kind := m.Data[4], m.Data[7]
-		ours := table != unix.RT_TABLE_LOCAL && kind != unix.RTN_MULTICAST && kind != unix.RTN_BROADCAST
-		return Event{Kind: Route, Family: family}, ours && (family == IPv4 || family == IPv6)
+		if table == unix.RT_TABLE_LOCAL || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
+			return nil
+		}
+		return readRoute(m.Data)
+	case rtmNewNexthop, rtmDelNexthop:
+		return []Event{{Kind: Route}}
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-		return Event{Kind: Route, Family: family}, true
+		return []Event{{Kind: Route, Family: family}}
 	}
-	return Event{}, false
+	return nil
+}
+
+// RTM_NEWNEXTHOP and RTM_DELNEXTHOP of include/uapi/linux/rtnetlink.h.
+const (
+	rtmNewNexthop = 104
+	rtmDelNexthop = 105
+)
+
+func readRoute(data []byte) []Event {
+	r, ok := rtnl.ParseRoute(data)
+	if !ok {
+		return nil
+	}
+	e := Event{Kind: Route, Family: Family(data[0]), Prefix: r.Dst}
+	if len(r.Hops) == 0 {
+		return []Event{e}
+	}
+	var all []Event
+	for _, hop := range r.Hops {
+		e.Link, e.Via = hop.Index, hop.Via
+		all = append(all, e)
+	}
+	return all
 }

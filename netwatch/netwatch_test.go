@@ -2,6 +2,7 @@ package netwatch_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -69,10 +70,13 @@ func TestChanges(t *testing.T) {
 		change string
 		want   netwatch.Event
 	}{
-		{"route add default via 192.168.107.2", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv4}},
-		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv4, Link: index}},
-		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index}},
-		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6}},
+		{"route add default via 192.168.107.2", netwatch.Event{
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("0.0.0.0/0"), Via: addr("192.168.107.2"),
+		}},
+		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.6/24")}},
+		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8::5/64")}},
+		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64")}},
+		{"nexthop add id 7 via 192.168.107.2 dev ens160", netwatch.Event{Kind: netwatch.Route}},
 		{"link set ens160 down", netwatch.Event{Kind: netwatch.Link, Link: index}},
 		{"link set other down", netwatch.Event{Kind: netwatch.Link, Link: index}}, // the carrier
 		{"link del other", netwatch.Event{Kind: netwatch.Link, Link: index}},
@@ -140,3 +144,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte{32, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(_ *testing.T, data []byte) { netwatch.Parse(data) })
 }
+
+func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
+
+func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -281,14 +282,18 @@ func (p *Parent) take(r request) error {
 // failure makes err fit into a message.
 func (p *Parent) failure(err error) *Failure {
 	f := p.host.Explain(err)
-	return &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)], Advice: f.Advice[:min(len(f.Advice), maxText)]}
+	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)], Advice: f.Advice[:min(len(f.Advice), maxText)]}
+	if at := slices.IndexFunc(causes(), func(cause error) bool { return errors.Is(err, cause) }); at >= 0 {
+		f.Cause = causes()[at].Error()
+	}
+	return f
 }
 
 // well reports whether a request has what its kind needs, and nothing else.
 func (r request) well() bool {
 	bare := request{ID: r.ID, Kind: r.Kind}
 	switch r.Kind {
-	case kindDevice, kindState, kindListen, kindUndo:
+	case kindDevice, kindState, kindListen, kindDraw, kindUndo:
 	case kindOpen, kindHook:
 		bare.Name = r.Name
 	case kindOverlap:
@@ -350,6 +355,8 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 		return a, nil, p.overlap(ctx, router, r.Network)
 	case kindSet:
 		return a, nil, p.apply(ctx, router, *r.Config)
+	case kindDraw:
+		return a, nil, router.Withdraw(ctx)
 	case kindBypass:
 		return a, nil, p.bypass(ctx, router, r.Address)
 	case kindRetain:
@@ -402,7 +409,9 @@ func (p *Parent) apply(ctx context.Context, router *route.Router, c route.Config
 	}
 	p.mu.Lock()
 	judged := p.judged == c.Network.Masked()
-	p.set, p.judged = route.Config{}, netip.Prefix{}
+	if p.judged = (netip.Prefix{}); p.set != c { // else it is looked at again, and a hook may run meanwhile
+		p.set = route.Config{}
+	}
 	p.mu.Unlock()
 	if !judged {
 		if err := router.Overlap(ctx, c.Network); err != nil {

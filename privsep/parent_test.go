@@ -103,7 +103,7 @@ func newHost(t *testing.T) *fakeHost {
 		t.Fatal(err)
 	}
 	h := &fakeHost{recorder: ipcmd.NewRecorder(nil), hold: make(chan struct{})}
-	h.router = route.New(h.recorder, journal, nil)
+	h.router = route.New(h.recorder, nil, journal, nil)
 	t.Cleanup(func() { close(h.hold); _ = h.router.Close() })
 	return h
 }

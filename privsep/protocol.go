@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -28,18 +29,19 @@ import (
 type kind string
 
 const (
-	kindDevice  kind = "device"  // make the TUN device of the flags
-	kindState   kind = "state"   // open the state directory of the flags
-	kindListen  kind = "listen"  // listen where the flags say
-	kindOpen    kind = "open"    // open the file that the flag Name names, to read it
-	kindOverlap kind = "overlap" // whether Network overlaps this machine's
-	kindSet     kind = "set"     // route.Router.Set of Config
-	kindBypass  kind = "bypass"  // route.Router.Bypass of Address
-	kindRetain  kind = "retain"  // route.Router.Retain of Addresses
-	kindWay     kind = "way"     // route.Router.Way of Address
-	kindHook    kind = "hook"    // run the command of the flag Name
-	kindUndo    kind = "undo"    // route.Router.Close
-	kindCancel  kind = "cancel"  // end the request that has the same ID; it is answered, this is not
+	kindDevice  kind = "device"   // make the TUN device of the flags
+	kindState   kind = "state"    // open the state directory of the flags
+	kindListen  kind = "listen"   // listen where the flags say
+	kindOpen    kind = "open"     // open the file that the flag Name names, to read it
+	kindOverlap kind = "overlap"  // whether Network overlaps this machine's
+	kindSet     kind = "set"      // route.Router.Set of Config
+	kindDraw    kind = "withdraw" // route.Router.Withdraw
+	kindBypass  kind = "bypass"   // route.Router.Bypass of Address
+	kindRetain  kind = "retain"   // route.Router.Retain of Addresses
+	kindWay     kind = "way"      // route.Router.Way of Address
+	kindHook    kind = "hook"     // run the command of the flag Name
+	kindUndo    kind = "undo"     // route.Router.Close
+	kindCancel  kind = "cancel"   // end the request that has the same ID; it is answered, this is not
 )
 
 // request is a message of the worker.
@@ -70,9 +72,20 @@ type Failure struct {
 	Step   string `json:"step"`
 	Text   string `json:"text"`
 	Advice string `json:"advice,omitempty"`
+	Cause  string `json:"cause,omitempty"` // the error's text of package route that it is, if any
 }
 
 func (f *Failure) Error() string { return f.Text }
+
+// causes returns the errors that a worker can tell from others by errors.Is.
+func causes() []error {
+	return []error{route.ErrOverlap, route.ErrGone, route.ErrContested, route.ErrNotUsed, route.ErrNoRoute}
+}
+
+// Is reports whether the failure is target, an error of package route that the parent has met.
+func (f *Failure) Is(target error) bool {
+	return f.Cause != "" && slices.Contains(causes(), target) && target.Error() == f.Cause
+}
 
 const (
 	maxMessage = 8 << 10 // bytes; a reason for failure may have a line of ip's

@@ -198,6 +198,12 @@ func (w *Worker) Set(ctx context.Context, c route.Config) error {
 	return err
 }
 
+// Withdraw is route.Router's.
+func (w *Worker) Withdraw(ctx context.Context) error {
+	_, err := w.call(ctx, request{Kind: kindDraw})
+	return err
+}
+
 // Bypass is route.Router's.
 func (w *Worker) Bypass(ctx context.Context, server netip.Addr) error {
 	_, err := w.call(ctx, request{Kind: kindBypass, Address: server})

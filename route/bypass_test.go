@@ -56,9 +56,9 @@ func TestBypass(t *testing.T) {
 }
 
 func TestBypassNoRoute(t *testing.T) {
-	r := route.New(host(t, false), nil, nil)
+	r := newOn(host(t, false))
 	err := r.Bypass(t.Context(), addr("101.43.253.110"))
-	if !errors.Is(err, route.ErrNoRoute) || !strings.Contains(err.Error(), "no route to 101.43.253.110: RTNETLINK") {
+	if !errors.Is(err, route.ErrNoRoute) || !strings.Contains(err.Error(), "no route to 101.43.253.110: network is unreachable") {
 		t.Errorf("got %v", err)
 	}
 
@@ -202,7 +202,7 @@ func TestOverlap(t *testing.T) {
 			}
 		})
 	}
-	if err := route.New(ipcmd.NewRecorder(nil), nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
+	if err := route.New(ipcmd.NewRecorder(nil), nil, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
 		t.Error("an IPv6 network passes")
 	}
 }

@@ -20,7 +20,7 @@ type Report struct {
 // Cleanup heals and deletes all journals in dirs (see JournalDirs) that belong to the calling thread's network
 // namespace and to no live run, and deletes those of earlier boots, of which nothing can be left. Journals of other
 // namespaces and of other users stay. It goes on after a failure and returns all of them.
-func Cleanup(ctx context.Context, run ipcmd.Runner, log *slog.Logger, dirs ...string) (Report, error) {
+func Cleanup(ctx context.Context, run ipcmd.Runner, look Lookup, log *slog.Logger, dirs ...string) (Report, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -36,7 +36,7 @@ func Cleanup(ctx context.Context, run ipcmd.Runner, log *slog.Logger, dirs ...st
 			failures = append(failures, fmt.Errorf("list journals: %w", err))
 		}
 		for _, file := range files {
-			if err := cleanup(ctx, run, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
+			if err := cleanup(ctx, run, look, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
 				failures = append(failures, err)
 			}
 		}
@@ -46,7 +46,7 @@ func Cleanup(ctx context.Context, run ipcmd.Runner, log *slog.Logger, dirs ...st
 
 // cleanup treats one file of a journal directory.
 func cleanup(
-	ctx context.Context, run ipcmd.Runner, log *slog.Logger, here key, path string, report *Report,
+	ctx context.Context, run ipcmd.Runner, look Lookup, log *slog.Logger, here key, path string, report *Report,
 ) error {
 	written, dev, ok := fileName(filepath.Base(path))
 	if !ok || written.boot == here.boot && written.namespace != here.namespace {
@@ -71,7 +71,7 @@ func cleanup(
 		j.entries, j.leftover = nil, false
 		j.mu.Unlock()
 	}
-	removed, err := j.Heal(ctx, run)
+	removed, err := j.Heal(ctx, run, look)
 	report.Removed = append(report.Removed, removed...)
 	return errors.Join(err, j.Close())
 }

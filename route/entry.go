@@ -30,6 +30,7 @@ type entry struct {
 	Peer   netip.Addr   `json:"peer,omitzero"`
 	Prefix netip.Prefix `json:"prefix,omitzero"`
 	Via    netip.Addr   `json:"via,omitzero"`
+	Path   ipcmd.Path   `json:"path,omitzero"` // of a bypass
 }
 
 // String describes the entry to a person.
@@ -50,7 +51,7 @@ func (e entry) add() ipcmd.Command {
 	case kindAddr:
 		return ipcmd.AddrAdd(e.Dev, e.Local, e.Peer)
 	case kindBypass:
-		return ipcmd.BypassAdd(e.Prefix.Addr(), e.Via, e.Dev)
+		return ipcmd.BypassAdd(e.Prefix.Addr(), e.Via, e.Dev, e.Path)
 	default:
 		return ipcmd.RouteAdd(e.Prefix, e.Via, e.Dev)
 	}
@@ -62,16 +63,10 @@ func (e entry) del() ipcmd.Command {
 	case kindAddr:
 		return ipcmd.AddrDel(e.Dev, e.Local, e.Peer)
 	case kindBypass:
-		return ipcmd.BypassDel(e.Prefix.Addr(), e.Via, e.Dev)
+		return ipcmd.BypassDel(e.Prefix.Addr(), e.Via, e.Dev, e.Path)
 	default:
 		return ipcmd.RouteDel(e.Prefix, e.Via, e.Dev)
 	}
-}
-
-// is reports whether r is the route that e describes, exactly as this program adds it.
-func (e entry) is(r ipcmd.Route) bool {
-	return r.Dst == e.Prefix && r.Type == ipcmd.Unicast && r.Table == "main" && r.Protocol == "boot" && r.Metric == 0 &&
-		len(r.Hops) == 1 && r.Hops[0].Via == e.Via && r.Hops[0].Dev == e.Dev
 }
 
 // checkDev refuses what the kernel refuses as the name of an interface, and what would leave the journal's directory.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 
 	"tunnel/ipcmd"
 )
@@ -41,6 +42,9 @@ func (r rules) check(e entry) error {
 	if own := r.dev == "" || e.Dev == r.dev; e.Index < 0 || own != (e.Kind != kindBypass) && r.dev != "" {
 		return fmt.Errorf("%w: %s is about another device than the tunnel's %s", ErrFact, e, r.dev)
 	}
+	if e.Kind != kindBypass && e.Path != (ipcmd.Path{}) {
+		return fmt.Errorf("%w: %s says something of the path", ErrFact, e)
+	}
 	switch e.Kind {
 	case kindDevice:
 		return nil
@@ -58,11 +62,27 @@ func (r rules) check(e entry) error {
 		if a := e.Prefix.Addr(); !a.Is4() || !e.Prefix.IsSingleIP() || !e.Via.IsValid() || !isUnicast(a) {
 			return fmt.Errorf("%w: %s via %s is not a host behind a gateway", ErrFact, e.Prefix, e.Via)
 		}
-		return nil
+		return checkPath(e.Path)
 	default:
 		return fmt.Errorf("%w: kind %q", ErrFact, e.Kind)
 	}
 }
+
+// checkPath refuses what no route of a kernel says of a path.
+func checkPath(p ipcmd.Path) error {
+	if p.Src.IsValid() && (!p.Src.Is4() || !isUnicast(p.Src)) {
+		return fmt.Errorf("%w: the source address %s", ErrFact, p.Src)
+	}
+	if len(p.Congestion) >= tcpNameMax || strings.ContainsFunc(p.Congestion, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-'
+	}) {
+		return fmt.Errorf("%w: the congestion control %q", ErrFact, p.Congestion)
+	}
+	return nil
+}
+
+// tcpNameMax is TCP_CA_NAME_MAX of include/net/tcp.h.
+const tcpNameMax = 16
 
 // network refuses what no tunnel's network may be.
 func (r rules) network(n netip.Prefix) error {

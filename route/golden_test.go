@@ -54,6 +54,9 @@ func host(t *testing.T, behindGateway bool) *iptest.Kernel {
 	return kernel
 }
 
+// newOn returns a Router on a pretended machine.
+func newOn(kernel *iptest.Kernel) *route.Router { return route.New(kernel, kernel, nil, nil) }
+
 func do(t *testing.T, kernel *iptest.Kernel, commands ...string) {
 	t.Helper()
 	for _, command := range commands {
@@ -97,7 +100,7 @@ func TestGolden(t *testing.T) {
 			kernel := host(t, true)
 			before := kernel.Dump()
 			recorder := ipcmd.NewRecorder(kernel)
-			r := route.New(recorder, nil, nil)
+			r := route.New(recorder, kernel, nil, nil)
 			for _, step := range steps {
 				if err := step(t, kernel, r); err != nil {
 					t.Fatal(err)
@@ -119,9 +122,9 @@ func TestGolden(t *testing.T) {
 
 // A dry run prints the same lines, whether or not it can look things up.
 func TestDryRun(t *testing.T) {
-	for name, lookup := range map[string]ipcmd.Runner{"client.txt": nil, "client-behind-gateway.txt": host(t, true)} {
+	for name, lookup := range map[string]route.Lookup{"client.txt": nil, "client-behind-gateway.txt": host(t, true)} {
 		var out strings.Builder
-		r := route.New(ipcmd.DryRun{W: &out, Lookup: lookup}, nil, nil)
+		r := route.New(ipcmd.DryRun{W: &out}, lookup, nil, nil)
 		if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {
 			t.Error(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
+	"tunnel/rtnl"
 )
 
 const helperVariable = "TUNNEL_TEST_JOURNALS"
@@ -37,7 +38,7 @@ func victim(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	r := route.New(ipcmd.NewExec(nil), j, nil)
+	r := route.New(ipcmd.NewExec(nil), rtnl.Kernel{}, j, nil)
 	if err := r.Bypass(ctx, addr("101.43.253.110")); err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func TestJournalBusy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if report, err := route.Cleanup(t.Context(), iptest.New(), nil, dir); err != nil || len(report.Busy) != 1 ||
+	if report, err := route.Cleanup(t.Context(), iptest.New(), iptest.New(), nil, dir); err != nil || len(report.Busy) != 1 ||
 		report.Busy[0].Dev != "tun0" || report.Busy[0].PID != os.Getpid() {
 		t.Errorf("cleanup: %+v, %v", report, err)
 	}
@@ -215,7 +216,7 @@ func TestHealDamaged(t *testing.T) {
 				t.Error("a journal that is not healed takes notes")
 			}
 			recorder := ipcmd.NewRecorder(kernel)
-			removed, err := j.Heal(t.Context(), recorder)
+			removed, err := j.Heal(t.Context(), recorder, kernel)
 			if err != nil || strings.Join(removed, ",") != "route 101.43.253.110/32 via 192.168.107.2 dev ens160" {
 				t.Errorf("got %v, %v", removed, err)
 			}
@@ -239,14 +240,14 @@ func TestHealFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel.Fail(strings.TrimSpace(delBypass), 2, "RTNETLINK answers: Operation not permitted")
-	if removed, err := j.Heal(t.Context(), kernel); !errors.Is(err, os.ErrPermission) || removed != nil {
+	if removed, err := j.Heal(t.Context(), kernel, kernel); !errors.Is(err, os.ErrPermission) || removed != nil {
 		t.Errorf("got %v, %v", removed, err)
 	}
 	if err := j.Close(); err != nil { // the file stays
 		t.Fatal(err)
 	}
 	kernel.Fail(strings.TrimSpace(delBypass), 0, "")
-	if report, err := route.Cleanup(t.Context(), kernel, nil, dir); err != nil || len(report.Removed) != 1 {
+	if report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir); err != nil || len(report.Removed) != 1 {
 		t.Errorf("got %v, %v", report, err)
 	}
 	empty(t, dir)
@@ -264,7 +265,7 @@ func TestHealLeavesOthers(t *testing.T) {
 		do(t, kernel, other)
 		before := kernel.Dump()
 		leave(t, dir, headLine+bypassLine)
-		report, err := route.Cleanup(t.Context(), kernel, nil, dir)
+		report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir)
 		if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 			t.Errorf("%s: got %v, %v", other, report, err)
 		}
@@ -290,7 +291,7 @@ func TestCleanupOtherJournals(t *testing.T) {
 	if err := os.Rename(path, otherNamespace); err != nil {
 		t.Fatal(err)
 	}
-	report, err := route.Cleanup(t.Context(), kernel, nil, dir, filepath.Join(dir, "none"))
+	report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir, filepath.Join(dir, "none"))
 	if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 		t.Errorf("got %v, %v", report, err)
 	}
@@ -328,7 +329,7 @@ func TestForeignJournals(t *testing.T) {
 				t.Errorf("opened: %v", err)
 			}
 			var out strings.Builder
-			report, err := route.Cleanup(t.Context(), kernel, slog.New(slog.NewTextHandler(&out, nil)), dir)
+			report, err := route.Cleanup(t.Context(), kernel, kernel, slog.New(slog.NewTextHandler(&out, nil)), dir)
 			if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 				t.Errorf("got %v, %v", report, err)
 			}

@@ -15,6 +15,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
+	"tunnel/rtnl"
 )
 
 // These tests run the real ip on real devices, each in a network namespace of its own.
@@ -33,7 +34,7 @@ func newRouter(t *testing.T, dir string) (*route.Router, *ipcmd.Recorder) {
 		t.Fatal(err)
 	}
 	recorder := ipcmd.NewRecorder(ipcmd.NewExec(nil))
-	r := route.New(recorder, j, nil)
+	r := route.New(recorder, rtnl.Kernel{}, j, nil)
 	t.Cleanup(func() { _ = r.Close() })
 	return r, recorder
 }
@@ -270,7 +271,7 @@ func TestKernelKilled(t *testing.T) {
 			if _, err := route.OpenJournal(dir, "tun0"); !errors.Is(err, route.ErrBusy) {
 				t.Errorf("while it lives: %v", err)
 			}
-			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), nil, dir)
+			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{}, nil, dir)
 			if err != nil || len(report.Busy) != 1 || report.Busy[0].PID != victim.Process.Pid {
 				t.Errorf("while it lives: %+v, %v", report, err)
 			}
@@ -287,7 +288,7 @@ func TestKernelKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			removed, err := j.Heal(t.Context(), ipcmd.NewExec(nil))
+			removed, err := j.Heal(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{})
 			want := []string{"route 101.43.253.110/32 via 192.168.107.2 dev ens160"}
 			if keep {
 				want = append([]string{
@@ -340,7 +341,7 @@ func TestKernelHealDevice(t *testing.T) {
 			dir := t.TempDir()
 			leave(t, dir, `{"kind":"device","dev":"tun0"}`+"\n")
 			test.make(t)
-			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), nil, dir)
+			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{}, nil, dir)
 			if err != nil || (len(report.Removed) == 1) != test.goes {
 				t.Errorf("got %v, %v", report, err)
 			}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 
-	"tunnel/ipcmd"
+	"golang.org/x/sys/unix"
+
+	"tunnel/rtnl"
 )
 
 // ErrOverlap says that a network is in use on this machine already.
@@ -25,70 +27,76 @@ func (e *OverlapError) Unwrap() error { return ErrOverlap }
 
 // Overlap refuses a private network that overlaps a route or an address of this machine, or contains the gateway of a route,
 // with an *OverlapError. Default routes, also in their form of two halves, are no obstacle, nor is what is on the tunnel's
-// own device.
-func (r *Router) Overlap(ctx context.Context, network netip.Prefix) error {
+// own device. It reads all routes, one at a time.
+func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	if !network.IsValid() || !network.Addr().Is4() {
 		return fmt.Errorf("%s is not an IPv4 network", network)
 	}
 	network = network.Masked()
-	r.mu.Lock()
-	own := r.device()
-	r.mu.Unlock()
-	routes, err := routes(ctx, r.run, ipcmd.RouteShowAll())
-	if errors.Is(err, ipcmd.ErrNoLookup) {
+	if r.look == nil {
 		return nil
 	}
+	r.mu.Lock()
+	own := r.index()
+	r.mu.Unlock()
+	var in *rtnl.Route   // the way
+	var by *rtnl.Route   // of gateway
+	var gateway rtnl.Hop // in network: that of an "onlink" route may lie in no other
+	err := r.look.Routes(0, 0, func(route rtnl.Route) bool {
+		// The local table repeats the addresses, which come below under their own name.
+		if route.Table != unix.RT_TABLE_LOCAL && route.Dst.Bits() > 1 && route.Dst.Overlaps(network) && !leavesBy(route, own) {
+			in = &route
+			return false
+		}
+		for _, hop := range route.Hops {
+			if by == nil && hop.Index != own && network.Contains(hop.Via) {
+				by, gateway = &route, hop
+			}
+		}
+		return true
+	})
 	if err != nil {
 		return fmt.Errorf("look for routes that overlap %s: %w", network, err)
 	}
-	for _, route := range routes {
-		// The local table repeats the addresses, which come below under their own name.
-		if route.Table == "local" || route.Dst.Bits() <= 1 || !route.Dst.Overlaps(network) || only(route, own) {
-			continue
-		}
-		return &OverlapError{Network: network, Entry: "the " + describe(route)}
+	switch {
+	case in != nil:
+		return &OverlapError{Network: network, Entry: "the " + r.describe(*in)}
+	case by != nil:
+		return &OverlapError{Network: network, Entry: fmt.Sprintf("the gateway %s of the %s", gateway.Via, r.describe(*by))}
 	}
-	for _, route := range routes { // the gateway of an "onlink" route may lie in no other
-		for _, hop := range route.Hops {
-			if hop.Dev != own && network.Contains(hop.Via) {
-				return &OverlapError{Network: network, Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, describe(route))}
-			}
-		}
-	}
-	addrs, err := addrs(ctx, r.run)
+	addrs, err := r.look.Addrs(0)
 	if err != nil {
 		return fmt.Errorf("look for addresses that overlap %s: %w", network, err)
 	}
 	for _, addr := range addrs {
-		if addr.Dev != own && (network.Contains(addr.Local) || addr.Peer.IsValid() && network.Contains(addr.Peer)) {
-			return &OverlapError{Network: network, Entry: fmt.Sprintf("the address %s dev %s", addr.Local, addr.Dev)}
+		if addr.Index != own && (network.Contains(addr.Local) || addr.Peer.IsValid() && network.Contains(addr.Peer)) {
+			return &OverlapError{Network: network, Entry: fmt.Sprintf("the address %s dev %s", addr.Local, r.name(addr.Index))}
 		}
 	}
 	return nil
 }
 
-// only reports whether all next hops of a route are on dev.
-func only(route ipcmd.Route, dev string) bool {
-	for _, hop := range route.Hops {
-		if hop.Dev != dev {
-			return false
-		}
-	}
-	return len(route.Hops) > 0
-}
-
 // describe writes a route as ip does, without its attributes.
-func describe(route ipcmd.Route) string {
+func (r *Router) describe(route rtnl.Route) string {
 	text := "route "
-	if route.Type != ipcmd.Unicast {
-		text += route.Type + " "
+	if route.Type != unix.RTN_UNICAST {
+		text += typeName(route.Type) + " "
 	}
 	text += route.Dst.String()
 	for _, hop := range route.Hops {
 		if hop.Via.IsValid() {
 			text += " via " + hop.Via.String()
 		}
-		text += " dev " + hop.Dev
+		text += " dev " + r.name(hop.Index)
 	}
 	return text
+}
+
+// name returns the name of an interface for a person.
+func (r *Router) name(index int) string {
+	link, err := r.look.LinkByIndex(index)
+	if err != nil || link.Name == "" {
+		return fmt.Sprintf("if%d", index)
+	}
+	return link.Name
 }

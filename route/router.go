@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"tunnel/ipcmd"
+	"tunnel/rtnl"
 )
 
 // Config is what the kernel shall have on the tunnel's device.
@@ -46,14 +46,17 @@ func (c Config) check() error {
 // Router owns the addresses and routes that it adds, until Close. It is safe for concurrent use.
 type Router struct {
 	run     ipcmd.Runner
+	look    Lookup   // nil is none: then what was added counts as there
+	dry     bool     // run changes nothing, so that look does not see it
 	journal *Journal // owned
 	log     *slog.Logger
 
-	mu     sync.Mutex
-	config Config  // guarded by mu, as all below; what the last Set finished, or zero
-	link   link    // what the last LinkUp that succeeded was given, or zero
-	added  []entry // what was added, or may have been, oldest first
-	closed bool
+	mu       sync.Mutex
+	link     link                      // guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
+	added    []entry                   // what was added, or may have been, oldest first
+	beside   map[netip.Addr]rtnl.Route // by server: the kernel's decision that no bypass changes, or that takes none
+	restored []time.Time               // when something had to be restored, of late
+	closed   bool
 }
 
 type link struct {
@@ -65,96 +68,14 @@ type link struct {
 // closeTimeout bounds Close: long enough for a busy machine, since what Close leaves only a later run removes.
 const closeTimeout = 5 * time.Second
 
-// New returns a Router that makes changes with run. It takes over the journal, which must be healed and may be nil; a
-// nil log is silent.
-func New(run ipcmd.Runner, journal *Journal, log *slog.Logger) *Router {
+// New returns a Router that makes changes with run and looks at the kernel by look, which may be nil in a dry run. It takes over
+// the journal, which must be healed and may be nil; a nil log is silent.
+func New(run ipcmd.Runner, look Lookup, journal *Journal, log *slog.Logger) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Router{run: run, journal: journal, log: log}
-}
-
-// Set gives the device of c its link settings, its addresses and its route, in this order, and takes away before what
-// an earlier Set gave and c does not say. Given the same Config again it runs nothing. After a failure what was done
-// stays until the next Set, which goes on from there, or Close. A failed command is an *ipcmd.Error.
-func (r *Router) Set(ctx context.Context, c Config) error {
-	if err := c.check(); err != nil {
-		return fmt.Errorf("set addresses and routes: %w", err)
-	}
-	if r.journal != nil && r.journal.dev != c.Dev {
-		return fmt.Errorf("set addresses and routes: the journal is that of %s, not of %s", r.journal.dev, c.Dev)
-	}
-	c.Network = c.Network.Masked()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.closed:
-		return fmt.Errorf("set addresses and routes: %w", os.ErrClosed)
-	case c == r.config:
-		return nil
-	}
-	r.config = Config{}
-	if err := r.removeStale(ctx, c); err != nil {
-		return err
-	}
-	if err := r.setLink(ctx, c); err != nil {
-		return err
-	}
-	addr, route := r.wanted(c)
-	for _, e := range []entry{addr, route} {
-		if slices.Contains(r.added, e) {
-			continue
-		}
-		if err := r.add(ctx, e); err != nil {
-			return err
-		}
-	}
-	r.config = c
-	return nil
-}
-
-// wanted returns the entries that c asks for. The caller holds mu.
-func (r *Router) wanted(c Config) (addr, route entry) {
-	index := 0
-	if r.link.dev == c.Dev {
-		index = r.link.index
-	}
-	return entry{Kind: kindAddr, Dev: c.Dev, Index: index, Local: c.Local, Peer: c.Peer},
-		entry{Kind: kindRoute, Dev: c.Dev, Index: index, Prefix: c.Network, Via: c.Peer}
-}
-
-// removeStale removes the address and the route of an earlier Set that c does not ask for. The caller holds mu.
-func (r *Router) removeStale(ctx context.Context, c Config) error {
-	addr, route := r.wanted(c)
-	keep := []entry{addr, route}
-	if !slices.Contains(r.added, addr) {
-		keep = nil // a route leans on its address: when the one goes the other goes first
-	}
-	for _, e := range slices.Backward(slices.Clone(r.added)) {
-		if e.Kind == kindBypass || slices.Contains(keep, e) {
-			continue
-		}
-		if err := r.remove(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// setLink sets the device up unless it is as c asks. The caller holds mu.
-func (r *Router) setLink(ctx context.Context, c Config) error {
-	if r.link.dev == c.Dev && r.link.mtu == c.MTU && r.link.qlen == c.Qlen {
-		return nil
-	}
-	if _, err := r.run.Run(ctx, ipcmd.LinkUp(c.Dev, c.MTU, c.Qlen)); err != nil {
-		return fmt.Errorf("set %s up: %w", c.Dev, err)
-	}
-	found, err := linkOf(ctx, r.run, c.Dev)
-	if err != nil && !errors.Is(err, ipcmd.ErrNoLookup) {
-		return fmt.Errorf("look up %s: %w", c.Dev, err)
-	}
-	r.link = link{dev: c.Dev, mtu: c.MTU, qlen: c.Qlen, index: found.Index}
-	return nil
+	_, dry := run.(ipcmd.DryRun)
+	return &Router{run: run, look: look, dry: dry, journal: journal, log: log, beside: map[netip.Addr]rtnl.Route{}}
 }
 
 // add notes e, then adds it to the kernel. The caller holds mu.
@@ -171,25 +92,27 @@ func (r *Router) add(ctx context.Context, e entry) error {
 		return nil
 	}
 	err = fmt.Errorf("add %s: %w", e, err)
-	if ipcmd.Uncertain(err) && r.mayBeThere(ctx, e) {
+	if ipcmd.Uncertain(err) && r.mayBeThere(e) {
 		return err // and Close removes it
 	}
 	return errors.Join(err, r.forget(e))
 }
 
-// mayBeThere tells whether an addition that was cut short by the end of ctx was made nevertheless.
-func (r *Router) mayBeThere(ctx context.Context, e entry) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	there, _, err := find(ctx, r.run, e)
+// mayBeThere reports whether an addition that was cut short by the end of its context may have been made nevertheless.
+func (r *Router) mayBeThere(e entry) bool {
+	if r.look == nil {
+		return true
+	}
+	there, _, err := find(r.look, e)
 	return there || err != nil
 }
 
 // remove undoes e, unless it is gone. The caller holds mu.
 func (r *Router) remove(ctx context.Context, e entry) error {
-	_, err := undo(ctx, r.run, e)
-	if err != nil && !errors.Is(err, ipcmd.ErrNoLookup) { // a dry run added nothing
-		return err
+	if r.look != nil { // a dry run added nothing
+		if _, err := undo(ctx, r.run, r.look, e); err != nil {
+			return err
+		}
 	}
 	return r.forget(e)
 }
@@ -206,6 +129,18 @@ func (r *Router) device() string {
 		return r.journal.dev
 	}
 	return r.link.dev
+}
+
+// index returns the index of the tunnel's own device, 0 if it is not known. The caller holds mu.
+func (r *Router) index() int {
+	if r.link.index != 0 || r.look == nil || r.device() == "" {
+		return r.link.index
+	}
+	own, err := r.look.LinkByName(r.device())
+	if err != nil {
+		return 0
+	}
+	return own.Index
 }
 
 // Close undoes everything that this Router added and that is still there as it was added, newest first, in its own time

@@ -22,7 +22,7 @@ func setup(t *testing.T) (*iptest.Kernel, *ipcmd.Recorder, *route.Router, string
 		t.Fatal(err)
 	}
 	recorder := ipcmd.NewRecorder(kernel)
-	r := route.New(recorder, j, nil)
+	r := route.New(recorder, kernel, j, nil)
 	t.Cleanup(func() { _ = r.Close() })
 	return kernel, recorder, r, dir
 }
@@ -150,7 +150,7 @@ func TestSetCutShort(t *testing.T) {
 	} {
 		kernel := host(t, true)
 		before := kernel.Dump()
-		r := route.New(cut{kernel, command}, nil, nil)
+		r := route.New(cut{kernel, command}, kernel, nil, nil)
 		if err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2")); !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
@@ -233,11 +233,11 @@ func TestCloseFailure(t *testing.T) {
 	if err := r.Close(); err == nil || !strings.Contains(err.Error(), "undo address 10.1.1.1 peer 10.1.1.2 dev tun0: ") {
 		t.Fatalf("got %v", err)
 	}
-	if report, err := route.Cleanup(t.Context(), kernel, nil, dir); err == nil || len(report.Removed) != 0 {
+	if report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir); err == nil || len(report.Removed) != 0 {
 		t.Errorf("got %v, %v", report, err)
 	}
 	kernel.Fail(command, 0, "")
-	report, err := route.Cleanup(t.Context(), kernel, nil, dir)
+	report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir)
 	if err != nil || strings.Join(report.Removed, ",") != "address 10.1.1.1 peer 10.1.1.2 dev tun0" {
 		t.Errorf("got %v, %v", report, err)
 	}

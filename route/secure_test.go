@@ -57,7 +57,7 @@ func TestHealSecure(t *testing.T) {
 				t.Fatal(err)
 			}
 			recorder := ipcmd.NewRecorder(kernel)
-			removed, err := j.Heal(t.Context(), recorder)
+			removed, err := j.Heal(t.Context(), recorder, kernel)
 			if err != nil || strings.Join(removed, ",") != test.removes {
 				t.Errorf("removed %q, %v", removed, err)
 			}

@@ -1,27 +1,29 @@
-// Package iptest is a Runner for tests: a pretended kernel with interfaces, addresses and routes that understands the
-// commands of package ipcmd and answers its look-ups as `ip -j` does.
+// Package iptest is a machine for tests: a pretended kernel with interfaces, addresses and routes that understands the
+// commands of package ipcmd and answers look-ups as package rtnl does. It has one table, and no rules.
 package iptest
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"tunnel/ipcmd"
+	"tunnel/rtnl"
 )
 
 // Kernel is the pretended kernel. Its methods are safe for concurrent use.
 type Kernel struct {
 	mu     sync.Mutex
-	links  []ipcmd.Link       // guarded by mu, as all below
-	addrs  []ipcmd.Addr       //
-	routes []ipcmd.Route      //
+	links  []rtnl.Link        // guarded by mu, as all below
+	addrs  []rtnl.Addr        //
+	routes []rtnl.Route       //
 	fail   map[string]*failed // by the command's text
 }
 
@@ -47,16 +49,25 @@ func (k *Kernel) AddLink(dev string) {
 	for _, link := range k.links {
 		index = max(index, link.Index+1)
 	}
-	k.links = append(k.links, ipcmd.Link{Index: index, Name: dev, Up: true, Carrier: true})
+	k.links = append(k.links, rtnl.Link{Index: index, Name: dev, Up: true, Running: true, Tun: tun(dev)})
+}
+
+// tun makes what is called tun… a TUN.
+func tun(dev string) *rtnl.Tun {
+	if strings.HasPrefix(dev, "tun") {
+		return &rtnl.Tun{}
+	}
+	return nil
 }
 
 // DelLink deletes an interface with its addresses and routes.
 func (k *Kernel) DelLink(dev string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.links = slices.DeleteFunc(k.links, func(l ipcmd.Link) bool { return l.Name == dev })
-	k.addrs = slices.DeleteFunc(k.addrs, func(a ipcmd.Addr) bool { return a.Dev == dev })
-	k.routes = slices.DeleteFunc(k.routes, func(r ipcmd.Route) bool { return r.Hops[0].Dev == dev })
+	index := k.link(dev).Index
+	k.links = slices.DeleteFunc(k.links, func(l rtnl.Link) bool { return l.Index == index })
+	k.addrs = slices.DeleteFunc(k.addrs, func(a rtnl.Addr) bool { return a.Index == index })
+	k.routes = slices.DeleteFunc(k.routes, func(r rtnl.Route) bool { return r.Hops[0].Index == index })
 }
 
 // Do runs a command given as text, such as `ip route add default via 192.168.107.2 dev ens160`.
@@ -81,10 +92,10 @@ func (k *Kernel) Dump() string {
 	defer k.mu.Unlock()
 	var lines []string
 	for _, a := range k.addrs {
-		lines = append(lines, fmt.Sprintf("addr %s peer %s/%d dev %s", a.Local, a.Peer, a.PrefixLen, a.Dev))
+		lines = append(lines, fmt.Sprintf("addr %s peer %s/%d dev %s", a.Local, a.Peer, a.PrefixLen, k.name(a.Index)))
 	}
 	for _, r := range k.routes {
-		line := fmt.Sprintf("route %s via %s dev %s", r.Dst, r.Hops[0].Via, r.Hops[0].Dev)
+		line := fmt.Sprintf("route %s via %s dev %s", r.Dst, r.Hops[0].Via, k.name(r.Hops[0].Index))
 		lines = append(lines, strings.ReplaceAll(line, " via invalid IP", ""))
 	}
 	slices.Sort(lines)
@@ -98,7 +109,7 @@ func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	out, fail := k.run(c)
+	fail := k.run(c)
 	if f := k.fail[c.String()]; f != nil {
 		fail = f
 	}
@@ -107,40 +118,28 @@ func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
 			Command: c, ExitCode: fail.code, Stderr: fail.stderr, Err: fmt.Errorf("exit status %d", fail.code),
 		}
 	}
-	if out == nil {
-		return nil, nil
-	}
-	return json.Marshal(out)
+	return nil, nil
 }
 
 // run dispatches on the command's words without its options; a verb may be its first letter, as ip allows.
-func (k *Kernel) run(c ipcmd.Command) (any, *failed) {
+func (k *Kernel) run(c ipcmd.Command) *failed {
 	if k.fail[c.String()] != nil {
-		return nil, nil
+		return nil
 	}
 	words := slices.DeleteFunc(slices.Clone(c.Args), func(w string) bool { return strings.HasPrefix(w, "-") })
 	if len(words) < 2 {
-		return nil, &failed{255, "Usage: ip ..."}
+		return &failed{255, "Usage: ip ..."}
 	}
 	object, verb, rest := words[0], words[1], words[2:]
 	switch object[:1] + " " + verb[:1] {
 	case "l s":
-		if verb == "set" {
-			return nil, k.needLink(after(rest, "dev"))
-		}
-		return k.showLinks(), nil
-	case "a s":
-		return k.showAddrs(), nil
+		return k.setLink(rest)
 	case "a a", "a d":
-		return nil, k.changeAddr(verb, rest)
-	case "r s":
-		return k.showRoutes(rest), nil
-	case "r g":
-		return k.getRoute(rest[0])
+		return k.changeAddr(verb, rest)
 	case "r a", "r d":
-		return nil, k.changeRoute(verb, rest)
+		return k.changeRoute(verb, rest)
 	default:
-		return nil, &failed{255, "not known to the pretended kernel: " + c.String()}
+		return &failed{255, "not known to the pretended kernel: " + c.String()}
 	}
 }
 
@@ -151,12 +150,42 @@ func (k *Kernel) needLink(dev string) *failed {
 	return nil
 }
 
-func (k *Kernel) link(dev string) ipcmd.Link {
-	i := slices.IndexFunc(k.links, func(l ipcmd.Link) bool { return l.Name == dev })
+// setLink sets a link up or down, which takes its routes by a gateway away, and its MTU and queue.
+func (k *Kernel) setLink(words []string) *failed {
+	dev := after(words, "dev")
+	if f := k.needLink(dev); f != nil {
+		return f
+	}
+	link := &k.links[slices.IndexFunc(k.links, func(l rtnl.Link) bool { return l.Name == dev })]
+	link.Up = !slices.Contains(words, "down")
+	if mtu, err := strconv.Atoi(after(words, "mtu")); err == nil {
+		link.MTU = mtu
+	}
+	if qlen, err := strconv.Atoi(after(words, "qlen")); err == nil {
+		link.Qlen = qlen
+	}
+	if !link.Up {
+		k.routes = slices.DeleteFunc(k.routes, func(r rtnl.Route) bool {
+			return r.Hops[0].Index == link.Index && r.Protocol != unix.RTPROT_KERNEL // those come back with the link
+		})
+	}
+	return nil
+}
+
+func (k *Kernel) link(dev string) rtnl.Link {
+	i := slices.IndexFunc(k.links, func(l rtnl.Link) bool { return l.Name == dev })
 	if i < 0 {
-		return ipcmd.Link{}
+		return rtnl.Link{}
 	}
 	return k.links[i]
+}
+
+func (k *Kernel) name(index int) string {
+	i := slices.IndexFunc(k.links, func(l rtnl.Link) bool { return l.Index == index })
+	if i < 0 {
+		return ""
+	}
+	return k.links[i].Name
 }
 
 func (k *Kernel) changeAddr(verb string, words []string) *failed {
@@ -169,8 +198,12 @@ func (k *Kernel) changeAddr(verb string, words []string) *failed {
 	if err := errors.Join(err1, err2); err != nil {
 		return &failed{1, "Error: " + err.Error()}
 	}
-	addr := ipcmd.Addr{Index: k.link(dev).Index, Dev: dev, Local: local, Peer: peer.Addr(), PrefixLen: peer.Bits()}
-	onLink := ipcmd.Route{Dst: peer.Masked(), Type: ipcmd.Unicast, Protocol: "kernel", Hops: []ipcmd.Hop{{Dev: dev}}}
+	index := k.link(dev).Index
+	addr := rtnl.Addr{Index: index, Local: local, Peer: peer.Addr(), PrefixLen: peer.Bits()}
+	onLink := rtnl.Route{
+		Dst: peer.Masked(), Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_KERNEL,
+		Hops: []rtnl.Hop{{Index: index}},
+	}
 	at := slices.Index(k.addrs, addr)
 	switch {
 	case verb[0] == 'a' && at >= 0:
@@ -182,7 +215,7 @@ func (k *Kernel) changeAddr(verb string, words []string) *failed {
 		return &failed{2, "Error: ipv4: Address not found."}
 	default:
 		k.addrs = slices.Delete(k.addrs, at, at+1)
-		k.routes = slices.DeleteFunc(k.routes, func(r ipcmd.Route) bool { return sameRoute(r, onLink) })
+		k.routes = slices.DeleteFunc(k.routes, onLink.Equal)
 	}
 	return nil
 }
@@ -196,8 +229,17 @@ func (k *Kernel) changeRoute(verb string, words []string) *failed {
 	if err != nil {
 		return &failed{1, "Error: " + err.Error()}
 	}
-	route := ipcmd.Route{Dst: dst, Type: ipcmd.Unicast, Protocol: cmp.Or(after(words, "proto"), "boot")}
-	hop := ipcmd.Hop{Dev: dev}
+	route := rtnl.Route{Dst: dst, Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT}
+	switch after(words, "proto") {
+	case "kernel":
+		route.Protocol = unix.RTPROT_KERNEL
+	case "static":
+		route.Protocol = unix.RTPROT_STATIC
+	}
+	hop := rtnl.Hop{Index: k.link(dev).Index, Onlink: slices.Contains(words, "onlink")}
+	if src := after(words, "src"); src != "" {
+		route.Src = netip.MustParseAddr(src)
+	}
 	via := after(words, "via")
 	if via == "inet6" {
 		via = after(words, "inet6")
@@ -207,24 +249,20 @@ func (k *Kernel) changeRoute(verb string, words []string) *failed {
 			return &failed{1, "Error: " + err.Error()}
 		}
 	}
-	route.Hops = []ipcmd.Hop{hop}
+	route.Hops = []rtnl.Hop{hop}
 	if verb[0] == 'a' {
-		if slices.ContainsFunc(k.routes, func(r ipcmd.Route) bool { return r.Dst == dst }) {
+		if slices.ContainsFunc(k.routes, func(r rtnl.Route) bool { return r.Dst == dst }) {
 			return &failed{2, "RTNETLINK answers: File exists"}
 		}
 		k.routes = append(k.routes, route)
 		return nil
 	}
-	at := slices.IndexFunc(k.routes, func(r ipcmd.Route) bool { return r.Dst == dst && r.Hops[0] == hop })
+	at := slices.IndexFunc(k.routes, func(r rtnl.Route) bool { return r.Dst == dst && r.Hops[0] == hop })
 	if at < 0 {
 		return &failed{2, "RTNETLINK answers: No such process"}
 	}
 	k.routes = slices.Delete(k.routes, at, at+1)
 	return nil
-}
-
-func sameRoute(a, b ipcmd.Route) bool {
-	return a.Dst == b.Dst && a.Protocol == b.Protocol && slices.Equal(a.Hops, b.Hops)
 }
 
 // after returns the word behind key, or "".

@@ -1,0 +1,78 @@
+package iptest
+
+import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/rtnl"
+)
+
+// LinkByName answers as rtnl.Kernel does, as the methods that follow.
+func (k *Kernel) LinkByName(name string) (rtnl.Link, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.link(name), nil
+}
+
+// LinkByIndex is one of these methods.
+func (k *Kernel) LinkByIndex(index int) (rtnl.Link, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.link(k.name(index)), nil
+}
+
+// Addrs is one of these methods.
+func (k *Kernel) Addrs(index int) ([]rtnl.Addr, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(k.addrs), func(a rtnl.Addr) bool { return index != 0 && a.Index != index }), nil
+}
+
+// Routes is one of these methods.
+func (k *Kernel) Routes(_, index int, visit func(rtnl.Route) bool) error {
+	k.mu.Lock()
+	all := slices.Clone(k.routes)
+	k.mu.Unlock()
+	for _, r := range all {
+		if index != 0 && r.Hops[0].Index != index {
+			continue
+		}
+		r.Hops = slices.Clone(r.Hops)
+		if !visit(r) {
+			break
+		}
+	}
+	return nil
+}
+
+// Resolve is one of these methods.
+func (k *Kernel) Resolve(addr netip.Addr) (rtnl.Route, error) {
+	found, err := k.Match(addr)
+	found.Dst = netip.PrefixFrom(addr, addr.BitLen())
+	return found, err
+}
+
+// Match is one of these methods: the longest prefix that contains the address.
+func (k *Kernel) Match(addr netip.Addr) (rtnl.Route, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if addr.IsLoopback() || slices.ContainsFunc(k.addrs, func(a rtnl.Addr) bool { return a.Local == addr }) {
+		return rtnl.Route{
+			Dst: netip.PrefixFrom(addr, addr.BitLen()), Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL,
+			Hops: []rtnl.Hop{{Index: k.link("lo").Index}},
+		}, nil
+	}
+	var best rtnl.Route
+	for _, r := range k.routes {
+		if r.Dst.Contains(addr) && (best.Type == unix.RTN_UNSPEC || r.Dst.Bits() > best.Dst.Bits()) {
+			best = r
+		}
+	}
+	if best.Type == unix.RTN_UNSPEC {
+		return best, unix.ENETUNREACH
+	}
+	best.Hops = slices.Clone(best.Hops)
+	return best, nil
+}

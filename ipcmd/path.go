@@ -1,0 +1,74 @@
+package ipcmd
+
+import (
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Path is what a route says beside its destination and its next hop; the zero Path says nothing.
+type Path struct {
+	Onlink bool       `json:"onlink,omitempty"` // the gateway counts as a neighbour, whatever the interface's addresses
+	Src    netip.Addr `json:"src,omitzero"`     // the source address for those who choose none
+	// Metrics are the kernel's RTAX_ values by their number, 0 where there is none; that of unix.RTAX_LOCK is a set of bits.
+	Metrics    [unix.RTAX_MAX + 1]uint32 `json:"metrics,omitzero"`
+	Congestion string                    `json:"congestion,omitempty"` // name of the congestion control
+}
+
+// metricWords returns the words of ip-route(8) for metrics, in its order, and how many of the kernel's units each unit has.
+func metricWords() []struct {
+	number     int
+	word, unit string
+	scale      uint32
+} {
+	return []struct {
+		number     int
+		word, unit string
+		scale      uint32
+	}{
+		{unix.RTAX_MTU, "mtu", "", 1},
+		{unix.RTAX_WINDOW, "window", "", 1},
+		{unix.RTAX_RTT, "rtt", "ms", 8},
+		{unix.RTAX_RTTVAR, "rttvar", "ms", 4},
+		{unix.RTAX_SSTHRESH, "ssthresh", "", 1},
+		{unix.RTAX_CWND, "cwnd", "", 1},
+		{unix.RTAX_ADVMSS, "advmss", "", 1},
+		{unix.RTAX_REORDERING, "reordering", "", 1},
+		{unix.RTAX_HOPLIMIT, "hoplimit", "", 1},
+		{unix.RTAX_INITCWND, "initcwnd", "", 1},
+		{unix.RTAX_RTO_MIN, "rto_min", "ms", 1},
+		{unix.RTAX_INITRWND, "initrwnd", "", 1},
+		{unix.RTAX_QUICKACK, "quickack", "", 1},
+		{unix.RTAX_FASTOPEN_NO_COOKIE, "fastopen_no_cookie", "", 1},
+	}
+}
+
+// words returns p as arguments of `ip route add` and `del`.
+func (p Path) words() []string {
+	var all []string
+	if p.Onlink {
+		all = append(all, "onlink")
+	}
+	if p.Src.IsValid() {
+		all = append(all, "src", p.Src.String())
+	}
+	for _, m := range metricWords() {
+		value := p.Metrics[m.number] / m.scale
+		if value == 0 {
+			continue
+		}
+		all = append(all, m.word)
+		if p.Metrics[unix.RTAX_LOCK]&(1<<m.number) != 0 {
+			all = append(all, "lock")
+		}
+		all = append(all, strconv.FormatUint(uint64(value), 10)+m.unit)
+	}
+	if p.Metrics[unix.RTAX_FEATURES]&unix.RTAX_FEATURE_ECN != 0 {
+		all = append(all, "features", "ecn")
+	}
+	if p.Congestion != "" {
+		all = append(all, "congctl", p.Congestion)
+	}
+	return all
+}
