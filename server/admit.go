@@ -79,15 +79,15 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 // leave takes lane l from its session, which ends with the last one; reason is why its connection has ended, nil when it
 // was not up.
 func (s *Server) leave(p *peer, l *lane, reason error, log *slog.Logger) {
-	last := p.leave(l)
-	switch {
-	case last && reason != nil:
-		log.Info("disconnected", "reason", reason, "queue", p.queue.Drops())
-	case reason != nil:
-		log.Info("lane lost", "reason", reason)
+	if !p.leave(l) {
+		if reason != nil {
+			log.Info("lane lost", "reason", reason)
+		}
+		return
 	}
-	if last {
-		s.dismiss(p)
+	s.dismiss(p) // first: whoever reads the line may count on the lease being at rest
+	if reason != nil {
+		log.Info("disconnected", "reason", reason, "queue", p.queue.Drops())
 	}
 }
 
