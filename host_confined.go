@@ -47,6 +47,9 @@ func (h *confined) State(ctx context.Context) (string, error) {
 		_, _ = x509.SystemCertPool() // kept by the library; SSL_CERT_FILE may be root's
 	}
 	takePriority(h.log)
+	if err := spreadPriority(); err != nil {
+		h.log.Debug("packets have no priority over other sessions", "err", err)
+	}
 	if err := privsep.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
