@@ -77,7 +77,7 @@ func TestAsFailure(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	ln, err := listen(t.Context(), "127.0.0.1:0")
+	ln, err := listen(t.Context(), "127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,10 +87,10 @@ func TestListen(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		ln.Addr().String(): "listen: " + ln.Addr().String() + " is in use: end what listens there",
-		"192.0.2.1:8443":   "listen: listen tcp 192.0.2.1:8443: bind: cannot assign requested address: choose another --listen",
+		"192.0.2.1:8443":   "listen: this machine does not have the address of 192.0.2.1:8443: choose another --listen, or give --freebind if the address comes later",
 		"127.0.0.1:99999":  "listen: listen tcp: address 99999: invalid port: choose another --listen",
 	} {
-		ln, err := listen(t.Context(), address)
+		ln, err := listen(t.Context(), address, false)
 		if err == nil {
 			_ = ln.Close()
 			t.Errorf("listens on %s", address)
