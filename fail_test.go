@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
@@ -51,6 +53,7 @@ func TestAsFailure(t *testing.T) {
 		{tun.ErrPermission, "device: not permitted: CAP_NET_ADMIN is needed: run as root"},
 		{lease.ErrNetwork, "usage: unusable network: choose another --network"},
 		{state.ErrLocked, "state: another server uses this state directory: end the other"},
+		{&route.JournalError{Err: unix.ENOSPC, Advice: "make room"}, "state: no space left on device: make room"},
 		{&ipcmd.Error{Command: command, ExitCode: 1, Err: &ipcmd.UnsuitableError{}}, "route: ip link set dev tun0 up mtu 1400 qlen 100: the program ip is not that of iproute2, which does not know this command: install the package iproute2"},
 		{&ipcmd.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound}, "route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install iproute2"},
 		{
