@@ -34,7 +34,7 @@ func cleanup(c *cli.Context) error {
 	}
 	dirs, err := route.JournalDirs()
 	if err != nil {
-		return fail(stepState, err, "")
+		return err
 	}
 	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
 	for _, what := range report.Removed {

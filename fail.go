@@ -120,6 +120,7 @@ func asFailure(err error) *failure {
 	var dial *transport.StepError
 	var command *ipcmd.Error
 	var remote *privsep.Failure // of a worker's parent
+	var journal *route.JournalError
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -155,6 +156,8 @@ func asFailure(err error) *failure {
 		return &failure{stepState, err, "put a copy of the file in its place, or move it away and start anew: all tokens and addresses are then new"}
 	case errors.Is(err, state.ErrFull):
 		return &failure{stepState, err, "make room on it, or give another --state"}
+	case errors.As(err, &journal):
+		return &failure{stepState, err, journal.Advice}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}

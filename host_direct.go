@@ -97,7 +97,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 		return nil, err
 	}
 	for until := time.Now().Add(ghostLimit); ; {
-		ln, err := listen(ctx, address)
+		ln, err := listen(ctx, address, d.c.Bool(flagFreebind))
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {
 			return ln, err
 		}

@@ -21,11 +21,17 @@ import (
 var version = "unknown"
 
 func main() {
-	code := run(os.Args, os.Stdout, os.Stderr)
-	if privsep.IsWorker(os.Args) {
-		code = privsep.ExitCode(code)
+	program := func() int {
+		code := run(os.Args, os.Stdout, os.Stderr)
+		if privsep.IsWorker(os.Args) {
+			code = privsep.ExitCode(code)
+		}
+		return code
 	}
-	os.Exit(code)
+	if os.Getpid() == 1 {
+		os.Exit(runAsInit(program))
+	}
+	os.Exit(program())
 }
 
 // run is the whole program; it returns the exit code.

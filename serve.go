@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"tunnel/ipcmd"
 	"tunnel/lease"
@@ -40,6 +38,7 @@ func serveCommand() *cli.Command {
 			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: flagListen, Category: categoryServer, EnvVars: env(flagListen), Value: ":8443", Usage: "`ADDRESS` to listen on, [HOST]:PORT; HOST is an IP address"},
+			&cli.BoolFlag{Name: flagFreebind, Category: categoryServer, EnvVars: env(flagFreebind), Usage: "listen also on an address that this machine does not have yet, as at boot"},
 			&cli.StringFlag{Name: flagPath, Category: categoryServer, EnvVars: env(flagPath), Value: transport.DefaultPath, Usage: "`PATH` of the WebSocket; all else is 404"},
 			&cli.BoolFlag{Name: flagInsecureNoAuth, Category: categoryServer, EnvVars: env(flagInsecureNoAuth), Usage: "let everybody in who can reach the port"},
 			&cli.DurationFlag{Name: flagPingInterval, Category: categoryServer, EnvVars: env(flagPingInterval), Value: 20 * time.Second, Usage: "`TIME` between signs of life; a side that is silent for two of them is gone"},
@@ -168,24 +167,4 @@ func serveUsage(c *cli.Context) (netip.Prefix, error) {
 		return netip.Prefix{}, err
 	}
 	return network, nil
-}
-
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	// Sessions have signs of life of their own; the kernel's would cost each connection four system calls, also those that are
-	// turned away.
-	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
-	switch {
-	case errors.Is(err, unix.EADDRINUSE):
-		return nil, fail(stepListen, fmt.Errorf("%s is in use", address), "end what listens there, or choose another --listen")
-	case errors.Is(err, unix.EACCES):
-		return nil, fail(stepListen, fmt.Errorf("%s is not allowed", address), "ports below 1024 need root or CAP_NET_BIND_SERVICE")
-	case err != nil:
-		return nil, fail(stepListen, err, "choose another --listen")
-	}
-	return ln, nil
-}
-
-func isLoopback(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }
