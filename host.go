@@ -65,6 +65,7 @@ func ended(code int, err, left error) error {
 // newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
 // returns; host is then nil, and err that of the run.
 func newHost(c *cli.Context, log *slog.Logger) (host, error) {
+	detachOutput(c)
 	user, err := privsep.FindUser(c.String(flagUser))
 	if err != nil {
 		return nil, usage("--%s: %w", flagUser, err)
@@ -97,6 +98,7 @@ func newHost(c *cli.Context, log *slog.Logger) (host, error) {
 const (
 	metaWorker = "worker"
 	metaArgs   = "args"
+	metaOutput = "output"
 )
 
 func workerOf(c *cli.Context) *privsep.Worker {

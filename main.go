@@ -42,11 +42,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 
 	unsetEmpty()
-	stderr = &renamer{w: stderr}
-	app := newApp(&renamer{w: stdout}, stderr)
-	app.Metadata = map[string]any{metaArgs: args}
+	output := newOutput(stdout, stderr)
+	defer output.close()
+	// Whoever wants the end of a command does not want the rest of its output.
+	defer context.AfterFunc(ctx, output.detach)()
+	stderr = output.stderr
+	app := newApp(output.stdout, output.stderr)
+	app.Metadata = map[string]any{metaArgs: args, metaOutput: output}
 	if privsep.IsWorker(args) {
-		worker, err := privsep.Inherit(orphan)
+		worker, err := privsep.Inherit(output.orphan)
 		if err != nil {
 			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
 			return stepInternal.exitCode()

@@ -1,0 +1,256 @@
+package e2e
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/e2e/lab"
+)
+
+// A sink is where a program writes and nobody reads, until read is called.
+type sink struct {
+	in  *os.File // the program's stdout or stderr
+	out *os.File // what a reader has
+
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu; what was read
+	done chan struct{}   // closed at the end; nil before read
+}
+
+// fullPipe returns a pipe into which no byte fits, as that of a log driver that hangs.
+func fullPipe(t *testing.T) *sink {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	for full := make([]byte, 4096); ; {
+		if _, err := unix.Write(fds[1], full); errors.Is(err, unix.EAGAIN) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.SetNonblock(fds[1], false); err != nil { // what a program is given
+		t.Fatal(err)
+	}
+	return newSink(t, fds[1], fds[0])
+}
+
+// stoppedTerminal returns a terminal that somebody has stopped by Ctrl-S.
+func stoppedTerminal(t *testing.T) *sink {
+	t.Helper()
+	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	s := newSink(t, int(slave), master)
+	if err := unix.IoctlSetInt(int(slave), unix.TCXONC, unix.TCOOFF); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newSink(t *testing.T, in, out int) *sink {
+	s := &sink{in: os.NewFile(uintptr(in), "sink"), out: os.NewFile(uintptr(out), "reader")}
+	t.Cleanup(func() { _ = errors.Join(s.in.Close(), s.out.Close()) })
+	return s
+}
+
+// read begins to read, as after Ctrl-Q.
+func (s *sink) read(t *testing.T) {
+	t.Helper()
+	if err := unix.IoctlSetInt(int(s.in.Fd()), unix.TCXONC, unix.TCOON); err != nil && !errors.Is(err, unix.ENOTTY) {
+		t.Fatal(err)
+	}
+	s.done = make(chan struct{})
+	go func() {
+		defer close(s.done)
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := s.out.Read(buffer)
+			s.mu.Lock()
+			s.text.Write(buffer[:n])
+			s.mu.Unlock()
+			if err != nil { // EOF of a pipe, EIO of a terminal: the last program has closed it
+				return
+			}
+		}
+	}()
+}
+
+func (s *sink) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.ReplaceAll(strings.Trim(s.text.String(), "\x00"), "\r\n", "\n")
+}
+
+// waitFor waits until what was read has a text.
+func (s *sink) waitFor(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, "a reader gets "+text, func() bool { return strings.Contains(s.String(), text) })
+}
+
+// unheard is a run of the program whose output nobody reads.
+type unheard struct {
+	*lab.Proc
+	stdout, stderr *sink // nil is read, by Proc
+}
+
+// startUnheard starts the program with sinks; nil stands for a stream that is read.
+func (p program) startUnheard(t *testing.T, h *lab.Host, stdout, stderr *sink, args ...string) *unheard {
+	t.Helper()
+	// A shell puts the sinks in place, and becomes the program: a Proc has streams of its own.
+	redirect := `exec "$@"`
+	cmd := clean(h.Command("sh", "-c", redirect))
+	for fd, s := range map[string]*sink{"1": stdout, "2": stderr} {
+		if s != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, s.in)
+			redirect += " " + fd + ">&" + strconv.Itoa(2+len(cmd.ExtraFiles))
+		}
+	}
+	for i := range cmd.ExtraFiles {
+		redirect += " " + strconv.Itoa(3+i) + ">&-"
+	}
+	cmd.Args[len(cmd.Args)-1] = redirect
+	cmd.Args = append(cmd.Args, "sh", string(p))
+	cmd.Args = append(cmd.Args, args...)
+	return &unheard{watch(t, h.StartCommand(cmd)), stdout, stderr}
+}
+
+// sinks are the kinds of output that nobody reads.
+func sinks() map[string]func(t *testing.T) (stdout, stderr *sink) {
+	return map[string]func(t *testing.T) (stdout, stderr *sink){
+		"full stderr": func(t *testing.T) (*sink, *sink) { return nil, fullPipe(t) },
+		"full stdout": func(t *testing.T) (*sink, *sink) { return fullPipe(t), nil },
+		"one full pipe": func(t *testing.T) (*sink, *sink) {
+			s := fullPipe(t)
+			return s, s
+		},
+		"stopped terminal": func(t *testing.T) (*sink, *sink) {
+			s := stoppedTerminal(t)
+			return s, s
+		},
+	}
+}
+
+// TestNobodyReads has both sides start, carry packets and stop while nobody reads what they print. Not parallel: it
+// measures how long they take to end.
+func TestNobodyReads(t *testing.T) {
+	bin := plainBuild(t)
+	for name, make := range sinks() {
+		t.Run(name, func(t *testing.T) {
+			server, client, _ := routed(t)
+			serverBefore, clientBefore := tables(t, server), tables(t, client)
+			serve := func(flags ...string) *unheard {
+				stdout, stderr := make(t)
+				args := []string{"serve", "--plain", "--token", token, "--state", t.TempDir(), "--log-level", "debug"}
+				return bin.startUnheard(t, server, stdout, stderr, append(args, flags...)...)
+			}
+			srv := serve()
+			eventually(t, "the server listens", func() bool { return server.Run("ss", "-Hltn", "sport", "=", ":8443") != "" })
+			stdout, stderr := make(t)
+			cl := bin.startUnheard(t, client, stdout, stderr,
+				"connect", routedURL, "--token", token, "--state", t.TempDir(), "--log-level", "debug", "--on-up", "seq 50000", "--on-down", "seq 50000 >&2")
+			eventually(t, "packets cross", func() bool {
+				_, _, code := client.Try("ping", "-n", "-c1", "-W1", "10.1.1.1")
+				return code == 0
+			})
+			for range 40 { // each has lines, at both sides
+				client.Try("curl", "-s", "-m1", "-H", "Authorization: Bearer wrong-token-of-a-stranger", "http://203.0.113.1:8443/ws")
+				client.Run("ip", "link", "set", "lo", "mtu", "60000")
+				client.Run("ip", "link", "set", "lo", "mtu", "65536")
+			}
+			reaches(t, client, "10.1.1.1")
+			stopInTime(t, cl.Proc)
+			untouched(t, client, clientBefore)
+			stopInTime(t, srv.Proc)
+			untouched(t, server, serverBefore)
+		})
+	}
+}
+
+// TestReaderComesBack has somebody read again: all that was kept comes, in order, and after it the last lines.
+func TestReaderComesBack(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	for name, make := range map[string]func(*testing.T) *sink{"pipe": fullPipe, "terminal": stoppedTerminal} {
+		t.Run(name, func(t *testing.T) {
+			server, client := direct(t)
+			s := make(t)
+			srv := bin.startUnheard(t, server, s, s, "serve", "--plain", "--token", token, "--state", t.TempDir())
+			eventually(t, "the server listens", func() bool { return server.Run("ss", "-Hltn", "sport", "=", ":8443") != "" })
+			cl := bin.connect(t, client, directURL)
+			s.read(t)
+			for _, line := range []string{"device made", "ip link set dev tun0 up", "ip addr add", "ip route add", "listening on ", "msg=connected"} {
+				s.waitFor(t, line)
+			}
+			text := s.String()
+			if link, addr, route := strings.Index(text, "ip link set"), strings.Index(text, "ip addr add"), strings.Index(text, "ip route add"); link > addr || addr > route {
+				t.Errorf("out of order\n%s", text)
+			}
+			stop(t, cl)
+			stop(t, srv.Proc)
+			_ = s.in.Close()
+			<-s.done
+			if text := strings.TrimSpace(s.String()); !strings.Contains(text[strings.LastIndex(text, "\n")+1:], "msg=stopped") {
+				t.Errorf("the last line is not the program's\n%s", text)
+			}
+		})
+	}
+}
+
+// TestFailureUnheard is a run that fails before it was up, and keeps trying: neither waits.
+func TestFailureUnheard(t *testing.T) {
+	bin := plainBuild(t)
+	_, client, _ := routed(t)
+	for _, keep := range []bool{false, true} {
+		s := stoppedTerminal(t)
+		args := []string{"connect", "ws://203.0.113.1:9", "--token", token, "--state", t.TempDir(), "--log-level", "debug"}
+		if keep {
+			args = append(args, "--keep-trying")
+		}
+		cl := bin.startUnheard(t, client, s, s, args...)
+		if keep {
+			time.Sleep(2 * time.Second) // several attempts
+			stopInTime(t, cl.Proc)
+		} else if code := cl.Wait(10 * time.Second); code != 4 {
+			t.Errorf("exit code %d, want 4", code)
+		}
+	}
+}
+
+// TestPagerGetsAll is a command that prints much, to somebody who reads slowly: all of it comes.
+func TestPagerGetsAll(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	s := fullPipe(t)
+	p := bin.startUnheard(t, lab.New(t).Host("pager"), s, nil, "serve", "--help")
+	time.Sleep(3 * time.Second)
+	if p.Exited() {
+		t.Error("it ended before its output was read")
+	}
+	s.read(t)
+	if code := p.Wait(soon); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	_ = s.in.Close()
+	<-s.done
+	if got := s.String(); !strings.Contains(got, "--user") || !strings.HasPrefix(got, "NAME:") {
+		t.Errorf("got\n%s", got)
+	}
+}
