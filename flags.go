@@ -178,7 +178,7 @@ func logger(c *cli.Context) (*slog.Logger, error) {
 	default:
 		return nil, usage("--log-format %s is neither text nor json", format)
 	}
-	noticeLost(c, handler)
+	outputOf(c).noticeDropped(handler)
 	return slog.New(handler(c.App.ErrWriter, &options)), nil
 }
 

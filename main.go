@@ -34,18 +34,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
 		return stepInternal.exitCode()
 	}
-	// A reader of our output that goes away must not end us by SIGPIPE, with routes left behind.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	defer signal.Stop(pipe)
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 	defer stop()
 
 	unsetEmpty()
 	output := newOutput(stdout, stderr)
 	defer output.close()
-	// Whoever wants the end of a command does not want the rest of its output.
-	defer context.AfterFunc(ctx, output.detach)()
+	// A signal ends a command that prints while its reader does not read.
+	defer context.AfterFunc(ctx, output.hasten)()
 	stderr = output.stderr
 	app := newApp(output.stdout, output.stderr)
 	app.Metadata = map[string]any{metaArgs: args, metaOutput: output}
@@ -61,6 +57,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // before it had begun
 		return 0
+	}
+	if err == nil {
+		err = output.stdout.err()
 	}
 	return report(stderr, err)
 }

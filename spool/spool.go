@@ -1,5 +1,5 @@
-// Package spool keeps a program going whose output nobody reads: a terminal that is stopped (Ctrl-S), a full pipe, a log
-// driver that hangs. Lines wait in a bounded queue, and one goroutine writes them.
+// Package spool keeps a program going whose output nobody reads: a stopped terminal (Ctrl-S), a full
+// pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine writes them.
 package spool
 
 import (
@@ -12,30 +12,39 @@ import (
 	"time"
 )
 
-// limit is how many bytes may wait. What is kept is the newest.
-const limit = 256 << 10
-
-// Close waits for closeLimit at most, and no longer than stallLimit for a reader that takes nothing.
+// A queue holds maxBytes of text in maxItems pieces at most. The newest are kept.
 const (
-	closeLimit = time.Second
-	stallLimit = 300 * time.Millisecond
+	maxBytes = 256 << 10
+	maxItems = 4096
 )
 
-// Writer writes to another writer, in order, each Write by one Write. Until Detach is called a Write waits until it is
-// done, as a command's output has to. All methods may be called concurrently.
+// How long one write may take before its reader counts as gone: at the end of the program, and while
+// another process waits for room.
+const (
+	closePatience = 300 * time.Millisecond
+	relayPatience = 3 * time.Second
+)
+
+// Writer writes to another writer, in order, each Write by one Write. Until Detach is called a Write
+// waits until it is done, as a command's output has to. All methods may be called concurrently.
 type Writer struct {
 	to       io.Writer
 	detach   sync.Once
 	detached chan struct{}
 	done     chan struct{} // closed when the goroutine has ended
-	notice   atomic.Pointer[func(lines uint64) []byte]
+	room     chan struct{} // has an element after each item that was taken
+	notice   atomic.Pointer[Notice]
+	observer atomic.Pointer[Observer]
+	hasty    atomic.Bool
 
 	mu     sync.Mutex
 	filled *sync.Cond // of mu: queue is not empty, or closed
 	queue  []item     // guarded by mu, as all below
 	size   int        // bytes in queue
-	lost   uint64     // lines that were left out since the last notice
-	taken  uint64     // items that were taken from the queue
+	lost   uint64     // lines that were dropped since the last notice
+	why    error      // of the last that was
+	now    item       // what is being written, without text if nothing is
+	begun  time.Time  // when that write began
 	closed bool
 }
 
@@ -45,28 +54,49 @@ type item struct {
 	written chan error // has room for one; nil if nobody waits
 }
 
-// New returns a Writer to w, which only the Writer may write to. Close it.
+// A Notice returns the line that stands where lines were dropped, and why.
+type Notice func(lines uint64, why error) []byte
+
+// An Observer is told what became of each text that was written after Detach: nil if the writer took
+// it. It must not block.
+type Observer func(text []byte, err error)
+
+// ErrUnread is why lines were dropped whose writer did not take them in time.
+var ErrUnread = errors.New("not read in time")
+
+// ErrClosed is returned by Write after Close.
+var ErrClosed = errors.New("the output is closed")
+
+// New returns a Writer to w, which only the Writer may write to. The caller closes it.
 func New(w io.Writer) *Writer {
-	s := &Writer{to: w, detached: make(chan struct{}), done: make(chan struct{})}
+	s := &Writer{
+		to: w, detached: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}, 1),
+	}
 	s.filled = sync.NewCond(&s.mu)
-	s.SetNotice(func(lines uint64) []byte {
-		return fmt.Appendf(nil, "left out: %d lines, for nobody read them\n", lines)
+	s.SetNotice(func(lines uint64, why error) []byte {
+		return fmt.Appendf(nil, "dropped %d lines: %v\n", lines, why)
 	})
 	go s.run()
 	return s
 }
 
-// SetNotice sets what makes the line that stands where lines were left out.
-func (s *Writer) SetNotice(notice func(lines uint64) []byte) { s.notice.Store(&notice) }
+// SetNotice replaces the notice of dropped lines.
+func (s *Writer) SetNotice(notice Notice) { s.notice.Store(&notice) }
 
-// Detach lets Write return at once from now on, also one that waits. What does not fit into the queue then pushes out
-// the oldest; a notice in its place says how many lines that were.
+// Observe sets who is told what became of each text.
+func (s *Writer) Observe(observer Observer) { s.observer.Store(&observer) }
+
+// Detach makes each Write return at once from now on, also one that waits. What does not fit into the
+// queue then pushes out the oldest; a notice in its place says how many lines that were.
 func (s *Writer) Detach() { s.detach.Do(func() { close(s.detached) }) }
 
-// errClosed is what Write returns after Close.
-var errClosed = errors.New("the output is closed")
+// Hasten detaches, and lets a Relay not wait any more, either.
+func (s *Writer) Hasten() {
+	s.hasty.Store(true)
+	s.Detach()
+}
 
-// Write implements io.Writer. After Detach there is no error but that of a closed Writer.
+// Write implements io.Writer. After Detach the only error is ErrClosed.
 func (s *Writer) Write(b []byte) (int, error) {
 	it := item{text: bytes.Clone(b)}
 	select {
@@ -75,7 +105,7 @@ func (s *Writer) Write(b []byte) (int, error) {
 		it.written = make(chan error, 1)
 	}
 	if !s.push(it) {
-		return 0, errClosed
+		return 0, ErrClosed
 	}
 	if it.written != nil {
 		select {
@@ -89,18 +119,26 @@ func (s *Writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// push adds an item to the queue; it reports whether the queue is open.
 func (s *Writer) push(it item) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closed {
+		s.mu.Unlock()
 		return false
 	}
 	s.queue = append(s.queue, it)
 	s.size += len(it.text)
-	for it.written == nil && s.size > limit && len(s.queue) > 1 {
-		s.lost += lines(s.pop().text)
+	var dropped []item
+	for it.written == nil && len(s.queue) > 1 && (s.size > maxBytes || len(s.queue) > maxItems) {
+		oldest := s.pop()
+		s.lose(oldest, ErrUnread)
+		dropped = append(dropped, oldest)
 	}
 	s.filled.Signal()
+	s.mu.Unlock()
+	for _, d := range dropped {
+		s.observe(d, ErrUnread)
+	}
 	return true
 }
 
@@ -111,6 +149,18 @@ func (s *Writer) pop() item {
 	s.queue = s.queue[1:]
 	s.size -= len(it.text)
 	return it
+}
+
+// lose counts an item as dropped. The caller holds mu.
+func (s *Writer) lose(it item, why error) {
+	s.lost += lines(it.text)
+	s.why = why
+}
+
+func (s *Writer) observe(it item, err error) {
+	if observer := s.observer.Load(); observer != nil {
+		(*observer)(it.text, err)
+	}
 }
 
 // run writes what is in the queue until Close, and then the rest.
@@ -125,55 +175,80 @@ func (s *Writer) run() {
 			s.mu.Unlock()
 			return
 		}
-		it, lost := s.pop(), s.lost
+		it, lost, why := s.pop(), s.lost, s.why
+		s.now, s.begun = it, time.Now()
 		s.lost = 0
-		s.taken++
 		s.mu.Unlock()
+		select {
+		case s.room <- struct{}{}:
+		default:
+		}
 		text := it.text
 		if lost > 0 {
-			text = append((*s.notice.Load())(lost), text...)
+			text = append((*s.notice.Load())(lost, why), text...)
 		}
 		_, err := s.to.Write(text)
-		if it.written != nil {
+		s.mu.Lock()
+		gone := s.now.text == nil // Close has given up
+		s.now = item{}
+		detached := it.written == nil
+		if detached && err != nil { // a full disk, or a reader that has gone
+			s.lose(it, err)
+			s.lost += lost
+		}
+		s.mu.Unlock()
+		switch {
+		case !detached:
 			it.written <- err
-		} else if err != nil { // a full disk, or a reader that has gone
-			s.mu.Lock()
-			s.lost += lost + lines(it.text)
-			s.mu.Unlock()
+		case !gone:
+			s.observe(it, err)
 		}
 	}
 }
 
-// Close writes what waits, as far as somebody reads it within a second, and less when nobody reads at all. What is left
-// then is lost with the end of the program: the goroutine stays until the write that it is in returns.
-func (s *Writer) Close() {
-	s.Detach()
+// Close writes what waits, until the limit, or until one write has taken longer than a reader who reads
+// would let it. What is left is dropped: the goroutine stays until the write that it is in returns.
+func (s *Writer) Close(limit time.Time) {
+	s.Hasten()
 	s.mu.Lock()
 	s.closed = true
 	s.filled.Signal()
 	s.mu.Unlock()
-	end := time.NewTimer(closeLimit)
-	defer end.Stop()
+	tick := time.NewTicker(closePatience / 15)
+	defer tick.Stop()
 	for {
-		before := s.progress()
 		select {
 		case <-s.done:
 			return
-		case <-end.C:
-			return
-		case <-time.After(stallLimit):
-			if s.progress() == before {
-				return
+		case <-tick.C:
+		}
+		if left, over := s.giveUp(limit); over {
+			for _, it := range left {
+				s.observe(it, ErrUnread)
 			}
+			return
 		}
 	}
 }
 
-// progress returns how many items were taken from the queue so far.
-func (s *Writer) progress() uint64 {
+// giveUp reports whether it is time to give up, and then empties the queue and returns what is lost.
+func (s *Writer) giveUp(limit time.Time) (left []item, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taken
+	if !s.stalled(closePatience) && time.Now().Before(limit) {
+		return nil, false
+	}
+	left = s.queue
+	if s.now.text != nil {
+		left = append([]item{s.now}, left...)
+	}
+	s.now, s.queue, s.size = item{}, nil, 0
+	return left, true
+}
+
+// stalled reports whether the write that is under way takes longer than limit. The caller holds mu.
+func (s *Writer) stalled(limit time.Duration) bool {
+	return s.now.text != nil && time.Since(s.begun) > limit
 }
 
 // lines returns how many lines a text has, at least one.

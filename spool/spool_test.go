@@ -23,6 +23,7 @@ type reader struct {
 	gate   sync.Mutex // held while nobody reads
 	begun  chan struct{}
 	failed error
+	pause  time.Duration // before each
 }
 
 func newReader() *reader { return &reader{begun: make(chan struct{}, 1)} }
@@ -34,6 +35,7 @@ func (r *reader) Write(b []byte) (int, error) {
 	}
 	r.gate.Lock()
 	defer r.gate.Unlock()
+	time.Sleep(r.pause)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failed != nil {
@@ -48,68 +50,128 @@ func (r *reader) String() string {
 	return r.text.String()
 }
 
-// TestStalled writes without end to a reader that has stopped: nothing waits, and the reader gets the newest, in order, and
-// hears in one line how many it did not get.
+// TestStalled writes without end to a reader that has stopped: nothing waits, what is kept is bounded in
+// bytes and in lines, and the reader gets the newest, in order, and in one line how many are missing.
 func TestStalled(t *testing.T) {
-	r := newReader()
-	w := spool.New(r)
-	w.SetNotice(func(lines uint64) []byte { return fmt.Appendf(nil, "lost %d\n", lines) })
-	w.Detach()
-	r.gate.Lock()
-	const count = 100000
-	for i := range count {
-		if n, err := fmt.Fprintf(w, "line %d\n", i); err != nil || n == 0 {
-			t.Fatal(n, err)
+	for _, padding := range []int{0, 100, 9000} {
+		r := newReader()
+		w := spool.New(r)
+		w.SetNotice(func(lines uint64, _ error) []byte { return fmt.Appendf(nil, "lost %d\n", lines) })
+		w.Detach()
+		r.gate.Lock()
+		const count = 20000
+		for i := range count {
+			if n, err := fmt.Fprintf(w, "line %d %*d\n", i, padding, 0); err != nil || n == 0 {
+				t.Fatal(n, err)
+			}
+			if i == 0 {
+				<-r.begun // it is on its way, and cannot be taken back
+			}
 		}
-		if i == 0 {
-			<-r.begun // it is on its way, and cannot be taken back
+		r.gate.Unlock()
+		w.Close(time.Now().Add(time.Minute))
+		got := strings.Split(strings.TrimSuffix(r.String(), "\n"), "\n")
+		var lost, first, zero int
+		if _, err := fmt.Sscanf(strings.Join(got[1:3], " "), "lost %d line %d %d", &lost, &first, &zero); err != nil {
+			t.Fatalf("%.100q: %v", got[:3], err)
 		}
-	}
-	r.gate.Unlock()
-	w.Close()
-	got := strings.Split(strings.TrimSuffix(r.String(), "\n"), "\n")
-	var lost, first int
-	if _, err := fmt.Sscanf(strings.Join(got[1:3], " "), "lost %d line %d", &lost, &first); err != nil {
-		t.Fatalf("%q: %v", got[:3], err)
-	}
-	if got[0] != "line 0" || lost == 0 || first != lost+1 || len(got) != count-lost+1 {
-		t.Errorf("%q, and %d lines in all", got[:3], len(got))
-	}
-	for i, line := range got[2:] {
-		if want := fmt.Sprintf("line %d", first+i); line != want {
-			t.Fatalf("%s, want %s", line, want)
+		if !strings.HasPrefix(got[0], "line 0 ") || lost == 0 || first != lost+1 || len(got) != count-lost+1 {
+			t.Errorf("%.100q, and %d lines in all", got[:3], len(got))
 		}
-	}
-	if kept := len(r.String()); kept > 300<<10 || kept < 200<<10 {
-		t.Errorf("%d bytes were kept", kept)
+		for i, line := range got[2:] {
+			if want := fmt.Sprintf("line %d ", first+i); !strings.HasPrefix(line, want) {
+				t.Fatalf("%.100s, want %s", line, want)
+			}
+		}
+		kept := len(r.String())
+		if kept > 300<<10 || len(got) > 5000 || kept < 200<<10 && len(got) < 4000 {
+			t.Errorf("%d bytes in %d lines were kept", kept, len(got))
+		}
 	}
 }
 
-// TestCloseStalled ends beside a reader that never reads.
+// fates collects what an Observer is told.
+type fates struct {
+	mu  sync.Mutex
+	all map[string]error // guarded by mu; by the text
+}
+
+func (f *fates) observe(text []byte, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.all == nil {
+		f.all = map[string]error{}
+	}
+	f.all[string(text)] = err
+}
+
+// TestCloseStalled ends beside a reader that never reads: it does not wait until the limit, and what is
+// lost is told once.
 func TestCloseStalled(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
+	var f fates
+	w.Observe(f.observe)
 	w.Detach()
 	r.gate.Lock()
-	for range 1000 {
+	for i := range 1000 {
+		_, _ = fmt.Fprintf(w, "line %d\n", i)
+	}
+	<-r.begun
+	begin := time.Now()
+	w.Close(time.Now().Add(time.Hour))
+	if took := time.Since(begin); took > 30*time.Second { // 0.3 s, on a machine that may be busy
+		t.Errorf("took %v", took)
+	}
+	f.mu.Lock()
+	if len(f.all) != 1000 || !errors.Is(f.all["line 0\n"], spool.ErrUnread) || !errors.Is(f.all["line 999\n"], spool.ErrUnread) {
+		t.Errorf("told of %d lines: %v, %v", len(f.all), f.all["line 0\n"], f.all["line 999\n"])
+	}
+	f.all = nil
+	f.mu.Unlock()
+	if _, err := w.Write([]byte("late\n")); !errors.Is(err, spool.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+	r.gate.Unlock() // else the goroutine would stay, which ends with the program
+	eventually(t, "the first is written", func() bool { return strings.HasPrefix(r.String(), "line 0\n") })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.all) != 0 {
+		t.Errorf("told again: %v", f.all)
+	}
+}
+
+// TestCloseSlow ends beside a reader that takes a line now and then: at the limit.
+func TestCloseSlow(t *testing.T) {
+	r := newReader()
+	r.pause = 20 * time.Millisecond
+	w := spool.New(r)
+	w.Detach()
+	for range 4000 {
 		_, _ = w.Write([]byte("line\n"))
 	}
 	begin := time.Now()
-	w.Close()
-	if took := time.Since(begin); took > 5*time.Second { // a second, on a machine that may be busy
+	w.Close(begin.Add(100 * time.Millisecond))
+	if took := time.Since(begin); took < 100*time.Millisecond || took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if _, err := w.Write([]byte("late\n")); err == nil {
-		t.Error("writes after Close")
+}
+
+// eventually waits until ok returns true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
 	}
-	r.gate.Unlock() // else the goroutine would stay, which ends with the program
 }
 
 // TestWaits is a Write before Detach: done when it returns, with the error of the write.
 func TestWaits(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
-	defer w.Close()
+	defer w.Close(time.Now().Add(time.Second))
 	for i := range 100 {
 		_, _ = fmt.Fprintf(w, "%d\n", i)
 		if !strings.HasSuffix(r.String(), fmt.Sprintf("%d\n", i)) {
@@ -129,8 +191,8 @@ func TestWaits(t *testing.T) {
 	}()
 	<-r.begun
 	select {
-	case <-done:
-		t.Error("does not wait")
+	case err := <-done:
+		t.Error("does not wait", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	w.Detach()
@@ -140,26 +202,34 @@ func TestWaits(t *testing.T) {
 	r.gate.Unlock()
 }
 
-// TestFailedWrites are lines that a full disk did not take: they are counted, and said when there is room.
+// TestFailedWrites are lines that a full disk did not take: they are counted, and said, with the reason,
+// when there is room.
 func TestFailedWrites(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
-	w.SetNotice(func(lines uint64) []byte { return fmt.Appendf(nil, "lost %d\n", lines) })
+	var f fates
+	w.Observe(f.observe)
 	w.Detach()
 	r.mu.Lock()
 	r.failed = errors.New("full")
 	r.mu.Unlock()
-	for range 3 {
-		_, _ = w.Write([]byte("line\n"))
-		<-r.begun
+	for i := range 3 {
+		_, _ = fmt.Fprintf(w, "line %d\n", i)
 	}
-	time.Sleep(10 * time.Millisecond) // the third is refused
+	eventually(t, "all are refused", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.all) == 3
+	})
 	r.mu.Lock()
 	r.failed = nil
 	r.mu.Unlock()
 	_, _ = w.Write([]byte("room\n"))
-	w.Close()
-	if got := r.String(); got != "lost 3\nroom\n" {
+	w.Close(time.Now().Add(time.Minute))
+	if got := r.String(); got != "dropped 3 lines: full\nroom\n" {
 		t.Errorf("got %q", got)
+	}
+	if f.all["line 2\n"] == nil || f.all["room\n"] != nil {
+		t.Errorf("told %v", f.all)
 	}
 }
