@@ -32,6 +32,7 @@ func cleanup(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	keepPipe()
 	dirs, err := route.JournalDirs()
 	if err != nil {
 		return err

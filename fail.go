@@ -27,6 +27,7 @@ const (
 	stepRoute    step = "route"
 	stepListen   step = "listen"
 	stepState    step = "state"
+	stepOutput   step = "output"
 
 	stepName    = step(transport.StepName)
 	stepTCP     = step(transport.StepTCP)
@@ -59,6 +60,7 @@ func exits() []struct {
 		{stepRoute, "an ip command failed, or ip is missing"},
 		{stepListen, "the port is in use or not allowed"},
 		{stepState, "the state or journal directory"},
+		{stepOutput, "stdout takes nothing: a full disk"},
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -168,14 +169,17 @@ func logger(c *cli.Context) (*slog.Logger, error) {
 		return nil, usage("--log-level %s is none of debug, info, warn, error", text)
 	}
 	options.Level = level
+	var handler func(io.Writer, *slog.HandlerOptions) slog.Handler
 	switch format := c.String(flagLogFormat); format {
 	case "text":
-		return slog.New(slog.NewTextHandler(c.App.ErrWriter, &options)), nil
+		handler = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) }
 	case "json":
-		return slog.New(slog.NewJSONHandler(c.App.ErrWriter, &options)), nil
+		handler = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) }
 	default:
 		return nil, usage("--log-format %s is neither text nor json", format)
 	}
+	outputOf(c).noticeDropped(handler)
+	return slog.New(handler(c.App.ErrWriter, &options)), nil
 }
 
 // checkDevice checks the flags of the device. zero tells whether MTU and qlen may be 0, for "not given".

@@ -65,6 +65,7 @@ func ended(code int, err, left error) error {
 // newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
 // returns; host is then nil, and err that of the run.
 func newHost(c *cli.Context, log *slog.Logger) (host, error) {
+	outputOf(c).detach()
 	user, err := privsep.FindUser(c.String(flagUser))
 	if err != nil {
 		return nil, usage("--%s: %w", flagUser, err)
@@ -89,7 +90,11 @@ func newHost(c *cli.Context, log *slog.Logger) (host, error) {
 	}
 	own.split = true
 	parent := privsep.New(own, user, log)
+	stdout, stderr := outputOf(c).stdout.w.Relay(), outputOf(c).stderr.w.Relay()
+	parent.Stdout, parent.Stderr = stdout, stderr
 	code, err := parent.Run(c.Context, args(c)[1:])
+	stdout.Flush()
+	stderr.Flush()
 	return nil, ended(code, err, own.close())
 }
 
@@ -97,11 +102,17 @@ func newHost(c *cli.Context, log *slog.Logger) (host, error) {
 const (
 	metaWorker = "worker"
 	metaArgs   = "args"
+	metaOutput = "output"
 )
 
 func workerOf(c *cli.Context) *privsep.Worker {
 	w, _ := c.App.Metadata[metaWorker].(*privsep.Worker)
 	return w
+}
+
+func outputOf(c *cli.Context) *output {
+	o, _ := c.App.Metadata[metaOutput].(*output)
+	return o
 }
 
 func args(c *cli.Context) []string {

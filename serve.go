@@ -70,6 +70,9 @@ func serve(c *cli.Context) (err error) {
 	if c.Bool(flagDryRun) {
 		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
 	}
+	if workerOf(c) == nil {
+		outputOf(c).watchJoinLine(log)
+	}
 	host, err := newHost(c, log)
 	if host == nil {
 		return err
