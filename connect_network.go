@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
+	"tunnel/ipcmd"
 )
 
 // connectNetworkFlag returns the flag that says which networks this machine takes from a server.
@@ -69,6 +70,15 @@ func resolvers() ([]netip.Addr, error) {
 		}
 	}
 	return all, err
+}
+
+// guarded returns what to count as this machine's DNS servers that no network of a tunnel may contain; nil is none. They are
+// the user's own to give away, by --network: not under AT_SECURE, where the user has no right to other users' questions.
+func guarded(c *cli.Context) func() ([]netip.Addr, error) {
+	if c.Command.Name == "connect" && len(words(c.StringSlice(flagNetwork))) == 0 || ipcmd.SecureMode() {
+		return resolvers
+	}
+	return nil
 }
 
 func nameserversOf(file string) ([]netip.Addr, error) {

@@ -41,7 +41,7 @@ type Config struct {
 	Log         *slog.Logger
 
 	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
-	// cannot be found out. nil is that there are none.
+	// cannot be found out. nil is that there are none. While the session lasts it is Router.Overlap that judges them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
@@ -287,7 +287,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	if c.Qlen != 0 {
 		link.Qlen = c.Qlen
 	}
-	if err := cmp.Or(c.acceptable(link, t.resume.Network), t.changes(link, time.Now())); err != nil {
+	if err := cmp.Or(c.acceptable(link), t.changes(link, time.Now())); err != nil {
 		conn.Close(transport.CodeNormal, "the client does not take what is granted")
 		return link, err
 	}
