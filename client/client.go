@@ -36,6 +36,7 @@ type Config struct {
 	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
 	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
 	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
+	IsJoin      func(string) bool   // which tokens are join tokens: none is used before its session is stored; nil is none
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
@@ -200,9 +201,8 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 			err = c.watch.pause(err)
 		}
 	}()
-	if t.resume.Session == "" {
-		t.resume.Session = newSession()
-		c.saveSession(t) // before it is used
+	if err := c.prepare(t); err != nil {
+		return false, err
 	}
 	conn, err := c.dial(ctx, t)
 	if err != nil {
