@@ -113,7 +113,7 @@ func connect(c *cli.Context) error {
 	out := c.App.Writer
 	return client.New(client.Config{
 		Dialer: dialers[0], Others: dialers[1:], Network: watchNetwork(log), Device: device, Router: router,
-		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, Log: log,
+		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin, Log: log,
 		Wanted: wanted, Accept: accepted, Resolvers: resolvers, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
 		Events: client.Events{
 			Connected: func(l transport.Link) {

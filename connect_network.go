@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
+	"tunnel/ipcmd"
 )
 
 // connectNetworkFlag returns the flag that says which networks this machine takes from a server.
@@ -71,19 +72,39 @@ func resolvers() ([]netip.Addr, error) {
 	return all, err
 }
 
+// guarded returns what to count as this machine's DNS servers that no network of a tunnel may contain; nil is none. They are
+// the user's own to give away, by --network: not under AT_SECURE, where the user has no right to other users' questions.
+func guarded(c *cli.Context) func() ([]netip.Addr, error) {
+	if c.Command.Name == "connect" && len(words(c.StringSlice(flagNetwork))) == 0 || ipcmd.SecureMode() {
+		return resolvers
+	}
+	return nil
+}
+
 func nameserversOf(file string) ([]netip.Addr, error) {
-	text, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	return nameservers(text), nil
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf+1))
+	if err == nil && len(text) > maxResolvConf {
+		err = fmt.Errorf("%s has more than %d KiB", file, maxResolvConf>>10)
+	}
+	return nameservers(text), err
 }
+
+// maxResolvConf bounds a resolv.conf, in bytes; DHCP servers and other users' programs have a say in it.
+const maxResolvConf = 256 << 10
 
 // nameservers returns the nameserver lines of a resolv.conf.
 func nameservers(text []byte) []netip.Addr {
 	var all []netip.Addr
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		words := strings.Fields(lines.Text())
+	for line := range strings.Lines(string(text)) { // of any length
+		words := strings.Fields(line)
 		if len(words) < 2 || words[0] != "nameserver" {
 			continue
 		}

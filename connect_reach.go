@@ -105,7 +105,7 @@ func environmentProxies() transport.ProxyFunc {
 // watchNetwork returns what tells of changes of this machine's network; nil, which tells of none, where that is not
 // allowed. A client then notices a change as it notices any connection that does not work any more.
 func watchNetwork(log *slog.Logger) client.Network {
-	w, err := netwatch.Open()
+	w, err := netwatch.Open(resolvConf, resolvedUplink)
 	if err != nil {
 		log.Warn("changes of this machine's network are noticed late", "err", err)
 		return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/client"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/privsep"
@@ -156,6 +157,8 @@ func asFailure(err error) *failure {
 		return &failure{stepState, err, "end the other, or give each its own --state"}
 	case errors.Is(err, state.ErrDamaged):
 		return &failure{stepState, err, "put a copy of the file in its place, or move it away and start anew: all tokens and addresses are then new"}
+	case errors.Is(err, client.ErrNotStored):
+		return &failure{stepState, err, "make room on its disk, or give a directory of its own with --state"}
 	case errors.Is(err, state.ErrFull):
 		return &failure{stepState, err, "make room on it, or give another --state"}
 	case errors.As(err, &journal):

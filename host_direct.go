@@ -53,6 +53,9 @@ func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offlo
 	name := d.c.String(flagDev)
 	var err error
 	d.made, err = makeDevice(ctx, name, d.log)
+	if d.made.router != nil {
+		d.made.router.Resolvers = guarded(d.c)
+	}
 	return d.made.file, name, d.made.offload, err
 }
 

@@ -48,12 +48,10 @@ type ACME struct {
 // NewACME returns an ACME that has nothing yet: call Run.
 func NewACME(c ACMEConfig) *ACME {
 	client := &acme.Client{DirectoryURL: c.Directory, UserAgent: "tunnel"}
-	if c.Roots != nil {
-		transport := &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
-		}
-		client.HTTPClient = &http.Client{Transport: transport}
-	}
+	client.HTTPClient = &http.Client{Transport: boundedAnswers{&http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxACMEHeader,
+	}}}
 	if c.Directory == "" {
 		client.DirectoryURL = autocert.DefaultACMEDirectory
 	}

@@ -77,6 +77,9 @@ func Exchanges(token, credential string) bool {
 	return id != "" && id == ID(credential) && isJoin(token) && !isJoin(credential)
 }
 
+// IsJoin reports whether a token is a join token, by its text.
+func IsJoin(token string) bool { return ID(token) != "" && isJoin(token) }
+
 // isJoin reports whether the text of a token, which has an id, says that it is a join token.
 func isJoin(text string) bool { return strings.HasPrefix(text[len(tokenPrefix)+idLen+1:], joinMark) }
 

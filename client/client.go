@@ -36,12 +36,13 @@ type Config struct {
 	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
 	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
 	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
+	IsJoin      func(string) bool   // which tokens are join tokens: none is used before its session is stored; nil is none
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
 
 	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
-	// cannot be found out. nil is that there are none.
+	// cannot be found out. nil is that there are none. While the session lasts it is Router.Overlap that judges them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
@@ -200,9 +201,8 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 			err = c.watch.pause(err)
 		}
 	}()
-	if t.resume.Session == "" {
-		t.resume.Session = newSession()
-		c.saveSession(t) // before it is used
+	if err := c.prepare(t); err != nil {
+		return false, err
 	}
 	conn, err := c.dial(ctx, t)
 	if err != nil {
@@ -287,7 +287,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	if c.Qlen != 0 {
 		link.Qlen = c.Qlen
 	}
-	if err := cmp.Or(c.acceptable(link, t.resume.Network), t.changes(link, time.Now())); err != nil {
+	if err := cmp.Or(c.acceptable(link), t.changes(link, time.Now())); err != nil {
 		conn.Close(transport.CodeNormal, "the client does not take what is granted")
 		return link, err
 	}

@@ -76,6 +76,29 @@ func newSession() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
+// ErrNotStored says that a session cannot be stored that is about to use up a join token.
+var ErrNotStored = errors.New("the join token is not used, because its session cannot be stored")
+
+// prepare draws a session for t, if it has none, and stores it. A join token opens the server to that session only, so one
+// that could not be stored must not use it up: nobody could come with the token again.
+func (c *Client) prepare(t *target) error {
+	fresh := t.resume.Session == ""
+	if fresh {
+		t.resume.Session = newSession()
+	}
+	switch joins := c.IsJoin != nil && c.IsJoin(t.dialer.Token); {
+	case joins && c.Session == nil:
+		return fmt.Errorf("%w: %w", ErrNotStored, errNotKept)
+	case joins:
+		if err := c.Session.save(t.url(), t.resume); err != nil { // which writes nothing that is there already
+			return fmt.Errorf("%w: %w", ErrNotStored, err)
+		}
+	case fresh:
+		c.saveSession(t)
+	}
+	return nil
+}
+
 // Exchanges reports whether a client that comes with token may be given credential in its place: token is a join token, and
 // the credential is one that can come of it. A server's own word does not count: one that is hostile would replace a token
 // that opens the server to others by one that opens it to nobody, for all later runs.

@@ -34,12 +34,12 @@ const (
 const changePause = time.Minute
 
 // acceptable reports why this machine does not take what a server grants; nil is that it does. Routes and addresses of this
-// machine are for Router.Overlap. had is the network that it has taken from that server last: a DNS server that lies in it
-// now has been put there by the user.
-func (c *Client) acceptable(link transport.Link, had netip.Prefix) error {
+// machine are for Router.Overlap, as are its DNS servers later in the session. That the same network was taken before says
+// nothing: this machine may be elsewhere now, with other DNS servers.
+func (c *Client) acceptable(link transport.Link) error {
 	network := link.Network
 	err := CheckGrant(network, link.Address, link.Peer, c.Accept)
-	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil || network == had {
+	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil {
 		return err
 	}
 	resolvers, err := c.Resolvers()

@@ -75,7 +75,7 @@ func TestAcceptable(t *testing.T) {
 			"no client's pair"},
 	} {
 		c := &Client{Config: Config{Accept: test.accept, Resolvers: resolvers}}
-		err := c.acceptable(linkOf(test.network, test.address, test.peer), netip.Prefix{})
+		err := c.acceptable(linkOf(test.network, test.address, test.peer))
 		var step *transport.StepError
 		switch {
 		case test.want == "" && err != nil:
@@ -123,22 +123,21 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// A DNS server in the network that the server granted before is one that the user has put there; in another it is not.
-func TestResolverInGrantedNetwork(t *testing.T) {
-	resolver := netip.MustParseAddr("10.1.1.1")
-	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr, error) { return []netip.Addr{resolver}, nil }}}
+// A network is judged at each grant by the DNS servers of that time, whatever it was taken for before, and not taken while
+// they are not known.
+func TestResolversAreAskedEachTime(t *testing.T) {
+	resolver, unknown := netip.MustParseAddr("198.51.100.53"), error(nil)
+	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr, error) { return []netip.Addr{resolver}, unknown }}}
 	link := linkOf("10.1.1.0/24", "10.1.1.3", "10.1.1.4")
-	if err := c.acceptable(link, link.Network); err != nil {
+	if err := c.acceptable(link); err != nil {
 		t.Error(err)
 	}
-	c.Resolvers = func() ([]netip.Addr, error) { return nil, fs.ErrPermission }
-	if c.acceptable(link, netip.Prefix{}) == nil {
-		t.Error("taken although the DNS servers are not known")
+	resolver = netip.MustParseAddr("10.1.1.53")
+	if c.acceptable(link) == nil {
+		t.Error("taken again although a DNS server lies in it now")
 	}
-	c.Resolvers = func() ([]netip.Addr, error) { return []netip.Addr{resolver}, nil }
-	for _, had := range []netip.Prefix{{}, netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.1.1.0/25")} {
-		if c.acceptable(link, had) == nil {
-			t.Errorf("taken after %s", had)
-		}
+	resolver, unknown = netip.MustParseAddr("198.51.100.53"), fs.ErrPermission
+	if c.acceptable(link) == nil {
+		t.Error("taken although the DNS servers are not known")
 	}
 }

@@ -122,7 +122,7 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 	}
 	config := client.Config{
 		Dialer: dialer(t, address), Device: j.device, Router: route.New(j, j.kernel, journal, nil),
-		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges,
+		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
 		Events: client.Events{
 			Connected: func(l transport.Link) { j.note("connected %s %s %d %d", l.Address, l.Network, l.MTU, l.Qlen) },
 			Lost:      func(err error) { j.note("lost: %v", err) },

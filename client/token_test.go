@@ -101,6 +101,30 @@ func TestExchange(t *testing.T) {
 	}
 }
 
+// A join token whose session cannot be stored is not used: it opens the server to the next client as if this one had not come.
+func TestJoinTokenIsNotWasted(t *testing.T) {
+	h := startHub(t)
+	join := h.made(auth.Spec{Name: "phone", Once: true, Expires: time.Now().Add(time.Hour)})
+	session := func() *client.SessionFile {
+		t.Helper()
+		session, err := client.OpenSession(filepath.Join(t.TempDir(), "session"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return session
+	}
+	closed := session()
+	closed.Close() // as good as a full disk
+	for name, unusable := range map[string]*client.SessionFile{"none": nil, "not writable": closed} {
+		c := start(t, h.address, func(c *client.Config) { c.Dialer.Token, c.Session = join, unusable })
+		if err := c.wait(); !errors.Is(err, client.ErrNotStored) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c := start(t, h.address, func(c *client.Config) { c.Dialer.Token, c.Session = join, session() })
+	c.until("connected 10.1.1.3 ", 1)
+}
+
 // A token that one server ends is not the end while another takes this client; with each it has a credential of its own.
 func TestRevokedByOne(t *testing.T) {
 	one, two := startHub(t), startHub(t)

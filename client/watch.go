@@ -177,7 +177,7 @@ func (w *watch) concerns(e netwatch.Event) bool {
 // leads reports whether a change may be one of the way to the server: a route or rule that may decide about it, the address
 // that a connection has, or the interface that leads there. The caller holds mu.
 func (w *watch) leads(e netwatch.Event) bool {
-	if e.Kind != netwatch.Route && e.Link != 0 && e.Link == w.own {
+	if e.Kind == netwatch.File || e.Kind != netwatch.Route && e.Link != 0 && e.Link == w.own {
 		return false
 	}
 	if e.Kind == netwatch.Missed || len(w.ways) == 0 {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,6 +29,12 @@ type Client struct {
 	web *http.Client
 }
 
+// What a server can have root's client keep in memory, in bytes: it may be another user's, or broken into.
+const (
+	maxHeader = 16 << 10
+	maxAnswer = 64 << 20 // a list of a hundred thousand tokens
+)
+
 // NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if there is none.
 func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
@@ -40,7 +47,7 @@ func NewClient(dir string) *Client {
 		}
 		return conn, err
 	}
-	return &Client{&http.Client{Timeout: requestTimeout, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{&http.Client{Timeout: requestTimeout, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}}}
 }
 
 // List returns all tokens by name.
@@ -83,7 +90,7 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode >= http.StatusBadRequest {
 		var answer failed
-		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.Error == "" {
+		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil || answer.Error == "" {
 			return fmt.Errorf("%s answered %s", SocketName, resp.Status)
 		}
 		if resp.StatusCode < http.StatusInternalServerError {
@@ -94,7 +101,7 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 	if receive == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(receive); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(receive); err != nil {
 		return fmt.Errorf("%s: %w", SocketName, err)
 	}
 	return nil

@@ -280,6 +280,8 @@ func TestRoamingIntoOverlap(t *testing.T) {
 		"a LAN":         {[]string{"addr add 10.1.1.77/24 dev wlan0"}, []string{"addr del 10.1.1.77/24 dev wlan0"}},
 		"a larger LAN":  {[]string{"addr add 10.1.9.77/16 dev wlan0"}, []string{"link del wlan0"}},
 		"a route":       {[]string{"addr add 172.20.0.2/24 dev wlan0", "route add 10.1.1.128/25 via 172.20.0.1"}, []string{"route del 10.1.1.128/25"}},
+		"a peer":        {[]string{"addr add 172.20.0.2 peer 10.1.1.50 dev wlan0 noprefixroute"}, []string{"addr del 172.20.0.2 peer 10.1.1.50 dev wlan0"}},
+		"a local route": {[]string{"route add local 10.1.1.64/26 dev lo"}, []string{"route del local 10.1.1.64/26 dev lo"}},
 		"ours replaced": {[]string{"route replace 10.1.1.0/24 dev wlan0"}, []string{"route del 10.1.1.0/24 dev wlan0"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,7 +89,8 @@ func TestResolverInsideTunnel(t *testing.T) {
 	state, before := t.TempDir(), tables(t, client)
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s")
 	connect := func() *lab.Proc {
-		return bin.start(t, client, "connect", "--token", token, "--state", state, "--keep-trying", "ws://server.example:8443")
+		return bin.start(t, client, "connect", "--token", token, "--state", state, "--keep-trying", "--network", "10.1.1.0/24",
+			"ws://server.example:8443")
 	}
 	cl := connect()
 	cl.WaitFor("up: ", soon)

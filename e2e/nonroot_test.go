@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"tunnel/e2e/lab"
+	"tunnel/transport"
 )
 
 // nobody is the user without privileges, Debian's nobody and nogroup.
@@ -106,7 +107,7 @@ func capable(t *testing.T, mode os.FileMode) string {
 func TestFileCapabilityForAll(t *testing.T) {
 	t.Parallel()
 	bin := capable(t, 0o755)
-	_, client, _ := routed(t)
+	hub, client, _ := routed(t)
 	client.Run("ip", "tuntap", "add", "dev", "vpn0", "mode", "tun")
 	client.Run("ip", "link", "set", "vpn0", "up")
 	client.Run("ip", "addr", "add", "10.8.0.1", "peer", "10.8.0.2", "dev", "vpn0")
@@ -153,6 +154,19 @@ func TestFileCapabilityForAll(t *testing.T) {
 	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "8.8.8.0/24", "--state", filepath.Join(dir, "state"))
 	if code != 9 || !strings.Contains(text, "not a private network") {
 		t.Errorf("a hub for public addresses: exit code %d\n%s", code, text)
+	}
+	untouched(t, client, before)
+	// Nor for the DNS server that everybody's questions go to, whatever the flags say.
+	client.Hosts()
+	resolves(t, client, "10.255.255.53")
+	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "10.255.255.0/24", "--state", filepath.Join(dir, "state"))
+	if code != 9 || !strings.Contains(text, "10.255.255.0/24 overlaps this machine's DNS server 10.255.255.53") {
+		t.Errorf("a hub for the DNS server: exit code %d\n%s", code, text)
+	}
+	startBadHub(t, hub, nil, func(int) transport.Connected { return grants("10.255.255.0/24", "10.255.255.3", "10.255.255.4") })
+	text, code = run("connect", routedURL, "--token", token, "--network", "10.255.255.0/24", "--state", filepath.Join(dir, "state"))
+	if code != 9 || !strings.Contains(text, "10.255.255.0/24 overlaps this machine's DNS server 10.255.255.53") {
+		t.Errorf("a client for the DNS server: exit code %d\n%s", code, text)
 	}
 	untouched(t, client, before)
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tunnel/e2e/lab"
 )
 
@@ -301,29 +299,11 @@ func TestStateDiskFull(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	disk := smallDisk(t)
 	state := filepath.Join(disk, "state")
 	srv := bin.serve(t, server, "--plain", "--state", state)
 	cl := bin.connect(t, client, directURL)
-	filler, err := os.Create(filepath.Join(disk, "filler"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for err == nil {
-		_, err = filler.Write(make([]byte, 4096))
-	}
-	_ = filler.Close()
-	if !errors.Is(err, unix.ENOSPC) {
-		t.Fatal(err)
-	}
+	filler := fill(t, disk)
 	reaches(t, client, "10.1.1.1")
 	for i := range 2 {
 		client.Run("ss", "-K", "dst", directServer, "dport", "=", "8443")
@@ -349,7 +329,7 @@ func TestStateDiskFull(t *testing.T) {
 	if ups := stdoutLines(cl, "up: "); ups[0] != ups[3] {
 		t.Errorf("it came back differently: %q", ups)
 	}
-	if err := os.Remove(filler.Name()); err != nil {
+	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
 	bin.token(t, server, state, "create", "y")

@@ -68,7 +68,7 @@ func (k *Keeper) Concerns(e netwatch.Event) bool {
 	switch {
 	case !network.IsValid():
 		return false
-	case e.Kind == netwatch.Missed, k.device != 0 && e.Link == k.device:
+	case e.Kind == netwatch.Missed, e.Kind == netwatch.File, k.device != 0 && e.Link == k.device:
 		return true
 	case e.Kind == netwatch.Link || e.Family == netwatch.IPv6:
 		return false

@@ -78,6 +78,7 @@ func TestConcerns(t *testing.T) {
 		event netwatch.Event
 		want  bool
 	}{
+		"a file":           {netwatch.Event{Kind: netwatch.File}, true},
 		"missed":           {netwatch.Event{}, true},
 		"the device":       {netwatch.Event{Kind: netwatch.Link, Link: 7}, true},
 		"another":          {netwatch.Event{Kind: netwatch.Link, Link: 8}, false},

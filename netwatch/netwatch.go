@@ -1,5 +1,5 @@
-// Package netwatch tells when addresses, routes and links of this machine's network change. It hides rtnetlink, and
-// knows nothing of what the changes are good for.
+// Package netwatch tells when addresses, routes and links of this machine's network change, or files that say something of
+// it. It hides rtnetlink, and knows nothing of what the changes are good for.
 package netwatch
 
 import (
@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ type Watcher struct {
 	file   *os.File
 	buffer []byte
 	events []Event // that came with the last, in order
+	files  *files  // nil for none
 }
 
 // An Event is one change; a change of a route with several next hops is one for each. What a field does not tell may be anything: the zero Event is that something was missed.
@@ -28,8 +30,9 @@ type Event struct {
 	Kind   Kind
 	Family Family // of an address, a route or a rule; 0 for a link and a nexthop object
 	Link   int    // index of the interface that a Link, an Address or a Route is about; 0 if there is none
-	// Prefix is the destination of a Route, or an Address with the length of its network; not valid for a Link, for a rule
-	// and for a nexthop object, which may change the way of any packet.
+	// Prefix is the destination of a Route, or an Address with the length of its network (one that has a peer is two events,
+	// the second with the peer's); not valid for a Link, for a rule and for a nexthop object, which may change the way of
+	// any packet.
 	Prefix netip.Prefix
 	Via    netip.Addr // the gateway of a Route; not valid if it has none
 }
@@ -43,6 +46,7 @@ const (
 	Link
 	Address
 	Route // or a rule that chooses among tables of routes, or a nexthop object that routes refer to
+	File  // one of the files that Open was given; no other field says anything
 )
 
 // Family is IPv4 or IPv6.
@@ -57,8 +61,9 @@ const (
 // bufferSize is large enough for whatever the kernel puts into one message.
 const bufferSize = 64 << 10
 
-// Open returns a Watcher of the calling thread's network namespace. It takes no privileges. Close it.
-func Open() (*Watcher, error) {
+// Open returns a Watcher of the calling thread's network namespace, and of files, which need not be there. A change of a file
+// is noticed within fileInterval, and within fileSettle of another change. It takes no privileges. Close it.
+func Open(paths ...string) (*Watcher, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("watch the network: %w", err)
@@ -69,20 +74,37 @@ func Open() (*Watcher, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch the network: %w", err)
 	}
-	return &Watcher{file: os.NewFile(uintptr(fd), "rtnetlink"), buffer: make([]byte, bufferSize)}, nil
+	w := &Watcher{file: os.NewFile(uintptr(fd), "rtnetlink"), buffer: make([]byte, bufferSize)}
+	if len(paths) > 0 {
+		w.files = newFiles(paths, time.Now())
+	}
+	return w, nil
 }
 
 // Next waits for the next change. After Close the error is os.ErrClosed, wrapped.
 func (w *Watcher) Next() (Event, error) {
 	for len(w.events) == 0 {
+		if w.files != nil {
+			if w.files.changed(time.Now()) {
+				return Event{Kind: File}, nil
+			}
+			if err := w.file.SetReadDeadline(w.files.due); err != nil {
+				return Event{}, fmt.Errorf("watch the network: %w", err)
+			}
+		}
 		n, err := w.file.Read(w.buffer)
 		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			continue
 		case errors.Is(err, unix.ENOBUFS):
 			return Event{}, nil
 		case err != nil:
 			return Event{}, fmt.Errorf("watch the network: %w", err)
 		}
 		w.events = parse(w.buffer[:n])
+		if w.files != nil {
+			w.files.hasten(time.Now())
+		}
 	}
 	e := w.events[0]
 	w.events = w.events[1:]
@@ -121,12 +143,20 @@ func read(m syscall.NetlinkMessage) []Event {
 		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		a, ok := rtnl.ParseAddr(m.Data)
-		if ok {
-			return []Event{{Kind: Address, Family: family, Link: index, Prefix: netip.PrefixFrom(a.Local, a.PrefixLen)}}
+		if !ok {
+			return nil
 		}
+		e := Event{Kind: Address, Family: family, Link: index, Prefix: netip.PrefixFrom(a.Local, a.PrefixLen)}
+		if !a.Peer.IsValid() {
+			return []Event{e}
+		}
+		peer := e
+		peer.Prefix = netip.PrefixFrom(a.Peer, a.PrefixLen)
+		return []Event{e, peer}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		table, kind := m.Data[4], m.Data[7]
-		if table == unix.RT_TABLE_LOCAL || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
+		table, protocol, kind := m.Data[4], m.Data[5], m.Data[7]
+		// What the kernel itself puts into the local table repeats the addresses.
+		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
 			return nil
 		}
 		return readRoute(m.Data)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -74,6 +75,12 @@ func TestChanges(t *testing.T) {
 			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("0.0.0.0/0"), Via: addr("192.168.107.2"),
 		}},
 		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.6/24")}},
+		{"addr add 192.0.2.1 peer 10.1.1.50/32 dev ens160", netwatch.Event{
+			Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("10.1.1.50/32"),
+		}},
+		{"route add local 192.0.2.9 dev ens160", netwatch.Event{
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.0.2.9/32"),
+		}},
 		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8::5/64")}},
 		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64")}},
 		{"nexthop add id 7 via 192.168.107.2 dev ens160", netwatch.Event{Kind: netwatch.Route}},
@@ -105,9 +112,38 @@ func TestChatter(t *testing.T) {
 		}
 	}
 	iptest.IP(t, "neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev br0")
-	iptest.IP(t, "route add local 192.0.2.9 dev lo table local")
+	iptest.IP(t, "route add local 192.0.2.9 dev lo table local proto kernel")
 	if got := heard(events); len(got) > 0 {
 		t.Errorf("heard %+v", got)
+	}
+}
+
+// A change of a file is told among those of the network.
+func TestFile(t *testing.T) {
+	iptest.Namespace(t)
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	w, err := netwatch.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []string{"", "link set lo up"} { // without another change, and with one
+		if change != "" {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			iptest.IP(t, change)
+		}
+		for told := false; !told; {
+			e, err := w.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			told = e == netwatch.Event{Kind: netwatch.File}
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package route_test
 
 import (
 	"errors"
+	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -201,6 +203,20 @@ func TestOverlap(t *testing.T) {
 				t.Errorf("%v is not an ErrOverlap", err)
 			}
 		})
+	}
+	_, _, r, _ := setup(t)
+	for _, test := range []struct{ resolver, want string }{
+		{"10.1.1.53", "10.1.1.0/24 overlaps this machine's DNS server 10.1.1.53"}, {"10.1.2.53", ""}, {"fd00::53", ""},
+	} {
+		r.Resolvers = func() ([]netip.Addr, error) { return []netip.Addr{addr(test.resolver)}, nil }
+		err := r.Overlap(t.Context(), prefix("10.1.1.0/24"))
+		if errors.Is(err, route.ErrOverlap) != (test.want != "") || err != nil && err.Error() != test.want {
+			t.Errorf("with the DNS server %s: %v", test.resolver, err)
+		}
+	}
+	r.Resolvers = func() ([]netip.Addr, error) { return nil, os.ErrPermission }
+	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); !errors.Is(err, os.ErrPermission) || errors.Is(err, route.ErrOverlap) {
+		t.Errorf("DNS servers that are not known: %v", err)
 	}
 	if err := route.New(ipcmd.NewRecorder(nil), nil, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
 		t.Error("an IPv6 network passes")

@@ -17,7 +17,7 @@ var ErrOverlap = errors.New("overlaps")
 // OverlapError is an ErrOverlap with what is in the way.
 type OverlapError struct {
 	Network netip.Prefix
-	Entry   string // "the route 10.1.0.0/16 dev eth1" or "the address 10.1.1.9 dev eth1"
+	Entry   string // "the route 10.1.0.0/16 dev eth1", "the address 10.1.1.9 dev eth1", "the DNS server 10.1.1.53"
 }
 
 func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.Network, e.Entry) }
@@ -26,8 +26,9 @@ func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.N
 func (e *OverlapError) Unwrap() error { return ErrOverlap }
 
 // Overlap refuses a private network that overlaps a route or an address of this machine, or contains the gateway of a route,
-// with an *OverlapError. Default routes, also in their form of two halves, are no obstacle, nor is what is on the tunnel's
-// own device. It reads all routes, one at a time.
+// or one of its Resolvers, with an *OverlapError. Default routes are no obstacle, nor is what is on the tunnel's own device.
+// A route to one half of all addresses is a default route: VPNs have two such in the place of one, and would lose no more by
+// the tunnel than they take over themselves. It reads all routes, one at a time.
 func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	if !network.IsValid() || !network.Addr().Is4() {
 		return fmt.Errorf("%s is not an IPv4 network", network)
@@ -43,8 +44,9 @@ func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	var by *rtnl.Route   // of gateway
 	var gateway rtnl.Hop // in network: that of an "onlink" route may lie in no other
 	err := r.look.Routes(0, 0, func(route rtnl.Route) bool {
-		// The local table repeats the addresses, which come below under their own name.
-		if route.Table != unix.RT_TABLE_LOCAL && route.Dst.Bits() > 1 && route.Dst.Overlaps(network) && !leavesBy(route, own) &&
+		// What the kernel itself puts into the local table repeats the addresses, which come below under their own name.
+		repeats := route.Table == unix.RT_TABLE_LOCAL && route.Protocol == unix.RTPROT_KERNEL
+		if !repeats && route.Dst.Bits() > 1 && route.Dst.Overlaps(network) && !leavesBy(route, own) &&
 			!fallback(route, network) {
 			in = &route
 			return false
@@ -72,6 +74,23 @@ func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	for _, addr := range addrs {
 		if addr.Index != own && (network.Contains(addr.Local) || addr.Peer.IsValid() && network.Contains(addr.Peer)) {
 			return &OverlapError{Network: network, Entry: fmt.Sprintf("the address %s dev %s", addr.Local, r.name(addr.Index))}
+		}
+	}
+	return r.overlapResolvers(network)
+}
+
+// overlapResolvers refuses a network that contains one of Resolvers.
+func (r *Router) overlapResolvers(network netip.Prefix) error {
+	if r.Resolvers == nil {
+		return nil
+	}
+	all, err := r.Resolvers()
+	if err != nil {
+		return fmt.Errorf("look for DNS servers in %s: %w", network, err)
+	}
+	for _, resolver := range all {
+		if network.Contains(resolver) {
+			return &OverlapError{Network: network, Entry: fmt.Sprintf("this machine's DNS server %s", resolver)}
 		}
 	}
 	return nil

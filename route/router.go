@@ -45,6 +45,10 @@ func (c Config) check() error {
 
 // Router owns the addresses and routes that it adds, until Close. It is safe for concurrent use.
 type Router struct {
+	// Resolvers returns this machine's DNS servers, which Overlap then counts as its addresses; nil is that it does not. Set
+	// before use.
+	Resolvers func() ([]netip.Addr, error)
+
 	run     ipcmd.Runner
 	look    Lookup   // nil is none: then what was added counts as there
 	dry     bool     // run changes nothing, so that look does not see it

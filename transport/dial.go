@@ -194,7 +194,7 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	hands := &handshake{wire: under, asked: make(chan struct{})}
-	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true}
+	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxAnswer}
 	client := &http.Client{
 		Transport:     hands,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -174,7 +174,7 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 	if err := req.Write(conn); err != nil {
 		return nil, fmt.Errorf("send CONNECT: %w", err)
 	}
-	r := bufio.NewReader(conn)
+	r := bufio.NewReader(newAnswerReader(conn))
 	_, _ = r.Peek(5) // whatever it returns, what is there is looked at
 	first, _ := r.Peek(min(r.Buffered(), greetingLen))
 	if protocol := protocolOf(first); protocol != "" || len(first) > 1 && first[0] == 5 {

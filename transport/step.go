@@ -128,6 +128,8 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 	case protocol != "":
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", readable(d.URL), protocol, quoteLine(first)),
 			Advice: adviseProtocol(protocol)}
+	case strings.Contains(err.Error(), "response headers exceeded"): // net/http has no error value for it
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), errLongAnswer), Advice: adviseHTTP}
 	case ctx.Err() != nil:
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", readable(d.URL)),
 			Advice: adviseHTTP + ", and that a proxy in front passes WebSockets on at once"}
