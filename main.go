@@ -38,8 +38,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
+	// They are caught up to the exit: another Ctrl-C must not end what ends in order.
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
-	defer stop()
 
 	unsetEmpty()
 	stderr = &renamer{w: stderr}

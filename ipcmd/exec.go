@@ -52,7 +52,7 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = pipeDelay
 	cmd.SysProcAttr = attributes()
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
 	}
 	err = cmd.Wait()
