@@ -115,10 +115,24 @@ func usageError(c *cli.Context, err error, _ bool) error {
 
 // asFailure finds the step and the advice for an error from anywhere.
 func asFailure(err error) *failure {
+	f := explain(err)
+	advice := resource(err)
+	switch {
+	case advice == "" || f.advice != "":
+		return f
+	case f.step == stepInternal: // the limits that it was started with
+		return &failure{stepUsage, f.err, advice}
+	}
+	return &failure{f.step, f.err, advice}
+}
+
+// explain is asFailure for what is not used up.
+func explain(err error) *failure {
 	var f *failure
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
 	var command *ipcmd.Error
+	var journal *route.JournalError
 	var remote *privsep.Failure // of a worker's parent
 	switch {
 	case errors.As(err, &f):
@@ -160,6 +174,8 @@ func asFailure(err error) *failure {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}
 		}
 		return &failure{step: stepRoute, err: err}
+	case errors.As(err, &journal):
+		return &failure{step: stepState, err: err}
 	case errors.As(err, &help): // last, for an *exec.ExitError looks the same
 		return &failure{stepUsage, err, "see `tunnel --help`"}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
@@ -49,6 +51,10 @@ func TestAsFailure(t *testing.T) {
 		{fmt.Errorf("%w: x y", tun.ErrName), "usage: not a device name: x y: choose another --dev"},
 		{tun.ErrNoTun, "device: no TUN driver: /dev/net/tun is missing: run `modprobe tun`; in Docker"},
 		{tun.ErrPermission, "device: not permitted: CAP_NET_ADMIN is needed: run as root"},
+		{&route.JournalError{Err: fmt.Errorf("note x in the journal: %w", unix.ENOSPC)}, "state: note x in the journal: no space left on device: make room"},
+		{&route.JournalError{Err: unix.EIO}, "state: input/output error"},
+		{fmt.Errorf("make a socket pair: %w", unix.EMFILE), "usage: make a socket pair: too many open files: raise the limit"},
+		{&ipcmd.Error{Command: command, ExitCode: -2, Err: unix.EMFILE}, "route: ip link set dev tun0 up mtu 1400 qlen 100: too many open files: raise the limit"},
 		{lease.ErrNetwork, "usage: unusable network: choose another --network"},
 		{state.ErrLocked, "state: another server uses this state directory: end the other"},
 		{&ipcmd.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound}, "route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install iproute2"},

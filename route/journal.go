@@ -45,6 +45,15 @@ var ErrBusy = errors.New("in use by another run of tunnel")
 // ErrForeign says that a journal is another user's, so that it must not tell this process what to undo.
 var ErrForeign = errors.New("not owned by this user")
 
+// JournalError says that a journal cannot be read or written: the disk of its directory, or this
+// process's files, are used up, for example.
+type JournalError struct{ Err error }
+
+func (e *JournalError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *JournalError) Unwrap() error { return e.Err }
+
 // BusyError is an ErrBusy with its holder.
 type BusyError struct {
 	Dev string
@@ -232,7 +241,7 @@ func (j *Journal) note(e entry) error {
 		return nil
 	}
 	if err := j.write(append(slices.Clone(j.entries), e)); err != nil {
-		return fmt.Errorf("note %s in the journal: %w", e, err)
+		return &JournalError{fmt.Errorf("note %s in the journal: %w", e, err)}
 	}
 	return nil
 }
@@ -249,7 +258,7 @@ func (j *Journal) drop(e entry) error {
 		return nil
 	}
 	if err := j.write(slices.Delete(slices.Clone(j.entries), at, at+1)); err != nil {
-		return fmt.Errorf("drop %s from the journal: %w", e, err)
+		return &JournalError{fmt.Errorf("drop %s from the journal: %w", e, err)}
 	}
 	return nil
 }
@@ -274,7 +283,7 @@ func (j *Journal) Close() error {
 	}
 	j.file = nil
 	if err != nil {
-		return fmt.Errorf("close journal: %w", err)
+		return &JournalError{fmt.Errorf("close journal: %w", err)}
 	}
 	return nil
 }
