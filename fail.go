@@ -118,6 +118,19 @@ func usageError(c *cli.Context, err error, _ bool) error {
 
 // asFailure finds the step and the advice for an error from anywhere.
 func asFailure(err error) *failure {
+	f := explain(err)
+	advice := resource(err)
+	switch {
+	case advice == "" || f.advice != "":
+		return f
+	case f.step == stepInternal: // the limits that it was started with
+		return &failure{stepUsage, f.err, advice}
+	}
+	return &failure{f.step, f.err, advice}
+}
+
+// explain is asFailure for what is not used up.
+func explain(err error) *failure {
 	var f *failure
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError

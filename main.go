@@ -40,8 +40,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
 		return stepInternal.exitCode()
 	}
+	// They are caught up to the exit: another Ctrl-C must not end what ends in order.
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
-	defer stop()
 
 	unsetEmpty()
 	output := newOutput(stdout, stderr)

@@ -12,9 +12,10 @@ import (
 
 // attributes makes a child end with this process: one that outlived a SIGKILL would make its change after the next run,
 // or Cleanup, had looked for it. It makes a child of a process that is not root inherit CAP_NET_ADMIN, which a file
-// capability alone does not pass on.
+// capability alone does not pass on. It gives the child a process group of its own: a signal to the whole group of this
+// process, such as a terminal's Ctrl-C, asks this process to end in order, and must not end what undoes.
 func attributes() *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if os.Geteuid() != 0 && netAdminPermitted() {
 		attr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN}
 	}

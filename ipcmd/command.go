@@ -24,14 +24,8 @@ func LinkUp(dev string, mtu, qlen int) Command {
 }
 
 // TunDel takes persistence from the TUN device dev, which deletes it when no process is attached. The kernel refuses
-// when a process is attached to a single-queue device; multiQueue must be what the device has.
-func TunDel(dev string, multiQueue bool) Command {
-	c := change("tuntap", "del", "dev", dev, "mode", "tun")
-	if multiQueue {
-		c.Args = append(c.Args, "multi_queue")
-	}
-	return c
-}
+// when a process is attached, and for a device of several queues.
+func TunDel(dev string) Command { return change("tuntap", "del", "dev", dev, "mode", "tun") }
 
 // AddrAdd gives dev the address local/32 with the protocol address peer at the other end.
 func AddrAdd(dev string, local, peer netip.Addr) Command {

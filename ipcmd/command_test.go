@@ -35,8 +35,7 @@ func TestCommands(t *testing.T) {
 			ipcmd.BypassAdd(server, netip.MustParseAddr("fe80::1"), "ens160", ipcmd.Path{}),
 			"ip -4 r a 101.43.253.110/32 via inet6 fe80::1 dev ens160",
 		},
-		{ipcmd.TunDel("tun0", false), "ip tuntap del dev tun0 mode tun"},
-		{ipcmd.TunDel("tun0", true), "ip tuntap del dev tun0 mode tun multi_queue"},
+		{ipcmd.TunDel("tun0"), "ip tuntap del dev tun0 mode tun"},
 		{
 			ipcmd.BypassAdd(server, gateway, "ens160", ipcmd.Path{Onlink: true, Src: local}),
 			"ip -4 r a 101.43.253.110/32 via 192.168.107.2 dev ens160 onlink src 10.1.1.1",

@@ -74,7 +74,7 @@ func start(ctx context.Context, path string, args ...string) *ended {
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = pipeDelay
 	cmd.SysProcAttr = attributes()
-	if e.err = cmd.Start(); e.err != nil {
+	if e.err = begin(cmd); e.err != nil {
 		e.code = notStarted
 		return e
 	}

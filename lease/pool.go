@@ -43,7 +43,7 @@ func pairs(network netip.Prefix) uint32 {
 	return uint32((uint64(1)<<host - 2) / 2)
 }
 
-// CheckNetwork tells whether network can be the private network: IPv4, no host bits, room for the server's pair and
+// CheckNetwork tells whether network can be the private network: IPv4, no host bits, addresses of hosts, room for the server's pair and
 // one client's.
 func CheckNetwork(network netip.Prefix) error {
 	switch {
@@ -53,10 +53,18 @@ func CheckNetwork(network netip.Prefix) error {
 		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network, network.Masked())
 	case network.Bits() < 8:
 		return fmt.Errorf("%w: %s is larger than a /8", ErrNetwork, network)
+	case !isUnicast(network.Addr()):
+		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)", ErrNetwork, network)
 	case pairs(network) < 2:
 		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a /29 or larger", ErrNetwork, network)
 	}
 	return nil
+}
+
+// isUnicast reports whether hosts have the addresses of a network of /8 or smaller that has a in it.
+func isUnicast(a netip.Addr) bool {
+	first := a.As4()[0]
+	return first != 0 && first != 127 && first < 224
 }
 
 // Holder is who holds a lease. A client gets its pair back when it shows the same token and the same session; with

@@ -176,7 +176,7 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	}
 	status, ok := exit.Sys().(syscall.WaitStatus)
 	switch {
-	case ok && status.Signaled() && ctx.Err() != nil && status.Signal() == syscall.SIGTERM:
+	case ok && status.Signaled() && isEnding(status.Signal()) && endsSoon(ctx):
 		return 0, nil // a signal to both, before the worker could have taken it
 	case ok && status.Signaled() && status.Signal() == syscall.SIGKILL:
 		return 1, errors.New("the worker was ended by a signal: killed: if nobody did it memory ran out, which the kernel's " +
@@ -188,6 +188,24 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	}
 	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it", exit.ExitCode())
 }
+
+// isEnding reports whether s is one by which a person, a terminal or a service manager ends a program.
+func isEnding(s syscall.Signal) bool {
+	return s == syscall.SIGTERM || s == syscall.SIGINT || s == syscall.SIGHUP
+}
+
+// endsSoon reports whether ctx ends: the signal that does it may reach this process a moment after the worker.
+func endsSoon(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(signalLimit):
+		return false
+	}
+}
+
+// signalLimit is how much later than its worker this process may see a signal to both.
+const signalLimit = 200 * time.Millisecond
 
 // pair returns the two ends of a new socket pair.
 func pair() (ours *channel, theirs *os.File, err error) {

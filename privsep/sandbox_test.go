@@ -72,6 +72,10 @@ func attempts(dir string) map[string]func() error {
 		"open to debuggers":     func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) },
 		"an io_uring":           func() error { return call(unix.SYS_IO_URING_SETUP, 1, 0) },
 		"a BPF program":         func() error { return call(unix.SYS_BPF, 5, 0) },
+		"shared memory":         func() error { return call(unix.SYS_SHMGET, 0, 4096) },
+		"semaphores":            func() error { return call(unix.SYS_SEMGET, 0, 1) },
+		"messages":              func() error { return call(unix.SYS_MSGGET, 0, 0) },
+		"a message queue":       openQueue,
 		"listen": func() error {
 			var plain net.ListenConfig
 			plain.SetMultipathTCP(false) // landlock knows of TCP only
@@ -118,6 +122,16 @@ const (
 
 func call(number, arg1, arg2 uintptr) error {
 	if _, _, e := unix.RawSyscall(number, arg1, arg2, 0); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// openQueue makes a message queue of mq_overview(7).
+func openQueue() error {
+	name := []byte("tunnel-test\x00")
+	_, _, e := unix.RawSyscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&name[0])), unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0)
+	if e != 0 {
 		return e
 	}
 	return nil

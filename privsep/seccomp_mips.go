@@ -10,6 +10,6 @@ const (
 // refusedHere returns those of refusedCalls that not all architectures have.
 func refusedHere() []uint32 {
 	return []uint32{
-		unix.SYS_FORK, unix.SYS_UMOUNT,
+		unix.SYS_FORK, unix.SYS_UMOUNT, unix.SYS_IPC,
 	}
 }

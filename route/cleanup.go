@@ -27,13 +27,13 @@ func Cleanup(ctx context.Context, run ipcmd.Runner, look Lookup, log *slog.Logge
 	var report Report
 	here, err := currentKey()
 	if err != nil {
-		return report, err
+		return report, &JournalError{Err: err}
 	}
 	var failures []error
 	for _, dir := range dirs {
 		files, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			failures = append(failures, fmt.Errorf("list journals: %w", err))
+			failures = append(failures, &JournalError{Err: fmt.Errorf("list journals: %w", err)})
 		}
 		for _, file := range files {
 			if err := cleanup(ctx, run, look, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
@@ -64,7 +64,7 @@ func cleanup(
 	case errors.Is(err, os.ErrNotExist): // its run ended meanwhile
 		return nil
 	case err != nil:
-		return err
+		return &JournalError{Err: err}
 	}
 	if written.boot != here.boot {
 		j.mu.Lock()

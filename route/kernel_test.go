@@ -314,15 +314,22 @@ func TestKernelHealDevice(t *testing.T) {
 		make func(t *testing.T)
 		goes bool
 	}{
-		"idle, several queues": {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tun multi_queue") }, true},
+		"idle":                 {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tun") }, true},
+		"idle, several queues": {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tun multi_queue") }, false},
 		"idle, up": {func(t *testing.T) {
 			t.Helper()
 			iptest.IP(t, "tuntap add dev tun0 mode tun")
 			iptest.IP(t, "link set tun0 up")
 		}, true},
-		"not known to be idle": {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tun") }, false},
-		"not persistent":       {func(t *testing.T) { t.Helper(); iptest.OpenTun(t, "tun0", 0) }, false},
+		"not persistent": {func(t *testing.T) { t.Helper(); iptest.OpenTun(t, "tun0", 0) }, false},
 		"in use": {func(t *testing.T) {
+			t.Helper()
+			tun := iptest.OpenTun(t, "tun0", 0)
+			if err := unix.IoctlSetInt(int(tun.Fd()), unix.TUNSETPERSIST, 1); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		"in use, up": {func(t *testing.T) {
 			t.Helper()
 			tun := iptest.OpenTun(t, "tun0", 0)
 			if err := unix.IoctlSetInt(int(tun.Fd()), unix.TUNSETPERSIST, 1); err != nil {

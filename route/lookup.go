@@ -70,7 +70,7 @@ func routesTo(look Lookup, prefix netip.Prefix, index int) ([]rtnl.Route, error)
 // is reports whether r is the route that e describes, exactly as this program adds it, on the interface of that index.
 func (e entry) is(r rtnl.Route, index int) bool {
 	if r.Dst != e.Prefix || r.Type != unix.RTN_UNICAST || r.Table != unix.RT_TABLE_MAIN || r.Protocol != unix.RTPROT_BOOT ||
-		r.Metric != 0 || len(r.Hops) != 1 {
+		r.Metric != 0 || r.NextHop != 0 || r.More || len(r.Hops) != 1 {
 		return false
 	}
 	hop := r.Hops[0]

@@ -65,15 +65,11 @@ func isOwn(link rtnl.Link, e entry) bool {
 }
 
 // idleDevice reports whether link is a TUN that a killed run left while it was creating it: persistent, with no process
-// attached, and the command that removes it. Any other device of that name is not ours, because a TUN that is not
-// persistent goes with its process. A single-queue TUN that is down does not show whether a process has it, so it stays.
+// attached, and the command that removes it. Any other device of that name is not ours: the program's have one queue, and a
+// TUN that is not persistent goes with its process.
 func idleDevice(link rtnl.Link, e entry) (bool, ipcmd.Command) {
-	if link.Tun == nil || !link.Tun.Persist {
+	if link.Tun == nil || !link.Tun.Persist || link.Tun.MultiQueue || link.Carrier {
 		return false, ipcmd.Command{}
 	}
-	idle := link.Up && !link.Running
-	if link.Tun.MultiQueue {
-		idle = link.Tun.Queues == 0
-	}
-	return idle, ipcmd.TunDel(e.Dev, link.Tun.MultiQueue)
+	return true, ipcmd.TunDel(e.Dev)
 }

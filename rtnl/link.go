@@ -20,6 +20,8 @@ type Link struct {
 	Up    bool // by its administrator
 	// Running reports whether an interface that is up has something at the other end: for a TUN, a process.
 	Running bool
+	// Carrier reports the same of a TUN whether or not it is up.
+	Carrier bool
 	MTU     int // bytes
 	Qlen    int // packets
 	// Tun is nil unless the interface is a TUN (not TAP) and the kernel tells its details.
@@ -30,7 +32,6 @@ type Link struct {
 type Tun struct {
 	Persist    bool
 	MultiQueue bool
-	Queues     int // attached and disabled ones; known for MultiQueue only
 }
 
 // Addr is one IPv4 address of an interface.
@@ -88,6 +89,8 @@ func parseLink(data []byte) Link {
 			link.Name = text(value)
 		case unix.IFLA_MTU:
 			link.MTU = int(number(value))
+		case unix.IFLA_CARRIER:
+			link.Carrier = len(value) > 0 && value[0] != 0
 		case unix.IFLA_TXQLEN:
 			link.Qlen = int(number(value))
 		case unix.IFLA_LINKINFO:
@@ -123,8 +126,6 @@ func parseTun(info []byte) *Tun {
 			tun.Persist = set
 		case unix.IFLA_TUN_MULTI_QUEUE:
 			tun.MultiQueue = set
-		case unix.IFLA_TUN_NUM_QUEUES, unix.IFLA_TUN_NUM_DISABLED_QUEUES:
-			tun.Queues += int(number(value))
 		}
 	})
 	if !isTun {

@@ -22,6 +22,7 @@ type Route struct {
 	Src      netip.Addr // the source address that it asks for; may be not valid
 	Hops     []Hop      // empty for "unreachable", "blackhole", "prohibit" and "throw"
 	NextHop  uint32     // id of its nexthop object, 0 if it has none
+	More     bool       // it says more than is here: a type of service, realms, an encapsulation
 	Path     Metrics
 }
 
@@ -43,7 +44,7 @@ type Metrics struct {
 // Equal reports whether two routes say the same, hops that are dead or not aside.
 func (r Route) Equal(other Route) bool {
 	return r.Dst == other.Dst && r.Type == other.Type && r.Table == other.Table && r.Protocol == other.Protocol &&
-		r.Metric == other.Metric && r.Src == other.Src && r.NextHop == other.NextHop && r.Path == other.Path &&
+		r.Metric == other.Metric && r.Src == other.Src && r.NextHop == other.NextHop && r.More == other.More && r.Path == other.Path &&
 		slices.EqualFunc(r.Hops, other.Hops, func(a, b Hop) bool { a.Dead = b.Dead; return a == b })
 }
 
@@ -126,7 +127,7 @@ func ParseRoute(data []byte) (r Route, ok bool) {
 	default:
 		return Route{}, false
 	}
-	r = Route{Table: int(data[4]), Protocol: data[5], Type: data[7]}
+	r = Route{Table: int(data[4]), Protocol: data[5], Type: data[7], More: data[3] != 0}
 	flags := binary.NativeEndian.Uint32(data[8:])
 	one := Hop{Onlink: flags&unix.RTNH_F_ONLINK != 0, Dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
 	attributes(data[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
@@ -151,6 +152,9 @@ func ParseRoute(data []byte) (r Route, ok bool) {
 			r.Path = metrics(value)
 		case unix.RTA_MULTIPATH:
 			r.Hops = hops(value)
+		case unix.RTA_CACHEINFO: // of the look-up, not of the route
+		default:
+			r.More = true
 		}
 	})
 	if one.Index != 0 && len(r.Hops) == 0 {

@@ -14,8 +14,10 @@ import (
 // Open makes a new TUN device of that name (newTun in the seed), with what offload the kernel has. The interface is down
 // and without addresses. It never attaches to a device that exists.
 //
-// For an instant the device is persistent: a process that is killed just then leaves it behind, without a queue, so that
+// For an instant the device is persistent: a process that is killed just then leaves it behind, without a carrier, so that
 // its journal's healing can tell it from a device that is in use.
+//
+// Nobody else can attach to the device, although /dev/net/tun is open to all: see config.
 func Open(name string) (Device, error) {
 	file, offload, err := Make(name)
 	if err != nil {
@@ -75,11 +77,22 @@ func OpenPlain(name string) (Device, error) {
 	return d, nil
 }
 
+// config returns how water makes the device. The kernel lets any user attach a queue to a device that
+// has no owner (tun_not_capable in drivers/net/tun.c), and TUNSETIFF comes before TUNSETOWNER. So the
+// device has a single queue, which keeps everybody out while somebody has it, and the owner keeps
+// others out while nobody has.
+func config(name string, persist bool) water.Config {
+	return water.Config{
+		DeviceType: water.TUN,
+		PlatformSpecificParams: water.PlatformSpecificParams{
+			Name: name, Persist: persist,
+			Permissions: &water.DevicePermissions{Owner: uint(os.Geteuid()), Group: uint(os.Getegid())},
+		},
+	}
+}
+
 func openPlain(name string) (fd int, err error) {
-	iface, err := water.New(water.Config{
-		DeviceType:             water.TUN,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: name},
-	})
+	iface, err := water.New(config(name, false))
 	if err != nil {
 		return 0, explain(err, name)
 	}
@@ -108,12 +121,9 @@ func duplicate(iface *water.Interface) (fd int, err error) {
 var errNoOffload = errors.New("no offload")
 
 // openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask for that, and the
-// kernel accepts the flag only from the first queue that attaches (tun_set_iff in drivers/net/tun.c).
+// kernel accepts the flag only from whoever attaches (tun_set_iff in drivers/net/tun.c).
 func openOffload(name string) (int, packet.Offload, error) {
-	iface, err := water.New(water.Config{
-		DeviceType:             water.TUN,
-		PlatformSpecificParams: water.PlatformSpecificParams{Name: name, Persist: true, MultiQueue: true},
-	})
+	iface, err := water.New(config(name, true))
 	if err != nil {
 		return 0, packet.Offload{}, explain(err, name)
 	}
@@ -140,7 +150,7 @@ func attach(name string) (_ int, _ packet.Offload, err error) {
 	if err != nil {
 		return 0, packet.Offload{}, explain(err, name)
 	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR)
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return 0, packet.Offload{}, fmt.Errorf("%w: TUNSETIFF: %w", errNoOffload, err)
 	}
@@ -173,7 +183,7 @@ func destroy(name string) error {
 	if err != nil {
 		return err
 	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}

@@ -132,7 +132,7 @@ func (l *Limiter) add(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Rea
 		evicted = append(evicted, victim)
 	}
 	if l.rules.Total > 0 && len(l.tracked) >= l.rules.Total {
-		victim := firstOf(l.unknown, pool)
+		victim := l.crowded(pool)
 		if victim == nil {
 			return evicted, Total, false
 		}
@@ -184,6 +184,17 @@ func (l *Limiter) victimOf(key netip.Prefix) *Tracked {
 	return nil
 }
 
+// crowded returns the connection that has to go first when there are too many in all: of those from
+// sources that are not known or of those from this machine and proxies, whichever are more, so that
+// neither keep the others out; then of the newcomer's pool. It returns nil if none may go.
+func (l *Limiter) crowded(newcomer *pool) *Tracked {
+	more, fewer := l.unknown, l.local
+	if fewer.root.count > more.root.count {
+		more, fewer = fewer, more
+	}
+	return firstOf(more, fewer, newcomer)
+}
+
 // firstOf returns the connection that has to go first of the first pool that has any, nil if none has.
 func firstOf(pools ...*pool) *Tracked {
 	for _, p := range pools {
@@ -199,7 +210,7 @@ func (l *Limiter) Relieve() {
 	var evicted []*Tracked
 	l.locked(func() {
 		for range 16 {
-			if victim := firstOf(l.unknown, l.local, l.known); victim != nil {
+			if victim := l.crowded(l.known); victim != nil {
 				l.forget(victim)
 				evicted = append(evicted, victim)
 			}
