@@ -57,7 +57,7 @@ func TestUnsuitable(t *testing.T) {
 		{oldest, 1, `Cannot find device "tun0"`, ""},
 	} {
 		fakeIP(t, test.version, test.code, test.text)
-		command := ipcmd.TunDel("tun0", false)
+		command := ipcmd.TunDel("tun0")
 		_, err := ipcmd.NewExec(nil).Run(t.Context(), command)
 		var failed *ipcmd.Error
 		if !errors.As(err, &failed) || failed.ExitCode != test.code || ipcmd.Uncertain(err) {
