@@ -50,7 +50,10 @@ func TestReadersTakeTurns(t *testing.T) {
 			proceed <- nil
 			continue
 		}
-		proceed <- errors.New("over")
-		<-ended
+		over := errors.New("over")
+		proceed <- over
+		if err := <-ended; !errors.Is(err, over) {
+			t.Errorf("a connection ended: %v", err)
+		}
 	}
 }
