@@ -68,11 +68,13 @@ func defaultMemory() int64 {
 	return most32
 }
 
-// limitMemory has the runtime collect garbage in time for the program to keep within n bytes. A GOMEMLIMIT that the user has set
-// stays.
+// limitMemory has the runtime collect garbage in time for the program to keep within n bytes. The
+// runtime does not count the program's own code, and exceeds its limit by what is allocated while
+// it collects. A GOMEMLIMIT that the user has set stays.
 func limitMemory(n int64) {
+	const margin = 8
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(n)
+		debug.SetMemoryLimit(n - n/margin)
 	}
 }
 

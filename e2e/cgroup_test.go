@@ -59,7 +59,7 @@ func TestLittleMemory(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	peak := peakMemory(t, srv)
-	<-startPingers(ctx, t, clients[1:], []string{token}, "10.1.0.1")
+	<-startLoad(ctx, t, clients[1:], []string{token}, memoryLoads()[0])
 	x.flows(soon)
 	t.Logf("the server took %d MiB at most", peak()>>20)
 	leave()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"syscall"
 	"testing"
 )
@@ -30,6 +31,23 @@ func TestStopBesideStalledPeers(t *testing.T) {
 	stopInTime(t, cl)
 	untouched(t, client, clientBefore)
 	srv.Signal(syscall.SIGCONT)
+}
+
+// TestStopUnderFlood stops the server while many sessions send as much as they can, and read
+// nothing.
+func TestStopUnderFlood(t *testing.T) {
+	server, clients := star(t, 3)
+	before := tables(t, server)
+	bin := plainBuild(t)
+	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", t.TempDir(), "--network", "10.1.0.0/20", "--max-sessions", "0")
+	srv.WaitFor("listening on ", soon)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	over := startLoad(ctx, t, clients, []string{token}, memoryLoad{framing: "ip", data: smallPings})
+	pause(ctx, attackTime/2)
+	stopInTime(t, srv)
+	untouched(t, server, before)
+	<-over
 }
 
 // TestStopWhileDialling stops a client that waits for an answer to its dial.

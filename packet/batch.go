@@ -42,6 +42,13 @@ type record struct {
 	owner *Packet // nil when bytes lie in somebody else's buffer
 }
 
+// maxSplit is how many records a Batch takes from Split. What it knows of them is many times their
+// size when they are small, and it keeps the room for that.
+const maxSplit = 256
+
+// Full reports whether Split adds nothing more to b.
+func (b *Batch) Full() bool { return len(b.records) >= maxSplit }
+
 // Reset empties b and gives its buffers back.
 func (b *Batch) Reset() {
 	for i := range b.records {
@@ -59,6 +66,16 @@ func (b *Batch) Len() int { return len(b.records) }
 
 // Size returns the bytes of all records that came into b.
 func (b *Batch) Size() int { return b.size }
+
+// Room returns the bytes that the buffers of packets from Add take in memory.
+func (b *Batch) Room() (n int) {
+	for i := range b.records {
+		if p := b.records[i].owner; p != nil {
+			n += p.Room()
+		}
+	}
+	return n
+}
 
 // Framing returns what the records are made of: FramingVnet for those of Add, the message's own for those of Split.
 func (b *Batch) Framing() Framing { return b.framing }
@@ -92,13 +109,13 @@ func (b *Batch) Take(i int) *Packet {
 	return p
 }
 
-// Split appends the records that lie in p, of a message of this framing, and returns what is left: the beginning of a
-// record that is not complete. The records are good as long as p is not changed, and all that come into b lie in one buffer,
+// Split appends the records that lie in p, of a message of this framing, until b is Full, and returns what is
+// left: the beginning of a record that is not complete, and of a full batch all that did not fit. The records are good as long as p is not changed, and all that come into b lie in one buffer,
 // one behind the other: Merge changes p. The error is ErrMalformed.
 func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 	b.framing = framing
 	header := framing.HeaderLen()
-	for len(p) > header {
+	for len(p) > header && !b.Full() {
 		n, err := Length(p[header:])
 		if errors.Is(err, ErrShort) {
 			break

@@ -3,6 +3,7 @@ package packet
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -48,6 +49,29 @@ func pieces(b *Batch, message []byte, framing Framing) error {
 		return ErrShort
 	}
 	return nil
+}
+
+// A batch takes a bounded number of records from a message, and says what is left.
+func TestSplitEndsWhenFull(t *testing.T) {
+	var b Batch
+	one := ipv4("10.1.1.3", "10.1.1.1", 28)
+	message := bytes.Repeat(one, 600)
+	var got []int
+	for len(message) > 0 {
+		b.Reset()
+		rest, err := b.Split(message, FramingIP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, b.Len())
+		if b.Full() != (b.Len() == 256) || len(rest) != len(message)-b.Len()*len(one) {
+			t.Fatalf("%d records, full: %v, %d bytes left of %d", b.Len(), b.Full(), len(rest), len(message))
+		}
+		message = rest
+	}
+	if !slices.Equal(got, []int{256, 256, 88}) {
+		t.Errorf("batches of %v records", got)
+	}
 }
 
 // A message that comes in the smallest pieces gives the records that were added, and Filter keeps order.

@@ -36,7 +36,7 @@ func newPeer(
 ) *peer {
 	p := &peer{
 		holder: holderOf(token, session), session: session, token: token, remote: remote, since: time.Now(),
-		lease: pair, address: pair.Local, queue: budget.NewLanes(queueLimit),
+		lease: pair, address: pair.Local, queue: budget.NewLanes(queueLimit, token.ID),
 	}
 	for _, prefix := range token.Routes {
 		if p.routes == nil {

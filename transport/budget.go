@@ -22,6 +22,7 @@ type Budget struct {
 	used    atomic.Int64  // bytes that are charged
 	dropped atomic.Uint64 // packets
 	surge   chan struct{} // holds a token when surgeFrom bytes were charged
+	readers *readers      // of the readers, whose buffers are charged only while they wait
 
 	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle
 	// takes theirs. Readers take cutting in callbacks of their sockets, and so the holder of cutting
@@ -59,6 +60,7 @@ const (
 // NewBudget returns a Budget of limit bytes.
 func NewBudget(limit int64) *Budget {
 	b := &Budget{limit: limit, share: limit - limit/slack, surge: make(chan struct{}, 1), queues: map[*Queue]struct{}{}}
+	b.readers = newReaders(limit / slack)
 	b.portion.Store(b.portionFor(0))
 	return b
 }
@@ -70,11 +72,13 @@ func (b *Budget) NewQueue(limit int) *Queue {
 	return q
 }
 
-// NewLanes returns Lanes without a connection whose packets take up to limit bytes of buffers, see NewLanes, and no more than
-// b allows.
-func (b *Budget) NewLanes(limit int) *Lanes {
+// NewLanes returns Lanes without a connection whose packets take up to limit bytes of buffers, see
+// NewLanes, and no more than b allows. All Lanes of one owner, a token's ID for example, have one
+// fair share of the turns to read.
+func (b *Budget) NewLanes(limit int, owner string) *Lanes {
 	l := NewLanes(limit)
-	l.budget, l.only.Load().budget = b, b
+	q := l.only.Load()
+	l.owner, l.budget, q.owner, q.budget = owner, b, owner, b
 	return l
 }
 

@@ -130,7 +130,7 @@ func TestBudgetConcurrent(t *testing.T) {
 		all.Go(func() {
 			r := rand.New(rand.NewPCG(1, uint64(i))) //nolint:gosec // a seed that can be repeated
 			for range 30 {
-				l := b.NewLanes(1 << 20)
+				l := b.NewLanes(1<<20, "")
 				q := l.Join()
 				second := l.Join()
 				for range r.IntN(600) {

@@ -164,7 +164,11 @@ func (c *Conn) Grant(ctx context.Context, request Connect, m Connected, own pack
 // protocol closes the connection. Close unblocks it.
 func (c *Conn) ReadBatch(b *packet.Batch) error {
 	b.Reset()
-	return c.ended(c.in.batch(b, c.framing))
+	err := c.in.batch(b, c.framing)
+	if err != nil {
+		c.in.turn.end() // before a closing handshake
+	}
+	return c.ended(err)
 }
 
 // WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed by it, before Run does: super-packets

@@ -17,6 +17,7 @@ type Queue struct {
 	limit  int                    // bytes of buffers
 	clock  func() int64           // nanoseconds
 	budget *Budget                // shared with other queues; nil is none
+	owner  string                 // of its connection's turns
 	out    atomic.Pointer[output] // where the packets go; nil while there is no connection
 	length atomic.Int64           // packets
 
@@ -127,12 +128,16 @@ func (q *Queue) attach(o *output) { q.out.Store(o) }
 // detach ends o's being the way out.
 func (q *Queue) detach(o *output) { q.out.CompareAndSwap(o, nil) }
 
-// Pop moves packets into b until it holds about most bytes, at least one packet if one is there.
+// popMost is how many packets Pop moves: small ones have buffers many times their size.
+const popMost = 512
+
+// Pop moves packets into b until it holds about most bytes or popMost packets, at least one packet
+// if one is there.
 func (q *Queue) Pop(b *packet.Batch, most int) {
 	now := q.clock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for b.Size() < most {
+	for b.Size() < most && b.Len() < popMost {
 		p := q.next(now)
 		if p == nil {
 			return

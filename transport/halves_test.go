@@ -48,7 +48,7 @@ func testBudgetEndsReaders(t *testing.T, config *tls.Config, dial func(*testing.
 		if err = errors.Join(err, c.Grant(t.Context(), request, granted(), packet.Offload{})); err != nil {
 			t.Error(err)
 		}
-		lanes := b.NewLanes(8 << 20)
+		lanes := b.NewLanes(8<<20, "")
 		defer lanes.Close()
 		queue := lanes.Join()
 		joined <- lanes

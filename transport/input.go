@@ -59,9 +59,11 @@ type input struct {
 	queue *Queue // of Run, whose budget is charged for a buffer that waits with something in it; nil before
 	held  int    // bytes that it is charged
 	few   []byte // what was in the buffer, in one of its size
+	turn  turn   // in which a reader has something in hand; without a bound before Run
 
 	buf             *[]byte // nil while nothing is in it
 	tail, next, end int     // of the record that is not complete; of what nobody has looked at; of all
+	more            bool    // whole records may lie before next: the batch was full
 
 	// Of the message that is arriving.
 	opcode byte   // 0 for none
@@ -125,23 +127,29 @@ func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
 	}
 }
 
-// take adds to b the records that are there.
+// take adds to b the records that are there, until it is full.
 func (in *input) take(b *packet.Batch, framing packet.Framing) error {
 	for {
-		some, err := in.advance()
+		if !in.more {
+			if some, err := in.advance(); err != nil || !some {
+				return err
+			}
+		}
 		switch {
-		case err != nil || !some:
-			return err
 		case in.opcode == opText:
 			return errViolation("unknown state: no control message is due after connected")
 		case in.size > packet.MaxBatch:
 			return errViolation(packet.ErrTooLong.Error())
 		}
 		rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
-		if err != nil || in.ended() && len(rest) > 0 {
+		in.more = err == nil && b.Full() && len(rest) > 0
+		if err != nil || !in.more && in.ended() && len(rest) > 0 {
 			return errViolation("malformed record")
 		}
 		in.tail = in.next - len(rest)
+		if in.more {
+			return nil
+		}
 		if in.ended() {
 			in.opcode = 0
 		}
@@ -159,6 +167,7 @@ func (in *input) begin(early []byte) {
 
 // discard reads on to the close frame, which is its error, and forgets all else.
 func (in *input) discard() error {
+	in.more = false
 	for some := true; some; {
 		var err error
 		if some, err = in.advance(); err != nil {
@@ -292,13 +301,20 @@ func (in *input) unhold() {
 	in.held = 0
 }
 
-// fill waits for bytes and reads what is there. A buffer is taken only then.
+// fill waits for bytes, and for a turn, and reads what is there. A buffer is taken only then.
 func (in *input) fill() error {
+	in.turn.end()
 	in.wire.moderation.wait()
 	before := in.end - in.tail
+	if !in.turn.try() {
+		in.shrink()
+		in.hold()
+		in.turn.wait()
+		in.unhold()
+	}
 	var err error
 	if in.wire.under == nil {
-		if err = in.wire.raw.Read(in.read); err == nil {
+		if err = in.turn.read(in.wire.raw, in.read); err == nil {
 			err = in.failed
 		}
 	} else {
@@ -326,12 +342,16 @@ func (in *input) fill() error {
 
 // readTCP is called until it returns true.
 func (in *input) readTCP(fd uintptr) bool {
+	if !in.turn.try() {
+		return true
+	}
 	var n int
 	in.unhold()
-	n, in.failed = nonblock.Read(fd, in.room())
+	n, in.failed = nonblock.Read(fd, in.turn.limit(in.room()))
 	in.end += n
 	switch {
 	case errors.Is(in.failed, unix.EAGAIN):
+		in.turn.end()
 		in.shrink()
 		in.hold()
 		return false
@@ -356,6 +376,7 @@ func (in *input) room() []byte {
 
 // close ends the input; nobody may use it after.
 func (in *input) close() {
+	in.turn.end()
 	in.unhold()
 	in.few, in.tail = nil, in.end
 	in.release()

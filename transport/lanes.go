@@ -20,6 +20,7 @@ const MaxLanes = 16
 type Lanes struct {
 	limit  int
 	budget *Budget // of the queues
+	owner  string  // of the connections' turns
 	clock  func() int64
 	only   atomic.Pointer[Queue]   // of the one lane; nil while there are several
 	all    atomic.Pointer[[]*lane] // never empty, never changed, only replaced
@@ -228,7 +229,7 @@ func (l *Lanes) Join() *Queue {
 		l.only.Store(nil)
 	}
 	q := newQueue(0, l.clock) // set gives it its limit
-	q.shared, q.budget = true, l.budget
+	q.shared, q.budget, q.owner = true, l.budget, l.owner
 	l.set(append(slices.Clone(all), &lane{queue: q}))
 	return q
 }

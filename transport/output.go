@@ -251,7 +251,7 @@ func (o *output) hold() {
 		o.left = net.Buffers{left}
 		o.held = cap(left)
 	} else {
-		o.held = o.batch.Size()
+		o.held = o.batch.Room()
 		if o.frame != nil {
 			o.held += cap(o.frame.buf)
 		}
@@ -279,7 +279,11 @@ func (o *output) fit() {
 // put makes left of the batch.
 func (o *output) put() error {
 	o.frame, _ = framePool.Get().(*frame)
-	return o.give(o.frame.build(&o.batch, o))
+	frames := o.frame.build(&o.batch, o)
+	if len(o.frame.spans) > 0 { // all of it was copied
+		o.batch.Reset()
+	}
+	return o.give(frames)
 }
 
 // give makes left of frames, through TLS if there is any.

@@ -39,7 +39,11 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 		}
 	})
 	c.in.queue = q
+	if q.budget != nil {
+		c.in.turn.all, c.in.turn.owner = q.budget.readers, q.owner
+	}
 	if c.wire.under != nil {
+		c.wire.under.turn = &c.in.turn
 		c.wire.under.waits = c.in.hold
 	}
 	q.attach(&c.out)

@@ -20,6 +20,7 @@ type segments struct {
 	raw   syscall.RawConn
 	heard func() // called when bytes have come
 	waits func() // called before the reader waits for bytes, nil for nothing
+	turn  *turn  // in which the reader has something in hand
 
 	// Of the one reader.
 	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
@@ -38,7 +39,7 @@ type segments struct {
 }
 
 func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
-	s := &segments{Conn: tcp, raw: raw, heard: heard}
+	s := &segments{Conn: tcp, raw: raw, heard: heard, turn: &turn{}}
 	s.read = s.readTCP
 	return s
 }
@@ -105,7 +106,7 @@ func recordLength(p []byte) int {
 
 // fill waits for bytes and reads what the socket has, behind what is unread.
 func (s *segments) fill() error {
-	err := s.raw.Read(s.read)
+	err := s.turn.read(s.raw, s.read)
 	switch {
 	case err != nil:
 		return err
@@ -118,13 +119,16 @@ func (s *segments) fill() error {
 
 // readTCP is called until it returns true.
 func (s *segments) readTCP(fd uintptr) bool {
+	if !s.turn.try() {
+		return true
+	}
 	if s.in == nil {
 		s.in = s.buffer()
 	}
 	have := copy(*s.in, s.unread)
 	s.unread = (*s.in)[:have]
 	var n int
-	n, s.failed = nonblock.Read(fd, (*s.in)[have:])
+	n, s.failed = nonblock.Read(fd, s.turn.limit((*s.in)[have:]))
 	if n > 0 {
 		s.unread = (*s.in)[:have+n]
 		if s.early > 0 {
@@ -142,6 +146,7 @@ func (s *segments) readTCP(fd uintptr) bool {
 	case s.failed == nil:
 		s.failed = io.EOF
 	case errors.Is(s.failed, unix.EAGAIN):
+		s.turn.end()
 		if s.waits != nil {
 			s.waits()
 		}

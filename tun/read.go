@@ -53,7 +53,10 @@ func (d *device) drainAll(uintptr) (done bool) {
 			d.mu.Unlock() // for relieve
 			nonblock.Pause(holdTime)
 			d.mu.Lock()
+			continue
 		}
+		d.mu.Unlock() // writers may wait, see waitAfter
+		d.mu.Lock()
 	}
 	d.gate.open()
 	return d.failed != nil || d.closed.Load()
@@ -71,8 +74,18 @@ const (
 // as small as an acknowledgment, unless somebody is at it: most packets have an answer, which the kernel puts into the device
 // before the write returns, an acknowledgment may set twenty free, and what the device's queue does not hold is lost. Whoever
 // reads may not be running just then. written is the length of the packet.
+//
+// When waitAfter packets were written since somebody has last begun to read, all who write wait
+// for the one who is at it: the answers that come meanwhile would be lost, not only the writer's
+// own. The operating system, or the runtime, may have taken the processor from that one.
 func (d *device) relieve(written int) {
-	if d.written.Add(1) < relieveAfter && written > smallPacket || !d.mu.TryLock() {
+	n := d.written.Add(1)
+	switch {
+	case n < relieveAfter && written > smallPacket:
+		return
+	case n >= waitAfter:
+		d.mu.Lock()
+	case !d.mu.TryLock():
 		return
 	}
 	defer d.mu.Unlock()
@@ -84,6 +97,8 @@ func (d *device) relieve(written int) {
 const (
 	// relieveAfter times twenty is less than the usual queue of 100. After every packet it would cost a tenth of the throughput.
 	relieveAfter = 4
+	// waitAfter leaves half of the usual queue to what is not an answer, and to packets that have several.
+	waitAfter = 50
 	// smallPacket has room for an acknowledgment with all its options (RFC 9293), over IPv6.
 	smallPacket = packet.HeaderLen + 40 + 60
 )

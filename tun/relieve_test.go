@@ -66,11 +66,16 @@ func exchangeEchoes(t *testing.T, d Device, packets <-chan []byte, requests uint
 		all = append(all, echoRequest(i)...)
 	}
 	var b packet.Batch
-	if _, err := b.Split(all, packet.FramingIP); err != nil {
-		t.Fatal(err)
-	}
-	if refused, err := d.WriteBatch(&b); err != nil || refused != 0 {
-		t.Fatalf("WriteBatch = %d refused, %v", refused, err)
+	for len(all) > 0 {
+		rest, err := b.Split(all, packet.FramingIP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused, err := d.WriteBatch(&b); err != nil || refused != 0 {
+			t.Fatalf("WriteBatch = %d refused, %v", refused, err)
+		}
+		b.Reset()
+		all = rest
 	}
 	patience := time.After(20 * time.Second)
 	for next := uint16(0); next < requests; {
