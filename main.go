@@ -1,140 +1,14 @@
 // Tunnel is a private layer-3 network over plain HTTPS: `tunnel serve` on a machine with a public address, `tunnel
-// connect` on everything else. This package has the flags, the wiring, the signals and the exit codes; one file per
-// subcommand.
+// connect` on everything else.
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/urfave/cli/v2"
-
-	"tunnel/privsep"
+	"tunnel/cli"
 )
 
 // version is set by the linker, which reaches only variables of a package: see the Makefile.
 var version = "unknown"
 
-func main() {
-	code := run(os.Args, os.Stdout, os.Stderr)
-	if privsep.IsWorker(os.Args) {
-		code = privsep.ExitCode(code)
-	}
-	os.Exit(code)
-}
-
-// run is the whole program; it returns the exit code.
-func run(args []string, stdout, stderr io.Writer) int {
-	if err := privsep.CloseOnExec(); err != nil {
-		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
-		return stepInternal.exitCode()
-	}
-	// A reader of our output that goes away must not end us by SIGPIPE, with routes left behind.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	defer signal.Stop(pipe)
-	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
-	defer stop()
-
-	unsetEmpty()
-	stderr = &renamer{w: stderr}
-	app := newApp(&renamer{w: stdout}, stderr)
-	app.Metadata = map[string]any{metaArgs: args}
-	if privsep.IsWorker(args) {
-		worker, err := privsep.Inherit(orphan)
-		if err != nil {
-			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
-			return stepInternal.exitCode()
-		}
-		worker.OnStop(stop)
-		app.Metadata[metaWorker] = worker
-	}
-	err := app.RunContext(ctx, flagsFirst(app, args))
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // before it had begun
-		return 0
-	}
-	return report(stderr, err)
-}
-
-// report prints why a run has failed, unless its worker has, and returns its exit code.
-func report(stderr io.Writer, err error) int {
-	var worker *exited
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &worker):
-		if worker.left != nil {
-			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(worker.left))
-		}
-		return worker.code
-	}
-	f := asFailure(err)
-	_, _ = fmt.Fprintln(stderr, printable("tunnel: "+f.Error()))
-	return f.step.exitCode()
-}
-
-// ending returns the signals that end a run in good order. One that whoever started us has switched off stays off:
-// SIGHUP under nohup, SIGINT for a job that a script has put into the background.
-func ending() []os.Signal {
-	all := []os.Signal{syscall.SIGTERM}
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			all = append(all, s)
-		}
-	}
-	return all
-}
-
-func newApp(stdout, stderr io.Writer) *cli.App {
-	return &cli.App{
-		Name:  "tunnel",
-		Usage: "a private layer-3 network over plain HTTPS",
-		Description: "On a machine with a public address; its first start makes a key, a certificate and a token:\n\n" +
-			"   sudo tunnel serve\n\n" +
-			"On everything else, what that prints:\n\n" +
-			"   sudo tunnel connect wss://HOST:8443 --pin sha256:HASH --token TOKEN\n" +
-			"   ping 10.1.1.1\n\n" +
-			"Exit codes:\n" + exitCodes(),
-		Writer:                    stdout,
-		ErrWriter:                 stderr,
-		Version:                   version,
-		HideVersion:               true, // `tunnel version`
-		EnableBashCompletion:      true,
-		DisableSliceFlagSeparator: true, // a comma may stand in a header
-		Suggest:                   true,
-		Commands: []*cli.Command{
-			serveCommand(), connectCommand(), tokenCommand(), cleanupCommand(), versionCommand(), completionCommand(),
-		},
-		OnUsageError: usageError,
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usage("there is no command %q: see `tunnel --help`", c.Args().First())
-			}
-			return cli.ShowAppHelp(c)
-		},
-		// Errors are run's to print, and exit codes its to choose.
-		ExitErrHandler: func(*cli.Context, error) {},
-	}
-}
-
-func versionCommand() *cli.Command {
-	return &cli.Command{
-		Name:            "version",
-		Usage:           "print the version",
-		Description:     "Example:\n\n   tunnel version",
-		OnUsageError:    usageError,
-		HideHelpCommand: true,
-		Action: func(c *cli.Context) error {
-			if err := noMore(c, 0); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(c.App.Writer, version)
-			return err
-		},
-	}
-}
+func main() { os.Exit(cli.Main(version)) }
