@@ -2,9 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/config"
 	"tunnel/ipcmd"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -17,7 +19,7 @@ func cleanupCommand() *cli.Command {
 		Description: "A run that was killed (SIGKILL, out of memory) cannot take its routes away. The next run with the same\n" +
 			"--dev does, or this command. Devices of runs that live are left alone. Example:\n\n" +
 			"   sudo tunnel cleanup",
-		Flags:           logFlags(),
+		Flags:           settingFlags(config.DefaultCleanup().Settings()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          cleanup,
@@ -28,10 +30,11 @@ func cleanup(c *cli.Context) error {
 	if err := noMore(c, 0); err != nil {
 		return err
 	}
-	log, err := logger(c)
+	told, err := config.LoadCleanup(config.Sources{Lookup: os.LookupEnv, Flags: givenFlags(c)})
 	if err != nil {
 		return err
 	}
+	log := logger(c, told.Log)
 	dirs, err := route.JournalDirs()
 	if err != nil {
 		return fail(stepState, err, "")

@@ -31,6 +31,13 @@ func completionCommand() *cli.Command {
 			case "zsh":
 				script = zshCompletion
 			case "fish":
+				for _, command := range c.App.Commands {
+					for i, f := range command.Flags {
+						if s, ok := f.(*settingFlag); ok {
+							command.Flags[i] = s.plain()
+						}
+					}
+				}
 				var err error
 				if script, err = c.App.ToFishCompletion(); err != nil {
 					return err

@@ -8,14 +8,12 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
 	"tunnel/client"
+	"tunnel/config"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/loglimit"
@@ -24,12 +22,10 @@ import (
 	"tunnel/transport"
 )
 
+// The flags of hooks, by which they are known to the parent process.
 const (
-	flagAddress    = "address"
-	flagHeader     = "header"
-	flagKeepTrying = "keep-trying"
-	flagOnUp       = "on-up"
-	flagOnDown     = "on-down"
+	flagOnUp   = "on-up"
+	flagOnDown = "on-down"
 )
 
 func connectCommand() *cli.Command {
@@ -41,17 +37,7 @@ func connectCommand() *cli.Command {
 			"the ones before cannot be. Flags may stand before and behind; TUNNEL_URL stands for the URLs. HTTPS_PROXY, HTTP_PROXY,\n" +
 			"ALL_PROXY and NO_PROXY are respected. Example:\n\n" +
 			"   sudo tunnel connect wss://server.example.com --token-file token",
-		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{Name: flagHeader, Category: categoryServer, EnvVars: env(flagHeader), Usage: "further HTTP header, `K=V`; may be given several times"},
-			allowPlainFlag(),
-			&cli.BoolFlag{Name: flagKeepTrying, Category: categoryServer, EnvVars: env(flagKeepTrying), Usage: "do not give up when the first attempt fails, as at boot"},
-			connectNetworkFlag(),
-			&cli.StringFlag{Name: flagAddress, Category: categoryNetwork, EnvVars: env(flagAddress), Usage: "take this `ADDRESS` of the network or none"},
-			&cli.IntFlag{Name: flagMTU, Category: categoryNetwork, EnvVars: env(flagMTU), Usage: "`BYTES` of the largest packet, instead of the server's word"},
-			&cli.IntFlag{Name: flagQlen, Category: categoryNetwork, EnvVars: env(flagQlen), Usage: "transmit queue length in `PACKETS`, instead of the server's word"},
-			&cli.StringFlag{Name: flagOnUp, Category: categoryHost, EnvVars: env(flagOnUp), Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
-			&cli.StringFlag{Name: flagOnDown, Category: categoryHost, EnvVars: env(flagOnDown), Usage: "shell `COMMAND` to run before it goes, within a second"},
-		}, connectTLSFlags(), reachFlags(), connectLanesFlags(), commonFlags()),
+		Flags:           settingFlags(config.DefaultConnect().Settings()),
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
 		Action:          connect,
@@ -59,43 +45,33 @@ func connectCommand() *cli.Command {
 }
 
 func connect(c *cli.Context) error {
-	log, err := logger(c)
+	i, err := invoke(c)
 	if err != nil {
 		return err
+	}
+	told, log := i.connect, i.log()
+	if len(told.URLs) == 0 {
+		return usage("connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
 	}
 	limited := loglimit.New(log.Handler()) // a hostile server decides how often there is something to say
 	defer limited.Close()
 	log = slog.New(limited)
-	if err := errors.Join(checkDevice(c, true), checkCongestion(c), checkLanes(c, flagLanes)); err != nil {
-		return err
-	}
-	if _, err := serverURLs(c); err != nil {
-		return err
-	}
-	wanted, err := wantedAddress(c)
-	if err != nil {
-		return err
-	}
-	accepted, err := acceptedNetworks(c)
-	if err != nil {
-		return err
-	}
-	if c.Bool(flagDryRun) {
-		dialers, err := newDialers(c)
+	if told.DryRun {
+		dialers, err := newDialers(i, log)
 		if err != nil {
 			return err
 		}
-		return connectDryRun(c, dialers[0], wanted, accepted)
+		return connectDryRun(c, told, dialers[0])
 	}
-	host, err := newHost(c, log)
+	host, err := newHost(i, log)
 	if host == nil {
 		return err
 	}
-	dialers, err := newDialers(c)
+	dialers, err := newDialers(i, log)
 	if err != nil {
 		return err
 	}
-	dev := c.String(flagDev)
+	dev := told.Dev
 	device, router, err := host.Device(c.Context)
 	if err != nil {
 		return err
@@ -114,7 +90,8 @@ func connect(c *cli.Context) error {
 	return client.New(client.Config{
 		Dialer: dialers[0], Others: dialers[1:], Network: watchNetwork(log), Device: device, Router: router,
 		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, Log: log,
-		Wanted: wanted, Accept: accepted, Resolvers: resolvers, MTU: c.Int(flagMTU), Qlen: c.Int(flagQlen), KeepTrying: c.Bool(flagKeepTrying), Lanes: c.Int(flagLanes),
+		Wanted: told.Address, Accept: told.Network, Resolvers: resolvers, MTU: told.MTU, Qlen: told.Qlen, KeepTrying: told.KeepTrying,
+		Lanes: told.Lanes,
 		Events: client.Events{
 			Connected: func(l transport.Link) {
 				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev, l.Address, l.Peer, l.Network, l.MTU)
@@ -132,86 +109,30 @@ func connect(c *cli.Context) error {
 	}).Run(c.Context)
 }
 
-// newDialers returns the paths to all servers that the flags name, at least one.
-func newDialers(c *cli.Context) ([]*transport.Dialer, error) {
-	dialer, err := newDialer(c)
-	if err != nil {
+// newDialers returns the paths to all servers, at least one.
+func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err error) {
+	told := i.connect
+	first := transport.Dialer{Header: http.Header{}, Proxy: proxies(told.Proxy), Congestion: told.Congestion}
+	if first.Token, err = i.token(); err != nil {
 		return nil, err
 	}
-	others, err := otherDialers(c, dialer)
-	if err != nil {
+	for _, h := range told.Header {
+		first.Header.Add(h.Name, h.Value)
+	}
+	if first.TLS, err = clientTLS(i, log); err != nil {
 		return nil, err
 	}
-	all := append([]*transport.Dialer{dialer}, others...)
-	return all, checkPlain(c, all)
-}
-
-// newDialer returns the way to the server that the flags describe.
-func newDialer(c *cli.Context) (*transport.Dialer, error) {
-	urls, err := serverURLs(c)
-	if err != nil {
-		return nil, err
+	for _, u := range told.URLs {
+		d := first
+		d.URL = u
+		all = append(all, &d)
 	}
-	secret, err := token(c)
-	if err != nil {
-		return nil, err
-	}
-	header := http.Header{}
-	for _, h := range c.StringSlice(flagHeader) {
-		k, v, ok := strings.Cut(h, "=")
-		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
-		switch {
-		case !ok || k == "":
-			return nil, usage("--header %q is not K=V", h)
-		case !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v):
-			return nil, usage("--header %s: that is no header of HTTP", strconv.Quote(k))
-		case ownHeader(k):
-			return nil, usage("--header %s: the program sets that one itself", k)
-		}
-		header.Add(k, v)
-	}
-	tlsConfig, err := clientTLS(c, secured(urls))
-	if err != nil {
-		return nil, err
-	}
-	proxy, err := proxies(c)
-	if err != nil {
-		return nil, err
-	}
-	return &transport.Dialer{
-		URL: urls[0], Token: secret, Header: header, TLS: tlsConfig, Proxy: proxy,
-		Congestion: c.String(flagCongestion),
-	}, nil
-}
-
-// ownHeader reports whether a header of the request is the program's own: another value would be overwritten, or break it.
-func ownHeader(name string) bool {
-	switch name = http.CanonicalHeaderKey(name); name {
-	case "Connection", "Upgrade", "Content-Length", "Transfer-Encoding", "Trailer", auth.TokenHeader:
-		return true
-	}
-	return strings.HasPrefix(name, "Sec-Websocket-")
-}
-
-// wantedAddress returns the address that --address insists on; the zero Addr is none.
-func wantedAddress(c *cli.Context) (netip.Addr, error) {
-	text := c.String(flagAddress)
-	if text == "" {
-		return netip.Addr{}, nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil || !a.Is4() {
-		return netip.Addr{}, usage("--address %s is not an IPv4 address", text)
-	}
-	if a.As4()[3]%2 == 0 { // whatever the network is, see lease.PairOf
-		return netip.Addr{}, usage("--address %s: no client can have that, for pairs of addresses begin with an odd one", text)
-	}
-	return a, nil
+	return all, checkPlain(told.AllowPlain, all)
 }
 
 // connectDryRun prints what would run. Only the server knows the pair that it will give, so without --address the
 // first one of the default network, or of the first that --network accepts, stands for it.
-func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr, accepted []netip.Prefix) error {
+func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Dialer) error {
 	hops, err := dialer.Hops(c.Context)
 	if err != nil {
 		return err
@@ -220,7 +141,8 @@ func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr, 
 	if err := router.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}
-	network := append(accepted, netip.MustParsePrefix("10.1.1.0/24"))[0]
+	wanted, accepted := told.Address, told.Network
+	network := append(slices.Clone(accepted), netip.MustParsePrefix("10.1.1.0/24"))[0]
 	pair, _ := lease.PairOf(network, 1)
 	if wanted.IsValid() {
 		pair = lease.Pair{Local: wanted, Peer: wanted.Next()}
@@ -230,11 +152,11 @@ func connectDryRun(c *cli.Context, dialer *transport.Dialer, wanted netip.Addr, 
 		}
 	}
 	_, _ = fmt.Fprintln(c.App.Writer, "# the server decides on addresses, network, mtu and qlen; with its defaults:")
-	want := route.Config{Dev: c.String(flagDev), MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer, Network: network}
-	if mtu := c.Int(flagMTU); mtu != 0 {
+	want := route.Config{Dev: told.Dev, MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer, Network: network}
+	if mtu := told.MTU; mtu != 0 {
 		want.MTU = mtu
 	}
-	if qlen := c.Int(flagQlen); qlen != 0 {
+	if qlen := told.Qlen; qlen != 0 {
 		want.Qlen = qlen
 	}
 	return router.Set(c.Context, want)

@@ -3,23 +3,16 @@ package cli
 import (
 	"net/netip"
 
-	"github.com/urfave/cli/v2"
-
 	"tunnel/transport"
 )
 
 const flagAllowPlain = "allow-plain"
 
-// allowPlainFlag returns the flag that lets ws:// stand beside wss://.
-func allowPlainFlag() cli.Flag {
-	return &cli.BoolFlag{Name: flagAllowPlain, Category: categoryServer, EnvVars: env(flagAllowPlain), Usage: "go to a server with ws:// also where another URL has wss://: whoever blocks that one then gets to see the token"}
-}
-
 // checkPlain refuses a server with ws:// beside one with wss:// unless --allow-plain is there: somebody on the path who
 // blocks TLS would be given the token in clear. A loopback address, and localhost, is no way for anybody to do that; a name
 // that resolves to one may tomorrow resolve to another.
-func checkPlain(c *cli.Context, dialers []*transport.Dialer) error {
-	if c.Bool(flagAllowPlain) {
+func checkPlain(allowed bool, dialers []*transport.Dialer) error {
+	if allowed {
 		return nil
 	}
 	var secured, plain *transport.Dialer

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/config"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/privsep"
@@ -110,7 +111,37 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
 		help = c.Command.HelpName + " --help"
 	}
-	return fail(stepUsage, err, "see `"+help+"`")
+	advice := "see `" + help + "`"
+	if name, ok := strings.CutPrefix(err.Error(), unknownFlag); ok && c.Command != nil {
+		var names []string
+		for _, f := range c.Command.Flags {
+			names = append(names, f.Names()...)
+		}
+		advice += didYouMean("--", name, names)
+	}
+	return fail(stepUsage, err, advice)
+}
+
+// unknownFlag begins package flag's error for a flag that does not exist; its name follows.
+const unknownFlag = "flag provided but not defined: -"
+
+// noCommand is the failure of somebody who mistypes a command; before is what leads to it.
+func noCommand(c *cli.Context, before string) error {
+	typed := c.Args().First()
+	var names []string
+	for _, command := range c.Command.Subcommands {
+		names = append(names, command.Name)
+	}
+	return fail(stepUsage, fmt.Errorf("there is no command %q", before+typed),
+		"see `tunnel "+before+"--help`"+didYouMean("tunnel "+before, typed, names))
+}
+
+// didYouMean names the nearest to what was typed, for the end of a sentence; "" if nothing is near.
+func didYouMean(before, typed string, names []string) string {
+	if name := config.Nearest(typed, names); name != "" {
+		return "; did you mean `" + before + name + "`?"
+	}
+	return ""
 }
 
 // asFailure finds the step and the advice for an error from anywhere.

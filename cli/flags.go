@@ -3,89 +3,117 @@ package cli
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"tunnel/auth"
-	"tunnel/transport"
-	"tunnel/tun"
+	"tunnel/config"
 )
 
+// The flags whose names this package says, or reads for commands that have no table of settings.
 const (
-	flagDev         = "dev"
-	flagMTU         = "mtu"
-	flagQlen        = "qlen"
-	flagToken       = "token"
-	flagTokenFile   = "token-file"
-	flagState       = "state"
-	flagCongestion  = "congestion"
-	flagDryRun      = "dry-run"
-	flagLogLevel    = "log-level"
-	flagLogFormat   = "log-format"
-	defaultState    = "/var/lib/tunnel"
-	defaultDev      = "tun0"
-	categoryNetwork = "network"
-	categoryServer  = "server"
-	categoryHost    = "this machine"
+	flagToken     = "token"
+	flagTokenFile = "token-file"
+	flagPin       = "pin"
+	flagState     = "state"
+	flagNetwork   = "network"
+	flagConfig    = "config"
+	defaultState  = "/var/lib/tunnel"
 )
 
 // env names the environment variable of a flag.
-func env(flag string) []string {
-	return []string{"TUNNEL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+func env(flag string) []string { return []string{(&config.Setting{Name: flag}).Variable()} }
+
+// settingFlag is the flag of a setting. The environment is config's to read.
+type settingFlag struct {
+	*cli.GenericFlag
+
+	setting *config.Setting
 }
 
-// unsetEmpty makes variables of ours that are empty count as not set, for every flag alike: urfave/cli takes them for
-// an empty text, but for no number. Service managers and compose files write `TUNNEL_X=${X}` whether there is an X or not.
-func unsetEmpty() { // but not a pin that came out empty, which must not mean any key
-	for _, kv := range os.Environ() {
-		name, value, _ := strings.Cut(kv, "=")
-		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != env(flagPin)[0] {
-			_ = os.Unsetenv(name)
+// settingFlags returns the flags of a table of settings.
+func settingFlags(settings []*config.Setting) (flags []cli.Flag) {
+	for _, s := range settings {
+		if s.Argument {
+			continue
+		}
+		flags = append(flags, &settingFlag{setting: s, GenericFlag: &cli.GenericFlag{
+			Name: s.Name, Category: s.Category, Usage: s.Usage, DefaultText: s.Shown(), TakesFile: s.Input || s.Path,
+			Value: &given{isSwitch: s.Kind() == config.Switch},
+		}})
+	}
+	return flags
+}
+
+// TakesValue implements cli.DocGenerationFlag.
+func (f *settingFlag) TakesValue() bool { return f.setting.Kind() != config.Switch }
+
+// GetEnvVars implements cli.DocGenerationFlag.
+func (f *settingFlag) GetEnvVars() []string { return env(f.Name) }
+
+// String is the line of a help text.
+func (f *settingFlag) String() string { return cli.FlagStringer(f) }
+
+// plain returns the flag as one of urfave/cli's own types, by which that knows which takes a file.
+func (f *settingFlag) plain() cli.Flag {
+	if !f.TakesValue() {
+		return &cli.BoolFlag{Name: f.Name, Usage: f.Usage}
+	}
+	return f.GenericFlag
+}
+
+// given collects what the command line says of a flag.
+type given struct {
+	texts    []string
+	isSwitch bool
+}
+
+// Set implements flag.Value. What the text means is config's to say.
+func (g *given) Set(text string) error {
+	g.texts = append(g.texts, text)
+	return nil
+}
+
+// String implements flag.Value.
+func (*given) String() string { return "" }
+
+// IsBoolFlag reports whether the flag may stand without a value, as package flag asks.
+func (g *given) IsBoolFlag() bool { return g.isSwitch }
+
+// givenFlags returns what the command line says, by the names of the flags.
+func givenFlags(c *cli.Context) map[string][]string {
+	all := map[string][]string{}
+	for _, f := range c.Command.Flags {
+		s, ok := f.(*settingFlag)
+		if !ok {
+			continue
+		}
+		if g, ok := s.Value.(*given); ok && len(g.texts) > 0 {
+			all[s.Name] = g.texts
 		}
 	}
+	return all
 }
 
-// commonFlags returns the flags that serve and connect share.
-func commonFlags() []cli.Flag {
-	return append([]cli.Flag{
-		&cli.StringFlag{Name: flagDev, Category: categoryHost, EnvVars: env(flagDev), Value: defaultDev, Usage: "`NAME` of the TUN device to make"},
-		&cli.StringFlag{Name: flagToken, Category: categoryServer, EnvVars: env(flagToken), Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, better use --token-file"},
-		&cli.StringFlag{Name: flagTokenFile, Category: categoryServer, EnvVars: env(flagTokenFile), TakesFile: true, Usage: "`FILE` with the shared secret"},
-		&cli.StringFlag{Name: flagCongestion, Category: categoryServer, EnvVars: env(flagCongestion), Value: transport.CongestionAuto, Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long way, else the system's), or a name that this kernel has"},
-		&cli.StringFlag{Name: flagState, Category: categoryHost, EnvVars: env(flagState), Value: defaultState, TakesFile: true, Usage: "`DIR` for what is kept between runs"},
-		&cli.BoolFlag{Name: flagDryRun, Category: categoryHost, EnvVars: env(flagDryRun), Usage: "print the ip commands that would run, and change nothing"},
-	}, append(sandboxFlags(), logFlags()...)...)
-}
-
-// logFlags returns the flags of the log on stderr.
-func logFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: flagLogLevel, Category: categoryHost, EnvVars: env(flagLogLevel), Value: "info", Usage: "least `LEVEL` to log: debug, info, warn or error"},
-		&cli.StringFlag{Name: flagLogFormat, Category: categoryHost, EnvVars: env(flagLogFormat), Value: "text", Usage: "`FORMAT` of the log on stderr: text or json"},
-	}
-}
-
-// flagsFirst moves the flags behind `connect URL` and `token create NAME` in front of the URL and the name: urfave/cli stops
-// looking for flags at the first argument, and people write them behind it.
+// flagsFirst moves the flags behind the arguments of a command, as of `connect URL` and `token create NAME`, in front of
+// them: urfave/cli stops looking for flags at the first argument, and people write them behind it.
 func flagsFirst(app *cli.App, args []string) []string {
 	if len(args) < 3 || args[len(args)-1] == "--generate-bash-completion" {
 		return args
 	}
 	before, command := args[:2], app.Command(args[1])
-	switch {
-	case args[1] == "token" && command.Command(args[2]) != nil:
-		before, command = args[:3], command.Command(args[2])
-	case args[1] != "connect":
+	for command != nil && len(command.Subcommands) > 0 && len(args) > len(before) {
+		command, before = command.Command(args[len(before)]), args[:len(before)+1]
+	}
+	if command == nil || command.ArgsUsage == "" {
 		return args
 	}
 	takesValue := map[string]bool{}
 	for _, f := range command.Flags {
-		_, isBool := f.(*cli.BoolFlag)
+		described, ok := f.(cli.DocGenerationFlag)
 		for _, name := range f.Names() {
-			takesValue[name] = !isBool
+			takesValue[name] = ok && described.TakesValue()
 		}
 	}
 	var flags, rest []string
@@ -117,89 +145,32 @@ func flagsFirst(app *cli.App, args []string) []string {
 	return append(append(sorted, "--"), rest...)
 }
 
-// fromEnv tells whether a flag has its value from the environment: urfave/cli does not tell. One that stands on the
-// command line with the very same value counts as from there.
-func fromEnv(c *cli.Context, flag string) bool { return c.String(flag) == os.Getenv(env(flag)[0]) }
-
-// token returns the shared secret, "" if none was given.
-func token(c *cli.Context) (string, error) {
-	secret, file := c.String(flagToken), c.String(flagTokenFile)
-	if secret != "" && file != "" {
-		// One that stands on the command line goes before the other's variable.
-		switch tokenFromEnv, fileFromEnv := fromEnv(c, flagToken), fromEnv(c, flagTokenFile); {
-		case tokenFromEnv == fileFromEnv:
-			return "", usage("--token and --token-file contradict each other: give one")
-		case tokenFromEnv:
-			secret = ""
-		default:
-			file = ""
-		}
+// token returns the shared secret of a configuration, "" if none was given.
+func (i *invocation) token() (string, error) {
+	if i.common.TokenFile == "" {
+		return i.common.Token, nil
 	}
-	if file != "" {
-		data, err := readInput(c, flagTokenFile)
-		if err != nil {
-			return "", usage("--token-file: %w", err)
-		}
-		if secret = strings.TrimSpace(string(data)); secret == "" {
-			return "", usage("--token-file %s is empty: make a token with %s", file, makeToken)
-		}
+	data, err := i.readInput(flagTokenFile)
+	if err != nil {
+		return "", usage("--token-file: %w", err)
 	}
+	secret := strings.TrimSpace(string(data))
 	if secret == "" {
-		return "", nil
+		return "", usage("--token-file %s is empty: make a token with %s", i.common.TokenFile, config.MakeToken)
 	}
-	if len(secret) < auth.MinTokenLen {
-		return "", usage("the token is shorter than %d bytes, it could be guessed: make one with %s", auth.MinTokenLen, makeToken)
-	}
-	if strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", usage("the token has bytes that no HTTP header can carry: make one with %s", makeToken)
+	if err := config.CheckToken(secret); err != nil {
+		return "", usage("%w", err)
 	}
 	return secret, nil
 }
 
-// makeToken is a command that any Debian machine can run.
-const makeToken = "`(umask 077; head -c 24 /dev/urandom | base64 > token)`"
-
 // logger returns the log on stderr.
-func logger(c *cli.Context) (*slog.Logger, error) {
-	var options slog.HandlerOptions
-	var level slog.Level
-	text := c.String(flagLogLevel)
-	if err := level.UnmarshalText([]byte(text)); err != nil || strings.ContainsAny(text, "+-") {
-		return nil, usage("--log-level %s is none of debug, info, warn, error", text)
+func logger(c *cli.Context, told config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: told.Level}
+	if told.Format == "json" {
+		return slog.New(slog.NewJSONHandler(c.App.ErrWriter, options))
 	}
-	options.Level = level
-	switch format := c.String(flagLogFormat); format {
-	case "text":
-		return slog.New(slog.NewTextHandler(c.App.ErrWriter, &options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(c.App.ErrWriter, &options)), nil
-	default:
-		return nil, usage("--log-format %s is neither text nor json", format)
-	}
-}
-
-// checkDevice checks the flags of the device. zero tells whether MTU and qlen may be 0, for "not given".
-func checkDevice(c *cli.Context, zero bool) error {
-	if err := tun.CheckName(c.String(flagDev)); err != nil {
-		return usage("--dev: %w", err)
-	}
-	mtu, qlen := c.Int(flagMTU), c.Int(flagQlen)
-	if (mtu < transport.MinMTU || mtu > transport.MaxMTU) && !(zero && mtu == 0) {
-		return usage("--mtu %d is not within %d to %d", mtu, transport.MinMTU, transport.MaxMTU)
-	}
-	if (qlen < 1 || qlen > transport.MaxQlen) && !(zero && qlen == 0) {
-		return usage("--qlen %d is not within 1 to %d", qlen, transport.MaxQlen)
-	}
-	return nil
-}
-
-// checkCongestion refuses a congestion control that this process cannot have.
-func checkCongestion(c *cli.Context) error {
-	name := c.String(flagCongestion)
-	if name == transport.CongestionAuto || transport.HasCongestion(name) {
-		return nil
-	}
-	return usage("--congestion %s: this kernel does not have it, or not for this user: see net.ipv4.tcp_allowed_congestion_control", name)
+	return slog.New(slog.NewTextHandler(c.App.ErrWriter, options))
 }
 
 // noMore refuses arguments that a command does not take.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,19 +14,6 @@ import (
 	"tunnel/transport"
 	"tunnel/tun"
 )
-
-const (
-	flagUser      = "user"
-	flagNoSandbox = "no-sandbox"
-)
-
-// sandboxFlags returns the flags about the process that talks to the network.
-func sandboxFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: flagUser, Category: categoryHost, EnvVars: env(flagUser), Usage: "as root: `NAME` of the user who runs the part that talks to the network; tunnel if there is one, else nobody"},
-		&cli.BoolFlag{Name: flagNoSandbox, Category: categoryHost, EnvVars: env(flagNoSandbox), Usage: "as root: do everything in one process with all rights"},
-	}
-}
 
 // host is what a run has of this machine: its own hands, or its parent's.
 type host interface {
@@ -64,22 +50,22 @@ func ended(code int, err, left error) error {
 
 // newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
 // returns; host is then nil, and err that of the run.
-func newHost(c *cli.Context, log *slog.Logger) (host, error) {
-	user, err := privsep.FindUser(c.String(flagUser))
+func newHost(i *invocation, log *slog.Logger) (host, error) {
+	user, err := privsep.FindUser(i.common.User)
 	if err != nil {
-		return nil, usage("--%s: %w", flagUser, err)
+		return nil, usage("--user: %w", err)
 	}
-	if w := workerOf(c); w != nil {
-		return &confined{Worker: w, c: c, user: user, log: log}, nil
+	if w := workerOf(i.c); w != nil {
+		return &confined{Worker: w, i: i, user: user, log: log}, nil
 	}
-	own := &direct{c: c, user: user, log: log}
+	own := &direct{i: i, user: user, log: log}
 	if os.Geteuid() != 0 {
-		if c.String(flagUser) != "" {
-			return nil, usage("--%s is for root: only root can become another user", flagUser)
+		if i.common.User != "" {
+			return nil, usage("--user is for root: only root can become another user")
 		}
 		return own, nil
 	}
-	if c.Bool(flagNoSandbox) {
+	if i.common.NoSandbox {
 		log.Warn("no sandbox: what talks to the network is root")
 		return own, nil
 	}
@@ -89,7 +75,7 @@ func newHost(c *cli.Context, log *slog.Logger) (host, error) {
 	}
 	own.split = true
 	parent := privsep.New(own, user, log)
-	code, err := parent.Run(c.Context, args(c)[1:])
+	code, err := parent.Run(i.c.Context, args(i.c)[1:])
 	return nil, ended(code, err, own.close())
 }
 
@@ -107,22 +93,4 @@ func workerOf(c *cli.Context) *privsep.Worker {
 func args(c *cli.Context) []string {
 	args, _ := c.App.Metadata[metaArgs].([]string)
 	return args
-}
-
-// openInput opens the file that a flag names. A worker, which may not, is given it by its parent.
-func openInput(c *cli.Context, flag string) (*os.File, error) {
-	if w := workerOf(c); w != nil {
-		return w.Open(flag)
-	}
-	return os.Open(c.String(flag))
-}
-
-// readInput returns what the file that a flag names holds.
-func readInput(c *cli.Context, flag string) ([]byte, error) {
-	file, err := openInput(c, flag)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	return io.ReadAll(file)
 }

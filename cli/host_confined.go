@@ -10,8 +10,6 @@ import (
 	"os"
 	"sync/atomic"
 
-	"github.com/urfave/cli/v2"
-
 	"tunnel/client"
 	"tunnel/privsep"
 	"tunnel/transport"
@@ -22,7 +20,7 @@ import (
 type confined struct {
 	*privsep.Worker
 
-	c    *cli.Context
+	i    *invocation
 	user privsep.User
 	log  *slog.Logger
 }
@@ -38,11 +36,11 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path, err := nameFor(h.c, dir, name)
+	path, err := nameFor(h.i.c, dir, name)
 	if err != nil {
 		return "", err
 	}
-	connects := h.c.Command.Name == "connect" || len(h.c.StringSlice(flagACME)) > 0
+	connects := h.i.serve == nil || len(h.i.serve.ACME) > 0
 	if connects {
 		_, _ = x509.SystemCertPool() // kept by the library; SSL_CERT_FILE may be root's
 	}
@@ -57,7 +55,7 @@ func (h *confined) State(ctx context.Context) (string, error) {
 }
 
 func (h *confined) Hook(ctx context.Context, flag string, _ transport.Link) {
-	if h.c.String(flag) == "" {
+	if h.i.hook(flag) == "" {
 		return
 	}
 	if err := h.Worker.Hook(ctx, flag); err != nil {

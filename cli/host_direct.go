@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"tunnel/client"
+	"tunnel/config"
 	"tunnel/packet"
 	"tunnel/privsep"
 	"tunnel/route"
@@ -25,7 +23,7 @@ import (
 
 // direct is the host of a process that may do all by itself, and what a parent does for its worker.
 type direct struct {
-	c     *cli.Context
+	i     *invocation
 	user  privsep.User // of a worker
 	split bool         // there is one
 	log   *slog.Logger
@@ -50,7 +48,7 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Router, error) 
 
 // MakeDevice implements privsep.Host.
 func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offload, error) {
-	name := d.c.String(flagDev)
+	name := d.i.common.Dev
 	var err error
 	d.made, err = makeDevice(ctx, name, d.log)
 	return d.made.file, name, d.made.offload, err
@@ -75,7 +73,7 @@ func (d *direct) close() error {
 
 func (d *direct) State(context.Context) (string, error) {
 	owner := privsep.User{UID: os.Geteuid(), GID: os.Getegid()}
-	dir, name, err := openState(d.c, owner, d.user.UID)
+	dir, name, err := openState(d.i.state(), owner, d.user.UID)
 	if err != nil {
 		return "", err
 	}
@@ -85,16 +83,16 @@ func (d *direct) State(context.Context) (string, error) {
 // OpenState implements privsep.Host. What a worker had that was nobody, for want of a user tunnel, is that user's now.
 func (d *direct) OpenState() (*os.File, string, error) {
 	former := 0
-	if d.c.String(flagUser) == "" {
+	if d.i.common.User == "" {
 		former = privsep.FormerUID(d.user)
 	}
-	return openState(d.c, d.user, former)
+	return openState(d.i.state(), d.user, former)
 }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	address, err := listenAddress(ctx, d.c.String(flagListen))
+	address, err := config.ListenAddress(d.i.serve.Listen) //nolint:contextcheck // it reads /etc/services
 	if err != nil {
-		return nil, err
+		return nil, usage("--listen%w", err)
 	}
 	for until := time.Now().Add(ghostLimit); ; {
 		ln, err := listen(ctx, address)
@@ -107,7 +105,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 
 // OpenListener implements privsep.Host.
 func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
-	if d.c.Command.Name != "serve" {
+	if d.i.serve == nil {
 		return nil, errors.New("refused: only serve listens")
 	}
 	ln, err := d.Listen(ctx)
@@ -124,33 +122,31 @@ func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
 
 // Open implements privsep.Host.
 func (d *direct) Open(flag string) (*os.File, error) {
-	inputs := []string{flagTokenFile, flagTLSCert, flagTLSKey, flagClientCA, flagCA, flagACMECA}
-	if !slices.Contains(inputs, flag) || d.c.String(flag) == "" {
+	if flag == flagConfig {
+		return d.i.copyOfFile()
+	}
+	name := d.i.input(flag)
+	if name == "" {
 		return nil, fmt.Errorf("refused: --%.20s names no file to read", flag)
 	}
-	return os.Open(d.c.String(flag))
+	return os.Open(name)
 }
 
 // Allow implements privsep.Host: a server's device is as its flags say, a client's as its server says, within bounds.
 func (d *direct) Allow(want route.Config) error {
-	if d.c.Command.Name == "serve" {
-		network, err := netip.ParsePrefix(d.c.String(flagNetwork))
-		if err == nil && want != serveConfig(d.c, network) {
-			err = errors.New("refused: not what the flags say")
+	if d.i.serve != nil {
+		if want != serveConfig(d.i.serve) {
+			return errors.New("refused: not what the flags say")
 		}
-		return err
+		return nil
 	}
 	switch {
-	case want.Dev != d.c.String(flagDev):
+	case want.Dev != d.i.common.Dev:
 		return errors.New("refused: another device")
 	case want.MTU < transport.MinMTU || want.MTU > transport.MaxMTU || want.Qlen < 1 || want.Qlen > transport.MaxQlen:
 		return fmt.Errorf("refused: mtu %d, qlen %d", want.MTU, want.Qlen)
 	}
-	accepted, err := acceptedNetworks(d.c)
-	if err == nil {
-		err = client.CheckGrant(want.Network, want.Local, want.Peer, accepted)
-	}
-	if err != nil {
+	if err := client.CheckGrant(want.Network, want.Local, want.Peer, d.i.connect.Network); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
 	return nil
@@ -177,7 +173,7 @@ func (d *direct) Hook(ctx context.Context, flag string, link transport.Link) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 		defer cancel()
 	}
-	runHook(ctx, "--"+flag, d.c.String(flag), d.c.String(flagDev), link, d.log)
+	runHook(ctx, "--"+flag, d.i.hook(flag), d.i.common.Dev, link, d.log)
 }
 
 // Explain implements privsep.Host.

@@ -16,15 +16,20 @@ import (
 	"tunnel/transport"
 )
 
-// contextOf returns what a subcommand's action is called with.
-func contextOf(t *testing.T, args ...string) (found *cli.Context) {
+// invocationOf returns what a subcommand is told by its arguments.
+func invocationOf(t *testing.T, args ...string) *invocation {
 	t.Helper()
+	var found *cli.Context
 	app := newApp("test", io.Discard, io.Discard)
 	app.Command(args[0]).Action = func(c *cli.Context) error { found = c; return nil }
 	if err := app.Run(append([]string{"tunnel"}, args...)); err != nil || found == nil {
 		t.Fatal(found, err)
 	}
-	return found
+	i, err := invoke(found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
 }
 
 // TestAllow is what a worker may have its parent set.
@@ -58,12 +63,12 @@ func TestAllow(t *testing.T) {
 		"one address":            {"connect", pair("10.1.1.3", "10.1.1.3", "10.1.1.0/24"), false},
 		"nothing":                {"connect", route.Config{}, false},
 	} {
-		d := &direct{c: contextOf(t, test.command)}
+		d := &direct{i: invocationOf(t, test.command)}
 		if err := d.Allow(test.want); (err == nil) != test.allowed {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	d := &direct{c: contextOf(t, "connect", "--token-file", "/dev/null")}
+	d := &direct{i: invocationOf(t, "connect", "--token-file", "/dev/null")}
 	for _, flag := range []string{"state", "tls-key", "on-up", "", "/etc/shadow"} {
 		if f, err := d.Open(flag); err == nil {
 			_ = f.Close()

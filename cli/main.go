@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/config"
 	"tunnel/privsep"
 )
 
@@ -37,7 +38,7 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 	defer stop()
 
-	unsetEmpty()
+	config.UnsetEmpty()
 	stderr = &renamer{w: stderr}
 	app := newApp(version, &renamer{w: stdout}, stderr)
 	app.Metadata = map[string]any{metaArgs: args}
@@ -68,6 +69,13 @@ func report(stderr io.Writer, err error) int {
 			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(worker.left))
 		}
 		return worker.code
+	}
+	var told config.Errors
+	if errors.As(err, &told) {
+		for _, line := range told {
+			_, _ = fmt.Fprintln(stderr, printable("tunnel: "+(&failure{step: stepUsage, err: errors.New(line)}).Error()))
+		}
+		return stepUsage.exitCode()
 	}
 	f := asFailure(err)
 	_, _ = fmt.Fprintln(stderr, printable("tunnel: "+f.Error()))
@@ -104,12 +112,12 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		DisableSliceFlagSeparator: true, // a comma may stand in a header
 		Suggest:                   true,
 		Commands: []*cli.Command{
-			serveCommand(), connectCommand(), tokenCommand(), cleanupCommand(), versionCommand(), completionCommand(),
+			serveCommand(), connectCommand(), tokenCommand(), configCommand(), cleanupCommand(), versionCommand(), completionCommand(),
 		},
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usage("there is no command %q: see `tunnel --help`", c.Args().First())
+				return noCommand(c, "")
 			}
 			return cli.ShowAppHelp(c)
 		},

@@ -6,28 +6,26 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 
-	"github.com/urfave/cli/v2"
-
+	"tunnel/config"
 	"tunnel/transport"
 )
 
 // printConnectLine prints the line that joins another machine to this server. A server that never had a token makes one
 // here, and this is the only time that it can be seen. A secret that somebody gave is not in the line.
-func printConnectLine(w io.Writer, c *cli.Context, s *serverTLS, kept *serverState, listen net.Addr) error {
-	url := s.url(listen, c.String(flagPath))
+func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serverState, listen net.Addr) error {
+	url := s.url(listen, told.Path)
 	made, err := kept.makeFirst()
 	if err != nil {
 		return err
 	}
 	var credential []string
-	switch file := c.String(flagTokenFile); {
-	case c.Bool(flagInsecureNoAuth):
+	switch file := told.TokenFile; {
+	case told.InsecureNoAuth:
 	case made != "":
 		if url == "" {
-			url = urlOf("HOST", "", c.String(flagPath)) // only a person knows; but the token has to be shown now
+			url = urlOf("HOST", "", told.Path) // only a person knows; but the token has to be shown now
 		}
 		_, _ = fmt.Fprintf(w, "made the first token, %q; it is shown this once. To join, run on another machine:\n", firstToken)
 		credential = []string{"--" + flagToken, made}
@@ -139,28 +137,4 @@ func ownAddress() string {
 		}
 	}
 	return "localhost"
-}
-
-// splitPublic reads --public: a name or an address, perhaps with a port.
-func splitPublic(text string) (host, port string, err error) {
-	if text == "" {
-		return "", "", nil
-	}
-	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		return a.String(), "", nil
-	}
-	host = text
-	if strings.Contains(text, ":") {
-		if host, port, err = net.SplitHostPort(text); err == nil {
-			var n uint64
-			if n, err = strconv.ParseUint(port, 10, 16); n == 0 {
-				host = ""
-			}
-		}
-	}
-	_, notAddr := netip.ParseAddr(host)
-	if err != nil || host == "" || notAddr != nil && strings.ContainsFunc(host, notInName) {
-		return "", "", usage("--public %s is not HOST or HOST:PORT", text)
-	}
-	return host, port, nil
 }

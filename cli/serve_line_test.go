@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"tunnel/config"
 )
 
 func TestConnectLine(t *testing.T) {
@@ -51,10 +53,11 @@ func TestServerURL(t *testing.T) {
 		{listen: "127.0.0.1:8443", plain: true, public: "server.example", addr: "127.0.0.1:8443", want: "wss://server.example"},
 	} {
 		s := &serverTLS{domains: test.domains, plain: test.plain}
-		var err error
-		if s.host, s.port, err = splitPublic(test.public); err != nil {
+		public, err := config.ParseHostPort(test.public)
+		if err != nil {
 			t.Fatal(err)
 		}
+		s.host, s.port = public.Host, public.Port
 		if s.host == "" {
 			s.host = s.guessHost(test.listen)
 		}

@@ -3,14 +3,11 @@ package cli
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 	"sync"
-	"time"
-
-	"github.com/urfave/cli/v2"
 
 	"tunnel/auth"
+	"tunnel/config"
 	"tunnel/control"
 	"tunnel/lease"
 	"tunnel/server"
@@ -28,15 +25,12 @@ const (
 const firstToken = "first"
 
 // serverToken returns the token that the flags give, "" if none.
-func serverToken(c *cli.Context, log *slog.Logger) (string, error) {
-	secret, err := token(c)
+func serverToken(i *invocation, log *slog.Logger) (string, error) {
+	secret, err := i.token()
 	if err != nil {
 		return "", err
 	}
-	if c.Bool(flagInsecureNoAuth) {
-		if secret != "" {
-			return "", usage("--insecure-no-auth contradicts the token: leave one out")
-		}
+	if i.serve.InsecureNoAuth {
 		log.Warn("no token: everybody who can reach the port is let in")
 	}
 	return secret, nil
@@ -52,11 +46,8 @@ type serverState struct {
 	log    *slog.Logger
 }
 
-// openServerState opens and locks the state in dir. hold is lease.Options.Hold, secret is the token of the flags, "" if there is none; insecure lets
-// everybody in.
-func openServerState(
-	dir string, network netip.Prefix, hold time.Duration, secret string, insecure bool, log *slog.Logger,
-) (_ *serverState, err error) {
+// openServerState opens and locks the state in dir. secret is the token that a person gave, "" if there is none.
+func openServerState(dir string, told *config.Serve, secret string, log *slog.Logger) (_ *serverState, err error) {
 	s := &serverState{dir: dir, given: secret != "", log: log}
 	if s.file, err = openStateFile(state.Open, dir); err != nil {
 		return nil, err
@@ -66,10 +57,10 @@ func openServerState(
 			_ = s.file.Close()
 		}
 	}()
-	if s.leases, err = lease.Open(s.file.Bucket(bucketLeases), network, lease.Options{Hold: hold}); err != nil {
+	if s.leases, err = lease.Open(s.file.Bucket(bucketLeases), told.Network, lease.Options{Hold: told.LeaseHold}); err != nil {
 		return nil, err
 	}
-	if insecure {
+	if told.InsecureNoAuth {
 		return s, nil
 	}
 	if s.tokens, err = auth.Open(s.file.Bucket(bucketTokens)); err != nil {

@@ -6,44 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-
-	"github.com/urfave/cli/v2"
 
 	"tunnel/auth"
 )
-
-const (
-	flagPlain         = "plain"
-	flagTLSCert       = "tls-cert"
-	flagTLSKey        = "tls-key"
-	flagClientCA      = "client-ca"
-	flagPublic        = "public"
-	flagACME          = "acme"
-	flagACMEEmail     = "acme-email"
-	flagACMEDirectory = "acme-directory"
-	flagACMECA        = "acme-ca"
-)
-
-// serveTLSFlags returns the flags that say which certificate the server has.
-func serveTLSFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: flagPlain, Category: categoryServer, EnvVars: env(flagPlain), Usage: "speak ws:// without TLS, for use behind a proxy that has it"},
-		&cli.StringFlag{Name: flagTLSCert, Category: categoryServer, EnvVars: env(flagTLSCert), TakesFile: true, Usage: "`FILE` with the certificate chain, PEM; read again when it changes. Without it the server makes a key of its own"},
-		&cli.StringFlag{Name: flagTLSKey, Category: categoryServer, EnvVars: env(flagTLSKey), TakesFile: true, Usage: "`FILE` with the certificate's key, PEM"},
-		&cli.StringFlag{Name: flagClientCA, Category: categoryServer, EnvVars: env(flagClientCA), TakesFile: true, Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM; read again when it changes"},
-		&cli.StringFlag{Name: flagPublic, Category: categoryServer, EnvVars: env(flagPublic), Usage: "`HOST[:PORT]` under which clients reach this server, if it is not what this machine can see"},
-		&cli.StringSliceFlag{Name: flagACME, Category: categoryServer, EnvVars: env(flagACME), Usage: "get the certificate for `DOMAIN` by ACME, agreeing to the authority's terms; may be given several times"},
-		&cli.StringFlag{Name: flagACMEEmail, Category: categoryServer, EnvVars: env(flagACMEEmail), Usage: "`ADDRESS` for the ACME authority's mail"},
-		&cli.StringFlag{Name: flagACMEDirectory, Category: categoryServer, EnvVars: env(flagACMEDirectory), Usage: "`URL` of the ACME authority, instead of Let's Encrypt"},
-		&cli.StringFlag{Name: flagACMECA, Category: categoryServer, EnvVars: env(flagACMECA), TakesFile: true, Usage: "`FILE` with the certificates to trust when talking to the ACME authority, PEM"},
-	}
-}
 
 // serverTLS is the server's side of TLS, as the flags describe it. Exactly one of plain, files and domains is set, or
 // none, for a key of the server's own.
@@ -63,74 +31,32 @@ type serverTLS struct {
 	acme *auth.ACME // the same
 }
 
-// newServerTLS checks the flags and reads the files that they name; the state is not touched.
-func newServerTLS(c *cli.Context, log *slog.Logger) (*serverTLS, error) {
+// newServerTLS reads the files that the configuration names; the state is not touched.
+func newServerTLS(i *invocation, log *slog.Logger) (*serverTLS, error) {
+	told := i.serve
 	s := &serverTLS{
-		plain: c.Bool(flagPlain), domains: words(c.StringSlice(flagACME)),
-		email: c.String(flagACMEEmail), directory: c.String(flagACMEDirectory), log: log,
-	}
-	cert, key := c.String(flagTLSCert), c.String(flagTLSKey)
-	given := cert != "" || key != ""
-	switch {
-	case s.plain && given:
-		return nil, usage("--plain contradicts --tls-cert and --tls-key: leave one out")
-	case s.plain && len(s.domains) > 0:
-		return nil, usage("--plain contradicts --acme: leave one out")
-	case s.plain && c.String(flagClientCA) != "":
-		return nil, usage("--plain contradicts --client-ca: without TLS there are no certificates")
-	case given && len(s.domains) > 0:
-		return nil, usage("--acme contradicts --tls-cert and --tls-key: leave one out")
-	case (cert == "") != (key == ""):
-		return nil, usage("--tls-cert and --tls-key go together: give both")
+		plain: told.Plain, domains: told.ACME, email: told.ACMEEmail, directory: told.ACMEDirectory, log: log,
+		host: told.Public.Host, port: told.Public.Port,
 	}
 	var err error
-	if file := c.String(flagClientCA); file != "" {
-		open := func(string) (*os.File, error) { return openInput(c, flagClientCA) }
-		if s.clientCA, err = auth.OpenAuthorities(file, open, log); err != nil {
+	if told.ClientCA != "" {
+		open := func(string) (*os.File, error) { return i.openInput(flagClientCA) }
+		if s.clientCA, err = auth.OpenAuthorities(told.ClientCA, open, log); err != nil {
 			return nil, usage("--%s: %w", flagClientCA, err)
 		}
 	}
-	if err := s.acmeUsage(c); err != nil {
+	if s.acmeCA, err = i.certPool(flagACMECA); err != nil {
 		return nil, err
 	}
-	if given {
-		if s.files, err = openPair(c, log); err != nil {
-			return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
+	if told.TLSCert != "" {
+		if s.files, err = i.openPair(log); err != nil {
+			return nil, err
 		}
-	}
-	if s.host, s.port, err = splitPublic(c.String(flagPublic)); err != nil {
-		return nil, err
 	}
 	if s.host == "" {
-		s.host = s.guessHost(c.String(flagListen))
+		s.host = s.guessHost(told.Listen)
 	}
 	return s, nil
-}
-
-// acmeUsage checks the flags of ACME.
-func (s *serverTLS) acmeUsage(c *cli.Context) (err error) {
-	for i, d := range s.domains {
-		_, notName := netip.ParseAddr(d)
-		if notName == nil || !strings.Contains(strings.Trim(d, "."), ".") || strings.ContainsFunc(d, notInName) {
-			return usage("--acme %s is not a full name of DNS, in ASCII and without *", d)
-		}
-		s.domains[i] = strings.ToLower(strings.TrimSuffix(d, "."))
-	}
-	for _, f := range []string{flagACMEEmail, flagACMEDirectory, flagACMECA} {
-		if c.String(f) != "" && len(s.domains) == 0 {
-			return usage("--%s is for --acme DOMAIN: give that too", f)
-		}
-	}
-	if u, err := url.Parse(s.directory); s.directory != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
-		return usage("--acme-directory %s is not an https:// URL", s.directory)
-	}
-	s.acmeCA, err = certPool(c, flagACMECA)
-	return err
-}
-
-// notInName tells which characters no name of a host has.
-func notInName(r rune) bool {
-	return r != '-' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 }
 
 // open returns the configuration of TLS, nil for none. What the server makes or gets for itself is kept in dir, the state
@@ -223,39 +149,43 @@ func (s *serverTLS) keep(ctx context.Context) (stop func()) {
 	return func() { cancel(); group.Wait() }
 }
 
+// The flags of files about certificates.
+const (
+	flagTLSCert  = "tls-cert"
+	flagTLSKey   = "tls-key"
+	flagClientCA = "client-ca"
+	flagACMECA   = "acme-ca"
+	flagCA       = "ca"
+)
+
 // certPool reads the certificates of a flag's file; nil if the flag was not given.
-func certPool(c *cli.Context, flag string) (*x509.CertPool, error) {
-	file := c.String(flag)
-	if file == "" {
+func (i *invocation) certPool(flag string) (*x509.CertPool, error) {
+	name := i.input(flag)
+	if name == "" {
 		return nil, nil
 	}
-	pem, err := readInput(c, flag)
+	pem, err := i.readInput(flag)
 	if err != nil {
 		return nil, usage("--%s: %w", flag, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usage("--%s %s has no certificate in PEM", flag, file)
+		return nil, usage("--%s %s has no certificate in PEM", flag, name)
 	}
 	return pool, nil
 }
 
 // openPair opens the files of --tls-cert and --tls-key.
-func openPair(c *cli.Context, log *slog.Logger) (*auth.Files, error) {
-	cert, key := c.String(flagTLSCert), c.String(flagTLSKey)
-	return auth.OpenFiles(cert, key, func(name string) (*os.File, error) {
+func (i *invocation) openPair(log *slog.Logger) (*auth.Files, error) {
+	cert, key := i.input(flagTLSCert), i.input(flagTLSKey)
+	files, err := auth.OpenFiles(cert, key, func(name string) (*os.File, error) {
 		if name == cert {
-			return openInput(c, flagTLSCert)
+			return i.openInput(flagTLSCert)
 		}
-		return openInput(c, flagTLSKey)
+		return i.openInput(flagTLSKey)
 	}, log)
-}
-
-// words splits what a flag that may be given several times got: its environment variable has them with commas between.
-func words(values []string) []string {
-	var all []string
-	for _, v := range values {
-		all = append(all, strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })...)
+	if err != nil {
+		return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
 	}
-	return all
+	return files, nil
 }

@@ -15,13 +15,29 @@ import (
 
 const stateAdvice = "give a directory that you may write to with --state DIR"
 
+// stateChoice is the directory of --state.
+type stateChoice struct {
+	dir   string
+	given bool // by a person, and not the default
+}
+
+// state returns the choice of an invocation.
+func (i *invocation) state() stateChoice {
+	return stateChoice{i.common.State, i.common.From.Given(flagState)}
+}
+
+// chosenState returns that of a command with a flag of its own.
+func chosenState(c *cli.Context) stateChoice {
+	return stateChoice{c.String(flagState), c.IsSet(flagState)}
+}
+
 // openState opens the directory for what is kept between runs with O_PATH, and returns its name as well. It is made with
 // mode 0700 if there is none. It must belong to owner: one of root or of the user other is handed over, and any other is
 // refused. Without --state, a user who may not write to the default gets one of their own (XDG Base Directory Specification).
-func openState(c *cli.Context, owner privsep.User, other int) (*os.File, string, error) {
-	name := c.String(flagState)
+func openState(state stateChoice, owner privsep.User, other int) (*os.File, string, error) {
+	name := state.dir
 	err := makeDir(name)
-	if err != nil && !c.IsSet(flagState) && os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
+	if err != nil && !state.given && os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
 		if own, ok := userStateDir(); ok {
 			name, err = own, makeDir(own)
 		}
@@ -96,7 +112,7 @@ func makeDir(dir string) error {
 // that user first, so that a link that the user has put there leads nowhere that the user could not go.
 func tokenDir(c *cli.Context) (string, error) {
 	if os.Geteuid() != 0 {
-		dir, name, err := openState(c, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0)
+		dir, name, err := openState(chosenState(c), privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0)
 		if err == nil {
 			err = dir.Close()
 		}

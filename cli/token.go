@@ -15,16 +15,19 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/auth"
+	"tunnel/config"
 	"tunnel/control"
 	"tunnel/server"
 	"tunnel/state"
 )
 
 const (
-	flagRoute   = "route"
-	flagExpires = "expires"
-	flagOnce    = "once"
-	flagCertCN  = "cert-cn"
+	flagAddress     = "address"
+	flagMaxSessions = "max-sessions"
+	flagRoute       = "route"
+	flagExpires     = "expires"
+	flagOnce        = "once"
+	flagCertCN      = "cert-cn"
 )
 
 // joinLife is how long a join token waits for its client when nothing else is said.
@@ -49,12 +52,7 @@ func tokenCommand() *cli.Command {
 			"   (umask 077; sudo tunnel token create laptop > token)",
 		OnUsageError:    usageError,
 		HideHelpCommand: true,
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usage("there is no command \"token %s\": see `tunnel token --help`", c.Args().First())
-			}
-			return cli.ShowSubcommandHelp(c)
-		},
+		Action:          noAction("token "),
 		Subcommands: []*cli.Command{
 			sub("create", "make a token and print it, this once", "NAME",
 				"The token alone goes to stdout. Only a hash of it is kept. Examples:\n\n"+
@@ -123,8 +121,8 @@ func tokenName(c *cli.Context) (string, error) {
 // tokenSpec returns the token that the flags describe.
 func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 	spec = auth.Spec{Name: name, Once: c.Bool(flagOnce)}
-	if spec.Address, err = wantedAddress(c); err != nil {
-		return spec, err
+	if spec.Address, err = config.ParseAddress(c.String(flagAddress)); err != nil {
+		return spec, usage("--address%w", err)
 	}
 	for _, text := range c.StringSlice(flagRoute) {
 		prefix, err := netip.ParsePrefix(text)
@@ -140,10 +138,11 @@ func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 		return spec, usage("--cert-cn is empty: any certificate would do")
 	}
 	if c.IsSet(flagMaxSessions) {
-		if err := checkMaxSessions(c); err != nil {
-			return spec, err
+		n := c.Int(flagMaxSessions)
+		if n < 0 || n > auth.MaxSessions {
+			return spec, usage("--%s %d is not within 0 to %d", flagMaxSessions, n, auth.MaxSessions)
 		}
-		spec.MaxSessions = new(c.Int(flagMaxSessions))
+		spec.MaxSessions = &n
 	}
 	life, err := lifetime(c.String(flagExpires))
 	if err != nil {

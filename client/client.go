@@ -144,7 +144,11 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	c.drops[dropQueue].Add(lost.Full)
 	c.drops[dropCoDel].Add(lost.CoDel)
 	c.drops[dropCut].Add(lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
+	level := slog.LevelInfo
+	if err != nil && c.current == nil { // the error says all
+		level = slog.LevelDebug
+	}
+	c.Log.Log(parent, level, "stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }
