@@ -44,18 +44,29 @@ func connectCommand() *cli.Command {
 	}
 }
 
-func connect(c *cli.Context) error {
+func connect(c *cli.Context) (err error) {
 	i, err := invoke(c)
 	if err != nil {
 		return err
 	}
-	told, log := i.connect, i.log()
+	told := i.connect
 	if len(told.URLs) == 0 {
 		return usage("connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
 	}
-	limited := loglimit.New(log.Handler()) // a hostile server decides how often there is something to say
+	held := holdLog(i.log().Handler())
+	i.onLink = held.release
+	defer func() {
+		if err == nil { // a signal, before there was a connection
+			held.release()
+		}
+	}()
+	if told.KeepTrying {
+		held.release()
+	}
+	limited := loglimit.New(held) // a hostile server decides how often there is something to say
 	defer limited.Close()
-	log = slog.New(limited)
+	log := slog.New(limited)
+	i.warn(log)
 	if told.DryRun {
 		dialers, err := newDialers(i, log)
 		if err != nil {
@@ -94,6 +105,7 @@ func connect(c *cli.Context) error {
 		Lanes: told.Lanes,
 		Events: client.Events{
 			Connected: func(l transport.Link) {
+				held.release()
 				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev, l.Address, l.Peer, l.Network, l.MTU)
 			},
 			Lost: func(err error) {

@@ -85,7 +85,7 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	if err := journal.ForgetDevice(); err != nil {
 		return m, errors.Join(fail(stepState, err, ""), m.file.Close())
 	}
-	log.Debug("device made", "dev", name, "offload", m.offload)
+	log.Info("device made", "dev", name, "offload", m.offload)
 	return m, nil
 }
 

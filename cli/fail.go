@@ -72,9 +72,12 @@ func (s step) exitCode() int {
 	return 1
 }
 
+// doneText explains exit code 0.
+const doneText = "done, also after SIGINT, SIGTERM and SIGHUP"
+
 func exitCodes() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "   %2d  %-9s%s", 0, "", "done, also after SIGINT and SIGTERM")
+	fmt.Fprintf(&b, "   %2d  %-9s%s", 0, "", doneText)
 	for i, e := range exits() {
 		fmt.Fprintf(&b, "\n   %2d  %-9s%s", i+1, e.step, e.what)
 	}

@@ -149,6 +149,9 @@ func (d *direct) Allow(want route.Config) error {
 	if err := client.CheckGrant(want.Network, want.Local, want.Peer, d.i.connect.Network); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
+	if d.i.onLink != nil {
+		d.i.onLink()
+	}
 	return nil
 }
 

@@ -25,6 +25,8 @@ type invocation struct {
 	common  *config.Common  // of the one below that is set
 	serve   *config.Serve   // nil for connect
 	connect *config.Connect // nil for serve
+	public  bool            // others may read the file
+	onLink  func()          // of connect: called when the device gets its addresses
 }
 
 // invoke reads what the command in c was told.
@@ -93,7 +95,19 @@ func (i *invocation) configFile(command string, from config.Sources) (*config.Fi
 		return nil, usage("--%s: %w", flagConfig, err)
 	}
 	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && workerOf(i.c) == nil {
+		i.public = info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0
+	}
 	return readConfig(file, name)
+}
+
+// warn says in the log what is unwise about the configuration.
+func (i *invocation) warn(log *slog.Logger) {
+	for _, s := range i.settings() {
+		if s.Secret && i.public && i.common.From[s.Name].File != "" {
+			log.Warn("other users may read a secret in the configuration file: `chmod 600` it", "file", i.file.Name, "key", s.Name)
+		}
+	}
 }
 
 // readConfig reads an open configuration file.

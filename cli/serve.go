@@ -41,6 +41,7 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	told, log := i.serve, i.log()
+	i.warn(log)
 	memory := serveMemory(told.MaxMemory)
 	want := serveConfig(told)
 	if told.DryRun {

@@ -144,11 +144,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	c.drops[dropQueue].Add(lost.Full)
 	c.drops[dropCoDel].Add(lost.CoDel)
 	c.drops[dropCut].Add(lost.Cut)
-	level := slog.LevelInfo
-	if err != nil && c.current == nil { // the error says all
-		level = slog.LevelDebug
-	}
-	c.Log.Log(parent, level, "stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
+	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }
