@@ -50,7 +50,7 @@ func connect(c *cli.Context) (err error) {
 		return err
 	}
 	told := i.connect
-	if len(told.URLs) == 0 {
+	if len(told.Servers) == 0 {
 		return usage("connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
 	}
 	held := holdLog(i.log().Handler())
@@ -134,9 +134,9 @@ func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err e
 	if first.TLS, err = clientTLS(i, log); err != nil {
 		return nil, err
 	}
-	for _, u := range told.URLs {
+	for _, s := range told.Servers {
 		d := first
-		d.URL = u
+		d.URL, d.Guess = s.URL, s.Guess
 		all = append(all, &d)
 	}
 	return all, checkPlain(told.AllowPlain, all)

@@ -14,16 +14,6 @@ import (
 	"tunnel/transport"
 )
 
-// secured returns the first of urls that has TLS, or the first of all.
-func secured(urls []*url.URL) *url.URL {
-	for _, u := range urls {
-		if u.Scheme == "wss" {
-			return u
-		}
-	}
-	return urls[0]
-}
-
 // proxies returns which proxy leads to a server.
 func proxies(told config.Proxy) transport.ProxyFunc {
 	switch {

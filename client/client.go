@@ -80,6 +80,7 @@ type Client struct {
 
 	// Owned by Run.
 	targets []*target
+	servers int                   // how many they are
 	known   map[string]netip.Addr // by host: the addresses that the last sessions were reached by; replaced, never changed
 	current *target               // the one of the last session, nil before the first
 	link    transport.Link        // what the device is configured to, zero before the first time
@@ -174,7 +175,7 @@ func (c *Client) stay(ctx context.Context) error {
 			return err
 		}
 		// Where there are other servers they are to be asked before this one's last word is the end.
-		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
+		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
 			return err
 		}
 		delay := max(wait.after(err, lasted, time.Now()), c.rest(time.Now()))

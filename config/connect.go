@@ -20,7 +20,7 @@ import (
 type Connect struct {
 	Common
 
-	URLs       []*url.URL     // the servers, in the order in which they are asked; ws or wss
+	Servers    []Server       // in the order in which they are asked
 	Header     []Header       // further ones of HTTP
 	AllowPlain bool           // go to ws:// beside wss://
 	KeepTrying bool           // also when the first attempt fails
@@ -35,6 +35,14 @@ type Connect struct {
 	Proxy      Proxy          // zero for the environment's
 	Lanes      int            // connections, 1 to transport.MaxLanes; default 1
 }
+
+// Server is one to join.
+type Server struct {
+	URL   *url.URL // ws or wss
+	Guess bool     // the port is a guess: it is the server before this one, where that has nothing
+}
+
+func (s Server) secure() bool { return s.URL.Scheme == "wss" }
 
 // Header is one of HTTP.
 type Header struct {
@@ -53,7 +61,7 @@ func DefaultConnect() *Connect { return &Connect{Common: defaultCommon(), Lanes:
 // Settings is the table of what connect can be told, bound to o.
 func (o *Connect) Settings() []*Setting {
 	return append([]*Setting{
-		{Name: "url", Category: server, Argument: true, value: serverURLs(&o.URLs),
+		{Name: "url", Category: server, Argument: true, value: serverURLs(&o.Servers),
 			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further ones are joined when those before cannot be",
 			More:  "The variable has spaces between them. A HOST without a port is port 443, then 8443"},
 		{Name: "header", Category: server, Secret: true, value: headers(&o.Header),
@@ -107,10 +115,10 @@ func (o *Connect) origins() *Origins { return &o.From }
 func (o *Connect) check(c *checker) {
 	o.Common.check(c, true)
 	c.within("lanes", o.Lanes, 1, transport.MaxLanes)
-	if len(o.URLs) > 0 && !slices.ContainsFunc(o.URLs, func(u *url.URL) bool { return u.Scheme == "wss" }) {
+	if len(o.Servers) > 0 && !slices.ContainsFunc(o.Servers, Server.secure) {
 		for _, name := range []string{"pin", "ca", "tls-cert", "tls-key"} {
 			if c.from.Given(name) && !(name == "tls-key" && c.said["tls-cert"]) {
-				c.about(name, "--%s is for wss://, and the URL is %s", name, o.URLs[0])
+				c.about(name, "--%s is for wss://, and the URL is %s", name, o.Servers[0].URL)
 			}
 		}
 	}

@@ -14,21 +14,21 @@ import (
 const otherPort = "8443"
 
 // serverURLs is the setting of servers. One that names no port may stand for two.
-func serverURLs(p *[]*url.URL) value { return urls{p} }
+func serverURLs(p *[]Server) value { return urls{p} }
 
-type urls struct{ p *[]*url.URL }
+type urls struct{ p *[]Server }
 
 func (v urls) kind() Kind { return List }
 
 func (v urls) texts() (all []string) {
-	for _, u := range *v.p {
-		all = append(all, u.String())
+	for _, s := range *v.p {
+		all = append(all, s.URL.String())
 	}
 	return all
 }
 
 func (v urls) set(texts []string) error {
-	var all []*url.URL
+	var all []Server
 	implied := map[string]bool{} // by URL: whether nobody has written it
 	for _, text := range texts {
 		found, err := serverURL(text)
@@ -40,7 +40,7 @@ func (v urls) set(texts []string) error {
 			switch {
 			case !there:
 				implied[u.String()] = i > 0
-				all = append(all, u)
+				all = append(all, Server{URL: u, Guess: i > 0})
 			case i == 0 && !was:
 				return fmt.Errorf("%s is given twice: each further URL is another server", u)
 			}

@@ -34,6 +34,7 @@ const (
 // Dialer makes connections to one server. Its fields are not changed once Dial was called.
 type Dialer struct {
 	URL        *url.URL                                        // from ParseURL
+	Guess      bool                                            // the port is a guess: this is the same server as that of the Dialer before it, if any has it
 	Token      string                                          // sent as Authorization: Bearer; may be empty
 	Header     http.Header                                     // further headers of the request; may be nil
 	TLS        *tls.Config                                     // for wss; nil means the system's roots
