@@ -22,7 +22,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),-exec 'sudo env "PATH=$(PATH)" "C
 NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	ip:iproute2 ping:iputils-ping ifconfig:net-tools iperf3:iperf3 nc.openbsd:netcat-openbsd curl:curl nginx:nginx pebble:pebble \
 	nft:nftables haproxy:haproxy caddy:caddy squid:squid tinyproxy:tinyproxy microsocks:microsocks danted:dante-server \
-	setcap:libcap2-bin /usr/lib/python3/dist-packages/websockets:python3-websockets \
+	setcap:libcap2-bin busybox:busybox|busybox-static /usr/lib/python3/dist-packages/websockets:python3-websockets \
 	dockerd:docker.io docker:docker-cli|docker.io debootstrap:debootstrap \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
 	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)

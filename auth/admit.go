@@ -23,8 +23,9 @@ var (
 )
 
 // Admit tells what the token of r allows, which comes as Bearer in Authorization or TokenHeader, over the connection of
-// r.TLS. The error is ErrMissing, ErrWrong or, with the token's name, ErrExpired or ErrCertificate. A wrong token takes as
-// long as a right one, whatever is wrong with it.
+// r.TLS. The error is ErrMissing, ErrWrong or, with the token's name, ErrExpired, ErrRevoked, ErrJoined or
+// ErrCertificate, for which the whole secret is needed. A wrong token takes as long as a right one, whatever is wrong
+// with it.
 func (s *Store) Admit(r *http.Request) (Grant, error) {
 	if s == nil {
 		return Grant{Token: Token{Kind: KindToken}}, nil
@@ -44,18 +45,21 @@ func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ 
 	defer s.mu.Unlock()
 	var none [len(sum)]byte
 	e := s.tokens[ID(text)]
-	kept, credential := none[:], none[:]
+	kept, credential, former := none[:], none[:], none[:]
 	if e != nil {
 		kept = e.Hash
 		if e.Credential != nil {
 			credential = e.Credential
+		}
+		if e.Former != nil {
+			former = e.Former
 		}
 	}
 	flag := none[:]
 	if s.flag != nil {
 		flag = s.flag.Hash
 	}
-	isToken, isCredential, isFlag := same(sum, kept), same(sum, credential), same(sum, flag)
+	isToken, isCredential, isFormer, isFlag := same(sum, kept), same(sum, credential), same(sum, former), same(sum, flag)
 	if isToken || isCredential {
 		if err := e.certified(over); err != nil {
 			return Grant{}, false, fmt.Errorf("%s: %w", e.Name, err)
@@ -66,8 +70,12 @@ func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ 
 		return Grant{}, false, ErrMissing
 	case isFlag:
 		e = s.flag
-	case !isCredential && !isToken:
+	case !isCredential && !isToken && !isFormer:
 		return Grant{}, false, ErrWrong
+	case e.Kind == kindRevoked:
+		return Grant{}, false, fmt.Errorf("%s: %w", e.Name, ErrRevoked)
+	case isFormer:
+		return Grant{}, false, fmt.Errorf("%s: %w", e.Name, ErrJoined)
 	}
 	if e.Expired(now) {
 		return Grant{}, false, fmt.Errorf("%s: %w", e.Name, ErrExpired)
@@ -94,7 +102,7 @@ func (s *Store) settle(id string, sum [sha256.Size]byte) {
 	if !ok || !same(sum, e.Credential) {
 		return // revoked, or done by another connection
 	}
-	e.Kind, e.Hash = KindCredential, e.Credential
+	e.Kind, e.Former, e.Hash = KindCredential, e.Hash, e.Credential
 	e.Session, e.Salt, e.Credential = nil, nil, nil
 	_ = s.put(&e)
 }
@@ -110,7 +118,7 @@ func (s *Store) Join(g Grant, session string) (credential string, err error) {
 	defer s.changing.Lock(g.ID)()
 	e, ok := s.get(g.ID)
 	switch {
-	case !ok:
+	case !ok, e.Kind == kindRevoked:
 		return "", ErrRevoked
 	case e.Kind != KindJoin:
 		return "", ErrJoined

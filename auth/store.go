@@ -46,6 +46,8 @@ type entry struct {
 	Session    []byte `json:"session,omitempty"`    // SHA-256
 	Salt       []byte `json:"salt,omitempty"`       //
 	Credential []byte `json:"credential,omitempty"` // SHA-256 of its text
+	// Of a credential, the join token that it was; of a revoked join token, its credential.
+	Former []byte `json:"former,omitempty"` // SHA-256 of its text
 }
 
 // flagName is both the name and the id of the token that serve was given.
@@ -201,23 +203,21 @@ func (s *Store) Revoke(name string) (Token, error) {
 		return Token{}, fmt.Errorf("%w: %q is the token of --token or --token-file: start the server without it", ErrSpec, flagName)
 	}
 	defer s.changing.Lock(id)()
-	if err := s.bucket.Write(nil, id); err != nil {
+	if err := s.bury(id); err != nil {
 		return Token{}, fmt.Errorf("write tokens: %w", err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.tokens, id)
-	delete(s.late, id)
 	return all[i], nil
 }
 
-// List returns all tokens by name, also those that have expired.
+// List returns all tokens by name, also those that have expired, but none that was revoked.
 func (s *Store) List() []Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]Token, 0, len(s.tokens)+1)
 	for _, e := range s.tokens {
-		all = append(all, e.Token)
+		if e.Kind != kindRevoked {
+			all = append(all, e.Token)
+		}
 	}
 	if s.flag != nil {
 		all = append(all, s.flag.Token)
@@ -267,7 +267,7 @@ func (s *Store) Check(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e := s.find(id); {
-	case e == nil:
+	case e == nil, e.Kind == kindRevoked:
 		return ErrRevoked
 	case e.Expired(time.Now()):
 		return ErrExpired

@@ -141,7 +141,7 @@ func TestRevokedWhileItJoins(t *testing.T) {
 	close(disk.gate)
 	group.Wait()
 	admit(t, s, laptop)
-	refused(t, s, join, ErrWrong)
+	refused(t, s, join, ErrRevoked)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -150,5 +150,5 @@ func TestRevokedWhileItJoins(t *testing.T) {
 		t.Fatal(err)
 	}
 	admit(t, s, laptop)
-	refused(t, s, join, ErrWrong)
+	refused(t, s, join, ErrRevoked)
 }

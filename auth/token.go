@@ -34,6 +34,7 @@ const (
 	KindToken      Kind = "token"      // opens the server to whoever has it
 	KindJoin       Kind = "join"       // opens it to the first who uses it; see Store.Join
 	KindCredential Kind = "credential" // what became of a join token: opens it to that one client
+	kindRevoked    Kind = "revoked"    // opens nothing: its holder is told so
 )
 
 // Token is what is known of a token; its secret is not.

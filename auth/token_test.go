@@ -196,7 +196,7 @@ func TestStoreRemembers(t *testing.T) {
 	}
 	shut()
 	s, shut = reopen(t, path)
-	refused(t, s, gone, ErrWrong)
+	refused(t, s, gone, ErrRevoked)
 	all := s.List()
 	if len(all) != 1 || !all[0].Used.Equal(before.Used) || !all[0].Expires.Equal(expires) || all[0].Address != spec.Address ||
 		len(all[0].Routes) != 1 || all[0].Routes[0] != spec.Routes[0] || s.Reserved()[spec.Address] != before.ID {
@@ -359,15 +359,16 @@ func TestJoin(t *testing.T) {
 	if _, err := s.Join(g, winner); !errors.Is(err, ErrJoined) {
 		t.Errorf("a connection that was let in before: %v", err)
 	}
-	refused(t, s, join, ErrWrong)
+	refused(t, s, join, ErrJoined)
 	shut()
 	s, _ = reopen(t, path)
-	refused(t, s, join, ErrWrong)
+	refused(t, s, join, ErrJoined)
 	admit(t, s, credential)
 	if _, err := s.Revoke("phone"); err != nil {
 		t.Error(err)
 	}
-	refused(t, s, credential, ErrWrong)
+	refused(t, s, credential, ErrRevoked)
+	refused(t, s, join, ErrRevoked)
 	if _, err := s.Join(g, winner); !errors.Is(err, ErrRevoked) {
 		t.Errorf("after the end: %v", err)
 	}

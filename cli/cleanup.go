@@ -37,7 +37,7 @@ func cleanup(c *cli.Context) error {
 	log := logger(c, told.Log)
 	dirs, err := route.JournalDirs()
 	if err != nil {
-		return fail(stepState, err, "")
+		return err
 	}
 	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
 	for _, what := range report.Removed {

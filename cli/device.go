@@ -43,14 +43,11 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	run := ipcmd.NewExec(log)
 	dir, err := route.JournalDir()
 	if err != nil {
-		return made{}, fail(stepState, err, "")
+		return made{}, err
 	}
 	journal, err := route.OpenJournal(dir, name)
 	if err != nil {
-		if errors.Is(err, route.ErrBusy) {
-			return made{}, err
-		}
-		return made{}, fail(stepState, err, "")
+		return made{}, err
 	}
 	m.healed = journal.Leftover()
 	m.router = route.New(run, rtnl.Kernel{}, journal, log)
@@ -68,7 +65,7 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 		return m, err
 	}
 	if err := journal.RecordDevice(); err != nil {
-		return m, fail(stepState, err, "")
+		return m, err
 	}
 	for until := time.Now().Add(ghostLimit); ; time.Sleep(ghostPause) {
 		m.file, m.offload, err = tun.Make(name)
@@ -83,7 +80,7 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 		return m, err
 	}
 	if err := journal.ForgetDevice(); err != nil {
-		return m, errors.Join(fail(stepState, err, ""), m.file.Close())
+		return m, errors.Join(err, m.file.Close())
 	}
 	log.Info("device made", "dev", name, "offload", m.offload)
 	return m, nil

@@ -57,8 +57,8 @@ func exits() []struct {
 		{stepAuth, "the token is refused"},
 		{stepAddress, "no free address, too many sessions, or a network that is not accepted"},
 		{stepDevice, "the TUN device: name, driver, privileges"},
-		{stepRoute, "an ip command failed, or ip is missing"},
-		{stepListen, "the port is in use or not allowed"},
+		{stepRoute, "an ip command failed, or ip is missing, too old or too small"},
+		{stepListen, "the port is in use or not allowed, or the address is not there"},
 		{stepState, "the state or journal directory"},
 	}
 }
@@ -154,6 +154,7 @@ func asFailure(err error) *failure {
 	var dial *transport.StepError
 	var command *ipcmd.Error
 	var remote *privsep.Failure // of a worker's parent
+	var journal *route.JournalError
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -189,6 +190,8 @@ func asFailure(err error) *failure {
 		return &failure{stepState, err, "put a copy of the file in its place, or move it away and start anew: all tokens and addresses are then new"}
 	case errors.Is(err, state.ErrFull):
 		return &failure{stepState, err, "make room on it, or give another --state"}
+	case errors.As(err, &journal):
+		return &failure{stepState, err, journal.Advice}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}

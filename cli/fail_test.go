@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
@@ -51,6 +53,8 @@ func TestAsFailure(t *testing.T) {
 		{tun.ErrPermission, "device: not permitted: CAP_NET_ADMIN is needed: run as root"},
 		{lease.ErrNetwork, "usage: unusable network: choose another --network"},
 		{state.ErrLocked, "state: another server uses this state directory: end the other"},
+		{&route.JournalError{Err: unix.ENOSPC, Advice: "make room"}, "state: no space left on device: make room"},
+		{&ipcmd.Error{Command: command, ExitCode: 1, Err: &ipcmd.UnsuitableError{}}, "route: ip link set dev tun0 up mtu 1400 qlen 100: the program ip is not that of iproute2, which does not know this command: install the package iproute2"},
 		{&ipcmd.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound}, "route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install iproute2"},
 		{
 			&ipcmd.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers: Operation not permitted", Err: &exec.ExitError{}},
@@ -76,7 +80,7 @@ func TestAsFailure(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	ln, err := listen(t.Context(), "127.0.0.1:0")
+	ln, err := listen(t.Context(), "127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,10 +90,10 @@ func TestListen(t *testing.T) {
 	}
 	for address, want := range map[string]string{
 		ln.Addr().String(): "listen: " + ln.Addr().String() + " is in use: end what listens there",
-		"192.0.2.1:8443":   "listen: listen tcp 192.0.2.1:8443: bind: cannot assign requested address: choose another --listen",
+		"192.0.2.1:8443":   "listen: this machine does not have the address of 192.0.2.1:8443: choose another --listen, or give --freebind if the address comes later",
 		"127.0.0.1:99999":  "listen: listen tcp: address 99999: invalid port: choose another --listen",
 	} {
-		ln, err := listen(t.Context(), address)
+		ln, err := listen(t.Context(), address, false)
 		if err == nil {
 			_ = ln.Close()
 			t.Errorf("listens on %s", address)

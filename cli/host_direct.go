@@ -95,7 +95,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 		return nil, usage("--listen%w", err)
 	}
 	for until := time.Now().Add(ghostLimit); ; {
-		ln, err := listen(ctx, address)
+		ln, err := listen(ctx, address, d.i.serve.Freebind)
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {
 			return ln, err
 		}

@@ -18,11 +18,17 @@ import (
 
 // Main is the whole program, of the version that it is to print; it returns the exit code of the process.
 func Main(version string) int {
-	code := run(version, os.Args, os.Stdout, os.Stderr)
-	if privsep.IsWorker(os.Args) {
-		code = privsep.ExitCode(code)
+	program := func() int {
+		code := run(version, os.Args, os.Stdout, os.Stderr)
+		if privsep.IsWorker(os.Args) {
+			code = privsep.ExitCode(code)
+		}
+		return code
 	}
-	return code
+	if os.Getpid() == 1 {
+		return runAsInit(program)
+	}
+	return program()
 }
 
 // run is Main with everything handed in; it returns the exit code.

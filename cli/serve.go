@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"tunnel/config"
 	"tunnel/ipcmd"
@@ -116,24 +114,4 @@ func serveConfig(told *config.Serve) route.Config {
 	return route.Config{
 		Dev: told.Dev, MTU: told.MTU, Qlen: told.Qlen, Local: pair.Local, Peer: pair.Peer, Network: told.Network,
 	}
-}
-
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	// Sessions have signs of life of their own; the kernel's would cost each connection four system calls, also those that are
-	// turned away.
-	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(ctx, "tcp", address)
-	switch {
-	case errors.Is(err, unix.EADDRINUSE):
-		return nil, fail(stepListen, fmt.Errorf("%s is in use", address), "end what listens there, or choose another --listen")
-	case errors.Is(err, unix.EACCES):
-		return nil, fail(stepListen, fmt.Errorf("%s is not allowed", address), "ports below 1024 need root or CAP_NET_BIND_SERVICE")
-	case err != nil:
-		return nil, fail(stepListen, err, "choose another --listen")
-	}
-	return ln, nil
-}
-
-func isLoopback(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }

@@ -11,9 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/privsep"
+	"tunnel/route"
 )
 
-const stateAdvice = "give a directory that you may write to with --state DIR"
+// What to do about a state directory.
+const (
+	stateAdvice   = "give a directory that you may write to with --state DIR"
+	stateOfServer = "give the server's with --state DIR"
+)
 
 // stateChoice is the directory of --state.
 type stateChoice struct {
@@ -35,25 +40,58 @@ func chosenState(c *cli.Context) stateChoice {
 // mode 0700 if there is none. It must belong to owner: one of root or of the user other is handed over, and any other is
 // refused. Without --state, a user who may not write to the default gets one of their own (XDG Base Directory Specification).
 func openState(state stateChoice, owner privsep.User, other int) (*os.File, string, error) {
-	name := state.dir
-	err := makeDir(name)
-	if err != nil && !state.given && os.Geteuid() != 0 && errors.Is(err, os.ErrPermission) {
-		if own, ok := userStateDir(); ok {
-			name, err = own, makeDir(own)
-		}
-	}
+	name, err := stateDir(state, makeDir)
 	if err != nil {
-		return nil, "", fail(stepState, err, stateAdvice)
+		return nil, "", err
 	}
-	dir, err := os.OpenFile(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir, err := openDir(name)
 	if err != nil {
-		return nil, "", fail(stepState, err, stateAdvice)
+		return nil, "", err
 	}
 	if err := own(dir, owner, other); err != nil {
 		_ = dir.Close()
 		return nil, "", err
 	}
 	return dir, name, nil
+}
+
+// stateDir returns the name of the directory of --state, or in its place that of the user, after use has
+// made or found it.
+func stateDir(state stateChoice, use func(dir string) error) (string, error) {
+	name := state.dir
+	err := use(name)
+	own, ok := userStateDir()
+	if ok && !state.given && isOrdinary() && (errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist)) {
+		name, err = own, use(own)
+	}
+	if err != nil {
+		return "", stateFailure(name, err)
+	}
+	return name, nil
+}
+
+// isOrdinary reports whether this process is not root, or root of a user namespace only, to which root's
+// directories may be closed.
+func isOrdinary() bool { return os.Geteuid() != 0 || route.InUserNamespace() }
+
+// stateFailure says what to do when a state directory cannot be used.
+func stateFailure(name string, err error) error {
+	advice := stateAdvice
+	switch {
+	case errors.Is(err, unix.EROFS):
+		advice = "mount a volume at " + name + ", in Docker with --volume NAME:" + name + ", or a tmpfs if nothing is to be kept, or " + advice
+	case errors.Is(err, os.ErrNotExist):
+		advice = stateOfServer
+	}
+	return fail(stepState, err, advice)
+}
+
+func openDir(name string) (*os.File, error) {
+	dir, err := os.OpenFile(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fail(stepState, err, stateAdvice)
+	}
+	return dir, nil
 }
 
 // own makes sure that the directory is the owner's alone.
@@ -89,20 +127,57 @@ func closed(dir *os.File) (info unix.Stat_t, err error) {
 	if err := unix.Fstat(int(dir.Fd()), &info); err != nil {
 		return info, fail(stepState, fmt.Errorf("examine %s: %w", dir.Name(), err), stateAdvice)
 	}
-	if info.Mode&0o022 != 0 {
+	if info.Mode&0o022 != 0 && !closeEmpty(dir, info) {
 		return info, fail(stepState, fmt.Errorf("%s may be written to by other users (mode %04o)", dir.Name(), info.Mode&0o7777),
 			"`chmod go-w` it, or give another one with --state DIR")
 	}
 	return info, nil
 }
 
+// closeEmpty takes a sticky directory of this user's, as Docker's --tmpfs makes it, from others. It reports
+// whether nothing was in it: nothing can have been put there since.
+func closeEmpty(dir *os.File, info unix.Stat_t) bool {
+	if int(info.Uid) != os.Geteuid() || info.Mode&unix.S_ISVTX == 0 {
+		return false
+	}
+	f, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	if names, err := f.Readdirnames(1); len(names) > 0 || !errors.Is(err, io.EOF) {
+		return false // it is perhaps no state directory: it stays as it is
+	}
+	if f.Chmod(0o700) != nil {
+		return false
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return false
+	}
+	names, err := f.Readdirnames(1)
+	return len(names) == 0 && errors.Is(err, io.EOF)
+}
+
+// makeDir makes sure that dir is a directory, and that this process can write to it.
 func makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	return writable(dir)
+}
+
+// findDir is makeDir for a directory that must be there.
+func findDir(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	return writable(dir)
+}
+
+func writable(dir string) error {
 	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	// Root without CAP_DAC_OVERRIDE may not write to what it has handed over.
-	if err != nil && (os.Geteuid() != 0 || !errors.Is(err, unix.EACCES)) {
+	if err != nil && (isOrdinary() || !errors.Is(err, unix.EACCES)) {
 		return fmt.Errorf("write to %s: %w", dir, err)
 	}
 	return nil
@@ -110,21 +185,17 @@ func makeDir(dir string) error {
 
 // tokenDir returns the state directory for a command that may be root's while the directory is another user's: it becomes
 // that user first, so that a link that the user has put there leads nowhere that the user could not go.
-func tokenDir(c *cli.Context) (string, error) {
-	if os.Geteuid() != 0 {
-		dir, name, err := openState(chosenState(c), privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0)
-		if err == nil {
-			err = dir.Close()
-		}
-		return name, err
-	}
-	name := c.String(flagState)
-	if err := makeDir(name); err != nil {
-		return "", fail(stepState, err, stateAdvice)
-	}
-	dir, err := os.OpenFile(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+func tokenDir(c *cli.Context, use func(dir string) error) (string, error) {
+	name, err := stateDir(chosenState(c), use)
 	if err != nil {
-		return "", fail(stepState, err, stateAdvice)
+		return "", err
+	}
+	dir, err := openDir(name)
+	if err != nil {
+		return "", err
+	}
+	if os.Geteuid() != 0 {
+		return name, errors.Join(own(dir, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0), dir.Close())
 	}
 	info, err := closed(dir)
 	if err != nil || info.Uid == 0 {

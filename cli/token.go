@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -80,7 +82,7 @@ func tokenCreate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withTokens(c, func(t tokens) error {
+	return withTokens(c, true, func(t tokens) error {
 		made, text, err := t.Create(c.Context, spec)
 		if err != nil {
 			return err
@@ -180,7 +182,7 @@ func tokenRevoke(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return withTokens(c, func(t tokens) error {
+	return withTokens(c, false, func(t tokens) error {
 		if err := t.Revoke(c.Context, name); err != nil {
 			return err
 		}
@@ -193,7 +195,7 @@ func tokenList(c *cli.Context) error {
 	if err := noMore(c, 0); err != nil {
 		return err
 	}
-	return withTokens(c, func(t tokens) error {
+	return withTokens(c, false, func(t tokens) error {
 		all, err := t.List(c.Context)
 		if err != nil {
 			return err
@@ -270,16 +272,29 @@ type tokens interface {
 }
 
 // withTokens calls f with the tokens of --state. A server that runs has the file locked, and is asked; one that is just
-// starting or stopping is waited for.
-func withTokens(c *cli.Context, f func(tokens) error) error {
-	dir, err := tokenDir(c)
+// starting or stopping is waited for. Where no server has been yet the state is made if create says so, with a
+// line on stderr: --state may be mistyped.
+func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
+	use := findDir
+	if create {
+		use = makeDir
+	}
+	dir, err := tokenDir(c, use)
 	if err != nil {
 		return err
 	}
+	told := false
 	for until := time.Now().Add(tokenPatience); ; {
 		err := f(control.NewClient(dir))
 		if !errors.Is(err, control.ErrNoServer) {
 			return tokenFailure(err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, stateFile)); errors.Is(err, os.ErrNotExist) && !told {
+			if !create {
+				return fail(stepState, fmt.Errorf("%s has no %s: it is no server's state", dir, stateFile), stateOfServer)
+			}
+			_, _ = fmt.Fprintf(c.App.ErrWriter, "there is no state in %s yet: making a new one, for a server with this --state\n", dir)
+			told = true
 		}
 		file, err := openStateFile(state.Try, dir)
 		if err == nil {

@@ -23,6 +23,7 @@ type Serve struct {
 	Common
 
 	Listen         string         // [HOST]:PORT; default :8443. See ListenAddress
+	Freebind       bool           // listen also on an address that the machine does not have yet
 	Path           string         // of the WebSocket; default /ws
 	InsecureNoAuth bool           // let everybody in
 	PingInterval   time.Duration  // between signs of life; default 20 s
@@ -62,6 +63,9 @@ func (s *Serve) Settings() []*Setting {
 	return append([]*Setting{
 		{Name: "listen", Category: server, Usage: "`ADDRESS` to listen on, [HOST]:PORT; HOST is an IP address", value: text(&s.Listen),
 			More: "HOST is an address of this machine, or `localhost` (127.0.0.1); no other name. Without it, all of them"},
+		{Name: "freebind", Category: server, value: onOff(&s.Freebind),
+			Usage: "listen also on an address that this machine does not have yet, as at boot",
+			More:  "Or with a virtual address that moves (IP_FREEBIND)"},
 		{Name: "path", Category: server, Usage: "`PATH` of the WebSocket; all else is 404", value: text(&s.Path),
 			More: "`connect` takes it from the URL"},
 		{Name: "insecure-no-auth", Category: server, Usage: "let everybody in who can reach the port", value: onOff(&s.InsecureNoAuth)},

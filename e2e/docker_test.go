@@ -41,9 +41,9 @@ func (e *engine) testRun(t *testing.T) {
 	e.must("docker", "network", "create", "wire")
 	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN", "--device", "/dev/net/tun",
 		"--env", "TUNNEL_TOKEN=" + token}
-	e.must(append(run, "--name", "hub", "--volume", "hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
+	e.must(append(run, "--name", "hub", "--read-only", "--tmpfs", "/run/tunnel", "--volume", "hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
 	e.waitLog(t, "hub", "listening on ")
-	e.must(append(run, "--name", "spoke", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
+	e.must(append(run, "--name", "spoke", "--read-only", "--tmpfs", "/run/tunnel", "--tmpfs", "/var/lib/tunnel", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
 	e.waitLog(t, "spoke", "up: ")
 	e.across(t, "hub", "spoke")
 	e.stop(t, "spoke")

@@ -123,7 +123,7 @@ func TestTokenRevoked(t *testing.T) {
 	untouched(t, clients[0], before)
 	reaches(t, clients[1], "10.1.1.1")
 	_, stderr, code := clients[0].TryCommand(bin.command(clients[0], "connect", "--token", text, "--state", t.TempDir(), "--log-level", "error", directURL))
-	if code != 8 || strings.Count(stderr, "\n") != 1 {
+	if code != 8 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "401 Unauthorized: the token was revoked: ask for a new token") {
 		t.Errorf("connect with a revoked token: exit code %d\n%s", code, stderr)
 	}
 	receiver.Kill()
@@ -147,6 +147,8 @@ func TestTokenExpires(t *testing.T) {
 	if took := time.Since(began); took < 6*time.Second || took > 9*time.Second+slack {
 		t.Errorf("ended %v after it was made for 8s", took)
 	}
+	later := bin.start(t, client, "connect", directURL, "--token", text, "--state", t.TempDir(), "--keep-trying")
+	givesUp(t, later, "401 Unauthorized: the token has expired: ask for a new token")
 }
 
 // TestJoinToken uses a join token: the first client gets in for good, the second
@@ -191,7 +193,7 @@ func TestJoinToken(t *testing.T) {
 		cl := bin.start(t, clients[0], append([]string{"connect", directURL, "--state", kept}, args...)...)
 		cl.WaitFor(up, soon)
 		reaches(t, clients[0], "10.1.1.1")
-		refused("401")
+		refused("401 Unauthorized: the join token was used by another client: ask for a new token")
 		stop(t, cl)
 	}
 	last := bin.start(t, clients[0], "connect", directURL, "--state", kept)

@@ -2,6 +2,7 @@ package ipcmd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,27 +46,47 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
 	}
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, c.Args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr // Stdin nil is /dev/null
+	done := start(ctx, path, c.Args...)
+	if err := done.err; err != nil {
+		text := strings.TrimSpace(done.stderr.String())
+		failed := &Error{Command: c, ExitCode: done.code, Stderr: text, Err: err}
+		if misunderstood(failed.ExitCode, failed.Stderr) {
+			failed.Err = cmp.Or(unsuitable(ctx, path), err)
+		}
+		return nil, failed
+	}
+	return done.stdout.Bytes(), nil
+}
+
+// ended is a command that was run, or could not be.
+type ended struct {
+	stdout, stderr bytes.Buffer
+	code           int // see Error.ExitCode
+	err            error
+}
+
+// start runs the program at path to its end.
+func start(ctx context.Context, path string, args ...string) *ended {
+	e := new(ended)
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdout, cmd.Stderr = &e.stdout, &e.stderr // Stdin nil is /dev/null
 	// Nothing of the caller's environment: a child that inherits CAP_NET_ADMIN must not load what LD_PRELOAD names.
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = pipeDelay
 	cmd.SysProcAttr = attributes()
-	if err := cmd.Start(); err != nil {
-		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
+	if e.err = cmd.Start(); e.err != nil {
+		e.code = notStarted
+		return e
 	}
-	err = cmd.Wait()
+	e.err = cmd.Wait()
+	e.code = cmd.ProcessState.ExitCode()
 	// Wait returns ctx's error also when ctx ended at the very moment at which ip was done: then the change is made.
-	if done := cmd.ProcessState.ExitCode() == 0 && errors.Is(err, ctx.Err()); err != nil && !done {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, &Error{
-			Command: c, ExitCode: cmd.ProcessState.ExitCode(), Stderr: strings.TrimSpace(stderr.String()), Err: err,
-		}
+	if e.code == 0 && errors.Is(e.err, ctx.Err()) {
+		e.err = nil
+	} else if e.err != nil && ctx.Err() != nil {
+		e.err = ctx.Err()
 	}
-	return stdout.Bytes(), nil
+	return e
 }
 
 const (
@@ -81,7 +102,7 @@ type Error struct {
 	ExitCode int
 	// Stderr is what ip wrote there, trimmed.
 	Stderr string
-	// Err is the cause: an *exec.ExitError, exec.ErrNotFound, the context's error.
+	// Err is the cause: an *exec.ExitError, exec.ErrNotFound, an *UnsuitableError, the context's error.
 	Err error
 }
 
@@ -90,6 +111,8 @@ func (e *Error) Error() string {
 	switch {
 	case errors.Is(e.Err, exec.ErrNotFound):
 		return text + "ip is not in PATH: install iproute2"
+	case errors.Is(e.Err, ErrUnsuitable):
+		return text + e.Err.Error()
 	case e.ExitCode > 0 && e.Stderr != "":
 		return text + strings.Join(strings.Fields(e.Stderr), " ") + fmt.Sprintf(" (exit code %d)", e.ExitCode)
 	default:

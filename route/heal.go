@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -51,8 +52,8 @@ func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner, look Lookup) ([]st
 		}
 	}
 	slices.Reverse(left)
-	if err := j.write(left); err != nil {
-		failures = append(failures, err)
+	if err := j.shrink(left); err != nil {
+		failures = append(failures, journalError(filepath.Dir(j.path), err))
 	}
 	j.leftover = len(left) > 0
 	if err := errors.Join(failures...); err != nil {

@@ -62,15 +62,16 @@ func (e *BusyError) Error() string {
 func (e *BusyError) Unwrap() error { return ErrBusy }
 
 // OpenJournal opens and locks the journal of the device dev in the calling thread's network namespace, in the directory
-// dir (see JournalDir). If a live run holds it the error is a *BusyError. If a killed run left it, Heal must be called
-// before anything is noted. The caller owns the Journal and closes it, directly or by Router.Close.
+// dir (see JournalDir). If a live run holds it the error is a *BusyError, else a *JournalError. If a
+// killed run left it, Heal must be called before anything is noted. The caller owns the Journal and
+// closes it, directly or by Router.Close.
 func OpenJournal(dir, dev string) (*Journal, error) {
 	if err := checkDev(dev); err != nil {
-		return nil, err
+		return nil, journalError(dir, err)
 	}
 	key, err := currentKey()
 	if err != nil {
-		return nil, err
+		return nil, journalError(dir, err)
 	}
 	return openJournal(filepath.Join(dir, key.file(dev)), rulesFor(dev), os.O_CREATE)
 }
@@ -80,7 +81,7 @@ func openJournal(path string, rules rules, flag int) (*Journal, error) {
 	dev := rules.dev
 	file, err := openLocked(path, dev, flag)
 	if err != nil {
-		return nil, err
+		return nil, journalError(filepath.Dir(path), err)
 	}
 	j := &Journal{dev: dev, path: path, rules: rules, file: file}
 	content, err := io.ReadAll(io.LimitReader(file, maxJournal))
@@ -88,9 +89,17 @@ func openJournal(path string, rules rules, flag int) (*Journal, error) {
 		j.entries = parseEntries(content, rules)
 		j.leftover = len(j.entries) > 0
 		err = j.write(j.entries) // our pid, and none of the damage
+		switch {
+		case err == nil:
+		case j.leftover && isFull(err):
+			err = nil // healing makes room
+		case !j.leftover:
+			err = errors.Join(err, os.Remove(path)) // nothing is in it
+		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open journal %s: %w", path, err), j.file.Close())
+		err = fmt.Errorf("open journal %s: %w", path, err)
+		return nil, journalError(filepath.Dir(path), errors.Join(err, j.file.Close()))
 	}
 	return j, nil
 }
@@ -179,6 +188,25 @@ func (j *Journal) write(entries []entry) error {
 			return err
 		}
 	}
+	if err := j.replace(content.Bytes()); err != nil {
+		return err
+	}
+	j.entries = slices.Clone(entries)
+	return nil
+}
+
+// shrink is write for entries of which the file has more. Without room it keeps these: a next run looks
+// for them, and finds that they are gone.
+func (j *Journal) shrink(entries []entry) error {
+	err := j.write(entries)
+	if isFull(err) {
+		j.entries, err = slices.Clone(entries), nil
+	}
+	return err
+}
+
+// replace puts a file with this content in the place of the journal's. The caller is that of write.
+func (j *Journal) replace(content []byte) error {
 	temporary := j.path + ".new" // only the holder of the lock writes it
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -187,7 +215,7 @@ func (j *Journal) write(entries []entry) error {
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(content.Bytes())
+	_, err = file.Write(content)
 	if err == nil {
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	}
@@ -199,7 +227,7 @@ func (j *Journal) write(entries []entry) error {
 	}
 	// Whoever waits for the old file's lock gets it now, sees that the path names another file, and tries again.
 	err = j.file.Close()
-	j.file, j.entries = file, slices.Clone(entries)
+	j.file = file
 	return err
 }
 
@@ -232,7 +260,7 @@ func (j *Journal) note(e entry) error {
 		return nil
 	}
 	if err := j.write(append(slices.Clone(j.entries), e)); err != nil {
-		return fmt.Errorf("note %s in the journal: %w", e, err)
+		return journalError(filepath.Dir(j.path), fmt.Errorf("note %s in the journal: %w", e, err))
 	}
 	return nil
 }
@@ -248,8 +276,8 @@ func (j *Journal) drop(e entry) error {
 	if j.file == nil || at < 0 {
 		return nil
 	}
-	if err := j.write(slices.Delete(slices.Clone(j.entries), at, at+1)); err != nil {
-		return fmt.Errorf("drop %s from the journal: %w", e, err)
+	if err := j.shrink(slices.Delete(slices.Clone(j.entries), at, at+1)); err != nil {
+		return journalError(filepath.Dir(j.path), fmt.Errorf("drop %s from the journal: %w", e, err))
 	}
 	return nil
 }
@@ -274,7 +302,7 @@ func (j *Journal) Close() error {
 	}
 	j.file = nil
 	if err != nil {
-		return fmt.Errorf("close journal: %w", err)
+		return journalError(filepath.Dir(j.path), fmt.Errorf("close journal: %w", err))
 	}
 	return nil
 }

@@ -44,7 +44,8 @@ func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	var gateway rtnl.Hop // in network: that of an "onlink" route may lie in no other
 	err := r.look.Routes(0, 0, func(route rtnl.Route) bool {
 		// The local table repeats the addresses, which come below under their own name.
-		if route.Table != unix.RT_TABLE_LOCAL && route.Dst.Bits() > 1 && route.Dst.Overlaps(network) && !leavesBy(route, own) {
+		if route.Table != unix.RT_TABLE_LOCAL && route.Dst.Bits() > 1 && route.Dst.Overlaps(network) && !leavesBy(route, own) &&
+			!fallback(route, network) {
 			in = &route
 			return false
 		}
@@ -74,6 +75,21 @@ func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 		}
 	}
 	return nil
+}
+
+// fallback reports whether a route rejects packets ("unreachable 10.0.0.0/8", also blackhole, prohibit and throw), and the
+// route to network goes before it: administrators put such routes below their networks. A throw of another table only sends
+// the search on to the main one (ip-route(8)).
+func fallback(route rtnl.Route, network netip.Prefix) bool {
+	switch route.Type {
+	case unix.RTN_UNREACHABLE, unix.RTN_BLACKHOLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
+	default:
+		return false
+	}
+	if route.Table != unix.RT_TABLE_MAIN {
+		return route.Type == unix.RTN_THROW
+	}
+	return route.Dst.Bits() < network.Bits() || route.Dst == network && route.Metric > 0
 }
 
 // describe writes a route as ip does, without its attributes.

@@ -16,18 +16,22 @@ import (
 // SystemDir is where journals lie when this process can write there.
 const SystemDir = "/run/tunnel"
 
-// JournalDir returns the directory for journals, created if need be with mode 0700: SystemDir, or for a process that
-// may not write there, tunnel in $XDG_RUNTIME_DIR, or the directory that root has made for its user, SystemDir-UID. One
-// that another user has, or may write to, is not taken; for root the error is then an ErrForeign. It says what to do.
+// JournalDir returns the directory for journals, created if need be with mode 0700: SystemDir, or for
+// a process that may not write there, tunnel in $XDG_RUNTIME_DIR, the directory that root has made for
+// its user, SystemDir-UID, or for root of a user namespace .local/state/tunnel/run in $HOME. One that
+// another user has, or may write to, is not taken: for root that of SystemDir is an ErrForeign. Where
+// one of them is root's and sticky, as Docker's --tmpfs makes it, it is the directory UID in it. The
+// error is a *JournalError.
 func JournalDir() (string, error) { return firstUsable(candidates()) }
 
-// JournalDirs returns those of the directories where JournalDir may have put journals that this process can read. The
-// error is JournalDir's ErrForeign.
+// JournalDirs returns those of the directories where JournalDir may have put journals that this
+// process can read. The error is JournalDir's ErrForeign.
 func JournalDirs() ([]string, error) { return readable(candidates()) }
 
 func readable(candidates []string) ([]string, error) {
 	var dirs []string
 	for i, dir := range candidates {
+		dir = ownPart(dir)
 		err := accessible(dir)
 		if err == nil {
 			dirs = append(dirs, dir)
@@ -41,46 +45,95 @@ func readable(candidates []string) ([]string, error) {
 
 // isTakeover reports whether accessible's err about SystemDir says that root must not go on: another user has it. To
 // other users it is one of several directories, and to root an inherited $XDG_RUNTIME_DIR is.
-func isTakeover(err error) bool { return errors.Is(err, ErrForeign) && os.Geteuid() == 0 }
+func isTakeover(err error) bool {
+	return errors.Is(err, ErrForeign) && os.Geteuid() == 0 && !InUserNamespace()
+}
 
 func candidates() []string {
 	dirs := []string{SystemDir}
 	if runtime := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtime) {
 		dirs = append(dirs, filepath.Join(runtime, "tunnel"))
 	}
-	if uid := os.Geteuid(); uid != 0 {
-		dirs = append(dirs, SystemDir+"-"+strconv.Itoa(uid))
+	switch home := os.Getenv("HOME"); {
+	case os.Geteuid() != 0:
+		dirs = append(dirs, SystemDir+"-"+strconv.Itoa(os.Geteuid()))
+	case filepath.IsAbs(home) && InUserNamespace():
+		dirs = append(dirs, filepath.Join(home, ".local", "state", "tunnel", "run"))
 	}
 	return dirs
 }
 
+// InUserNamespace reports whether this process is root of a user namespace only, to which root's
+// files may belong to somebody else (user_namespaces(7)), as after `unshare -r` and in a rootless
+// container.
+func InUserNamespace() bool {
+	text, err := os.ReadFile("/proc/self/uid_map") // missing in a kernel without user namespaces
+	first := strings.Fields(string(text))          // inside, outside, length
+	return os.Geteuid() == 0 && err == nil && len(first) > 1 && first[1] != "0"
+}
+
 func firstUsable(dirs []string) (string, error) {
-	var failures []error
+	var failures error
 	for i, dir := range dirs {
-		err := usable(dir)
+		usable, err := prepare(dir)
 		if err == nil {
-			return dir, nil
+			return usable, nil
 		}
 		if i == 0 && isTakeover(err) {
 			return "", err
 		}
-		failures = append(failures, err)
+		if failures == nil {
+			failures = err
+		} else {
+			failures = fmt.Errorf("%w; %w", failures, err)
+		}
 	}
-	// Root's directory is root's; that of a user is the last.
-	mine := dirs[0]
-	if os.Geteuid() != 0 {
-		mine = dirs[len(dirs)-1]
+	err := fmt.Errorf("no directory for the journal (%w)", failures)
+	advice := adviceFor(dirs[0], err)
+	switch {
+	case advice != "":
+	case os.Geteuid() != 0: // root's directory is root's; that of a user is the last
+		advice = makeAdvice(dirs[len(dirs)-1])
+	case InUserNamespace():
+		advice = "set XDG_RUNTIME_DIR to a directory of your own"
+	default:
+		advice = makeAdvice(dirs[0])
 	}
-	return "", fmt.Errorf("no directory for the journal (%s): sudo install -d -m 700 -o %s %s",
-		strings.ReplaceAll(errors.Join(failures...).Error(), "\n", "; "), userName(), mine)
+	return "", &JournalError{Err: err, Advice: advice}
 }
 
-// usable makes sure that dir is a directory in which this process can create files.
-func usable(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
+func makeAdvice(dir string) string { return "sudo install -d -m 700 -o " + userName() + " " + dir }
+
+// prepare makes dir if need be, and returns the directory for journals: dir, or a part of it.
+func prepare(dir string) (string, error) {
+	// MkdirAll is for a home. Above the other candidates nothing must be missing, or it is not theirs.
+	mkdir := os.Mkdir
+	if filepath.Base(dir) == "run" {
+		mkdir = os.MkdirAll
 	}
-	return accessible(dir)
+	if err := mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	part := ownPart(dir)
+	if part != dir {
+		if err := os.Mkdir(part, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", err
+		}
+	}
+	return part, accessible(part)
+}
+
+// ownPart returns dir, or the directory of this process's user in it where dir is root's and others may
+// write to it, but it is sticky: there only root and the user can rename or delete that one (S_ISVTX in
+// inode(7)). Another user may have made it first; accessible then refuses it.
+func ownPart(dir string) string {
+	var info unix.Stat_t
+	err := unix.Lstat(dir, &info)
+	if err == nil && info.Uid == 0 && info.Mode&unix.S_IFMT == unix.S_IFDIR &&
+		info.Mode&unix.S_ISVTX != 0 && info.Mode&0o022 != 0 {
+		return filepath.Join(dir, strconv.Itoa(os.Geteuid()))
+	}
+	return dir
 }
 
 // accessible makes sure that dir is a directory in which this process can list, create and delete files, and nobody else
@@ -90,17 +143,25 @@ func accessible(dir string) error {
 	if err := unix.Lstat(dir, &info); err != nil {
 		return &os.PathError{Op: "lstat", Path: dir, Err: err}
 	}
-	if info.Mode&unix.S_IFMT != unix.S_IFDIR {
+	uid, isDir := int(info.Uid), info.Mode&unix.S_IFMT == unix.S_IFDIR
+	switch {
+	case uid != 0 && uid != os.Geteuid() && !isDir:
+		return foreign(dir, info, "delete it")
+	case !isDir:
 		return &os.PathError{Op: "use", Path: dir, Err: unix.ENOTDIR}
-	}
-	if uid := int(info.Uid); uid != 0 && uid != os.Geteuid() || info.Mode&0o022 != 0 {
-		return fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o): sudo chown %s %[1]s && sudo chmod 700 %[1]s",
-			dir, ErrForeign, uid, info.Mode&0o7777, userName())
+	case uid != 0 && uid != os.Geteuid(), info.Mode&0o022 != 0:
+		return foreign(dir, info, fmt.Sprintf("sudo chown %s %s && sudo chmod 700 %[2]s", userName(), dir))
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &os.PathError{Op: "write in", Path: dir, Err: err}
 	}
 	return nil
+}
+
+// foreign returns the ErrForeign of a directory for journals that another user has or may write to.
+func foreign(dir string, info unix.Stat_t, advice string) error {
+	err := fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o)", dir, ErrForeign, info.Uid, info.Mode&0o7777)
+	return &JournalError{Err: err, Advice: advice}
 }
 
 func userName() string {

@@ -29,9 +29,13 @@ func TestFirstUsable(t *testing.T) {
 		t.Errorf("made with %v, %v", info.Mode(), err)
 	}
 	_, err := firstUsable([]string{taken})
-	want := "use " + taken + ": not a directory): sudo install -d -m 700 -o root " + taken
-	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("got %v, want %s", err, want)
+	var failed *JournalError
+	says := "use " + taken + ": not a directory)"
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("got %v", err)
+	}
+	if want := "sudo install -d -m 700 -o root " + taken; failed.Advice != want {
+		t.Errorf("advice %s, want %s", failed.Advice, want)
 	}
 }
 
@@ -75,7 +79,8 @@ func TestFirstUsableNotRoot(t *testing.T) {
 		t.Errorf("looks in %s, not in %s", got, made)
 	}
 	_, err := firstUsable([]string{closed, filepath.Join(closed, "x")})
-	if want := " " + filepath.Join(closed, "x"); err == nil || !strings.HasSuffix(err.Error(), want) {
+	var failed *JournalError
+	if want := " " + filepath.Join(closed, "x"); !errors.As(err, &failed) || !strings.HasSuffix(failed.Advice, want) {
 		t.Errorf("got %v, want advice to make%s", err, want)
 	}
 }
@@ -84,17 +89,21 @@ func TestFirstUsableNotRoot(t *testing.T) {
 func TestForeignDir(t *testing.T) {
 	iptest.NeedRoot(t)
 	for name, change := range map[string]func(dir string) error{
-		"another user's":   func(dir string) error { return os.Chown(dir, 12345, 12345) },
-		"all may write":    func(dir string) error { return os.Chmod(dir, 0o777) },
-		"a group may":      func(dir string) error { return os.Chmod(dir, 0o770) },
-		"all, but no more": func(dir string) error { return os.Chmod(dir, 0o1777) },
+		"another user's": func(dir string) error { return os.Chown(dir, 12345, 12345) },
+		"all may write":  func(dir string) error { return os.Chmod(dir, 0o777) },
+		"a group may":    func(dir string) error { return os.Chmod(dir, 0o770) },
+		"sticky, but another user's": func(dir string) error {
+			return errors.Join(os.Chown(dir, 12345, 12345), os.Chmod(dir, 0o1777|os.ModeSticky))
+		},
 	} {
 		dir, other := filepath.Join(t.TempDir(), "tunnel"), t.TempDir()
 		if err := errors.Join(os.Mkdir(dir, 0o700), change(dir)); err != nil {
 			t.Fatal(err)
 		}
 		advice := "sudo chown root " + dir + " && sudo chmod 700 " + dir
-		if got, err := firstUsable([]string{dir, other}); !errors.Is(err, ErrForeign) || !strings.HasSuffix(err.Error(), advice) {
+		got, err := firstUsable([]string{dir, other})
+		var failed *JournalError
+		if !errors.Is(err, ErrForeign) || !errors.As(err, &failed) || failed.Advice != advice {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 		if got, err := readable([]string{dir, other}); !errors.Is(err, ErrForeign) {
@@ -102,6 +111,50 @@ func TestForeignDir(t *testing.T) {
 		}
 		if got, err := firstUsable([]string{filepath.Join(other, "no", "parent"), dir, other}); err != nil || got != other {
 			t.Errorf("%s, as a later one: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestStickyDir has root's directory be open to all and sticky, as Docker's --tmpfs makes it: journals
+// lie in a part of it that is this user's alone, and one that another user has made first is refused.
+func TestStickyDir(t *testing.T) {
+	iptest.NeedRoot(t)
+	sticky := func() (dir, part string) {
+		dir = filepath.Join(t.TempDir(), "tunnel")
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777|os.ModeSticky)); err != nil {
+			t.Fatal(err)
+		}
+		return dir, filepath.Join(dir, "0")
+	}
+	dir, part := sticky()
+	if got, err := readable([]string{dir}); err != nil || len(got) != 0 {
+		t.Errorf("before it is made: reads in %q, %v", got, err)
+	}
+	for range 2 { // made, then found
+		if got, err := firstUsable([]string{dir}); err != nil || got != part {
+			t.Errorf("got %s, %v", got, err)
+		}
+	}
+	if info, err := os.Lstat(part); err != nil || info.Mode().Perm() != 0o700 || !info.IsDir() {
+		t.Errorf("made %v, %v", info, err)
+	}
+	if got, err := readable([]string{dir}); err != nil || len(got) != 1 || got[0] != part {
+		t.Errorf("reads in %q, %v", got, err)
+	}
+	for name, plant := range map[string]func(part string) error{
+		"a directory": func(part string) error { return os.Mkdir(part, 0o700) },
+		"a file":      func(part string) error { return os.WriteFile(part, nil, 0o600) },
+		"a link":      func(part string) error { return os.Symlink(t.TempDir(), part) },
+	} {
+		dir, part := sticky()
+		if err := errors.Join(plant(part), os.Lchown(part, 12345, 12345)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := firstUsable([]string{dir, t.TempDir()}); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s of another user: %q, %v", name, got, err)
+		}
+		if got, err := readable([]string{dir, t.TempDir()}); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s of another user: reads in %q, %v", name, got, err)
 		}
 	}
 }

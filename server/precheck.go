@@ -98,7 +98,8 @@ func speaks(r *http.Request) bool {
 }
 
 // refuseLogin answers a login with a wrong token or none. Whoever fails too often is not even asked for some time. The
-// realm is the server's mark: a client whose token is refused without it goes on trying, see docs/PROTOCOL.md.
+// realm is the server's mark: a client whose token is refused without it goes on trying, see docs/PROTOCOL.md. A client
+// that has presented the secret of a token that is over is told why.
 func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, v visitor, err error) {
 	s.refused.count(refuseToken, s.Log).Warn("refused", "remote", v.remote, "err", err)
 	if ban := s.bans.Fail(v.source, s.limiter.Live(v.source)); ban > 0 {
@@ -107,6 +108,9 @@ func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, v visitor, 
 	challenge := `Bearer realm="` + transport.Realm + `"`
 	if auth.Carries(r) {
 		challenge += `, error="invalid_token"` // RFC 6750 section 3.1
+	}
+	if why := reason(err); why != "" {
+		challenge += `, error_description="` + why + `"`
 	}
 	w.Header().Set("WWW-Authenticate", challenge)
 	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)

@@ -23,8 +23,16 @@ var ErrNoTokens = errors.New("the server runs with --insecure-no-auth: it has no
 const tokenInterval = 250 * time.Millisecond
 
 // isOver tells whether a token cannot be used, now or ever again.
-func isOver(err error) bool {
-	return errors.Is(err, auth.ErrRevoked) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrJoined)
+func isOver(err error) bool { return reason(err) != "" }
+
+// reason returns why a token cannot be used, now or ever again; "" if err says nothing of the kind.
+func reason(err error) string {
+	for _, why := range []error{auth.ErrRevoked, auth.ErrExpired, auth.ErrJoined} {
+		if errors.Is(err, why) {
+			return why.Error()
+		}
+	}
+	return ""
 }
 
 // watchTokens ends the sessions of tokens that are over, until ctx ends.

@@ -83,6 +83,9 @@ func TestFronts(t *testing.T) {
 		"a login page's own certificate": {tlsOnly(), transport.StepTLS, "unknown authority", "login page"},
 
 		"401 of the server":      {page(401, `WWW-Authenticate: Bearer realm="tnl", error="invalid_token"`+"\r\n"), transport.StepAuth, "answered 401", "--token-file"},
+		"401 with a reason":      {page(401, `WWW-Authenticate: Bearer realm="tnl", error="invalid_token", error_description="the token was revoked"`+"\r\n"), transport.StepAuth, "401 Unauthorized: the token was revoked", "new token"},
+		"401 with a long reason": {page(401, `WWW-Authenticate: Bearer realm="tnl", error_description="`+strings.Repeat("x", 500)+"\r\n"), transport.StepAuth, strings.Repeat("x", 80) + "…", "new token"},
+		"a reason of a gateway":  {page(401, `WWW-Authenticate: Bearer realm="api", error_description="the token was revoked"`+"\r\n"), transport.StepAuth, "answered 401", "asks for Bearer)"},
 		"401 of nginx":           {page(401, `WWW-Authenticate: Basic realm="closed, area"`+"\r\n"), transport.StepAuth, "answered 401", "asks for Basic)"},
 		"401 of a gateway":       {page(401, `WWW-Authenticate: Bearer realm="api", error="invalid_token"`+"\r\n"), transport.StepAuth, "answered 401", "asks for Bearer)"},
 		"401 of an older server": {page(401, "WWW-Authenticate: Bearer\r\n"), transport.StepAuth, "answered 401", "older one, give its token with --token-file"},

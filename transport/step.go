@@ -53,21 +53,26 @@ func adviseProxyAuth(scheme string) string {
 	return "give the user and password that it wants: TUNNEL_PROXY=" + scheme + "://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
 }
 
+// AdviseOver tells what to do about a token that the server has known.
+const AdviseOver = "ask for a new token, and give it with --token-file"
+
 const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
 // Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a client tells the
 // server's own word from that of anything in front of it. It names nothing, as no answer to strangers does.
 const Realm = "tnl"
 
-// marked reports whether a 401 is the server's own word.
-func marked(resp *http.Response) bool {
+// marked reports whether a 401 is the server's own word. why is the reason that it gives, "" if none.
+func marked(resp *http.Response) (own bool, why string) {
 	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
 		scheme, rest, _ := strings.Cut(challenge, " ")
 		if strings.EqualFold(scheme, "Bearer") && strings.Contains(rest, `realm="`+Realm+`"`) {
-			return true
+			_, why, _ = strings.Cut(rest, `error_description="`)
+			why, _, _ = strings.Cut(why, `"`)
+			return true, oneLine(why)
 		}
 	}
-	return false
+	return false, ""
 }
 
 // refused explains why the request for a WebSocket did not lead to one; first is how the answer begins.
@@ -76,8 +81,11 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 		return d.unanswered(ctx, first, err)
 	}
 	what := fmt.Errorf("%s answered %s", readable(d.URL), resp.Status)
+	own, why := marked(resp)
 	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized && marked(resp):
+	case code == http.StatusUnauthorized && own && why != "":
+		return &StepError{Step: StepAuth, Err: fmt.Errorf("%w: %s", what, why), Advice: AdviseOver}
+	case code == http.StatusUnauthorized && own:
 		advice := "give the server's token with --token-file or TUNNEL_TOKEN"
 		if d.TLS != nil && d.TLS.GetClientCertificate != nil {
 			advice += "; it may be bound to another certificate than --tls-cert's, the server's log says so"

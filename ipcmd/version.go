@@ -1,0 +1,69 @@
+package ipcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Oldest is the oldest release of iproute2 that this program is tested with, that of Debian 11.
+const Oldest = "5.10"
+
+// ErrUnsuitable says that ip does not know a command: it is an old one, or BusyBox's.
+var ErrUnsuitable = errors.New("unsuitable ip")
+
+// UnsuitableError is an ErrUnsuitable that says what ip is.
+type UnsuitableError struct {
+	Found string // "iproute2-ss190107", "BusyBox v1.35.0"; "" if it does not say
+}
+
+func (e *UnsuitableError) Error() string {
+	found := "is not that of iproute2"
+	if e.Found != "" {
+		found = "is " + e.Found
+	}
+	return fmt.Sprintf("the program ip %s, which does not know this command: "+
+		"install the package iproute2 (Fedora: iproute), %s or later", found, Oldest)
+}
+
+// Unwrap returns ErrUnsuitable.
+func (e *UnsuitableError) Unwrap() error { return ErrUnsuitable }
+
+// versionLimit bounds `ip -V`.
+const versionLimit = 5 * time.Second
+
+// unsuitable asks ip for its version, after it has not understood a command. It returns nil if ip
+// is an iproute2 that is new enough: the command is then wrong for another reason.
+func unsuitable(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, versionLimit)
+	defer cancel()
+	done := start(ctx, path, "-V") // BusyBox answers with its usage on stderr, and exit code 1
+	text := done.stdout.String() + done.stderr.String()
+	// Until 5.6 the version was a date, as in iproute2-ss190107 for 4.20. Debian's 5.10 says 5.9.0.
+	name := regexp.MustCompile(`iproute2-[\w.-]+|BusyBox v[\w.]+`).FindString(text)
+	var major, minor int
+	if _, err := fmt.Sscanf(name, "iproute2-%d.%d", &major, &minor); err == nil &&
+		(major > 5 || major == 5 && minor >= 9) {
+		return nil
+	}
+	return &UnsuitableError{Found: name}
+}
+
+// misunderstood reports whether ip has not understood its arguments. What the kernel refuses has the
+// exit code 2; the texts are those of iproute2 (lib/utils.c, ip/ip.c) and BusyBox.
+func misunderstood(code int, stderr string) bool {
+	if code <= 0 || code == 2 {
+		return false
+	}
+	for _, text := range []string{
+		"Usage: ip", `is unknown, try "ip`, `is garbage`, `is a garbage`, " is expected rather than ", "invalid argument '",
+	} {
+		if strings.Contains(stderr, text) {
+			return true
+		}
+	}
+	return false
+}
