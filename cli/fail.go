@@ -159,7 +159,7 @@ func asFailure(err error) *failure {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &dial):
-		return &failure{step(dial.Step), dial.Err, dial.Advice}
+		return &failure{step(dial.Step), dial.Err, hint(dial)}
 	case errors.As(err, &remote):
 		return &failure{step(remote.Step), err, remote.Advice}
 	case errors.Is(err, route.ErrPublic):

@@ -74,10 +74,8 @@ func settingsTable(settings []*config.Setting) string {
 
 // value returns a default for a table.
 func value(s *config.Setting) string {
-	switch text := strings.Trim(s.Shown(), `"`); {
-	case text == "":
-		return ""
-	case text == s.Default:
+	switch text := strings.Trim(s.Shown(), `"`); text {
+	case "", s.Default:
 		return text
 	default:
 		return "`" + text + "`"

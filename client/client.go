@@ -265,11 +265,9 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	var closed *transport.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
-			Advice: "wait until a client leaves, or give the server a larger --network"}
+		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
 	case errors.As(err, &closed) && closed.Code == transport.CodeSessions:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
-			Advice: "end another client that has this token, or let it have more: --max-sessions of `tunnel token create` or of the server"}
+		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
 	case over(err) != nil:
 		return link, over(err)
 	case err != nil:
@@ -279,8 +277,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	case c.Wanted.IsValid() && link.Address != c.Wanted:
 		conn.Close(transport.CodeNormal, "not the address that was asked for")
 		return link, &transport.StepError{Step: transport.StepAddress,
-			Err:    fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network),
-			Advice: "ask for the first, third, fifth … address of the network that nobody has, or leave --address out"}
+			Err: fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network), Reason: transport.ReasonAddress}
 	}
 	if c.MTU != 0 {
 		link.MTU = c.MTU

@@ -9,7 +9,9 @@ import (
 
 // What is said of several servers that were not joined, and of one on several ports.
 func TestRefusals(t *testing.T) {
-	at := func(step transport.Step) error { return &transport.StepError{Step: step, Err: errors.New(string(step))} }
+	at := func(step transport.Step) error {
+		return &transport.StepError{Step: step, Err: errors.New(string(step))}
+	}
 	tcp, http, auth := at(transport.StepTCP), at(transport.StepHTTP), at(transport.StepAuth)
 	type asked struct {
 		server int

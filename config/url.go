@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,6 +33,9 @@ func (v urls) set(texts []string) error {
 	implied := map[string]bool{} // by URL: whether nobody has written it
 	for _, text := range texts {
 		found, err := serverURL(text)
+		if errors.Is(err, transport.ErrTokenInURL) {
+			return fmt.Errorf("%w: use --token-file", err)
+		}
 		if err != nil {
 			return err
 		}
