@@ -91,7 +91,8 @@ func groups() []group {
 		}
 	}
 	return []group{
-		{"stream", "One TCP stream on a LAN", "iperf3, one stream, what the receiver counts; the hosts are joined by a veth pair. CPU is " +
+		{"stream", "One TCP stream on a LAN", "iperf3, one stream, what the receiver counts; the hosts are joined by a veth pair, and every program " +
+			"is in a session of its own (sched(7), autogroups). CPU is " +
 			"utime and stime of all processes of the contender at both ends, by the bytes of both directions; " +
 			"what the kernel does in interrupts is on nobody's account, so a contender that leaves its work to the kernel looks cheaper than it is.",
 			[]plot{{"stream", "One TCP stream on a LAN", []string{figUp, figDown}}, {"cpu", "CPU seconds per GB, both ends", []string{figCPU}}}},

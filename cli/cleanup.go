@@ -35,6 +35,7 @@ func cleanup(c *cli.Context) error {
 		return err
 	}
 	log := logger(c, told.Log)
+	keepPipe()
 	dirs, err := route.JournalDirs()
 	if err != nil {
 		return err

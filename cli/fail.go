@@ -28,6 +28,7 @@ const (
 	stepRoute    step = "route"
 	stepListen   step = "listen"
 	stepState    step = "state"
+	stepOutput   step = "output"
 
 	stepName    = step(transport.StepName)
 	stepTCP     = step(transport.StepTCP)
@@ -60,6 +61,7 @@ func exits() []struct {
 		{stepRoute, "an ip command failed, or ip is missing, too old or too small"},
 		{stepListen, "the port is in use or not allowed, or the address is not there"},
 		{stepState, "the state or journal directory"},
+		{stepOutput, "stdout takes nothing: a full disk"},
 	}
 }
 

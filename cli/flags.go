@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -166,11 +167,12 @@ func (i *invocation) token() (string, error) {
 
 // logger returns the log on stderr.
 func logger(c *cli.Context, told config.Log) *slog.Logger {
-	options := &slog.HandlerOptions{Level: told.Level}
+	handler := func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) }
 	if told.Format == "json" {
-		return slog.New(slog.NewJSONHandler(c.App.ErrWriter, options))
+		handler = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) }
 	}
-	return slog.New(slog.NewTextHandler(c.App.ErrWriter, options))
+	outputOf(c).noticeDropped(handler)
+	return slog.New(handler(c.App.ErrWriter, &slog.HandlerOptions{Level: told.Level}))
 }
 
 // noMore refuses arguments that a command does not take.

@@ -51,6 +51,7 @@ func ended(code int, err, left error) error {
 // newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
 // returns; host is then nil, and err that of the run.
 func newHost(i *invocation, log *slog.Logger) (host, error) {
+	outputOf(i.c).detach()
 	user, err := privsep.FindUser(i.common.User)
 	if err != nil {
 		return nil, usage("--user: %w", err)
@@ -75,7 +76,11 @@ func newHost(i *invocation, log *slog.Logger) (host, error) {
 	}
 	own.split = true
 	parent := privsep.New(own, user, log)
+	stdout, stderr := outputOf(i.c).stdout.w.Relay(), outputOf(i.c).stderr.w.Relay()
+	parent.Stdout, parent.Stderr = stdout, stderr
 	code, err := parent.Run(i.c.Context, args(i.c)[1:])
+	stdout.Flush()
+	stderr.Flush()
 	return nil, ended(code, err, own.close())
 }
 
@@ -83,11 +88,17 @@ func newHost(i *invocation, log *slog.Logger) (host, error) {
 const (
 	metaWorker = "worker"
 	metaArgs   = "args"
+	metaOutput = "output"
 )
 
 func workerOf(c *cli.Context) *privsep.Worker {
 	w, _ := c.App.Metadata[metaWorker].(*privsep.Worker)
 	return w
+}
+
+func outputOf(c *cli.Context) *output {
+	o, _ := c.App.Metadata[metaOutput].(*output)
+	return o
 }
 
 func args(c *cli.Context) []string {

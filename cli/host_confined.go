@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"sync/atomic"
 
 	"tunnel/client"
 	"tunnel/privsep"
@@ -45,6 +41,9 @@ func (h *confined) State(ctx context.Context) (string, error) {
 		_, _ = x509.SystemCertPool() // kept by the library; SSL_CERT_FILE may be root's
 	}
 	takePriority(h.log)
+	if err := spreadPriority(); err != nil {
+		h.log.Debug("packets have no priority over other sessions", "err", err)
+	}
 	if err := privsep.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
@@ -61,27 +60,4 @@ func (h *confined) Hook(ctx context.Context, flag string, _ transport.Link) {
 	if err := h.Worker.Hook(ctx, flag); err != nil {
 		h.log.Debug("hook", "flag", flag, "err", err)
 	}
-}
-
-// renamer gives the state directory the name that a person knows.
-type renamer struct {
-	w     io.Writer
-	names atomic.Pointer[[2][]byte] // ours, a person's
-}
-
-func (r *renamer) Write(b []byte) (int, error) {
-	text := b
-	if names := r.names.Load(); names != nil {
-		text = bytes.ReplaceAll(b, names[0], names[1])
-	}
-	if _, err := r.w.Write(text); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-// orphan ends a worker whose parent has ended.
-func orphan(err error) {
-	_, _ = fmt.Fprintf(os.Stderr, "tunnel: internal: %v\n", privsep.Lost(err))
-	os.Exit(1)
 }

@@ -37,19 +37,19 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
 		return stepInternal.exitCode()
 	}
-	// A reader of our output that goes away must not end us by SIGPIPE, with routes left behind.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	defer signal.Stop(pipe)
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 	defer stop()
 
 	config.UnsetEmpty()
-	stderr = &renamer{w: stderr}
-	app := newApp(version, &renamer{w: stdout}, stderr)
-	app.Metadata = map[string]any{metaArgs: args}
+	output := newOutput(stdout, stderr)
+	defer output.close()
+	// A signal ends a command that prints while its reader does not read.
+	defer context.AfterFunc(ctx, output.hasten)()
+	stderr = output.stderr
+	app := newApp(version, output.stdout, output.stderr)
+	app.Metadata = map[string]any{metaArgs: args, metaOutput: output}
 	if privsep.IsWorker(args) {
-		worker, err := privsep.Inherit(orphan)
+		worker, err := privsep.Inherit(output.orphan)
 		if err != nil {
 			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
 			return stepInternal.exitCode()
@@ -60,6 +60,9 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // before it had begun
 		return 0
+	}
+	if err == nil {
+		err = output.stdout.err()
 	}
 	return report(stderr, err)
 }

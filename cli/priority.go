@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +41,25 @@ func renice() error {
 		return fmt.Errorf("set the nice value to %d: %w", ownNice, errno)
 	}
 	return nil
+}
+
+// spreadPriority gives the session of this process, which must have nobody else's processes, its nice value. With
+// kernel.sched_autogroup_enabled the scheduler weighs sessions against each other, and nice values within one only
+// (sched(7)): those of a session of its own would count for nothing.
+func spreadPriority() error {
+	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile("/proc/self/autogroup", os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel without such groups
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strconv.Itoa(zeroNice - now))
+	return errors.Join(err, f.Close())
 }
 
 // dropPriority gives a group of processes the nice value 0 when this program's is less.

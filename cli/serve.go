@@ -45,6 +45,9 @@ func serve(c *cli.Context) (err error) {
 	if told.DryRun {
 		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
 	}
+	if workerOf(c) == nil {
+		outputOf(c).watchJoinLine(log)
+	}
 	host, err := newHost(i, log)
 	if host == nil {
 		return err

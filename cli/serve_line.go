@@ -1,12 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"tunnel/config"
 	"tunnel/transport"
@@ -27,7 +31,7 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 		if url == "" {
 			url = urlOf("HOST", "", told.Path) // only a person knows; but the token has to be shown now
 		}
-		_, _ = fmt.Fprintf(w, "made the first token, %q; it is shown this once. To join, run on another machine:\n", firstToken)
+		_, _ = fmt.Fprintf(w, firstMade+", %q; it is shown this once. To join, run on another machine:\n", firstToken)
 		credential = []string{"--" + flagToken, made}
 	case file != "":
 		credential = []string{"--" + flagTokenFile, file}
@@ -42,10 +46,35 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 	return nil
 }
 
+// firstMade begins the line above the join line of a first start.
+const firstMade = "made the first token"
+
+// watchJoinLine has the log say that the line which joins another machine did not get to stdout, for
+// the first token is shown nowhere else. It is for the process that writes to stdout itself. What goes
+// to /dev/null is dropped by choice, but for that token.
+func (o *output) watchJoinLine(log *slog.Logger) {
+	var once sync.Once
+	o.stdout.w.Observe(func(text []byte, err error) {
+		first := bytes.Contains(text, []byte(firstMade))
+		if err == nil && first && o.null {
+			err = errors.New("it is closed, or /dev/null")
+		}
+		if err != nil && (first || bytes.Contains(text, []byte(joinCommand))) {
+			once.Do(func() {
+				log.Warn("stdout did not take the line to join with; a token in it is lost: "+
+					"make another with `tunnel token create NAME`", "err", err)
+			})
+		}
+	})
+}
+
+// joinCommand begins the join line.
+const joinCommand = "tunnel connect "
+
 // connectLine returns the command that joins a machine to the server at url, for a POSIX shell. pin may be empty;
 // credential is the flags of the token.
 func connectLine(url, pin string, credential ...string) string {
-	argv := []string{"tunnel", "connect", url}
+	argv := append(strings.Fields(joinCommand), url)
 	if pin != "" {
 		argv = append(argv, "--"+flagPin, pin)
 	}

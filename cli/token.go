@@ -82,14 +82,18 @@ func tokenCreate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	keepPipe() // a token that was made and not shown is explained
 	return withTokens(c, true, func(t tokens) error {
 		made, text, err := t.Create(c.Context, spec)
 		if err != nil {
 			return err
 		}
 		_, _ = fmt.Fprintf(c.App.ErrWriter, "made %s; it is shown this once, give it to the client with --token-file\n", describe(made))
-		_, err = fmt.Fprintln(c.App.Writer, text)
-		return err
+		if _, err = fmt.Fprintln(c.App.Writer, text); err != nil {
+			return fail(stepOutput, fmt.Errorf("token %q was made and could not be shown: %w", name, errors.Unwrap(err)),
+				"run `tunnel token revoke "+name+"`, and make another")
+		}
+		return nil
 	})
 }
 
@@ -329,7 +333,7 @@ func tokenFailure(err error) error {
 			return fail(stepUsage, err, "see `tunnel token list`")
 		}
 	}
-	if asFailure(err).step == stepState {
+	if step := asFailure(err).step; step == stepState || step == stepOutput {
 		return err
 	}
 	return fail(stepState, err, "look at the server's log, and that you are root or its user")

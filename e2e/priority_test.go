@@ -68,6 +68,11 @@ func TestPriority(t *testing.T) {
 				if got := niceValues(t, proc.Worker()); !slices.Equal(got, []int{test.want}) {
 					t.Errorf("threads of %s have the nice values %d; want %d", what, got, test.want)
 				}
+				// Weighed against other sessions, the worker's is the worker: its own has nobody else in it.
+				group, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", proc.Worker()))
+				if err == nil && !strings.HasSuffix(strings.TrimSpace(string(group)), fmt.Sprintf(" nice %d", test.want)) {
+					t.Errorf("%s: the session's group is %q; want nice %d", what, group, test.want)
+				}
 			}
 			var pid int
 			eventually(t, "the hook runs", func() bool {

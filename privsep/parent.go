@@ -58,11 +58,16 @@ const requestLimit = 30 * time.Second
 // stopLimit is how long a worker may take to stop before it is killed: its connections and hooks need two seconds at most.
 const stopLimit = 5 * time.Second
 
-// outputLimit is how long what a worker has written last is waited for when nobody reads it.
+// outputLimit bounds the time to read what a worker has written last.
 const outputLimit = time.Second
 
 // Parent is the process that keeps the privileges, and its worker. Make it with New, start it once with Run.
 type Parent struct {
+	// Stdout and Stderr get what the worker writes, in pieces; nil drops it. The worker has pipes
+	// instead of this process's own, which could be a terminal, to read what is typed there, or a log,
+	// to cut it off. Both must take it promptly and without an error, or the worker stands still.
+	Stdout, Stderr io.Writer
+
 	host Host
 	log  *slog.Logger
 	user User
@@ -108,7 +113,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 
 	cmd := exec.Command("/proc/self/exe") //nolint:noctx // ctx tells it to stop, and stopLimit kills it
 	cmd.Args = append([]string{workerName}, args...)
-	cmd.Stdout, cmd.Stderr = output{os.Stdout}, output{os.Stderr} //nolint:forbidigo // the worker's is the program's
+	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
 	cmd.WaitDelay = outputLimit
 	cmd.ExtraFiles = []*os.File{theirs}
 	// In a session of its own, no terminal is its controlling one: it cannot type into that.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,22 @@ type Drops struct {
 	Marked uint64 // CE marked instead (RFC 3168)
 	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
 	Cut    uint64 // lost: on its way out when the connection broke
+}
+
+// LogValue implements slog.LogValuer: a group of the counts that are not zero.
+func (d Drops) LogValue() slog.Value {
+	var group []slog.Attr
+	for _, c := range []struct {
+		name  string
+		count uint64
+	}{
+		{"full", d.Full}, {"memory", d.Memory}, {"codel", d.CoDel}, {"marked", d.Marked}, {"stale", d.Stale}, {"cut", d.Cut},
+	} {
+		if c.count > 0 {
+			group = append(group, slog.Uint64(c.name, c.count))
+		}
+	}
+	return slog.GroupValue(group...)
 }
 
 const (

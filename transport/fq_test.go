@@ -2,6 +2,8 @@ package transport
 
 import (
 	"encoding/binary"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,5 +162,30 @@ func TestCoDelLeavesBurstsAlone(t *testing.T) {
 	}
 	if d := q.Drops(); d != (Drops{}) {
 		t.Errorf("%+v of bursts that were worked off", d)
+	}
+}
+
+// TestDropsLog has a log show the counts that are not zero, by name.
+func TestDropsLog(t *testing.T) {
+	for _, test := range []struct {
+		drops Drops
+		want  string
+	}{
+		{Drops{}, "msg=x\n"},
+		{Drops{Full: 1, Memory: 2, CoDel: 3, Marked: 4, Stale: 5, Cut: 6},
+			"msg=x queue.full=1 queue.memory=2 queue.codel=3 queue.marked=4 queue.stale=5 queue.cut=6\n"},
+		{Drops{CoDel: 3}, "msg=x queue.codel=3\n"},
+	} {
+		var line strings.Builder
+		bare := func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+		slog.New(slog.NewTextHandler(&line, &slog.HandlerOptions{ReplaceAttr: bare})).Info("x", "queue", test.drops)
+		if line.String() != test.want {
+			t.Errorf("got %s", line.String())
+		}
 	}
 }

@@ -49,6 +49,11 @@ func (h *Host) StartCommand(cmd *exec.Cmd) *Proc {
 	}
 	cmd.Stdout = &stream{p: p, buf: &p.stdout}
 	cmd.Stderr = &stream{p: p, buf: &p.stderr}
+	// Daemons and users' programs are in sessions of their own on a real host, too, and with
+	// kernel.sched_autogroup_enabled it is sessions that the scheduler weighs against each other.
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	}
 	// A child that outlives the program must not keep Wait for ever.
 	cmd.WaitDelay = killWait
 	if err := cmd.Start(); err != nil {
