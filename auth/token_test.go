@@ -280,13 +280,13 @@ func TestCreateRefuses(t *testing.T) {
 
 func TestExpires(t *testing.T) {
 	s := newStore(t)
-	spec := Spec{Name: "short", Address: netip.MustParseAddr("10.1.1.9"), Expires: time.Now().Add(100 * time.Millisecond)}
+	spec := Spec{Name: "short", Address: netip.MustParseAddr("10.1.1.9"), Expires: time.Now().Add(3 * time.Second)}
 	text := create(t, s, spec)
 	g := admit(t, s, text)
 	if err := s.Check(g.ID); err != nil {
 		t.Errorf("at first: %v", err)
 	}
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(time.Until(spec.Expires) + time.Millisecond)
 	refused(t, s, text, ErrExpired)
 	if err := s.Check(g.ID); !errors.Is(err, ErrExpired) {
 		t.Errorf("then: %v", err)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -41,17 +42,18 @@ func judge(link transport.Link, b *packet.Batch, i int) verdict {
 		return dropSource
 	case packet.Destination(b.IP(i)) != link.Address:
 		return dropDestination
-	case packet.SourceRouted(b.IP(i)):
-		return dropMalformed
 	}
 	// What comes by the tunnel says nothing of other paths than the tunnel's.
-	is, about := packet.ICMPError(b.IP(i), func(sender, receiver netip.Addr) bool {
+	err := packet.CheckPaths(b.IP(i), func(sender, receiver netip.Addr) bool {
 		return sender == link.Address && link.Network.Contains(receiver)
 	})
-	if is && !about {
+	switch {
+	case err == nil:
+		return pass
+	case errors.Is(err, packet.ErrICMP):
 		return dropICMP
 	}
-	return pass
+	return dropMalformed
 }
 
 // drops counts the packets that did not pass, by reason.

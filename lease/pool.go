@@ -2,6 +2,7 @@
 package lease
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -166,14 +167,14 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	return p, nil
 }
 
-// assumeLive makes all leases idle since now, in the order in which they were idle before: any of them may have been in use
+// assumeLive makes all leases idle since now, in the order in which they were idle before, the lower number first: any of them may have been in use
 // until the crash.
 func (p *Pool) assumeLive(now time.Time) {
 	var all []*holding
 	for _, h := range p.taken {
 		all = append(all, h)
 	}
-	slices.SortFunc(all, func(a, b *holding) int { return a.idle.Compare(b.idle) })
+	slices.SortFunc(all, func(a, b *holding) int { return cmp.Or(a.idle.Compare(b.idle), cmp.Compare(a.number, b.number)) })
 	for i, h := range all {
 		h.idle = now.Add(time.Duration(i - len(all)))
 	}

@@ -2,13 +2,21 @@ package packet
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
+)
+
+// Errors of CheckPaths.
+var (
+	ErrSourceRoute = errors.New("a source route, or headers that cannot be judged")
+	ErrICMP        = errors.New("an ICMP error about a packet that its receiver has not sent there, or a redirect")
 )
 
 // Values of IP headers that tell what a host does with a packet beyond handing it to a program.
 const (
 	protocolICMP   = 1
 	protocolICMPv6 = 58
+	icmpHeaderLen  = 8
 
 	optionEnd         = 0
 	optionNop         = 1
@@ -16,49 +24,80 @@ const (
 	optionTightSource = 137 // SSRR
 )
 
-// ICMPError reports whether ip is an ICMP or ICMPv6 error or redirect, which changes what its receiver thinks of a path
-// (RFC 792, RFC 4443): kernels believe a path MTU for whatever two addresses the quoted packet names. about reports whether
-// it is an error about a packet that from has sent to to, as far as the quoted header goes; a redirect never is. A fragment
-// that hides the quoted header is an error about nothing.
-func ICMPError(ip []byte, sent func(from, to netip.Addr) bool) (is, about bool) {
-	var message []byte
+// CheckPaths returns nil if ip, which Length has accepted, may tell its receiver what it says of paths. sent reports whether
+// from may have sent a packet to to that this packet's sender can know of. The error is ErrSourceRoute or ErrICMP, without
+// allocation. TCP and UDP without options or extension headers cost a comparison.
+func CheckPaths(ip []byte, sent func(from, to netip.Addr) bool) error {
+	protocol, offset := ip[6], ipv6HeaderLen
+	later := false
 	if ip[0]>>4 == 4 {
-		// Only the first fragment has a type. Overlapping ones are dropped by kernels (net/ipv4/ip_fragment.c).
-		header := int(ip[0]&15) * 4
-		if ip[9] != protocolICMP || binary.BigEndian.Uint16(ip[6:])&0x1fff != 0 || header >= len(ip) {
-			return false, false
+		if sourceRouted(ip) {
+			return ErrSourceRoute
 		}
-		message = ip[header:]
-		switch message[0] {
-		case 3, 4, 11, 12: // unreachable, source quench, time exceeded, parameter problem
-		case 5:
-			return true, false
-		default:
-			return false, false
+		protocol, offset = ip[9], int(ip[0]&15)*4
+		if protocol != protocolICMP {
+			return nil
 		}
-		if len(message) < 8+20 || message[8]>>4 != 4 {
-			return true, false
+		if at := int(binary.BigEndian.Uint16(ip[6:])&0x1fff) * 8; at > 0 {
+			// Kernels drop overlapping fragments (net/ipv4/ip_fragment.c); this does not rely on it.
+			if at < icmpHeaderLen+ipv4MinHeaderLen {
+				return ErrSourceRoute
+			}
+			return nil
 		}
-		return true, sent(netip.AddrFrom4([4]byte(message[8+12:])), netip.AddrFrom4([4]byte(message[8+16:])))
+	} else if protocol != protocolTCP && protocol != protocolUDP && protocol != protocolICMPv6 {
+		var ok bool
+		if protocol, offset, later, ok = upperLayer(ip); !ok {
+			return ErrSourceRoute
+		}
 	}
-	if ip[6] != protocolICMPv6 || len(ip) <= 40 {
-		return false, false
-	}
-	message = ip[40:]
 	switch {
-	case message[0] == 137: // redirect, RFC 4861
-		return true, false
-	case message[0] == 0 || message[0] > 127:
-		return false, false
-	case len(message) < 8+40 || message[8]>>4 != 6:
-		return true, false
+	case later, offset >= len(ip):
+	case protocol == protocolICMP && ip[0]>>4 == 4:
+		return checkICMP4(ip[offset:], sent)
+	case protocol == protocolICMPv6 && ip[0]>>4 == 6:
+		return checkICMP6(ip[offset:], sent)
 	}
-	return true, sent(netip.AddrFrom16([16]byte(message[8+8:])), netip.AddrFrom16([16]byte(message[8+24:])))
+	return nil
 }
 
-// SourceRouted reports whether ip is an IPv4 packet with a source route, by which its sender decides where its receiver
+// checkICMP4 judges an ICMP message, or the first fragment of one, which changes what its receiver thinks of a path if it is
+// an error (RFC 792): kernels believe a path MTU for whatever two addresses the quoted packet names. An error that hides the
+// quoted header is about nobody's packet.
+func checkICMP4(message []byte, sent func(from, to netip.Addr) bool) error {
+	switch message[0] {
+	case 3, 4, 11, 12: // unreachable, source quench, time exceeded, parameter problem
+	case 5:
+		return ErrICMP
+	default:
+		return nil
+	}
+	quoted := message[min(icmpHeaderLen, len(message)):]
+	if len(quoted) < ipv4MinHeaderLen || quoted[0]>>4 != 4 || !sent(Source(quoted), Destination(quoted)) {
+		return ErrICMP
+	}
+	return nil
+}
+
+// checkICMP6 is checkICMP4 for ICMPv6 (RFC 4443). Neighbor discovery (RFC 4861), redirects among it, is for one link and never
+// forwarded; with a hop limit of 255, which nobody here has lowered, its receiver would take it for its neighbor's.
+func checkICMP6(message []byte, sent func(from, to netip.Addr) bool) error {
+	if kind := message[0]; kind > 127 {
+		if kind >= 133 && kind <= 137 {
+			return ErrICMP
+		}
+		return nil
+	}
+	quoted := message[min(icmpHeaderLen, len(message)):]
+	if len(quoted) < ipv6HeaderLen || quoted[0]>>4 != 6 || !sent(Source(quoted), Destination(quoted)) {
+		return ErrICMP
+	}
+	return nil
+}
+
+// sourceRouted reports whether ip is an IPv4 packet with a source route, by which its sender decides where its receiver
 // sends it on (RFC 791 section 3.1; RFC 7126 section 4.3 has hosts drop it), or with options that cannot be read.
-func SourceRouted(ip []byte) bool {
+func sourceRouted(ip []byte) bool {
 	if ip[0] <= 0x45 || ip[0]>>4 != 4 {
 		return false
 	}

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 )
@@ -37,35 +38,39 @@ func TestICMPError(t *testing.T) {
 		return ip
 	}
 	for name, test := range map[string]struct {
-		ip        []byte
-		is, about bool
+		ip   []byte
+		want error
 	}{
-		"about its own":         {error4(20, message(3, mine)), true, true},
-		"with options":          {error4(24, message(3, mine)), true, true},
-		"about another's":       {error4(20, message(3, others)), true, false},
-		"about its own, sent":   {error4(20, message(3, header4(6, "10.1.1.3", "10.1.1.1", 20))), true, false},
-		"cut short":             {error4(20, message(3, mine[:19])), true, false},
-		"quoting IPv6":          {error4(20, message(3, six[:20])), true, false},
-		"a redirect":            {error4(20, message(5, mine)), true, false},
-		"a ping":                {error4(20, message(8, others)), false, false},
-		"empty":                 {error4(20, nil), false, false},
-		"TCP":                   {header4(6, "10.1.1.3", "10.1.1.1", 20, message(3, others)...), false, false},
-		"first fragment":        {fragment(0, message(3, others)), true, false},
-		"first fragment, short": {fragment(0, message(3, nil)), true, false},
-		"later fragment":        {fragment(1, message(3, others)), false, false},
-		"IPv6 about its own":    {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six)...), true, true},
-		"IPv6 about another's":  {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, header6(6, "fd00::1", "fd00::5"))...), true, false},
-		"IPv6 cut short":        {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six[:39])...), true, false},
-		"IPv6 redirect":         {header6(protocolICMPv6, "fd00::3", "fd00::1", message(137, six)...), true, false},
-		"IPv6 ping":             {header6(protocolICMPv6, "fd00::3", "fd00::1", message(128, six)...), false, false},
+		"about its own":         {error4(20, message(3, mine)), nil},
+		"with options":          {error4(24, message(3, mine)), nil},
+		"about another's":       {error4(20, message(3, others)), ErrICMP},
+		"about its own, sent":   {error4(20, message(3, header4(6, "10.1.1.3", "10.1.1.1", 20))), ErrICMP},
+		"cut short":             {error4(20, message(3, mine[:19])), ErrICMP},
+		"quoting IPv6":          {error4(20, message(3, six[:20])), ErrICMP},
+		"a redirect":            {error4(20, message(5, mine)), ErrICMP},
+		"a ping":                {error4(20, message(8, others)), nil},
+		"empty":                 {error4(20, nil), nil},
+		"TCP":                   {header4(6, "10.1.1.3", "10.1.1.1", 20, message(3, others)...), nil},
+		"first fragment":        {fragment(0, message(3, others)), ErrICMP},
+		"first fragment, short": {fragment(0, message(3, nil)), ErrICMP},
+		"later fragment":        {fragment(4, message(3, others)), nil},
+		"overlapping fragment":  {fragment(3, message(3, others)), ErrSourceRoute},
+		"overlapping quote":     {fragment(1, message(3, others)), ErrSourceRoute},
+		"IPv6 about its own":    {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six)...), nil},
+		"IPv6 about another's":  {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, header6(6, "fd00::1", "fd00::5"))...), ErrICMP},
+		"IPv6 cut short":        {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six[:39])...), ErrICMP},
+		"IPv6 redirect":         {header6(protocolICMPv6, "fd00::3", "fd00::1", message(137, six)...), ErrICMP},
+		"IPv6 ping":             {header6(protocolICMPv6, "fd00::3", "fd00::1", message(128, six)...), nil},
 	} {
-		is, about := ICMPError(test.ip, func(from, to netip.Addr) bool {
-			return from == Destination(test.ip) && to == Source(test.ip)
-		})
-		if is != test.is || about != test.about {
-			t.Errorf("%s: %v, %v; want %v, %v", name, is, about, test.is, test.about)
+		if err := checkPaths(test.ip); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v; want %v", name, err, test.want)
 		}
 	}
+}
+
+// checkPaths is CheckPaths for a sender who was sent what its receiver sends to it.
+func checkPaths(ip []byte) error {
+	return CheckPaths(ip, func(from, to netip.Addr) bool { return from == Destination(ip) && to == Source(ip) })
 }
 
 func TestSourceRouted(t *testing.T) {
@@ -88,7 +93,7 @@ func TestSourceRouted(t *testing.T) {
 		"a lone byte":        {with(1, 1, 1, 148), true},
 		"IPv6":               {header6(6, "fd00::3", "fd00::1"), false},
 	} {
-		if got := SourceRouted(test.ip); got != test.want {
+		if got := sourceRouted(test.ip); got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -30,12 +30,12 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		s.refuseLogin(w, r, from, err)
 		return
 	}
-	s.bans.Succeed(from.source)
 	if wait := s.wait(grant.Token, time.Now()); wait > 0 {
 		s.refused.count(refuseLogins, s.Log).Warn("refused: too many logins with one token", "remote", from.remote, "token", grant.Name)
 		tooMany(w, wait)
 		return
 	}
+	s.bans.Succeed(from.source) // after the limit: one token makes no more sources known than it has logins
 	s.limiter.Authenticated(from.tracked)
 	leave = func() {
 		s.bans.Succeed(from.source) // who has been here for hours comes from a known address, too

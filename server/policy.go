@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -13,7 +14,7 @@ type verdict int
 
 const (
 	pass            verdict = iota
-	dropMalformed           // a virtio_net_hdr that contradicts its packet
+	dropMalformed           // a virtio_net_hdr that contradicts its packet, a source route, IPv6 headers that cannot be judged
 	dropSource              // a client's packet does not carry an address of the client's own
 	dropDestination         // a client's packet is for neither the server nor a client
 	dropClient              // between clients, which is switched off
@@ -54,15 +55,16 @@ func (l *policy) fromClient(p *peer, ip []byte) verdict {
 	if v := l.between(p, ip); v != pass {
 		return v
 	}
-	if packet.SourceRouted(ip) {
-		return dropMalformed
-	}
 	// What p says of paths counts only for packets that were sent to p.
 	to := packet.Destination(ip)
-	if is, about := packet.ICMPError(ip, func(sender, receiver netip.Addr) bool { return sender == to && p.has(receiver) }); is && !about {
+	err := packet.CheckPaths(ip, func(sender, receiver netip.Addr) bool { return sender == to && p.has(receiver) })
+	switch {
+	case err == nil:
+		return pass
+	case errors.Is(err, packet.ErrICMP):
 		return dropICMP
 	}
-	return pass
+	return dropMalformed
 }
 
 // between judges the addresses of a packet that p has sent.

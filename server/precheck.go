@@ -1,10 +1,14 @@
 package server
 
 import (
+	"encoding/base64"
 	"math"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -56,7 +60,18 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 
 // ours tells whether a request asks for our WebSocket, be it with a token or without.
 func (s *Server) ours(r *http.Request) bool {
-	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 && missing(r) == ""
+	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 && missing(r) == "" && sameOrigin(r)
+}
+
+// sameOrigin reports whether r comes from no web page, or from one of this very host: a browser says which
+// (RFC 6454 section 7).
+func sameOrigin(r *http.Request) bool {
+	for _, origin := range r.Header["Origin"] {
+		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
+			return false
+		}
+	}
+	return true
 }
 
 // hint logs what a proxy in front has removed from the request of a client, which has a right token. The answer is the
@@ -86,10 +101,24 @@ func missing(r *http.Request) string {
 		return "Connection"
 	case !speaks(r):
 		return "Sec-WebSocket-Protocol"
+	case !slices.Equal(r.Header["Sec-Websocket-Version"], []string{"13"}):
+		return "Sec-WebSocket-Version"
+	case !hasKey(r):
+		return "Sec-WebSocket-Key"
 	case !r.ProtoAtLeast(1, 1):
 		return "HTTP/1.1"
 	}
 	return ""
+}
+
+// hasKey reports whether r has one key as a WebSocket handshake needs it: 16 bytes in base64 (RFC 6455 section 4.1).
+func hasKey(r *http.Request) bool {
+	keys := r.Header["Sec-Websocket-Key"]
+	if len(keys) != 1 {
+		return false
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0]))
+	return err == nil && len(key) == 16
 }
 
 // speaks reports whether r asks for our subprotocol.

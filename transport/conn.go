@@ -151,6 +151,7 @@ func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m Connect, er
 // device can do.
 func (c *Conn) Grant(ctx context.Context, request Connect, m Connected, own packet.Offload) error {
 	m.State, m.Version, m.Framing, m.USO = stateConnected, Version, choose(request.Framings, framings(own)), own.USO
+	m.USO = m.USO && m.Framing == framingVnet
 	// Before the answer leaves: the client may send its first batch the moment it has it.
 	c.agree(m.Framing, request.USO)
 	if err := c.send(ctx, m); err != nil {

@@ -50,9 +50,15 @@ func (r *raw) connectAs(framings []string, uso bool) string {
 		r.t.Fatal(err)
 	}
 	r.text(string(text))
-	var answer struct{ Framing string }
+	var answer struct {
+		Framing string
+		USO     bool
+	}
 	if err := json.Unmarshal(r.until(opText), &answer); err != nil {
 		r.t.Fatal(err)
+	}
+	if answer.USO && answer.Framing != "vnet" {
+		r.t.Errorf("UDP super-packets are taken with framing %s", answer.Framing)
 	}
 	return answer.Framing
 }
