@@ -27,7 +27,7 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
 	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)
 
-.PHONY: build demo test unit race e2e soak racers check lint audit fuzz bench clean help needs
+.PHONY: build demo test unit race e2e soak racers check lint audit fuzz docs bench clean help needs
 .NOTPARALLEL:
 
 # The same commit, Go and platform make the same bytes, wherever the directory is: GOFLAGS is set so that one from the
@@ -73,6 +73,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
 		name=$${name#func }; echo "== $$name, $${file%/*}"; \
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$${file%/*}" </dev/null; \
 	done
+
+docs: ## Write the tables of docs/REFERENCE.md from those of the program; a test fails when they are stale
+	go test ./cli -run '^TestReference$$' -update
 
 bench: ## Measure against the limit and the peers; writes bench/RESULTS.md (BENCH='-only stream -rounds 1 -out /tmp/bench' for less)
 	go run $(AS_ROOT) ./bench $(BENCH)

@@ -33,7 +33,7 @@ func (t *Token) certified(state *tls.ConnectionState) error {
 	cert := clientCertificate(state)
 	switch {
 	case cert == nil:
-		return fmt.Errorf("%w: CN=%s, and none came: start the server with --client-ca, and end TLS here, in no proxy", ErrCertificate, t.CertCN)
+		return fmt.Errorf("%w: CN=%s, and none came: the server has to demand one, and to end TLS itself, behind no proxy", ErrCertificate, t.CertCN)
 	case cert.Subject.CommonName != t.CertCN:
 		return fmt.Errorf("%w: CN=%s, and it came with %s", ErrCertificate, t.CertCN, Subject(state))
 	}

@@ -73,7 +73,5 @@ func (e *PinError) Error() string {
 	return fmt.Sprintf("the server's key is %s, and --pin says %s", e.Seen, strings.Join(want, " or "))
 }
 
-// Advice tells what to do about it.
-func (e *PinError) Advice() string {
-	return "this is another server, or somebody in between; if its key was made anew, take the --pin that it prints"
-}
+// Reason is that of a transport.StepError.
+func (e *PinError) Reason() string { return "pin" }

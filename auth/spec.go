@@ -53,7 +53,7 @@ func (s *Spec) check(now time.Time) error {
 		return err
 	}
 	if s.Name == flagName {
-		return fmt.Errorf("%w: %q is the name of the token of --token and --token-file", ErrSpec, flagName)
+		return fmt.Errorf("%w: %q is the name of the token that a server is started with", ErrSpec, flagName)
 	}
 	if s.Address.IsValid() && !s.Address.Is4() {
 		return fmt.Errorf("%w: address %s is not IPv4", ErrSpec, s.Address)

@@ -200,7 +200,7 @@ func (s *Store) Revoke(name string) (Token, error) {
 	}
 	id := all[i].ID
 	if id == flagName {
-		return Token{}, fmt.Errorf("%w: %q is the token of --token or --token-file: start the server without it", ErrSpec, flagName)
+		return Token{}, fmt.Errorf("%w: %q is the token that the server was started with: start it without", ErrSpec, flagName)
 	}
 	defer s.changing.Lock(id)()
 	if err := s.bury(id); err != nil {

@@ -81,6 +81,7 @@ type Client struct {
 
 	// Owned by Run.
 	targets []*target
+	servers int                   // how many they are
 	known   map[string]netip.Addr // by host: the addresses that the last sessions were reached by; replaced, never changed
 	current *target               // the one of the last session, nil before the first
 	link    transport.Link        // what the device is configured to, zero before the first time
@@ -175,7 +176,7 @@ func (c *Client) stay(ctx context.Context) error {
 			return err
 		}
 		// Where there are other servers they are to be asked before this one's last word is the end.
-		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || len(c.targets) == 1)) {
+		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
 			return err
 		}
 		delay := max(wait.after(err, lasted, time.Now()), c.rest(time.Now()))
@@ -264,11 +265,9 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	var closed *transport.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
-			Advice: "wait until a client leaves, or give the server a larger --network"}
+		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
 	case errors.As(err, &closed) && closed.Code == transport.CodeSessions:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason),
-			Advice: "end another client that has this token, or let it have more: --max-sessions of `tunnel token create` or of the server"}
+		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
 	case over(err) != nil:
 		return link, over(err)
 	case err != nil:
@@ -278,8 +277,7 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	case c.Wanted.IsValid() && link.Address != c.Wanted:
 		conn.Close(transport.CodeNormal, "not the address that was asked for")
 		return link, &transport.StepError{Step: transport.StepAddress,
-			Err:    fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network),
-			Advice: "ask for the first, third, fifth … address of the network that nobody has, or leave --address out"}
+			Err: fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network), Reason: transport.ReasonAddress}
 	}
 	if c.MTU != 0 {
 		link.MTU = c.MTU

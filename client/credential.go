@@ -127,5 +127,5 @@ func over(err error) error {
 	if !errors.As(err, &closed) || !closed.Remote || closed.Code != transport.CodeRevoked {
 		return nil
 	}
-	return &transport.StepError{Step: transport.StepAuth, Err: errors.New(closed.Reason), Advice: transport.AdviseOver}
+	return &transport.StepError{Step: transport.StepAuth, Err: errors.New(closed.Reason), Reason: transport.ReasonTokenOver}
 }

@@ -45,12 +45,12 @@ func (c *Client) acceptable(link transport.Link) error {
 	resolvers, err := c.Resolvers()
 	if err != nil {
 		return refuse(fmt.Errorf("the server grants the network %s, and this machine's DNS servers are not known: %w", network, err),
-			fmt.Sprintf("let the program read that file, or accept the network with --network %s", network))
+			transport.ReasonResolversUnknown, network)
 	}
 	for _, resolver := range resolvers {
 		if network.Contains(resolver) {
 			return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
-				fmt.Sprintf("if you expect it, accept it with --network %s; else choose another --network on the server", network))
+				transport.ReasonHasResolver, network)
 		}
 	}
 	return nil
@@ -61,27 +61,32 @@ func (c *Client) acceptable(link transport.Link) error {
 func CheckGrant(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix) error {
 	if bits := network.Bits(); bits < MinNetworkBits || bits > MaxNetworkBits {
 		return refuse(fmt.Errorf("the server grants the network %s, which is not a /%d to /%d", network, MinNetworkBits, MaxNetworkBits),
-			"choose another --network on the server")
+			transport.ReasonNetwork, network)
 	}
 	if !isPair(network, address, peer) {
-		return refuse(fmt.Errorf("the server grants %s peer %s, which is no client's pair of addresses in %s", address, peer, network),
+		return advise(fmt.Errorf("the server grants %s peer %s, which is no client's pair of addresses in %s", address, peer, network),
 			"check that the server is a `tunnel serve` of a matching version")
 	}
 	if len(accept) > 0 {
 		if !within(network, accept) {
 			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s", network, list(accept)),
-				fmt.Sprintf("if you expect it, accept it with --network %s", network))
+				transport.ReasonNotAccepted, network)
 		}
 		return nil
 	}
 	if !within(network, private()) {
 		return refuse(fmt.Errorf("the server grants the network %s, which is not a private one (%s)", network, list(private())),
-			fmt.Sprintf("if you expect it, accept it with --network %s", network))
+			transport.ReasonNotAccepted, network)
 	}
 	return nil
 }
 
-func refuse(err error, advice string) error {
+// refuse is the failure of what a server grants.
+func refuse(err error, why transport.Reason, network netip.Prefix) error {
+	return &transport.StepError{Step: transport.StepAddress, Err: err, Reason: why, Subject: network.String()}
+}
+
+func advise(err error, advice string) error {
 	return &transport.StepError{Step: transport.StepAddress, Err: err, Advice: advice}
 }
 
@@ -124,7 +129,7 @@ func (t *target) changes(link transport.Link, now time.Time) error {
 	if t.granted == (transport.Link{}) || t.granted == link || now.Sub(t.changed) >= changePause {
 		return nil
 	}
-	return refuse(fmt.Errorf("%w: %s of %s, then %s of %s", errChanging, t.granted.Address, t.granted.Network, link.Address, link.Network),
+	return advise(fmt.Errorf("%w: %s of %s, then %s of %s", errChanging, t.granted.Address, t.granted.Network, link.Address, link.Network),
 		"it is taken when a minute has passed; ask whoever runs the server")
 }
 

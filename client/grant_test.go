@@ -51,7 +51,7 @@ func TestAcceptable(t *testing.T) {
 		"RFC 6598":                    {"100.64.0.0/10", "100.127.0.3", "100.127.0.4", nil, ""},
 		"behind RFC 1918":             {"172.32.0.0/16", "172.32.0.3", "172.32.0.4", nil, "not a private one"},
 		"larger than RFC 1918":        {"192.168.0.0/15", "192.168.0.3", "192.168.0.4", nil, "not a private one"},
-		"public":                      {"9.9.9.0/24", "9.9.9.11", "9.9.9.12", nil, "--network 9.9.9.0/24"},
+		"public":                      {"9.9.9.0/24", "9.9.9.11", "9.9.9.12", nil, "not-accepted 9.9.9.0/24"},
 		"a pair, public":              {"9.9.9.8/31", "9.9.9.8", "9.9.9.9", nil, "not a /8 to /29"},
 		"half of everything":          {"128.0.0.0/2", "128.0.0.3", "128.0.0.4", nil, "not a /8 to /29"},
 		"loopback":                    {"127.1.1.0/24", "127.1.1.3", "127.1.1.4", nil, "not a private one"},
@@ -80,7 +80,7 @@ func TestAcceptable(t *testing.T) {
 		switch {
 		case test.want == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
-		case test.want != "" && (!errors.As(err, &step) || step.Step != transport.StepAddress || !strings.Contains(err.Error()+": "+step.Advice, test.want)):
+		case test.want != "" && (!errors.As(err, &step) || step.Step != transport.StepAddress || !strings.Contains(err.Error()+": "+string(step.Reason)+" "+step.Subject+step.Advice, test.want)):
 			t.Errorf("%s: %v; want %s", name, err, test.want)
 		}
 	}

@@ -1,10 +1,10 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"time"
@@ -14,6 +14,7 @@ import (
 
 // A target is one of the servers that this client may join, and what it has there.
 type target struct {
+	server  int              // which one it is; several targets may be one server on several ports
 	dialer  transport.Dialer // Token becomes the credential that the server gives for it
 	resume  saved            // what to ask for on the next attempt
 	granted transport.Link   // what the device last had at this server's word, the zero Link before
@@ -27,8 +28,12 @@ func (t *target) url() string { return t.dialer.URL.String() }
 // targets returns the servers of the Config in their order.
 func (c *Client) newTargets() []*target {
 	var all []*target
+	c.servers = 0
 	for _, d := range append([]*transport.Dialer{c.Dialer}, c.Others...) {
-		all = append(all, &target{dialer: *d, resume: c.Session.load(d.URL.String())})
+		if !d.Guess || c.servers == 0 {
+			c.servers++
+		}
+		all = append(all, &target{server: c.servers, dialer: *d, resume: c.Session.load(d.URL.String())})
 	}
 	return all
 }
@@ -46,10 +51,10 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 			}
 		}
 	}
-	var hope, despair error
+	var said refusals
 	for _, t := range order {
 		if time.Now().Before(t.doubt.until) {
-			hope = cmp.Or(hope, t.doubt.err)
+			said.note(t, t.doubt.err)
 			continue
 		}
 		connected, err := c.session(ctx, t)
@@ -58,15 +63,15 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 			return connected, err
 		}
 		if len(order) > 1 {
-			c.Log.Warn("server not joined", "server", t.dialer.URL.Host, "reason", err)
+			level := slog.LevelWarn
+			if c.servers == 1 { // the error of the round says it
+				level = slog.LevelInfo
+			}
+			c.Log.Log(ctx, level, "server not joined", "server", t.dialer.URL.Host, "reason", err)
 		}
-		if hopeless(err) {
-			despair = cmp.Or(despair, err)
-		} else {
-			hope = cmp.Or(hope, err)
-		}
+		said.note(t, err)
 	}
-	return false, cmp.Or(hope, despair)
+	return false, said.first()
 }
 
 // dial connects to a server, by a way that leads past the tunnel.

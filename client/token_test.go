@@ -32,7 +32,7 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	var step *transport.StepError
-	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth || step.Err.Error() != "the token was revoked" || step.Advice == "" {
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth || step.Err.Error() != "the token was revoked" || step.Reason != transport.ReasonTokenOver {
 		t.Errorf("Run returns %v", err)
 	}
 }

@@ -97,7 +97,7 @@ func TestConnectFails(t *testing.T) {
 		{name: "an unknown flag", args: connect(directURL, "--tokenn", "x"), code: 2, step: "usage", says: "tokenn"},
 		{name: "a flag without value", args: []string{"connect", directURL, "--dev"}, code: 2, step: "usage"},
 		{name: "http://", args: connect("http://server.example"), code: 2, step: "usage", says: "ws://"},
-		{name: "no scheme", args: connect("server.example:8443"), code: 2, step: "usage", says: "ws://"},
+		{name: "no scheme and a single word", args: connect("server"), code: 2, step: "usage", says: "wss://"},
 		{name: "no host", args: connect("ws:///ws"), code: 2, step: "usage", says: "host"},
 		{name: "no URL at all", args: connect("ws://a b"), code: 2, step: "usage"},
 		{name: "a port too large", args: connect("ws://server.example:99999"), code: 2, step: "usage", says: "99999"},

@@ -16,7 +16,7 @@ import (
 var errToken = errors.New("token")
 
 // ErrNoTokens says that the server lets everybody in.
-var ErrNoTokens = errors.New("the server runs with --insecure-no-auth: it has no tokens")
+var ErrNoTokens = errors.New("the server lets everybody in: it has no tokens")
 
 // tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock that a token expires,
 // and that may be set at any time, so that no timer can be wound up for it.

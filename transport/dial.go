@@ -34,6 +34,7 @@ const (
 // Dialer makes connections to one server. Its fields are not changed once Dial was called.
 type Dialer struct {
 	URL        *url.URL                                        // from ParseURL
+	Guess      bool                                            // the port is a guess: this is the same server as that of the Dialer before it, if any has it
 	Token      string                                          // sent as Authorization: Bearer; may be empty
 	Header     http.Header                                     // further headers of the request; may be nil
 	TLS        *tls.Config                                     // for wss; nil means the system's roots
@@ -49,6 +50,9 @@ type Dialer struct {
 
 // ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
 type ProxyFunc func(*url.URL) (*url.URL, error)
+
+// ErrTokenInURL says that a URL has a user or password.
+var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
 // ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it is DefaultPath.
 func ParseURL(s string) (*url.URL, error) {
@@ -66,7 +70,7 @@ func ParseURL(s string) (*url.URL, error) {
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%q names no host", s)
 	case u.User != nil:
-		return nil, errors.New("a token in the URL would end up in logs: use --token-file")
+		return nil, ErrTokenInURL
 	case u.Fragment != "":
 		return nil, fmt.Errorf("%q has a fragment (#…), which no server sees", s)
 	}
@@ -169,7 +173,7 @@ func (d *Dialer) connect(ctx context.Context) (*wire, dialPath, error) {
 	}
 	if err := handshakeTLS(ctx, secured.Conn); err != nil {
 		_ = conn.Close()
-		return nil, via, via.explain(&StepError{Step: StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, err), Advice: adviseTLS(err)})
+		return nil, via, via.explain(explainTLS(&StepError{Step: StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, err)}, err))
 	}
 	return secured, via, nil
 }
@@ -226,11 +230,11 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	if ws.Subprotocol() != Subprotocol {
 		_ = ws.CloseNow()
 		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", readable(d.URL), Subprotocol),
-			Advice: adviseHTTP + ", and that no proxy in front removes Sec-WebSocket-Protocol"}
+			Reason: ReasonURL, Advice: ", and that no proxy in front removes Sec-WebSocket-Protocol"}
 	}
 	early, err := hands.end(ws)
 	if err != nil {
-		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), err), Advice: adviseHTTP}
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), err), Reason: ReasonURL}
 	}
 	return newConn(under, early, true, d.Congestion), nil
 }

@@ -44,20 +44,20 @@ func (f dialFailure) compare(t *testing.T, err error) {
 	if !errors.As(err, &step) {
 		t.Fatalf("%v is no StepError", err)
 	}
-	text := step.Err.Error()
+	text, advice := step.Err.Error(), string(step.Reason)+" "+step.Subject+step.Advice
 	if err.Error() != string(step.Step)+": "+text || !errors.Is(err, step.Err) {
 		t.Errorf("the error is %v", err)
 	}
-	if step.Step != f.step || !strings.Contains(text, f.says) || !strings.Contains(step.Advice, f.advice) {
-		t.Errorf("got  %s: %s: %s\nwant %s: …%s…: …%s…", step.Step, text, step.Advice, f.step, f.says, f.advice)
+	if step.Step != f.step || !strings.Contains(text, f.says) || !strings.Contains(advice, f.advice) {
+		t.Errorf("got  %s: %s: %s\nwant %s: …%s…: …%s…", step.Step, text, advice, f.step, f.says, f.advice)
 	}
 	for _, bad := range []string{"\n", "secret-token", "pa55w0rd", "failed to WebSocket dial", "%!"} {
-		if strings.Contains(text+step.Advice, bad) {
-			t.Errorf("%q is in the text: %s: %s", bad, text, step.Advice)
+		if strings.Contains(text+advice, bad) {
+			t.Errorf("%q is in the text: %s: %s", bad, text, advice)
 		}
 	}
-	if step.Advice == "" || len(text+step.Advice) > 300 {
-		t.Errorf("no advice, or more than a line: %s: %s", text, step.Advice)
+	if advice == " " || len(text+advice) > 300 {
+		t.Errorf("no advice, or more than a line: %s: %s", text, advice)
 	}
 }
 
@@ -128,29 +128,29 @@ func TestDialFails(t *testing.T) {
 		"name, no name of DNS":  {tcp("ws://" + strings.Repeat("x", 64) + ".example"), transport.StepName, "resolve xxx", "DNS"},
 		"tcp, refused":          {func(t *testing.T) string { t.Helper(); return "ws://" + refusing(t) }, transport.StepTCP, "connection refused", "firewalls"},
 		"tcp, wss":              {func(t *testing.T) string { t.Helper(); return "wss://" + refusing(t) }, transport.StepTCP, "connect to 127.0.0.1:", "port"},
-		"http, a page":          {page, transport.StepHTTP, "answered 200 OK: not a tunnel server", "path"},
-		"http, not found":       {status(404), transport.StepHTTP, "answered 404 Not Found", "--path"},
-		"http, forbidden":       {status(403), transport.StepHTTP, "answered 403 Forbidden", "path"},
+		"http, a page":          {page, transport.StepHTTP, "answered 200 OK: not a tunnel server", "url "},
+		"http, not found":       {status(404), transport.StepHTTP, "answered 404 Not Found", "url "},
+		"http, forbidden":       {status(403), transport.StepHTTP, "answered 403 Forbidden", "url "},
 		"http, bad gateway":     {status(502), transport.StepHTTP, "answered 502 Bad Gateway", "tunnel serve"},
 		"http, too many":        {status(429), transport.StepHTTP, "answered 429 Too Many Requests", "try again later"},
 		"http, unavailable":     {status(503), transport.StepHTTP, "answered 503", "tunnel serve"},
 		"http, gateway timeout": {status(504), transport.StepHTTP, "answered 504", "tunnel serve"},
-		"http, teapot":          {status(418), transport.StepHTTP, "answered 418", "path"},
+		"http, teapot":          {status(418), transport.StepHTTP, "answered 418", "url "},
 		"http, redirection":     {move, transport.StepHTTP, "sends us to https://elsewhere.example/ws", "give that URL"},
 		"http, 101 of another subprotocol": {
-			answering(upgraded + "Sec-WebSocket-Protocol: chat\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "path",
+			answering(upgraded + "Sec-WebSocket-Protocol: chat\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "url ",
 		},
-		"http, 101 of nothing": {answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "path"},
+		"http, 101 of nothing": {answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "url "},
 		"http, hung up":        {answering(""), transport.StepHTTP, "hung up", "wss://"},
-		"http, half an answer": {answering("HTTP/1.1 200 O"), transport.StepHTTP, "unexpected EOF", "path"},
+		"http, half an answer": {answering("HTTP/1.1 200 O"), transport.StepHTTP, "unexpected EOF", "url "},
 		"http, no HTTP":        {answering("SSH-2.0-OpenSSH_9.2p1\r\n"), transport.StepHTTP, `speaks SSH, not HTTP: "SSH-2.0-OpenSSH_9.2p1"`, "port"},
 		"http, TLS alert":      {answering("\x15\x03\x01\x00\x02\x02\x16"), transport.StepHTTP, "", "wss://"},
 		"http, TLS of ours":    {ours, transport.StepHTTP, "hung up", "wss://"},
 		"http, TLS of another": {status(400), transport.StepHTTP, "answered 400", "wss://"},
-		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)), transport.StepHTTP, "", "path"},
-		"auth":                 {status(401), transport.StepAuth, "answered 401 Unauthorized", "--token-file"},
-		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "USER:PASSWORD@"},
-		"http, no answer":      {mute, transport.StepHTTP, "no answer", "path"},
+		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)), transport.StepHTTP, "", "url "},
+		"auth":                 {status(401), transport.StepAuth, "answered 401 Unauthorized", "doubtful "},
+		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "proxy-login http"},
+		"http, no answer":      {mute, transport.StepHTTP, "no answer", "url "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := dialer(t, f.serve(t))
@@ -179,7 +179,7 @@ func TestDialOtherWebSocket(t *testing.T) {
 		_, _ = fmt.Fprintf(conn, upgraded+"Sec-WebSocket-Accept: %s\r\n\r\n", acceptKey(request))
 		_, _ = in.ReadByte()
 	})
-	dialFailure{nil, transport.StepHTTP, "does not speak tunnel.v1", "path"}.check(t, dialer(t, "ws://"+address))
+	dialFailure{nil, transport.StepHTTP, "does not speak tunnel.v1", "url "}.check(t, dialer(t, "ws://"+address))
 }
 
 // A client that does not ask for our subprotocol is told, and nothing else happens.

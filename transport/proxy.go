@@ -79,7 +79,7 @@ func (d *Dialer) connectProxy(ctx context.Context, via *dialPath) (net.Conn, err
 func (d *Dialer) reachProxy(ctx context.Context, via *dialPath) (net.Conn, error) {
 	conn, guess, err := d.connectTCP(ctx, via.proxy)
 	if err != nil {
-		return nil, failProxy(via.proxy, plain(err), "check --proxy or HTTPS_PROXY, or go without by --proxy none")
+		return nil, &StepError{Step: StepProxy, Err: ofProxy(via.proxy, plain(err)), Reason: ReasonProxy}
 	}
 	via.guess = via.guess || guess
 	return conn, nil
@@ -87,8 +87,11 @@ func (d *Dialer) reachProxy(ctx context.Context, via *dialPath) (net.Conn, error
 
 // failProxy says which proxy it is that something is wrong with, without its password.
 func failProxy(proxy *url.URL, err error, advice string) error {
-	return &StepError{Step: StepProxy, Err: fmt.Errorf("proxy %s: %w", proxy.Host, err), Advice: advice}
+	return &StepError{Step: StepProxy, Err: ofProxy(proxy, err), Advice: advice}
 }
+
+// ofProxy says of an error which proxy it is about, without its password.
+func ofProxy(proxy *url.URL, err error) error { return fmt.Errorf("proxy %s: %w", proxy.Host, err) }
 
 // connectHTTP goes through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), for ws as for wss, because proxies forward an
 // upgrade only when they do not look inside.
@@ -102,7 +105,7 @@ func (d *Dialer) connectHTTP(ctx context.Context, via *dialPath) (net.Conn, erro
 		secured := tls.Client(conn, configTLS(d.proxyTLS, peerHost(proxy)))
 		if err := handshakeTLS(ctx, secured); err != nil {
 			_ = conn.Close()
-			return nil, failProxy(proxy, err, adviseTLS(err))
+			return nil, explainTLS(&StepError{Step: StepProxy, Err: ofProxy(proxy, err)}, err)
 		}
 		if conn, err = newSplice(secured); err != nil {
 			return nil, failProxy(proxy, err, "")
@@ -111,7 +114,7 @@ func (d *Dialer) connectHTTP(ctx context.Context, via *dialPath) (net.Conn, erro
 	tunnelled, err := requestConnect(ctx, conn, proxy, peerTarget(d.URL))
 	if err != nil {
 		_ = conn.Close()
-		return nil, failProxy(proxy, err, adviseConnect(proxy, err))
+		return nil, explainConnect(proxy, err)
 	}
 	return tunnelled, nil
 }
@@ -131,8 +134,26 @@ type errNotHTTP string
 
 func (e errNotHTTP) Error() string { return "it answers CONNECT in " + string(e) + ", not in HTTP" }
 
-// adviseConnect tells what to do about a proxy that did not connect us.
-func adviseConnect(proxy *url.URL, err error) string {
+// explainConnect returns the failure of a proxy that did not connect us, and what to do about it.
+func explainConnect(proxy *url.URL, err error) *StepError {
+	step := &StepError{Step: StepProxy, Err: ofProxy(proxy, err), Subject: proxy.Scheme}
+	var answer *connectError
+	refused := errors.As(err, &answer) && answer.code == http.StatusProxyAuthRequired
+	switch {
+	case refused && len(answer.offers) > 0 && !hasScheme(answer.offers, "Basic"):
+		step.Advice = "it takes " + strings.Join(answer.offers, ", ") + " only, and this program speaks Basic: go through a helper on this machine that speaks it (cntlm, px)"
+	case refused && proxy.User != nil:
+		step.Reason = ReasonProxyRefuses
+	case refused:
+		step.Reason = ReasonProxyLogin
+	default:
+		step.Advice = adviseConnect(err)
+	}
+	return step
+}
+
+// adviseConnect tells what to do about a proxy that did not connect us for another reason than the user and password.
+func adviseConnect(err error) string {
 	var answer *connectError
 	var protocol errNotHTTP
 	switch {
@@ -145,16 +166,10 @@ func adviseConnect(proxy *url.URL, err error) string {
 	case !errors.As(err, &answer):
 		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask whoever runs it to allow CONNECT to this host and port"
 	}
-	switch {
-	case answer.code == http.StatusProxyAuthRequired && len(answer.offers) > 0 && !hasScheme(answer.offers, "Basic"):
-		return "it takes " + strings.Join(answer.offers, ", ") + " only, and this program speaks Basic: go through a helper on this machine that speaks it (cntlm, px)"
-	case answer.code == http.StatusProxyAuthRequired && proxy.User != nil:
-		return "it refuses this user and password: correct them in TUNNEL_PROXY=" + proxy.Scheme + "://USER:PASSWORD@HOST:PORT"
-	case answer.code == http.StatusProxyAuthRequired:
-		return adviseProxyAuth(proxy.Scheme)
-	case answer.code == http.StatusBadGateway, answer.code == http.StatusServiceUnavailable, answer.code == http.StatusGatewayTimeout:
+	switch answer.code {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return "the proxy cannot reach the server: check the server's name and port, and that it runs"
-	case answer.code == http.StatusBadRequest, answer.code == http.StatusNotFound, answer.code == http.StatusMethodNotAllowed, answer.code == http.StatusNotImplemented:
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return "that is a web server rather than a proxy: check the proxy's host and port, or ask whoever runs it to allow CONNECT"
 	}
 	return "ask whoever runs the proxy to allow CONNECT to this host and port"

@@ -127,12 +127,12 @@ func TestProxyFails(t *testing.T) {
 	}
 	other := newAuthority(t)
 	for name, f := range map[string]dialFailure{
-		"refused":         {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "--proxy"},
-		"no name":         {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "--proxy"},
+		"refused":         {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "proxy "},
+		"no name":         {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "proxy "},
 		"refuses CONNECT": {http1("403 Forbidden"), transport.StepProxy, "CONNECT server.invalid:443: 403 Forbidden", "allow CONNECT"},
 		"server is gone":  {http1("502 Bad Gateway"), transport.StepProxy, "502 Bad Gateway", "cannot reach the server"},
 		"wants a password": {
-			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"), transport.StepProxy, "407 Proxy Authentication Required", "it refuses this user and password: correct them in TUNNEL_PROXY=http://USER:PASSWORD@",
+			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"), transport.StepProxy, "407 Proxy Authentication Required", "proxy-refuses http",
 		},
 		"a web server": {func(t *testing.T) string {
 			t.Helper()

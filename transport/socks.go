@@ -91,7 +91,7 @@ func (d *Dialer) askSOCKS(ctx context.Context, via *dialPath, host string) (net.
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, errSOCKSAuth):
-		return nil, failProxy(via.proxy, err, adviseProxyAuth(via.proxy.Scheme))
+		return nil, &StepError{Step: StepProxy, Err: ofProxy(via.proxy, err), Reason: ReasonProxyLogin, Subject: via.proxy.Scheme}
 	}
 	return nil, failProxy(via.proxy, &socksError{target, err}, "check the server's name and port, and whether the proxy allows them")
 }

@@ -184,10 +184,10 @@ func TestSOCKSFails(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]dialFailure{
-		"refused":              {func(t *testing.T) string { t.Helper(); return "socks5h://" + refusing(t) }, transport.StepProxy, "connection refused", "--proxy"},
+		"refused":              {func(t *testing.T) string { t.Helper(); return "socks5h://" + refusing(t) }, transport.StepProxy, "connection refused", "proxy "},
 		"no name":              {func(t *testing.T) string { t.Helper(); return "socks5://" + refusing(t) }, transport.StepName, "resolve server.invalid", "DNS"},
-		"a wrong password":     {says("\x05\x02", "\x01\x01"), transport.StepProxy, "SOCKS5 authentication failed", "TUNNEL_PROXY"},
-		"another method":       {says("\x05\xff"), transport.StepProxy, "SOCKS5 authentication failed", "USER:PASSWORD@"},
+		"a wrong password":     {says("\x05\x02", "\x01\x01"), transport.StepProxy, "SOCKS5 authentication failed", "proxy-login socks5h"},
+		"another method":       {says("\x05\xff"), transport.StepProxy, "SOCKS5 authentication failed", "proxy-login socks5h"},
 		"refuses the server":   {says("\x05\x00", "\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"), transport.StepProxy, "SOCKS5 to server.invalid:443: connection not allowed by ruleset", "allows"},
 		"the server is gone":   {says("\x05\x00", "\x05\x04\x00\x01\x00\x00\x00\x00\x00\x00"), transport.StepProxy, "host unreachable", "server's name"},
 		"hangs up":             {says(), transport.StepProxy, "hung up", "proxy"},

@@ -37,7 +37,10 @@ const (
 type StepError struct {
 	Step   Step
 	Err    error
-	Advice string // what to do; begins in lower case, no full stop
+	Advice string // what to do; begins in lower case, no full stop. Behind the words of a Reason it begins with a separator
+
+	Reason  Reason // "" where Advice says all
+	Subject string // what the reason is about
 
 	// Doubtful says of StepAuth that the refusal does not bear the server's mark: something in front of the server may
 	// have said it, a login page of the network for instance, and the token may be right.
@@ -47,16 +50,6 @@ type StepError struct {
 func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error() }
 
 func (e *StepError) Unwrap() error { return e.Err }
-
-// adviseProxyAuth is for a proxy of which only the scheme is known; it may be one that nobody has chosen.
-func adviseProxyAuth(scheme string) string {
-	return "give the user and password that it wants: TUNNEL_PROXY=" + scheme + "://USER:PASSWORD@HOST:PORT (unlike --proxy, other users of this machine cannot see it)"
-}
-
-// AdviseOver tells what to do about a token that the server has known.
-const AdviseOver = "ask for a new token, and give it with --token-file"
-
-const adviseHTTP = "check the URL's host, port and path, and the server's --path"
 
 // Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a client tells the
 // server's own word from that of anything in front of it. It names nothing, as no answer to strangers does.
@@ -84,19 +77,19 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	own, why := marked(resp)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized && own && why != "":
-		return &StepError{Step: StepAuth, Err: fmt.Errorf("%w: %s", what, why), Advice: AdviseOver}
+		return &StepError{Step: StepAuth, Err: fmt.Errorf("%w: %s", what, why), Reason: ReasonTokenOver}
 	case code == http.StatusUnauthorized && own:
-		advice := "give the server's token with --token-file or TUNNEL_TOKEN"
+		reason := ReasonToken
 		if d.TLS != nil && d.TLS.GetClientCertificate != nil {
-			advice += "; it may be bound to another certificate than --tls-cert's, the server's log says so"
+			reason = ReasonTokenOrCert
 		}
-		return &StepError{Step: StepAuth, Err: what, Advice: advice}
+		return &StepError{Step: StepAuth, Err: what, Reason: reason}
 	case code == http.StatusUnauthorized:
-		return &StepError{Step: StepAuth, Err: what, Advice: adviseDoubtful(resp), Doubtful: true}
+		return &StepError{Step: StepAuth, Err: what, Reason: ReasonDoubtful, Subject: offered(resp), Doubtful: true}
 	case code == http.StatusTooManyRequests:
 		return tooMany(what, resp)
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{Step: StepProxy, Err: what, Advice: adviseProxyAuth("http")}
+		return &StepError{Step: StepProxy, Err: what, Reason: ReasonProxyLogin, Subject: "http"}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, oneLine(resp.Header.Get("Location"))),
 			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
@@ -110,15 +103,15 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 		return &StepError{Step: StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
 	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, but not with a WebSocket of ours", what),
-			Advice: adviseHTTP + ", and that no proxy in front changes the headers of WebSockets"}
+			Reason: ReasonURL, Advice: ", and that no proxy in front changes the headers of WebSockets"}
 	}
-	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w: not a tunnel server", what), Advice: adviseAnswer(resp)}
+	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w: not a tunnel server", what), Reason: ReasonURL, Advice: adviseAnswer(resp)}
 }
 
 // unanswered explains why no answer came that is one of HTTP/1.
 func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error {
 	if alert := alerted(err); alert != nil {
-		return &StepError{Step: StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, alert), Advice: adviseTLS(alert)}
+		return explainTLS(&StepError{Step: StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, alert)}, alert)
 	}
 	switch protocol := protocolOf(first); {
 	case protocol == "TLS":
@@ -129,10 +122,10 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", readable(d.URL), protocol, quoteLine(first)),
 			Advice: adviseProtocol(protocol)}
 	case strings.Contains(err.Error(), "response headers exceeded"): // net/http has no error value for it
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), errLongAnswer), Advice: adviseHTTP}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), errLongAnswer), Reason: ReasonURL}
 	case ctx.Err() != nil:
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", readable(d.URL)),
-			Advice: adviseHTTP + ", and that a proxy in front passes WebSockets on at once"}
+			Reason: ReasonURL, Advice: ", and that a proxy in front passes WebSockets on at once"}
 	case len(first) == 0 && hungUp(err):
 		advice := "if it speaks TLS, use wss://; if HTTP/2 only, let it offer HTTP/1.1 as well"
 		if d.URL.Scheme == "wss" {
@@ -143,32 +136,31 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 		}
 		return &StepError{Step: StepHTTP, Err: errHungUp, Advice: advice}
 	}
-	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), plain(err)), Advice: adviseHTTP}
+	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), plain(err)), Reason: ReasonURL}
 }
 
-// adviseDoubtful tells what to do about a 401 that may not be the server's.
-func adviseDoubtful(resp *http.Response) string {
-	by := ""
-	if names := schemes(resp.Header.Values("WWW-Authenticate")); len(names) > 0 {
-		by = " (it asks for " + strings.Join(names, ", ") + ")"
+// offered returns by which schemes a 401 asks for a password, in brackets for the middle of a sentence; "" for none.
+func offered(resp *http.Response) string {
+	names := schemes(resp.Header.Values("WWW-Authenticate"))
+	if len(names) == 0 {
+		return ""
 	}
-	return "that is not the server's own word" + by + ": log in to this network or to the proxy in front (--header Authorization=…), or, " +
-		"where the server is an older one, give its token with --token-file"
+	return " (it asks for " + strings.Join(names, ", ") + ")"
 }
 
-// adviseAnswer tells what to do about an answer that no tunnel server gives.
+// adviseAnswer tells what to do besides ReasonURL about an answer that no tunnel server gives.
 func adviseAnswer(resp *http.Response) string {
 	switch code := resp.StatusCode; {
 	case code == http.StatusNotFound:
-		return adviseHTTP + "; a proxy in front must pass the Upgrade header on"
+		return "; a proxy in front must pass the Upgrade header on"
 	case code == http.StatusForbidden:
-		return adviseHTTP + "; a proxy or firewall between may forbid WebSockets"
+		return "; a proxy or firewall between may forbid WebSockets"
 	case code == http.StatusBadRequest:
-		return adviseHTTP + "; a proxy in front may not know WebSockets"
+		return "; a proxy in front may not know WebSockets"
 	case code < 300 && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"):
-		return adviseHTTP + "; if it is a login page of this network, open it in a browser"
+		return "; if it is a login page of this network, open it in a browser"
 	}
-	return adviseHTTP
+	return ""
 }
 
 // oneLine returns what the other side says without control characters, and not too long.
@@ -201,36 +193,50 @@ func tooMany(what error, resp *http.Response) *StepError {
 		"too many connections, or too many wrong tokens, came from this address, or too many logins with this token: try again in %v", after)}
 }
 
-// adviseTLS tells what to do about an error of the TLS handshake. An error of the caller's own check may bring its advice.
-func adviseTLS(err error) string {
+// explainTLS adds what to do about cause, an error of the TLS handshake, to the error of a step. An error of the caller's own
+// check may bring its reason.
+func explainTLS(step *StepError, cause error) *StepError {
 	var (
-		own       interface{ Advice() string }
+		own       interface{ Reason() string }
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		record    tls.RecordHeaderError
 	)
 	switch {
-	case errors.As(err, &own):
-		return own.Advice()
-	case errors.As(err, &authority):
-		return "give its certificate with --ca FILE" + advisePin(err) + " (and not a login page of this network)"
-	case errors.As(err, &hostname):
-		return "use a name that the certificate has, or give the --pin that the server prints; a login page of this network wants a browser first"
+	case errors.As(cause, &own):
+		step.Reason = Reason(own.Reason())
+	case errors.As(cause, &authority):
+		step.Reason, step.Subject = ReasonAuthority, shownPin(cause)
+	case errors.As(cause, &hostname):
+		step.Reason = ReasonHostname
+	case alerted(cause) != nil:
+		step.Reason, step.Advice = explainAlert(cause.Error())
+	default:
+		step.Advice = adviseTLS(cause)
+	}
+	return step
+}
+
+// adviseTLS tells what to do about an error of the TLS handshake that is no matter of settings.
+func adviseTLS(err error) string {
+	var (
+		invalid x509.CertificateInvalidError
+		record  tls.RecordHeaderError
+	)
+	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "renew the server's certificate, or set this machine's clock"
 	case errors.As(err, &record):
 		return adviseRecord(record.RecordHeader[:])
-	case alerted(err) != nil:
-		return adviseAlert(err.Error())
 	case errors.Is(err, unix.ECONNRESET):
 		return adviseReset + ", or it does not speak TLS on this port"
 	}
 	if hungUp(err) {
 		return "check that the server speaks TLS on this port, and that nothing between forbids it"
 	}
-	return "check that the server speaks TLS on this port"
+	return adviseNoTLS
 }
+
+const adviseNoTLS = "check that the server speaks TLS on this port"
 
 // adviseRecord tells what to do about a server that speaks first, or answers a TLS handshake by something else: its first
 // bytes say by what.
@@ -249,31 +255,31 @@ func adviseRecord(first []byte) string {
 // adviseReset tells what a server of ours means by a reset before there is a session.
 const adviseReset = "try again: the server may have too many connections from this address, or be under attack, as its log says"
 
-// advisePin names the key that was seen, for a person to compare: alone it proves nothing.
-func advisePin(err error) string {
+// shownPin returns the pin of the key that was seen, for a person to compare: alone it proves nothing. It is "" if none was.
+func shownPin(err error) string {
 	var failed *tls.CertificateVerificationError
 	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
 		return ""
 	}
 	hash := sha256.Sum256(failed.UnverifiedCertificates[0].RawSubjectPublicKeyInfo)
-	return ", or --pin sha256:" + base64.StdEncoding.EncodeToString(hash[:]) + " if the server itself prints just that"
+	return "sha256:" + base64.StdEncoding.EncodeToString(hash[:])
 }
 
-// adviseAlert tells what to do about what the server has said. crypto/tls has no names for alerts but in their texts.
-func adviseAlert(text string) string {
+// explainAlert tells what to do about what the server has said. crypto/tls has no names for alerts but in their texts.
+func explainAlert(text string) (reason Reason, advice string) {
 	switch _, alert, _ := strings.Cut(text, "tls: "); alert {
 	case "certificate required":
-		return "the server demands a client certificate: give one with --tls-cert FILE --tls-key FILE"
+		return ReasonCertWanted, ""
 	case "bad certificate", "unknown certificate", "unknown certificate authority", "unsupported certificate", "expired certificate", "revoked certificate":
-		return "the server refuses this client's certificate: give one with --tls-cert that its --client-ca knows"
+		return ReasonCertRefused, ""
 	case "handshake failure":
-		return "the server may demand a client certificate (--tls-cert, --tls-key) or another kind of TLS"
+		return ReasonCertPerhaps, ""
 	case "no application protocol":
-		return "the server speaks HTTP/2 only: " + adviseHTTP2
+		return "", "the server speaks HTTP/2 only: " + adviseHTTP2
 	case "internal error":
-		return "the server has no certificate to show: its log says why"
+		return "", "the server has no certificate to show: its log says why"
 	}
-	return "check that the server speaks TLS on this port"
+	return "", adviseNoTLS
 }
 
 // plain strips the operation and addresses that net and os wrap around an error's cause where the text around has them.

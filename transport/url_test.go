@@ -45,8 +45,8 @@ func TestParseURLRefuses(t *testing.T) {
 		"ws://a b":          "is not a URL",
 		"ws://h/%zz":        "is not a URL",
 		"ws://h\nx":         "is not a URL",
-		"ws://token@h":      "--token-file",
-		"ws://u:password@h": "--token-file",
+		"ws://token@h":      "token in the URL",
+		"ws://u:password@h": "token in the URL",
 		"ws://h/ws#part":    "fragment",
 	} {
 		u, err := transport.ParseURL(in)

@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/config"
+	"tunnel/ipcmd"
+	"tunnel/route"
+	"tunnel/rtnl"
+)
+
+func cleanupCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "cleanup",
+		Usage: "remove what a killed run left in this network namespace",
+		Description: "A run that was killed (SIGKILL, out of memory) cannot take its routes away. The next run with the same\n" +
+			"--dev does, or this command. Devices of runs that live are left alone. Example:\n\n" +
+			"   sudo tunnel cleanup",
+		Flags:           settingFlags(config.DefaultCleanup().Settings()),
+		OnUsageError:    usageError,
+		HideHelpCommand: true,
+		Action:          cleanup,
+	}
+}
+
+func cleanup(c *cli.Context) error {
+	if err := noMore(c, 0); err != nil {
+		return err
+	}
+	told, err := config.LoadCleanup(config.Sources{Lookup: os.LookupEnv, Flags: givenFlags(c)})
+	if err != nil {
+		return err
+	}
+	log := logger(c, told.Log)
+	keepPipe()
+	dirs, err := route.JournalDirs()
+	if err != nil {
+		return err
+	}
+	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
+	for _, what := range report.Removed {
+		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
+	}
+	for i := range report.Busy {
+		_, _ = fmt.Fprintf(c.App.Writer, "left alone: %v\n", &report.Busy[i])
+	}
+	if err == nil && len(report.Removed) == 0 {
+		_, _ = fmt.Fprintln(c.App.Writer, "nothing to remove")
+	}
+	return err
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"tunnel/client"
+	"tunnel/keep"
+	"tunnel/route"
+)
+
+// heldDevice is a server's device, which is held to what it was given while the server runs.
+type heldDevice struct {
+	keeper  *keep.Keeper
+	network client.Network // nil where changes are not told
+	log     *slog.Logger
+}
+
+// holdDevice gives the device what a server's has. The caller closes what it returns.
+func holdDevice(ctx context.Context, router keep.Router, want route.Config, log *slog.Logger) (*heldDevice, error) {
+	index := 0
+	if link, err := net.InterfaceByName(want.Dev); err == nil {
+		index = link.Index
+	}
+	held := &heldDevice{keeper: keep.New(router, index, log), network: watchNetwork(log), log: log}
+	if err := held.keeper.Set(ctx, want); err != nil {
+		held.close()
+		return nil, err
+	}
+	return held, nil
+}
+
+func (h *heldDevice) close() {
+	if h.network != nil {
+		_ = h.network.Close()
+	}
+}
+
+// run runs serve, and ends it when the device is lost; the error is then why.
+func (h *heldDevice) run(ctx context.Context, serve func(context.Context) error) error {
+	if h.network == nil {
+		return serve(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	defer group.Wait()
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	group.Go(func() {
+		keep.Follow(watching, h.network, h.keeper.Concerns, func() bool {
+			err := h.keeper.Check(watching)
+			switch {
+			case err == nil, watching.Err() != nil, errors.Is(err, route.ErrOverlap):
+			case keep.Fatal(err):
+				cancel(err)
+			case errors.Is(err, route.ErrNotUsed):
+				h.log.Warn("clients cannot be reached", "err", err)
+			default:
+				h.log.Warn("the device is not as it should be", "err", err)
+				return false
+			}
+			return true
+		}, func(err error) { h.log.Warn("the network is not watched any more", "err", err) })
+	})
+	err := serve(ctx)
+	if cause := context.Cause(ctx); err == nil && keep.Fatal(cause) {
+		err = cause
+	}
+	return err
+}

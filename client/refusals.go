@@ -1,0 +1,52 @@
+package client
+
+import (
+	"errors"
+	"slices"
+
+	"tunnel/transport"
+)
+
+// refusals are why servers were not joined, in the order in which they were asked.
+type refusals struct {
+	servers []int
+	errs    map[int]error // by server
+}
+
+// note adds the error of a target. Of several ports of one server the one counts that got furthest.
+func (v *refusals) note(t *target, err error) {
+	if v.errs == nil {
+		v.errs = map[int]error{}
+	}
+	was, there := v.errs[t.server]
+	if !there {
+		v.servers = append(v.servers, t.server)
+	}
+	if !there || progress(err) > progress(was) {
+		v.errs[t.server] = err
+	}
+}
+
+// first returns the error of the server that was asked first, unless another had a more hopeful one.
+func (v *refusals) first() (err error) {
+	for _, s := range v.servers {
+		if !hopeless(v.errs[s]) {
+			return v.errs[s]
+		}
+		if err == nil {
+			err = v.errs[s]
+		}
+	}
+	return err
+}
+
+// progress orders errors by how far an attempt got.
+func progress(err error) int {
+	var step *transport.StepError
+	if !errors.As(err, &step) {
+		return -1
+	}
+	return slices.Index([]transport.Step{
+		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS, transport.StepHTTP, transport.StepAuth, transport.StepAddress,
+	}, step.Step)
+}

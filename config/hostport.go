@@ -1,0 +1,49 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// HostPort is a name or an address, and perhaps a port.
+type HostPort struct {
+	Host, Port string
+}
+
+// ParseHostPort reads HOST or HOST:PORT; an IPv6 address may stand alone. Nothing is the zero HostPort. The error goes on
+// behind the setting's name.
+func ParseHostPort(text string) (HostPort, error) {
+	if text == "" {
+		return HostPort{}, nil
+	}
+	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return HostPort{Host: a.String()}, nil
+	}
+	host, port := text, ""
+	var err error
+	if strings.Contains(text, ":") {
+		if host, port, err = net.SplitHostPort(text); err == nil {
+			var n uint64
+			if n, err = strconv.ParseUint(port, 10, 16); n == 0 {
+				host = ""
+			}
+		}
+	}
+	_, notAddr := netip.ParseAddr(host)
+	if err != nil || host == "" || notAddr != nil && strings.ContainsFunc(host, notInName) {
+		return HostPort{}, fmt.Errorf(" %s is not HOST or HOST:PORT", text)
+	}
+	return HostPort{host, port}, nil
+}
+
+func hostPort(p *HostPort) value {
+	return single[HostPort]{p: p, k: Text, parse: ParseHostPort, format: func(h HostPort) string {
+		if h.Port == "" {
+			return h.Host
+		}
+		return net.JoinHostPort(h.Host, h.Port)
+	}}
+}

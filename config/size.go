@@ -1,0 +1,33 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const units = "KMGT"
+
+// ParseSize returns the bytes of a size: a whole number, in bytes or with K, M, G or T for powers of 1024.
+func ParseSize(text string) (int64, error) {
+	digits, shift := text, 0
+	if n := len(text); n > 0 {
+		if unit := strings.IndexByte(units, text[n-1]); unit >= 0 {
+			digits, shift = text[:n-1], 10*(unit+1)
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63-shift)
+	if err != nil {
+		return 0, err
+	}
+	return int64(n) << shift, nil
+}
+
+// sizeText returns n bytes as a size that ParseSize takes, in the largest unit that fits.
+func sizeText(n int64) string {
+	unit := ""
+	for i := 0; i < len(units) && n != 0 && n%1024 == 0; i++ {
+		n, unit = n/1024, units[i:i+1]
+	}
+	return fmt.Sprint(n) + unit
+}
