@@ -48,7 +48,7 @@ func testMaxMemory(t *testing.T, load memoryLoad) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
 	state := t.TempDir()
-	all := []string{token}
+	var all []string // not the good client's: its turns are not theirs
 	for len(all) < load.tokens {
 		out := server.Run(string(bin), "token", "create", "--state", state, fmt.Sprint("t", len(all)))
 		all = append(all, strings.TrimSpace(out))
