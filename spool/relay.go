@@ -2,7 +2,11 @@ package spool
 
 import (
 	"bytes"
+	"fmt"
+	"strconv"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxLine is how much of a line without an end is held back, in bytes.
@@ -11,7 +15,8 @@ const maxLine = 64 << 10
 // Relay is the way to a Writer for what another process has written, which comes in pieces that end
 // anywhere: it passes on whole lines, so that none is torn by a line of this process, or dropped in
 // half. While the queue is full it waits as long as no write to the reader takes relayPatience, so that
-// the text of a crash, which may be megabytes, comes whole. A Relay is for one goroutine.
+// the text of a crash, which may be megabytes, comes whole. Nothing that it passes on does anything to a
+// terminal, for the other process may have been taken over. A Relay is for one goroutine.
 type Relay struct {
 	to   *Writer
 	rest []byte // of a line that has not ended
@@ -51,7 +56,7 @@ func (r *Relay) pass(text []byte) {
 			case <-time.After(closePatience / 10):
 			}
 		}
-		r.to.push(item{text: bytes.Clone(line)})
+		r.to.push(item{text: harmless(line)})
 	}
 }
 
@@ -61,4 +66,25 @@ func (s *Writer) crowded(n int) bool {
 	defer s.mu.Unlock()
 	full := len(s.queue) > 0 && (s.size+n > maxBytes || len(s.queue) >= maxItems)
 	return full && !s.hasty.Load() && !s.closed && !s.stalled(relayPatience)
+}
+
+// harmless returns a copy of text in which all that is not printable, but for tabs and the ends of
+// lines, is escaped as in Go: control characters, those that turn the direction of text, and what is
+// not UTF-8.
+func harmless(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			out = fmt.Appendf(out, `\x%02x`, text[0])
+		case r == '\n' || r == '\t' || unicode.IsPrint(r):
+			out = append(out, text[:n]...)
+		default:
+			quoted := strconv.QuoteRune(r)
+			out = append(out, quoted[1:len(quoted)-1]...)
+		}
+		text = text[n:]
+	}
+	return out
 }

@@ -30,6 +30,21 @@ func TestRelayWhole(t *testing.T) {
 	}
 }
 
+// TestRelayHarmless is what a process that was taken over may write to have a terminal type, hide or
+// turn something.
+func TestRelayHarmless(t *testing.T) {
+	r := newReader()
+	w := spool.New(r)
+	w.Detach()
+	relay := w.Relay()
+	_, _ = relay.Write([]byte("a\tb é\x1b[6n\x07\r\x00\x7f \u009b5n \u202e \x9b \xff\n"))
+	w.Close(time.Now().Add(time.Minute))
+	const want = "a\tb é" + `\x1b[6n\a\r\x00\x7f \u009b5n \u202e \x9b \xff` + "\n"
+	if got := r.String(); got != want {
+		t.Errorf("got %q; want %q", got, want)
+	}
+}
+
 // TestRelayEndless is a line that does not end: it is not held back for ever.
 func TestRelayEndless(t *testing.T) {
 	r := newReader()
