@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,8 +35,9 @@ func (f failure) check(t *testing.T, h *lab.Host, bin program) {
 		f.set(t, h)
 	}
 	before := tables(t, h)
-	argv := append(append([]string{}, f.wrap...), string(bin))
-	cmd := clean(h.Command(append(append(argv, f.args...), "--log-level", "error")...))
+	// Behind the command, so that the last of args stays the last.
+	args := slices.Insert(slices.Clone(f.args), min(1, len(f.args)), "--log-level", "error")
+	cmd := clean(h.Command(append(append(slices.Clone(f.wrap), string(bin)), args...)...))
 	begin := time.Now()
 	stdout, stderr, code := h.TryCommand(cmd)
 	if code != f.code {

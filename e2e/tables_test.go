@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tunnel/e2e/lab"
 )
@@ -94,7 +95,12 @@ func ranCommands(proc *lab.Proc) []string {
 // wantCommands fails the test unless the program's first ip commands are these.
 func wantCommands(t *testing.T, proc *lab.Proc, want ...string) {
 	t.Helper()
+	// The log is not in step with stdout, and a first attempt holds its lines until the link is up.
+	late := time.Now().Add(soon)
 	have := ranCommands(proc)
+	for ; len(have) < len(want) && time.Now().Before(late); have = ranCommands(proc) {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if len(have) < len(want) || !slices.Equal(have[:len(want)], want) {
 		t.Errorf("commands\n  %s\nwant\n  %s", strings.Join(have, "\n  "), strings.Join(want, "\n  "))
 	}
