@@ -35,6 +35,7 @@ type Event struct {
 	// any packet.
 	Prefix netip.Prefix
 	Via    netip.Addr // the gateway of a Route; not valid if it has none
+	Table  int        // of a Route, unix.RT_TABLE_MAIN and the like; 0 for all others
 }
 
 // Kind is what has changed.
@@ -179,7 +180,7 @@ func readRoute(data []byte) []Event {
 	if !ok {
 		return nil
 	}
-	e := Event{Kind: Route, Family: Family(data[0]), Prefix: r.Dst}
+	e := Event{Kind: Route, Family: Family(data[0]), Prefix: r.Dst, Table: r.Table}
 	if len(r.Hops) == 0 {
 		return []Event{e}
 	}

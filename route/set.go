@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -239,7 +240,8 @@ func (r *Router) contest(lost []string) error {
 	return fmt.Errorf("%s: %w, %d times within a minute: %s", r.link.dev, ErrContested, maxRestored+1, strings.Join(lost, ", "))
 }
 
-// checkUsed returns an ErrNotUsed if a packet to the network would leave by something else than the device. The caller
+// checkUsed returns an ErrNotUsed if a packet to the network would leave by something else than the device: one whose
+// sender has chosen no source address, or one from this side's own address, which rules may treat otherwise. The caller
 // holds mu.
 func (r *Router) checkUsed(c Config) error {
 	if r.look == nil || r.dry || r.link.index == 0 {
@@ -249,12 +251,20 @@ func (r *Router) checkUsed(c Config) error {
 	if there == c.Local {
 		there = c.Peer.Next() // a client's
 	}
-	found, err := r.resolve(there)
-	if err == nil && len(found.Hops) > 0 && found.Hops[0].Index == r.link.index {
-		return nil
+	for _, from := range []netip.Addr{{}, c.Local} {
+		found, err := explain(r.look.Resolve, rtnl.Flow{To: there, From: from, Protocol: unix.IPPROTO_TCP})
+		if err == nil && len(found.Hops) > 0 && found.Hops[0].Index == r.link.index {
+			continue
+		}
+		packets := c.Network.String()
+		if from.IsValid() {
+			packets += " from " + from.String()
+		}
+		if err != nil || len(found.Hops) == 0 {
+			return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets, cmp.Or(err, ErrNoRoute))
+		}
+		return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, packets,
+			r.name(found.Hops[0].Index), c.Dev, found.Table)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrNotUsed, c.Network, err)
-	}
-	return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, c.Network, r.name(found.Hops[0].Index), c.Dev, found.Table)
+	return nil
 }

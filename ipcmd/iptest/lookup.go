@@ -48,14 +48,15 @@ func (k *Kernel) Routes(_, index int, visit func(rtnl.Route) bool) error {
 }
 
 // Resolve is one of these methods.
-func (k *Kernel) Resolve(addr netip.Addr) (rtnl.Route, error) {
-	found, err := k.Match(addr)
-	found.Dst = netip.PrefixFrom(addr, addr.BitLen())
+func (k *Kernel) Resolve(flow rtnl.Flow) (rtnl.Route, error) {
+	found, err := k.Match(flow)
+	found.Dst = netip.PrefixFrom(flow.To, flow.To.BitLen())
 	return found, err
 }
 
 // Match is one of these methods: the longest prefix that contains the address.
-func (k *Kernel) Match(addr netip.Addr) (rtnl.Route, error) {
+func (k *Kernel) Match(flow rtnl.Flow) (rtnl.Route, error) {
+	addr := flow.To
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if addr.IsLoopback() || slices.ContainsFunc(k.addrs, func(a rtnl.Addr) bool { return a.Local == addr }) {
