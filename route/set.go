@@ -36,9 +36,9 @@ const (
 // Set gives the device of c its link settings, its addresses and its route, in this order, and takes away before what an
 // earlier Set gave and c does not say. Given the same Config again it compares the kernel's state with that, and restores
 // what was changed or taken away meanwhile, with a line; when all is as it was it runs nothing. When that happens again and
-// again the error is an ErrContested, for a device that is no longer there an ErrGone, and an ErrNotUsed when packets do
-// not take the route. After a failure what was done stays until the next Set, which goes on from there, or Close. A failed
-// command is an *ipcmd.Error.
+// again, or fails so, the error is an ErrContested, for a device that is no longer there an ErrGone, and an ErrNotUsed when
+// packets do not take the route. After a failure what was done stays until the next Set, which goes on from there, or Close.
+// A failed command is an *ipcmd.Error.
 func (r *Router) Set(ctx context.Context, c Config) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("set addresses and routes: %w", err)
@@ -52,32 +52,58 @@ func (r *Router) Set(ctx context.Context, c Config) error {
 	if r.closed {
 		return fmt.Errorf("set addresses and routes: %w", os.ErrClosed)
 	}
-	if err := r.removeStale(ctx, c); err != nil {
-		return err
-	}
-	lost, err := r.setLink(ctx, c)
+	lost, err := r.set(ctx, c)
 	if err != nil {
-		return err
+		return r.countFailure(ctx, c, err)
 	}
-	gone, err := r.forgetLost(ctx, c)
-	if err != nil {
-		return err
-	}
-	if lost = append(lost, gone...); len(lost) > 0 {
+	r.held = c
+	if len(lost) > 0 {
 		r.restored = append(r.restored, time.Now())
 		r.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev", c.Dev,
 			"what", strings.Join(lost, ", "))
+	}
+	return r.checkUsed(c)
+}
+
+// set is Set without its books of restorations, and returns what it restored. The caller holds mu.
+func (r *Router) set(ctx context.Context, c Config) (lost []string, err error) {
+	if err := r.removeStale(ctx, c); err != nil {
+		return nil, err
+	}
+	lost, err = r.setLink(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := r.forgetLost(ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	addr, route := r.wanted(c)
 	for _, e := range []entry{addr, route} {
 		if slices.Contains(r.added, e) {
 			continue
 		}
+		if err := r.clear(ctx, e); err != nil {
+			return nil, err
+		}
 		if err := r.add(ctx, e); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return r.checkUsed(c)
+	return append(lost, gone...), nil
+}
+
+// countFailure counts a restoration that has failed as one that was made, so that there is an end to both: it returns err,
+// or an ErrContested. What a device never had is no restoration. The caller holds mu.
+func (r *Router) countFailure(ctx context.Context, c Config, err error) error {
+	if r.held != c || ctx.Err() != nil || errors.Is(err, ErrGone) || errors.Is(err, ErrContested) {
+		return err
+	}
+	if ended := r.contest([]string{err.Error()}); ended != nil {
+		return ended
+	}
+	r.restored = append(r.restored, time.Now())
+	return err
 }
 
 // wanted returns the entries that c asks for. The caller holds mu.
@@ -118,6 +144,7 @@ func (r *Router) removeAll(ctx context.Context, fits func(entry) bool) error {
 func (r *Router) Withdraw(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.held = Config{}
 	return r.removeAll(ctx, func(e entry) bool { return e.Kind != kindBypass })
 }
 
