@@ -20,6 +20,8 @@ type Lookup interface {
 	Addrs(index int) ([]rtnl.Addr, error)
 	// Routes calls visit for the IPv4 routes of a table, all for 0, by an interface, any for 0.
 	Routes(table, index int, visit func(rtnl.Route) bool) error
+	// Rules returns the rules for IPv4.
+	Rules() ([]rtnl.Rule, error)
 	// Resolve returns what the kernel does with a packet, Match the table's entry by which it does so.
 	Resolve(flow rtnl.Flow) (rtnl.Route, error)
 	Match(flow rtnl.Flow) (rtnl.Route, error)

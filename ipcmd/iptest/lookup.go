@@ -47,6 +47,9 @@ func (k *Kernel) Routes(_, index int, visit func(rtnl.Route) bool) error {
 	return nil
 }
 
+// Rules is one of these methods: there are none.
+func (k *Kernel) Rules() ([]rtnl.Rule, error) { return nil, nil }
+
 // Resolve is one of these methods.
 func (k *Kernel) Resolve(flow rtnl.Flow) (rtnl.Route, error) {
 	found, err := k.Match(flow)
