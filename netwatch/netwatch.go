@@ -156,8 +156,9 @@ func read(m syscall.NetlinkMessage) []Event {
 		return []Event{e, peer}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		table, protocol, kind := m.Data[4], m.Data[5], m.Data[7]
-		// What the kernel itself puts into the local table repeats the addresses.
-		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
+		// What the kernel itself puts into the local table repeats the addresses; but anybody may take it away there.
+		repeats := m.Header.Type == unix.RTM_NEWROUTE || kind != unix.RTN_LOCAL
+		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL && repeats || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
 			return nil
 		}
 		return readRoute(m.Data)

@@ -82,6 +82,9 @@ func TestChanges(t *testing.T) {
 		{"route add local 192.0.2.9 dev ens160", netwatch.Event{
 			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.0.2.9/32"), Table: unix.RT_TABLE_LOCAL,
 		}},
+		{"route del table local local 192.168.107.5 dev ens160", netwatch.Event{
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.5/32"), Table: unix.RT_TABLE_LOCAL,
+		}},
 		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8::5/64")}},
 		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64"), Table: unix.RT_TABLE_MAIN}},
 		{"nexthop add id 7 via 192.168.107.2 dev ens160", netwatch.Event{Kind: netwatch.Route}},

@@ -23,6 +23,7 @@ func TestKernelOwnRouteChanged(t *testing.T) {
 		"gone":         {"route del " + network},
 		"a whole net":  {"addr flush dev tun0", "addr add 10.1.1.3/24 dev tun0"},
 		"another peer": {"addr flush dev tun0", "addr add 10.1.1.3 peer 10.1.1.9/24 dev tun0"},
+		"not local":    {"route del table local local 10.1.1.3 dev tun0"},
 		"no peer":      {"addr flush dev tun0", "addr add 10.1.1.3/32 dev tun0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,6 +42,9 @@ func TestKernelOwnRouteChanged(t *testing.T) {
 			recorder.Reset()
 			if err := r.Set(t.Context(), want); err != nil || recorder.Transcript() != "" {
 				t.Errorf("once more: %v, ran\n%s", err, recorder.Transcript())
+			}
+			if local := "local 10.1.1.3 dev tun0 "; !strings.Contains(iptest.IP(t, "route show table local"), local) {
+				t.Errorf("no %s", local)
 			}
 			for _, line := range []string{"10.1.1.0/24 via 10.1.1.4 dev tun0 \n", "10.1.1.4 dev tun0 proto kernel scope link src 10.1.1.3 \n"} {
 				if have := iptest.IP(t, "-4 route show"); !strings.Contains(have, line) {

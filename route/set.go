@@ -230,7 +230,15 @@ func (r *Router) forgetLost(ctx context.Context, c Config) (lost []string, err e
 	if err != nil {
 		return nil, err
 	}
-	hasAddr := addr.hasAddr(addrs)
+	hasLocal := false // the kernel's own route by which it takes packets to the address
+	err = r.look.Routes(unix.RT_TABLE_LOCAL, r.link.index, func(found rtnl.Route) bool {
+		hasLocal = found.Type == unix.RTN_LOCAL && found.Dst == netip.PrefixFrom(c.Local, c.Local.BitLen())
+		return !hasLocal
+	})
+	if err != nil {
+		return nil, err
+	}
+	hasAddr := addr.hasAddr(addrs) && hasLocal
 	var missing []entry
 	if slices.Contains(r.added, route) && !hasRoute {
 		missing = append(missing, route)
