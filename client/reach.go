@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"maps"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/transport"
 )
@@ -80,6 +83,7 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	defer cancel(nil)
 	c.watch.dialling(func() { cancel(errMoved) })
 	var tried []netip.Addr
+	var noWay error // why the look-up alone would have failed
 	dialer := t.dialer
 	dialer.Known = c.known
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
@@ -94,12 +98,18 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 			c.Log.Warn("ws:// is not encrypted: whoever is on the path can read and change the token and all packets: use wss://",
 				"server", t.dialer.URL.Host)
 		}
-		return c.watch.try(ctx, hop)
+		unknown, err := c.watch.try(ctx, hop)
+		noWay = cmp.Or(noWay, unknown)
+		return err
 	}
 	conn, err := dialer.Dial(ctx)
 	if err == nil {
 		c.watch.connected(conn)
 		return conn, nil
+	}
+	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) ||
+		errors.Is(err, unix.EINVAL)) {
+		err = noWay // and so it is
 	}
 	if errors.Is(context.Cause(ctx), errMoved) {
 		err = errMoved

@@ -88,13 +88,20 @@ func (w *watch) dialling(end func()) {
 	}
 }
 
-// try makes the way to a hop that is about to be tried.
-func (w *watch) try(ctx context.Context, hop netip.Addr) error {
+// try makes the way to a hop that is about to be tried. noWay is that the look-up alone knows none: rules may tell packets of
+// the connection by what the look-up does not say, its port or its source address, so that it is worth trying.
+func (w *watch) try(ctx context.Context, hop netip.Addr) (noWay, err error) {
 	now, err := w.find(ctx, hop)
+	if errors.Is(err, route.ErrNoRoute) {
+		// A way that leads into the tunnel is known, and none for the server.
+		if _, again := w.router.Way(ctx, hop); errors.Is(again, route.ErrNoRoute) {
+			noWay, err = err, nil
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ways[hop] = now
-	return err
+	return noWay, err
 }
 
 // connected says that there is a connection, to one of the hops that were tried.

@@ -21,6 +21,7 @@ func TestRejectionsBelow(t *testing.T) {
 		untouched(t, client, before)
 		client.Run(append([]string{"ip", "route", "del"}, route...)...)
 	}
+	client.Run("ip", "rule", "add", "lookup", "77")
 	for _, route := range [][]string{{"unreachable", "10.1.1.128/25"}, {"blackhole", "10.1.1.0/24"}, {"unreachable", "10.0.0.0/8", "table", "77"}} {
 		client.Run(append([]string{"ip", "route", "add"}, route...)...)
 		failure{

@@ -47,6 +47,19 @@ func RouteDel(prefix netip.Prefix, via netip.Addr, dev string) Command {
 	return change("route", "del", prefix.String(), "via", via.String(), "dev", dev)
 }
 
+// ForeignAddrDel takes an address from dev that AddrAdd did not give it; peer may be not valid.
+func ForeignAddrDel(dev string, local, peer netip.Addr, bits int) Command {
+	if !peer.IsValid() {
+		return change("addr", "del", "dev", dev, "local", netip.PrefixFrom(local, bits).String())
+	}
+	return change("addr", "del", "dev", dev, "local", local.String(), "peer", netip.PrefixFrom(peer, bits).String())
+}
+
+// ForeignRouteDel takes a route to prefix from dev that RouteAdd did not make, whatever else it says.
+func ForeignRouteDel(prefix netip.Prefix, dev string) Command {
+	return change("route", "del", prefix.String(), "dev", dev)
+}
+
 // BypassAdd routes the single IPv4 address addr through the gateway via on the physical card dev, past the tunnel. What path
 // says comes behind; the zero Path adds nothing.
 func BypassAdd(addr, via netip.Addr, dev string, path Path) Command {

@@ -44,6 +44,36 @@ func metricWords() []struct {
 	}
 }
 
+// Settable returns what of p the words of ip-route(8) can say, as the kernel shows it once they have been said: times
+// rounded to their unit, no lock without its value, one of rto_min in any case, and ECN alone of the features.
+func (p Path) Settable() Path {
+	said := Path{Onlink: p.Onlink, Src: p.Src, Congestion: p.Congestion}
+	said.Metrics[unix.RTAX_FEATURES] = p.Metrics[unix.RTAX_FEATURES] & unix.RTAX_FEATURE_ECN
+	for _, m := range metricWords() {
+		said.Metrics[m.number] = p.Metrics[m.number] / m.scale * m.scale
+		if said.Metrics[m.number] != 0 && p.locks(m.number) {
+			said.Metrics[unix.RTAX_LOCK] |= 1 << m.number
+		}
+	}
+	if said.Congestion != "" && p.locks(unix.RTAX_CC_ALGO) {
+		said.Metrics[unix.RTAX_LOCK] |= 1 << unix.RTAX_CC_ALGO
+	}
+	if said.Metrics[unix.RTAX_RTO_MIN] != 0 {
+		said.Metrics[unix.RTAX_LOCK] |= 1 << unix.RTAX_RTO_MIN
+	}
+	return said
+}
+
+// locks reports whether a metric is locked and ip-route(8) has a word for that: iproute2 has none for some, and locks rto_min
+// unasked (ip/iproute.c).
+func (p Path) locks(metric int) bool {
+	switch metric {
+	case unix.RTAX_RTO_MIN, unix.RTAX_QUICKACK, unix.RTAX_FASTOPEN_NO_COOKIE:
+		return false
+	}
+	return p.Metrics[unix.RTAX_LOCK]&(1<<metric) != 0
+}
+
 // words returns p as arguments of `ip route add` and `del`.
 func (p Path) words() []string {
 	var all []string
@@ -59,7 +89,7 @@ func (p Path) words() []string {
 			continue
 		}
 		all = append(all, m.word)
-		if p.Metrics[unix.RTAX_LOCK]&(1<<m.number) != 0 {
+		if p.locks(m.number) {
 			all = append(all, "lock")
 		}
 		all = append(all, strconv.FormatUint(uint64(value), 10)+m.unit)
@@ -68,7 +98,11 @@ func (p Path) words() []string {
 		all = append(all, "features", "ecn")
 	}
 	if p.Congestion != "" {
-		all = append(all, "congctl", p.Congestion)
+		all = append(all, "congctl")
+		if p.locks(unix.RTAX_CC_ALGO) {
+			all = append(all, "lock")
+		}
+		all = append(all, p.Congestion)
 	}
 	return all
 }

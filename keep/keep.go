@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"tunnel/netwatch"
 	"tunnel/route"
 )
@@ -77,7 +79,9 @@ func (k *Keeper) Concerns(e netwatch.Event) bool {
 	case e.Kind == netwatch.Address:
 		return inside(e.Prefix.Addr()) || e.Prefix.Overlaps(network)
 	}
-	return e.Prefix.Bits() > 1 && e.Prefix.Overlaps(network) || inside(e.Via)
+	// A default route is no overlap, but one of another table attracts what a rule leads there.
+	elsewhere := e.Table != 0 && e.Table != unix.RT_TABLE_MAIN
+	return (e.Prefix.Bits() > 1 || elsewhere) && e.Prefix.Overlaps(network) || inside(e.Via)
 }
 
 // Check compares this machine with what is wanted and makes it so. The error is a route.ErrOverlap while all is withdrawn,

@@ -35,6 +35,7 @@ type Event struct {
 	// any packet.
 	Prefix netip.Prefix
 	Via    netip.Addr // the gateway of a Route; not valid if it has none
+	Table  int        // of a Route, unix.RT_TABLE_MAIN and the like; 0 for all others
 }
 
 // Kind is what has changed.
@@ -155,8 +156,9 @@ func read(m syscall.NetlinkMessage) []Event {
 		return []Event{e, peer}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		table, protocol, kind := m.Data[4], m.Data[5], m.Data[7]
-		// What the kernel itself puts into the local table repeats the addresses.
-		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
+		// What the kernel itself puts into the local table repeats the addresses; but anybody may take it away there.
+		repeats := m.Header.Type == unix.RTM_NEWROUTE || kind != unix.RTN_LOCAL
+		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL && repeats || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
 			return nil
 		}
 		return readRoute(m.Data)
@@ -179,7 +181,7 @@ func readRoute(data []byte) []Event {
 	if !ok {
 		return nil
 	}
-	e := Event{Kind: Route, Family: Family(data[0]), Prefix: r.Dst}
+	e := Event{Kind: Route, Family: Family(data[0]), Prefix: r.Dst, Table: r.Table}
 	if len(r.Hops) == 0 {
 		return []Event{e}
 	}

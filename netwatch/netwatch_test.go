@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"tunnel/ipcmd/iptest"
 	"tunnel/netwatch"
@@ -72,17 +73,20 @@ func TestChanges(t *testing.T) {
 		want   netwatch.Event
 	}{
 		{"route add default via 192.168.107.2", netwatch.Event{
-			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("0.0.0.0/0"), Via: addr("192.168.107.2"),
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("0.0.0.0/0"), Via: addr("192.168.107.2"), Table: unix.RT_TABLE_MAIN,
 		}},
 		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.6/24")}},
 		{"addr add 192.0.2.1 peer 10.1.1.50/32 dev ens160", netwatch.Event{
 			Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("10.1.1.50/32"),
 		}},
 		{"route add local 192.0.2.9 dev ens160", netwatch.Event{
-			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.0.2.9/32"),
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.0.2.9/32"), Table: unix.RT_TABLE_LOCAL,
+		}},
+		{"route del table local local 192.168.107.5 dev ens160", netwatch.Event{
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.5/32"), Table: unix.RT_TABLE_LOCAL,
 		}},
 		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8::5/64")}},
-		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64")}},
+		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64"), Table: unix.RT_TABLE_MAIN}},
 		{"nexthop add id 7 via 192.168.107.2 dev ens160", netwatch.Event{Kind: netwatch.Route}},
 		{"link set ens160 down", netwatch.Event{Kind: netwatch.Link, Link: index}},
 		{"link set other down", netwatch.Event{Kind: netwatch.Link, Link: index}}, // the carrier

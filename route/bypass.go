@@ -267,10 +267,10 @@ func pathOf(route rtnl.Route, hop rtnl.Hop) ipcmd.Path {
 	return ipcmd.Path{Onlink: hop.Onlink, Src: route.Src, Metrics: route.Path.Values, Congestion: route.Path.Congestion}
 }
 
-// needed is pathOf without a source address that the kernel would choose anyway (net/ipv4/devinet.c, inet_select_addr), so
+// needed is what of pathOf can be set, without a source address that the kernel would choose anyway (net/ipv4/devinet.c, inet_select_addr), so
 // that the documented command stays what it is. The caller holds mu.
 func (r *Router) needed(route rtnl.Route, hop rtnl.Hop) (ipcmd.Path, error) {
-	path := pathOf(route, hop)
+	path := pathOf(route, hop).Settable()
 	if !path.Src.IsValid() {
 		return path, nil
 	}

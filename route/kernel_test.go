@@ -241,12 +241,13 @@ func TestKernelOverlap(t *testing.T) {
 	behindGateway(t)
 	iptest.Card(t, "eth1", "10.1.0.5/16")
 	iptest.IP(t, "route add 10.9.9.0/24 via 192.168.107.3 table 77")
+	iptest.IP(t, "rule add lookup 77")
 	iptest.IP(t, "route add blackhole 10.8.0.0/16")
 	iptest.IP(t, "addr add dev lo 10.7.7.7/32")
 	r, _ := newRouter(t, t.TempDir())
 	for network, want := range map[string]string{
 		"10.1.1.0/24": "10.1.1.0/24 overlaps the route 10.1.0.0/16 dev eth1",
-		"10.9.0.0/16": "10.9.0.0/16 overlaps the route 10.9.9.0/24 via 192.168.107.3 dev ens160",
+		"10.9.0.0/16": "10.9.0.0/16 overlaps the route 10.9.9.0/24 via 192.168.107.3 dev ens160 table 77",
 		"10.8.0.0/16": "10.8.0.0/16 overlaps the route blackhole 10.8.0.0/16",
 		"10.7.7.0/24": "10.7.7.0/24 overlaps the address 10.7.7.7 dev lo",
 	} {

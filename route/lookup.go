@@ -20,22 +20,30 @@ type Lookup interface {
 	Addrs(index int) ([]rtnl.Addr, error)
 	// Routes calls visit for the IPv4 routes of a table, all for 0, by an interface, any for 0.
 	Routes(table, index int, visit func(rtnl.Route) bool) error
-	// Resolve returns what the kernel does with a packet to addr, Match the table's entry by which it does so.
-	Resolve(addr netip.Addr) (rtnl.Route, error)
-	Match(addr netip.Addr) (rtnl.Route, error)
+	// Rules returns the rules for IPv4.
+	Rules() ([]rtnl.Rule, error)
+	// Resolve returns what the kernel does with a packet, Match the table's entry by which it does so.
+	Resolve(flow rtnl.Flow) (rtnl.Route, error)
+	Match(flow rtnl.Flow) (rtnl.Route, error)
 }
 
 // errNoLookup says that a Router has no Lookup, as in a dry run.
 var errNoLookup = errors.New("no look-up in a dry run")
 
-// match is Match, with ErrNoRoute for a packet that would not leave this machine. The caller holds mu.
-func (r *Router) match(addr netip.Addr) (rtnl.Route, error) { return explain(r.look.Match, addr) }
+// match is Match for a connection to a server, with ErrNoRoute for a packet that would not leave this machine. The caller
+// holds mu.
+func (r *Router) match(server netip.Addr) (rtnl.Route, error) {
+	return explain(r.look.Match, rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
+}
 
 // resolve is the same of Resolve.
-func (r *Router) resolve(addr netip.Addr) (rtnl.Route, error) { return explain(r.look.Resolve, addr) }
+func (r *Router) resolve(server netip.Addr) (rtnl.Route, error) {
+	return explain(r.look.Resolve, rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
+}
 
-func explain(ask func(netip.Addr) (rtnl.Route, error), addr netip.Addr) (rtnl.Route, error) {
-	found, err := ask(addr)
+func explain(ask func(rtnl.Flow) (rtnl.Route, error), flow rtnl.Flow) (rtnl.Route, error) {
+	addr := flow.To
+	found, err := ask(flow)
 	var errno unix.Errno
 	switch {
 	case rtnl.IsUnreachable(err) && errors.As(err, &errno):

@@ -28,7 +28,8 @@ func (e *OverlapError) Unwrap() error { return ErrOverlap }
 // Overlap refuses a private network that overlaps a route or an address of this machine, or contains the gateway of a route,
 // or one of its Resolvers, with an *OverlapError. Default routes are no obstacle, nor is what is on the tunnel's own device.
 // A route to one half of all addresses is a default route: VPNs have two such in the place of one, and would lose no more by
-// the tunnel than they take over themselves. It reads all routes, one at a time.
+// the tunnel than they take over themselves. A table that no rule leads such packets to is no obstacle either. It reads all
+// routes, one at a time.
 func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	if !network.IsValid() || !network.Addr().Is4() {
 		return fmt.Errorf("%s is not an IPv4 network", network)
@@ -40,6 +41,7 @@ func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 	r.mu.Lock()
 	own := r.index()
 	r.mu.Unlock()
+	tables := reach{look: r.look}
 	var in *rtnl.Route   // the way
 	var by *rtnl.Route   // of gateway
 	var gateway rtnl.Hop // in network: that of an "onlink" route may lie in no other
@@ -47,12 +49,12 @@ func (r *Router) Overlap(_ context.Context, network netip.Prefix) error {
 		// What the kernel itself puts into the local table repeats the addresses, which come below under their own name.
 		repeats := route.Table == unix.RT_TABLE_LOCAL && route.Protocol == unix.RTPROT_KERNEL
 		if !repeats && route.Dst.Bits() > 1 && route.Dst.Overlaps(network) && !leavesBy(route, own) &&
-			!fallback(route, network) {
+			!fallback(route, network) && tables.table(route.Table, network) {
 			in = &route
 			return false
 		}
 		for _, hop := range route.Hops {
-			if by == nil && hop.Index != own && network.Contains(hop.Via) {
+			if by == nil && hop.Index != own && network.Contains(hop.Via) && tables.table(route.Table, netip.Prefix{}) {
 				by, gateway = &route, hop
 			}
 		}
@@ -111,7 +113,7 @@ func fallback(route rtnl.Route, network netip.Prefix) bool {
 	return route.Dst.Bits() < network.Bits() || route.Dst == network && route.Metric > 0
 }
 
-// describe writes a route as ip does, without its attributes.
+// describe writes a route as ip does, without its attributes, but for the table where it is not one of the kernel's own.
 func (r *Router) describe(route rtnl.Route) string {
 	text := "route "
 	if route.Type != unix.RTN_UNICAST {
@@ -123,6 +125,9 @@ func (r *Router) describe(route rtnl.Route) string {
 			text += " via " + hop.Via.String()
 		}
 		text += " dev " + r.name(hop.Index)
+	}
+	if route.Table != unix.RT_TABLE_MAIN && route.Table != unix.RT_TABLE_LOCAL {
+		text += fmt.Sprintf(" table %d", route.Table)
 	}
 	return text
 }

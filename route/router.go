@@ -59,7 +59,8 @@ type Router struct {
 	link     link                      // guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
 	added    []entry                   // what was added, or may have been, oldest first
 	beside   map[netip.Addr]rtnl.Route // by server: the kernel's decision that no bypass changes, or that takes none
-	restored []time.Time               // when something had to be restored, of late
+	held     Config                    // what the last Set that succeeded was given; zero since Withdraw
+	restored []time.Time               // when something had to be restored, or could not be, of late
 	closed   bool
 }
 

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,9 +36,9 @@ const (
 // Set gives the device of c its link settings, its addresses and its route, in this order, and takes away before what an
 // earlier Set gave and c does not say. Given the same Config again it compares the kernel's state with that, and restores
 // what was changed or taken away meanwhile, with a line; when all is as it was it runs nothing. When that happens again and
-// again the error is an ErrContested, for a device that is no longer there an ErrGone, and an ErrNotUsed when packets do
-// not take the route. After a failure what was done stays until the next Set, which goes on from there, or Close. A failed
-// command is an *ipcmd.Error.
+// again, or fails so, the error is an ErrContested, for a device that is no longer there an ErrGone, and an ErrNotUsed when
+// packets do not take the route. After a failure what was done stays until the next Set, which goes on from there, or Close.
+// A failed command is an *ipcmd.Error.
 func (r *Router) Set(ctx context.Context, c Config) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("set addresses and routes: %w", err)
@@ -51,32 +52,58 @@ func (r *Router) Set(ctx context.Context, c Config) error {
 	if r.closed {
 		return fmt.Errorf("set addresses and routes: %w", os.ErrClosed)
 	}
-	if err := r.removeStale(ctx, c); err != nil {
-		return err
-	}
-	lost, err := r.setLink(ctx, c)
+	lost, err := r.set(ctx, c)
 	if err != nil {
-		return err
+		return r.countFailure(ctx, c, err)
 	}
-	gone, err := r.forgetLost(ctx, c)
-	if err != nil {
-		return err
-	}
-	if lost = append(lost, gone...); len(lost) > 0 {
+	r.held = c
+	if len(lost) > 0 {
 		r.restored = append(r.restored, time.Now())
 		r.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev", c.Dev,
 			"what", strings.Join(lost, ", "))
+	}
+	return r.checkUsed(c)
+}
+
+// set is Set without its books of restorations, and returns what it restored. The caller holds mu.
+func (r *Router) set(ctx context.Context, c Config) (lost []string, err error) {
+	if err := r.removeStale(ctx, c); err != nil {
+		return nil, err
+	}
+	lost, err = r.setLink(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := r.forgetLost(ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	addr, route := r.wanted(c)
 	for _, e := range []entry{addr, route} {
 		if slices.Contains(r.added, e) {
 			continue
 		}
+		if err := r.clear(ctx, e); err != nil {
+			return nil, err
+		}
 		if err := r.add(ctx, e); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return r.checkUsed(c)
+	return append(lost, gone...), nil
+}
+
+// countFailure counts a restoration that has failed as one that was made, so that there is an end to both: it returns err,
+// or an ErrContested. What a device never had is no restoration. The caller holds mu.
+func (r *Router) countFailure(ctx context.Context, c Config, err error) error {
+	if r.held != c || ctx.Err() != nil || errors.Is(err, ErrGone) || errors.Is(err, ErrContested) {
+		return err
+	}
+	if ended := r.contest([]string{err.Error()}); ended != nil {
+		return ended
+	}
+	r.restored = append(r.restored, time.Now())
+	return err
 }
 
 // wanted returns the entries that c asks for. The caller holds mu.
@@ -117,6 +144,7 @@ func (r *Router) removeAll(ctx context.Context, fits func(entry) bool) error {
 func (r *Router) Withdraw(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.held = Config{}
 	return r.removeAll(ctx, func(e entry) bool { return e.Kind != kindBypass })
 }
 
@@ -202,7 +230,15 @@ func (r *Router) forgetLost(ctx context.Context, c Config) (lost []string, err e
 	if err != nil {
 		return nil, err
 	}
-	hasAddr := addr.hasAddr(addrs)
+	hasLocal := false // the kernel's own route by which it takes packets to the address
+	err = r.look.Routes(unix.RT_TABLE_LOCAL, r.link.index, func(found rtnl.Route) bool {
+		hasLocal = found.Type == unix.RTN_LOCAL && found.Dst == netip.PrefixFrom(c.Local, c.Local.BitLen())
+		return !hasLocal
+	})
+	if err != nil {
+		return nil, err
+	}
+	hasAddr := addr.hasAddr(addrs) && hasLocal
 	var missing []entry
 	if slices.Contains(r.added, route) && !hasRoute {
 		missing = append(missing, route)
@@ -239,7 +275,8 @@ func (r *Router) contest(lost []string) error {
 	return fmt.Errorf("%s: %w, %d times within a minute: %s", r.link.dev, ErrContested, maxRestored+1, strings.Join(lost, ", "))
 }
 
-// checkUsed returns an ErrNotUsed if a packet to the network would leave by something else than the device. The caller
+// checkUsed returns an ErrNotUsed if a packet to the network would leave by something else than the device: one whose
+// sender has chosen no source address, or one from this side's own address, which rules may treat otherwise. The caller
 // holds mu.
 func (r *Router) checkUsed(c Config) error {
 	if r.look == nil || r.dry || r.link.index == 0 {
@@ -249,12 +286,20 @@ func (r *Router) checkUsed(c Config) error {
 	if there == c.Local {
 		there = c.Peer.Next() // a client's
 	}
-	found, err := r.resolve(there)
-	if err == nil && len(found.Hops) > 0 && found.Hops[0].Index == r.link.index {
-		return nil
+	for _, from := range []netip.Addr{{}, c.Local} {
+		found, err := explain(r.look.Resolve, rtnl.Flow{To: there, From: from, Protocol: unix.IPPROTO_TCP})
+		if err == nil && len(found.Hops) > 0 && found.Hops[0].Index == r.link.index {
+			continue
+		}
+		packets := c.Network.String()
+		if from.IsValid() {
+			packets += " from " + from.String()
+		}
+		if err != nil || len(found.Hops) == 0 {
+			return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets, cmp.Or(err, ErrNoRoute))
+		}
+		return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, packets,
+			r.name(found.Hops[0].Index), c.Dev, found.Table)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrNotUsed, c.Network, err)
-	}
-	return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, c.Network, r.name(found.Hops[0].Index), c.Dev, found.Table)
+	return nil
 }

@@ -55,14 +55,23 @@ func IsUnreachable(err error) bool {
 	return slices.ContainsFunc(words, func(e unix.Errno) bool { return errors.Is(err, e) })
 }
 
-// Resolve returns what the kernel does with a packet to addr now: rules, marks, nexthop objects and several hops are
-// resolved to one Hop. Dst is addr itself.
-func (Kernel) Resolve(addr netip.Addr) (Route, error) { return get(addr, 0) }
+// Flow is what rules can tell of the packets that a look-up is about.
+type Flow struct {
+	To   netip.Addr
+	From netip.Addr // an address of this machine; not valid is that the sender has chosen none yet
+	// Protocol is unix.IPPROTO_TCP and the like (RTA_IP_PROTO, Linux 4.19); for 0 the kernel assumes UDP.
+	Protocol uint8
+}
+
+// Resolve returns what the kernel does with a packet of flow now: rules, marks, nexthop objects and several hops are
+// resolved to one Hop. Dst is the address itself.
+func (Kernel) Resolve(flow Flow) (Route, error) { return get(flow, 0) }
 
 // Match returns the table's entry by which the kernel does so (RTM_F_FIB_MATCH, Linux 4.13).
-func (Kernel) Match(addr netip.Addr) (Route, error) { return get(addr, unix.RTM_F_FIB_MATCH) }
+func (Kernel) Match(flow Flow) (Route, error) { return get(flow, unix.RTM_F_FIB_MATCH) }
 
-func get(addr netip.Addr, flags uint32) (found Route, err error) {
+func get(flow Flow, flags uint32) (found Route, err error) {
+	addr := flow.To
 	request := make([]byte, unix.SizeofRtMsg)
 	request[0], request[1] = unix.AF_INET6, uint8(addr.BitLen())
 	if addr.Is4() {
@@ -71,6 +80,13 @@ func get(addr netip.Addr, flags uint32) (found Route, err error) {
 	}
 	binary.NativeEndian.PutUint32(request[8:], flags)
 	request = attribute(request, unix.RTA_DST, addr.AsSlice())
+	if flow.From.IsValid() {
+		request[2] = uint8(flow.From.BitLen())
+		request = attribute(request, unix.RTA_SRC, flow.From.AsSlice())
+	}
+	if flow.Protocol != 0 {
+		request = attribute(request, unix.RTA_IP_PROTO, []byte{flow.Protocol})
+	}
 	err = query(unix.RTM_GETROUTE, 0, request, func(_ uint16, data []byte) error {
 		var ok bool
 		if found, ok = ParseRoute(data); !ok {

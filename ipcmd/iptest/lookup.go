@@ -30,10 +30,19 @@ func (k *Kernel) Addrs(index int) ([]rtnl.Addr, error) {
 	return slices.DeleteFunc(slices.Clone(k.addrs), func(a rtnl.Addr) bool { return index != 0 && a.Index != index }), nil
 }
 
-// Routes is one of these methods.
-func (k *Kernel) Routes(_, index int, visit func(rtnl.Route) bool) error {
+// Routes is one of these methods: the local table has the addresses, and all else is in the main one.
+func (k *Kernel) Routes(table, index int, visit func(rtnl.Route) bool) error {
 	k.mu.Lock()
 	all := slices.Clone(k.routes)
+	if table == unix.RT_TABLE_LOCAL {
+		all = nil
+		for _, a := range k.addrs {
+			all = append(all, rtnl.Route{
+				Dst: netip.PrefixFrom(a.Local, a.Local.BitLen()), Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL,
+				Protocol: unix.RTPROT_KERNEL, Hops: []rtnl.Hop{{Index: a.Index}},
+			})
+		}
+	}
 	k.mu.Unlock()
 	for _, r := range all {
 		if index != 0 && r.Hops[0].Index != index {
@@ -47,15 +56,19 @@ func (k *Kernel) Routes(_, index int, visit func(rtnl.Route) bool) error {
 	return nil
 }
 
+// Rules is one of these methods: there are none.
+func (k *Kernel) Rules() ([]rtnl.Rule, error) { return nil, nil }
+
 // Resolve is one of these methods.
-func (k *Kernel) Resolve(addr netip.Addr) (rtnl.Route, error) {
-	found, err := k.Match(addr)
-	found.Dst = netip.PrefixFrom(addr, addr.BitLen())
+func (k *Kernel) Resolve(flow rtnl.Flow) (rtnl.Route, error) {
+	found, err := k.Match(flow)
+	found.Dst = netip.PrefixFrom(flow.To, flow.To.BitLen())
 	return found, err
 }
 
 // Match is one of these methods: the longest prefix that contains the address.
-func (k *Kernel) Match(addr netip.Addr) (rtnl.Route, error) {
+func (k *Kernel) Match(flow rtnl.Flow) (rtnl.Route, error) {
+	addr := flow.To
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if addr.IsLoopback() || slices.ContainsFunc(k.addrs, func(a rtnl.Addr) bool { return a.Local == addr }) {
