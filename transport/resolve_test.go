@@ -25,6 +25,9 @@ type zone struct {
 	hosts map[string][]string                  // by name with a dot at the end
 	odd   map[dnsmessage.Type]dnsmessage.RCode // what every question of a type is answered by instead
 	mute  map[dnsmessage.Type]bool             // types whose questions are not answered at all
+	drops bool                                 // queries with EDNS(0) are not answered at all
+	old   bool                                 // queries with EDNS(0) are answered by FORMERR
+	delay time.Duration                        // before each answer
 }
 
 // silence has the server answer nothing at all from now on.
@@ -55,7 +58,7 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 				return
 			}
 			if reply := z.answer(buf[:n]); reply != nil {
-				_, _ = pc.WriteTo(reply, from)
+				time.AfterFunc(z.delay, func() { _, _ = pc.WriteTo(reply, from) })
 			}
 		}
 	}()
@@ -94,13 +97,16 @@ func (z *zone) answer(query []byte) []byte {
 		return nil
 	}
 	q := m.Questions[0]
-	if z.mute[q.Type] {
+	edns := len(m.Additionals) > 0
+	if z.mute[q.Type] || z.drops && edns {
 		return nil
 	}
 	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 	addrs, known := z.hosts[strings.ToLower(q.Name.String())]
 	if code, odd := z.odd[q.Type]; odd {
 		m.RCode = code
+	} else if z.old && edns {
+		m.RCode = dnsmessage.RCodeFormatError
 	} else if !known {
 		m.RCode = dnsmessage.RCodeNameError
 	} else {
