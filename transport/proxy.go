@@ -23,7 +23,7 @@ func ParseProxy(s string) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "http://" + s
 	}
-	u, err := url.Parse(s)
+	u, err := url.Parse(escapeZone(s))
 	switch {
 	case err != nil: // the error would have the text, and the text a password
 		return nil, errors.New("it is not a URL; what is special in a user or password is written as %XX")
