@@ -197,7 +197,7 @@ func beConfined(dir string) int {
 		}
 	}
 	for what, try := range map[string]func() error{
-		"write its state":  func() error { return os.WriteFile(filepath.Join(dir, "own"), nil, 0o600) },
+		"write its state": func() error { return os.WriteFile(filepath.Join(dir, "own"), nil, 0o600) },
 		"replace its own": func() error { // in no order with the others, as maps have none
 			path := filepath.Join(dir, "new")
 			return errors.Join(os.WriteFile(path, nil, 0o600), os.Rename(path, filepath.Join(dir, "state")))
