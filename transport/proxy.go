@@ -166,6 +166,9 @@ func adviseConnect(err error) string {
 	case !errors.As(err, &answer):
 		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask whoever runs it to allow CONNECT to this host and port"
 	}
+	if answer.code >= 300 && answer.code < 400 || answer.code == http.StatusNetworkAuthenticationRequired {
+		return "this network, or the proxy, wants a login: open its page in a browser"
+	}
 	switch answer.code {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return "the proxy cannot reach the server: check the server's name and port, and that it runs"

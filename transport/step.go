@@ -89,7 +89,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	case code == http.StatusTooManyRequests:
 		return tooMany(what, resp)
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{Step: StepProxy, Err: what, Reason: ReasonProxyLogin, Subject: "http"}
+		return &StepError{Step: StepProxy, Err: what, Reason: ReasonProxyFront}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, oneLine(resp.Header.Get("Location"))),
 			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
