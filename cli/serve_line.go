@@ -38,6 +38,7 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 	case kept.nobody():
 		return nil
 	default:
+		kept.remind()
 		credential = []string{"--" + flagTokenFile, "FILE"}
 	}
 	if url != "" {
