@@ -73,7 +73,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	if resp == nil {
 		return d.unanswered(ctx, first, err)
 	}
-	var what error = fmt.Errorf("%s answered %s", readable(d.URL), resp.Status)
+	what := fmt.Errorf("%s answered %s", readable(d.URL), resp.Status)
 	own, why := marked(resp)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized && own && why != "":
