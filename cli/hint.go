@@ -13,8 +13,10 @@ func hint(e *transport.StepError) string {
 		transport.ReasonTokenOver:   newToken,
 		transport.ReasonDoubtful: "that is not the server's own word" + e.Subject + ": log in to this network or to the proxy in front " +
 			"(--header Authorization=…), or, where the server is an older one, give its token with --token-file",
-		transport.ReasonURL:              "check the URL's host, port and path, and the server's --path",
-		transport.ReasonProxy:            "check --proxy or HTTPS_PROXY, or go without by --proxy none",
+		transport.ReasonURL:   "check the URL's host, port and path, and the server's --path",
+		transport.ReasonProxy: "check --proxy or HTTPS_PROXY, or go without by --proxy none",
+		transport.ReasonProxyFront: "a proxy on the path, or in front of the server, wants a login: name a proxy of this network with --proxy, " +
+			"or give what one in front wants with --header Proxy-Authorization=…",
 		transport.ReasonProxyLogin:       "give the user and password that it wants: " + login + " (unlike --proxy, other users of this machine cannot see it)",
 		transport.ReasonProxyRefuses:     "it refuses this user and password: correct them in " + login,
 		transport.ReasonAuthority:        "give its certificate with --ca FILE" + orPin(e.Subject) + " (and not a login page of this network)",

@@ -32,6 +32,7 @@ func TestHints(t *testing.T) {
 		transport.ReasonDoubtful:     "older one, give its token with --token-file",
 		transport.ReasonURL:          "the server's --path",
 		transport.ReasonProxy:        "by --proxy none",
+		transport.ReasonProxyFront:   "--header Proxy-Authorization=",
 		transport.ReasonProxyLogin:   "TUNNEL_PROXY=SUBJECT://USER:PASSWORD@HOST:PORT",
 		transport.ReasonAuthority:    "--ca FILE, or --pin SUBJECT if the server itself",
 		transport.ReasonCertWanted:   "--tls-cert",

@@ -93,7 +93,7 @@ func serve(c *cli.Context) (err error) {
 		log.Warn("ws:// without TLS: everybody on the way can read the token and the packets; put a proxy with TLS in front")
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
-		ln.Addr(), want.Network, want.Dev, want.Local, want.Peer)
+		withZone(ln.Addr(), told.Listen), want.Network, want.Dev, want.Local, want.Peer)
 	if err := printConnectLine(c.App.Writer, told, secure, kept, ln.Addr()); err != nil {
 		return err
 	}

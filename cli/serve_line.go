@@ -38,6 +38,7 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 	case kept.nobody():
 		return nil
 	default:
+		kept.remind()
 		credential = []string{"--" + flagTokenFile, "FILE"}
 	}
 	if url != "" {
@@ -117,7 +118,19 @@ func urlOf(host, port, path string) string {
 	if path == transport.DefaultPath {
 		path = ""
 	}
+	host = strings.Replace(host, "%", "%25", 1) // the zone of an address (RFC 6874)
 	return "wss://" + host + path
+}
+
+// withZone returns a listener's address with the zone that --listen names, which not every kernel
+// tells.
+func withZone(address net.Addr, listen string) net.Addr {
+	tcp, ok := address.(*net.TCPAddr)
+	asked, err := netip.ParseAddrPort(listen)
+	if !ok || err != nil || asked.Addr().Zone() == "" {
+		return address
+	}
+	return &net.TCPAddr{IP: tcp.IP, Port: tcp.Port, Zone: asked.Addr().Zone()}
 }
 
 // guessHost returns by what name or address clients most likely reach the server, when nobody says so.

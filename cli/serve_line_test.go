@@ -43,6 +43,8 @@ func TestServerURL(t *testing.T) {
 		{listen: "192.0.2.1:443", addr: "192.0.2.1:443", want: "wss://192.0.2.1"},
 		{listen: "[2001:db8::2]:443", addr: "[2001:db8::2]:443", want: "wss://[2001:db8::2]"},
 		{listen: "[2001:db8::2]:0", addr: "[2001:db8::2]:7000", want: "wss://[2001:db8::2]:7000"},
+		{listen: "[fe80::1%lo]:7000", addr: "[fe80::1%lo]:7000", want: "wss://[fe80::1%25lo]:7000"},
+		{listen: "[fe80::1%lo]:443", addr: "[fe80::1%lo]:443", want: "wss://[fe80::1%25lo]"},
 		{listen: "hub.example:443", addr: "192.0.2.1:443", want: "wss://hub.example"},
 		{listen: ":8443", public: "server.example", addr: "[::]:8443", want: "wss://server.example:8443"},
 		{listen: ":8443", public: "server.example:443", addr: "[::]:8443", want: "wss://server.example"},
@@ -70,6 +72,24 @@ func TestServerURL(t *testing.T) {
 		}
 		if got := s.url(addr, test.path); got != test.want {
 			t.Errorf("%+v: %s", test, got)
+		}
+	}
+}
+
+// The zone of --listen is shown; any other address is as the kernel tells it.
+func TestListenZone(t *testing.T) {
+	for _, test := range [][3]string{
+		{"[fe80::1%lo]:0", "[fe80::1]:7000", "[fe80::1%lo]:7000"},
+		{"[fe80::1%lo]:0", "[fe80::1%lo]:7000", "[fe80::1%lo]:7000"},
+		{":7000", "[::]:7000", "[::]:7000"},
+		{"localhost:7000", "127.0.0.1:7000", "127.0.0.1:7000"},
+	} {
+		addr, err := net.ResolveTCPAddr("tcp", test[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := withZone(addr, test[0]).String(); got != test[2] {
+			t.Errorf("--listen %s: %s; want %s", test[0], got, test[2])
 		}
 	}
 }

@@ -110,6 +110,17 @@ func (s *serverState) makeFirst() (text string, err error) {
 	return text, err
 }
 
+// remind says in the log what to do without the first token, which was shown at an earlier start, while nobody has come
+// with it and there is no other.
+func (s *serverState) remind() {
+	if s.tokens == nil {
+		return
+	}
+	if all := s.tokens.List(); len(all) == 1 && all[0].Name == firstToken && all[0].Used.IsZero() {
+		s.log.Info("nobody has come with the first token yet: if it is lost, make another with `tunnel token create NAME`")
+	}
+}
+
 // nobody tells, and says in the log, that no token can open this server.
 func (s *serverState) nobody() bool {
 	if s.tokens == nil || len(s.tokens.List()) > 0 {

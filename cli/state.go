@@ -111,7 +111,11 @@ func own(dir *os.File, owner privsep.User, other int) error {
 			fmt.Sprintf("`chown -R %d:%d %s` if it is to be this server's or client's, or give another one with --state DIR",
 				owner.UID, owner.GID, shellQuote(dir.Name())))
 	}
-	if err := handOver(dir, owner, other); err != nil {
+	if err := handOver(dir, owner, other); errors.Is(err, unix.EPERM) {
+		return fail(stepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), owner.Name, err),
+			fmt.Sprintf("add the capability CHOWN, or have it be `chown -R %d:%d %s` before",
+				owner.UID, owner.GID, shellQuote(dir.Name())))
+	} else if err != nil {
 		return fail(stepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), owner.Name, err),
 			"give a directory of its own with --state DIR")
 	}

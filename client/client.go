@@ -179,11 +179,12 @@ func (c *Client) stay(ctx context.Context) error {
 		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
 			return err
 		}
-		delay := max(wait.after(err, lasted, time.Now()), c.rest(time.Now()))
-		var busy *transport.TooManyError
-		if errors.As(err, &busy) {
-			delay += min(busy.After, maxDelay)
+		delay, rest := wait.after(err, lasted, time.Now()), c.rest(time.Now())
+		var busy *transport.BusyError
+		if errors.As(err, &busy) { // else all whom the server has sent away would come back in step
+			delay += rest
 		}
+		delay = max(delay, rest)
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):

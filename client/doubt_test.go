@@ -31,4 +31,20 @@ func TestDoubt(t *testing.T) {
 	if got := c.rest(now.Add(2 * time.Second)); got != 0 {
 		t.Errorf("rests %v after another failure", got)
 	}
+
+	// A server that is busy is left alone for as long as it says.
+	busy := &transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: errors.New("429"), After: 20 * time.Minute}}
+	one.doubt.note(busy, now)
+	two.doubt.note(busy, now.Add(time.Minute))
+	if got := c.rest(now); got != 20*time.Minute {
+		t.Errorf("rests %v from busy servers", got)
+	}
+	c.rouse()
+	if got := c.rest(now); got != doubtMoved {
+		t.Errorf("rests %v after a change of the path", got)
+	}
+	two.doubt.note(&transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: errors.New("429")}}, now)
+	if got := c.rest(now); got != 0 {
+		t.Errorf("rests %v from a server that has not said for how long", got)
+	}
 }

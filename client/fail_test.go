@@ -158,6 +158,22 @@ func TestTooMany(t *testing.T) {
 	}
 }
 
+// TestRetryAfter has a client wait as long as it is told, and a pause of its own.
+func TestRetryAfter(t *testing.T) {
+	for _, code := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "600")
+			w.WriteHeader(code)
+		}))
+		defer web.Close()
+		c := start(t, web.Listener.Addr().String(), func(c *client.Config) { c.KeepTrying = true })
+		c.logged("retry_in=10m", 1)
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // At boot nobody gives up.
 func TestKeepTrying(t *testing.T) {
 	h := newHub(t)

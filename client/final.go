@@ -11,7 +11,8 @@ const (
 	// doubtPause is how long a server is left alone whose token was refused by something that may not be the server: if it
 	// is the server after all, ten wrong tokens in a minute are a ban.
 	doubtPause = time.Minute
-	// doubtMoved is the same when the path to the server has changed meanwhile: what has refused may be gone with it.
+	// doubtMoved is the same when the path to the server has changed meanwhile: what has refused may be gone with it, and
+	// the server may have sent away the address that this machine had.
 	doubtMoved = 10 * time.Second
 )
 
@@ -28,7 +29,7 @@ func doubtful(err error) bool {
 	return errors.As(err, &step) && step.Doubtful
 }
 
-// A doubt is a refusal of the token that may not be the server's own.
+// A doubt is why a server is left alone: its refusal of the token may not be its own, or it wants us to come back later.
 type doubt struct {
 	err   error
 	since time.Time
@@ -38,16 +39,22 @@ type doubt struct {
 // note takes note of how an attempt has ended.
 func (d *doubt) note(err error, now time.Time) {
 	*d = doubt{}
-	if doubtful(err) {
+	var busy *transport.BusyError
+	switch {
+	case doubtful(err):
 		*d = doubt{err, now, now.Add(doubtPause)}
+	case errors.As(err, &busy) && busy.After > 0:
+		*d = doubt{err, now, now.Add(busy.After)}
 	}
 }
 
 // rest returns how long to wait for the first server that may be asked again.
 func (c *Client) rest(now time.Time) time.Duration {
-	least := doubtPause
-	for _, t := range c.targets {
-		least = min(least, t.doubt.until.Sub(now))
+	var least time.Duration
+	for i, t := range c.targets {
+		if left := t.doubt.until.Sub(now); i == 0 || left < least {
+			least = left
+		}
 	}
 	return max(least, 0)
 }

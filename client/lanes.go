@@ -57,9 +57,9 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 					return
 				}
 				log.Warn("lane not connected", "reason", err)
-				var busy *transport.TooManyError
+				var busy *transport.BusyError
 				if least = 0; errors.As(err, &busy) {
-					least = min(busy.After, maxDelay)
+					least = busy.After
 				}
 				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) { // who asks again is banned
 					return

@@ -150,9 +150,16 @@ func TestUserNamespace(t *testing.T) {
 	if err := os.Chmod(program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	rootless := func(command string) []string {
+	rootlessIn := func(home, command string) []string {
 		return append(unprivileged(), "env", "-u", "XDG_RUNTIME_DIR", "HOME="+home,
 			"unshare", "-U", "-r", "-n", "sh", "-c", "ip link set lo up; exec "+program+" "+command)
+	}
+	rootless := func(command string) []string { return rootlessIn(home, command) }
+	for _, none := range []string{"", "/"} { // what the failure says to do is what the rest of the test does
+		_, stderr, code := client.TryCommand(clean(client.Command(rootlessIn(none, "serve --listen 127.0.0.1:8443")...)))
+		if code != 13 || !strings.HasSuffix(stderr, ": set HOME or XDG_RUNTIME_DIR to a directory of your own\n") {
+			t.Errorf("HOME=%s: exit code %d\n%s", none, code, stderr)
+		}
 	}
 	srv := watch(t, client.StartCommand(clean(client.Command(rootless("serve --listen 127.0.0.1:8443")...))))
 	srv.WaitFor("listening on ", soon)

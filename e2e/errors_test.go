@@ -145,6 +145,7 @@ func TestConnectFails(t *testing.T) {
 			set: run("ip", "link", "add", "tun0", "type", "veth", "peer", "name", "tun0peer"), undo: run("ip", "link", "del", "tun0")},
 		{name: "another's tun device of that name", args: connect(directURL), code: 10, step: "device", says: "tun0",
 			set: run("ip", "tuntap", "add", "dev", "tun0", "mode", "tun"), undo: run("ip", "link", "del", "tun0")},
+		{name: "no /proc", args: connect(directURL), wrap: hidden("/proc"), code: 1, step: "internal", says: "mount -t proc proc /proc"},
 		{name: "no /dev/net/tun", args: connect(directURL), wrap: hidden("/dev/net"), code: 10, step: "device", says: "/dev/net/tun"},
 		{name: "no CAP_NET_ADMIN", args: connect(directURL), wrap: without("net_admin"), code: 10, step: "device", says: "CAP_NET_ADMIN"},
 		{name: "no ip", args: connect(directURL), wrap: []string{"env", "PATH=/nonexistent"}, code: 11, step: "route", says: "iproute2"},

@@ -58,6 +58,15 @@ func TestFirstToken(t *testing.T) {
 	if text == nil || strings.Count(srv.Stdout(), text[1]) != 1 || !strings.Contains(srv.Stdout(), "shown this once") {
 		t.Fatalf("the server prints\n%s", srv.Stdout())
 	}
+	// Until somebody has come with it, it may have been lost.
+	const lost = "if it is lost, make another with `tunnel token create NAME`"
+	stop(t, srv)
+	if strings.Contains(srv.Stderr(), lost) {
+		t.Errorf("the first start says: %s", lost)
+	}
+	srv, _ = bin.fresh(t, server, state)
+	srv.WaitFor(lost, soon)
+
 	cl := bin.paste(t, client, line, "")
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
@@ -73,6 +82,9 @@ func TestFirstToken(t *testing.T) {
 		t.Errorf("then it prints %q, want %q", other, want)
 	}
 	cl.WaitForNth("up: ", 2, soon)
+	if strings.Contains(again.Stderr(), lost) {
+		t.Errorf("a start after its use says: %s", lost)
+	}
 	for _, text := range []string{again.Stdout(), again.Stderr(), srv.Stderr(), cl.Stderr(), cl.Stdout()} {
 		if strings.Contains(text, "tnl_") {
 			t.Errorf("a token is shown once more, or in a log:\n%s", text)

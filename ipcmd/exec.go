@@ -113,6 +113,8 @@ func (e *Error) Error() string {
 		return text + "ip is not in PATH: install iproute2"
 	case errors.Is(e.Err, ErrUnsuitable):
 		return text + e.Err.Error()
+	case e.ExitCode == killed && errors.Is(e.Err, context.DeadlineExceeded):
+		return text + "ip did not end in time, and was killed: run `ip link` by hand to see whether that hangs too"
 	case e.ExitCode > 0 && e.Stderr != "":
 		return text + strings.Join(strings.Fields(e.Stderr), " ") + fmt.Sprintf(" (exit code %d)", e.ExitCode)
 	default:

@@ -105,6 +105,9 @@ func TestExecCancel(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || !ipcmd.Uncertain(err) || time.Since(start) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
+	if !strings.Contains(err.Error(), "ip did not end in time, and was killed: run `ip link` by hand") {
+		t.Errorf("no advice: %v", err)
+	}
 	_, err = ipcmd.NewExec(nil).Run(ctx, show())
 	if !errors.Is(err, context.DeadlineExceeded) || ipcmd.Uncertain(err) {
 		t.Errorf("started after the end: %v", err)

@@ -52,6 +52,9 @@ const (
 	maxBypasses  = 64 // hosts at once
 )
 
+// ownProgram is the running program, also when another is installed in its place.
+const ownProgram = "/proc/self/exe"
+
 // requestLimit bounds one request, but for a hook, which may take as long as its device is up.
 const requestLimit = 30 * time.Second
 
@@ -111,7 +114,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	p.cancel = cancel
 	defer cancel()
 
-	cmd := exec.Command("/proc/self/exe") //nolint:noctx // ctx tells it to stop, and stopLimit kills it
+	cmd := exec.Command(ownProgram) //nolint:noctx // ctx tells it to stop, and stopLimit kills it
 	cmd.Args = append([]string{workerName}, args...)
 	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
 	cmd.WaitDelay = outputLimit
@@ -135,6 +138,9 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	err = <-started
 	_ = theirs.Close()
 	if err != nil {
+		if _, missing := os.Stat(ownProgram); missing != nil {
+			err = errors.New("this machine has no /proc: `mount -t proc proc /proc`, or start the container with one")
+		}
 		return 1, fmt.Errorf("start the worker: %w", err)
 	}
 	var serving sync.WaitGroup

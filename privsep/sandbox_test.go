@@ -197,8 +197,11 @@ func beConfined(dir string) int {
 		}
 	}
 	for what, try := range map[string]func() error{
-		"write its state":  func() error { return os.WriteFile(filepath.Join(dir, "own"), nil, 0o600) },
-		"replace its own":  func() error { return os.Rename(filepath.Join(dir, "own"), filepath.Join(dir, "state")) },
+		"write its state": func() error { return os.WriteFile(filepath.Join(dir, "own"), nil, 0o600) },
+		"replace its own": func() error { // in no order with the others, as maps have none
+			path := filepath.Join(dir, "new")
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Rename(path, filepath.Join(dir, "state")))
+		},
 		"make a directory": func() error { return os.Mkdir(filepath.Join(dir, "acme"), 0o700) },
 		"a socket of its own": func() error {
 			ln, err := net.Listen("unix", filepath.Join(dir, "control.sock")) //nolint:noctx // at once

@@ -75,9 +75,22 @@ func find(name string) (User, error) {
 	return User{Name: found.Username, UID: uid, GID: gid}, errors.Join(err1, err2)
 }
 
-// splitCapabilities are what splitting takes: to become another user with less, and to let it have the network; Docker
-// gives a container all but the last.
-const splitCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_NET_ADMIN
+// lacks returns the names of the capabilities that a set is without of those that splitting takes: to become another user
+// with less, and to let it have the network. Docker gives a container all but the last. CAP_CHOWN is not one of them: the
+// state directory may be that user's already.
+func lacks(set uint32) (names []string) {
+	for _, c := range []struct {
+		name string
+		bit  int
+	}{
+		{"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID}, {"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
+	} {
+		if set&(1<<c.bit) == 0 {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
 
 // CanSplit returns why this process cannot give its worker another user; nil if it can.
 func CanSplit(u User) error {
@@ -89,8 +102,8 @@ func CanSplit(u User) error {
 	if err := unix.Capget(&header, &sets[0]); err != nil {
 		return fmt.Errorf("read this process's capabilities: %w", err)
 	}
-	if sets[0].Effective&splitCapabilities != splitCapabilities {
-		return errors.New("root without CAP_SETUID, CAP_SETGID, CAP_SETPCAP and CAP_NET_ADMIN")
+	if lacking := lacks(sets[0].Effective); len(lacking) > 0 {
+		return fmt.Errorf("root without %s", strings.Join(lacking, ", "))
 	}
 	for file, id := range map[string]int{"uid_map": u.UID, "gid_map": u.GID} {
 		if !mapped("/proc/self/"+file, id) {

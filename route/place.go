@@ -95,7 +95,7 @@ func firstUsable(dirs []string) (string, error) {
 	case os.Geteuid() != 0: // root's directory is root's; that of a user is the last
 		advice = makeAdvice(dirs[len(dirs)-1])
 	case InUserNamespace():
-		advice = "set XDG_RUNTIME_DIR to a directory of your own"
+		advice = "set HOME or XDG_RUNTIME_DIR to a directory of your own"
 	default:
 		advice = makeAdvice(dirs[0])
 	}

@@ -98,7 +98,7 @@ func TestLoginStorm(t *testing.T) {
 	var busy, full int
 	for began := time.Now(); time.Since(began) < 2*time.Second; {
 		m, err := h.dial(transport.Connect{})
-		var many *transport.TooManyError
+		var many *transport.BusyError
 		switch {
 		case err == nil:
 			m.leave()

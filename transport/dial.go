@@ -56,7 +56,7 @@ var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
 // ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it is DefaultPath.
 func ParseURL(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
+	u, err := url.Parse(escapeZone(s))
 	if err != nil {
 		var e *url.Error
 		if errors.As(err, &e) {

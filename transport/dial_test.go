@@ -149,7 +149,7 @@ func TestDialFails(t *testing.T) {
 		"http, TLS of another": {status(400), transport.StepHTTP, "answered 400", "wss://"},
 		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)), transport.StepHTTP, "", "url "},
 		"auth":                 {status(401), transport.StepAuth, "answered 401 Unauthorized", "doubtful "},
-		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "proxy-login http"},
+		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "proxy-front "},
 		"http, no answer":      {mute, transport.StepHTTP, "no answer", "url "},
 	} {
 		t.Run(name, func(t *testing.T) {

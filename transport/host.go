@@ -29,6 +29,17 @@ func asciiHost(host string) string {
 	return host // ParseURL and ParseProxy have checked it
 }
 
+// escapeZone returns a URL with the zone of its address as url.Parse reads it, behind %25 (RFC 6874), where a person has
+// written [fe80::1%eth0] as everywhere else.
+func escapeZone(s string) string {
+	before, rest, found := strings.Cut(s, "%")
+	if at := strings.LastIndex(before, "://["); !found || at < 0 || strings.ContainsAny(before[at+len("://"):], "]/?#") ||
+		strings.HasPrefix(rest, "25") {
+		return s
+	}
+	return before + "%25" + rest
+}
+
 // peerHost returns the host of u as the other side knows it: in ASCII, and an address without its zone, which has a
 // meaning on this machine only (RFC 4007 section 6).
 func peerHost(u *url.URL) string {

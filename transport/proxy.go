@@ -23,7 +23,7 @@ func ParseProxy(s string) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "http://" + s
 	}
-	u, err := url.Parse(s)
+	u, err := url.Parse(escapeZone(s))
 	switch {
 	case err != nil: // the error would have the text, and the text a password
 		return nil, errors.New("it is not a URL; what is special in a user or password is written as %XX")
@@ -165,6 +165,9 @@ func adviseConnect(err error) string {
 		return "check the proxy's port"
 	case !errors.As(err, &answer):
 		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask whoever runs it to allow CONNECT to this host and port"
+	}
+	if answer.code >= 300 && answer.code < 400 || answer.code == http.StatusNetworkAuthenticationRequired {
+		return "this network, or the proxy, wants a login: open its page in a browser"
 	}
 	switch answer.code {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

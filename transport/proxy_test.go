@@ -127,10 +127,14 @@ func TestProxyFails(t *testing.T) {
 	}
 	other := newAuthority(t)
 	for name, f := range map[string]dialFailure{
-		"refused":         {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "proxy "},
-		"no name":         {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "proxy "},
-		"refuses CONNECT": {http1("403 Forbidden"), transport.StepProxy, "CONNECT server.invalid:443: 403 Forbidden", "allow CONNECT"},
-		"server is gone":  {http1("502 Bad Gateway"), transport.StepProxy, "502 Bad Gateway", "cannot reach the server"},
+		"refused": {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "proxy "},
+		"no name": {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "proxy "},
+		"is a login page": {
+			http1("302 Found\r\nLocation: http://login.example/"), transport.StepProxy, "CONNECT server.invalid:443: 302 Found", "wants a login: open its page",
+		},
+		"requires a login": {http1("511 Network Authentication Required"), transport.StepProxy, "511 Network Authentication", "wants a login: open its page"},
+		"refuses CONNECT":  {http1("403 Forbidden"), transport.StepProxy, "CONNECT server.invalid:443: 403 Forbidden", "allow CONNECT"},
+		"server is gone":   {http1("502 Bad Gateway"), transport.StepProxy, "502 Bad Gateway", "cannot reach the server"},
 		"wants a password": {
 			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"), transport.StepProxy, "407 Proxy Authentication Required", "proxy-refuses http",
 		},

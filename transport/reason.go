@@ -12,6 +12,7 @@ const (
 	ReasonDoubtful         Reason = "doubtful"          // something that may not be the server refuses; Subject: by which schemes, or ""
 	ReasonURL              Reason = "url"               // the URL, or the path that the server was told, is wrong
 	ReasonProxy            Reason = "proxy"             // the proxy cannot be reached
+	ReasonProxyFront       Reason = "proxy-front"       // a proxy that nobody has named wants a user and a password
 	ReasonProxyLogin       Reason = "proxy-login"       // the proxy wants a user and a password; Subject: its scheme
 	ReasonProxyRefuses     Reason = "proxy-refuses"     // it refuses those; Subject: its scheme
 	ReasonAuthority        Reason = "authority"         // no authority is known for the certificate; Subject: the key's pin, or ""

@@ -17,6 +17,11 @@ const (
 	resolutionDelay = 50 * time.Millisecond
 	// knownDelay is how long a name may take before the address that it had last time is tried beside the lookup.
 	knownDelay = time.Second
+	// spentDelay is how long the lookups of single families may take when that of both has timed out: they began after it.
+	spentDelay = time.Second
+	// lateAnswers is how many times as long as resolv.conf(5) says an answer is waited for in the lookups of single
+	// families. getaddrinfo(3) asks twice from one socket, where it takes the late answer to the first query.
+	lateAnswers = 2
 )
 
 // An answer is addresses of one host, or why there are no more.
@@ -32,9 +37,10 @@ type answer struct {
 //
 // Both address families are looked up together, which searches the domains of resolv.conf(5) as getaddrinfo(3) does and
 // sorts the result by RFC 6724. That lookup is as slow as the slower family, and there are resolvers that drop one of the
-// two questions. So when it is late each family is looked up by itself as well (RFC 8305 section 3). The resolver's own
-// time-outs (timeout, attempts and the number of name servers in resolv.conf(5)) are the only limit: a shorter one would
-// give up before the second name server is asked.
+// two questions. So when it is late each family is looked up by itself as well (RFC 8305 section 3), and there each query
+// waits twice as long. The time-outs of the lookup of both (timeout, attempts and the number of name servers in
+// resolv.conf(5)) are the only limit: a shorter one would give up before the second name server is asked. By then the
+// lookups of one family have asked each name server once.
 func (d *Dialer) search(ctx context.Context, host string) <-chan answer {
 	answers := make(chan answer, 5) // as many as there can be: nobody has to read all of them
 	if d.Hop.IsValid() {
@@ -68,19 +74,23 @@ type lookupResult struct {
 // lookup is search for a name.
 func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer) {
 	resolver := cmp.Or(d.resolver, net.DefaultResolver)
+	quick, patient := plainResolver(resolver, 1), plainResolver(resolver, lateAnswers)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	results := make(chan lookupResult, 3)
 	running := 0
-	begin := func(network string) {
+	begin := func(network string, resolver *net.Resolver) {
 		running++
 		go func() {
 			addrs, err := resolver.LookupNetIP(ctx, network, asciiHost(host))
 			results <- lookupResult{network, addrs, err}
 		}()
 	}
-	begin("ip")
+	begin("ip", quick)
 	var (
 		late  = time.After(resolutionDelay)
 		known = time.After(knownDelay)
+		spent <-chan time.Time // ends it all once the lookup of both has had its time
 		grace <-chan time.Time // ends the wait for AAAA
 		v4    []netip.Addr     // held back until then
 		v6    bool             // AAAA was answered
@@ -113,6 +123,8 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 			case r.network == "ip" && (r.err == nil || late != nil): // late: nothing else was asked
 				send(interleave(r.addrs))
 				running = 0
+			case r.network == "ip" && timedOut(r.err):
+				spent = time.After(spentDelay)
 			case r.network == "ip4" && v6:
 				send(r.addrs)
 			case r.network == "ip4":
@@ -121,13 +133,15 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 				send(interleave(append(r.addrs, v4...)))
 				v4, v6 = nil, true
 			}
+		case <-spent:
+			running = 0
 		case <-grace:
 			send(interleave(v4))
 			v4 = nil
 		case <-late:
 			late = nil
-			begin("ip4")
-			begin("ip6")
+			begin("ip4", patient)
+			begin("ip6", patient)
 		case <-known:
 			if !found {
 				sendKnown()
@@ -141,6 +155,12 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 	if !found {
 		answers <- answer{err: nameError(host, fails)}
 	}
+}
+
+// timedOut reports whether a lookup has failed because no name server answered in time.
+func timedOut(err error) bool {
+	var e *net.DNSError
+	return errors.As(err, &e) && e.IsTimeout
 }
 
 // nameError says why a name has no address. That there is none of one family says less than any other error.

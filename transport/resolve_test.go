@@ -25,6 +25,9 @@ type zone struct {
 	hosts map[string][]string                  // by name with a dot at the end
 	odd   map[dnsmessage.Type]dnsmessage.RCode // what every question of a type is answered by instead
 	mute  map[dnsmessage.Type]bool             // types whose questions are not answered at all
+	drops bool                                 // queries with EDNS(0) are not answered at all
+	old   bool                                 // queries with EDNS(0) are answered by FORMERR
+	delay time.Duration                        // before each answer
 }
 
 // silence has the server answer nothing at all from now on.
@@ -55,7 +58,7 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 				return
 			}
 			if reply := z.answer(buf[:n]); reply != nil {
-				_, _ = pc.WriteTo(reply, from)
+				time.AfterFunc(z.delay, func() { _, _ = pc.WriteTo(reply, from) })
 			}
 		}
 	}()
@@ -94,13 +97,16 @@ func (z *zone) answer(query []byte) []byte {
 		return nil
 	}
 	q := m.Questions[0]
-	if z.mute[q.Type] {
+	edns := len(m.Additionals) > 0
+	if z.mute[q.Type] || z.drops && edns {
 		return nil
 	}
 	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 	addrs, known := z.hosts[strings.ToLower(q.Name.String())]
 	if code, odd := z.odd[q.Type]; odd {
 		m.RCode = code
+	} else if z.old && edns {
+		m.RCode = dnsmessage.RCodeFormatError
 	} else if !known {
 		m.RCode = dnsmessage.RCodeNameError
 	} else {
@@ -436,7 +442,7 @@ func TestInternationalName(t *testing.T) {
 // The other side is told no zone: it has a meaning here only.
 func TestPeerHost(t *testing.T) {
 	for in, want := range map[string]string{
-		"ws://[fe80::1%25eth0]:1": "fe80::1", "ws://[2001:db8::1]": "2001:db8::1", "ws://192.0.2.1": "192.0.2.1",
+		"ws://[fe80::1%25eth0]:1": "fe80::1", "ws://[fe80::1%eth0]:1": "fe80::1", "ws://[2001:db8::1]": "2001:db8::1", "ws://192.0.2.1": "192.0.2.1",
 		"ws://under_score.example": "under_score.example", "wss://straße.example": "xn--strae-oqa.example", "ws://Server": "Server",
 	} {
 		u, err := ParseURL(in)
@@ -446,6 +452,23 @@ func TestPeerHost(t *testing.T) {
 		}
 		if got := peerHost(u); got != want {
 			t.Errorf("%s: %s; want %s", in, got, want)
+		}
+	}
+}
+
+// A zone may be written in a URL with or without the escape of RFC 6874.
+func TestZoneInURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"ws://[fe80::1%25eth0]:1": "fe80::1%eth0", "ws://[fe80::1%eth0]:1/p": "fe80::1%eth0", "ws://[fe80::1%eth0]": "fe80::1%eth0",
+		"ws://[fe80::1%2]:1": "fe80::1%2", "ws://h/[%25]": "h", "ws://h/?a=://[%25": "h",
+	} {
+		if u, err := ParseURL(in); err != nil || u.Hostname() != want {
+			t.Errorf("%s: %v, %v; want %s", in, u, err, want)
+		}
+	}
+	for _, in := range []string{"http://[fe80::1%eth0]:1", "[fe80::1%eth0]:1", "[fe80::1%25eth0]:1"} {
+		if u, err := ParseProxy(in); err != nil || u.Hostname() != "fe80::1%eth0" {
+			t.Errorf("proxy %s: %v, %v", in, u, err)
 		}
 	}
 }

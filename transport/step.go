@@ -89,7 +89,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	case code == http.StatusTooManyRequests:
 		return tooMany(what, resp)
 	case code == http.StatusProxyAuthRequired:
-		return &StepError{Step: StepProxy, Err: what, Reason: ReasonProxyLogin, Subject: "http"}
+		return &StepError{Step: StepProxy, Err: what, Reason: ReasonProxyFront}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, oneLine(resp.Header.Get("Location"))),
 			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
@@ -98,6 +98,9 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	case code == http.StatusUpgradeRequired:
 		return &StepError{Step: StepHTTP, Err: what, Advice: "a proxy in front of the server removes the Upgrade header: have it pass WebSockets on"}
 	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
+		if after, told := retryAfter(resp, time.Now()); told && code == http.StatusServiceUnavailable {
+			what = &BusyError{what, after}
+		}
 		return &StepError{Step: StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it"}
 	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
 		return &StepError{Step: StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
@@ -171,26 +174,46 @@ func oneLine(s string) string {
 	return strings.Trim(strconv.Quote(s), `"`)
 }
 
-// TooManyError is the Err of a StepError when the server answers 429 Too Many Requests: for now it takes no more logins
-// from this address, or with this token.
-type TooManyError struct {
+// BusyError is the Err of a StepError when the server takes no login for now: it answers 429 Too Many Requests, for this
+// address or this token, or 503 Service Unavailable with the time at which to come back.
+type BusyError struct {
 	Err   error
-	After time.Duration // after which the server wants another attempt; 0 is that it has not said so
+	After time.Duration // after which the server wants another attempt, 0 to maxRetryAfter; 0 if it has not said so
 }
 
-func (e *TooManyError) Error() string { return e.Err.Error() }
+func (e *BusyError) Error() string { return e.Err.Error() }
 
-func (e *TooManyError) Unwrap() error { return e.Err }
+func (e *BusyError) Unwrap() error { return e.Err }
 
-// tooMany explains an answer of 429. Retry-After (RFC 9110 section 10.2.3) is in seconds; a date is none of our server's.
-func tooMany(what error, resp *http.Response) *StepError {
-	wait, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
-	if err != nil {
-		return &StepError{Step: StepHTTP, Err: &TooManyError{what, 0}, Advice: "too many requests came from this address: try again later"}
+// maxRetryAfter is the longest time for which a client takes a server's word to stay away.
+const maxRetryAfter = time.Hour
+
+// retryAfter returns how long an answer wants us to stay away (RFC 9110 section 10.2.3), at most maxRetryAfter; false if
+// it does not say.
+func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+	text := resp.Header.Get("Retry-After")
+	if date, err := http.ParseTime(text); err == nil {
+		return min(max(date.Sub(now), 0), maxRetryAfter), true
 	}
-	after := time.Duration(wait) * time.Second
-	return &StepError{Step: StepHTTP, Err: &TooManyError{what, after}, Advice: fmt.Sprintf(
-		"too many connections, or too many wrong tokens, came from this address, or too many logins with this token: try again in %v", after)}
+	if text == "" || strings.Trim(text, "0123456789") != "" {
+		return 0, false
+	}
+	seconds, err := strconv.ParseUint(text, 10, 31)
+	if err != nil { // out of range
+		return maxRetryAfter, true
+	}
+	return min(time.Duration(seconds)*time.Second, maxRetryAfter), true
+}
+
+// tooMany explains an answer of 429.
+func tooMany(what error, resp *http.Response) *StepError {
+	after, told := retryAfter(resp, time.Now())
+	if !told {
+		return &StepError{Step: StepHTTP, Err: &BusyError{what, 0}, Advice: "too many requests came from this address: try again later"}
+	}
+	return &StepError{Step: StepHTTP, Err: &BusyError{what, after}, Advice: fmt.Sprintf(
+		"too many connections, or too many wrong tokens, came from this address, or too many logins with this token: try again in %v",
+		after.Round(time.Second))}
 }
 
 // explainTLS adds what to do about cause, an error of the TLS handshake, to the error of a step. An error of the caller's own
