@@ -50,6 +50,7 @@ func TestTerminal(t *testing.T) {
 		"closed terminal": (*os.File).Close,
 	} {
 		cl, ptmx := onTerminal(t, bin, client)
+		t.Logf("the end is by %s", what)
 		if err := end(ptmx); err != nil {
 			t.Fatal(err)
 		}
