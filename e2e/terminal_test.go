@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,10 @@ func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.Fil
 	cmd := bin.command(client, "connect", directURL, "--token", token, "--state", t.TempDir())
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	// As a login has it: where nohup has started the tests SIGHUP is ignored, and the client leaves it at that.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	cl := watch(t, client.StartCommand(cmd))
 	cl.WaitFor("up: ", soon)
 	return cl, ptmx
