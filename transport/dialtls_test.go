@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -66,7 +68,9 @@ func TestDialTLSFails(t *testing.T) {
 		"another protocol": {
 			speaking(func(conn net.Conn) { _, _ = conn.Write([]byte("SSH-2.0-OpenSSH_9.2p1\r\n")) }), transport.StepTLS, "TLS handshake", "ws://",
 		},
-		"hung up": {speaking(func(net.Conn) {}), transport.StepTLS, "", "speaks TLS"},
+		// With its hello read there is an end of the stream; with the hello unread the kernel resets the connection.
+		"hung up": {speaking(readHello), transport.StepTLS, "", "speaks TLS"},
+		"reset":   {speaking(reset), transport.StepTLS, "reset by peer", "try again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := dialer(t, f.serve(t))
@@ -74,6 +78,20 @@ func TestDialTLSFails(t *testing.T) {
 			f.check(t, d)
 		})
 	}
+}
+
+// readHello reads the client's first TLS record whole (RFC 8446 section 5.1), so that closing the connection sends a FIN.
+func readHello(conn net.Conn) {
+	var header [5]byte
+	if _, err := io.ReadFull(conn, header[:]); err == nil {
+		_, _ = io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint16(header[3:])))
+	}
+}
+
+// reset has the kernel send a RST when the connection is closed (socket(7), SO_LINGER).
+func reset(conn net.Conn) {
+	readHello(conn)
+	_ = conn.(*net.TCPConn).SetLinger(0)
 }
 
 // Without a --ca the system's authorities count, and ours is none of them.
