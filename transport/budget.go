@@ -21,6 +21,7 @@ type Budget struct {
 	portion atomic.Int64  // bytes that a queue is charged ahead
 	used    atomic.Int64  // bytes that are charged
 	dropped atomic.Uint64 // packets
+	sockets allowance     // of the connections' buffers in the kernel
 	surge   chan struct{} // holds a token when surgeFrom bytes were charged
 
 	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle
@@ -59,6 +60,7 @@ const (
 // NewBudget returns a Budget of limit bytes.
 func NewBudget(limit int64) *Budget {
 	b := &Budget{limit: limit, share: limit - limit/slack, surge: make(chan struct{}, 1), queues: map[*Queue]struct{}{}}
+	b.sockets.limit = limit / allowanceShare
 	b.portion.Store(b.portionFor(0))
 	return b
 }
@@ -66,7 +68,9 @@ func NewBudget(limit int64) *Budget {
 // NewQueue returns an empty queue whose packets take up to limit bytes of buffers, and no more than b allows.
 func (b *Budget) NewQueue(limit int) *Queue {
 	q := NewQueue(limit)
-	q.budget = b
+	if q.budget = b; b != nil {
+		q.allowance = &b.sockets
+	}
 	return q
 }
 
@@ -74,7 +78,11 @@ func (b *Budget) NewQueue(limit int) *Queue {
 // b allows.
 func (b *Budget) NewLanes(limit int) *Lanes {
 	l := NewLanes(limit)
-	l.budget, l.only.Load().budget = b, b
+	if b != nil {
+		l.allowance = &b.sockets
+	}
+	q := l.only.Load()
+	l.budget, q.budget, q.allowance = b, b, l.allowance
 	return l
 }
 

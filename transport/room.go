@@ -1,0 +1,132 @@
+package transport
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kernel lets the buffers of a connection grow with its path, up to tcp_wmem and tcp_rmem. Usual bounds, 4 and 6 MiB, hold it
+// at about 210 Mbit/s over 100 ms. Where the path takes more, the buffers are made larger here.
+const (
+	// maxRoom is the most bytes that a buffer is made to have.
+	maxRoom = 32 << 20
+	// leastRoom is how many bytes a path must carry within a round trip for its buffers to be looked at.
+	leastRoom = 1 << 20
+	// lanesAllowance is the allowance, in bytes, of a session without a Budget.
+	lanesAllowance = 64 << 20
+	// allowanceShare is the part of a Budget, as a divisor, that is the allowance of its connections.
+	allowanceShare = 4
+)
+
+// allowance bounds the bytes by which the buffers of several sockets together are larger than the kernel would have them. Its
+// methods are safe for concurrent use. The nil *allowance allows nothing.
+type allowance struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// take reports whether n more bytes are allowed; then the caller gives them back later.
+func (a *allowance) take(n int) bool {
+	if a == nil || a.used.Add(int64(n)) > a.limit {
+		a.give(n)
+		return false
+	}
+	return true
+}
+
+// give gives back what take has allowed.
+func (a *allowance) give(n int) {
+	if a != nil {
+		a.used.Add(-int64(n))
+	}
+}
+
+// rooms is the size in bytes of a socket's buffers as the kernel counts them (SO_SNDBUF, SO_RCVBUF).
+type rooms struct{ send, receive int }
+
+// narrow reports whether the path of info carries so little that its buffers need no look.
+func narrow(info *unix.TCPInfo) bool {
+	return sendWindow(info) < leastRoom && info.Rcv_space < leastRoom
+}
+
+// sendWindow returns how many bytes the congestion control lets be under way.
+func sendWindow(info *unix.TCPInfo) int { return int(info.Snd_cwnd) * int(info.Snd_mss) }
+
+// roomsFor returns the buffers that the path of info wants; they are now's where those suffice.
+func roomsFor(info *unix.TCPInfo, now rooms) rooms {
+	want := now
+	// A socket is writable as long as no more than two thirds of its buffer are taken (sk_stream_is_writeable in
+	// include/net/sock.h), and bookkeeping takes some. Twice as much again, for the window doubles within a round trip.
+	if window := sendWindow(info); window >= leastRoom && now.send < 2*window {
+		want.send = max(now.send, min(4*window, maxRoom))
+	}
+	// Rcv_space came within one round trip. A window of twice that lets the sender double its rate, or wait for a segment that was
+	// lost; the kernel itself keeps it so below its bound. A third to a half of the buffer is bookkeeping.
+	if space := int(info.Rcv_space); space >= leastRoom && int(info.Rcv_ssthresh) < 2*space {
+		want.receive = max(now.receive, min(8*space, maxRoom))
+	}
+	return want
+}
+
+// expand makes the socket's buffers larger if the path of info wants that and the allowance has room. On a local network
+// the kernel's bounds are enough.
+func (s *socket) expand(info *unix.TCPInfo) {
+	if s.allowance == nil || s.path.rtt < lanRTT || narrow(info) {
+		return
+	}
+	_ = s.raw.Control(func(raw uintptr) {
+		fd := int(raw)
+		now := rooms{send: bufferSize(fd, unix.SO_SNDBUF), receive: bufferSize(fd, unix.SO_RCVBUF)}
+		want := roomsFor(info, now)
+		s.enlarge(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, now.send, want.send)
+		if s.enlarge(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, now.receive, want.receive) {
+			// It stays where the kernel's bound was otherwise, whatever the buffer is. The kernel takes no more than fits.
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, want.receive)
+		}
+	})
+}
+
+// bufferSize returns the value of SO_SNDBUF or SO_RCVBUF, 0 when it is not known.
+func bufferSize(fd, option int) int {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// enlarge sets a buffer that has now bytes to want bytes, and reports whether it has more than before. Without CAP_NET_ADMIN it gets
+// as much as the system lets everybody have (net.core.wmem_max, rmem_max).
+func (s *socket) enlarge(fd, force, plain, now, want int) bool {
+	if now == 0 || want <= now || !s.allowance.take(want-now) {
+		return false
+	}
+	got := now
+	// The kernel doubles what it is given.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, want/2) == nil ||
+		attainable(plain, want) > now && unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, want/2) == nil {
+		got = min(bufferSize(fd, plain), want)
+	}
+	s.allowance.give(want - got)
+	s.taken += got - now
+	return got > now
+}
+
+// attainable returns how large a buffer of want bytes would become without CAP_NET_ADMIN. It tries that on another socket, for the
+// option does not tell, and takes away what is too much.
+func attainable(option, want int) int {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = unix.Close(fd) }()
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, want/2)
+	return bufferSize(fd, option)
+}
+
+// release gives back what the socket, which is closed, has taken of the allowance.
+func (s *socket) release() {
+	s.allowance.give(s.taken)
+	s.taken = 0
+}
