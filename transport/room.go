@@ -50,8 +50,10 @@ func narrow(info *unix.TCPInfo) bool {
 	return sendWindow(info) < leastRoom && info.Rcv_space < leastRoom
 }
 
-// sendWindow returns how many bytes the congestion control lets be under way.
-func sendWindow(info *unix.TCPInfo) int { return int(info.Snd_cwnd) * int(info.Snd_mss) }
+// sendWindow returns how many bytes the congestion control lets be under way, maxRoom at most.
+func sendWindow(info *unix.TCPInfo) int {
+	return int(min(uint64(info.Snd_cwnd)*uint64(info.Snd_mss), maxRoom))
+}
 
 // roomsFor returns the buffers that the path of info wants; they are now's where those suffice.
 func roomsFor(info *unix.TCPInfo, now rooms) rooms {
@@ -63,7 +65,7 @@ func roomsFor(info *unix.TCPInfo, now rooms) rooms {
 	}
 	// Rcv_space came within one round trip. A window of twice that lets the sender double its rate, or wait for a segment that was
 	// lost; the kernel itself keeps it so below its bound. A third to a half of the buffer is bookkeeping.
-	if space := int(info.Rcv_space); space >= leastRoom && int(info.Rcv_ssthresh) < 2*space {
+	if space := int(min(info.Rcv_space, maxRoom)); space >= leastRoom && int(info.Rcv_ssthresh) < 2*space {
 		want.receive = max(now.receive, min(8*space, maxRoom))
 	}
 	return want
