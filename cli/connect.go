@@ -124,7 +124,7 @@ func connect(c *cli.Context) (err error) {
 // newDialers returns the paths to all servers, at least one.
 func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err error) {
 	told := i.connect
-	first := transport.Dialer{Header: http.Header{}, Proxy: proxies(told.Proxy), Congestion: told.Congestion}
+	first := transport.Dialer{Connector: transport.Connector{Proxy: proxies(told.Proxy)}, Header: http.Header{}, Congestion: told.Congestion}
 	if first.Token, err = i.token(); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newTarget() *target {
-	return &target{dialer: transport.Dialer{URL: &url.URL{Host: "server.example"}}}
+	return &target{dialer: transport.Dialer{Connector: transport.Connector{URL: &url.URL{Host: "server.example"}}}}
 }
 
 // linkOf is what a server grants.

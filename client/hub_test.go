@@ -127,7 +127,7 @@ func dialer(t *testing.T, address string) *transport.Dialer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &transport.Dialer{URL: u, Token: token}
+	return &transport.Dialer{Connector: transport.Connector{URL: u}, Token: token}
 }
 
 // join connects another client, without a device; it leaves when the test ends.

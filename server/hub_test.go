@@ -195,7 +195,7 @@ func (h *hub) dialer() *transport.Dialer {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return &transport.Dialer{URL: u, Token: token}
+	return &transport.Dialer{Connector: transport.Connector{URL: u}, Token: token}
 }
 
 // member is a client of the hub. It reads and writes only when the test says so.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -29,3 +30,6 @@ func (a *answerReader) Read(p []byte) (int, error) {
 	a.left -= n
 	return n, err
 }
+
+// errNoAnswer says that the other side ended the connection without an answer.
+var errNoAnswer = errors.New("the server hung up on the request")

@@ -184,7 +184,7 @@ func (b *Budget) settle() (held int64) {
 
 // end ends connections whose buffers alone hold more than level, those with the most first, until that sets most bytes free. It
 // returns how many it will: the connections give them back themselves. Without packets to drop there is nothing else left to do.
-// The caller holds cutting; output.failed does not wait when it is given ErrMemory.
+// The caller holds cutting.
 func (b *Budget) end(most, level int64) (freed int64) {
 	slices.SortFunc(b.all, func(a, b holding) int { return cmp.Compare(b.other, a.other) })
 	for i := range b.all {
@@ -192,8 +192,8 @@ func (b *Budget) end(most, level int64) (freed int64) {
 		if freed >= most || h.other <= level {
 			break
 		}
-		if out := h.queue.out.Load(); out != nil {
-			out.failed(ErrMemory)
+		if out := h.queue.out(); out != nil {
+			out.Fail(ErrMemory)
 			freed += h.other
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"tunnel/packet"
 )
@@ -83,7 +84,7 @@ func TestBudgetHolds(t *testing.T) {
 	const limit = 1 << 20
 	b := NewBudget(limit)
 	deaf, other := b.NewQueue(8<<20), b.NewQueue(8<<20)
-	deaf.hold(limit / 2)
+	deaf.Hold(limit / 2)
 	fill(deaf, 1, 100)
 	fill(other, 1, 1000)
 	if n := deaf.Len(); n != 0 && deaf.held()-int64(deaf.pinned) > b.Share()/2 {
@@ -92,13 +93,22 @@ func TestBudgetHolds(t *testing.T) {
 	if n := other.held(); n < b.Share()/2-room || n+deaf.held() > limit+maxPortion {
 		t.Errorf("the other holds %d", n)
 	}
-	deaf.hold(-limit / 2)
+	deaf.Hold(-limit / 2)
 	deaf.Close()
 	other.Close()
 	if b.used.Load() != 0 || len(b.queues) != 0 {
 		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(), len(b.queues))
 	}
 }
+
+// failing is a Sink that only Fails.
+type failing func(error)
+
+func (failing) Due() bool                  { return false }
+func (failing) Flush()                     {}
+func (failing) FlushAside()                {}
+func (failing) Drained(time.Duration) bool { return false }
+func (f failing) Fail(err error)           { f(err) }
 
 // When buffers that cannot be dropped are beyond the limit, the connections with the most are ended, and no other.
 func TestBudgetEnds(t *testing.T) {
@@ -107,16 +117,16 @@ func TestBudgetEnds(t *testing.T) {
 	var queues []*Queue
 	for i := range 4 {
 		q := b.NewQueue(8 << 20)
-		q.attach(&output{failed: func(err error) { ended[i] = err }})
+		q.Attach(failing(func(err error) { ended[i] = err }))
 		queues = append(queues, q)
 	}
-	queues[0].hold(10 << 10)
-	queues[1].hold(400 << 10)
-	queues[2].hold(500 << 10)
+	queues[0].Hold(10 << 10)
+	queues[1].Hold(400 << 10)
+	queues[2].Hold(500 << 10)
 	if len(ended) != 0 {
 		t.Fatalf("ended: %v", ended)
 	}
-	queues[3].hold(300 << 10)
+	queues[3].Hold(300 << 10)
 	if len(ended) != 1 || ended[2] == nil {
 		t.Errorf("ended: %v", ended)
 	}
@@ -140,9 +150,9 @@ func TestBudgetConcurrent(t *testing.T) {
 						q.Pop(&batch, 10000)
 						batch.Reset()
 					case 1:
-						q.hold(1000)
+						q.Hold(1000)
 						b.Settle()
-						q.hold(-1000)
+						q.Hold(-1000)
 					default:
 						l.Push(datagram(uint16(r.IntN(100)), 1000, 0, 1))
 					}
@@ -186,14 +196,14 @@ func TestBudgetShedsCharges(t *testing.T) {
 	const limit = 1 << 20
 	b := NewBudget(limit)
 	deaf, greedy := b.NewQueue(8<<20), b.NewQueue(8<<20)
-	deaf.attach(&output{failed: func(err error) { t.Errorf("ended: %v", err) }})
+	deaf.Attach(failing(func(err error) { t.Errorf("ended: %v", err) }))
 	for range 30 { // over 28 KiB each, in a buffer of 16 KiB
 		greedy.Push(superTCP())
 	}
 	if n := greedy.Drops().Memory; n != 0 {
 		t.Fatalf("%d dropped within the limit", n)
 	}
-	deaf.hold(limit / 2) // more than its share, and with what greedy may keep below the limit
+	deaf.Hold(limit / 2) // more than its share, and with what greedy may keep below the limit
 	if greedy.Drops().Memory == 0 {
 		t.Error("nothing was dropped above the limit")
 	}
@@ -201,7 +211,7 @@ func TestBudgetShedsCharges(t *testing.T) {
 	if n, held := b.Settle(), deaf.held()+greedy.held(); n != held {
 		t.Errorf("%d bytes are held; Settle says %d", held, n)
 	}
-	deaf.hold(-limit / 2)
+	deaf.Hold(-limit / 2)
 	deaf.Close()
 	greedy.Close()
 }

@@ -23,9 +23,9 @@ func (q *Queue) refund() {
 	}
 }
 
-// hold charges q for n more bytes of its connection's buffers, which cannot be dropped, or for -n less. It is called when somebody
+// Hold charges q for n more bytes of its connection's buffers, which cannot be dropped, or for -n less. It is called when somebody
 // has to wait while something is in them. The caller may hold no lock of a queue.
-func (q *Queue) hold(n int) {
+func (q *Queue) Hold(n int) {
 	if q == nil || q.budget == nil || n == 0 {
 		return
 	}

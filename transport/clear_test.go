@@ -36,7 +36,7 @@ func TestClear(t *testing.T) {
 			t.Fatal(err)
 		}
 		hop, _ := netip.ParseAddr(test.hop)
-		if got := (&transport.Dialer{URL: u, Proxy: test.proxy}).Clear(hop); got != test.want {
+		if got := (&transport.Connector{URL: u, Proxy: test.proxy}).Clear(hop); got != test.want {
 			t.Errorf("%s by %s: %v", test.url, test.hop, got)
 		}
 	}

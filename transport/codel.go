@@ -9,34 +9,15 @@ import (
 
 // The parameters of CoDel (RFC 8289 section 4.2, RFC 8290 section 5.2).
 const (
-	minTarget   = int64(5 * time.Millisecond)   // the standing delay that is accepted
-	minInterval = int64(100 * time.Millisecond) // for how long it may be exceeded
-	maxInterval = int64(time.Second)
-	// intervalRTTs is the interval in round trips of the path, where that is more. BBR sends next to nothing for five of them every
-	// ten seconds (PROBE_RTT), and a queue that has grown meanwhile says nothing. And a sender inside needs one or two to hear of a
-	// drop, one more for each segment that the connection underneath has to send again, and slows down by a third for each drop that
-	// it hears of.
-	intervalRTTs = 10
-	// growingRTTs is that of a path whose rate still grows: its queue is that of a connection which has not found yet what the path
-	// can do. A sender inside that loses a packet then takes seconds to come near that again.
-	growingRTTs = 25
+	MinTarget   = 5 * time.Millisecond   // the standing delay that is accepted
+	MinInterval = 100 * time.Millisecond // for how long it may be exceeded
 )
 
-// setPath fits the queue to its path. Where nearly everything waits at the other end for a segment that was lost, a round trip
-// inside takes two of the path's. A sender that has slowed down by a third then leaves the path empty, if it had no queue nearly
-// as long as the path. Nobody else waits for that: each flow has a queue of its own.
-func (q *Queue) setPath(p path) {
+// SetCoDel sets the standing delay that is accepted, and for how long it may be exceeded.
+func (q *Queue) SetCoDel(target, interval time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	rtts := int64(intervalRTTs)
-	if p.grows {
-		rtts = growingRTTs
-	}
-	q.interval = min(max(rtts*int64(p.rtt), minInterval), maxInterval)
-	q.target = minTarget
-	if p.lossy {
-		q.target = max(int64(p.rtt)*3/4, minTarget)
-	}
+	q.target, q.interval = int64(target), int64(interval)
 }
 
 // codel is the state of one flow's CoDel; the names are those of RFC 8289 section 5.

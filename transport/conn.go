@@ -1,5 +1,3 @@
-// Package transport is one WebSocket as a pipe of batches: dial and accept, the messages connect and connected, packets
-// in both directions, keepalive, close. It hides nhooyr.io/websocket. docs/PROTOCOL.md has the wire format.
 package transport
 
 import (
@@ -23,54 +21,6 @@ import (
 	"tunnel/packet"
 )
 
-// State of a connection (STATE_INIT and STATE_CONNECTED in the seed).
-type State int32
-
-// Both sides are StateInit until connect was answered by connected. Batches flow in StateConnected only.
-const (
-	StateInit State = iota
-	StateConnected
-)
-
-// Code is a WebSocket close code (RFC 6455 section 7.4).
-type Code uint16
-
-// Close codes that this protocol gives a meaning of its own to; docs/PROTOCOL.md has the list.
-const (
-	CodeNormal    Code = 1000 // the client is done
-	CodeGoingAway Code = 1001 // the server stops
-	CodeProtocol  Code = 1002 // the other side broke the protocol
-	CodeNoStatus  Code = 1005 // a close frame without a code; never sent
-	CodeInternal  Code = 1011 // this side failed
-	CodeNoAddress Code = 4001 // no free address pair
-	CodeReplaced  Code = 4002 // a newer connection resumed the session
-	CodeRevoked   Code = 4003 // the token opens nothing any more
-	CodeLane      Code = 4004 // of this lane alone: another connection has its place, or there is no such session or lane
-	CodeSessions  Code = 4006 // the token has as many sessions as it may have; 4005 is kept for another use
-)
-
-// CloseError says why a connection ended: the code and reason that came from the peer or went to it. As the cause of
-// the context given to Run it is what Run tells the peer.
-type CloseError struct {
-	Code   Code
-	Reason string // at most 123 bytes
-	Remote bool   // the peer said so
-}
-
-func (e *CloseError) Error() string {
-	who := "closed"
-	if e.Remote {
-		who = "the other side closed the connection"
-	}
-	return fmt.Sprintf("%s: %s (code %d)", who, e.Reason, e.Code)
-}
-
-// ErrSilent says that nothing came from the peer for nearly two keepalive intervals.
-var ErrSilent = errors.New("the other side is silent")
-
-// ErrHungUp says that the connection ended without a close frame: the peer's process or a middlebox died.
-var ErrHungUp = errors.New("the other side hung up")
-
 // closeTimeout bounds the closing handshake: within it the peer must have answered the close frame.
 const closeTimeout = 500 * time.Millisecond
 
@@ -90,10 +40,8 @@ type Conn struct {
 // newConn makes a Conn of a connection on which hands were shaken; early is what came right behind that.
 func newConn(w *wire, early []byte, client bool, congestion string) *Conn {
 	c := &Conn{wire: w}
-	if w.under != nil {
-		w.under.hold()
-	}
-	c.out = output{wire: w, client: client, sock: socket{raw: w.raw, congestion: congestion, record: maxRecord}, failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
+	w.Gather()
+	c.out = output{wire: w, form: form{client: client, whole: w.Secured()}, tuner: newTuner(w, congestion), failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
 	c.in = input{wire: w, masked: !client, idle: newControls(), pong: func(body []byte) { c.out.control(opPong, body) }}
 	c.in.begin(early)
 	return c
@@ -129,7 +77,7 @@ func (c *Conn) agree(framing string, peerUSO bool) {
 	if framing == framingVnet {
 		c.framing = packet.FramingVnet
 	}
-	c.out.framing, c.out.peerUSO = c.framing, peerUSO
+	c.out.form.framing, c.out.form.peerUSO = c.framing, peerUSO
 	c.state.Store(int32(StateConnected))
 }
 
@@ -175,8 +123,8 @@ func (c *Conn) ReadBatch(b *packet.Batch) error {
 // as they are if the peer takes them, else segmented here. Close unblocks it.
 func (c *Conn) WriteBatch(b *packet.Batch) error {
 	return c.ended(c.out.write(func() error {
-		c.out.frame, _ = framePool.Get().(*frame)
-		return c.out.give(c.out.frame.build(b, &c.out))
+		c.out.frame = newFrame()
+		return c.out.give(c.out.frame.build(b, c.out.form))
 	}))
 }
 
@@ -262,7 +210,7 @@ func (c *Conn) send(ctx context.Context, m any) error {
 		return err
 	}
 	defer c.bound(ctx)()
-	err = c.out.write(func() error { return c.out.give(net.Buffers{appendFrame(nil, opText, data, c.out.client)}) })
+	err = c.out.write(func() error { return c.out.give(net.Buffers{appendFrame(nil, opText, data, c.out.form.client)}) })
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -20,14 +20,14 @@ const attemptDelay = 250 * time.Millisecond
 // connectTCP resolves the host of u and connects to whichever of its addresses answers first (happy eyeballs, RFC 8305):
 // one attempt after the other begins, at once when one has failed and else after attemptDelay; the first that succeeds
 // ends the others. guess reports that the address is one of Known which the resolver has not confirmed.
-func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool, err error) {
+func (d *Connector) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool, err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
 	defer cancel()
 	return d.race(ctx, d.search(ctx, u.Hostname()), port(u))
 }
 
 // race connects to one of the addresses that come from answers, which is closed after the last.
-func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn, guess bool, err error) {
+func (d *Connector) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn, guess bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var group sync.WaitGroup
 	results := make(chan attempt)
@@ -171,7 +171,7 @@ func (c *candidates) failed() error {
 		Err: fmt.Errorf("%w (nor does the address of last time do: %w)", name.Err, plain(c.failures[0]))}
 }
 
-func (d *Dialer) before(ctx context.Context, hop netip.Addr) error {
+func (d *Connector) before(ctx context.Context, hop netip.Addr) error {
 	if d.Before == nil {
 		return nil
 	}

@@ -78,7 +78,7 @@ func TestRace(t *testing.T) {
 	}
 	defer func() { _ = ln.Close() }()
 	var tried []netip.Addr
-	d := &Dialer{Before: func(_ context.Context, hop netip.Addr) error {
+	d := &Connector{Before: func(_ context.Context, hop netip.Addr) error {
 		tried = append(tried, hop) // one after the other, or the race detector says so
 		return nil
 	}}

@@ -14,14 +14,14 @@ import (
 // loses packets, or has them marked, until its sender slows down. Push never blocks: whoever reads the TUN device must
 // not wait for a slow peer. Any number of goroutines may push and flush; one pops.
 type Queue struct {
-	limit  int                    // bytes of buffers; with lanes more, if the other queues leave room
-	clock  func() int64           // nanoseconds
-	budget *Budget                // shared with other queues; nil is none
-	owner  string                 // of its connection's turns
-	lanes  *Lanes                 // nil for a queue of its own
-	shown  atomic.Int64           // bytes of buffers, to within shownStep, for the other queues of lanes
-	out    atomic.Pointer[output] // where the packets go; nil while there is no connection
-	length atomic.Int64           // packets
+	limit  int                  // bytes of buffers; with lanes more, if the other queues leave room
+	clock  func() int64         // nanoseconds
+	budget *Budget              // shared with other queues; nil is none
+	owner  string               // of its connection's turns
+	lanes  *Lanes               // nil for a queue of its own
+	shown  atomic.Int64         // bytes of buffers, to within shownStep, for the other queues of lanes
+	sink   atomic.Pointer[Sink] // where the packets go; nil while there is no connection
+	length atomic.Int64         // packets
 
 	allowance *allowance // of the connection's buffers in the kernel; nil is none
 
@@ -80,7 +80,7 @@ func NewQueue(limit int) *Queue {
 }
 
 func newQueue(limit int, clock func() int64) *Queue {
-	return &Queue{limit: limit, clock: clock, interval: minInterval, target: minTarget}
+	return &Queue{limit: limit, clock: clock, interval: int64(MinInterval), target: int64(MinTarget)}
 }
 
 // Push takes p over and puts it at the end of its flow.
@@ -122,16 +122,10 @@ func (q *Queue) Len() int { return int(q.length.Load()) }
 // Flush sends what waits, as far as the connection takes it at once; a connection that has enough goes on by itself.
 // It is called after Push, once for many.
 func (q *Queue) Flush() {
-	if o := q.out.Load(); o != nil {
-		o.kick()
+	if s := q.out(); s != nil {
+		s.Flush()
 	}
 }
-
-// attach makes o the way out; only one is at a time.
-func (q *Queue) attach(o *output) { q.out.Store(o) }
-
-// detach ends o's being the way out.
-func (q *Queue) detach(o *output) { q.out.CompareAndSwap(o, nil) }
 
 // popMost is how many packets Pop moves: small ones have buffers many times their size.
 const popMost = 512

@@ -29,16 +29,35 @@ type frame struct {
 	pad     []byte // the key over and over, as long as maskStep
 }
 
+// A form is what the peer wants of frames.
+type form struct {
+	client  bool           // this side is the client, and masks
+	framing packet.Framing // of the records
+	peerUSO bool           // the peer takes UDP super-packets
+	whole   bool           // a frame is to lie in one buffer, for TLS
+}
+
 type span struct{ from, to int }
 
 // maskStep is how many bytes are masked at once: a multiple of the key's length, well within the first-level cache.
 const maskStep = 4 << 10
 
-// frameSize is the usual size of the buffer, in bytes.
-const frameSize = frameRoom + maxBudget + packet.HeaderLen + packet.MaxPacket
+const (
+	// Usual is how many bytes of records a frame has at most, but for the last of them, where nobody has
+	// segmented them.
+	Usual = 192 << 10
+	// frameSize is the usual size of the buffer, in bytes.
+	frameSize = frameRoom + Usual + packet.HeaderLen + packet.MaxPacket
+)
 
 //nolint:gochecknoglobals // a pool is shared by design
 var framePool = sync.Pool{New: func() any { return &frame{buf: make([]byte, 0, frameSize), pad: make([]byte, maskStep)} }}
+
+// newFrame returns a buffer, which free gives back.
+func newFrame() *frame {
+	f, _ := framePool.Get().(*frame)
+	return f
+}
 
 // free gives f back.
 func (f *frame) free() {
@@ -50,7 +69,7 @@ func (f *frame) free() {
 
 // build returns the frames that b's records become, which come from packet.Batch.Add: as they are if the peer takes
 // them, else segmented. They are good until f or b is used again, and lie partly in b, whose records may be masked then.
-func (f *frame) build(b *packet.Batch, o *output) net.Buffers {
+func (f *frame) build(b *packet.Batch, o form) net.Buffers {
 	f.buf, f.spans, f.parts = f.buf[:0], f.spans[:0], f.parts[:0]
 	f.begin(o.client)
 	if o.asTheyAre(b) {
@@ -73,16 +92,22 @@ func (f *frame) build(b *packet.Batch, o *output) net.Buffers {
 	return f.parts
 }
 
+// Copied reports whether what build has returned lies in f alone.
+func (f *frame) Copied() bool { return len(f.spans) > 0 }
+
+// Room returns the bytes that f takes.
+func (f *frame) Room() int { return cap(f.buf) }
+
 // takes tells whether the peer takes a record as the device gave it.
-func (o *output) takes(record []byte) bool {
+func (o form) takes(record []byte) bool {
 	return o.framing == packet.FramingVnet && (o.peerUSO || !packet.ParseHeader(record).UDP())
 }
 
 // asTheyAre tells whether b's records had better go out from where they lie than be copied into one buffer: no TLS has to
 // see them in one piece, the peer takes every one, and they are large.
-func (o *output) asTheyAre(b *packet.Batch) bool {
+func (o form) asTheyAre(b *packet.Batch) bool {
 	const large = 4 << 10
-	if o.wire.under != nil || b.Size() < b.Len()*large {
+	if o.whole || b.Size() < b.Len()*large {
 		return false
 	}
 	for i := range b.Len() {

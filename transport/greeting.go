@@ -97,3 +97,11 @@ func quoteLine(first []byte) string {
 	line, _, _ := bytes.Cut(first, []byte("\n"))
 	return strconv.Quote(strings.TrimRight(string(line), "\r"))
 }
+
+// oneLine returns what the other side says without control characters, and not too long.
+func oneLine(s string) string {
+	if len(s) > 80 {
+		s = s[:80] + "…"
+	}
+	return strings.Trim(strconv.Quote(s), `"`)
+}

@@ -130,3 +130,18 @@ func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
 	_ = ws.CloseNow() // its goroutine ends; the connection stays
 	return h.early, err
 }
+
+// upgradeServer answers the request r for a WebSocket on conn, and returns what came right behind it, and the subprotocol,
+// "" for none.
+func upgradeServer(w http.ResponseWriter, r *http.Request, conn *wire) (early []byte, protocol string, err error) {
+	hands := &handshake{wire: conn}
+	ws, err := websocket.Accept(hijacker{w, hands}, r, &websocket.AcceptOptions{
+		Subprotocols:    []string{Subprotocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	early, err = hands.end(ws)
+	return early, ws.Subprotocol(), err
+}

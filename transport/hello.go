@@ -2,8 +2,6 @@ package transport
 
 import (
 	"crypto/tls"
-	"errors"
-	"net"
 )
 
 // hardened returns a copy of config, which may be nil on the client's side, with what both sides want of TLS: 1.3, or 1.2
@@ -26,14 +24,4 @@ func hardened(config *tls.Config) *tls.Config {
 	}
 	config.DynamicRecordSizingDisabled = true
 	return config
-}
-
-// alerted returns the TLS alert of the other side that is in err; nil is none. A server that refuses a client's
-// certificate says so only when, for TLS 1.3, the handshake is over for the client.
-func alerted(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "remote error" {
-		return op
-	}
-	return nil
 }

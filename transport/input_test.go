@@ -17,7 +17,7 @@ func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]by
 	in := &input{masked: true, idle: newControls(), pong: func(body []byte) { pings = append(pings, bytes.Clone(body)) }}
 	defer in.close()
 	in.queue = NewBudget(2).NewQueue(0)
-	in.queue.budget.charge(2) // short
+	in.queue.Hold(2) // short
 	for len(p) > 0 {
 		n := min(piece, len(p))
 		in.end += copy(in.room(), p[:n])
@@ -43,7 +43,7 @@ func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]by
 func FuzzInput(f *testing.F) {
 	var b packet.Batch
 	for port := range uint16(5) {
-		b.Add(datagram(port, 60+int(port), 0, 0))
+		b.Add(datagramFrom(port, 60+int(port)))
 	}
 	message := whole(&b, true)
 	b.Reset()

@@ -10,9 +10,6 @@ import (
 	"tunnel/packet"
 )
 
-// MaxLanes is the most connections that one session may have.
-const MaxLanes = 16
-
 // Lanes holds the packets on their way to one peer over one or several connections, its lanes: a Queue for each. A flow
 // stays on its lane, so that its packets stay in order; it gets another when it has rested, if that evens the load, or
 // when its lane is lost, and then what waits goes with it. Push, Flush and the others may be called by any number of
@@ -186,8 +183,8 @@ func (q *Queue) passed(pin uint32, now int64) bool {
 		}
 	}
 	q.mu.Unlock()
-	out := q.out.Load()
-	return !held && (out == nil || out.prompt())
+	out := q.out()
+	return !held && (out == nil || out.Drained(time.Duration(prompt)))
 }
 
 // Flush sends what waits, as far as the connections take it at once. It is called after Push, once for many. What is for
@@ -197,19 +194,19 @@ func (l *Lanes) Flush() {
 		q.Flush()
 		return
 	}
-	var due *output
+	var due Sink
 	for _, lane := range *l.all.Load() {
-		out := lane.queue.out.Load()
-		if out == nil || !out.due() {
+		out := lane.queue.out()
+		if out == nil || !out.Due() {
 			continue
 		}
 		if due != nil {
-			due.kickAside()
+			due.FlushAside()
 		}
 		due = out
 	}
 	if due != nil {
-		due.kick()
+		due.Flush()
 	}
 }
 

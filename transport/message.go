@@ -18,6 +18,9 @@ const Subprotocol = "tunnel.v1"
 // Version is the version of the control messages.
 const Version = 1
 
+// MaxLanes is the most connections that one session may have.
+const MaxLanes = 16
+
 // The framings by their names in messages; packet.Framing says what they are.
 const (
 	framingIP   = "ip"

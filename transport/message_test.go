@@ -48,7 +48,7 @@ func TestLink(t *testing.T) {
 		"endless keepalive":      {func(m *transport.Connected) { m.Keepalive = 1e300 }, "keepalive"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := granted()
+			m := answer()
 			m.State, m.Version, m.Framing = "connected", transport.Version, "ip"
 			test.change(&m)
 			link, err := m.Link()
@@ -66,7 +66,7 @@ func TestLink(t *testing.T) {
 // A server that says nothing of lanes allows one, and no server decides on thousands.
 func TestLinkLanes(t *testing.T) {
 	for said, want := range map[int]int{0: 1, -3: 1, 1: 1, 4: 4, 16: 16, 17: 16, 1 << 30: 16} {
-		m := granted()
+		m := answer()
 		m.Lanes = said
 		if link, err := m.Link(); err != nil || link.Lanes != want {
 			t.Errorf("%d: %d lanes, %v; want %d", said, link.Lanes, err, want)
@@ -81,5 +81,13 @@ func TestWanted(t *testing.T) {
 		if got := (transport.Connect{Address: in}).Wanted(); got.String() != want {
 			t.Errorf("%q: %v; want %s", in, got, want)
 		}
+	}
+}
+
+// answer is a Connected that a client can use.
+func answer() transport.Connected {
+	return transport.Connected{
+		Address: "10.1.1.3", Peer: "10.1.1.4", Network: "10.1.1.0/24",
+		MTU: 1400, Qlen: 100, Keepalive: 20, Session: "secret",
 	}
 }

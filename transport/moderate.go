@@ -15,7 +15,7 @@ const (
 	// anything else.
 	holdAfter = 4 << 10
 	// holdUpTo is how many bytes are held at most. A faster path fills the buffer within holdTime, and would wait for its reader.
-	holdUpTo = inputRoom / 4 * 3
+	holdUpTo = ReaderRoom / 4 * 3
 )
 
 // moderation lets what comes in quick succession on a long path wait for up to holdTime, as a network card moderates its
@@ -28,8 +28,20 @@ type moderation struct {
 	bytes int       // since then
 }
 
-// setPath says what the path is like.
-func (m *moderation) setPath(p path) { m.on.Store(p.rtt >= holdRTT) }
+// Moderated reports whether what comes in is moderated.
+func (w *wire) Moderated() bool { return w.moderation.on.Load() }
+
+// Moderate sets that.
+func (w *wire) Moderate(on bool) { w.moderation.on.Store(on) }
+
+// AwaitMore waits until the one reader may read on, if more is likely to come at once.
+func (w *wire) AwaitMore() { w.moderation.wait() }
+
+// Received notes that the reader has n bytes more.
+func (w *wire) Received(n int) {
+	w.moderation.got(n)
+	w.hear()
+}
 
 // wait waits until the reader may read on.
 func (m *moderation) wait() {

@@ -16,9 +16,7 @@ import (
 // socket has enough, a goroutine waits for it and goes on. Nobody else ever waits here.
 type output struct {
 	wire    *wire
-	client  bool // masks
-	framing packet.Framing
-	peerUSO bool           // the peer takes UDP super-packets
+	form    form           // of the frames
 	queue   *Queue         // of Run; nil before
 	failed  func(error)    // called when the connection is unusable; perhaps more than once
 	resumes sync.WaitGroup // of resume
@@ -29,7 +27,7 @@ type output struct {
 	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
 
 	mu    sync.Mutex // held by the one who sends; guards all below but urgent
-	sock  socket
+	tuner tuner
 	batch packet.Batch // what is on its way out
 	frame *frame       // what it is made of; nil for nothing
 	tls   *[]byte      // the same behind TLS
@@ -58,11 +56,9 @@ func (o *output) start(q *Queue, keepalive time.Duration, failed func(error)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue, o.failed = q, failed
-	o.sock.allowance = q.allowance
-	o.sock.prepare(keepalive)
-	o.sock.adapt()
-	o.fit()
-	o.sent.Store(int64(time.Since(o.wire.start)))
+	o.tuner.start(keepalive, q.Allowance())
+	o.apply()
+	o.sent.Store(int64(o.wire.Age()))
 }
 
 // finish ends the way out, whose connection is closed already, and gives all buffers back.
@@ -76,25 +72,27 @@ func (o *output) finish() {
 	}
 	o.free()
 	o.unhold()
-	o.sock.release()
+	o.tuner.release()
 	o.mu.Unlock()
 	o.resumes.Wait()
 }
 
 // idle returns for how long nothing has gone out.
 func (o *output) idle() time.Duration {
-	return time.Since(o.wire.start) - time.Duration(o.sent.Load())
+	return o.wire.Age() - time.Duration(o.sent.Load())
 }
 
-// prompt tells whether what was sent some time ago has reached the peer for certain.
-func (o *output) prompt() bool {
-	moment := time.Duration(prompt)
-	return (!o.waiting.Load() || o.idle() < moment) && o.sock.prompt(moment)
+// Drained reports whether what was sent longer ago than that has reached the peer for certain.
+func (o *output) Drained(ago time.Duration) bool {
+	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.drained(ago)
 }
 
-// kick sends what waits. It does nothing while somebody else is at it, who then sees what the caller has put there.
-func (o *output) kick() {
-	for o.due() && o.mu.TryLock() {
+// Fail ends the connection.
+func (o *output) Fail(err error) { o.failed(err) }
+
+// Flush sends what waits. It does nothing while somebody else is at it, who then sees what the caller has put there.
+func (o *output) Flush() {
+	for o.Due() && o.mu.TryLock() {
 		full, err := o.pump()
 		if full {
 			o.waiting.Store(true)
@@ -108,9 +106,9 @@ func (o *output) kick() {
 	}
 }
 
-// kickAside is kick on a goroutine of its own.
-func (o *output) kickAside() {
-	if !o.due() || !o.mu.TryLock() {
+// FlushAside is Flush on a goroutine of its own.
+func (o *output) FlushAside() {
+	if !o.Due() || !o.mu.TryLock() {
 		return
 	}
 	defer o.mu.Unlock()
@@ -120,8 +118,8 @@ func (o *output) kickAside() {
 	}
 }
 
-// due tells whether kick has something to do.
-func (o *output) due() bool {
+// Due reports whether Flush has something to do.
+func (o *output) Due() bool {
 	return !o.waiting.Load() && !o.closed.Load() && (o.urgent.some.Load() || o.queue != nil && o.queue.Len() > 0 && !o.spoiled.Load())
 }
 
@@ -140,7 +138,7 @@ func (o *output) resume() {
 			return
 		}
 	}
-	o.kick() // what came in between
+	o.Flush() // what came in between
 }
 
 // pump sends until nothing waits, or until the socket has enough, which is full. It may run on the goroutine of another peer,
@@ -153,7 +151,7 @@ func (o *output) pump() (full bool, err error) {
 	}()
 	defer defect.Catch(&err)
 	for !o.over {
-		if err := o.flush(); err != nil {
+		if err := o.writeLeft(); err != nil {
 			return false, err
 		}
 		if len(o.left) > 0 {
@@ -172,7 +170,7 @@ func (o *output) pump() (full bool, err error) {
 // a TLS record, has gone out. The buffers are left to the garbage collector: who else holds them is not known.
 func (o *output) spoil() {
 	o.spoiled.Store(true)
-	half := len(o.left) > 0 || o.wire.under != nil && o.wire.under.take() != nil
+	half := len(o.left) > 0 || o.wire.Take() != nil
 	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
 	if half {
 		o.closed.Store(true)
@@ -181,15 +179,15 @@ func (o *output) spoil() {
 	}
 }
 
-// flush writes what is left, as far as the socket takes it.
-func (o *output) flush() error {
+// writeLeft writes what is left, as far as the socket takes it.
+func (o *output) writeLeft() error {
 	if len(o.left) == 0 {
 		return nil
 	}
 	if err := o.wire.writeSome(&o.left); err != nil {
 		return err
 	}
-	o.sent.Store(int64(time.Since(o.wire.start)))
+	o.sent.Store(int64(o.wire.Age()))
 	if len(o.left) == 0 {
 		o.free()
 		o.unhold()
@@ -214,7 +212,9 @@ func (o *output) load() (some, full bool, err error) {
 	if ready, err := o.wire.writable(); err != nil || !ready {
 		return false, err == nil, err
 	}
-	o.adapt()
+	if o.tuner.look() {
+		o.apply()
+	}
 	o.queue.Pop(&o.batch, o.budget())
 	o.count = o.batch.Len()
 	if o.count == 0 {
@@ -223,31 +223,22 @@ func (o *output) load() (some, full bool, err error) {
 	return true, false, o.put()
 }
 
-// adapt looks at the path now and then.
-func (o *output) adapt() {
-	before := o.sock.path
-	o.sock.adapt()
-	if o.sock.path != before {
-		o.fit()
-	}
-}
-
 // budget returns how many bytes of packets go into one message: few while memory is short, for nothing of a message on its way
 // out can be dropped.
 func (o *output) budget() int {
-	if o.queue.budget.short() {
-		return min(o.sock.budget, minBudget)
+	if o.queue.Short() {
+		return min(o.tuner.Message, MinMessage)
 	}
-	return o.sock.budget
+	return o.tuner.Message
 }
 
 // hold has the queue's budget charged for what is left, which may be there for long now. While memory is short that is copied to a
 // buffer of its size.
 func (o *output) hold() {
-	if o.queue == nil || o.queue.budget == nil || o.held > 0 {
+	if o.queue == nil || o.held > 0 {
 		return
 	}
-	if o.queue.budget.short() {
+	if o.queue.Short() {
 		left := slices.Concat(o.left...)
 		o.free()
 		o.left = net.Buffers{left}
@@ -255,34 +246,34 @@ func (o *output) hold() {
 	} else {
 		o.held = o.batch.Room()
 		if o.frame != nil {
-			o.held += cap(o.frame.buf)
+			o.held += o.frame.Room()
 		}
 		if o.tls != nil {
 			o.held += cap(*o.tls)
 		}
 	}
-	o.queue.hold(o.held)
+	o.queue.Hold(o.held)
 }
 
 // unhold undoes hold.
 func (o *output) unhold() {
 	if o.held > 0 {
-		o.queue.hold(-o.held)
+		o.queue.Hold(-o.held)
 		o.held = 0
 	}
 }
 
-// fit fits to the path what depends on it.
-func (o *output) fit() {
-	o.queue.setPath(o.sock.path)
-	o.wire.moderation.setPath(o.sock.path)
+// apply puts the tuner's settings into force that are not the socket's own.
+func (o *output) apply() {
+	o.queue.SetCoDel(o.tuner.CoDel())
+	o.wire.Moderate(o.tuner.Coalesce())
 }
 
 // put makes left of the batch.
 func (o *output) put() error {
-	o.frame, _ = framePool.Get().(*frame)
-	frames := o.frame.build(&o.batch, o)
-	if len(o.frame.spans) > 0 { // all of it was copied
+	o.frame = newFrame()
+	frames := o.frame.build(&o.batch, o.form)
+	if o.frame.Copied() {
 		o.batch.Reset()
 	}
 	return o.give(frames)
@@ -290,19 +281,19 @@ func (o *output) put() error {
 
 // give makes left of frames, through TLS if there is any.
 func (o *output) give(frames net.Buffers) error {
-	if o.wire.under == nil {
+	if !o.wire.Secured() {
 		o.left = frames
 		return nil
 	}
 	for _, p := range frames {
-		for record := range slices.Chunk(p, o.sock.record) {
+		for record := range slices.Chunk(p, o.tuner.Record) {
 			if _, err := o.wire.Write(record); err != nil {
 				return err
 			}
 		}
 	}
 	o.free() // TLS has made a copy
-	o.tls = o.wire.under.take()
+	o.tls = o.wire.Take()
 	o.left = append(o.left, *o.tls)
 	return nil
 }
@@ -316,9 +307,7 @@ func (o *output) free() {
 		o.frame = nil
 	}
 	if o.tls != nil {
-		if cap(*o.tls) == segmentsRoom {
-			segmentsOut.Put(o.tls)
-		}
+		Recycle(o.tls)
 		o.tls = nil
 	}
 }
@@ -340,8 +329,8 @@ func (o *output) takeUrgent() []byte {
 
 // control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a close frame.
 func (o *output) control(opcode byte, body []byte) {
-	o.urgent.add(opcode, body, o.client)
-	o.kick()
+	o.urgent.add(opcode, body, o.form.client)
+	o.Flush()
 }
 
 func (u *urgent) add(opcode byte, body []byte, client bool) {
@@ -357,7 +346,7 @@ func (u *urgent) add(opcode byte, body []byte, client bool) {
 // write sends a batch, or a control message, and waits until the socket has taken it. Nobody else is sending: before Run.
 func (o *output) write(load func() error) error {
 	err := o.writeAll(load)
-	o.kick() // a close frame may have come in between
+	o.Flush() // a close frame may have come in between
 	return err
 }
 
@@ -368,7 +357,7 @@ func (o *output) writeAll(load func() error) (err error) {
 	err = load()
 	for err == nil && len(o.left) > 0 {
 		if err = o.wire.waitWritable(); err == nil {
-			err = o.flush()
+			err = o.writeLeft()
 		}
 	}
 	return err

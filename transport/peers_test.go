@@ -69,7 +69,7 @@ func dialer(t *testing.T, address string) *transport.Dialer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &transport.Dialer{URL: u}
+	return &transport.Dialer{Connector: transport.Connector{URL: u}}
 }
 
 // pair returns both ends of a connection, in StateInit. They are closed when the test ends.

@@ -11,42 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// ParseProxy reads the URL of a proxy: http, https, socks5 or socks5h (which lets the proxy resolve the server's name), a
-// host, perhaps a port, and perhaps a user and a password. Without a scheme it is http. No error has the password.
-func ParseProxy(s string) (*url.URL, error) {
-	if !strings.Contains(s, "://") {
-		s = "http://" + s
-	}
-	u, err := url.Parse(escapeZone(s))
-	switch {
-	case err != nil: // the error would have the text, and the text a password
-		return nil, errors.New("it is not a URL; what is special in a user or password is written as %XX")
-	case !slices.Contains([]string{"http", "https", schemeSOCKS, schemeSOCKSName}, u.Scheme):
-		return nil, fmt.Errorf("scheme %s is none of http, https, socks5, socks5h", u.Scheme)
-	case u.Hostname() == "":
-		return nil, errors.New("it names no host")
-	case checkHost(u.Hostname()) != nil:
-		return nil, errors.New("its host is no name of DNS")
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("there is more behind the port than a proxy's URL has; a user or password with / or # is written with %%2F or %%23")
-	}
-	if n, err := strconv.ParseUint(port(u), 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("port %s is not within 1 to 65535", port(u))
-	}
-	if password, _ := u.User.Password(); isSOCKS(u) && u.User != nil && !fitSOCKS(u.User.Username(), password) {
-		return nil, errors.New("SOCKS takes a user and a password of 1 to 255 bytes each")
-	}
-	return u, nil
-}
-
 // proxy returns the proxy that leads to the server, nil for none.
-func (d *Dialer) proxy() (*url.URL, error) {
+func (d *Connector) proxy() (*url.URL, error) {
 	if d.Proxy == nil {
 		return nil, nil
 	}
@@ -68,7 +38,7 @@ func (d *Dialer) proxy() (*url.URL, error) {
 }
 
 // connectProxy returns a connection to the server through the proxy of via, and notes in via how that was found.
-func (d *Dialer) connectProxy(ctx context.Context, via *dialPath) (net.Conn, error) {
+func (d *Connector) connectProxy(ctx context.Context, via *Path) (net.Conn, error) {
 	if isSOCKS(via.proxy) {
 		return d.connectSOCKS(ctx, via)
 	}
@@ -76,12 +46,12 @@ func (d *Dialer) connectProxy(ctx context.Context, via *dialPath) (net.Conn, err
 }
 
 // reachProxy returns a TCP connection to the proxy of via.
-func (d *Dialer) reachProxy(ctx context.Context, via *dialPath) (net.Conn, error) {
+func (d *Connector) reachProxy(ctx context.Context, via *Path) (net.Conn, error) {
 	conn, guess, err := d.connectTCP(ctx, via.proxy)
 	if err != nil {
 		return nil, &StepError{Step: StepProxy, Err: ofProxy(via.proxy, plain(err)), Reason: ReasonProxy}
 	}
-	via.guess = via.guess || guess
+	via.Guess = via.Guess || guess
 	return conn, nil
 }
 
@@ -95,14 +65,14 @@ func ofProxy(proxy *url.URL, err error) error { return fmt.Errorf("proxy %s: %w"
 
 // connectHTTP goes through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), for ws as for wss, because proxies forward an
 // upgrade only when they do not look inside.
-func (d *Dialer) connectHTTP(ctx context.Context, via *dialPath) (net.Conn, error) {
+func (d *Connector) connectHTTP(ctx context.Context, via *Path) (net.Conn, error) {
 	proxy := via.proxy
 	conn, err := d.reachProxy(ctx, via)
 	if err != nil {
 		return nil, err
 	}
 	if proxy.Scheme == "https" {
-		secured := tls.Client(conn, configTLS(d.proxyTLS, peerHost(proxy)))
+		secured := tls.Client(conn, configTLS(d.ProxyTLS, peerHost(proxy)))
 		if err := handshakeTLS(ctx, secured); err != nil {
 			_ = conn.Close()
 			return nil, explainTLS(&StepError{Step: StepProxy, Err: ofProxy(proxy, err)}, err)

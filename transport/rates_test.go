@@ -95,7 +95,7 @@ func TestFollow(t *testing.T) {
 }
 
 // bbrOf returns what BBR knows.
-func bbrOf(t *testing.T, s *socket) *unix.TCPBBRInfo {
+func bbrOf(t *testing.T, s *tuner) *unix.TCPBBRInfo {
 	t.Helper()
 	bbr, err := ask(s.raw, unix.GetsockoptTCPCCBBRInfo, unix.TCP_CC_INFO)
 	if err != nil {
@@ -105,7 +105,7 @@ func bbrOf(t *testing.T, s *socket) *unix.TCPBBRInfo {
 }
 
 // windowShut tells whether all that was sent is acknowledged, and the peer has no room for another segment.
-func windowShut(t *testing.T, s *socket) bool {
+func windowShut(t *testing.T, s *tuner) bool {
 	t.Helper()
 	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
 	if err != nil {
@@ -124,7 +124,7 @@ func waitFor(t *testing.T, what string, done func() bool) {
 }
 
 // newBusySocket returns a socket under BBR that sends all it can until the test ends. Its peer reads while reader is not locked.
-func newBusySocket(t *testing.T) (s *socket, reader *sync.Mutex) {
+func newBusySocket(t *testing.T) (s *tuner, reader *sync.Mutex) {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -143,7 +143,7 @@ func newBusySocket(t *testing.T) (s *socket, reader *sync.Mutex) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, reader = &socket{raw: raw}, new(sync.Mutex)
+	s, reader = &tuner{raw: raw}, new(sync.Mutex)
 	if s.set("bbr"); s.now != "bbr" {
 		t.Fatal("no BBR")
 	}

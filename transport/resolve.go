@@ -41,7 +41,7 @@ type answer struct {
 // waits twice as long. The time-outs of the lookup of both (timeout, attempts and the number of name servers in
 // resolv.conf(5)) are the only limit: a shorter one would give up before the second name server is asked. By then the
 // lookups of one family have asked each name server once.
-func (d *Dialer) search(ctx context.Context, host string) <-chan answer {
+func (d *Connector) search(ctx context.Context, host string) <-chan answer {
 	answers := make(chan answer, 5) // as many as there can be: nobody has to read all of them
 	if d.Hop.IsValid() {
 		answers <- answer{addrs: []netip.Addr{d.Hop}}
@@ -72,8 +72,8 @@ type lookupResult struct {
 }
 
 // lookup is search for a name.
-func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer) {
-	resolver := cmp.Or(d.resolver, net.DefaultResolver)
+func (d *Connector) lookup(ctx context.Context, host string, answers chan<- answer) {
+	resolver := cmp.Or(d.Resolver, net.DefaultResolver)
 	quick, patient := plainResolver(resolver, 1), plainResolver(resolver, lateAnswers)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

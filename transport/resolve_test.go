@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,7 +162,7 @@ func (z *zone) to(t *testing.T, host, port string) *Dialer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Dialer{URL: u, resolver: z.resolver(t)}
+	return &Dialer{Connector: Connector{URL: u, Resolver: z.resolver(t)}}
 }
 
 // soon bounds a dial that waits for no time-out of the resolver, whose least is 5 s.
@@ -248,7 +247,7 @@ func TestKnownAddress(t *testing.T) {
 
 	t.Run("the name server is silent", func(t *testing.T) {
 		z.silence()
-		if got, took := dials(t, d); got != netip.MustParseAddr("127.0.0.1") || took < knownDelay || took > soon {
+		if got, took := dials(t, d); got != netip.MustParseAddr("127.0.0.1") || took < time.Second || took > soon {
 			t.Errorf("reached %s after %v", got, took)
 		}
 	})
@@ -380,24 +379,6 @@ func TestLookupCancelled(t *testing.T) {
 	}
 }
 
-// What fails is said, by the family that fails worst.
-func TestNameError(t *testing.T) {
-	none, slow := &net.DNSError{Err: "no such host", IsNotFound: true}, &net.DNSError{Err: "i/o timeout", IsTimeout: true, Server: "10.1.1.1:53"}
-	for _, test := range []struct {
-		fails []error
-		want  string
-	}{
-		{[]error{none}, "name: resolve h: no such host"},
-		{[]error{none, slow}, "name: resolve h: the name server 10.1.1.1:53 does not answer"},
-		{[]error{slow, none}, "name: resolve h: the name server 10.1.1.1:53 does not answer"},
-		{nil, "name: resolve h: no such host"},
-	} {
-		if got := nameError("h", test.fails).Error(); got != test.want {
-			t.Errorf("got %q; want %q", got, test.want)
-		}
-	}
-}
-
 // An internationalised name is looked up, and told to the server, in ASCII; a person reads what was given.
 func TestInternationalName(t *testing.T) {
 	z := &zone{hosts: map[string][]string{"xn--bcher-kva.example.": {"127.0.0.1"}}}
@@ -439,76 +420,21 @@ func TestInternationalName(t *testing.T) {
 	}
 }
 
-// The other side is told no zone: it has a meaning here only.
-func TestPeerHost(t *testing.T) {
-	for in, want := range map[string]string{
-		"ws://[fe80::1%25eth0]:1": "fe80::1", "ws://[fe80::1%eth0]:1": "fe80::1", "ws://[2001:db8::1]": "2001:db8::1", "ws://192.0.2.1": "192.0.2.1",
-		"ws://under_score.example": "under_score.example", "wss://straße.example": "xn--strae-oqa.example", "ws://Server": "Server",
+// TestOldNameServers has name servers with which getaddrinfo(3) resolves: they know no EDNS(0), or
+// answer after one of its time-outs, which is 5 s.
+func TestOldNameServers(t *testing.T) {
+	port := webSockets(t, "127.0.0.1", "0")
+	hosts := map[string][]string{name: {"127.0.0.1"}}
+	for title, z := range map[string]*zone{
+		"queries with EDNS(0) are dropped":  {hosts: hosts, drops: true},
+		"queries with EDNS(0) are an error": {hosts: hosts, old: true},
+		"answers take 6 s":                  {hosts: hosts, delay: 6 * time.Second},
 	} {
-		u, err := ParseURL(in)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if got := peerHost(u); got != want {
-			t.Errorf("%s: %s; want %s", in, got, want)
-		}
-	}
-}
-
-// A zone may be written in a URL with or without the escape of RFC 6874.
-func TestZoneInURL(t *testing.T) {
-	for in, want := range map[string]string{
-		"ws://[fe80::1%25eth0]:1": "fe80::1%eth0", "ws://[fe80::1%eth0]:1/p": "fe80::1%eth0", "ws://[fe80::1%eth0]": "fe80::1%eth0",
-		"ws://[fe80::1%2]:1": "fe80::1%2", "ws://h/[%25]": "h", "ws://h/?a=://[%25": "h",
-	} {
-		if u, err := ParseURL(in); err != nil || u.Hostname() != want {
-			t.Errorf("%s: %v, %v; want %s", in, u, err, want)
-		}
-	}
-	for _, in := range []string{"http://[fe80::1%eth0]:1", "[fe80::1%eth0]:1", "[fe80::1%25eth0]:1"} {
-		if u, err := ParseProxy(in); err != nil || u.Hostname() != "fe80::1%eth0" {
-			t.Errorf("proxy %s: %v, %v", in, u, err)
-		}
-	}
-}
-
-// Zones of link-local addresses: by name, by index, unknown, none.
-func TestZones(t *testing.T) {
-	lo, err := net.InterfaceByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for host, want := range map[string]string{
-		"fe80::1%lo": "fe80::1%lo", fmt.Sprintf("fe80::1%%%d", lo.Index): "fe80::1%lo",
-		"2001:db8::1": "2001:db8::1", "2001:db8::1%lo": "2001:db8::1", "169.254.1.1": "169.254.1.1",
-		"fe80::1":          "tcp: connect to fe80::1: a link-local address needs its interface",
-		"fe80::1%nothing0": "tcp: connect to fe80::1%nothing0: this machine has no interface nothing0",
-		"fe80::1%99999999": "tcp: connect to fe80::1%99999999: this machine has no interface 99999999",
-	} {
-		a := <-new(Dialer).search(t.Context(), host)
-		got := fmt.Sprint(a.err)
-		if a.err == nil {
-			got = a.addrs[0].String()
-		}
-		if got != want {
-			t.Errorf("%s: %s; want %s", host, got, want)
-		}
-	}
-}
-
-// An address is tried once, however often it is found; a guess that the resolver confirms is none any more.
-func TestCandidates(t *testing.T) {
-	var c candidates
-	c.add(answer{addrs: addrs("192.0.2.9"), known: true})
-	c.add(answer{addrs: addrs("192.0.2.1", "192.0.2.9", "2001:db8::1")})
-	c.add(answer{addrs: addrs("192.0.2.1")})
-	c.add(answer{addrs: addrs("192.0.2.9", "192.0.2.8"), known: true, last: true})
-	var got []netip.Addr
-	for a, _, ok := c.next(); ok; a, _, ok = c.next() {
-		got = append(got, a)
-	}
-	if !slices.Equal(got, addrs("192.0.2.9", "2001:db8::1", "192.0.2.1")) || c.guess[got[0]] || !slices.Equal(c.last, addrs("192.0.2.8")) {
-		t.Errorf("tried %v, then %v; guesses %v", got, c.last, c.guess)
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			if got, _ := dials(t, z.to(t, "server.example", port)); got != netip.MustParseAddr("127.0.0.1") {
+				t.Errorf("reached %s", got)
+			}
+		})
 	}
 }

@@ -1,8 +1,6 @@
 package transport
 
 import (
-	"sync/atomic"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -13,52 +11,9 @@ const (
 	// maxRoom is the most bytes that a buffer is made to have.
 	maxRoom = 32 << 20
 	// leastRoom is how many bytes a path must carry within a round trip for its buffers to be looked
-	// at, and the least by which one grows.
+	// at.
 	leastRoom = 1 << 20
-	// lanesAllowance is the allowance, in bytes, of a session without a Budget.
-	lanesAllowance = 64 << 20
-	// allowanceShare is the part of a Budget, as a divisor, that its connections' buffers may take.
-	allowanceShare = 4
 )
-
-// allowance bounds the bytes by which the buffers of several sockets together are larger than the
-// kernel would have them. Its methods are safe for concurrent use. The nil *allowance allows nothing.
-type allowance struct {
-	limit  int64
-	used   atomic.Int64
-	budget *Budget // is charged for it; nil is none
-}
-
-// take returns how many of n bytes are allowed: at most half of what is left, so that no connection
-// takes all of it, and 0 if that is less than leastRoom. The caller gives them back later. It holds no
-// lock of a queue.
-func (a *allowance) take(n int) int {
-	for a != nil {
-		used := a.used.Load()
-		granted := min(int64(n), (a.limit-used)/2)
-		if granted < leastRoom {
-			break
-		}
-		if a.used.CompareAndSwap(used, used+granted) {
-			if a.budget != nil && a.budget.charge(granted) {
-				a.budget.relieve()
-			}
-			return int(granted)
-		}
-	}
-	return 0
-}
-
-// give gives back n bytes that take has allowed.
-func (a *allowance) give(n int) {
-	if n == 0 {
-		return
-	}
-	a.used.Add(-int64(n))
-	if a.budget != nil {
-		a.budget.charge(-int64(n))
-	}
-}
 
 // rooms is the size in bytes of a socket's buffers as the kernel counts them (SO_SNDBUF, SO_RCVBUF).
 type rooms struct{ send, receive int }
@@ -91,7 +46,7 @@ func roomsFor(info *unix.TCPInfo, now rooms) rooms {
 
 // expand makes the socket's buffers larger if the path of info wants that and the allowance has room. On a local network
 // the kernel's bounds are enough.
-func (s *socket) expand(info *unix.TCPInfo) {
+func (s *tuner) expand(info *unix.TCPInfo) {
 	if s.allowance == nil || s.path.rtt < lanRTT || narrow(info) {
 		return
 	}
@@ -124,7 +79,7 @@ func bufferSize(fd, option int) int {
 
 // enlarge has a buffer of now bytes grow towards want, as far as the allowance goes, and reports whether
 // it has grown. Without CAP_NET_ADMIN it stays.
-func (s *socket) enlarge(fd, force, size, now, want int) bool {
+func (s *tuner) enlarge(fd, force, size, now, want int) bool {
 	if now == 0 || want <= now {
 		return false
 	}
@@ -143,7 +98,7 @@ func (s *socket) enlarge(fd, force, size, now, want int) bool {
 }
 
 // release gives back what the socket, which is closed, has taken of the allowance.
-func (s *socket) release() {
+func (s *tuner) release() {
 	s.allowance.give(s.taken)
 	s.taken = 0
 }

@@ -39,15 +39,10 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 		}
 	})
 	c.in.queue = q
-	if q.budget != nil {
-		c.in.turn.all, c.in.turn.owner = q.budget.readers, q.owner
-	}
-	if c.wire.under != nil {
-		c.wire.under.turn = &c.in.turn
-		c.wire.under.waits = c.in.hold
-	}
-	q.attach(&c.out)
-	c.out.kick()
+	q.Bind(&c.in.turn)
+	c.wire.TakeTurns(&c.in.turn, c.in.hold)
+	detach := q.Attach(&c.out)
+	c.out.Flush()
 	pulse := c.beat(keepalive, cut)
 	told := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -67,7 +62,7 @@ func (c *Conn) Run(ctx context.Context, q *Queue, keepalive time.Duration, deliv
 		<-told
 	}
 	pulse.stop()
-	q.detach(&c.out)
+	detach()
 	c.out.finish()
 	return end.err
 }
@@ -91,7 +86,7 @@ func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
 		if err := c.ReadBatch(&b); err != nil {
 			return err
 		}
-		if c.wire.moderation.on.Load() { // on a short path nothing comes together by accident
+		if c.wire.Moderated() { // on a short path nothing comes together by accident
 			b.Merge()
 		}
 		if err := deliver(&b); err != nil {

@@ -46,7 +46,7 @@ func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
 
 const (
 	// segmentsRoom is the size in bytes of the buffers.
-	segmentsRoom = 256 << 10
+	segmentsRoom = ReaderRoom
 	// earlyRoom is that before the other end has authenticated.
 	earlyRoom = 2 << 10
 	// earlyMost is how many bytes that end may send until then: a ClientHello, certificates, and the largest request that
@@ -175,9 +175,6 @@ func (s *segments) free() {
 	pool.Put(s.in)
 	s.in, s.unread = nil, nil
 }
-
-// trust lifts the limits of what the other end may send before it has authenticated. Nobody reads meanwhile.
-func (s *segments) trust() { s.early = 0 }
 
 var errEarly = errors.New("too many bytes before a login")
 

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CongestionAuto lets the path decide on the congestion control: see socket.adapt.
+// CongestionAuto lets the path decide on the congestion control: see tuner.look.
 const CongestionAuto = "auto"
 
 const (
@@ -28,23 +28,23 @@ const (
 	manyLost = 0.5
 	// A message takes about messageTime to send, so that a packet of another flow need not wait longer for its turn.
 	messageTime = 2500 * time.Microsecond
-	minBudget   = 32 << 10
-	maxBudget   = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
+	MinMessage  = 32 << 10
+	MaxMessage  = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
 	// On a long way a TLS record takes no longer than recordTime to send: nothing of it is of use before the last of it is there.
 	recordTime = 1300 * time.Microsecond
 	minRecord  = 2 << 10
 )
 
-// socket is the TCP socket under a connection and its settings.
-type socket struct {
+// tuner is the TCP socket under a connection and its settings.
+type tuner struct {
 	raw        syscall.RawConn
 	congestion string // what is wanted; CongestionAuto, "" for the system's default
 	before     string // the system's default
 	now        string // what is set
 	looked     time.Time
 	rate       uint64 // bytes a second, the most of late
-	budget     int    // bytes of packets that go into one message
-	record     int    // bytes of it that go into one TLS record
+	Message    int    // bytes of packets that go into one message
+	Record     int    // bytes of it that go into one TLS record
 	unsent     int    // TCP_NOTSENT_LOWAT
 	startup    startup
 	rates      rates
@@ -62,9 +62,15 @@ type path struct {
 	grows bool          // BBR still finds that it has room for more
 }
 
-// prepare sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
+// newTuner returns the tuner of a connection's socket.
+func newTuner(w *wire, congestion string) tuner {
+	return tuner{raw: w.raw, congestion: congestion, Record: maxRecord}
+}
+
+// start sets what a connection needs that lives by this keepalive. Errors are ignored: an old kernel, or one that
 // keeps a congestion control to root, does with its own.
-func (s *socket) prepare(keepalive time.Duration) {
+func (s *tuner) start(keepalive time.Duration, a *allowance) {
+	s.allowance = a
 	_ = s.raw.Control(func(fd uintptr) {
 		// What was sent and is not acknowledged for so long never will be.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(2*keepalive/time.Millisecond))
@@ -72,17 +78,24 @@ func (s *socket) prepare(keepalive time.Duration) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(maxRTO/time.Millisecond))
 		s.before, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	})
-	s.now, s.budget = s.before, minBudget
+	s.now, s.Message = s.before, MinMessage
 	s.leave(maxUnsent)
 	if s.congestion != CongestionAuto && s.congestion != "" {
 		s.set(s.congestion)
 	}
+	s.look()
 }
 
-// adapt looks at the path now and then: at its rate, for the size of messages, and for CongestionAuto at its round-trip
+// look looks at the path now and then: at its rate, for the size of messages, and for CongestionAuto at its round-trip
 // time. On a long way that chooses BBR: it takes no random loss for congestion, and this one connection carries every flow
 // inside. On a local network nothing gets lost at random, and the system's default costs less.
-func (s *socket) adapt() {
+func (s *tuner) look() (changed bool) {
+	before := s.path
+	s.adapt()
+	return s.path != before
+}
+
+func (s *tuner) adapt() {
 	if s.now == "bbr" {
 		_ = s.raw.Control(func(fd uintptr) { s.startup.watch(int(fd), time.Now()) })
 	}
@@ -95,7 +108,7 @@ func (s *socket) adapt() {
 		return
 	}
 	if s.rate = max(info.Delivery_rate, s.rate/8*7); s.rate > 0 { // it is lower for a moment whenever something is sent again
-		s.budget = s.worth(messageTime, minBudget, maxBudget)
+		s.Message = s.worth(messageTime, MinMessage, MaxMessage)
 		if info.Notsent_bytes >= backlog { // else that is not all that the path can do
 			s.leave(s.worth(unsentTime, minUnsent, maxUnsent))
 		}
@@ -103,9 +116,9 @@ func (s *socket) adapt() {
 	if info.Min_rtt != unlimited { // known
 		s.path.rtt = time.Duration(info.Min_rtt) * time.Microsecond
 	}
-	s.record = maxRecord
+	s.Record = maxRecord
 	if s.path.rtt >= lanRTT {
-		s.record = s.worth(recordTime, minRecord, maxRecord)
+		s.Record = s.worth(recordTime, minRecord, maxRecord)
 	}
 	s.path.lossy = s.losses(info) >= manyLost
 	s.follow(info.Notsent_bytes)
@@ -129,12 +142,12 @@ func ask[T any](raw syscall.RawConn, get func(fd, level, opt int) (*T, error), o
 }
 
 // worth returns how many bytes the path takes in d, between bounds.
-func (s *socket) worth(d time.Duration, least, most uint64) int {
+func (s *tuner) worth(d time.Duration, least, most uint64) int {
 	return int(min(max(s.rate*uint64(d)/uint64(time.Second), least), most))
 }
 
 // leave lets the kernel have that many bytes that it has not sent.
-func (s *socket) leave(n int) {
+func (s *tuner) leave(n int) {
 	if n == s.unsent {
 		return
 	}
@@ -143,7 +156,7 @@ func (s *socket) leave(n int) {
 }
 
 // follow follows what BBR knows of the path, and has it begin anew if it has forgotten.
-func (s *socket) follow(notSent uint32) {
+func (s *tuner) follow(notSent uint32) {
 	s.path.grows = false
 	if s.now != "bbr" {
 		return
@@ -165,7 +178,7 @@ func (s *socket) follow(notSent uint32) {
 }
 
 // losses returns how many segments were lost of late in each round trip.
-func (s *socket) losses(info *unix.TCPInfo) float64 {
+func (s *tuner) losses(info *unix.TCPInfo) float64 {
 	lost, sent := info.Total_retrans-s.lost, info.Segs_out-s.sent
 	s.lost, s.sent = info.Total_retrans, info.Segs_out
 	if sent == 0 || info.Snd_mss == 0 {
@@ -175,9 +188,9 @@ func (s *socket) losses(info *unix.TCPInfo) float64 {
 	return window * float64(lost) / float64(sent)
 }
 
-// prompt tells whether what was given to the socket some time ago has reached the peer for certain: there is progress,
+// drained reports whether what was given to the socket some time ago has reached the peer for certain: there is progress,
 // and no more is under way than a moment's worth.
-func (s *socket) prompt(moment time.Duration) bool {
+func (s *tuner) drained(moment time.Duration) bool {
 	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
 	if err != nil {
 		return false
@@ -190,7 +203,7 @@ func (s *socket) prompt(moment time.Duration) bool {
 		waiting < info.Delivery_rate*uint64(moment/time.Millisecond)/1000
 }
 
-func (s *socket) set(congestion string) {
+func (s *tuner) set(congestion string) {
 	if congestion == s.now || congestion == "" {
 		return
 	}
@@ -210,3 +223,9 @@ func HasCongestion(name string) bool {
 	defer func() { _ = unix.Close(fd) }()
 	return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name) == nil
 }
+
+// CoDel returns the parameters for the queue of the path.
+func (s *tuner) CoDel() (target, interval time.Duration) { return s.path.coDel() }
+
+// Coalesce reports whether what comes in is moderated.
+func (s *tuner) Coalesce() bool { return s.path.rtt >= holdRTT }

@@ -16,24 +16,11 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// The schemes of SOCKS5 proxies, as curl has them.
-const (
-	schemeSOCKS     = "socks5"  // the server's name is resolved here
-	schemeSOCKSName = "socks5h" // by the proxy
-)
-
 // errSOCKSAuth is to SOCKS what errProxyAuth is to HTTP.
 var errSOCKSAuth = errors.New("SOCKS5 authentication failed")
 
-func isSOCKS(u *url.URL) bool { return u.Scheme == schemeSOCKS || u.Scheme == schemeSOCKSName }
-
-// fitSOCKS tells whether RFC 1929 has room for a user and a password.
-func fitSOCKS(user, password string) bool {
-	return user != "" && len(user) <= 255 && len(password) <= 255
-}
-
 // connectSOCKS goes through a SOCKS5 proxy (RFC 1928).
-func (d *Dialer) connectSOCKS(ctx context.Context, via *dialPath) (net.Conn, error) {
+func (d *Connector) connectSOCKS(ctx context.Context, via *Path) (net.Conn, error) {
 	if via.proxy.Scheme == schemeSOCKSName {
 		return d.askSOCKS(ctx, via, peerHost(d.URL))
 	}
@@ -47,8 +34,8 @@ func (d *Dialer) connectSOCKS(ctx context.Context, via *dialPath) (net.Conn, err
 		for _, addr := range a.addrs {
 			conn, err := d.askSOCKS(ctx, via, addr.String())
 			if err == nil {
-				via.guess = via.guess || a.known
-				via.known[d.URL.Hostname()] = addr
+				via.Guess = via.Guess || a.known
+				via.Known[d.URL.Hostname()] = addr
 				return conn, nil
 			}
 			var refusal *socksError
@@ -76,7 +63,7 @@ func (e *socksError) Unwrap() error { return e.err }
 
 // askSOCKS returns a connection to the server by one of its names, through the proxy of via. The error has a socksError
 // where another name may do.
-func (d *Dialer) askSOCKS(ctx context.Context, via *dialPath, host string) (net.Conn, error) {
+func (d *Connector) askSOCKS(ctx context.Context, via *Path, host string) (net.Conn, error) {
 	conn, err := d.reachProxy(ctx, via)
 	if err != nil {
 		return nil, err

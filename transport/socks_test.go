@@ -115,7 +115,7 @@ func TestProxyTLS(t *testing.T) {
 			})
 			d := dialer(t, scheme+"://"+address)
 			d.TLS, d.Proxy = inner.client(), through("https://"+proxy)
-			transport.TrustProxy(d, outer.client())
+			d.ProxyTLS = outer.client()
 			exchange(t, d)
 		})
 	}

@@ -27,9 +27,13 @@ type readers struct {
 // least size that is about 10 ms of work.
 const turnRoom = 64 << 10
 
+// ReaderRoom is the size in bytes of the two buffers of a connection that has packets in hand: one for
+// TLS records, one for frames.
+const ReaderRoom = 256 << 10
+
 // newReaders returns readers for connections whose buffers may take that many bytes together.
 func newReaders(bytes int64) *readers {
-	const each = inputRoom + segmentsRoom
+	const each = 2 * ReaderRoom
 	return &readers{free: int(max(1, min(int64(runtime.GOMAXPROCS(0)), bytes/each))), owners: map[string]*owner{}}
 }
 

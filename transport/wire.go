@@ -1,11 +1,10 @@
 package transport
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -53,6 +52,66 @@ func newWire(tcp net.Conn, secure func(net.Conn) net.Conn) (*wire, error) {
 	}
 	return w, nil
 }
+
+// Secured reports whether there is TLS on top.
+func (w *wire) Secured() bool { return w.under != nil }
+
+// Trust lifts the limits of what the other end may send before it has authenticated. Nobody reads meanwhile.
+func (w *wire) Trust() {
+	if w.under != nil {
+		w.under.early = 0
+	}
+}
+
+// Gather keeps what TLS makes of each Write from now on, for Take.
+func (w *wire) Gather() {
+	if w.under != nil {
+		w.under.hold()
+	}
+}
+
+// Take returns what TLS has made of Writes since Gather or the last Take, nil for nothing. The caller gives it
+// back with Recycle when it is written.
+func (w *wire) Take() *[]byte {
+	if w.under == nil {
+		return nil
+	}
+	return w.under.take()
+}
+
+// Recycle gives a buffer of Take back.
+func Recycle(b *[]byte) {
+	if cap(*b) == segmentsRoom {
+		segmentsOut.Put(b)
+	}
+}
+
+// TakeTurns has the one reader read in turns of t, and calls waits before it waits for bytes of TLS.
+func (w *wire) TakeTurns(t *turn, waits func()) {
+	if w.under != nil {
+		w.under.turn, w.under.waits = t, waits
+	}
+}
+
+// Await waits until bytes of TLS are there.
+func (w *wire) Await() error {
+	if len(w.under.unread) > 0 {
+		return nil
+	}
+	return w.under.fill()
+}
+
+// ReadIn reads the TCP connection by calls of f in a turn of t, as turn.read does.
+func (w *wire) ReadIn(t *turn, f func(fd uintptr) bool) error { return t.read(w.raw, f) }
+
+// Age returns for how long there is the connection.
+func (w *wire) Age() time.Duration { return time.Since(w.start) }
+
+// Remote returns the address at the other end of the TCP connection, with its zone if it is link-local.
+func (w *wire) Remote() netip.Addr { return ipOf(w.tcp.RemoteAddr()) }
+
+// Local returns this machine's address that the TCP connection has.
+func (w *wire) Local() netip.Addr { return ipOf(w.tcp.LocalAddr()).WithZone("") }
 
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
@@ -159,45 +218,11 @@ func (w *wire) waitWritable() error {
 // NetConn returns the TCP connection.
 func (w *wire) NetConn() net.Conn { return w.tcp }
 
-// Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
-// unless config is nil. gate, if not nil, is asked before each handshake, and a connection that Accept has not upgraded may
-// send no more than 48 KiB then. Give it, with ConnContext, to an http.Server's Serve.
-func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
-	if config != nil {
-		config = gated(hardened(config), gate)
+// ipOf returns the address of a TCP address.
+func ipOf(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
 	}
-	return &listener{l, config, gate != nil}
-}
-
-type listener struct {
-	net.Listener
-	config *tls.Config
-	strict bool // limits what comes before a login
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	var secure func(net.Conn) net.Conn
-	if l.config != nil {
-		secure = func(c net.Conn) net.Conn { return tls.Server(c, l.config) }
-	}
-	w, err := newWire(c, secure)
-	if err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	if w.under != nil && l.strict {
-		w.under.early = earlyMost
-	}
-	return w, nil
-}
-
-type wireKey struct{}
-
-// ConnContext is the http.Server's hook of that name: it hands the connection of Listener to Accept.
-func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, wireKey{}, c)
+	return tcp.AddrPort().Addr().Unmap()
 }

@@ -173,7 +173,7 @@ func (b *bridge) dial(ctx context.Context, address, ca string) error {
 	if err != nil {
 		return err
 	}
-	dialer := &transport.Dialer{URL: u, Congestion: transport.CongestionAuto}
+	dialer := &transport.Dialer{Connector: transport.Connector{URL: u}, Congestion: transport.CongestionAuto}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {

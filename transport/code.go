@@ -1,0 +1,54 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+)
+
+// State of a connection (STATE_INIT and STATE_CONNECTED in the seed).
+type State int32
+
+// Both sides are StateInit until connect was answered by connected. Batches flow in StateConnected only.
+const (
+	StateInit State = iota
+	StateConnected
+)
+
+// Code is a WebSocket close code (RFC 6455 section 7.4).
+type Code uint16
+
+// Close codes that this protocol gives a meaning of its own to; docs/PROTOCOL.md has the list.
+const (
+	CodeNormal    Code = 1000 // the client is done
+	CodeGoingAway Code = 1001 // the server stops
+	CodeProtocol  Code = 1002 // the other side broke the protocol
+	CodeNoStatus  Code = 1005 // a close frame without a code; never sent
+	CodeInternal  Code = 1011 // this side failed
+	CodeNoAddress Code = 4001 // no free address pair
+	CodeReplaced  Code = 4002 // a newer connection resumed the session
+	CodeRevoked   Code = 4003 // the token opens nothing any more
+	CodeLane      Code = 4004 // of this lane alone: another connection has its place, or there is no such session or lane
+	CodeSessions  Code = 4006 // the token has as many sessions as it may have; 4005 is kept for another use
+)
+
+// CloseError says why a connection ended: the code and reason that came from the peer or went to it. As the cause of
+// the context given to Run it is what Run tells the peer.
+type CloseError struct {
+	Code   Code
+	Reason string // at most 123 bytes
+	Remote bool   // the peer said so
+}
+
+func (e *CloseError) Error() string {
+	who := "closed"
+	if e.Remote {
+		who = "the other side closed the connection"
+	}
+	return fmt.Sprintf("%s: %s (code %d)", who, e.Reason, e.Code)
+}
+
+// ErrSilent says that nothing came from the peer for nearly two keepalive intervals.
+var ErrSilent = errors.New("the other side is silent")
+
+// ErrHungUp says that the connection ended without a close frame: the peer's process or a middlebox died.
+var ErrHungUp = errors.New("the other side hung up")

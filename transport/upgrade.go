@@ -1,0 +1,74 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"nhooyr.io/websocket"
+)
+
+// tokenHeader carries the token where Authorization is for somebody else; as auth.TokenHeader.
+const tokenHeader = "Tunnel-Authorization"
+
+// upgradeTimeout is the time that an answer to the request may take.
+const upgradeTimeout = 10 * time.Second
+
+// An upgradeRequest is what a client asks the server by.
+type upgradeRequest struct {
+	URL               *url.URL
+	Header            http.Header // of the user; may be nil
+	Token             string      // sent as Authorization: Bearer; "" is none
+	ClientCertificate bool        // the client has one: a refusal may be about that
+}
+
+// upgradeClient asks the server at the other end of conn for the WebSocket, and returns what came right behind its answer. The error is a
+// *StepError, and conn is as it was.
+func upgradeClient(ctx context.Context, conn *wire, d upgradeRequest) (early []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
+	defer cancel()
+	hands := &handshake{wire: conn, asked: make(chan struct{})}
+	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxAnswer}
+	client := &http.Client{
+		Transport:     hands,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	// The TLS, where there is any, is in under already.
+	u := *d.URL
+	u.Scheme, u.Host = "ws", strings.TrimSuffix(net.JoinHostPort(peerHost(d.URL), d.URL.Port()), ":")
+	header := d.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	if d.Token != "" {
+		name := "Authorization"
+		if header.Get(name) != "" { // of a proxy in front
+			name = tokenHeader
+		}
+		header.Set(name, "Bearer "+d.Token)
+	}
+	ws, resp, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{
+		HTTPClient:      client,
+		HTTPHeader:      header,
+		Host:            header.Get("Host"),
+		Subprotocols:    []string{Subprotocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		return nil, d.refused(ctx, resp, hands.greeting(), err)
+	}
+	if ws.Subprotocol() != Subprotocol {
+		_ = ws.CloseNow()
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", readable(d.URL), Subprotocol),
+			Reason: ReasonURL, Advice: ", and that no proxy in front removes Sec-WebSocket-Protocol"}
+	}
+	early, err = hands.end(ws)
+	if err != nil {
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), err), Reason: ReasonURL}
+	}
+	return early, nil
+}
