@@ -20,6 +20,8 @@ import (
 	"tunnel/route"
 	"tunnel/rtnl"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 )
 
 // The flags of hooks, by which they are known to the parent process.
@@ -122,9 +124,9 @@ func connect(c *cli.Context) (err error) {
 }
 
 // newDialers returns the paths to all servers, at least one.
-func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err error) {
+func newDialers(i *invocation, log *slog.Logger) (all []*ws.Dialer, err error) {
 	told := i.connect
-	first := transport.Dialer{Connector: transport.Connector{Proxy: proxies(told.Proxy)}, Header: http.Header{}, Congestion: told.Congestion}
+	first := ws.Dialer{Dialer: dial.Dialer{Proxy: proxies(told.Proxy)}, Header: http.Header{}, Congestion: told.Congestion}
 	if first.Token, err = i.token(); err != nil {
 		return nil, err
 	}
@@ -144,7 +146,7 @@ func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err e
 
 // connectDryRun prints what would run. Only the server knows the pair that it will give, so without --address the
 // first one of the default network, or of the first that --network accepts, stands for it.
-func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Dialer) error {
+func connectDryRun(c *cli.Context, told *config.Connect, dialer *ws.Dialer) error {
 	hops, err := dialer.Hops(c.Context)
 	if err != nil {
 		return err

@@ -3,7 +3,7 @@ package cli
 import (
 	"net/netip"
 
-	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 const flagAllowPlain = "allow-plain"
@@ -11,11 +11,11 @@ const flagAllowPlain = "allow-plain"
 // checkPlain refuses a server with ws:// beside one with wss:// unless --allow-plain is there: somebody on the path who
 // blocks TLS would be given the token in clear. A loopback address, and localhost, is no way for anybody to do that; a name
 // that resolves to one may tomorrow resolve to another.
-func checkPlain(allowed bool, dialers []*transport.Dialer) error {
+func checkPlain(allowed bool, dialers []*ws.Dialer) error {
 	if allowed {
 		return nil
 	}
-	var secured, plain *transport.Dialer
+	var secured, plain *ws.Dialer
 	for _, d := range dialers {
 		if d.URL.Scheme == "wss" {
 			secured = d

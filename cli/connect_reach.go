@@ -11,11 +11,11 @@ import (
 	"tunnel/client"
 	"tunnel/config"
 	"tunnel/netwatch"
-	"tunnel/transport"
+	"tunnel/transport/dial"
 )
 
 // proxies returns which proxy leads to a server.
-func proxies(told config.Proxy) transport.ProxyFunc {
+func proxies(told config.Proxy) dial.ProxyFunc {
 	switch {
 	case told.None:
 		return nil
@@ -26,7 +26,7 @@ func proxies(told config.Proxy) transport.ProxyFunc {
 }
 
 // environmentProxies is what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, and ALL_PROXY where the first two say nothing.
-func environmentProxies() transport.ProxyFunc {
+func environmentProxies() dial.ProxyFunc {
 	config := httpproxy.FromEnvironment()
 	all := cmp.Or(os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
 	config.HTTPProxy = cmp.Or(config.HTTPProxy, all)

@@ -7,13 +7,13 @@ import (
 
 	"tunnel/auth"
 	"tunnel/client"
-	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // openKept opens the files that a client keeps for its next run: its session, and the credentials that it got for join
 // tokens. With a credential for its server, a dialer uses that in place of its join token, or of none. That another client
 // has the files is no failure: this one then gets an address of its own.
-func openKept(dir, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
+func openKept(dir, dev string, dialers []*ws.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
 	session, err := client.OpenSession(filepath.Join(dir, "session-"+dev+".json"))
 	switch {
 	case errors.Is(err, client.ErrInUse):

@@ -18,26 +18,28 @@ import (
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/transport"
+	"tunnel/transport/fq"
+	"tunnel/transport/ws"
 	"tunnel/tun"
 )
 
 // Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
 type Config struct {
-	Dialer      *transport.Dialer
-	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
-	Device      tun.Device          // closed by Run
-	Router      Router              // closed by Run
-	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
-	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
-	MTU         int                 // bytes; 0 is what the server says
-	Qlen        int                 // packets; 0 is what the server says
-	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
-	KeepTrying  bool                // do not give up when the first attempt fails
-	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
-	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
-	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
-	IsJoin      func(string) bool   // which tokens are join tokens: none is used before its session is stored; nil is none
-	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
+	Dialer      *ws.Dialer
+	Others      []*ws.Dialer      // to further servers, in the order in which to ask them when Dialer's is not there
+	Device      tun.Device        // closed by Run
+	Router      Router            // closed by Run
+	Wanted      netip.Addr        // the only address to accept; the zero Addr leaves it to the server
+	Accept      []netip.Prefix    // the network that a server grants must lie in one of them, and may be public; none: it must be private
+	MTU         int               // bytes; 0 is what the server says
+	Qlen        int               // packets; 0 is what the server says
+	Lanes       int               // connections to have for the session, if the server allows so many; 0 is one
+	KeepTrying  bool              // do not give up when the first attempt fails
+	Session     *SessionFile      // where the session is kept for the next run; nil keeps none
+	Credentials *Credentials      // where the credential that a join token gives is kept; nil keeps none
+	Exchanges   Exchanges         // which tokens a server may give a credential for; nil is none
+	IsJoin      func(string) bool // which tokens are join tokens: none is used before its session is stored; nil is none
+	Network     Network           // tells of changes of this machine's network; nil does not. Closed by Run
 	Events      Events
 	Log         *slog.Logger
 
@@ -74,7 +76,7 @@ var ErrAddress = errors.New("the server gave another address")
 // Client joins one network. Make it with New, start it once with Run.
 type Client struct {
 	Config
-	queue *transport.Lanes
+	queue *fq.Lanes
 	drops drops
 
 	watch *watch
@@ -101,7 +103,7 @@ const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	client := &Client{Config: c, queue: transport.NewLanes(queueLimit)}
+	client := &Client{Config: c, queue: fq.NewLanes(queueLimit)}
 	client.watch = newWatch(client)
 	return client
 }
@@ -255,7 +257,7 @@ func (c *Client) saveSession(t *target) {
 
 // request asks for the address of last time, judges what the server grants, and puts this side's own wishes over it.
 // The connection is closed on error.
-func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
+func (c *Client) request(ctx context.Context, conn *ws.Conn, t *target) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ask := transport.Connect{Session: t.resume.Session, Lanes: c.Lanes}

@@ -19,6 +19,7 @@ import (
 	"tunnel/route"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 
@@ -243,7 +244,7 @@ func TestStopAnytime(t *testing.T) {
 	stopsAtOnce(t, c)
 
 	unanswered := make(chan struct{}) // the message connect
-	address := serve(t, func(conn *transport.Conn) {
+	address := serve(t, func(conn *ws.Conn) {
 		_, _ = conn.Requested(t.Context(), packet.Offload{})
 		close(unanswered)
 		<-t.Context().Done()
@@ -274,7 +275,7 @@ func TestUnusableServer(t *testing.T) {
 		"no address": {func(m *transport.Connected) { m.Address = "" }, "address"},
 		"no mtu":     {func(m *transport.Connected) { m.MTU = 0 }, "mtu 0"},
 	} {
-		address := serve(t, func(conn *transport.Conn) {
+		address := serve(t, func(conn *ws.Conn) {
 			_, err := conn.Requested(t.Context(), packet.Offload{})
 			m := granted()
 			test.change(&m)

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newTarget() *target {
-	return &target{dialer: transport.Dialer{Connector: transport.Connector{URL: &url.URL{Host: "server.example"}}}}
+	return &target{dialer: ws.Dialer{Dialer: dial.Dialer{URL: &url.URL{Host: "server.example"}}}}
 }
 
 // linkOf is what a server grants.

@@ -21,6 +21,8 @@ import (
 	"tunnel/server"
 	"tunnel/state"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 
@@ -121,17 +123,17 @@ func listen(t *testing.T, address string) net.Listener {
 }
 
 // dialer returns a way to HOST:PORT.
-func dialer(t *testing.T, address string) *transport.Dialer {
+func dialer(t *testing.T, address string) *ws.Dialer {
 	t.Helper()
 	u, err := transport.ParseURL("ws://" + address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &transport.Dialer{Connector: transport.Connector{URL: u}, Token: token}
+	return &ws.Dialer{Dialer: dial.Dialer{URL: u}, Token: token}
 }
 
 // join connects another client, without a device; it leaves when the test ends.
-func (h *hub) join(ask transport.Connect) (*transport.Conn, transport.Link) {
+func (h *hub) join(ask transport.Connect) (*ws.Conn, transport.Link) {
 	h.t.Helper()
 	conn, err := dialer(h.t, h.address).Dial(h.t.Context())
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // A bundle is the connections of one session, its lanes. The session lasts while one of them is up; one that breaks is
@@ -27,7 +28,7 @@ type bundle struct {
 }
 
 // ride moves packets over the session that first has begun, until it ends; the error says why.
-func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, link transport.Link) error {
+func (c *Client) ride(ctx context.Context, t *target, first *ws.Conn, link transport.Link) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	b := &bundle{client: c, target: t, link: link, hop: first.Hop(), up: 1}
@@ -42,7 +43,7 @@ func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, lin
 
 // keep keeps lane i up until the session is over; conn is its connection, nil before there is one. Whoever finds that the
 // session is over says so to the others by end.
-func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
+func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *ws.Conn) {
 	var wait backoff
 	var least time.Duration // that the server wants
 	log := b.client.Log.With("lane", i)
@@ -95,7 +96,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // attach connects lane i to the session.
-func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
+func (b *bundle) attach(ctx context.Context, i int) (*ws.Conn, error) {
 	dialer := b.target.dialer
 	dialer.Hop, dialer.Known = b.hop, b.client.known
 	conn, err := dialer.Dial(ctx)
@@ -121,7 +122,7 @@ func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
 }
 
 // joined takes note of another connection; it is false when the session is over.
-func (b *bundle) joined(conn *transport.Conn) bool {
+func (b *bundle) joined(conn *ws.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over {
@@ -133,7 +134,7 @@ func (b *bundle) joined(conn *transport.Conn) bool {
 }
 
 // run moves packets over one lane until it ends.
-func (b *bundle) run(ctx context.Context, conn *transport.Conn) error {
+func (b *bundle) run(ctx context.Context, conn *ws.Conn) error {
 	q := b.client.queue.Join()
 	defer b.client.queue.Leave(q)
 	defer b.client.watch.left(conn)

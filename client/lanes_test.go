@@ -11,6 +11,7 @@ import (
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 
@@ -121,7 +122,7 @@ func TestLanesEnd(t *testing.T) {
 // What one lane is told about the session ends it, even when the server has forgotten the others.
 func TestLanesToldOnce(t *testing.T) {
 	var attached atomic.Int32
-	address := serve(t, func(conn *transport.Conn) {
+	address := serve(t, func(conn *ws.Conn) {
 		m, err := conn.Requested(t.Context(), packet.Offload{})
 		if err != nil {
 			return
@@ -158,7 +159,7 @@ func TestLanesStop(t *testing.T) {
 // A server that knows nothing of lanes is asked for none.
 func TestLanesOldServer(t *testing.T) {
 	asked := make(chan transport.Connect, 10)
-	address := serve(t, func(conn *transport.Conn) {
+	address := serve(t, func(conn *ws.Conn) {
 		m, err := conn.Requested(t.Context(), packet.Offload{})
 		if err != nil {
 			return

@@ -13,17 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // A target is one of the servers that this client may join, and what it has there.
 type target struct {
-	server  int              // which one it is; several targets may be one server on several ports
-	dialer  transport.Dialer // Token becomes the credential that the server gives for it
-	resume  saved            // what to ask for on the next attempt
-	granted transport.Link   // what the device last had at this server's word, the zero Link before
-	changed time.Time        // when the server last changed that
-	warned  bool             // that the connection to it is not encrypted
-	doubt   doubt            // why it is left alone for some time
+	server  int            // which one it is; several targets may be one server on several ports
+	dialer  ws.Dialer      // Token becomes the credential that the server gives for it
+	resume  saved          // what to ask for on the next attempt
+	granted transport.Link // what the device last had at this server's word, the zero Link before
+	changed time.Time      // when the server last changed that
+	warned  bool           // that the connection to it is not encrypted
+	doubt   doubt          // why it is left alone for some time
 }
 
 func (t *target) url() string { return t.dialer.URL.String() }
@@ -32,7 +33,7 @@ func (t *target) url() string { return t.dialer.URL.String() }
 func (c *Client) newTargets() []*target {
 	var all []*target
 	c.servers = 0
-	for _, d := range append([]*transport.Dialer{c.Dialer}, c.Others...) {
+	for _, d := range append([]*ws.Dialer{c.Dialer}, c.Others...) {
 		if !d.Guess || c.servers == 0 {
 			c.servers++
 		}
@@ -78,7 +79,7 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 }
 
 // dial connects to a server, by a way that leads past the tunnel.
-func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
+func (c *Client) dial(ctx context.Context, t *target) (*ws.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c.watch.dialling(func() { cancel(errMoved) })
@@ -124,7 +125,7 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 }
 
 // learn keeps the addresses by which a session was reached, for when their names do not resolve.
-func (c *Client) learn(conn *transport.Conn) {
+func (c *Client) learn(conn *ws.Conn) {
 	known := maps.Clone(c.known)
 	if known == nil || len(known) >= maxKnown {
 		known = map[string]netip.Addr{}
@@ -135,7 +136,7 @@ func (c *Client) learn(conn *transport.Conn) {
 }
 
 // forget is the opposite of learn: what answers there is not, or no longer, the server.
-func (c *Client) forget(conn *transport.Conn) {
+func (c *Client) forget(conn *ws.Conn) {
 	c.known = maps.Clone(c.known)
 	maps.DeleteFunc(c.known, func(host string, a netip.Addr) bool { return conn.Known()[host] == a })
 }

@@ -13,6 +13,8 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 
@@ -40,7 +42,7 @@ func granted() transport.Connected {
 }
 
 // serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when the test ends.
-func serve(t *testing.T, handle func(*transport.Conn)) string {
+func serve(t *testing.T, handle func(*ws.Conn)) string {
 	t.Helper()
 	ln := listen(t, "127.0.0.1:0")
 	var group sync.WaitGroup
@@ -48,13 +50,13 @@ func serve(t *testing.T, handle func(*transport.Conn)) string {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			group.Add(1)
 			defer group.Done()
-			if conn, err := transport.Accept(w, r, transport.CongestionAuto); err == nil {
+			if conn, err := ws.Accept(w, r, tcp.CongestionAuto); err == nil {
 				handle(conn)
 			}
 		}),
-		ConnContext: transport.ConnContext, ReadHeaderTimeout: patience,
+		ConnContext: tcp.ConnContext, ReadHeaderTimeout: patience,
 	}
-	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil, nil)) })
+	group.Go(func() { _ = web.Serve(tcp.Listener(ln, nil, nil)) })
 	t.Cleanup(func() {
 		_ = web.Close()
 		group.Wait()
@@ -65,7 +67,7 @@ func serve(t *testing.T, handle func(*transport.Conn)) string {
 // newSilent is a server that says nothing after connected.
 func newSilent(t *testing.T, keepalive time.Duration) string {
 	t.Helper()
-	return serve(t, func(conn *transport.Conn) {
+	return serve(t, func(conn *ws.Conn) {
 		if _, err := conn.Requested(t.Context(), packet.Offload{}); err != nil {
 			return
 		}
@@ -82,7 +84,7 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 // A server is trusted with the private network, not with the rest of the machine; what it sends beyond is counted.
 func TestServerIsFiltered(t *testing.T) {
 	all := packet.Offload{Vnet: true, USO: true}
-	address := serve(t, func(conn *transport.Conn) {
+	address := serve(t, func(conn *ws.Conn) {
 		request, _ := conn.Requested(t.Context(), all)
 		_ = conn.Grant(t.Context(), request, granted(), all)
 		var b packet.Batch

@@ -13,7 +13,7 @@ import (
 	"tunnel/keep"
 	"tunnel/netwatch"
 	"tunnel/route"
-	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // Network tells when this machine's network changes, as netwatch.Watcher does.
@@ -39,7 +39,7 @@ type watch struct {
 
 	mu    sync.Mutex
 	ways  map[netip.Addr]way // of each hop that was tried last, or is in use
-	conns []*transport.Conn  // of the session; none while there is none
+	conns []*ws.Conn         // of the session; none while there is none
 	end   func()             // ends the attempt, nil while there is none
 	since time.Time          // when the attempt, or the pause, began
 	stage int                // counts attempts, connections and pauses
@@ -71,7 +71,7 @@ func newWatch(c *Client) *watch {
 }
 
 // begin is the beginning of another stage. The caller holds mu.
-func (w *watch) begin(conns []*transport.Conn, end func()) {
+func (w *watch) begin(conns []*ws.Conn, end func()) {
 	w.conns, w.end, w.since, w.why = conns, end, time.Now(), nil
 	w.stage++
 }
@@ -105,15 +105,15 @@ func (w *watch) try(ctx context.Context, hop netip.Addr) (noWay, err error) {
 }
 
 // connected says that there is a connection, to one of the hops that were tried.
-func (w *watch) connected(conn *transport.Conn) {
+func (w *watch) connected(conn *ws.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.begin([]*transport.Conn{conn}, nil)
+	w.begin([]*ws.Conn{conn}, nil)
 	w.ways = map[netip.Addr]way{conn.Hop(): w.ways[conn.Hop()]}
 }
 
 // joined says that the session has another connection, to the same hop.
-func (w *watch) joined(conn *transport.Conn) {
+func (w *watch) joined(conn *ws.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conns = append(w.conns, conn)
@@ -123,11 +123,11 @@ func (w *watch) joined(conn *transport.Conn) {
 }
 
 // left says that one of several connections has ended; the end of the last is for pause.
-func (w *watch) left(conn *transport.Conn) {
+func (w *watch) left(conn *ws.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.conns) > 1 {
-		w.conns = slices.DeleteFunc(slices.Clone(w.conns), func(c *transport.Conn) bool { return c == conn })
+		w.conns = slices.DeleteFunc(slices.Clone(w.conns), func(c *ws.Conn) bool { return c == conn })
 	}
 }
 
@@ -206,7 +206,7 @@ func (w *watch) leads(e netwatch.Event) bool {
 		}
 		if !e.Prefix.IsValid() || e.Prefix.Masked().Contains(hop) || e.Prefix.Masked().Contains(known.Gateway) ||
 			e.Kind == netwatch.Address && e.Link == known.Index ||
-			slices.ContainsFunc(w.conns, func(c *transport.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
+			slices.ContainsFunc(w.conns, func(c *ws.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
 			return true
 		}
 	}
@@ -290,7 +290,7 @@ func (w *watch) check(ctx context.Context) {
 		now[hop] = found
 	}
 	connected := len(conns) > 0
-	held := !slices.ContainsFunc(conns, func(c *transport.Conn) bool { return !hasAddress(c.Local()) })
+	held := !slices.ContainsFunc(conns, func(c *ws.Conn) bool { return !hasAddress(c.Local()) })
 
 	w.mu.Lock()
 	defer w.mu.Unlock()

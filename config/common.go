@@ -7,6 +7,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
 	"tunnel/tun"
 )
 
@@ -37,7 +38,7 @@ type Common struct {
 
 func defaultCommon() Common {
 	return Common{
-		Log: Log{Format: "text"}, Dev: "tun0", Congestion: transport.CongestionAuto, State: "/var/lib/tunnel",
+		Log: Log{Format: "text"}, Dev: "tun0", Congestion: tcp.CongestionAuto, State: "/var/lib/tunnel",
 	}
 }
 
@@ -87,7 +88,7 @@ func (m *Common) check(c *checker, zero bool) {
 	if !zero || m.Qlen != 0 {
 		c.within("qlen", m.Qlen, 1, transport.MaxQlen)
 	}
-	if m.Congestion != transport.CongestionAuto && !transport.HasCongestion(m.Congestion) {
+	if m.Congestion != tcp.CongestionAuto && !tcp.HasCongestion(m.Congestion) {
 		c.wrong("congestion", " %s: this kernel does not have it, or not for this user: see net.ipv4.tcp_allowed_congestion_control", m.Congestion)
 	}
 	m.checkToken(c)

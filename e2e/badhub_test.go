@@ -16,6 +16,8 @@ import (
 	"tunnel/e2e/lab"
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws"
 )
 
 // badHub is a server that speaks the protocol and means no good. It listens on port 8443 of a host.
@@ -44,13 +46,13 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			group.Add(1)
 			defer group.Done()
-			if conn, err := transport.Accept(w, r, transport.CongestionAuto); err == nil {
+			if conn, err := ws.Accept(w, r, tcp.CongestionAuto); err == nil {
 				hub.visit(t.Context(), conn) //nolint:contextcheck // a visit outlives the request that it began as
 			}
 		}),
-		ConnContext: transport.ConnContext, ReadHeaderTimeout: soon,
+		ConnContext: tcp.ConnContext, ReadHeaderTimeout: soon,
 	}
-	group.Go(func() { _ = web.Serve(transport.Listener(ln, nil, nil)) })
+	group.Go(func() { _ = web.Serve(tcp.Listener(ln, nil, nil)) })
 	t.Cleanup(func() {
 		_ = web.Close()
 		group.Wait()
@@ -59,7 +61,7 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 }
 
 // visit is one connection from its upgrade to its end.
-func (hub *badHub) visit(ctx context.Context, conn *transport.Conn) {
+func (hub *badHub) visit(ctx context.Context, conn *ws.Conn) {
 	request, err := conn.Requested(ctx, packet.Offload{})
 	if err != nil {
 		return

@@ -12,6 +12,8 @@ import (
 	"tunnel/defect"
 	"tunnel/lease"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws"
 )
 
 // serve takes a request from HTTP to the connection that it becomes. Strangers are turned away before the upgrade. The
@@ -24,7 +26,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	leave := func() { s.limiter.Leave(from.tracked) }
 	defer func() { leave() }()
-	r.TLS = transport.RequestTLS(r.Context()) //nolint:contextcheck // it is the request's; as net/http does where it does TLS itself
+	r.TLS = tcp.RequestTLS(r.Context()) //nolint:contextcheck // it is the request's; as net/http does where it does TLS itself
 	grant, err := s.Tokens.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, r, from, err)
@@ -105,8 +107,8 @@ func (s *Server) enter(life context.Context, remote string, grant auth.Grant, re
 
 // upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns false the connection is
 // closed.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*transport.Conn, transport.Connect, bool) {
-	conn, err := transport.Accept(w, r, s.Congestion)
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*ws.Conn, transport.Connect, bool) {
+	conn, err := ws.Accept(w, r, s.Congestion)
 	if err != nil {
 		s.refused.count(refuseUpgrade, log).Info("refused", "err", err)
 		return nil, transport.Connect{}, false
@@ -178,7 +180,7 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 }
 
 // refuse tells a client why admit has failed.
-func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
+func (s *Server) refuse(conn *ws.Conn, err error, log *slog.Logger) {
 	switch {
 	case errors.Is(err, errLane):
 		s.refused.count(refuseLane, log).Info("refused", "err", err)
@@ -204,7 +206,7 @@ func (s *Server) refuse(conn *transport.Conn, err error, log *slog.Logger) {
 
 // run tells p what it was given, and forwards packets by lane l until that ends, and why; nil is that none could pass. The
 // connection is closed then.
-func (s *Server) run(p *peer, l *lane, conn *transport.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) (ended error) {
+func (s *Server) run(p *peer, l *lane, conn *ws.Conn, request transport.Connect, link transport.Connected, log *slog.Logger) (ended error) {
 	defer func() { // what one client runs into shall not end the others
 		if s.defects.Note(ended, log) {
 			conn.Close(transport.CodeInternal, errDefect)

@@ -7,6 +7,7 @@ import (
 	"tunnel/defect"
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 // forward is the way out: what the kernel sends into the device goes to the queue of the peer that has the destination.
@@ -61,11 +62,11 @@ func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err err
 
 // outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
 type outbox struct {
-	queues  []*transport.Lanes
+	queues  []*fq.Lanes
 	current *peer // to whom the record goes that is being sent
 }
 
-func (o *outbox) add(q *transport.Lanes) {
+func (o *outbox) add(q *fq.Lanes) {
 	if !slices.Contains(o.queues, q) { // mostly one or two
 		o.queues = append(o.queues, q)
 	}

@@ -20,6 +20,8 @@ import (
 	"tunnel/server"
 	"tunnel/state"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 
@@ -189,19 +191,19 @@ func (l *logs) text() []byte {
 }
 
 // dialer returns a way to the hub.
-func (h *hub) dialer() *transport.Dialer {
+func (h *hub) dialer() *ws.Dialer {
 	h.t.Helper()
 	u, err := transport.ParseURL("ws://" + h.address)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return &transport.Dialer{Connector: transport.Connector{URL: u}, Token: token}
+	return &ws.Dialer{Dialer: dial.Dialer{URL: u}, Token: token}
 }
 
 // member is a client of the hub. It reads and writes only when the test says so.
 type member struct {
 	t    *testing.T
-	conn *transport.Conn
+	conn *ws.Conn
 	link transport.Link
 }
 

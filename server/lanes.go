@@ -7,6 +7,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 // errLane says that a connection cannot be one more of a session; the session goes on.
@@ -22,8 +23,8 @@ type lanes struct {
 // A lane is one connection of a peer.
 type lane struct {
 	number int
-	queue  *transport.Queue // of the peer's, while packets flow
-	ctx    context.Context  //nolint:containedctx // the lane's life: whoever replaces it ends it, from another request
+	queue  *fq.Queue       // of the peer's, while packets flow
+	ctx    context.Context //nolint:containedctx // the lane's life: whoever replaces it ends it, from another request
 	cancel context.CancelCauseFunc
 }
 
@@ -64,7 +65,7 @@ func (p *peer) enter(i int) *lane {
 }
 
 // start returns the queue of l, from which its connection is to send.
-func (p *peer) start(l *lane) *transport.Queue {
+func (p *peer) start(l *lane) *fq.Queue {
 	p.lanes.mu.Lock()
 	defer p.lanes.mu.Unlock()
 	l.queue = p.queue.Join()

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 const (
@@ -31,11 +31,11 @@ const (
 const queueShare = 2
 
 // newBudget returns what all queues share; nil is no limit.
-func newBudget(maxMemory int64) *transport.Budget {
+func newBudget(maxMemory int64) *fq.Budget {
 	if maxMemory == 0 {
 		return nil
 	}
-	return transport.NewBudget(maxMemory / queueShare)
+	return fq.NewBudget(maxMemory / queueShare)
 }
 
 // watchMemory says when memory is short, and gives it back to the system after: the runtime collects garbage when new memory is

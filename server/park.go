@@ -7,7 +7,7 @@ import (
 
 	"tunnel/lease"
 	"tunnel/packet"
-	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 const (
@@ -32,8 +32,8 @@ type held struct {
 	since    time.Time
 
 	mu    sync.Mutex
-	queue *transport.Queue // nil keeps nothing
-	last  time.Time        // when a packet came last; since, if none came
+	queue *fq.Queue // nil keeps nothing
+	last  time.Time // when a packet came last; since, if none came
 }
 
 func newHeld(holder lease.Holder, prefixes []netip.Prefix) *held {
@@ -54,7 +54,7 @@ func (h *held) add(b *packet.Batch, i int) bool {
 }
 
 // take moves here what is still worth sending of a queue whose client has gone, and returns how many packets had no place.
-func (h *held) take(from *transport.Lanes) (lost uint64) {
+func (h *held) take(from *fq.Lanes) (lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, waiting := range from.Salvage(fresh) {
@@ -69,7 +69,7 @@ func (h *held) take(from *transport.Lanes) (lost uint64) {
 }
 
 // move hands what is still worth sending to the queue of the client, which is there again.
-func (h *held) move(to *transport.Lanes) {
+func (h *held) move(to *fq.Lanes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.queue == nil {

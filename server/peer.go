@@ -10,6 +10,7 @@ import (
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 // A peer is one client that is connected, by one connection or several.
@@ -23,7 +24,7 @@ type peer struct {
 	address netip.Addr          // of the lease
 	routes  *bart.Lite          // what else it may send from; nil is nothing
 	link    transport.Connected // what it was told; set once, before it is found by its holder
-	queue   *transport.Lanes
+	queue   *fq.Lanes
 	lanes   lanes
 	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
 	cancel  context.CancelCauseFunc
@@ -32,7 +33,7 @@ type peer struct {
 // newPeer returns the client that came from remote with this token and session, and has this lease. It ends with ctx at
 // the latest. budget is what its queue shares with others; nil is none.
 func newPeer(
-	ctx context.Context, remote string, token auth.Token, session string, pair *lease.Lease, budget *transport.Budget,
+	ctx context.Context, remote string, token auth.Token, session string, pair *lease.Lease, budget *fq.Budget,
 ) *peer {
 	p := &peer{
 		holder: holderOf(token, session), session: session, token: token, remote: remote, since: time.Now(),

@@ -11,6 +11,7 @@ import (
 
 	"tunnel/lease"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 // A sink is where packets for an address go: to a peer, or to what is held for one that is away. One of the two is set.
@@ -33,7 +34,7 @@ type peers struct {
 	away    map[lease.Holder]*held
 	kept    int // of away: those that have a queue
 
-	budget *transport.Budget // of all queues; nil is no limit
+	budget *fq.Budget // of all queues; nil is no limit
 }
 
 // A seat is a session: one that is there, one that is being admitted, or both when it is resumed.
@@ -42,7 +43,7 @@ type seat struct {
 	entering bool
 }
 
-func newPeers(budget *transport.Budget) *peers {
+func newPeers(budget *fq.Budget) *peers {
 	t := &peers{
 		seats: map[lease.Holder]*seat{}, byToken: map[string]map[lease.Holder]*seat{}, away: map[lease.Holder]*held{},
 		budget: budget,

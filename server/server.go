@@ -25,6 +25,8 @@ import (
 	"tunnel/loglimit"
 	"tunnel/server/admission"
 	"tunnel/transport"
+	"tunnel/transport/fq"
+	"tunnel/transport/tcp"
 	"tunnel/tun"
 )
 
@@ -64,7 +66,7 @@ type Server struct {
 	own      lease.Pair
 	policy   policy
 	drops    drops
-	budget   *transport.Budget // of all queues
+	budget   *fq.Budget // of all queues
 	peers    *peers
 	limiter  *admission.Limiter
 	bans     *admission.Bans
@@ -130,7 +132,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(tcp.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
@@ -161,7 +163,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 
 // connContext is the http.Server's hook of that name.
 func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
-	return s.limiter.ConnContext(transport.ConnContext(ctx, c), c)
+	return s.limiter.ConnContext(tcp.ConnContext(ctx, c), c)
 }
 
 // handle answers a request, or makes a session of it. A panic ends that request only.

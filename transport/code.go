@@ -1,3 +1,9 @@
+// Package transport is the contract between the two ends of a connection, and between this program's
+// parts: the messages connect and connected, the close codes and their errors, the steps of a dial
+// and how they fail, the URLs of servers and proxies. docs/PROTOCOL.md has the wire format.
+//
+// Below it are: dial, from a name to a TCP or TLS connection; tcp, that connection, and the tuner of
+// its socket; fq, the queue of what goes out; ws, the WebSocket, with which to begin.
 package transport
 
 import (

@@ -28,12 +28,12 @@ func FuzzConnect(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseConnect(data, packet.Offload{Vnet: true})
+		m, err := ParseConnect(data, packet.Offload{Vnet: true})
 		if err != nil {
 			fit(t, err)
 			return
 		}
-		if m.State != stateConnect || m.Version != Version || !slices.ContainsFunc(m.Framings, func(s string) bool { return s != "" }) {
+		if m.State != MessageConnect || m.Version != Version || !slices.ContainsFunc(m.Framings, func(s string) bool { return s != "" }) {
 			t.Errorf("%q is taken for %+v", data, m)
 		}
 		if a := m.Wanted(); a.IsValid() && m.Address == "" {
@@ -58,7 +58,7 @@ func FuzzConnected(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseConnected(data, []string{framingIP, framingVnet})
+		m, err := ParseConnected(data, []string{framingIP, FramingVnet})
 		if err != nil {
 			fit(t, err)
 			return
@@ -70,7 +70,7 @@ func FuzzConnected(f *testing.F) {
 			}
 			return
 		}
-		if m.State != stateConnected || !l.Address.Is4() || !l.Peer.Is4() || l.Address == l.Peer || !l.Network.Addr().Is4() ||
+		if m.State != MessageConnected || !l.Address.Is4() || !l.Peer.Is4() || l.Address == l.Peer || !l.Network.Addr().Is4() ||
 			!l.Network.Contains(l.Address) || !l.Network.Contains(l.Peer) ||
 			l.MTU < MinMTU || l.MTU > MaxMTU || l.Qlen < 1 || l.Qlen > math.MaxInt32 ||
 			l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive || m.Framing == "" || strings.ContainsAny(l.Credential, "\r\n \x00") {

@@ -13,7 +13,7 @@ func TestPeerHost(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if got := peerHost(u); got != want {
+		if got := PeerHost(u); got != want {
 			t.Errorf("%s: %s; want %s", in, got, want)
 		}
 	}

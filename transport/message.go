@@ -24,19 +24,19 @@ const MaxLanes = 16
 // The framings by their names in messages; packet.Framing says what they are.
 const (
 	framingIP   = "ip"
-	framingVnet = "vnet"
+	FramingVnet = "vnet"
 )
 
 // framings returns what a side with this offload can do, best first.
-func framings(own packet.Offload) []string {
+func Framings(own packet.Offload) []string {
 	if own.Vnet {
-		return []string{framingVnet, framingIP}
+		return []string{FramingVnet, framingIP}
 	}
 	return []string{framingIP}
 }
 
 // choose returns the first of theirs that is among ours, "" if none is.
-func choose(theirs, ours []string) string {
+func ChooseFraming(theirs, ours []string) string {
 	for _, f := range theirs {
 		if slices.Contains(ours, f) {
 			return f
@@ -46,12 +46,12 @@ func choose(theirs, ours []string) string {
 }
 
 // maxControl is the most bytes that a control message may have.
-const maxControl = 16 << 10
+const MaxControl = 16 << 10
 
 // The states that a control message carries.
 const (
-	stateConnect   = "connect"
-	stateConnected = "connected"
+	MessageConnect   = "connect"
+	MessageConnected = "connected"
 )
 
 // Connect is the client's request: the first message of a connection. Unknown fields are ignored, so that it can grow.
@@ -168,32 +168,32 @@ func (m Connected) Link() (Link, error) {
 }
 
 // parseConnect reads a client's first message. The error's text is fit for the close reason.
-func parseConnect(data []byte, own packet.Offload) (Connect, error) {
+func ParseConnect(data []byte, own packet.Offload) (Connect, error) {
 	var m Connect
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Connect{}, errors.New("malformed control message")
 	}
 	switch {
-	case m.State != stateConnect:
+	case m.State != MessageConnect:
 		return Connect{}, errors.New("unknown state: the first message is connect")
 	case m.Version != Version:
 		return Connect{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
 	case m.Lane != nil && (*m.Lane < 0 || m.Session == ""):
 		return Connect{}, errors.New("a lane is one of a session, and has a number")
-	case choose(m.Framings, framings(own)) == "":
-		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s", strings.Join(framings(own), " and "))
+	case ChooseFraming(m.Framings, Framings(own)) == "":
+		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s", strings.Join(Framings(own), " and "))
 	}
 	return m, nil
 }
 
 // parseConnected reads a server's answer to a connect that offered these framings.
-func parseConnected(data []byte, offered []string) (Connected, error) {
+func ParseConnected(data []byte, offered []string) (Connected, error) {
 	var m Connected
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Connected{}, errors.New("malformed control message")
 	}
 	switch {
-	case m.State != stateConnected:
+	case m.State != MessageConnected:
 		return Connected{}, errors.New("unknown state: the answer to connect is connected")
 	case m.Version != Version:
 		return Connected{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)

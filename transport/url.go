@@ -63,7 +63,7 @@ func ParseProxy(s string) (*url.URL, error) {
 	switch {
 	case err != nil: // the error would have the text, and the text a password
 		return nil, errors.New("it is not a URL; what is special in a user or password is written as %XX")
-	case !slices.Contains([]string{"http", "https", schemeSOCKS, schemeSOCKSName}, u.Scheme):
+	case !slices.Contains([]string{"http", "https", SchemeSOCKS5, SchemeSOCKS5Name}, u.Scheme):
 		return nil, fmt.Errorf("scheme %s is none of http, https, socks5, socks5h", u.Scheme)
 	case u.Hostname() == "":
 		return nil, errors.New("it names no host")
@@ -72,10 +72,10 @@ func ParseProxy(s string) (*url.URL, error) {
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("there is more behind the port than a proxy's URL has; a user or password with / or # is written with %%2F or %%23")
 	}
-	if n, err := strconv.ParseUint(port(u), 10, 16); err != nil || n == 0 {
-		return nil, fmt.Errorf("port %s is not within 1 to 65535", port(u))
+	if n, err := strconv.ParseUint(Port(u), 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("port %s is not within 1 to 65535", Port(u))
 	}
-	if password, _ := u.User.Password(); isSOCKS(u) && u.User != nil && !fitSOCKS(u.User.Username(), password) {
+	if password, _ := u.User.Password(); IsSOCKS(u) && u.User != nil && !fitSOCKS(u.User.Username(), password) {
 		return nil, errors.New("SOCKS takes a user and a password of 1 to 255 bytes each")
 	}
 	return u, nil
@@ -83,11 +83,11 @@ func ParseProxy(s string) (*url.URL, error) {
 
 // The schemes of SOCKS5 proxies, as curl has them.
 const (
-	schemeSOCKS     = "socks5"  // the server's name is resolved here
-	schemeSOCKSName = "socks5h" // by the proxy
+	SchemeSOCKS5     = "socks5"  // the server's name is resolved here
+	SchemeSOCKS5Name = "socks5h" // by the proxy
 )
 
-func isSOCKS(u *url.URL) bool { return u.Scheme == schemeSOCKS || u.Scheme == schemeSOCKSName }
+func IsSOCKS(u *url.URL) bool { return u.Scheme == SchemeSOCKS5 || u.Scheme == SchemeSOCKS5Name }
 
 // fitSOCKS tells whether RFC 1929 has room for a user and a password.
 func fitSOCKS(user, password string) bool {
@@ -95,13 +95,13 @@ func fitSOCKS(user, password string) bool {
 }
 
 // port returns the port of u, or the scheme's default.
-func port(u *url.URL) string {
+func Port(u *url.URL) string {
 	switch p := u.Port(); {
 	case p != "":
 		return p
 	case u.Scheme == "wss" || u.Scheme == "https":
 		return "443"
-	case isSOCKS(u):
+	case IsSOCKS(u):
 		return "1080"
 	}
 	return "80"
@@ -117,7 +117,7 @@ func checkHost(host string) error {
 }
 
 // asciiHost returns a host as DNS, TLS and HTTP have it: an internationalised name in ASCII (xn--…, RFC 5891).
-func asciiHost(host string) string {
+func ASCIIHost(host string) string {
 	if isASCII(host) {
 		return host // as it is: the rules for lookups would refuse an underscore
 	}
@@ -140,18 +140,18 @@ func escapeZone(s string) string {
 
 // peerHost returns the host of u as the other side knows it: in ASCII, and an address without its zone, which has a
 // meaning on this machine only (RFC 4007 section 6).
-func peerHost(u *url.URL) string {
+func PeerHost(u *url.URL) string {
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return a.WithZone("").String()
 	}
-	return asciiHost(u.Hostname())
+	return ASCIIHost(u.Hostname())
 }
 
 // peerTarget returns host and port of u as the other side knows them.
-func peerTarget(u *url.URL) string { return net.JoinHostPort(peerHost(u), port(u)) }
+func PeerTarget(u *url.URL) string { return net.JoinHostPort(PeerHost(u), Port(u)) }
 
 // readable returns u for a person: with the name of the host as it was given.
-func readable(u *url.URL) string {
+func Readable(u *url.URL) string {
 	if isASCII(u.Host) {
 		return u.Redacted()
 	}

@@ -23,6 +23,10 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/fq"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws"
 	"tunnel/tun"
 )
 
@@ -33,7 +37,7 @@ const queueLimit = 1 << 30
 // counts is what the bridge prints at its end.
 type counts struct {
 	Pushed    uint64 // packets that went into the queue; a super-packet counts as those that it stands for
-	Queue     transport.Drops
+	Queue     fq.Drops
 	Written   uint64 // packets for the kernel, counted alike
 	Malformed uint64 // records whose virtio_net_hdr contradicts the packet
 	Refused   uint64 // by the kernel
@@ -43,7 +47,7 @@ type counts struct {
 type bridge struct {
 	dev       tun.Device
 	offload   packet.Offload // what the other side is told
-	queue     *transport.Queue
+	queue     *fq.Queue
 	keepalive time.Duration
 	out       io.Writer
 	pushed    atomic.Uint64
@@ -80,7 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bridge{dev: dev, offload: dev.Offload(), queue: transport.NewQueue(queueLimit), keepalive: 5 * time.Second, out: out}
+	b := &bridge{dev: dev, offload: dev.Offload(), queue: fq.NewQueue(queueLimit), keepalive: 5 * time.Second, out: out}
 	_, _ = fmt.Fprintln(out, "made", dev.Name())
 	if err := up(ctx, dev.Name()); err != nil {
 		return errors.Join(err, dev.Close())
@@ -173,7 +177,7 @@ func (b *bridge) dial(ctx context.Context, address, ca string) error {
 	if err != nil {
 		return err
 	}
-	dialer := &transport.Dialer{Connector: transport.Connector{URL: u}, Congestion: transport.CongestionAuto}
+	dialer := &ws.Dialer{Dialer: dial.Dialer{URL: u}, Congestion: tcp.CongestionAuto}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {
@@ -210,10 +214,10 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 	ended := make(chan error, 1)
 	web := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
-		ConnContext:       transport.ConnContext,
+		ConnContext:       tcp.ConnContext,
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- b.accept(ctx, w, r) }),
 	}
-	go func() { _ = web.Serve(transport.Listener(ln, config, nil)) }()
+	go func() { _ = web.Serve(tcp.Listener(ln, config, nil)) }()
 	defer web.Close()
 	_, _ = fmt.Fprintln(b.out, "listening")
 	select {
@@ -225,7 +229,7 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 }
 
 func (b *bridge) accept(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
-	conn, err := transport.Accept(w, r, transport.CongestionAuto)
+	conn, err := ws.Accept(w, r, tcp.CongestionAuto)
 	if err != nil {
 		return err
 	}
@@ -242,7 +246,7 @@ func (b *bridge) accept(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	return b.run(ctx, conn)
 }
 
-func (b *bridge) run(ctx context.Context, conn *transport.Conn) error {
+func (b *bridge) run(ctx context.Context, conn *ws.Conn) error {
 	_, _ = fmt.Fprintln(b.out, "connected, offload", b.offload)
 	return conn.Run(ctx, b.queue, b.keepalive, b.deliver)
 }

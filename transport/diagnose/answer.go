@@ -1,0 +1,35 @@
+package diagnose
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxAnswer bounds the status line and the headers of an answer that is not known to be the server's, in bytes: servers and
+// proxies themselves take requests of 8 to 16 KiB.
+const MaxAnswer = 32 << 10
+
+// errLongAnswer says that an answer has no end within maxAnswer.
+var ErrLongAnswer = fmt.Errorf("its answer has headers of more than %d KiB", MaxAnswer>>10)
+
+// answerReader reads an answer of at most maxAnswer.
+type answerReader struct {
+	r    io.Reader
+	left int
+}
+
+func LimitAnswer(r io.Reader) *answerReader { return &answerReader{r, MaxAnswer} }
+
+// Read implements io.Reader.
+func (a *answerReader) Read(p []byte) (int, error) {
+	if a.left == 0 {
+		return 0, ErrLongAnswer
+	}
+	n, err := a.r.Read(p[:min(len(p), a.left)])
+	a.left -= n
+	return n, err
+}
+
+// errNoAnswer says that the other side ended the connection without an answer.
+var ErrNoAnswer = errors.New("the server hung up on the request")

@@ -1,0 +1,72 @@
+package dial
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// splice is a socket for what is none: a connection inside the TLS with a proxy. Two goroutines carry the bytes between
+// that and a pair of Unix sockets, one of which is the splice.
+type splice struct {
+	*net.UnixConn
+	inner *tls.Conn
+	group sync.WaitGroup
+}
+
+// newSplice takes inner over; the error leaves it closed.
+func newSplice(inner *tls.Conn) (_ *splice, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		_ = inner.NetConn().Close()
+		return nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "splice")
+		end, failed := net.FileConn(f)
+		_ = f.Close()
+		ends[i], err = end, failed
+		if failed != nil {
+			break
+		}
+	}
+	own, ok := ends[0].(*net.UnixConn)
+	if err != nil || !ok {
+		for _, end := range ends {
+			if end != nil {
+				_ = end.Close()
+			}
+		}
+		_ = inner.NetConn().Close()
+		return nil, fmt.Errorf("make a pair of sockets: %w", err)
+	}
+	s := &splice{UnixConn: own, inner: inner}
+	carry := func(dst io.Writer, src io.Reader) {
+		_, _ = io.Copy(dst, src)
+		_ = ends[1].Close() // whichever way ends first ends the other
+		_ = inner.NetConn().Close()
+	}
+	s.group.Go(func() { carry(inner, ends[1]) })
+	s.group.Go(func() { carry(ends[1], inner) })
+	return s, nil
+}
+
+// LocalAddr returns the address of the connection that carries it all.
+func (s *splice) LocalAddr() net.Addr { return s.inner.LocalAddr() }
+
+// RemoteAddr returns the proxy's.
+func (s *splice) RemoteAddr() net.Addr { return s.inner.RemoteAddr() }
+
+// Close closes both and waits until the goroutines are over.
+func (s *splice) Close() error {
+	err := s.UnixConn.Close()
+	_ = s.inner.NetConn().Close() // see wire.Close
+	s.group.Wait()
+	return err
+}

@@ -1,0 +1,68 @@
+package fq
+
+import (
+	"fmt"
+	"testing"
+	"tunnel/packet"
+)
+
+// BenchmarkQueue pushes 1,024 packets and pops them in batches, from so many flows.
+func BenchmarkQueue(b *testing.B) {
+	for _, flows := range []int{1, 8, 200, 1024} {
+		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
+			q := NewQueue(64 << 20)
+			var batch packet.Batch
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range 1024 {
+					q.Push(datagram(uint16(i%flows), 1400, 0, 0))
+				}
+				for n := 0; n < 1024; {
+					q.Pop(&batch, 256<<10)
+					n += batch.Len()
+					batch.Reset()
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLanes is BenchmarkQueue with 8 flows, over so many lanes.
+func BenchmarkLanes(b *testing.B) {
+	for _, lanes := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("lanes=%d", lanes), func(b *testing.B) {
+			l := NewLanes(64 << 20)
+			var queues []*Queue
+			for range lanes {
+				queues = append(queues, l.Join())
+			}
+			var batch packet.Batch
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range 1024 {
+					l.Push(datagram(uint16(i%8), 1400, 0, 0))
+				}
+				for _, q := range queues {
+					for q.Len() > 0 {
+						q.Pop(&batch, 256<<10)
+						batch.Reset()
+					}
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkQueueFull pushes into a queue that is full: each packet drops one.
+func BenchmarkQueueFull(b *testing.B) {
+	for _, flows := range []int{1, 8, 200, 1024} {
+		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
+			q := NewQueue(2 << 20)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				q.Push(datagram(uint16(i%flows), 1400, 0, 0))
+			}
+			q.Close()
+		})
+	}
+}

@@ -1,0 +1,56 @@
+package tcp
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+)
+
+// Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
+// unless config is nil. gate, if not nil, is asked before each handshake, and a connection that Accept has not upgraded may
+// send no more than 48 KiB then. Give it, with ConnContext, to an http.Server's Serve.
+func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
+	if config != nil {
+		config = gated(Harden(config), gate)
+	}
+	return &listener{l, config, gate != nil}
+}
+
+type listener struct {
+	net.Listener
+	config *tls.Config
+	strict bool // limits what comes before a login
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	var secure func(net.Conn) net.Conn
+	if l.config != nil {
+		secure = func(c net.Conn) net.Conn { return tls.Server(c, l.config) }
+	}
+	w, err := New(c, secure)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	if w.under != nil && l.strict {
+		w.under.early = earlyMost
+	}
+	return w, nil
+}
+
+type wireKey struct{}
+
+// ConnContext is the http.Server's hook of that name: it hands the connection of Listener to Accept.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, wireKey{}, c)
+}
+
+// fromContext returns the connection of Listener under a request; nil if there is none.
+func FromContext(ctx context.Context) *Conn {
+	w, _ := ctx.Value(wireKey{}).(*Conn)
+	return w
+}

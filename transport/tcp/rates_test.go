@@ -1,0 +1,175 @@
+package tcp
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// BBR has forgotten the path when there is something to send after a rest and it knows much less than before, and only then.
+func TestForgot(t *testing.T) {
+	const best = 1000
+	now := time.Now()
+	for name, test := range map[string]struct {
+		rate    uint64
+		notSent uint32
+		age     time.Duration // of the best rate
+		rested  bool
+		forgot  bool
+		want    uint64 // the best rate after
+	}{
+		"nothing to send":             {1, backlog - 1, 0, true, false, best},
+		"no rest":                     {best / 4, backlog, 0, false, false, best},
+		"long no rest":                {best / 4, backlog, 2 * recentTime, false, false, best / 4},
+		"nearly as much":              {best / 2, backlog, 0, true, false, best},
+		"half after a rest":           {best/2 - 1, backlog, 0, true, true, best/2 - 1},
+		"half after a long rest":      {best/2 - 1, backlog, time.Hour, true, true, best/2 - 1},
+		"nearly as much after a rest": {best / 2, backlog, 2 * recentTime, true, false, best / 2},
+		"more":                        {best + 1, backlog, 0, true, false, best + 1},
+	} {
+		r := rates{best: best, bestAt: now.Add(-test.age), rested: test.rested}
+		if got := r.forgot(test.rate, test.notSent, now); got != test.forgot || r.best != test.want {
+			t.Errorf("%s: forgot: %v, the best is %d; want %v, %d", name, got, r.best, test.forgot, test.want)
+		}
+		if rested := test.rested && r.best == best || test.notSent < backlog; r.rested != rested {
+			t.Errorf("%s: rested: %v", name, r.rested)
+		}
+	}
+	if !new(rates).forgot(1, backlog, now) {
+		t.Error("a socket that has only answered so far is not given a beginning")
+	}
+}
+
+// The rate grows for a second after it has grown by more than a quarter over the least since it last did.
+func TestGrows(t *testing.T) {
+	var r rates
+	at := time.Now()
+	for i, test := range []struct {
+		rate  uint64
+		after time.Duration
+		want  bool
+	}{
+		{100, 0, true}, {125, growTime - 1, true}, {125, 1, false}, {126, 0, true}, {80, growTime, false}, {100, 0, false},
+		{101, 0, true}, {126, growTime, false}, {127, 0, true},
+	} {
+		at = at.Add(test.after)
+		if r.see(test.rate, at); r.grows(at) != test.want {
+			t.Errorf("look %d: grows: %v; %+v", i, !test.want, r)
+		}
+	}
+}
+
+// BBR begins anew if it has forgotten, and the path counts as one with room for more then.
+func TestFollow(t *testing.T) {
+	if !HasCongestion("bbr") {
+		t.Skip("this kernel has no BBR, or does not let this process choose it")
+	}
+	s, reader := newBusySocket(t)
+	for _, forgotten := range []bool{false, true, true, false} {
+		waitFor(t, "BBR leaves STARTUP", func() bool { return bandwidth(bbrOf(t, s)) > 0 && bbrOf(t, s).Pacing_gain <= startupGain })
+		reader.Lock() // nothing is acknowledged: BBR stands still
+		waitFor(t, "the window is shut", func() bool { return windowShut(t, s) })
+		before := bandwidth(bbrOf(t, s))
+		s.looked = time.Now()
+		s.rates = rates{least: before, best: before, bestAt: s.looked, rested: true}
+		if forgotten {
+			s.rates.best = 1 << 60
+		}
+		s.follow(backlog)
+		after := bandwidth(bbrOf(t, s))
+		reader.Unlock()
+		if before == 0 || forgotten && after != 0 || !forgotten && after != before {
+			t.Errorf("forgotten: %v: the rate was %d and is %d B/s", forgotten, before, after)
+		}
+		if s.path.grows != forgotten {
+			t.Errorf("forgotten: %v: grows: %v", forgotten, s.path.grows)
+		}
+	}
+	s.set("reno")
+	if s.follow(backlog); s.path.grows {
+		t.Error("what BBR knew counts without it")
+	}
+}
+
+// bbrOf returns what BBR knows.
+func bbrOf(t *testing.T, s *Tuner) *unix.TCPBBRInfo {
+	t.Helper()
+	bbr, err := ask(s.raw, unix.GetsockoptTCPCCBBRInfo, unix.TCP_CC_INFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bbr
+}
+
+// windowShut tells whether all that was sent is acknowledged, and the peer has no room for another segment.
+func windowShut(t *testing.T, s *Tuner) bool {
+	t.Helper()
+	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Unacked == 0 && info.Snd_wnd < info.Snd_mss
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for late := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// newBusySocket returns a socket under BBR that sends all it can until the test ends. Its peer reads while reader is not locked.
+func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	sender, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := sender.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, reader = &Tuner{raw: raw}, new(sync.Mutex)
+	if s.set("bbr"); s.now != "bbr" {
+		t.Fatal("no BBR")
+	}
+	ended := make(chan struct{}, 2)
+	go func() {
+		p := make([]byte, 64<<10)
+		for err := error(nil); err == nil; {
+			reader.Lock()
+			_, err = receiver.Read(p)
+			reader.Unlock()
+		}
+		ended <- struct{}{}
+	}()
+	go func() {
+		p := make([]byte, 64<<10)
+		for {
+			if _, err := sender.Write(p); err != nil {
+				ended <- struct{}{}
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_, _ = sender.Close(), receiver.Close()
+		<-ended
+		<-ended
+	})
+	return s, reader
+}

@@ -1,0 +1,244 @@
+// Package ws is one WebSocket (RFC 6455) as a pipe of batches: Dialer.Dial and Accept make a Conn; Request,
+// or Requested and Grant, agree on a session; Run moves packets both ways, with keepalives, until the
+// end. A packet goes out by output.go, and comes in by input.go.
+package ws
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/defect"
+	"tunnel/packet"
+	"tunnel/transport"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws/frame"
+)
+
+// closeTimeout bounds the closing handshake: within it the peer must have answered the close frame.
+const closeTimeout = 500 * time.Millisecond
+
+// Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently with one another,
+// each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or Close.
+type Conn struct {
+	wire    *tcp.Conn
+	state   atomic.Int32
+	in      input
+	out     output
+	framing packet.Framing // set before StateConnected
+	closing sync.Once      // of Close
+
+	known map[string]netip.Addr // see Known
+}
+
+// newConn makes a Conn of a connection on which hands were shaken; early is what came right behind that.
+func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
+	c := &Conn{wire: w}
+	w.Gather()
+	c.out = output{wire: w, form: frame.Form{Client: client, Whole: w.Secured()}, tuner: tcp.NewTuner(w, congestion), failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
+	c.in = input{wire: w, masked: !client, idle: newControls(), pong: func(body []byte) { c.out.control(frame.OpPong, body) }}
+	c.in.begin(early)
+	return c
+}
+
+// State returns where the connection is between connect and connected.
+func (c *Conn) State() transport.State { return transport.State(c.state.Load()) }
+
+// Request sends connect and waits for connected (the client's part). own is what this side's device can do.
+func (c *Conn) Request(ctx context.Context, m transport.Connect, own packet.Offload) (link transport.Link, err error) {
+	defer defect.Catch(&err)
+	m.State, m.Version, m.Framings, m.USO = transport.MessageConnect, transport.Version, transport.Framings(own), own.USO
+	if err := c.send(ctx, m); err != nil {
+		return transport.Link{}, fmt.Errorf("send connect: %w", err)
+	}
+	data, err := c.receive(ctx)
+	if err != nil {
+		return transport.Link{}, fmt.Errorf("wait for connected: %w", err)
+	}
+	answer, err := transport.ParseConnected(data, m.Framings)
+	if err != nil {
+		return transport.Link{}, c.violation(err.Error())
+	}
+	if link, err = answer.Link(); err != nil {
+		return transport.Link{}, c.violation("unusable connected: " + err.Error())
+	}
+	c.agree(answer.Framing, answer.USO)
+	return link, nil
+}
+
+// agree puts what both sides know into force, and makes the state StateConnected.
+func (c *Conn) agree(framing string, peerUSO bool) {
+	if framing == transport.FramingVnet {
+		c.framing = packet.FramingVnet
+	}
+	c.out.form.Framing, c.out.form.PeerUSO = c.framing, peerUSO
+	c.state.Store(int32(transport.StateConnected))
+}
+
+// Requested waits for connect (the server's part). A peer that sends anything else is refused, and the connection is
+// closed when the error returns. own is what this side's device can do.
+func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m transport.Connect, err error) {
+	defer defect.Catch(&err)
+	data, err := c.receive(ctx)
+	if err != nil {
+		return transport.Connect{}, fmt.Errorf("wait for connect: %w", err)
+	}
+	if m, err = transport.ParseConnect(data, own); err != nil {
+		return transport.Connect{}, c.violation(err.Error())
+	}
+	return m, nil
+}
+
+// Grant answers the connect that Requested has returned with connected (the server's part). own is what this side's
+// device can do.
+func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport.Connected, own packet.Offload) error {
+	m.State, m.Version, m.Framing, m.USO = transport.MessageConnected, transport.Version, transport.ChooseFraming(request.Framings, transport.Framings(own)), own.USO
+	m.USO = m.USO && m.Framing == transport.FramingVnet
+	// Before the answer leaves: the client may send its first batch the moment it has it.
+	c.agree(m.Framing, request.USO)
+	if err := c.send(ctx, m); err != nil {
+		return fmt.Errorf("send connected: %w", err)
+	}
+	return nil
+}
+
+// ReadBatch waits for packets and replaces the contents of b by them. They are good until the next call. What breaks the
+// protocol closes the connection. Close unblocks it.
+func (c *Conn) ReadBatch(b *packet.Batch) error {
+	b.Reset()
+	err := c.in.batch(b, c.framing)
+	if err != nil {
+		c.in.turn.End() // before a closing handshake
+	}
+	return c.ended(err)
+}
+
+// WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed by it, before Run does: super-packets
+// as they are if the peer takes them, else segmented here. Close unblocks it.
+func (c *Conn) WriteBatch(b *packet.Batch) error {
+	return c.ended(c.out.write(func() error {
+		c.out.frame = frame.New()
+		return c.out.give(c.out.frame.Build(b, c.out.form))
+	}))
+}
+
+// Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a close frame can hold.
+// Run does this by itself.
+func (c *Conn) Close(code transport.Code, reason string) {
+	c.closing.Do(func() {
+		cut := c.bye(code, reason)
+		defer cut.Stop()
+		for err := error(nil); err == nil; { // until the peer has answered: else it may not get to read what we said
+			err = c.in.discard()
+		}
+		c.in.close()
+		_ = c.wire.Close()
+		c.out.finish()
+	})
+}
+
+// bye sends a close frame, and sees to it that the connection is cut closeTimeout later.
+func (c *Conn) bye(code transport.Code, reason string) *time.Timer {
+	cut := time.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
+	c.out.control(frame.OpClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), fitting(reason)...))
+	return cut
+}
+
+// fitting returns as much of reason as a close frame can hold, in whole characters (RFC 6455 section 5.5.1).
+func fitting(reason string) string {
+	const most = 123 // RFC 6455 section 5.5: 125 bytes less the code
+	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
+}
+
+// printable returns reason, which a stranger wrote, as something that can stand in a line of a log or a terminal.
+func printable(reason string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, reason)
+}
+
+// violation closes the connection because the peer broke the protocol.
+func (c *Conn) violation(reason string) error {
+	reason = fitting(reason)
+	c.Close(transport.CodeProtocol, reason)
+	return &transport.CloseError{Code: transport.CodeProtocol, Reason: reason}
+}
+
+// ended acts on what ended reading or writing, nil for nothing, and says it in the terms of this package.
+func (c *Conn) ended(err error) error {
+	var broken frame.Violation
+	var closed *transport.CloseError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &broken):
+		return c.violation(string(broken))
+	case errors.As(err, &closed):
+		cut := c.bye(transport.CodeNormal, "")
+		select {
+		case <-c.out.gone:
+		case <-time.After(closeTimeout):
+		}
+		cut.Stop()
+		_ = c.wire.Close()
+		return closed
+	}
+	return plainEnd(err)
+}
+
+// plainEnd says in the terms of this package what ended reading or writing.
+func plainEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		return transport.ErrHungUp // at which call it was noticed helps nobody
+	}
+	return err
+}
+
+// send writes one control message.
+func (c *Conn) send(ctx context.Context, m any) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	defer c.bound(ctx)()
+	err = c.out.write(func() error { return c.out.give(net.Buffers{frame.Append(nil, frame.OpText, data, c.out.form.Client)}) })
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return c.ended(err)
+}
+
+// bound ends the exchange of control messages when ctx ends, until stop is called: the peer is told, and the connection
+// cut.
+func (c *Conn) bound(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		bye := &transport.CloseError{Code: transport.CodeGoingAway, Reason: "no control message in time"}
+		_ = errors.As(context.Cause(ctx), &bye)
+		c.bye(bye.Code, bye.Reason)
+	})
+}
+
+// receive reads one control message. When ctx ends the peer is told that it came too late.
+func (c *Conn) receive(ctx context.Context) ([]byte, error) {
+	defer c.bound(ctx)()
+	data, err := c.in.text()
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return data, c.ended(err)
+}

@@ -1,0 +1,55 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws/upgrade"
+)
+
+// Dialer makes WebSockets to one server. Its fields are not changed once Dial was called.
+type Dialer struct {
+	dial.Dialer
+	Guess      bool        // the port is a guess: this is the same server as that of the Dialer before it, if any has it
+	Token      string      // sent as Authorization: Bearer; may be empty
+	Header     http.Header // further headers of the request; may be nil
+	Congestion string      // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
+}
+
+// Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that names the step. The
+// connection is in StateInit.
+func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
+	c, guess, err := d.dial(ctx)
+	if err == nil || !guess || ctx.Err() != nil {
+		return c, err
+	}
+	// An address of Known may belong to somebody else by now: what the name says today counts.
+	again := *d
+	again.Known = nil
+	c, _, other := again.dial(ctx)
+	var step *transport.StepError
+	if errors.As(other, &step) && step.Step == transport.StepName {
+		return nil, err
+	}
+	return c, other
+}
+
+// dial is one attempt; guess reports that it used an address of Known that the resolver did not confirm.
+func (d *Dialer) dial(ctx context.Context) (c *Conn, guess bool, err error) {
+	under, via, err := d.Connect(ctx)
+	if err != nil {
+		return nil, via.Guess, err
+	}
+	early, err := upgrade.Client(ctx, under, upgrade.Request{
+		URL: d.URL, Header: d.Header, Token: d.Token, ClientCertificate: d.TLS != nil && d.TLS.GetClientCertificate != nil,
+	})
+	if err != nil {
+		_ = under.Close()
+		return nil, via.Guess, via.Explain(err)
+	}
+	c = newConn(under, early, true, d.Congestion)
+	c.known = via.Known
+	return c, via.Guess, nil
+}

@@ -1,0 +1,367 @@
+package ws
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tunnel/defect"
+	"tunnel/packet"
+	"tunnel/transport/fq"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws/frame"
+)
+
+// output is the way out of a connection. Frames leave on the goroutine of whoever has something to send, as long as the
+// socket takes them at once: a packet then needs no other goroutine, whose waking costs more than the packet. When the
+// socket has enough, a goroutine waits for it and goes on. Nobody else ever waits here.
+type output struct {
+	wire    *tcp.Conn
+	form    frame.Form     // of the frames
+	queue   *fq.Queue      // of Run; nil before
+	failed  func(error)    // called when the connection is unusable; perhaps more than once
+	resumes sync.WaitGroup // of resume
+
+	waiting atomic.Bool  // resume waits for the socket
+	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
+	spoiled atomic.Bool  // pump has met a defect: no packet may follow
+	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
+
+	mu    sync.Mutex // held by the one who sends; guards all below but urgent
+	tuner tcp.Tuner
+	batch packet.Batch  // what is on its way out
+	frame *frame.Buffer // what it is made of; nil for nothing
+	tls   *[]byte       // the same behind TLS
+	left  net.Buffers   // what of it the socket has not taken
+	count int           // packets of which that is made
+	held  int           // bytes that the queue's budget is charged for it, while the socket has enough
+	over  bool
+
+	urgent urgent
+	gone   chan struct{} // closed when the close frame has gone out
+}
+
+// urgent has the control frames that wait to go out before any batch.
+type urgent struct {
+	some    atomic.Bool
+	mu      sync.Mutex
+	frames  []byte
+	closing bool // the last of them is a close frame
+}
+
+// maxUrgent bounds the control frames that wait, in bytes: a peer that pings and does not read loses pongs.
+const maxUrgent = 4 << 10
+
+// start makes q the way to the packets, and failed what is told of failures.
+func (o *output) start(q *fq.Queue, keepalive time.Duration, failed func(error)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue, o.failed = q, failed
+	o.tuner.Start(keepalive, q.Allowance())
+	o.apply()
+	o.sent.Store(int64(o.wire.Age()))
+}
+
+// finish ends the way out, whose connection is closed already, and gives all buffers back.
+func (o *output) finish() {
+	o.closed.Store(true)
+	o.mu.Lock()
+	o.over = true // whether or not the close frame went out
+	if o.queue != nil && o.count > 0 {
+		o.queue.Cut(o.count)
+		o.count = 0
+	}
+	o.free()
+	o.unhold()
+	o.tuner.Release()
+	o.mu.Unlock()
+	o.resumes.Wait()
+}
+
+// idle returns for how long nothing has gone out.
+func (o *output) idle() time.Duration {
+	return o.wire.Age() - time.Duration(o.sent.Load())
+}
+
+// Drained reports whether what was sent longer ago than that has reached the peer for certain.
+func (o *output) Drained(ago time.Duration) bool {
+	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.Drained(ago)
+}
+
+// Fail ends the connection.
+func (o *output) Fail(err error) { o.failed(err) }
+
+// Flush sends what waits. It does nothing while somebody else is at it, who then sees what the caller has put there.
+func (o *output) Flush() {
+	for o.Due() && o.mu.TryLock() {
+		full, err := o.pump()
+		if full {
+			o.waiting.Store(true)
+			o.resumes.Go(o.resume)
+		}
+		o.mu.Unlock()
+		if err != nil {
+			o.failed(err)
+			return
+		}
+	}
+}
+
+// FlushAside is Flush on a goroutine of its own.
+func (o *output) FlushAside() {
+	if !o.Due() || !o.mu.TryLock() {
+		return
+	}
+	defer o.mu.Unlock()
+	if !o.over {
+		o.waiting.Store(true)
+		o.resumes.Go(o.resume)
+	}
+}
+
+// Due reports whether Flush has something to do.
+func (o *output) Due() bool {
+	return !o.waiting.Load() && !o.closed.Load() && (o.urgent.some.Load() || o.queue != nil && o.queue.Len() > 0 && !o.spoiled.Load())
+}
+
+// resume waits for the socket and goes on where it had enough.
+func (o *output) resume() {
+	for full := true; full; {
+		err := o.wire.WaitWritable()
+		if err == nil {
+			o.mu.Lock()
+			full, err = o.pump()
+			o.waiting.Store(full)
+			o.mu.Unlock()
+		}
+		if err != nil { // and nobody sends any more: waiting stays
+			o.failed(err)
+			return
+		}
+	}
+	o.Flush() // what came in between
+}
+
+// pump sends until nothing waits, or until the socket has enough, which is full. It may run on the goroutine of another peer,
+// or of the device: a panic in it is an error of this connection alone. The caller holds mu, as for all that follows.
+func (o *output) pump() (full bool, err error) {
+	defer func() {
+		if err != nil && defect.Is(err) {
+			o.spoil()
+		}
+	}()
+	defer defect.Catch(&err)
+	for !o.over {
+		if err := o.writeLeft(); err != nil {
+			return false, err
+		}
+		if len(o.left) > 0 {
+			o.hold()
+			return true, nil
+		}
+		some, full, err := o.load()
+		if !some || err != nil {
+			return full, err
+		}
+	}
+	return false, nil
+}
+
+// spoil gives up the packets that pump was sending when it met a defect. A close frame may follow unless half a frame, or half
+// a TLS record, has gone out. The buffers are left to the garbage collector: who else holds them is not known.
+func (o *output) spoil() {
+	o.spoiled.Store(true)
+	half := len(o.left) > 0 || o.wire.Take() != nil
+	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
+	if half {
+		o.closed.Store(true)
+		o.over = true
+		_ = o.wire.Close()
+	}
+}
+
+// writeLeft writes what is left, as far as the socket takes it.
+func (o *output) writeLeft() error {
+	if len(o.left) == 0 {
+		return nil
+	}
+	if err := o.wire.WriteSome(&o.left); err != nil {
+		return err
+	}
+	o.sent.Store(int64(o.wire.Age()))
+	if len(o.left) == 0 {
+		o.free()
+		o.unhold()
+		o.count = 0
+		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
+			o.over = true
+			close(o.gone)
+		}
+	}
+	return nil
+}
+
+// load makes left of what is next: control frames, or packets from the queue if the socket takes them; full is that
+// it does not.
+func (o *output) load() (some, full bool, err error) {
+	if frames := o.takeUrgent(); len(frames) > 0 {
+		return true, false, o.give(net.Buffers{frames})
+	}
+	if o.closed.Load() || o.spoiled.Load() || o.queue == nil || o.queue.Len() == 0 {
+		return false, false, nil
+	}
+	if ready, err := o.wire.Writable(); err != nil || !ready {
+		return false, err == nil, err
+	}
+	if o.tuner.Look() {
+		o.apply()
+	}
+	o.queue.Pop(&o.batch, o.budget())
+	o.count = o.batch.Len()
+	if o.count == 0 {
+		return false, false, nil
+	}
+	return true, false, o.put()
+}
+
+// budget returns how many bytes of packets go into one message: few while memory is short, for nothing of a message on its way
+// out can be dropped.
+func (o *output) budget() int {
+	if o.queue.Short() {
+		return min(o.tuner.Message, tcp.MinMessage)
+	}
+	return o.tuner.Message
+}
+
+// hold has the queue's budget charged for what is left, which may be there for long now. While memory is short that is copied to a
+// buffer of its size.
+func (o *output) hold() {
+	if o.queue == nil || o.held > 0 {
+		return
+	}
+	if o.queue.Short() {
+		left := slices.Concat(o.left...)
+		o.free()
+		o.left = net.Buffers{left}
+		o.held = cap(left)
+	} else {
+		o.held = o.batch.Room()
+		if o.frame != nil {
+			o.held += o.frame.Room()
+		}
+		if o.tls != nil {
+			o.held += cap(*o.tls)
+		}
+	}
+	o.queue.Hold(o.held)
+}
+
+// unhold undoes hold.
+func (o *output) unhold() {
+	if o.held > 0 {
+		o.queue.Hold(-o.held)
+		o.held = 0
+	}
+}
+
+// apply puts the tuner's settings into force that are not the socket's own.
+func (o *output) apply() {
+	o.queue.SetCoDel(o.tuner.CoDel())
+	o.wire.Moderate(o.tuner.Coalesce())
+}
+
+// put makes left of the batch.
+func (o *output) put() error {
+	o.frame = frame.New()
+	frames := o.frame.Build(&o.batch, o.form)
+	if o.frame.Copied() {
+		o.batch.Reset()
+	}
+	return o.give(frames)
+}
+
+// give makes left of frames, through TLS if there is any.
+func (o *output) give(frames net.Buffers) error {
+	if !o.wire.Secured() {
+		o.left = frames
+		return nil
+	}
+	for _, p := range frames {
+		for record := range slices.Chunk(p, o.tuner.Record) {
+			if _, err := o.wire.Write(record); err != nil {
+				return err
+			}
+		}
+	}
+	o.free() // TLS has made a copy
+	o.tls = o.wire.Take()
+	o.left = append(o.left, *o.tls)
+	return nil
+}
+
+// free gives the buffers back of what has gone out.
+func (o *output) free() {
+	o.left = o.left[:0]
+	o.batch.Reset()
+	if o.frame != nil {
+		o.frame.Free()
+		o.frame = nil
+	}
+	if o.tls != nil {
+		tcp.Recycle(o.tls)
+		o.tls = nil
+	}
+}
+
+// takeUrgent returns the control frames that wait.
+func (o *output) takeUrgent() []byte {
+	u := &o.urgent
+	if !u.some.Load() {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	frames := u.frames
+	u.frames = nil
+	u.some.Store(false)
+	o.closed.Store(u.closing)
+	return frames
+}
+
+// control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a close frame.
+func (o *output) control(opcode byte, body []byte) {
+	o.urgent.add(opcode, body, o.form.Client)
+	o.Flush()
+}
+
+func (u *urgent) add(opcode byte, body []byte, client bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closing && (len(u.frames) < maxUrgent || opcode == frame.OpClose) {
+		u.frames = frame.Append(u.frames, opcode, body, client)
+		u.closing = opcode == frame.OpClose
+		u.some.Store(true)
+	}
+}
+
+// write sends a batch, or a control message, and waits until the socket has taken it. Nobody else is sending: before Run.
+func (o *output) write(load func() error) error {
+	err := o.writeAll(load)
+	o.Flush() // a close frame may have come in between
+	return err
+}
+
+func (o *output) writeAll(load func() error) (err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer defect.Catch(&err)
+	err = load()
+	for err == nil && len(o.left) > 0 {
+		if err = o.wire.WaitWritable(); err == nil {
+			err = o.writeLeft()
+		}
+	}
+	return err
+}

@@ -1,0 +1,148 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"tunnel/defect"
+	"tunnel/packet"
+	"tunnel/transport"
+	"tunnel/transport/fq"
+	"tunnel/transport/ws/frame"
+)
+
+// alive is the part of two keepalive intervals after which a silent peer is given up: a little less than all, because
+// the promise is to notice *within* two.
+const alive = 1.9
+
+// Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to deliver, which is
+// called on this goroutine and must be done with the batch when it returns. When nothing goes out for a keepalive
+// interval an empty batch does; when nothing comes in for nearly two the error is ErrSilent. When ctx ends, its cause goes
+// to the peer if it is a *CloseError. The connection is closed, and every goroutine is over, when Run returns; the error
+// is never nil. A panic in sending, reading or deliver ends this connection with CodeInternal, and is a *defect.Error.
+func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration, deliver func(*packet.Batch) error) error {
+	var end ending
+	cut := func(err error) {
+		end.because(err)
+		_ = c.wire.Close()
+	}
+	c.out.start(q, keepalive, func(err error) {
+		switch {
+		case defect.Is(err): // what waits for the answer to the close frame is read, or the timer of bye
+			end.because(err)
+			c.bye(transport.CodeInternal, internal)
+		case errors.Is(err, fq.ErrMemory): // the caller may be a reader's callback and hold the budget's lock
+			end.because(err)
+			c.wire.Interrupt()
+		case !errors.Is(err, net.ErrClosed): // whoever closed it says why
+			cut(plainEnd(err))
+		}
+	})
+	c.in.queue = q
+	q.Bind(&c.in.turn)
+	c.wire.TakeTurns(&c.in.turn, c.in.hold)
+	detach := q.Attach(&c.out)
+	c.out.Flush()
+	pulse := c.beat(keepalive, cut)
+	told := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(told)
+		end.because(context.Cause(ctx)) // before the peer's answer to the close frame
+		bye := &transport.CloseError{Code: transport.CodeGoingAway, Reason: "stopping"}
+		_ = errors.As(context.Cause(ctx), &bye)
+		c.bye(bye.Code, bye.Reason)
+	})
+	err := c.read(deliver)
+	if defect.Is(err) {
+		end.because(err)
+		_ = c.fail()
+	}
+	cut(err)
+	if !stop() {
+		<-told
+	}
+	pulse.stop()
+	detach()
+	c.out.finish()
+	return end.err
+}
+
+// internal is the reason of a close frame for a defect of this program.
+const internal = "a defect of this program"
+
+// fail closes the connection because of a defect, which it may meet again.
+func (c *Conn) fail() (err error) {
+	defer defect.Catch(&err)
+	c.Close(transport.CodeInternal, internal)
+	return nil
+}
+
+// read is the way in: what the peer sends goes to deliver. A panic in either is the error.
+func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
+	defer c.in.close()
+	defer defect.Catch(&err)
+	var b packet.Batch
+	for {
+		if err := c.ReadBatch(&b); err != nil {
+			return err
+		}
+		if c.wire.Moderated() { // on a short path nothing comes together by accident
+			b.Merge()
+		}
+		if err := deliver(&b); err != nil {
+			return err
+		}
+	}
+}
+
+// ending is why a Run ends: what came first counts.
+type ending struct {
+	once sync.Once
+	err  error
+}
+
+func (e *ending) because(err error) { e.once.Do(func() { e.err = err }) }
+
+// pulse is what happens on a connection by the clock. It costs a timer, no goroutine.
+type pulse struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	stopped bool
+}
+
+// beat sends a sign of life when nothing else has gone out for a keepalive interval, and calls silent when the peer has
+// said nothing for too long.
+func (c *Conn) beat(keepalive time.Duration, silent func(error)) *pulse {
+	limit := time.Duration(alive * float64(keepalive))
+	p := &pulse{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timer = time.AfterFunc(keepalive, func() {
+		patience := limit - c.wire.Silence()
+		if patience <= 0 {
+			silent(transport.ErrSilent)
+			return
+		}
+		idle := c.out.idle()
+		if idle >= keepalive {
+			c.out.control(frame.OpBinary, nil) // an empty batch
+			idle = 0
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.stopped {
+			p.timer.Reset(min(patience, keepalive-idle))
+		}
+	})
+	return p
+}
+
+func (p *pulse) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.timer.Stop()
+}
