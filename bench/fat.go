@@ -35,7 +35,8 @@ const (
 	figDownFour = "down4"
 )
 
-// usualBuffers gives a host the kernel's usual bounds of TCP buffers: later kernels have larger ones to receive.
+// usualBuffers gives a host the kernel's usual bounds of TCP buffers: later kernels have larger
+// ones to receive.
 func usualBuffers(h *lab.Host) {
 	h.Sysctl("net.ipv4.tcp_wmem", "4096 16384 4194304")
 	h.Sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456")

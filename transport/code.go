@@ -1,9 +1,10 @@
-// Package transport is the contract between the two ends of a connection, and between this program's
-// parts: the messages connect and connected, the close codes and their errors, the steps of a dial
-// and how they fail, the URLs of servers and proxies. docs/PROTOCOL.md has the wire format.
+// Package transport is the contract between the two ends of a connection, and between this
+// program's parts: the messages connect and connected, the close codes and their errors, the steps
+// of a dial and how they fail, the URLs of servers and proxies. docs/PROTOCOL.md has the wire
+// format.
 //
-// Below it are: dial, from a name to a TCP or TLS connection; tcp, that connection, and the tuner of
-// its socket; fq, the queue of what goes out; ws, the WebSocket, with which to begin.
+// Below it are: dial, from a name to a TCP or TLS connection; tcp, that connection, and the tuner
+// of its socket; fq, the queue of what goes out; ws, the WebSocket, with which to begin.
 package transport
 
 import (
@@ -14,7 +15,8 @@ import (
 // State of a connection (STATE_INIT and STATE_CONNECTED in the seed).
 type State int32
 
-// Both sides are StateInit until connect was answered by connected. Batches flow in StateConnected only.
+// Both sides are StateInit until connect was answered by connected. Batches flow in StateConnected
+// only.
 const (
 	StateInit State = iota
 	StateConnected
@@ -37,8 +39,8 @@ const (
 	CodeSessions  Code = 4006 // the token has as many sessions as it may have; 4005 is kept for another use
 )
 
-// CloseError says why a connection ended: the code and reason that came from the peer or went to it. As the cause of
-// the context given to Run it is what Run tells the peer.
+// CloseError says why a connection ended: the code and reason that came from the peer or went to
+// it. As the cause of the context given to Run it is what Run tells the peer.
 type CloseError struct {
 	Code   Code
 	Reason string // at most 123 bytes
@@ -56,5 +58,6 @@ func (e *CloseError) Error() string {
 // ErrSilent says that nothing came from the peer for nearly two keepalive intervals.
 var ErrSilent = errors.New("the other side is silent")
 
-// ErrHungUp says that the connection ended without a close frame: the peer's process or a middlebox died.
+// ErrHungUp says that the connection ended without a close frame: the peer's process or a middlebox
+// died.
 var ErrHungUp = errors.New("the other side hung up")

@@ -27,7 +27,7 @@ const (
 	FramingVnet = "vnet"
 )
 
-// framings returns what a side with this offload can do, best first.
+// Framings returns what a side with this offload can do, best first.
 func Framings(own packet.Offload) []string {
 	if own.Vnet {
 		return []string{FramingVnet, framingIP}
@@ -35,7 +35,7 @@ func Framings(own packet.Offload) []string {
 	return []string{framingIP}
 }
 
-// choose returns the first of theirs that is among ours, "" if none is.
+// ChooseFraming returns the first of theirs that is among ours, "" if none is.
 func ChooseFraming(theirs, ours []string) string {
 	for _, f := range theirs {
 		if slices.Contains(ours, f) {
@@ -45,7 +45,7 @@ func ChooseFraming(theirs, ours []string) string {
 	return ""
 }
 
-// maxControl is the most bytes that a control message may have.
+// MaxControl is the most bytes that a control message may have.
 const MaxControl = 16 << 10
 
 // The states that a control message carries.
@@ -54,7 +54,8 @@ const (
 	MessageConnected = "connected"
 )
 
-// Connect is the client's request: the first message of a connection. Unknown fields are ignored, so that it can grow.
+// Connect is the client's request: the first message of a connection. Unknown fields are ignored,
+// so that it can grow.
 type Connect struct {
 	State    string   `json:"state"`             // "connect"
 	Version  int      `json:"version"`           // 1
@@ -107,9 +108,9 @@ type Link struct {
 	Credential string // "" is none: go on with the token as it is
 }
 
-// The ranges that a device's settings must lie in: RFC 791's least MTU that every host takes, the largest IPv4 packet,
-// a transmit queue whose ring in the kernel still fits in memory, and a keepalive that neither floods nor outlives every
-// middlebox.
+// The ranges that a device's settings must lie in: RFC 791's least MTU that every host takes, the
+// largest IPv4 packet, a transmit queue whose ring in the kernel still fits in memory, and a
+// keepalive that neither floods nor outlives every middlebox.
 const (
 	MinMTU       = 576
 	MaxMTU       = 65535
@@ -167,7 +168,7 @@ func (m Connected) Link() (Link, error) {
 	return l, nil
 }
 
-// parseConnect reads a client's first message. The error's text is fit for the close reason.
+// ParseConnect reads a client's first message. The error's text is fit for the close reason.
 func ParseConnect(data []byte, own packet.Offload) (Connect, error) {
 	var m Connect
 	if err := json.Unmarshal(data, &m); err != nil {
@@ -186,7 +187,7 @@ func ParseConnect(data []byte, own packet.Offload) (Connect, error) {
 	return m, nil
 }
 
-// parseConnected reads a server's answer to a connect that offered these framings.
+// ParseConnected reads a server's answer to a connect that offered these framings.
 func ParseConnected(data []byte, offered []string) (Connected, error) {
 	var m Connected
 	if err := json.Unmarshal(data, &m); err != nil {

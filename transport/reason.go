@@ -1,7 +1,8 @@
 package transport
 
-// A Reason says what a person can do about a StepError where that is a matter of what the program was told: only who has told
-// it knows the words. The Subject of the error is what the reason is about, and its Advice, if any, goes on behind the words.
+// A Reason says what a person can do about a StepError where that is a matter of what the program
+// was told: only who has told it knows the words. The Subject of the error is what the reason is
+// about, and its Advice, if any, goes on behind the words.
 type Reason string
 
 // The reasons.

@@ -25,8 +25,9 @@ type StepError struct {
 	Reason  Reason // "" where Advice says all
 	Subject string // what the reason is about
 
-	// Doubtful says of StepAuth that the refusal does not bear the server's mark: something in front of the server may
-	// have said it, a login page of the network for instance, and the token may be right.
+	// Doubtful says of StepAuth that the refusal does not bear the server's mark: something in
+	// front of the server may have said it, a login page of the network for instance, and the token
+	// may be right.
 	Doubtful bool
 }
 
@@ -34,12 +35,14 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a client tells the
-// server's own word from that of anything in front of it. It names nothing, as no answer to strangers does.
+// Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a
+// client tells the server's own word from that of anything in front of it. It names nothing, as no
+// answer to strangers does.
 const Realm = "tnl"
 
-// BusyError is the Err of a StepError when the server takes no login for now: it answers 429 Too Many Requests, for this
-// address or this token, or 503 Service Unavailable with the time at which to come back.
+// BusyError is the Err of a StepError when the server takes no login for now: it answers 429 Too
+// Many Requests, for this address or this token, or 503 Service Unavailable with the time at which
+// to come back.
 type BusyError struct {
 	Err   error
 	After time.Duration // after which the server wants another attempt, 0 to maxRetryAfter; 0 if it has not said so

@@ -19,7 +19,8 @@ const DefaultPath = "/ws"
 // ErrTokenInURL says that a URL has a user or password.
 var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
-// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it is DefaultPath.
+// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path
+// it is DefaultPath.
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(escapeZone(s))
 	if err != nil {
@@ -53,8 +54,9 @@ func ParseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// ParseProxy reads the URL of a proxy: http, https, socks5 or socks5h (which lets the proxy resolve the server's name), a
-// host, perhaps a port, and perhaps a user and a password. Without a scheme it is http. No error has the password.
+// ParseProxy reads the URL of a proxy: http, https, socks5 or socks5h (which lets the proxy resolve
+// the server's name), a host, perhaps a port, and perhaps a user and a password. Without a scheme
+// it is http. No error has the password.
 func ParseProxy(s string) (*url.URL, error) {
 	if !strings.Contains(s, "://") {
 		s = "http://" + s
@@ -87,6 +89,7 @@ const (
 	SchemeSOCKS5Name = "socks5h" // by the proxy
 )
 
+// IsSOCKS reports whether a proxy speaks SOCKS5.
 func IsSOCKS(u *url.URL) bool { return u.Scheme == SchemeSOCKS5 || u.Scheme == SchemeSOCKS5Name }
 
 // fitSOCKS tells whether RFC 1929 has room for a user and a password.
@@ -94,7 +97,7 @@ func fitSOCKS(user, password string) bool {
 	return user != "" && len(user) <= 255 && len(password) <= 255
 }
 
-// port returns the port of u, or the scheme's default.
+// Port returns the port of u, or the scheme's default.
 func Port(u *url.URL) string {
 	switch p := u.Port(); {
 	case p != "":
@@ -107,7 +110,8 @@ func Port(u *url.URL) string {
 	return "80"
 }
 
-// checkHost reports whether a host can be looked up; the error is that it is no internationalised name (RFC 5891).
+// checkHost reports whether a host can be looked up; the error is that it is no internationalised
+// name (RFC 5891).
 func checkHost(host string) error {
 	if isASCII(host) {
 		return nil
@@ -116,7 +120,8 @@ func checkHost(host string) error {
 	return err
 }
 
-// asciiHost returns a host as DNS, TLS and HTTP have it: an internationalised name in ASCII (xn--…, RFC 5891).
+// ASCIIHost returns a host as DNS, TLS and HTTP have it: an internationalised name in ASCII (xn--…,
+// RFC 5891).
 func ASCIIHost(host string) string {
 	if isASCII(host) {
 		return host // as it is: the rules for lookups would refuse an underscore
@@ -127,8 +132,8 @@ func ASCIIHost(host string) string {
 	return host // ParseURL and ParseProxy have checked it
 }
 
-// escapeZone returns a URL with the zone of its address as url.Parse reads it, behind %25 (RFC 6874), where a person has
-// written [fe80::1%eth0] as everywhere else.
+// escapeZone returns a URL with the zone of its address as url.Parse reads it, behind %25 (RFC
+// 6874), where a person has written [fe80::1%eth0] as everywhere else.
 func escapeZone(s string) string {
 	before, rest, found := strings.Cut(s, "%")
 	if at := strings.LastIndex(before, "://["); !found || at < 0 || strings.ContainsAny(before[at+len("://"):], "]/?#") ||
@@ -138,8 +143,8 @@ func escapeZone(s string) string {
 	return before + "%25" + rest
 }
 
-// peerHost returns the host of u as the other side knows it: in ASCII, and an address without its zone, which has a
-// meaning on this machine only (RFC 4007 section 6).
+// PeerHost returns the host of u as the other side knows it: in ASCII, and an address without its
+// zone, which has a meaning on this machine only (RFC 4007 section 6).
 func PeerHost(u *url.URL) string {
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return a.WithZone("").String()
@@ -147,10 +152,10 @@ func PeerHost(u *url.URL) string {
 	return ASCIIHost(u.Hostname())
 }
 
-// peerTarget returns host and port of u as the other side knows them.
+// PeerTarget returns host and port of u as the other side knows them.
 func PeerTarget(u *url.URL) string { return net.JoinHostPort(PeerHost(u), Port(u)) }
 
-// readable returns u for a person: with the name of the host as it was given.
+// Readable returns u for a person: with the name of the host as it was given.
 func Readable(u *url.URL) string {
 	if isASCII(u.Host) {
 		return u.Redacted()

@@ -6,11 +6,11 @@ import (
 	"io"
 )
 
-// maxAnswer bounds the status line and the headers of an answer that is not known to be the server's, in bytes: servers and
-// proxies themselves take requests of 8 to 16 KiB.
+// MaxAnswer bounds the status line and the headers of an answer that is not known to be the
+// server's, in bytes: servers and proxies themselves take requests of 8 to 16 KiB.
 const MaxAnswer = 32 << 10
 
-// errLongAnswer says that an answer has no end within maxAnswer.
+// ErrLongAnswer says that an answer has no end within maxAnswer.
 var ErrLongAnswer = fmt.Errorf("its answer has headers of more than %d KiB", MaxAnswer>>10)
 
 // answerReader reads an answer of at most maxAnswer.
@@ -19,7 +19,7 @@ type answerReader struct {
 	left int
 }
 
-func LimitAnswer(r io.Reader) *answerReader { return &answerReader{r, MaxAnswer} }
+func LimitAnswer(r io.Reader) io.Reader { return &answerReader{r, MaxAnswer} }
 
 // Read implements io.Reader.
 func (a *answerReader) Read(p []byte) (int, error) {
@@ -31,5 +31,5 @@ func (a *answerReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errNoAnswer says that the other side ended the connection without an answer.
+// ErrNoAnswer says that the other side ended the connection without an answer.
 var ErrNoAnswer = errors.New("the server hung up on the request")

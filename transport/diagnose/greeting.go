@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// greetingLen is how many bytes of an answer are kept to say what speaks: a line of a banner.
+// GreetingLen is how many bytes of an answer are kept to say what speaks: a line of a banner.
 const GreetingLen = 64
 
-// protocolOf names the protocol whose first bytes on a connection are these, of which 5 are enough; "" if it is none
-// that is known. HTTP/1 is none: it is what is expected.
+// Protocol names the protocol whose first bytes on a connection are these, of which 5 are enough;
+// "" if it is none that is known. HTTP/1 is none: it is what is expected.
 func Protocol(first []byte) string {
 	for _, p := range []struct{ prefix, name string }{
 		{"SSH-", "SSH"},          // RFC 4253 section 4.2
@@ -29,14 +29,15 @@ func Protocol(first []byte) string {
 			return p.name
 		}
 	}
-	// RFC 9113 section 4.1: 3 bytes of length, a type. A server begins with SETTINGS (4), perhaps only to say GOAWAY (7).
+	// RFC 9113 section 4.1: 3 bytes of length, a type. A server begins with SETTINGS (4), perhaps
+	// only to say GOAWAY (7).
 	if len(first) >= 5 && first[0] == 0 && (first[3] == 4 || first[3] == 7) {
 		return "HTTP/2"
 	}
 	return ""
 }
 
-// adviseProtocol says what to do about a server that speaks another protocol than HTTP/1.1.
+// AdviseProtocol says what to do about a server that speaks another protocol than HTTP/1.1.
 func AdviseProtocol(name string) string {
 	switch name {
 	case "TLS":
@@ -49,8 +50,9 @@ func AdviseProtocol(name string) string {
 
 const AdviseHTTP2 = "a WebSocket of ours begins with HTTP/1.1: let the proxy in front offer that as well (ALPN http/1.1), or give the server's own port"
 
-// schemes returns the names of the authentication schemes in the values of Proxy-Authenticate or WWW-Authenticate (RFC 9110
-// section 11.6.1), in their order, at most four. What is in them that is no name is left out: it comes from the other side.
+// Schemes returns the names of the authentication schemes in the values of Proxy-Authenticate or
+// WWW-Authenticate (RFC 9110 section 11.6.1), in their order, at most four. What is in them that is
+// no name is left out: it comes from the other side.
 func Schemes(values []string) []string {
 	var names []string
 	for _, value := range values {
@@ -82,7 +84,7 @@ func isScheme(s string) bool {
 	})
 }
 
-// hasScheme reports whether one of names is a scheme, whose case does not matter.
+// HasScheme reports whether one of names is a scheme, whose case does not matter.
 func HasScheme(names []string, scheme string) bool {
 	for _, n := range names {
 		if strings.EqualFold(n, scheme) {
@@ -92,13 +94,13 @@ func HasScheme(names []string, scheme string) bool {
 	return false
 }
 
-// quoteLine returns the first line of what the other side says, safe to print.
+// QuoteLine returns the first line of what the other side says, safe to print.
 func QuoteLine(first []byte) string {
 	line, _, _ := bytes.Cut(first, []byte("\n"))
 	return strconv.Quote(strings.TrimRight(string(line), "\r"))
 }
 
-// oneLine returns what the other side says without control characters, and not too long.
+// OneLine returns what the other side says without control characters, and not too long.
 func OneLine(s string) string {
 	if len(s) > 80 {
 		s = s[:80] + "…"

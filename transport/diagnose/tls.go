@@ -1,5 +1,5 @@
-// Package diagnose says what the failure of a step means, and what a person can do about it: errors of
-// the operating system, TLS alerts, and answers of servers and proxies that are not ours.
+// Package diagnose says what the failure of a step means, and what a person can do about it: errors
+// of the operating system, TLS alerts, and answers of servers and proxies that are not ours.
 package diagnose
 
 import (
@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explainTLS adds what to do about cause, an error of the TLS handshake, to the error of a step. An error of the caller's own
-// check may bring its reason.
+// TLS adds what to do about cause, an error of the TLS handshake, to the error of a step. An error
+// of the caller's own check may bring its reason.
 func TLS(step *transport.StepError, cause error) *transport.StepError {
 	var (
 		own       interface{ Reason() string }
@@ -66,8 +66,8 @@ func adviseTLS(err error) string {
 
 const adviseNoTLS = "check that the server speaks TLS on this port"
 
-// adviseRecord tells what to do about a server that speaks first, or answers a TLS handshake by something else: its first
-// bytes say by what.
+// adviseRecord tells what to do about a server that speaks first, or answers a TLS handshake by
+// something else: its first bytes say by what.
 func adviseRecord(first []byte) string {
 	switch protocol := Protocol(first); {
 	case string(first) == "HTTP/":
@@ -80,10 +80,11 @@ func adviseRecord(first []byte) string {
 	return "the server does not speak TLS on this port: use ws://, or another port"
 }
 
-// adviseReset tells what a server of ours means by a reset before there is a session.
+// AdviseReset tells what a server of ours means by a reset before there is a session.
 const AdviseReset = "try again: the server may have too many connections from this address, or be under attack, as its log says"
 
-// shownPin returns the pin of the key that was seen, for a person to compare: alone it proves nothing. It is "" if none was.
+// shownPin returns the pin of the key that was seen, for a person to compare: alone it proves
+// nothing. It is "" if none was.
 func shownPin(err error) string {
 	var failed *tls.CertificateVerificationError
 	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
@@ -93,7 +94,8 @@ func shownPin(err error) string {
 	return "sha256:" + base64.StdEncoding.EncodeToString(hash[:])
 }
 
-// explainAlert tells what to do about what the server has said. crypto/tls has no names for alerts but in their texts.
+// explainAlert tells what to do about what the server has said. crypto/tls has no names for alerts
+// but in their texts.
 func explainAlert(text string) (reason transport.Reason, advice string) {
 	switch _, alert, _ := strings.Cut(text, "tls: "); alert {
 	case "certificate required":
@@ -110,7 +112,8 @@ func explainAlert(text string) (reason transport.Reason, advice string) {
 	return "", adviseNoTLS
 }
 
-// plain strips the operation and addresses that net and os wrap around an error's cause where the text around has them.
+// Plain strips the operation and addresses that net and os wrap around an error's cause where the
+// text around has them.
 func Plain(err error) error {
 	var step *transport.StepError
 	if errors.As(err, &step) {
@@ -138,13 +141,13 @@ func Plain(err error) error {
 	return err
 }
 
-// hungUp reports whether the other side has ended the connection.
+// HungUp reports whether the other side has ended the connection.
 func HungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// alerted returns the TLS alert of the other side that is in err; nil is none. A server that refuses a client's
-// certificate says so only when, for TLS 1.3, the handshake is over for the client.
+// Alert returns the TLS alert of the other side that is in err; nil is none. A server that refuses
+// a client's certificate says so only when, for TLS 1.3, the handshake is over for the client.
 func Alert(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {

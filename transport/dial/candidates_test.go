@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// An address is tried once, however often it is found; a guess that the resolver confirms is none any more.
+// An address is tried once, however often it is found; a guess that the resolver confirms is none
+// any more.
 func TestCandidates(t *testing.T) {
 	var c candidates
 	c.add(answer{addrs: addrs("192.0.2.9"), known: true})

@@ -1,6 +1,7 @@
-// Package dial goes from the name of a server to a connection that carries HTTP: it resolves the name,
-// tries its addresses side by side (RFC 8305), goes through a proxy if there is one (HTTP CONNECT,
-// SOCKS5), and shakes hands for TLS. Each failure is a *transport.StepError that names its step.
+// Package dial goes from the name of a server to a connection that carries HTTP: it resolves the
+// name, tries its addresses side by side (RFC 8305), goes through a proxy if there is one (HTTP
+// CONNECT, SOCKS5), and shakes hands for TLS. Each failure is a *transport.StepError that names its
+// step.
 package dial
 
 import (
@@ -24,7 +25,7 @@ const (
 	handshakeTimeout = 10 * time.Second // TLS; and again for HTTP
 )
 
-// Connector makes connections to one server. Its fields are not changed once Connect was called.
+// Dialer makes connections to one server. Its fields are not changed once Connect was called.
 type Dialer struct {
 	URL      *url.URL                                        // from ParseURL
 	TLS      *tls.Config                                     // for wss; nil means the system's roots
@@ -46,7 +47,8 @@ type Path struct {
 	Guess bool                  // one of them is of Dialer.Known, and the resolver has not confirmed it
 }
 
-// Explain says what the end of a connection before any answer means behind a proxy: that the proxy has ended it.
+// Explain says what the end of a connection before any answer means behind a proxy: that the proxy
+// has ended it.
 func (p Path) Explain(err error) error {
 	if p.proxy == nil || !errors.Is(err, diagnose.ErrNoAnswer) && !diagnose.HungUp(err) {
 		return err
@@ -55,8 +57,8 @@ func (p Path) Explain(err error) error {
 		"check the server's name and port, and that the proxy can reach it and lets TLS through")
 }
 
-// Connect returns a connection that carries HTTP to the server: through the proxy if there is one, inside TLS if the
-// URL says so.
+// Connect returns a connection that carries HTTP to the server: through the proxy if there is one,
+// inside TLS if the URL says so.
 func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	proxy, err := d.proxy()
 	if err != nil {
@@ -88,7 +90,8 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	return secured, via, nil
 }
 
-// Hops returns the addresses that Dial would try to connect to first: the proxy's if there is one, else the server's.
+// Hops returns the addresses that Dial would try to connect to first: the proxy's if there is one,
+// else the server's.
 func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	proxy, err := d.proxy()
 	if err != nil {
@@ -103,8 +106,8 @@ func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	return a.addrs, a.err
 }
 
-// configTLS returns config for a server of that name. HTTP/1.1 is asked for: a WebSocket over HTTP/2 (RFC 8441) would be
-// another protocol.
+// configTLS returns config for a server of that name. HTTP/1.1 is asked for: a WebSocket over
+// HTTP/2 (RFC 8441) would be another protocol.
 func configTLS(config *tls.Config, name string) *tls.Config {
 	config = tcp.Harden(config)
 	config.ServerName = name

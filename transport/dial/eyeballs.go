@@ -16,12 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attemptDelay is how long one address is waited for before the next is tried beside it (RFC 8305 section 5).
+// attemptDelay is how long one address is waited for before the next is tried beside it (RFC 8305
+// section 5).
 const attemptDelay = 250 * time.Millisecond
 
-// connectTCP resolves the host of u and connects to whichever of its addresses answers first (happy eyeballs, RFC 8305):
-// one attempt after the other begins, at once when one has failed and else after attemptDelay; the first that succeeds
-// ends the others. guess reports that the address is one of Known which the resolver has not confirmed.
+// connectTCP resolves the host of u and connects to whichever of its addresses answers first (happy
+// eyeballs, RFC 8305): one attempt after the other begins, at once when one has failed and else
+// after attemptDelay; the first that succeeds ends the others. guess reports that the address is
+// one of Known which the resolver has not confirmed.
 func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool, err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
 	defer cancel()
@@ -79,8 +81,8 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 				idle = true
 				break
 			}
-			// Here, not beside the others: the changes that it makes to this machine come one after the other, and none
-			// is cut short because another attempt has succeeded.
+			// Here, not beside the others: the changes that it makes to this machine come one after
+			// the other, and none is cut short because another attempt has succeeded.
 			if err := d.before(parent, addr); err != nil {
 				c.failures[number] = err
 				next.Reset(0)
@@ -157,8 +159,8 @@ func (c *candidates) next() (addr netip.Addr, number int, ok bool) {
 	return addr, len(c.tried) - 1, true
 }
 
-// failed returns why there is no connection: the failure of the first address that the resolver has named, since one line
-// has to do for several.
+// failed returns why there is no connection: the failure of the first address that the resolver has
+// named, since one line has to do for several.
 func (c *candidates) failed() error {
 	for i, addr := range c.tried {
 		if !c.guess[addr] {

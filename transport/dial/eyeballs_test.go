@@ -45,8 +45,8 @@ func TestInterleave(t *testing.T) {
 	}
 }
 
-// blackHole swallows every attempt to connect to it: a listener whose queue is full drops the first packet. It returns
-// its port.
+// blackHole swallows every attempt to connect to it: a listener whose queue is full drops the first
+// packet. It returns its port.
 func blackHole(t *testing.T, address netip.Addr) string {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

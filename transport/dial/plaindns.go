@@ -9,8 +9,8 @@ import (
 
 // plainResolver returns a resolver that asks as r does, but without EDNS(0), as glibc does unless
 // resolv.conf(5) has `options edns0`: some routers drop queries that have it, or answer FORMERR. An
-// answer that is longer than 512 bytes comes by TCP then. Each query waits for its answer `patience`
-// times as long as resolv.conf(5) says.
+// answer that is longer than 512 bytes comes by TCP then. Each query waits for its answer
+// `patience` times as long as resolv.conf(5) says.
 func plainResolver(r *net.Resolver, patience time.Duration) *net.Resolver {
 	dial := r.Dial
 	if dial == nil {
@@ -71,8 +71,8 @@ func extend(t time.Time, times time.Duration) time.Time {
 	return t.Add(time.Until(t) * (times - 1))
 }
 
-// withoutEDNS returns a query without the OPT record (RFC 6891 section 6.1.2) where that is the last
-// and only additional record and has no options, as net.Resolver writes it; any other query is
+// withoutEDNS returns a query without the OPT record (RFC 6891 section 6.1.2) where that is the
+// last and only additional record and has no options, as net.Resolver writes it; any other query is
 // returned as it is.
 func withoutEDNS(query []byte) []byte {
 	const (

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// TestPlainQuery takes EDNS(0) off queries as net.Resolver writes them, in both forms, and nothing off
-// any other.
+// TestPlainQuery takes EDNS(0) off queries as net.Resolver writes them, in both forms, and nothing
+// off any other.
 func TestPlainQuery(t *testing.T) {
 	question := dnsmessage.Question{Name: dnsmessage.MustNewName("server.example."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
 	pack := func(additionals ...dnsmessage.Resource) []byte {

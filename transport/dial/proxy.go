@@ -39,7 +39,8 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	return proxy, nil
 }
 
-// connectProxy returns a connection to the server through the proxy of via, and notes in via how that was found.
+// connectProxy returns a connection to the server through the proxy of via, and notes in via how
+// that was found.
 func (d *Dialer) connectProxy(ctx context.Context, via *Path) (net.Conn, error) {
 	if transport.IsSOCKS(via.proxy) {
 		return d.connectSOCKS(ctx, via)
@@ -65,8 +66,8 @@ func failProxy(proxy *url.URL, err error, advice string) error {
 // ofProxy says of an error which proxy it is about, without its password.
 func ofProxy(proxy *url.URL, err error) error { return fmt.Errorf("proxy %s: %w", proxy.Host, err) }
 
-// connectHTTP goes through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), for ws as for wss, because proxies forward an
-// upgrade only when they do not look inside.
+// connectHTTP goes through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), for ws as for wss,
+// because proxies forward an upgrade only when they do not look inside.
 func (d *Dialer) connectHTTP(ctx context.Context, via *Path) (net.Conn, error) {
 	proxy := via.proxy
 	conn, err := d.reachProxy(ctx, via)
@@ -124,7 +125,8 @@ func explainConnect(proxy *url.URL, err error) *transport.StepError {
 	return step
 }
 
-// adviseConnect tells what to do about a proxy that did not connect us for another reason than the user and password.
+// adviseConnect tells what to do about a proxy that did not connect us for another reason than the
+// user and password.
 func adviseConnect(err error) string {
 	var answer *connectError
 	var protocol errNotHTTP

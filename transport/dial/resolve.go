@@ -13,15 +13,18 @@ import (
 )
 
 const (
-	// resolutionDelay is how long one address family is waited for when the other has answered (RFC 8305 section 3), and
-	// how long the lookup of both may take before each is looked up by itself.
+	// resolutionDelay is how long one address family is waited for when the other has answered (RFC
+	// 8305 section 3), and how long the lookup of both may take before each is looked up by itself.
 	resolutionDelay = 50 * time.Millisecond
-	// knownDelay is how long a name may take before the address that it had last time is tried beside the lookup.
+	// knownDelay is how long a name may take before the address that it had last time is tried
+	// beside the lookup.
 	knownDelay = time.Second
-	// spentDelay is how long the lookups of single families may take when that of both has timed out: they began after it.
+	// spentDelay is how long the lookups of single families may take when that of both has timed
+	// out: they began after it.
 	spentDelay = time.Second
-	// lateAnswers is how many times as long as resolv.conf(5) says an answer is waited for in the lookups of single
-	// families. getaddrinfo(3) asks twice from one socket, where it takes the late answer to the first query.
+	// lateAnswers is how many times as long as resolv.conf(5) says an answer is waited for in the
+	// lookups of single families. getaddrinfo(3) asks twice from one socket, where it takes the
+	// late answer to the first query.
 	lateAnswers = 2
 )
 
@@ -33,15 +36,16 @@ type answer struct {
 	err   error        // why the lookup has failed; then addrs is empty
 }
 
-// search looks up the addresses of host and returns them as they become known; the channel is closed when there are no
-// more. It stops when ctx ends.
+// search looks up the addresses of host and returns them as they become known; the channel is
+// closed when there are no more. It stops when ctx ends.
 //
-// Both address families are looked up together, which searches the domains of resolv.conf(5) as getaddrinfo(3) does and
-// sorts the result by RFC 6724. That lookup is as slow as the slower family, and there are resolvers that drop one of the
-// two questions. So when it is late each family is looked up by itself as well (RFC 8305 section 3), and there each query
-// waits twice as long. The time-outs of the lookup of both (timeout, attempts and the number of name servers in
-// resolv.conf(5)) are the only limit: a shorter one would give up before the second name server is asked. By then the
-// lookups of one family have asked each name server once.
+// Both address families are looked up together, which searches the domains of resolv.conf(5) as
+// getaddrinfo(3) does and sorts the result by RFC 6724. That lookup is as slow as the slower
+// family, and there are resolvers that drop one of the two questions. So when it is late each
+// family is looked up by itself as well (RFC 8305 section 3), and there each query waits twice as
+// long. The time-outs of the lookup of both (timeout, attempts and the number of name servers in
+// resolv.conf(5)) are the only limit: a shorter one would give up before the second name server is
+// asked. By then the lookups of one family have asked each name server once.
 func (d *Dialer) search(ctx context.Context, host string) <-chan answer {
 	answers := make(chan answer, 5) // as many as there can be: nobody has to read all of them
 	if d.Hop.IsValid() {
@@ -164,7 +168,8 @@ func timedOut(err error) bool {
 	return errors.As(err, &e) && e.IsTimeout
 }
 
-// nameError says why a name has no address. That there is none of one family says less than any other error.
+// nameError says why a name has no address. That there is none of one family says less than any
+// other error.
 func nameError(host string, fails []error) error {
 	var worst *net.DNSError
 	for _, err := range fails {
@@ -185,8 +190,8 @@ func nameError(host string, fails []error) error {
 	return &transport.StepError{Step: transport.StepName, Err: fmt.Errorf("resolve %s: %w", host, err), Advice: "check the name, or this machine's DNS"}
 }
 
-// localZone checks the zone of a link-local address and returns it by the name of its interface: a zone may be an index
-// as well (RFC 4007 section 11.2).
+// localZone checks the zone of a link-local address and returns it by the name of its interface: a
+// zone may be an index as well (RFC 4007 section 11.2).
 func localZone(a netip.Addr) (netip.Addr, error) {
 	fail := func(format string, args ...any) (netip.Addr, error) {
 		return netip.Addr{}, &transport.StepError{Step: transport.StepTCP, Err: fmt.Errorf(format, args...),
@@ -209,8 +214,8 @@ func localZone(a netip.Addr) (netip.Addr, error) {
 	return a.WithZone(link.Name), nil
 }
 
-// interleave returns addrs with the families in turn, beginning with that of the first (RFC 8305 section 4): one that is
-// dead costs one attemptDelay and not one for each of its addresses.
+// interleave returns addrs with the families in turn, beginning with that of the first (RFC 8305
+// section 4): one that is dead costs one attemptDelay and not one for each of its addresses.
 func interleave(addrs []netip.Addr) []netip.Addr {
 	var families [2][]netip.Addr
 	for _, a := range addrs {

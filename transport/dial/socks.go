@@ -62,8 +62,8 @@ func (e *socksError) Error() string { return "SOCKS5 to " + e.target + ": " + e.
 
 func (e *socksError) Unwrap() error { return e.err }
 
-// askSOCKS returns a connection to the server by one of its names, through the proxy of via. The error has a socksError
-// where another name may do.
+// askSOCKS returns a connection to the server by one of its names, through the proxy of via. The
+// error has a socksError where another name may do.
 func (d *Dialer) askSOCKS(ctx context.Context, via *Path, host string) (net.Conn, error) {
 	conn, err := d.reachProxy(ctx, via)
 	if err != nil {

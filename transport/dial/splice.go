@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// splice is a socket for what is none: a connection inside the TLS with a proxy. Two goroutines carry the bytes between
-// that and a pair of Unix sockets, one of which is the splice.
+// splice is a socket for what is none: a connection inside the TLS with a proxy. Two goroutines
+// carry the bytes between that and a pair of Unix sockets, one of which is the splice.
 type splice struct {
 	*net.UnixConn
 	inner *tls.Conn

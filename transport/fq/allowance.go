@@ -11,8 +11,9 @@ const (
 	leastGrant = 1 << 20
 )
 
-// allowance bounds the bytes by which the buffers of several sockets together are larger than the
-// kernel would have them. Its methods are safe for concurrent use. The nil *allowance allows nothing.
+// Allowance bounds the bytes by which the buffers of several sockets together are larger than the
+// kernel would have them. Its methods are safe for concurrent use. The nil *allowance allows
+// nothing.
 type Allowance struct {
 	limit  int64
 	used   atomic.Int64
@@ -25,9 +26,9 @@ func NewAllowance(limit int64) *Allowance { return &Allowance{limit: limit} }
 // Used returns how many bytes are taken.
 func (a *Allowance) Used() int64 { return a.used.Load() }
 
-// take returns how many of n bytes are allowed: at most half of what is left, so that no connection
-// takes all of it, and 0 if that is less than leastGrant. The caller gives them back later. It holds no
-// lock of a queue.
+// Take returns how many of n bytes are allowed: at most half of what is left, so that no connection
+// takes all of it, and 0 if that is less than leastGrant. The caller gives them back later. It
+// holds no lock of a queue.
 func (a *Allowance) Take(n int) int {
 	for a != nil {
 		used := a.used.Load()
@@ -45,7 +46,7 @@ func (a *Allowance) Take(n int) int {
 	return 0
 }
 
-// give gives back n bytes that take has allowed.
+// Give gives back n bytes that take has allowed.
 func (a *Allowance) Give(n int) {
 	if n == 0 {
 		return

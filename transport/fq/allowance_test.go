@@ -49,7 +49,8 @@ func TestAllowanceIsCharged(t *testing.T) {
 	}
 }
 
-// Every connection of a Budget has its part of it, and one of a session without has a bound as well.
+// Every connection of a Budget has its part of it, and one of a session without has a bound as
+// well.
 func TestAllowances(t *testing.T) {
 	t.Parallel()
 	b := NewBudget(100 << 20)

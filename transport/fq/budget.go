@@ -8,14 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// Budget bounds the memory that several queues hold together, with what the buffers of their connections hold besides.
-// When that is more than the limit, the queues that hold most lose packets, each at the head of the flow that has most in it,
-// until all is below again (RFC 8290 section 4.1.3 does so within one queue). A queue that holds no more than its fair share,
-// which is Share divided by the number of queues that hold something, never loses a packet to the others. What the buffers of
-// connections in the kernel have grown by counts as well: see allowance.
+// Budget bounds the memory that several queues hold together, with what the buffers of their
+// connections hold besides. When that is more than the limit, the queues that hold most lose
+// packets, each at the head of the flow that has most in it, until all is below again (RFC 8290
+// section 4.1.3 does so within one queue). A queue that holds no more than its fair share, which is
+// Share divided by the number of queues that hold something, never loses a packet to the others.
+// What the buffers of connections in the kernel have grown by counts as well: see allowance.
 //
-// A queue does not account for each packet: it charges the budget for some packets ahead, and keeps what it was charged when
-// they have left, until the budget needs it. All methods are safe for concurrent use. The nil *Budget has no limit.
+// A queue does not account for each packet: it charges the budget for some packets ahead, and keeps
+// what it was charged when they have left, until the budget needs it. All methods are safe for
+// concurrent use. The nil *Budget has no limit.
 type Budget struct {
 	limit   int64         // bytes; more is never charged for long
 	share   int64         // bytes to which all is cut down when it was
@@ -27,8 +29,8 @@ type Budget struct {
 	readers *readers      // of the readers, whose buffers are charged only while they wait
 
 	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle
-	// takes theirs. Readers take cutting in callbacks of their sockets, and so the holder of cutting
-	// must not wait for a socket or a reader: see wire.interrupt.
+	// takes theirs. Readers take cutting in callbacks of their sockets, and so the holder of
+	// cutting must not wait for a socket or a reader: see wire.interrupt.
 	cutting sync.Mutex
 	all     []holding // of settle
 
@@ -36,7 +38,8 @@ type Budget struct {
 	queues map[*Queue]struct{} // those that are charged something
 }
 
-// ErrMemory says that a connection was ended because its buffers held more than its share of the Budget, with nothing left to drop.
+// ErrMemory says that a connection was ended because its buffers held more than its share of the
+// Budget, with nothing left to drop.
 var ErrMemory = errors.New("its buffers hold too much memory: the other side does not read, or sends halves of messages")
 
 // holding is what a queue holds, in bytes.
@@ -49,8 +52,8 @@ type holding struct {
 func (h *holding) sum() int64 { return h.packet + h.other }
 
 const (
-	// slack is the part of the limit, as a divisor, that may be charged and not held: there is nothing to do before so much is
-	// charged anew.
+	// slack is the part of the limit, as a divisor, that may be charged and not held: there is
+	// nothing to do before so much is charged anew.
 	slack = 16
 	// A queue is charged between minPortion and maxPortion ahead, in bytes.
 	minPortion = 2 << 10
@@ -68,7 +71,8 @@ func NewBudget(limit int64) *Budget {
 	return b
 }
 
-// NewQueue returns an empty queue whose packets take up to limit bytes of buffers, and no more than b allows.
+// NewQueue returns an empty queue whose packets take up to limit bytes of buffers, and no more than
+// b allows.
 func (b *Budget) NewQueue(limit int) *Queue {
 	q := NewQueue(limit)
 	if q.budget = b; b != nil {
@@ -124,7 +128,8 @@ func (b *Budget) Settle() (held int64) {
 	return b.settle()
 }
 
-// relieve cuts the queues down if more is charged than there may be. The caller holds no queue's lock.
+// relieve cuts the queues down if more is charged than there may be. The caller holds no queue's
+// lock.
 func (b *Budget) relieve() {
 	b.cutting.Lock()
 	defer b.cutting.Unlock()
@@ -133,11 +138,12 @@ func (b *Budget) relieve() {
 	}
 }
 
-// short reports whether memory is scarce: buffers that wait with something in them had better be no larger than that.
+// short reports whether memory is scarce: buffers that wait with something in them had better be no
+// larger than that.
 func (b *Budget) short() bool { return b != nil && b.used.Load() > b.limit/2 }
 
-// charge charges n bytes, which may be negative, and reports whether that is too much: then relieve must be called when no lock
-// is held any more.
+// charge charges n bytes, which may be negative, and reports whether that is too much: then relieve
+// must be called when no lock is held any more.
 func (b *Budget) charge(n int64) (over bool) {
 	used := b.used.Add(n)
 	if n > 0 && used > surgeFrom && used-n <= surgeFrom || used > b.limit {
@@ -182,9 +188,9 @@ func (b *Budget) settle() (held int64) {
 	return held
 }
 
-// end ends connections whose buffers alone hold more than level, those with the most first, until that sets most bytes free. It
-// returns how many it will: the connections give them back themselves. Without packets to drop there is nothing else left to do.
-// The caller holds cutting.
+// end ends connections whose buffers alone hold more than level, those with the most first, until
+// that sets most bytes free. It returns how many it will: the connections give them back
+// themselves. Without packets to drop there is nothing else left to do. The caller holds cutting.
 func (b *Budget) end(most, level int64) (freed int64) {
 	slices.SortFunc(b.all, func(a, b holding) int { return cmp.Compare(b.other, a.other) })
 	for i := range b.all {
@@ -200,7 +206,8 @@ func (b *Budget) end(most, level int64) (freed int64) {
 	return freed
 }
 
-// level returns up to how much each may hold for all to hold no more than total: whoever holds less counts for what he holds.
+// level returns up to how much each may hold for all to hold no more than total: whoever holds less
+// counts for what he holds.
 func level(all []holding, total int64) int64 {
 	slices.SortFunc(all, func(a, b holding) int { return cmp.Compare(a.sum(), b.sum()) })
 	for i := range all {
@@ -213,7 +220,8 @@ func level(all []holding, total int64) int64 {
 	return total
 }
 
-// portionFor returns how much a queue is charged ahead when there are n: all together no more than the slack.
+// portionFor returns how much a queue is charged ahead when there are n: all together no more than
+// the slack.
 func (b *Budget) portionFor(n int) int64 {
 	return min(max(b.limit/slack/int64(n+1), minPortion), maxPortion)
 }

@@ -20,7 +20,8 @@ func fill(q *Queue, flow uint16, n int) {
 	}
 }
 
-// The queues that hold most pay for all; whoever holds no more than a fair share loses nothing, whenever that came.
+// The queues that hold most pay for all; whoever holds no more than a fair share loses nothing,
+// whenever that came.
 func TestBudgetFattestFirst(t *testing.T) {
 	const limit = 4 << 20
 	b := NewBudget(limit)
@@ -79,7 +80,8 @@ func TestBudgetFattestFlow(t *testing.T) {
 	}
 }
 
-// What a connection's buffers hold counts, and goes to nobody else; that cannot be dropped, so the queues have to.
+// What a connection's buffers hold counts, and goes to nobody else; that cannot be dropped, so the
+// queues have to.
 func TestBudgetHolds(t *testing.T) {
 	const limit = 1 << 20
 	b := NewBudget(limit)
@@ -110,7 +112,8 @@ func (failing) FlushAside()                {}
 func (failing) Drained(time.Duration) bool { return false }
 func (f failing) Fail(err error)           { f(err) }
 
-// When buffers that cannot be dropped are beyond the limit, the connections with the most are ended, and no other.
+// When buffers that cannot be dropped are beyond the limit, the connections with the most are
+// ended, and no other.
 func TestBudgetEnds(t *testing.T) {
 	b := NewBudget(1 << 20)
 	ended := map[int]error{}

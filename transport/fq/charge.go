@@ -1,7 +1,7 @@
 package fq
 
-// charge charges q for what it holds, and for some more, and reports whether the budget is exceeded by that. The caller holds
-// mu.
+// charge charges q for what it holds, and for some more, and reports whether the budget is exceeded
+// by that. The caller holds mu.
 func (q *Queue) charge() (over bool) {
 	if q.charged+q.pinned == 0 {
 		q.budget.join(q)
@@ -23,8 +23,9 @@ func (q *Queue) refund() {
 	}
 }
 
-// Hold charges q for n more bytes of its connection's buffers, which cannot be dropped, or for -n less. It is called when somebody
-// has to wait while something is in them. The caller may hold no lock of a queue.
+// Hold charges q for n more bytes of its connection's buffers, which cannot be dropped, or for -n
+// less. It is called when somebody has to wait while something is in them. The caller may hold no
+// lock of a queue.
 func (q *Queue) Hold(n int) {
 	if q == nil || q.budget == nil || n == 0 {
 		return
@@ -45,8 +46,8 @@ func (q *Queue) Hold(n int) {
 	}
 }
 
-// settle gives back what q was charged ahead, and what it keeps of flows that are over, and returns what it holds: bytes of
-// packets, and of other buffers.
+// settle gives back what q was charged ahead, and what it keeps of flows that are over, and returns
+// what it holds: bytes of packets, and of other buffers.
 func (q *Queue) settle() (packets, other int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -64,9 +65,9 @@ func (q *Queue) held() int64 {
 	return int64(q.buffered) + int64(q.pinned)
 }
 
-// shed drops packets until q holds no more than n bytes of them: at the heads of the flows with the most, until none has more
-// than half of what the largest had, and so on. It returns the bytes that they were charged, and how
-// many packets they were.
+// shed drops packets until q holds no more than n bytes of them: at the heads of the flows with the
+// most, until none has more than half of what the largest had, and so on. It returns the bytes that
+// they were charged, and how many packets they were.
 func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

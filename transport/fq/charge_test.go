@@ -15,8 +15,8 @@ func superDatagram(port uint16, n, size int) *packet.Packet {
 	return p
 }
 
-// A super-packet is charged for the segments that it becomes: of a flow of them and one of single packets, each gets half of the
-// wire.
+// A super-packet is charged for the segments that it becomes: of a flow of them and one of single
+// packets, each gets half of the wire.
 func TestQueueChargesForSegments(t *testing.T) {
 	q, _ := fakeQueue(1 << 30)
 	for seq := range 2000 {
@@ -61,7 +61,8 @@ func TestQueueChargesForSegments(t *testing.T) {
 	full.Close()
 }
 
-// superTCP returns a super-packet of 128 segments with 120 bytes of payload, whose headers are 120 bytes.
+// superTCP returns a super-packet of 128 segments with 120 bytes of payload, whose headers are 120
+// bytes.
 func superTCP() *packet.Packet {
 	const headers, n, size = 120, 128, 120
 	p := packet.NewPacket(packet.HeaderLen + headers + n*size)

@@ -29,7 +29,8 @@ type codel struct {
 	dropping   bool
 }
 
-// dequeue returns the next packet of f after CoDel has dropped or marked what it has to (RFC 8289 section 5.5).
+// dequeue returns the next packet of f after CoDel has dropped or marked what it has to (RFC 8289
+// section 5.5).
 func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 	c := &f.codel
 	p := q.take(f)
@@ -92,7 +93,8 @@ func (q *Queue) above(p *packet.Packet, f *flow, now int64) bool {
 	return now >= c.firstAbove
 }
 
-// law returns when to drop after t: the interval shrinks with the square root of the number of drops.
+// law returns when to drop after t: the interval shrinks with the square root of the number of
+// drops.
 func (q *Queue) law(c *codel, t int64) int64 {
 	return t + int64(float64(q.interval)/math.Sqrt(float64(c.count)))
 }

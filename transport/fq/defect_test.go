@@ -2,7 +2,8 @@ package fq
 
 import "testing"
 
-// A panic while a queue is changed does not leave it locked: whoever reads the device would wait for ever.
+// A panic while a queue is changed does not leave it locked: whoever reads the device would wait
+// for ever.
 func TestPanicLeavesNothingLocked(t *testing.T) {
 	lanes := NewLanes(1 << 20)
 	one, two := lanes.Join(), lanes.Join()

@@ -10,10 +10,10 @@ import (
 	"tunnel/packet"
 )
 
-// Lanes holds the packets on their way to one peer over one or several connections, its lanes: a Queue for each. A flow
-// stays on its lane, so that its packets stay in order; it gets another when it has rested, if that evens the load, or
-// when its lane is lost, and then what waits goes with it. Push, Flush and the others may be called by any number of
-// goroutines.
+// Lanes holds the packets on their way to one peer over one or several connections, its lanes: a
+// Queue for each. A flow stays on its lane, so that its packets stay in order; it gets another when
+// it has rested, if that evens the load, or when its lane is lost, and then what waits goes with
+// it. Push, Flush and the others may be called by any number of goroutines.
 type Lanes struct {
 	limit     int
 	budget    *Budget    // of the queues
@@ -51,9 +51,11 @@ const (
 	usedStep = int64(10 * time.Millisecond)
 	// rest is after which time without a packet a flow may get another lane.
 	rest = int64(time.Second)
-	// prompt is the longest that packets wait in a queue, or bytes in a socket, of a lane that flows may leave.
+	// prompt is the longest that packets wait in a queue, or bytes in a socket, of a lane that
+	// flows may leave.
 	prompt = int64(250 * time.Millisecond)
-	// flowWeight is what a flow counts for beside the bytes of the last seconds: it decides while there is no load.
+	// flowWeight is what a flow counts for beside the bytes of the last seconds: it decides while
+	// there is no load.
 	flowWeight = 16 << 10
 	// laneRoom is how many bytes of buffers each lane may hold at least.
 	laneRoom = 1 << 20
@@ -63,8 +65,8 @@ const (
 	movable = 2 * time.Second
 )
 
-// NewLanes returns Lanes without a connection, whose packets take up to limit bytes of buffers. Each of several lanes has a
-// share of that, 1 MiB at least, and what the others leave free.
+// NewLanes returns Lanes without a connection, whose packets take up to limit bytes of buffers.
+// Each of several lanes has a share of that, 1 MiB at least, and what the others leave free.
 func NewLanes(limit int) *Lanes {
 	q := NewQueue(limit)
 	l := &Lanes{limit: limit, clock: q.clock, allowance: &Allowance{limit: lanesAllowance}}
@@ -118,7 +120,8 @@ func (q *Queue) pushAlone(p *packet.Packet, hash uint32) (over, pushed bool) {
 	return q.push(p, hash), true
 }
 
-// push pushes p where its flow is, if that is known and may not have changed. The caller holds mu, be it for reading.
+// push pushes p where its flow is, if that is known and may not have changed. The caller holds mu,
+// be it for reading.
 func (l *Lanes) push(p *packet.Packet, hash uint32, now int64) (over, pinned bool) {
 	to := (*l.all.Load())[0]
 	if l.pins != nil {
@@ -136,7 +139,8 @@ func (l *Lanes) push(p *packet.Packet, hash uint32, now int64) (over, pinned boo
 	return to.queue.pushOne(p, hash), true
 }
 
-// place finds the lane for a packet that comes now of flows that have rested. The caller holds mu, as for all that follows.
+// place finds the lane for a packet that comes now of flows that have rested. The caller holds mu,
+// as for all that follows.
 func (l *Lanes) place(hash uint32, now int64) {
 	if l.pins == nil {
 		return
@@ -172,8 +176,9 @@ func (l *Lanes) lightest(now int64) *lane {
 	return slices.MinFunc(all, func(a, b *lane) int { return cmp.Compare(a.load, b.load) })
 }
 
-// passed tells whether the flows of a pin that has rested can have nothing under way any more: nothing of them waits, and
-// nothing that did leave can have been held up for as long as they have rested.
+// passed tells whether the flows of a pin that has rested can have nothing under way any more:
+// nothing of them waits, and nothing that did leave can have been held up for as long as they have
+// rested.
 func (q *Queue) passed(pin uint32, now int64) bool {
 	q.mu.Lock()
 	held := q.slow != 0 && now-q.slow < rest
@@ -187,8 +192,9 @@ func (q *Queue) passed(pin uint32, now int64) bool {
 	return !held && (out == nil || out.Drained(time.Duration(prompt)))
 }
 
-// Flush sends what waits, as far as the connections take it at once. It is called after Push, once for many. What is for
-// further lanes leaves on goroutines of their own, so that TLS uses more than one core.
+// Flush sends what waits, as far as the connections take it at once. It is called after Push, once
+// for many. What is for further lanes leaves on goroutines of their own, so that TLS uses more than
+// one core.
 func (l *Lanes) Flush() {
 	if q := l.only.Load(); q != nil {
 		q.Flush()
@@ -210,8 +216,8 @@ func (l *Lanes) Flush() {
 	}
 }
 
-// Join returns the queue of another lane, for one Conn.Run. Whoever has it gives it back with Leave. What has waited for a
-// first lane is in it.
+// Join returns the queue of another lane, for one Conn.Run. Whoever has it gives it back with
+// Leave. What has waited for a first lane is in it.
 func (l *Lanes) Join() *Queue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -243,8 +249,9 @@ func (l *Lanes) set(all []*lane) {
 	}
 }
 
-// roomOf returns how many bytes of buffers q may hold beyond its share: what the other lanes' queues leave of the limit. One flow
-// is on one lane, and needs as long a queue there as if it were alone.
+// roomOf returns how many bytes of buffers q may hold beyond its share: what the other lanes'
+// queues leave of the limit. One flow is on one lane, and needs as long a queue there as if it were
+// alone.
 func (l *Lanes) roomOf(q *Queue) int {
 	if l == nil {
 		return q.limit
@@ -258,8 +265,8 @@ func (l *Lanes) roomOf(q *Queue) int {
 	return room
 }
 
-// Leave says that the lane of q, which Join has returned, is lost, and its Run over. What waits in q goes to the other
-// lanes; when there is none, it waits there for the next.
+// Leave says that the lane of q, which Join has returned, is lost, and its Run over. What waits in
+// q goes to the other lanes; when there is none, it waits there for the next.
 func (l *Lanes) Leave(q *Queue) {
 	l.leave(q)
 	l.Flush()
@@ -317,8 +324,8 @@ func (l *Lanes) Drops() Drops {
 	return sum
 }
 
-// Held returns the bytes of buffers that packets take which wait, and those of the connections' buffers that wait with something
-// in them.
+// Held returns the bytes of buffers that packets take which wait, and those of the connections'
+// buffers that wait with something in them.
 func (l *Lanes) Held() (bytes int64) {
 	for _, lane := range *l.all.Load() {
 		bytes += lane.queue.held()
@@ -351,14 +358,15 @@ func (q *Queue) share(shared bool) {
 	q.shared = shared
 }
 
-// resize sets how many bytes of buffers q may hold; what is too much goes when the next packet comes.
+// resize sets how many bytes of buffers q may hold; what is too much goes when the next packet
+// comes.
 func (q *Queue) resize(limit int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.limit = limit
 }
 
-// cut counts packets that were on their way out.
+// Cut counts packets that were on their way out.
 func (q *Queue) Cut(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -68,7 +68,8 @@ func laneOf(t *testing.T, l *Lanes, queues []*Queue, port uint16, n int) int {
 	return at
 }
 
-// Flows are spread; one stays on its lane while it is busy; and when it has rested it goes where there is less load.
+// Flows are spread; one stays on its lane while it is busy; and when it has rested it goes where
+// there is less load.
 func TestLanesSpreadFlows(t *testing.T) {
 	l, queues, now := fakeLanes(2)
 	ports := apart(8)
@@ -125,7 +126,8 @@ func TestLanesHoldFlows(t *testing.T) {
 	}
 }
 
-// What waits for a lane that is lost goes to the others, in order, but for what is too old; with the last lane it waits.
+// What waits for a lane that is lost goes to the others, in order, but for what is too old; with
+// the last lane it waits.
 func TestLanesLose(t *testing.T) {
 	l, queues, now := fakeLanes(3)
 	ports := apart(9)
@@ -247,8 +249,8 @@ func TestLanesConcurrent(t *testing.T) {
 	l.Close()
 }
 
-// A flow on one of several lanes has as long a queue as on one alone; all lanes together hold what one would, and a share for each
-// that comes later.
+// A flow on one of several lanes has as long a queue as on one alone; all lanes together hold what
+// one would, and a share for each that comes later.
 func TestLanesShareTheirRoom(t *testing.T) {
 	const limit = 8 << 20
 	l, queues, _ := fakeLanes(4)

@@ -1,5 +1,5 @@
-// Package fq is fair queueing of packets on their way to a connection: FQ-CoDel (RFC 8290) for the flows
-// to one peer, a budget of memory for all peers, and turns for those who read.
+// Package fq is fair queueing of packets on their way to a connection: FQ-CoDel (RFC 8290) for the
+// flows to one peer, a budget of memory for all peers, and turns for those who read.
 package fq
 
 import (
@@ -11,10 +11,11 @@ import (
 	"tunnel/packet"
 )
 
-// Queue holds the packets on their way to one peer (the seed's data channel): FQ-CoDel (RFC 8290). Every flow has a
-// queue of its own, the queues take turns byte by byte, a flow that has just begun goes first, and a queue that stands
-// loses packets, or has them marked, until its sender slows down. Push never blocks: whoever reads the TUN device must
-// not wait for a slow peer. Any number of goroutines may push and flush; one pops.
+// Queue holds the packets on their way to one peer (the seed's data channel): FQ-CoDel (RFC 8290).
+// Every flow has a queue of its own, the queues take turns byte by byte, a flow that has just begun
+// goes first, and a queue that stands loses packets, or has them marked, until its sender slows
+// down. Push never blocks: whoever reads the TUN device must not wait for a slow peer. Any number
+// of goroutines may push and flush; one pops.
 type Queue struct {
 	limit  int                  // bytes of buffers; with lanes more, if the other queues leave room
 	clock  func() int64         // nanoseconds
@@ -99,8 +100,8 @@ func (q *Queue) pushOne(p *packet.Packet, hash uint32) (over bool) {
 	return q.push(p, hash)
 }
 
-// push is Push for the caller who holds mu and knows the flow's hash. It reports whether the caller has to relieve the budget
-// when it holds no lock any more.
+// push is Push for the caller who holds mu and knows the flow's hash. It reports whether the caller
+// has to relieve the budget when it holds no lock any more.
 func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	bucket := hash % buckets
 	p.Queued = q.clock()
@@ -121,8 +122,8 @@ func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 // Len returns how many packets wait.
 func (q *Queue) Len() int { return int(q.length.Load()) }
 
-// Flush sends what waits, as far as the connection takes it at once; a connection that has enough goes on by itself.
-// It is called after Push, once for many.
+// Flush sends what waits, as far as the connection takes it at once; a connection that has enough
+// goes on by itself. It is called after Push, once for many.
 func (q *Queue) Flush() {
 	if s := q.out(); s != nil {
 		s.Flush()
@@ -175,8 +176,8 @@ func (q *Queue) Close() {
 	}
 }
 
-// next returns the packet whose turn it is: the deficit round robin of RFC 8290 section 4.2. The caller holds mu, as
-// for all that follows.
+// next returns the packet whose turn it is: the deficit round robin of RFC 8290 section 4.2. The
+// caller holds mu, as for all that follows.
 func (q *Queue) next(now int64) *packet.Packet {
 	for {
 		list := &q.fresh
@@ -258,7 +259,8 @@ func (q *Queue) take(f *flow) *packet.Packet {
 	return p
 }
 
-// charge returns what p counts for against a queue's limit: its buffer, or what it becomes if that is more.
+// charge returns what p counts for against a queue's limit: its buffer, or what it becomes if that
+// is more.
 func charge(p *packet.Packet) int { return max(p.Room(), p.Wire()) }
 
 // A flow is the packets of one hash bucket, in order.

@@ -10,7 +10,8 @@ import (
 	"tunnel/packet"
 )
 
-// datagram returns a UDP packet of n bytes from a port, with ecn in its ECN field and seq in its payload.
+// datagram returns a UDP packet of n bytes from a port, with ecn in its ECN field and seq in its
+// payload.
 func datagram(port uint16, n int, ecn byte, seq int) *packet.Packet {
 	p := packet.NewPacket(packet.HeaderLen + n)
 	clear(p.Record())
@@ -104,7 +105,8 @@ func TestQueueDropsFromFattest(t *testing.T) {
 	}
 }
 
-// stand keeps a queue of one flow standing: each millisecond one packet comes and one goes, 50 behind it.
+// stand keeps a queue of one flow standing: each millisecond one packet comes and one goes, 50
+// behind it.
 func stand(q *Queue, now *time.Duration, ecn byte, milliseconds int) (marked int) {
 	for seq := range 50 {
 		q.Push(datagram(1, 1400, ecn, seq))

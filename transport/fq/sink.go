@@ -7,11 +7,13 @@ import "time"
 type Sink interface {
 	// Due reports whether packets wait and nobody is sending them.
 	Due() bool
-	// Flush sends what waits, on the caller's goroutine, for as long as the socket takes it at once.
+	// Flush sends what waits, on the caller's goroutine, for as long as the socket takes it at
+	// once.
 	Flush()
 	// FlushAside is Flush on a goroutine of its own.
 	FlushAside()
-	// Drained reports whether what was popped longer ago than that has reached the peer for certain.
+	// Drained reports whether what was popped longer ago than that has reached the peer for
+	// certain.
 	Drained(ago time.Duration) bool
 	// Fail ends the connection. With ErrMemory it never waits: the caller holds locks.
 	Fail(err error)
@@ -38,7 +40,8 @@ func (q *Queue) Bind(t *Turn) {
 	}
 }
 
-// Short reports whether memory is scarce: buffers that wait with something in them had better be no larger than that.
+// Short reports whether memory is scarce: buffers that wait with something in them had better be no
+// larger than that.
 func (q *Queue) Short() bool { return q != nil && q.budget.short() }
 
 // Allowance returns what bounds the buffers of the connection in the kernel; nil allows no growth.

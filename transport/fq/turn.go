@@ -27,8 +27,8 @@ type readers struct {
 // least size that is about 10 ms of work.
 const turnRoom = 64 << 10
 
-// ReaderRoom is the size in bytes of the two buffers of a connection that has packets in hand: one for
-// TLS records, one for frames.
+// ReaderRoom is the size in bytes of the two buffers of a connection that has packets in hand: one
+// for TLS records, one for frames.
 const ReaderRoom = 256 << 10
 
 // newReaders returns readers for connections whose buffers may take that many bytes together.
@@ -65,7 +65,7 @@ func (l *ownerList) shift() *owner {
 	return o
 }
 
-// A turn is one connection's part of readers. One goroutine uses it. The zero turn has no bound.
+// A Turn is one connection's part of readers. One goroutine uses it. The zero turn has no bound.
 type Turn struct {
 	all    *readers
 	owner  string
@@ -76,7 +76,7 @@ type Turn struct {
 	next   *Turn         // of the same owner
 }
 
-// try takes a turn if one is free, and reports whether there is one now.
+// Try takes a turn if one is free, and reports whether there is one now.
 func (t *Turn) Try() bool {
 	if t.all == nil || t.has {
 		return true
@@ -91,7 +91,7 @@ func (t *Turn) Try() bool {
 	return t.has
 }
 
-// wait waits for a turn, after try has returned false.
+// Wait waits for a turn, after try has returned false.
 func (t *Turn) Wait() {
 	t.denied = false
 	if t.ready == nil {
@@ -102,7 +102,7 @@ func (t *Turn) Wait() {
 	t.has, t.waited = true, true
 }
 
-// read reads by calls of f, as syscall.RawConn's Read does, in a turn: f returns true as well when
+// Read reads by calls of f, as syscall.RawConn's Read does, in a turn: f returns true as well when
 // try has denied it one.
 func (t *Turn) Read(raw syscall.RawConn, f func(fd uintptr) bool) error {
 	err := raw.Read(f)
@@ -113,7 +113,7 @@ func (t *Turn) Read(raw syscall.RawConn, f func(fd uintptr) bool) error {
 	return err
 }
 
-// end gives the turn back, if there is one.
+// End gives the turn back, if there is one.
 func (t *Turn) End() {
 	if t.has {
 		t.has = false
@@ -121,7 +121,7 @@ func (t *Turn) End() {
 	}
 }
 
-// limit returns the part of p that may be read into in this turn.
+// Limit returns the part of p that may be read into in this turn.
 func (t *Turn) Limit(p []byte) []byte {
 	if t.waited {
 		return p[:min(len(p), turnRoom)]

@@ -1,6 +1,6 @@
-// Package tcp is a TCP connection, with TLS on top if there is any, that is read and written without
-// waiting where the caller must not, and the tuner of its socket: what the kernel shows of the path
-// (TCP_INFO, BBR's state), and which settings follow from it.
+// Package tcp is a TCP connection, with TLS on top if there is any, that is read and written
+// without waiting where the caller must not, and the tuner of its socket: what the kernel shows of
+// the path (TCP_INFO, BBR's state), and which settings follow from it.
 package tcp
 
 import (
@@ -18,9 +18,10 @@ import (
 	"tunnel/transport/fq"
 )
 
-// wire is the network connection under a WebSocket: TCP, and TLS on top if there is any. The WebSocket library shakes
-// hands over it; then frames are read and written here, without waiting where the caller must not. It notes when the last
-// byte came in: whatever comes is a sign of life, be it half of a large message.
+// Conn is the network connection under a WebSocket: TCP, and TLS on top if there is any. The
+// WebSocket library shakes hands over it; then frames are read and written here, without waiting
+// where the caller must not. It notes when the last byte came in: whatever comes is a sign of life,
+// be it half of a large message.
 type Conn struct {
 	net.Conn           // TLS, or the same as tcp
 	under    *segments // between TLS and TCP; nil without TLS
@@ -29,16 +30,17 @@ type Conn struct {
 	heard    atomic.Int64    // time of the last read, nanoseconds since start
 	start    time.Time
 
-	moderation moderation
+	coalescing coalescing
 
-	// Of writeSome and writable, which one goroutine calls at a time; closures made anew for each call would be garbage.
+	// Of writeSome and writable, which one goroutine calls at a time; closures made anew for each
+	// call would be garbage.
 	write, poll func(fd uintptr)
 	parts       *net.Buffers
 	ready       bool
 	failed      error
 }
 
-// newWire puts a wire on a TCP connection; secure, if not nil, puts TLS in between.
+// New puts a wire on a TCP connection; secure, if not nil, puts TLS in between.
 func New(tcp net.Conn, secure func(net.Conn) net.Conn) (*Conn, error) {
 	sc, ok := tcp.(syscall.Conn)
 	if !ok {
@@ -60,7 +62,8 @@ func New(tcp net.Conn, secure func(net.Conn) net.Conn) (*Conn, error) {
 // Secured reports whether there is TLS on top.
 func (w *Conn) Secured() bool { return w.under != nil }
 
-// Trust lifts the limits of what the other end may send before it has authenticated. Nobody reads meanwhile.
+// Trust lifts the limits of what the other end may send before it has authenticated. Nobody reads
+// meanwhile.
 func (w *Conn) Trust() {
 	if w.under != nil {
 		w.under.early = 0
@@ -74,8 +77,8 @@ func (w *Conn) Gather() {
 	}
 }
 
-// Take returns what TLS has made of Writes since Gather or the last Take, nil for nothing. The caller gives it
-// back with Recycle when it is written.
+// Take returns what TLS has made of Writes since Gather or the last Take, nil for nothing. The
+// caller gives it back with Recycle when it is written.
 func (w *Conn) Take() *[]byte {
 	if w.under == nil {
 		return nil
@@ -90,7 +93,8 @@ func Recycle(b *[]byte) {
 	}
 }
 
-// TakeTurns has the one reader read in turns of t, and calls waits before it waits for bytes of TLS.
+// TakeTurns has the one reader read in turns of t, and calls waits before it waits for bytes of
+// TLS.
 func (w *Conn) TakeTurns(t *fq.Turn, waits func()) {
 	if w.under != nil {
 		w.under.turn, w.under.waits = t, waits
@@ -111,12 +115,14 @@ func (w *Conn) ReadIn(t *fq.Turn, f func(fd uintptr) bool) error { return t.Read
 // Age returns for how long there is the connection.
 func (w *Conn) Age() time.Duration { return time.Since(w.start) }
 
-// Remote returns the address at the other end of the TCP connection, with its zone if it is link-local.
+// Remote returns the address at the other end of the TCP connection, with its zone if it is
+// link-local.
 func (w *Conn) Remote() netip.Addr { return IPOf(w.tcp.RemoteAddr()) }
 
 // Local returns this machine's address that the TCP connection has.
 func (w *Conn) Local() netip.Addr { return IPOf(w.tcp.LocalAddr()).WithZone("") }
 
+// Read reads through TLS if there is any, and notes that the peer lives.
 func (w *Conn) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
@@ -128,8 +134,8 @@ func (w *Conn) Read(p []byte) (int, error) {
 // hear notes that bytes have come.
 func (w *Conn) hear() { w.heard.Store(int64(time.Since(w.start))) }
 
-// readTLS reads at least one byte, waiting for it, and then whole records as long as they are there: TLS gives out one at
-// a time.
+// ReadRecords reads at least one byte, waiting for it, and then whole records as long as they are
+// there: TLS gives out one at a time.
 func (w *Conn) ReadRecords(p []byte) (n int, err error) {
 	for err == nil && (n == 0 || w.under.ready() && len(p)-n >= maxRecord) {
 		var more int
@@ -142,15 +148,13 @@ func (w *Conn) ReadRecords(p []byte) (n int, err error) {
 	return n, err
 }
 
-// maxRecord is the most bytes that a TLS record carries (RFC 8446 section 5.1).
-const maxRecord = 16 << 10
-
-// silence returns for how long nothing has come in.
+// Silence returns for how long nothing has come in.
 func (w *Conn) Silence() time.Duration {
 	return time.Since(w.start) - time.Duration(w.heard.Load())
 }
 
-// writeSome writes what the socket takes at once of parts, and cuts that off. It does not go through TLS.
+// WriteSome writes what the socket takes at once of parts, and cuts that off. It does not go
+// through TLS.
 func (w *Conn) WriteSome(parts *net.Buffers) error {
 	w.parts, w.failed = parts, nil
 	err := w.raw.Control(w.write)
@@ -186,17 +190,18 @@ func consume(parts *net.Buffers, n int) {
 	}
 }
 
-// Close closes the TCP connection. TLS would first write a close_notify and wait up to 5 s for room to do so; that a
-// WebSocket's end is no truncation is for its close frame to say.
+// Close closes the TCP connection. TLS would first write a close_notify and wait up to 5 s for room
+// to do so; that a WebSocket's end is no truncation is for its close frame to say.
 func (w *Conn) Close() error { return w.tcp.Close() }
 
-// interrupt makes the reader, and whoever reads from now on, return os.ErrDeadlineExceeded. Unlike
+// Interrupt makes the reader, and whoever reads from now on, return os.ErrDeadlineExceeded. Unlike
 // Close it never waits: Close returns only when every callback of raw has (internal/poll.FD.Close),
 // so code that runs in such a callback, or holds a lock that a callback takes, must not call Close.
 func (w *Conn) Interrupt() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
 
-// writable tells whether the socket takes more: until then packets are better off in the Queue, which knows how to be
-// fair. With TCP_NOTSENT_LOWAT that is while the kernel has less than that to send.
+// Writable tells whether the socket takes more: until then packets are better off in the Queue,
+// which knows how to be fair. With TCP_NOTSENT_LOWAT that is while the kernel has less than that to
+// send.
 func (w *Conn) Writable() (bool, error) {
 	if err := w.raw.Control(w.poll); err != nil {
 		return false, err
@@ -206,7 +211,7 @@ func (w *Conn) Writable() (bool, error) {
 
 func (w *Conn) pollOut(fd uintptr) { w.ready, w.failed = nonblock.Poll(fd, unix.POLLOUT) }
 
-// waitWritable waits until the socket is writable.
+// WaitWritable waits until the socket is writable.
 func (w *Conn) WaitWritable() error {
 	var failed error
 	err := w.raw.Write(func(fd uintptr) (ready bool) {
@@ -222,7 +227,7 @@ func (w *Conn) WaitWritable() error {
 // NetConn returns the TCP connection.
 func (w *Conn) NetConn() net.Conn { return w.tcp }
 
-// ipOf returns the address of a TCP address.
+// IPOf returns the address of a TCP address.
 func IPOf(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {

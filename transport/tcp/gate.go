@@ -5,8 +5,9 @@ import (
 	"net"
 )
 
-// Gate is asked when a ClientHello has come, before the server agrees on keys and signs, which is what a handshake costs.
-// It may wait. An error aborts the connection. end is called when that part is over, on the same goroutine.
+// Gate is asked when a ClientHello has come, before the server agrees on keys and signs, which is
+// what a handshake costs. It may wait. An error aborts the connection. end is called when that part
+// is over, on the same goroutine.
 type Gate func(remote net.Addr) (end func(), err error)
 
 // gated returns a server's configuration whose handshakes go through gate.

@@ -4,9 +4,9 @@ import (
 	"crypto/tls"
 )
 
-// hardened returns a copy of config, which may be nil on the client's side, with what both sides want of TLS: 1.3, or 1.2
-// with forward secrecy and authenticated encryption, and full records from the start, because batches are large. What
-// config sets stays.
+// Harden returns a copy of config, which may be nil on the client's side, with what both sides want
+// of TLS: 1.3, or 1.2 with forward secrecy and authenticated encryption, and full records from the
+// start, because batches are large. What config sets stays.
 func Harden(config *tls.Config) *tls.Config {
 	if config == nil {
 		config = new(tls.Config)

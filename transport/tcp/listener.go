@@ -6,9 +6,10 @@ import (
 	"net"
 )
 
-// Listener wraps the TCP listener l so that Accept can reach the connection under each request, and puts TLS on it
-// unless config is nil. gate, if not nil, is asked before each handshake, and a connection that Accept has not upgraded may
-// send no more than 48 KiB then. Give it, with ConnContext, to an http.Server's Serve.
+// Listener wraps the TCP listener l so that Accept can reach the connection under each request, and
+// puts TLS on it unless config is nil. gate, if not nil, is asked before each handshake, and a
+// connection that Accept has not upgraded may send no more than 48 KiB then. Give it, with
+// ConnContext, to an http.Server's Serve.
 func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
 	if config != nil {
 		config = gated(Harden(config), gate)
@@ -44,12 +45,13 @@ func (l *listener) Accept() (net.Conn, error) {
 
 type wireKey struct{}
 
-// ConnContext is the http.Server's hook of that name: it hands the connection of Listener to Accept.
+// ConnContext is the http.Server's hook of that name: it hands the connection of Listener to
+// Accept.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, wireKey{}, c)
 }
 
-// fromContext returns the connection of Listener under a request; nil if there is none.
+// FromContext returns the connection of Listener under a request; nil if there is none.
 func FromContext(ctx context.Context) *Conn {
 	w, _ := ctx.Value(wireKey{}).(*Conn)
 	return w

@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 )
 
-// RequestTLS returns what the TLS handshake has agreed on under a request of an http.Server that has
-// ConnContext; nil without TLS.
+// RequestTLS returns what the TLS handshake has agreed on under a request of an http.Server that
+// has ConnContext; nil without TLS.
 func RequestTLS(ctx context.Context) *tls.ConnectionState {
 	w := FromContext(ctx)
 	if w == nil {

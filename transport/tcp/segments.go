@@ -14,8 +14,9 @@ import (
 	"tunnel/transport/fq"
 )
 
-// segments lies between TLS and TCP. crypto/tls reads and writes one record of 16 KiB at a time, with a system call
-// each; here many go in one. A buffer is taken only while bytes are in it: most connections are idle.
+// segments lies between TLS and TCP. crypto/tls reads and writes one record of 16 KiB at a time,
+// with a system call each; here many go in one. A buffer is taken only while bytes are in it: most
+// connections are idle.
 type segments struct {
 	net.Conn
 	raw   syscall.RawConn
@@ -50,10 +51,12 @@ const (
 	segmentsRoom = fq.ReaderRoom
 	// earlyRoom is that before the other end has authenticated.
 	earlyRoom = 2 << 10
-	// earlyMost is how many bytes that end may send until then: a ClientHello, certificates, and the largest request that
-	// is taken. TLS by itself would keep a handshake message of 64 KiB for it.
+	// earlyMost is how many bytes that end may send until then: a ClientHello, certificates, and
+	// the largest request that is taken. TLS by itself would keep a handshake message of 64 KiB for
+	// it.
 	earlyMost = 48 << 10
-	// recordHeader is the bytes before a TLS record, the last two of them its length (RFC 8446 section 5.1).
+	// recordHeader is the bytes before a TLS record, the last two of them its length (RFC 8446
+	// section 5.1).
 	recordHeader = 5
 )
 
@@ -64,8 +67,8 @@ var (
 	segmentsOut   = sync.Pool{New: func() any { b := make([]byte, 0, segmentsRoom); return &b }}
 )
 
-// Read never returns more than the rest of one TLS record, or its header: TLS would keep what is beyond, and nobody could
-// tell whether it has enough for another record. See ready.
+// Read never returns more than the rest of one TLS record, or its header: TLS would keep what is
+// beyond, and nobody could tell whether it has enough for another record. See ready.
 func (s *segments) Read(p []byte) (int, error) {
 	least := 1
 	if s.record == 0 {
@@ -156,8 +159,8 @@ func (s *segments) readTCP(fd uintptr) bool {
 	return true
 }
 
-// buffer returns a buffer to read into, a small one before the other end has authenticated: whoever sends a few bytes and
-// no more must not hold a large one.
+// buffer returns a buffer to read into, a small one before the other end has authenticated: whoever
+// sends a few bytes and no more must not hold a large one.
 func (s *segments) buffer() *[]byte {
 	pool := &segmentsIn
 	if s.early > 0 {

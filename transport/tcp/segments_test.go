@@ -49,8 +49,8 @@ func TestSegmentsHalfHeader(t *testing.T) {
 	}
 }
 
-// TLS also writes from the goroutine that reads (a KeyUpdate's answer, an alert): nothing may get lost between, and
-// nothing come twice.
+// TLS also writes from the goroutine that reads (a KeyUpdate's answer, an alert): nothing may get
+// lost between, and nothing come twice.
 func TestSegmentsWriters(t *testing.T) {
 	s := &segments{}
 	s.hold()
@@ -97,7 +97,8 @@ func TestSegmentsWriters(t *testing.T) {
 	}
 }
 
-// However records come in, each read ends where one ends, and ready says whether a whole one is there.
+// However records come in, each read ends where one ends, and ready says whether a whole one is
+// there.
 func TestSegmentsRecords(t *testing.T) {
 	var sent []byte
 	var sizes []int

@@ -10,8 +10,9 @@ import (
 	"tunnel/transport/ws/upgrade"
 )
 
-// Accept upgrades a request that the caller has authenticated. The server must listen through Listener and use
-// ConnContext. congestion is as in Dialer. When it fails it has answered the request.
+// Accept upgrades a request that the caller has authenticated. The server must listen through
+// Listener and use ConnContext. congestion is as in Dialer. When it fails it has answered the
+// request.
 func Accept(w http.ResponseWriter, r *http.Request, congestion string) (*Conn, error) {
 	under := tcp.FromContext(r.Context())
 	if under == nil {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// An answer without an end, of a proxy or a server, ends the attempt with a line that says so, and is not kept in memory.
+// An answer without an end, of a proxy or a server, ends the attempt with a line that says so, and
+// is not kept in memory.
 func TestEndlessAnswer(t *testing.T) {
 	const most = 64 << 20 // bytes that the other side may get rid of: what kernels keep in their buffers, and more
 	for name, begin := range map[string]string{

@@ -39,7 +39,8 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// serving is the address of a server that is in its Run with every client that connects; results gets what each ended with.
+// serving is the address of a server that is in its Run with every client that connects; results
+// gets what each ended with.
 func serving(t *testing.T, keepalive time.Duration, deliver func([][]byte)) (address string, results <-chan error) {
 	t.Helper()
 	ended := make(chan error, 10)
@@ -58,7 +59,8 @@ func serving(t *testing.T, keepalive time.Duration, deliver func([][]byte)) (add
 	}), ended
 }
 
-// After connected, what is no batch of whole packets ends that connection with a reason, and no other.
+// After connected, what is no batch of whole packets ends that connection with a reason, and no
+// other.
 func TestReadBatchRefuses(t *testing.T) {
 	delivered := make(chan [][]byte, 1000)
 	address, results := serving(t, long, func(packets [][]byte) { delivered <- packets })
@@ -112,7 +114,8 @@ func TestReadBatchRefuses(t *testing.T) {
 	samePackets(t, <-delivered, [][]byte{good})
 }
 
-// The longest message that is allowed, from a peer that writes it as one. Its records are delivered as they come.
+// The longest message that is allowed, from a peer that writes it as one. Its records are delivered
+// as they come.
 func TestLongestBatch(t *testing.T) {
 	delivered := make(chan [][]byte, 1000)
 	address, _ := serving(t, long, func(packets [][]byte) { delivered <- packets })

@@ -121,7 +121,8 @@ func TestCloseBounded(t *testing.T) {
 	}
 }
 
-// fill pushes packets until the queue has been full for a while: what is before it in the network is full as well.
+// fill pushes packets until the queue has been full for a while: what is before it in the network
+// is full as well.
 func fill(q *fq.Queue) {
 	for full := 0; full < 100; {
 		before := dropped(q)

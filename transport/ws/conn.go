@@ -1,6 +1,6 @@
-// Package ws is one WebSocket (RFC 6455) as a pipe of batches: Dialer.Dial and Accept make a Conn; Request,
-// or Requested and Grant, agree on a session; Run moves packets both ways, with keepalives, until the
-// end. A packet goes out by output.go, and comes in by input.go.
+// Package ws is one WebSocket (RFC 6455) as a pipe of batches: Dialer.Dial and Accept make a Conn;
+// Request, or Requested and Grant, agree on a session; Run moves packets both ways, with
+// keepalives, until the end. A packet goes out by output.go, and comes in by input.go.
 package ws
 
 import (
@@ -30,8 +30,9 @@ import (
 // closeTimeout bounds the closing handshake: within it the peer must have answered the close frame.
 const closeTimeout = 500 * time.Millisecond
 
-// Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently with one another,
-// each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or Close.
+// Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently
+// with one another, each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or
+// Close.
 type Conn struct {
 	wire    *tcp.Conn
 	state   atomic.Int32
@@ -43,7 +44,8 @@ type Conn struct {
 	known map[string]netip.Addr // see Known
 }
 
-// newConn makes a Conn of a connection on which hands were shaken; early is what came right behind that.
+// newConn makes a Conn of a connection on which hands were shaken; early is what came right behind
+// that.
 func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
 	c := &Conn{wire: w}
 	w.Gather()
@@ -56,7 +58,8 @@ func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
 // State returns where the connection is between connect and connected.
 func (c *Conn) State() transport.State { return transport.State(c.state.Load()) }
 
-// Request sends connect and waits for connected (the client's part). own is what this side's device can do.
+// Request sends connect and waits for connected (the client's part). own is what this side's device
+// can do.
 func (c *Conn) Request(ctx context.Context, m transport.Connect, own packet.Offload) (link transport.Link, err error) {
 	defer defect.Catch(&err)
 	m.State, m.Version, m.Framings, m.USO = transport.MessageConnect, transport.Version, transport.Framings(own), own.USO
@@ -87,8 +90,8 @@ func (c *Conn) agree(framing string, peerUSO bool) {
 	c.state.Store(int32(transport.StateConnected))
 }
 
-// Requested waits for connect (the server's part). A peer that sends anything else is refused, and the connection is
-// closed when the error returns. own is what this side's device can do.
+// Requested waits for connect (the server's part). A peer that sends anything else is refused, and
+// the connection is closed when the error returns. own is what this side's device can do.
 func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m transport.Connect, err error) {
 	defer defect.Catch(&err)
 	data, err := c.receive(ctx)
@@ -101,8 +104,8 @@ func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m transport.C
 	return m, nil
 }
 
-// Grant answers the connect that Requested has returned with connected (the server's part). own is what this side's
-// device can do.
+// Grant answers the connect that Requested has returned with connected (the server's part). own is
+// what this side's device can do.
 func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport.Connected, own packet.Offload) error {
 	m.State, m.Version, m.Framing, m.USO = transport.MessageConnected, transport.Version, transport.ChooseFraming(request.Framings, transport.Framings(own)), own.USO
 	m.USO = m.USO && m.Framing == transport.FramingVnet
@@ -114,8 +117,8 @@ func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport
 	return nil
 }
 
-// ReadBatch waits for packets and replaces the contents of b by them. They are good until the next call. What breaks the
-// protocol closes the connection. Close unblocks it.
+// ReadBatch waits for packets and replaces the contents of b by them. They are good until the next
+// call. What breaks the protocol closes the connection. Close unblocks it.
 func (c *Conn) ReadBatch(b *packet.Batch) error {
 	b.Reset()
 	err := c.in.batch(b, c.framing)
@@ -125,8 +128,9 @@ func (c *Conn) ReadBatch(b *packet.Batch) error {
 	return c.ended(err)
 }
 
-// WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed by it, before Run does: super-packets
-// as they are if the peer takes them, else segmented here. Close unblocks it.
+// WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed by it,
+// before Run does: super-packets as they are if the peer takes them, else segmented here. Close
+// unblocks it.
 func (c *Conn) WriteBatch(b *packet.Batch) error {
 	return c.ended(c.out.write(func() error {
 		c.out.frame = frame.New()
@@ -134,8 +138,8 @@ func (c *Conn) WriteBatch(b *packet.Batch) error {
 	}))
 }
 
-// Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a close frame can hold.
-// Run does this by itself.
+// Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a
+// close frame can hold. Run does this by itself.
 func (c *Conn) Close(code transport.Code, reason string) {
 	c.closing.Do(func() {
 		cut := c.bye(code, reason)
@@ -156,13 +160,15 @@ func (c *Conn) bye(code transport.Code, reason string) *time.Timer {
 	return cut
 }
 
-// fitting returns as much of reason as a close frame can hold, in whole characters (RFC 6455 section 5.5.1).
+// fitting returns as much of reason as a close frame can hold, in whole characters (RFC 6455
+// section 5.5.1).
 func fitting(reason string) string {
 	const most = 123 // RFC 6455 section 5.5: 125 bytes less the code
 	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
 }
 
-// printable returns reason, which a stranger wrote, as something that can stand in a line of a log or a terminal.
+// printable returns reason, which a stranger wrote, as something that can stand in a line of a log
+// or a terminal.
 func printable(reason string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -179,7 +185,8 @@ func (c *Conn) violation(reason string) error {
 	return &transport.CloseError{Code: transport.CodeProtocol, Reason: reason}
 }
 
-// ended acts on what ended reading or writing, nil for nothing, and says it in the terms of this package.
+// ended acts on what ended reading or writing, nil for nothing, and says it in the terms of this
+// package.
 func (c *Conn) ended(err error) error {
 	var broken frame.Violation
 	var closed *transport.CloseError
@@ -223,8 +230,8 @@ func (c *Conn) send(ctx context.Context, m any) error {
 	return c.ended(err)
 }
 
-// bound ends the exchange of control messages when ctx ends, until stop is called: the peer is told, and the connection
-// cut.
+// bound ends the exchange of control messages when ctx ends, until stop is called: the peer is
+// told, and the connection cut.
 func (c *Conn) bound(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		bye := &transport.CloseError{Code: transport.CodeGoingAway, Reason: "no control message in time"}

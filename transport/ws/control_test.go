@@ -23,8 +23,8 @@ func flood(queue *fq.Queue, stop <-chan struct{}) {
 	}
 }
 
-// pingThrough pings a peer that floods us, and checks that every frame is whole: batches are written beside the library
-// that writes the pongs.
+// pingThrough pings a peer that floods us, and checks that every frame is whole: batches are
+// written beside the library that writes the pongs.
 func (r *raw) pingThrough() {
 	const pings = 100
 	go func() {

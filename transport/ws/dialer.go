@@ -18,8 +18,8 @@ type Dialer struct {
 	Congestion string      // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
 }
 
-// Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that names the step. The
-// connection is in StateInit.
+// Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that
+// names the step. The connection is in StateInit.
 func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 	c, guess, err := d.dial(ctx)
 	if err == nil || !guess || ctx.Err() != nil {
@@ -36,7 +36,8 @@ func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 	return c, other
 }
 
-// dial is one attempt; guess reports that it used an address of Known that the resolver did not confirm.
+// dial is one attempt; guess reports that it used an address of Known that the resolver did not
+// confirm.
 func (d *Dialer) dial(ctx context.Context) (c *Conn, guess bool, err error) {
 	under, via, err := d.Connect(ctx)
 	if err != nil {

@@ -69,7 +69,8 @@ func TestDialTLSFails(t *testing.T) {
 		"another protocol": {
 			speaking(func(conn net.Conn) { _, _ = conn.Write([]byte("SSH-2.0-OpenSSH_9.2p1\r\n")) }), transport.StepTLS, "TLS handshake", "ws://",
 		},
-		// With its hello read there is an end of the stream; with the hello unread the kernel resets the connection.
+		// With its hello read there is an end of the stream; with the hello unread the kernel
+		// resets the connection.
 		"hung up": {speaking(readHello), transport.StepTLS, "", "speaks TLS"},
 		"reset":   {speaking(reset), transport.StepTLS, "reset by peer", "try again"},
 	} {
@@ -81,7 +82,8 @@ func TestDialTLSFails(t *testing.T) {
 	}
 }
 
-// readHello reads the client's first TLS record whole (RFC 8446 section 5.1), so that closing the connection sends a FIN.
+// readHello reads the client's first TLS record whole (RFC 8446 section 5.1), so that closing the
+// connection sends a FIN.
 func readHello(conn net.Conn) {
 	var header [5]byte
 	if _, err := io.ReadFull(conn, header[:]); err == nil {
@@ -130,8 +132,8 @@ func TestDialTLSOwnCheck(t *testing.T) {
 	dialFailure{nil, transport.StepTLS, "not the right one", "take another"}.check(t, d)
 }
 
-// With TLS 1.3 a server's word about the client's certificate comes when the client's handshake is over, at any moment of
-// what follows: it must never get lost.
+// With TLS 1.3 a server's word about the client's certificate comes when the client's handshake is
+// over, at any moment of what follows: it must never get lost.
 func TestDialTLSClientCertificate(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	server := ca.server(t, "127.0.0.1")

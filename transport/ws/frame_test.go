@@ -9,8 +9,8 @@ import (
 	"tunnel/transport"
 )
 
-// fragments writes a message one piece of size bytes a frame, with a ping before, between and behind them, and empty
-// fragments where they are allowed; it returns the pings' payloads.
+// fragments writes a message one piece of size bytes a frame, with a ping before, between and
+// behind them, and empty fragments where they are allowed; it returns the pings' payloads.
 func (r *raw) fragments(opcode byte, message []byte, size int) (pings [][]byte) {
 	ping := func(i int) {
 		p := []byte{'p', byte(i)}

@@ -15,8 +15,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// offering serves connections with a device of this offload. What is in batches goes to each client that connects, as one
-// batch each; what clients send goes to deliver.
+// offering serves connections with a device of this offload. What is in batches goes to each client
+// that connects, as one batch each; what clients send goes to deliver.
 func offering(t *testing.T, own packet.Offload, deliver func([][]byte), batches ...[]*packet.Packet) string {
 	t.Helper()
 	return accepting(t, nil, func(c *ws.Conn) {
@@ -114,7 +114,8 @@ func list(s []string) string {
 	return string(text)
 }
 
-// superPacket returns TCP or UDP with so many bytes of payload, to be cut into pieces of size bytes.
+// superPacket returns TCP or UDP with so many bytes of payload, to be cut into pieces of size
+// bytes.
 func superPacket(protocol byte, payload, size int) *packet.Packet {
 	header, gso, checksum := 20, byte(1), uint16(16)
 	if protocol == 17 {
@@ -224,7 +225,8 @@ func pseudo(ip []byte) (sum uint32) {
 	return sum + uint32(ip[9]) + uint32(len(ip)-20)
 }
 
-// A batch that grows while it is cut, because every piece has headers of its own, goes out as several messages.
+// A batch that grows while it is cut, because every piece has headers of its own, goes out as
+// several messages.
 func TestLongBatchIsSplit(t *testing.T) {
 	const payload, size, packets = 64000, 16, 6
 	var batch []*packet.Packet

@@ -27,7 +27,8 @@ func saying(scheme, words string) func(*testing.T) string {
 	}
 }
 
-// The first bytes of an HTTP/2 connection from the server's side: SETTINGS, and GOAWAY with PROTOCOL_ERROR.
+// The first bytes of an HTTP/2 connection from the server's side: SETTINGS, and GOAWAY with
+// PROTOCOL_ERROR.
 const (
 	settings = "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"
 	goAway   = "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"

@@ -45,7 +45,8 @@ func open(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// The gate is asked once for each handshake, is told when the costly part is over, and can end it before.
+// The gate is asked once for each handshake, is told when the costly part is over, and can end it
+// before.
 func TestGate(t *testing.T) {
 	ca := newAuthority(t)
 	var asked, ended atomic.Int64
@@ -77,7 +78,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// Nobody has the server keep more than 48 KiB before a login: TLS itself would take a ClientHello of 64.
+// Nobody has the server keep more than 48 KiB before a login: TLS itself would take a ClientHello
+// of 64.
 func TestEarlyBytes(t *testing.T) {
 	address := gated(t, newAuthority(t).server(t, "127.0.0.1"), func(net.Addr) (func(), error) { return func() {}, nil })
 	conn := open(t, address)

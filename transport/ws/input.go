@@ -18,18 +18,21 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// inputRoom is how many bytes are read at once: what a record of the largest size leaves room for beside others.
+// inputRoom is how many bytes are read at once: what a record of the largest size leaves room for
+// beside others.
 const inputRoom = fq.ReaderRoom
 
 //nolint:gochecknoglobals // a pool is shared by design: only a connection on which a frame is arriving needs a buffer
 var inputPool = sync.Pool{New: func() any { b := make([]byte, inputRoom); return &b }}
 
-// input takes the frames that arrive apart (RFC 6455 section 5). It is here and not in the library because that hands each
-// of its reads to another goroutine, twice a frame. Records are given out as soon as they are complete, and not when their
-// message is: half of a large batch need not wait for the other half.
+// input takes the frames that arrive apart (RFC 6455 section 5). It is here and not in the library
+// because that hands each of its reads to another goroutine, twice a frame. Records are given out
+// as soon as they are complete, and not when their message is: half of a large batch need not wait
+// for the other half.
 //
-// In the buffer lie, one behind the other: what was given out, the beginning of a record (or of a control message) that
-// is not complete yet, what has come behind it. Frame headers and control frames that lie in between are closed over.
+// In the buffer lie, one behind the other: what was given out, the beginning of a record (or of a
+// control message) that is not complete yet, what has come behind it. Frame headers and control
+// frames that lie in between are closed over.
 type input struct {
 	wire   *tcp.Conn
 	masked bool         // the peer is a client
@@ -90,8 +93,8 @@ func (in *input) text() ([]byte, error) {
 	return message, nil
 }
 
-// batch adds to b, which is empty, the records that have come; it waits until there is one. They lie in the buffer, and
-// are good until the next call.
+// batch adds to b, which is empty, the records that have come; it waits until there is one. They
+// lie in the buffer, and are good until the next call.
 func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
 	if in.over != nil {
 		return in.over
@@ -169,8 +172,8 @@ func (in *input) discard() error {
 // ended tells whether the message that was arriving is complete.
 func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
 
-// advance goes one step on in what has come: over a piece of payload, which it unmasks, or else over the header of a
-// frame, or a whole control frame. some is false when that takes more bytes.
+// advance goes one step on in what has come: over a piece of payload, which it unmasks, or else
+// over the header of a frame, or a whole control frame. some is false when that takes more bytes.
 func (in *input) advance() (some bool, err error) {
 	if in.next == in.end {
 		return false, nil
@@ -217,7 +220,8 @@ func (in *input) advance() (some bool, err error) {
 	return true, nil
 }
 
-// skip closes over the next n bytes, so that a record goes on behind them as if they were not there.
+// skip closes over the next n bytes, so that a record goes on behind them as if they were not
+// there.
 func (in *input) skip(n int) {
 	b := *in.buf
 	copy(b[in.tail+n:in.next+n], b[in.tail:in.next])
@@ -258,7 +262,8 @@ func (in *input) release() {
 	}
 }
 
-// shrink gives the buffer back if nothing is in it, or, while memory is short, puts what is in it into one of its size.
+// shrink gives the buffer back if nothing is in it, or, while memory is short, puts what is in it
+// into one of its size.
 func (in *input) shrink() {
 	in.release()
 	if in.buf == nil || !in.queue.Short() {
@@ -344,7 +349,8 @@ func (in *input) readTCP(fd uintptr) bool {
 	return true
 }
 
-// room returns the free part of the buffer, behind all that is still needed, which it moves to the front.
+// room returns the free part of the buffer, behind all that is still needed, which it moves to the
+// front.
 func (in *input) room() []byte {
 	if in.buf == nil {
 		in.buf, _ = inputPool.Get().(*[]byte)

@@ -13,8 +13,8 @@ import (
 // maxWaiting is the most bytes that an input keeps of what came before.
 const maxWaiting = packet.HeaderLen + packet.MaxPacket + 14 + frame.MaxControlBody
 
-// takeAll gives bytes to an input in pieces, and returns the packets in them, the pings, and whether they broke the
-// protocol.
+// takeAll gives bytes to an input in pieces, and returns the packets in them, the pings, and
+// whether they broke the protocol.
 func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]byte, broken bool) {
 	in := &input{masked: true, idle: newControls(), pong: func(body []byte) { pings = append(pings, bytes.Clone(body)) }}
 	defer in.close()
@@ -41,7 +41,8 @@ func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]by
 	return packets, pings, false
 }
 
-// FuzzInput: whatever a client sends, and in whatever pieces it comes, the same comes out, and nothing that was not there.
+// FuzzInput: whatever a client sends, and in whatever pieces it comes, the same comes out, and
+// nothing that was not there.
 func FuzzInput(f *testing.F) {
 	var b packet.Batch
 	for port := range uint16(5) {

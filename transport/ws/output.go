@@ -14,9 +14,10 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// output is the way out of a connection. Frames leave on the goroutine of whoever has something to send, as long as the
-// socket takes them at once: a packet then needs no other goroutine, whose waking costs more than the packet. When the
-// socket has enough, a goroutine waits for it and goes on. Nobody else ever waits here.
+// output is the way out of a connection. Frames leave on the goroutine of whoever has something to
+// send, as long as the socket takes them at once: a packet then needs no other goroutine, whose
+// waking costs more than the packet. When the socket has enough, a goroutine waits for it and goes
+// on. Nobody else ever waits here.
 type output struct {
 	wire    *tcp.Conn
 	form    frame.Form     // of the frames
@@ -30,7 +31,7 @@ type output struct {
 	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
 
 	mu    sync.Mutex // held by the one who sends; guards all below but urgent
-	tuner tcp.Tuner
+	tuner *tcp.Tuner
 	batch packet.Batch  // what is on its way out
 	frame *frame.Buffer // what it is made of; nil for nothing
 	tls   *[]byte       // the same behind TLS
@@ -51,7 +52,8 @@ type urgent struct {
 	closing bool // the last of them is a close frame
 }
 
-// maxUrgent bounds the control frames that wait, in bytes: a peer that pings and does not read loses pongs.
+// maxUrgent bounds the control frames that wait, in bytes: a peer that pings and does not read
+// loses pongs.
 const maxUrgent = 4 << 10
 
 // start makes q the way to the packets, and failed what is told of failures.
@@ -93,7 +95,8 @@ func (o *output) Drained(ago time.Duration) bool {
 // Fail ends the connection.
 func (o *output) Fail(err error) { o.failed(err) }
 
-// Flush sends what waits. It does nothing while somebody else is at it, who then sees what the caller has put there.
+// Flush sends what waits. It does nothing while somebody else is at it, who then sees what the
+// caller has put there.
 func (o *output) Flush() {
 	for o.Due() && o.mu.TryLock() {
 		full, err := o.pump()
@@ -144,8 +147,9 @@ func (o *output) resume() {
 	o.Flush() // what came in between
 }
 
-// pump sends until nothing waits, or until the socket has enough, which is full. It may run on the goroutine of another peer,
-// or of the device: a panic in it is an error of this connection alone. The caller holds mu, as for all that follows.
+// pump sends until nothing waits, or until the socket has enough, which is full. It may run on the
+// goroutine of another peer, or of the device: a panic in it is an error of this connection alone.
+// The caller holds mu, as for all that follows.
 func (o *output) pump() (full bool, err error) {
 	defer func() {
 		if err != nil && defect.Is(err) {
@@ -169,8 +173,9 @@ func (o *output) pump() (full bool, err error) {
 	return false, nil
 }
 
-// spoil gives up the packets that pump was sending when it met a defect. A close frame may follow unless half a frame, or half
-// a TLS record, has gone out. The buffers are left to the garbage collector: who else holds them is not known.
+// spoil gives up the packets that pump was sending when it met a defect. A close frame may follow
+// unless half a frame, or half a TLS record, has gone out. The buffers are left to the garbage
+// collector: who else holds them is not known.
 func (o *output) spoil() {
 	o.spoiled.Store(true)
 	half := len(o.left) > 0 || o.wire.Take() != nil
@@ -203,8 +208,8 @@ func (o *output) writeLeft() error {
 	return nil
 }
 
-// load makes left of what is next: control frames, or packets from the queue if the socket takes them; full is that
-// it does not.
+// load makes left of what is next: control frames, or packets from the queue if the socket takes
+// them; full is that it does not.
 func (o *output) load() (some, full bool, err error) {
 	if frames := o.takeUrgent(); len(frames) > 0 {
 		return true, false, o.give(net.Buffers{frames})
@@ -226,8 +231,8 @@ func (o *output) load() (some, full bool, err error) {
 	return true, false, o.put()
 }
 
-// budget returns how many bytes of packets go into one message: few while memory is short, for nothing of a message on its way
-// out can be dropped.
+// budget returns how many bytes of packets go into one message: few while memory is short, for
+// nothing of a message on its way out can be dropped.
 func (o *output) budget() int {
 	if o.queue.Short() {
 		return min(o.tuner.Message, tcp.MinMessage)
@@ -235,8 +240,8 @@ func (o *output) budget() int {
 	return o.tuner.Message
 }
 
-// hold has the queue's budget charged for what is left, which may be there for long now. While memory is short that is copied to a
-// buffer of its size.
+// hold has the queue's budget charged for what is left, which may be there for long now. While
+// memory is short that is copied to a buffer of its size.
 func (o *output) hold() {
 	if o.queue == nil || o.held > 0 {
 		return
@@ -268,8 +273,8 @@ func (o *output) unhold() {
 
 // apply puts the tuner's settings into force that are not the socket's own.
 func (o *output) apply() {
-	o.queue.SetCoDel(o.tuner.CoDel())
-	o.wire.Moderate(o.tuner.Coalesce())
+	o.queue.SetCoDel(o.tuner.Target, o.tuner.Interval)
+	o.wire.Coalesce(o.tuner.Settings.Coalesce)
 }
 
 // put makes left of the batch.
@@ -330,7 +335,8 @@ func (o *output) takeUrgent() []byte {
 	return frames
 }
 
-// control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a close frame.
+// control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a
+// close frame.
 func (o *output) control(opcode byte, body []byte) {
 	o.urgent.add(opcode, body, o.form.Client)
 	o.Flush()
@@ -346,7 +352,8 @@ func (u *urgent) add(opcode byte, body []byte, client bool) {
 	}
 }
 
-// write sends a batch, or a control message, and waits until the socket has taken it. Nobody else is sending: before Run.
+// write sends a batch, or a control message, and waits until the socket has taken it. Nobody else
+// is sending: before Run.
 func (o *output) write(load func() error) error {
 	err := o.writeAll(load)
 	o.Flush() // a close frame may have come in between

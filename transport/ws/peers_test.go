@@ -26,8 +26,8 @@ import (
 // patience is how long a test waits for what is about to happen, on however busy a machine.
 const patience = 20 * time.Second
 
-// serveHTTP serves h on a port of its own as the program does, and returns HOST:PORT. All handlers are over when the
-// test ends.
+// serveHTTP serves h on a port of its own as the program does, and returns HOST:PORT. All handlers
+// are over when the test ends.
 func serveHTTP(t *testing.T, config *tls.Config, h http.HandlerFunc) string {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -44,7 +44,8 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// A full queue drops and counts; it holds its limit and never blocks; a small flow beside a large one gets through.
+// A full queue drops and counts; it holds its limit and never blocks; a small flow beside a large
+// one gets through.
 func TestQueueFull(t *testing.T) {
 	const limit = 100_000
 	q := fq.NewQueue(limit)

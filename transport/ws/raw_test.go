@@ -96,8 +96,8 @@ func acceptKey(request *http.Request) string {
 	return base64.StdEncoding.EncodeToString(hash[:])
 }
 
-// serveTCP hands the first connection on a port of its own to speak, closes it after, and returns HOST:PORT. speak is
-// over when the test ends.
+// serveTCP hands the first connection on a port of its own to speak, closes it after, and returns
+// HOST:PORT. speak is over when the test ends.
 func serveTCP(t *testing.T, speak func(net.Conn)) string {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -121,7 +121,8 @@ func serveTCP(t *testing.T, speak func(net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// frame writes one frame; first is the opcode and the flags. That the other side has hung up is no failure here.
+// frame writes one frame; first is the opcode and the flags. That the other side has hung up is no
+// failure here.
 func (r *raw) frame(first byte, payload []byte) {
 	r.t.Helper()
 	_, _ = r.conn.Write(r.bytes(first, payload))

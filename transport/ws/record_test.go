@@ -40,7 +40,7 @@ func TestRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Gather()
-	o := output{wire: w, tuner: tcp.Tuner{Record: 2000}}
+	o := output{wire: w, tuner: &tcp.Tuner{Settings: tcp.Settings{Record: 2000}}}
 	if err := o.give(net.Buffers{make([]byte, 4500), make([]byte, 2000), make([]byte, 1)}); err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 	"tunnel/transport"
@@ -19,115 +18,6 @@ import (
 
 	"nhooyr.io/websocket"
 )
-
-// A zone is what a name server of a test knows.
-type zone struct {
-	mu    sync.Mutex
-	hosts map[string][]string                  // by name with a dot at the end
-	odd   map[dnsmessage.Type]dnsmessage.RCode // what every question of a type is answered by instead
-	mute  map[dnsmessage.Type]bool             // types whose questions are not answered at all
-	drops bool                                 // queries with EDNS(0) are not answered at all
-	old   bool                                 // queries with EDNS(0) are answered by FORMERR
-	delay time.Duration                        // before each answer
-}
-
-// silence has the server answer nothing at all from now on.
-func (z *zone) silence() {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.mute = map[dnsmessage.Type]bool{dnsmessage.TypeA: true, dnsmessage.TypeAAAA: true}
-}
-
-// resolver starts a name server for z on UDP, and returns a resolver that asks it.
-func (z *zone) resolver(t *testing.T) *net.Resolver {
-	t.Helper()
-	pc, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() {
-		_ = pc.Close()
-		<-done
-	})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := pc.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if reply := z.answer(buf[:n]); reply != nil {
-				time.AfterFunc(z.delay, func() { _, _ = pc.WriteTo(reply, from) })
-			}
-		}
-	}()
-	// A lookup that nobody waits for any more goes on until its time-out, or until its socket is closed.
-	var mu sync.Mutex
-	var conns []net.Conn
-	over := false
-	t.Cleanup(func() {
-		mu.Lock()
-		defer mu.Unlock()
-		over = true
-		for _, c := range conns {
-			_ = c.Close()
-		}
-	})
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if over {
-			return nil, net.ErrClosed
-		}
-		c, err := new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
-		if err == nil {
-			conns = append(conns, c)
-		}
-		return c, err
-	}}
-}
-
-// answer returns the reply to a query; nil is none.
-func (z *zone) answer(query []byte) []byte {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	var m dnsmessage.Message
-	if m.Unpack(query) != nil || len(m.Questions) != 1 {
-		return nil
-	}
-	q := m.Questions[0]
-	edns := len(m.Additionals) > 0
-	if z.mute[q.Type] || z.drops && edns {
-		return nil
-	}
-	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	addrs, known := z.hosts[strings.ToLower(q.Name.String())]
-	if code, odd := z.odd[q.Type]; odd {
-		m.RCode = code
-	} else if z.old && edns {
-		m.RCode = dnsmessage.RCodeFormatError
-	} else if !known {
-		m.RCode = dnsmessage.RCodeNameError
-	} else {
-		for _, text := range addrs {
-			a := netip.MustParseAddr(text)
-			header := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}
-			switch {
-			case a.Is4() && q.Type == dnsmessage.TypeA:
-				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: a.As4()}})
-			case a.Is6() && q.Type == dnsmessage.TypeAAAA:
-				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
-			}
-		}
-	}
-	reply, err := m.Pack()
-	if err != nil {
-		return nil
-	}
-	return reply
-}
 
 // webSockets serves WebSockets of ours on an address and a port, "0" for any, and returns the port.
 func webSockets(t *testing.T, address, port string) string {
@@ -185,8 +75,8 @@ func dials(t *testing.T, d *Dialer) (netip.Addr, time.Duration) {
 
 const name = "server.example."
 
-// A resolver that leaves one of its two questions unanswered, or answers it wrongly, does not keep a client away: each
-// family is good by itself (RFC 8305 section 3).
+// A resolver that leaves one of its two questions unanswered, or answers it wrongly, does not keep
+// a client away: each family is good by itself (RFC 8305 section 3).
 func TestOneFamilyResolves(t *testing.T) {
 	port := webSockets(t, "127.0.0.1", "0")
 	webSockets(t, "::1", port)
@@ -231,8 +121,8 @@ func TestLastOfManyAddresses(t *testing.T) {
 	}
 }
 
-// The address of the last success is used when the name server does not answer, and only then; what the name says later
-// goes before.
+// The address of the last success is used when the name server does not answer, and only then; what
+// the name says later goes before.
 func TestKnownAddress(t *testing.T) {
 	port := webSockets(t, "127.0.0.1", "0")
 	z := &zone{hosts: map[string][]string{name: {"127.0.0.1"}}}
@@ -293,7 +183,8 @@ func TestKnownAddress(t *testing.T) {
 	})
 }
 
-// Somebody else may have the address of last time when the name server is slow: then the name counts.
+// Somebody else may have the address of last time when the name server is slow: then the name
+// counts.
 func TestKnownAddressIsSomebodyElse(t *testing.T) {
 	port := webSockets(t, "127.9.4.2", "0")
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.9.4.1:"+port)
@@ -323,7 +214,8 @@ func TestKnownAddressIsSomebodyElse(t *testing.T) {
 	}
 }
 
-// The name of a proxy is looked up in the same way, and so is the server's where SOCKS5 wants its address.
+// The name of a proxy is looked up in the same way, and so is the server's where SOCKS5 wants its
+// address.
 func TestKnownAddressOfProxy(t *testing.T) {
 	z := &zone{}
 	d := z.to(t, "server.example", "80")
@@ -363,7 +255,8 @@ func TestKnownAddressOfProxy(t *testing.T) {
 	}
 }
 
-// The end of the caller's context during a lookup is the end of the dial, with its cause, and never no error at all.
+// The end of the caller's context during a lookup is the end of the dial, with its cause, and never
+// no error at all.
 func TestLookupCancelled(t *testing.T) {
 	z := &zone{}
 	d := z.to(t, "server.example", "80")
@@ -381,7 +274,8 @@ func TestLookupCancelled(t *testing.T) {
 	}
 }
 
-// An internationalised name is looked up, and told to the server, in ASCII; a person reads what was given.
+// An internationalised name is looked up, and told to the server, in ASCII; a person reads what was
+// given.
 func TestInternationalName(t *testing.T) {
 	z := &zone{hosts: map[string][]string{"xn--bcher-kva.example.": {"127.0.0.1"}}}
 	hosts := make(chan string, 1)

@@ -14,15 +14,17 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// alive is the part of two keepalive intervals after which a silent peer is given up: a little less than all, because
-// the promise is to notice *within* two.
+// alive is the part of two keepalive intervals after which a silent peer is given up: a little less
+// than all, because the promise is to notice *within* two.
 const alive = 1.9
 
-// Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to deliver, which is
-// called on this goroutine and must be done with the batch when it returns. When nothing goes out for a keepalive
-// interval an empty batch does; when nothing comes in for nearly two the error is ErrSilent. When ctx ends, its cause goes
-// to the peer if it is a *CloseError. The connection is closed, and every goroutine is over, when Run returns; the error
-// is never nil. A panic in sending, reading or deliver ends this connection with CodeInternal, and is a *defect.Error.
+// Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to
+// deliver, which is called on this goroutine and must be done with the batch when it returns. When
+// nothing goes out for a keepalive interval an empty batch does; when nothing comes in for nearly
+// two the error is ErrSilent. When ctx ends, its cause goes to the peer if it is a *CloseError. The
+// connection is closed, and every goroutine is over, when Run returns; the error is never nil. A
+// panic in sending, reading or deliver ends this connection with CodeInternal, and is a
+// *defect.Error.
 func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration, deliver func(*packet.Batch) error) error {
 	var end ending
 	cut := func(err error) {
@@ -89,7 +91,7 @@ func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
 		if err := c.ReadBatch(&b); err != nil {
 			return err
 		}
-		if c.wire.Moderated() { // on a short path nothing comes together by accident
+		if c.wire.Coalesces() { // on a short path nothing comes together by accident
 			b.Merge()
 		}
 		if err := deliver(&b); err != nil {
@@ -113,8 +115,8 @@ type pulse struct {
 	stopped bool
 }
 
-// beat sends a sign of life when nothing else has gone out for a keepalive interval, and calls silent when the peer has
-// said nothing for too long.
+// beat sends a sign of life when nothing else has gone out for a keepalive interval, and calls
+// silent when the peer has said nothing for too long.
 func (c *Conn) beat(keepalive time.Duration, silent func(error)) *pulse {
 	limit := time.Duration(alive * float64(keepalive))
 	p := &pulse{}

@@ -9,8 +9,8 @@ import (
 	"tunnel/transport/ws"
 )
 
-// Between two of this program the key exchange is the hybrid that a quantum computer does not undo, and both
-// sides say so; with another peer they say what it is.
+// Between two of this program the key exchange is the hybrid that a quantum computer does not undo,
+// and both sides say so; with another peer they say what it is.
 func TestKeyExchange(t *testing.T) {
 	ca := newAuthority(t)
 	for want, limit := range map[string]func(client *tls.Config){

@@ -16,8 +16,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// serveSOCKS is a SOCKS5 proxy (RFC 1928, RFC 1929) for one connection by user and pa55w0rd; asked gets the address type
-// and the address.
+// serveSOCKS is a SOCKS5 proxy (RFC 1928, RFC 1929) for one connection by user and pa55w0rd; asked
+// gets the address type and the address.
 func serveSOCKS(t *testing.T, target string) (address string, asked <-chan string) {
 	t.Helper()
 	got := make(chan string, 1)
@@ -63,7 +63,8 @@ func serveSOCKS(t *testing.T, target string) (address string, asked <-chan strin
 	}), got
 }
 
-// With socks5 the name is resolved here, with socks5h by the proxy; what passes is a connection like any other.
+// With socks5 the name is resolved here, with socks5h by the proxy; what passes is a connection
+// like any other.
 func TestSOCKS(t *testing.T) {
 	ca := newAuthority(t)
 	for scheme, want := range map[string]string{"socks5": "1 127.0.0.1", "socks5h": "3 localhost"} {

@@ -1,4 +1,5 @@
-// Package frame makes the frames of a WebSocket (RFC 6455 section 5) out of batches, and reads their headers.
+// Package frame makes the frames of a WebSocket (RFC 6455 section 5) out of batches, and reads
+// their headers.
 package frame
 
 import (
@@ -12,15 +13,17 @@ import (
 	"tunnel/packet"
 )
 
-// A batch goes out as one binary WebSocket frame (RFC 6455 section 5.2), built here and not in the library: that masks
-// and writes 4 KiB at a time and passes each write by another goroutine. The header's length is only known when all
-// records are in, so it is written right-aligned into the room before them.
+// A batch goes out as one binary WebSocket frame (RFC 6455 section 5.2), built here and not in the
+// library: that masks and writes 4 KiB at a time and passes each write by another goroutine. The
+// header's length is only known when all records are in, so it is written right-aligned into the
+// room before them.
 const (
 	frameRoom = 14 // the longest header: 2 bytes, 8 of length, 4 of mask
 	MaskBit   = 0x80
 )
 
-// frame is the buffer in which a batch becomes a frame, or several where segmentation makes it longer than one may be.
+// Buffer is the buffer in which a batch becomes a frame, or several where segmentation makes it
+// longer than one may be.
 type Buffer struct {
 	buf     []byte // room, payload, room, payload …
 	payload int    // where the last payload begins
@@ -30,7 +33,7 @@ type Buffer struct {
 	pad     []byte // the key over and over, as long as maskStep
 }
 
-// A form is what the peer wants of frames.
+// A Form is what the peer wants of frames.
 type Form struct {
 	Client  bool           // this side is the client, and masks
 	Framing packet.Framing // of the records
@@ -40,12 +43,13 @@ type Form struct {
 
 type span struct{ from, to int }
 
-// maskStep is how many bytes are masked at once: a multiple of the key's length, well within the first-level cache.
+// maskStep is how many bytes are masked at once: a multiple of the key's length, well within the
+// first-level cache.
 const maskStep = 4 << 10
 
 const (
-	// Usual is how many bytes of records a frame has at most, but for the last of them, where nobody has
-	// segmented them.
+	// Usual is how many bytes of records a frame has at most, but for the last of them, where
+	// nobody has segmented them.
 	Usual = 192 << 10
 	// frameSize is the usual size of the buffer, in bytes.
 	frameSize = frameRoom + Usual + packet.HeaderLen + packet.MaxPacket
@@ -54,13 +58,13 @@ const (
 //nolint:gochecknoglobals // a pool is shared by design
 var framePool = sync.Pool{New: func() any { return &Buffer{buf: make([]byte, 0, frameSize), pad: make([]byte, maskStep)} }}
 
-// newFrame returns a buffer, which free gives back.
+// New returns a buffer, which free gives back.
 func New() *Buffer {
 	f, _ := framePool.Get().(*Buffer)
 	return f
 }
 
-// free gives f back.
+// Free gives f back.
 func (f *Buffer) Free() {
 	clear(f.parts[:cap(f.parts)])
 	if cap(f.buf) <= 2*frameSize { // a batch that was segmented is longer
@@ -68,8 +72,9 @@ func (f *Buffer) Free() {
 	}
 }
 
-// build returns the frames that b's records become, which come from packet.Batch.Add: as they are if the peer takes
-// them, else segmented. They are good until f or b is used again, and lie partly in b, whose records may be masked then.
+// Build returns the frames that b's records become, which come from packet.Batch.Add: as they are
+// if the peer takes them, else segmented. They are good until f or b is used again, and lie partly
+// in b, whose records may be masked then.
 func (f *Buffer) Build(b *packet.Batch, o Form) net.Buffers {
 	f.buf, f.spans, f.parts = f.buf[:0], f.spans[:0], f.parts[:0]
 	f.begin(o.Client)
@@ -104,8 +109,8 @@ func (o Form) takes(record []byte) bool {
 	return o.Framing == packet.FramingVnet && (o.PeerUSO || !packet.ParseHeader(record).UDP())
 }
 
-// asTheyAre tells whether b's records had better go out from where they lie than be copied into one buffer: no TLS has to
-// see them in one piece, the peer takes every one, and they are large.
+// asTheyAre tells whether b's records had better go out from where they lie than be copied into one
+// buffer: no TLS has to see them in one piece, the peer takes every one, and they are large.
 func (o Form) asTheyAre(b *packet.Batch) bool {
 	const large = 4 << 10
 	if o.Whole || b.Size() < b.Len()*large {
@@ -131,7 +136,8 @@ func (f *Buffer) begin(client bool) {
 	}
 }
 
-// add appends a record in two parts to the payload, masked if the frame is. If it does not fit, another frame begins.
+// add appends a record in two parts to the payload, masked if the frame is. If it does not fit,
+// another frame begins.
 func (f *Buffer) add(header, rest []byte, client bool) {
 	if len(f.buf)-f.payload+len(header)+len(rest) > packet.MaxBatch {
 		f.finish(client)
@@ -187,7 +193,7 @@ func (f *Buffer) header(n int, client bool) int {
 	return start
 }
 
-// appendFrame appends a frame with a small body to frames.
+// Append appends a frame with a small body to frames.
 func Append(frames []byte, opcode byte, body []byte, client bool) []byte {
 	var key [4]byte
 	if client {

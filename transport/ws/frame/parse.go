@@ -19,12 +19,12 @@ const (
 	MaxControlBody = 125  // bytes of payload of a control frame (section 5.5)
 )
 
-// errViolation is how the peer broke the protocol; its text goes to the peer as the reason.
+// Violation is how the peer broke the protocol; its text goes to the peer as the reason.
 type Violation string
 
 func (e Violation) Error() string { return string(e) }
 
-// frameHeader is the beginning of a frame.
+// Header is the beginning of a frame.
 type Header struct {
 	Length  int // bytes of the header itself; 0 when it is not complete
 	Opcode  byte
@@ -33,7 +33,7 @@ type Header struct {
 	Key     [4]byte
 }
 
-// parseFrame reads a header (RFC 6455 section 5.2). The error is an errViolation.
+// Parse reads a header (RFC 6455 section 5.2). The error is a Violation.
 func Parse(p []byte, masked bool) (h Header, err error) {
 	if len(p) < 2 {
 		return h, nil
@@ -80,7 +80,8 @@ func Parse(p []byte, masked bool) (h Header, err error) {
 	return h, nil
 }
 
-// unmask takes the mask off p, or puts it on; phase is where in the key it begins, and what is returned where it ends.
+// Mask takes the mask off p, or puts it on; phase is where in the key it begins, and what is
+// returned where it ends.
 func Mask(p []byte, key [4]byte, phase int) int {
 	var pad [8]byte
 	for i := range pad {

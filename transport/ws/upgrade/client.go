@@ -24,7 +24,7 @@ const tokenHeader = "Tunnel-Authorization"
 // upgradeTimeout is the time that an answer to the request may take.
 const upgradeTimeout = 10 * time.Second
 
-// An upgradeRequest is what a client asks the server by.
+// A Request is what a client asks the server by.
 type Request struct {
 	URL               *url.URL
 	Header            http.Header // of the user; may be nil
@@ -32,8 +32,8 @@ type Request struct {
 	ClientCertificate bool        // the client has one: a refusal may be about that
 }
 
-// upgradeClient asks the server at the other end of conn for the WebSocket, and returns what came right behind its answer. The error is a
-// *StepError, and conn is as it was.
+// Client asks the server at the other end of conn for the WebSocket, and returns what came right
+// behind its answer. The error is a *StepError, and conn is as it was.
 func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()

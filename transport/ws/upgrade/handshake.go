@@ -17,10 +17,12 @@ import (
 	"nhooyr.io/websocket"
 )
 
-// The WebSocket library shakes hands, and no more: it gets a connection that ends for it when that is done. Frames are
-// ours (input, output), because the library needs other goroutines for each read and write.
+// The WebSocket library shakes hands, and no more: it gets a connection that ends for it when that
+// is done. Frames are ours (input, output), because the library needs other goroutines for each
+// read and write.
 
-// handshake is what net/http and the library get for the wire. It dials, round-trips and hijacks for them.
+// handshake is what net/http and the library get for the wire. It dials, round-trips and hijacks
+// for them.
 type handshake struct {
 	*tcp.Conn
 	over   atomic.Bool
@@ -35,8 +37,8 @@ type handshake struct {
 	first []byte        // of the client's side: how the answer begins
 }
 
-// Read is the end of the connection when hands are shaken. On the client's side it waits for the request: net/http would
-// write to stderr about a server that speaks first.
+// Read is the end of the connection when hands are shaken. On the client's side it waits for the
+// request: net/http would write to stderr about a server that speaks first.
 func (h *handshake) Read(p []byte) (int, error) {
 	if h.asked == nil {
 		return h.read(p)
@@ -123,8 +125,8 @@ func (j hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return j.hands, rw, nil
 }
 
-// end takes the connection away from the library, and returns what came right behind the other side's part of the
-// handshake.
+// end takes the connection away from the library, and returns what came right behind the other
+// side's part of the handshake.
 func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
 	h.over.Store(true)
 	if h.body != nil {
@@ -134,8 +136,8 @@ func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
 	return h.early, err
 }
 
-// upgradeServer answers the request r for a WebSocket on conn, and returns what came right behind it, and the subprotocol,
-// "" for none.
+// Server answers the request r for a WebSocket on conn, and returns what came right behind it, and
+// the subprotocol, "" for none.
 func Server(w http.ResponseWriter, r *http.Request, conn *tcp.Conn) (early []byte, protocol string, err error) {
 	hands := &handshake{Conn: conn}
 	ws, err := websocket.Accept(hijacker{w, hands}, r, &websocket.AcceptOptions{

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marked reports whether a 401 is the server's own word. why is the reason that it gives, "" if none.
+// marked reports whether a 401 is the server's own word. why is the reason that it gives, "" if
+// none.
 func marked(resp *http.Response) (own bool, why string) {
 	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
 		scheme, rest, _ := strings.Cut(challenge, " ")
@@ -27,7 +28,8 @@ func marked(resp *http.Response) (own bool, why string) {
 	return false, ""
 }
 
-// refused explains why the request for a WebSocket did not lead to one; first is how the answer begins.
+// refused explains why the request for a WebSocket did not lead to one; first is how the answer
+// begins.
 func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte, err error) error {
 	if resp == nil {
 		return d.unanswered(ctx, first, err)
@@ -101,7 +103,8 @@ func (d *Request) unanswered(ctx context.Context, first []byte, err error) error
 	return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s: %w", transport.Readable(d.URL), diagnose.Plain(err)), Reason: transport.ReasonURL}
 }
 
-// offered returns by which schemes a 401 asks for a password, in brackets for the middle of a sentence; "" for none.
+// offered returns by which schemes a 401 asks for a password, in brackets for the middle of a
+// sentence; "" for none.
 func offered(resp *http.Response) string {
 	names := diagnose.Schemes(resp.Header.Values("WWW-Authenticate"))
 	if len(names) == 0 {
@@ -128,8 +131,8 @@ func adviseAnswer(resp *http.Response) string {
 // maxRetryAfter is the longest time for which a client takes a server's word to stay away.
 const maxRetryAfter = time.Hour
 
-// retryAfter returns how long an answer wants us to stay away (RFC 9110 section 10.2.3), at most maxRetryAfter; false if
-// it does not say.
+// retryAfter returns how long an answer wants us to stay away (RFC 9110 section 10.2.3), at most
+// maxRetryAfter; false if it does not say.
 func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
 	text := resp.Header.Get("Retry-After")
 	if date, err := http.ParseTime(text); err == nil {

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BBR has forgotten the path when there is something to send after a rest and it knows much less than before, and only then.
+// BBR has forgotten the path when there is something to send after a rest and it knows much less
+// than before, and only then.
 func TestForgot(t *testing.T) {
 	const best = 1000
-	now := time.Now()
+	const now = time.Hour * 24
 	for name, test := range map[string]struct {
 		rate    uint64
 		notSent uint32
@@ -30,7 +31,7 @@ func TestForgot(t *testing.T) {
 		"nearly as much after a rest": {best / 2, backlog, 2 * recentTime, true, false, best / 2},
 		"more":                        {best + 1, backlog, 0, true, false, best + 1},
 	} {
-		r := rates{best: best, bestAt: now.Add(-test.age), rested: test.rested}
+		r := rates{best: best, bestAt: now - test.age, rested: test.rested}
 		if got := r.forgot(test.rate, test.notSent, now); got != test.forgot || r.best != test.want {
 			t.Errorf("%s: forgot: %v, the best is %d; want %v, %d", name, got, r.best, test.forgot, test.want)
 		}
@@ -43,10 +44,11 @@ func TestForgot(t *testing.T) {
 	}
 }
 
-// The rate grows for a second after it has grown by more than a quarter over the least since it last did.
+// The rate grows for a second after it has grown by more than a quarter over the least since it
+// last did.
 func TestGrows(t *testing.T) {
 	var r rates
-	at := time.Now()
+	var at time.Duration
 	for i, test := range []struct {
 		rate  uint64
 		after time.Duration
@@ -55,7 +57,7 @@ func TestGrows(t *testing.T) {
 		{100, 0, true}, {125, growTime - 1, true}, {125, 1, false}, {126, 0, true}, {80, growTime, false}, {100, 0, false},
 		{101, 0, true}, {126, growTime, false}, {127, 0, true},
 	} {
-		at = at.Add(test.after)
+		at += test.after
 		if r.see(test.rate, at); r.grows(at) != test.want {
 			t.Errorf("look %d: grows: %v; %+v", i, !test.want, r)
 		}
@@ -69,49 +71,47 @@ func TestFollow(t *testing.T) {
 	}
 	s, reader := newBusySocket(t)
 	for _, forgotten := range []bool{false, true, true, false} {
-		waitFor(t, "BBR leaves STARTUP", func() bool { return bandwidth(bbrOf(t, s)) > 0 && bbrOf(t, s).Pacing_gain <= startupGain })
+		waitFor(t, "BBR leaves STARTUP", func() bool { return bbrOf(t, s).Bandwidth > 0 && bbrOf(t, s).Gain <= startupGain })
 		reader.Lock() // nothing is acknowledged: BBR stands still
 		waitFor(t, "the window is shut", func() bool { return windowShut(t, s) })
-		before := bandwidth(bbrOf(t, s))
-		s.looked = time.Now()
-		s.rates = rates{least: before, best: before, bestAt: s.looked, rested: true}
+		before := bbrOf(t, s).Bandwidth
+		s.memory.looked = -time.Hour // a look is due
+		s.memory.rates = rates{least: before, best: before, bestAt: time.Since(s.began), rested: true}
 		if forgotten {
-			s.rates.best = 1 << 60
+			s.memory.rates.best = 1 << 60
 		}
-		s.follow(backlog)
-		after := bandwidth(bbrOf(t, s))
+		s.Look()
+		after := bbrOf(t, s).Bandwidth
 		reader.Unlock()
 		if before == 0 || forgotten && after != 0 || !forgotten && after != before {
 			t.Errorf("forgotten: %v: the rate was %d and is %d B/s", forgotten, before, after)
 		}
-		if s.path.grows != forgotten {
-			t.Errorf("forgotten: %v: grows: %v", forgotten, s.path.grows)
+		if grows := s.memory.rates.grows(time.Since(s.began)); grows != forgotten || s.Restart != forgotten {
+			t.Errorf("forgotten: %v: grows: %v, restart: %v", forgotten, grows, s.Restart)
 		}
 	}
-	s.set("reno")
-	if s.follow(backlog); s.path.grows {
-		t.Error("what BBR knew counts without it")
-	}
 }
 
-// bbrOf returns what BBR knows.
-func bbrOf(t *testing.T, s *Tuner) *unix.TCPBBRInfo {
+// bbrOf returns what is known of the socket.
+func bbrOf(t *testing.T, s *Tuner) (now Sample) {
 	t.Helper()
-	bbr, err := ask(s.raw, unix.GetsockoptTCPCCBBRInfo, unix.TCP_CC_INFO)
-	if err != nil {
+	if err := s.raw.Control(func(fd uintptr) { now, _ = sample(int(fd), 0, bbr) }); err != nil {
 		t.Fatal(err)
 	}
-	return bbr
+	return now
 }
 
-// windowShut tells whether all that was sent is acknowledged, and the peer has no room for another segment.
-func windowShut(t *testing.T, s *Tuner) bool {
+// windowShut tells whether all that was sent is acknowledged, and the peer has no room for another
+// segment.
+func windowShut(t *testing.T, s *Tuner) (shut bool) {
 	t.Helper()
-	info, err := ask(s.raw, unix.GetsockoptTCPInfo, unix.TCP_INFO)
-	if err != nil {
+	if err := s.raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		shut = err == nil && info.Unacked == 0 && info.Snd_wnd < info.Snd_mss
+	}); err != nil {
 		t.Fatal(err)
 	}
-	return info.Unacked == 0 && info.Snd_wnd < info.Snd_mss
+	return shut
 }
 
 func waitFor(t *testing.T, what string, done func() bool) {
@@ -123,7 +123,8 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// newBusySocket returns a socket under BBR that sends all it can until the test ends. Its peer reads while reader is not locked.
+// newBusySocket returns a socket under BBR that sends all it can until the test ends. Its peer
+// reads while reader is not locked.
 func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -143,10 +144,11 @@ func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, reader = &Tuner{raw: raw}, new(sync.Mutex)
-	if s.set("bbr"); s.now != "bbr" {
+	s, reader = NewTuner(&Conn{raw: raw}, bbr), new(sync.Mutex)
+	if s.Start(time.Minute, nil); s.control != bbr {
 		t.Fatal("no BBR")
 	}
+	s.memory.startup.over = true // else its pace would be held back
 	ended := make(chan struct{}, 2)
 	go func() {
 		p := make([]byte, 64<<10)

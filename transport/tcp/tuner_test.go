@@ -1,0 +1,128 @@
+package tcp
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"tunnel/transport/fq"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpSocket returns the tuner of a connection over the loopback.
+func tcpSocket(t *testing.T, a *fq.Allowance) *Tuner {
+	t.Helper()
+	s, _, _ := tcpSocketPair(t, a)
+	return s
+}
+
+// tcpSocketPair returns that with the two ends of the connection, of which own is the socket's.
+func tcpSocketPair(t *testing.T, a *fq.Allowance) (s *Tuner, own, peer net.Conn) {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var d net.Dialer
+	if own, err = d.DialContext(t.Context(), "tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = own.Close() })
+	if peer, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	raw, err := own.(syscall.Conn).SyscallConn() //nolint:forcetypeassert // it is TCP
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Tuner{raw: raw, allowance: a, memory: start()}, own, peer
+}
+
+// sizes returns those of the socket's buffers.
+func (s *Tuner) sizes(t *testing.T) (send, receive int) {
+	t.Helper()
+	if err := s.raw.Control(func(fd uintptr) {
+		send, receive = bufferSize(int(fd), unix.SO_SNDBUF), bufferSize(int(fd), unix.SO_RCVBUF)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return send, receive
+}
+
+// see has the tuner decide on s, with the sizes that its buffers have.
+func (s *Tuner) see(t *testing.T, fat func(send, receive int) Sample) {
+	t.Helper()
+	path := fat(s.sizes(t))
+	if err := s.raw.Control(func(fd uintptr) {
+		before := s.Settings
+		s.memory, s.Settings = decide(start(), path)
+		s.apply(int(fd), before, path)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The buffers of a long path grow beyond what the kernel gives, by no more than the allowance,
+// which gets that back. Those of a local network stay.
+func TestEnlarge(t *testing.T) {
+	t.Parallel()
+	a := fq.NewAllowance(128 << 20)
+	s := tcpSocket(t, a)
+	beforeSend, beforeReceive := s.sizes(t)
+	wantSend, wantReceive := maxBuffer, 24<<20
+	if os.Geteuid() != 0 { // without CAP_NET_ADMIN
+		wantSend, wantReceive = beforeSend, beforeReceive
+	}
+	for range 2 {
+		s.see(t, fat)
+		if send, receive := s.sizes(t); send != wantSend || receive != wantReceive {
+			t.Errorf("%d, %d bytes; want %d, %d", send, receive, wantSend, wantReceive)
+		}
+		if grown := wantSend - beforeSend + wantReceive - beforeReceive; s.taken != grown || a.Used() != int64(grown) {
+			t.Errorf("%d and %d bytes taken for %d", s.taken, a.Used(), grown)
+		}
+	}
+	for name, scarce := range map[string]*fq.Allowance{"the allowance is used up": fq.NewAllowance(1 << 20), "nothing is allowed": nil} {
+		other := tcpSocket(t, scarce)
+		beforeSend, beforeReceive := other.sizes(t)
+		other.see(t, fat)
+		if send, receive := other.sizes(t); send != beforeSend || receive != beforeReceive || other.taken != 0 {
+			t.Errorf("%s: %d, %d bytes; want %d, %d as before", name, send, receive, beforeSend, beforeReceive)
+		}
+		if scarce != nil && scarce.Used() != 0 {
+			t.Errorf("%s: %d bytes are taken for nothing", name, scarce.Used())
+		}
+	}
+	s.Release()
+	if n := a.Used(); n != 0 || s.taken != 0 {
+		t.Errorf("%d bytes are still taken after the end", n)
+	}
+}
+
+// A connection whose buffers have grown leaves nothing in the kernel: its end is a reset.
+func TestEnlargedIsReset(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_NET_ADMIN")
+	}
+	for _, grows := range []bool{false, true} {
+		s, own, peer := tcpSocketPair(t, fq.NewAllowance(128<<20))
+		if grows {
+			s.see(t, fat)
+		}
+		if _, err := own.Write([]byte("unread")); err != nil {
+			t.Fatal(err)
+		}
+		_ = own.Close()
+		_, err := io.Copy(io.Discard, peer)
+		if reset := errors.Is(err, unix.ECONNRESET); reset != grows {
+			t.Errorf("grown: %v; the peer reads to %v", grows, err)
+		}
+	}
+}
