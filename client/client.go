@@ -76,7 +76,7 @@ var ErrAddress = errors.New("the server gave another address")
 // Client joins one network. Make it with New, start it once with Run.
 type Client struct {
 	Config
-	queue *fq.Lanes
+	queue *fq.Subflows
 	drops drops
 
 	watch *watch
@@ -95,7 +95,7 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// fresh is how long a packet may have waited for a connection and still be sent, see transport.Queue.Salvage.
+// fresh is how long a packet may have waited for a connection and still be sent, see fq.Queue.TakeFresh.
 const fresh = 2 * time.Second
 
 // queueLimit bounds what waits for the server, in bytes of buffers.
@@ -103,7 +103,7 @@ const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	client := &Client{Config: c, queue: fq.NewLanes(queueLimit)}
+	client := &Client{Config: c, queue: fq.NewSubflows(queueLimit)}
 	client.watch = newWatch(client)
 	return client
 }
@@ -232,7 +232,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
 	}
-	for _, p := range c.queue.Salvage(fresh) {
+	for _, p := range c.queue.TakeFresh(fresh) {
 		c.queue.Push(p)
 	}
 	err = c.ride(ctx, t, conn, link)

@@ -92,30 +92,22 @@ func (r *run) open(record []byte, udp bool) {
 
 // continues tells whether ip's headers say that it follows the run that begins with head.
 func (r *run) continues(head, ip []byte) bool {
-	if head[0] != ip[0] {
+	if !sameFlow(head, ip, r.t) {
 		return false
 	}
-	if head[0]>>4 == 4 {
-		// Type of service; flags and offset; TTL and protocol; addresses.
-		if head[1] != ip[1] || !bytes.Equal(head[6:10], ip[6:10]) || !bytes.Equal(head[12:20], ip[12:20]) {
-			return false
-		}
-		const dontFragment = 0x40
-		id, first := binary.BigEndian.Uint16(ip[4:]), binary.BigEndian.Uint16(head[4:])
+	if head[0]>>4 == 4 && head[6]&dontFragment == 0 {
 		// Segmentation will number the packets upwards, which only a packet that may be fragmented minds.
-		if head[6]&dontFragment == 0 && id != first+uint16(r.count) {
+		id, first := binary.BigEndian.Uint16(ip[4:]), binary.BigEndian.Uint16(head[4:])
+		if id != first+uint16(r.count) {
 			return false
 		}
-	} else if !bytes.Equal(head[:4], ip[:4]) || !bytes.Equal(head[6:40], ip[6:40]) {
-		return false
+	}
+	if r.t.protocol == protocolUDP {
+		return true
 	}
 	a, b := head[r.t.offset:], ip[r.t.offset:]
-	if r.t.protocol == protocolUDP {
-		return bytes.Equal(a[:4], b[:4])
-	}
 	header := r.t.payload - r.t.offset
-	return bytes.Equal(a[:4], b[:4]) && // ports
-		binary.BigEndian.Uint32(b[4:]) == r.next &&
+	return binary.BigEndian.Uint32(b[4:]) == r.next &&
 		bytes.Equal(a[8:13], b[8:13]) && // acknowledgment, header length
 		a[13]&^tcpPSH == b[13]&^tcpPSH &&
 		bytes.Equal(a[14:16], b[14:16]) && bytes.Equal(a[18:header], b[18:header]) // window, urgent pointer, options
@@ -145,28 +137,5 @@ func (b *Batch) Seal() {
 	if r.count < 2 {
 		return
 	}
-	record := b.records[len(b.records)-1].bytes
-	ip := record[HeaderLen:]
-	h := Header{
-		Flags:          flagNeedsChecksum,
-		GSOType:        gsoUDP,
-		HeaderLength:   uint16(r.t.payload),
-		GSOSize:        uint16(r.size),
-		ChecksumStart:  uint16(r.t.offset),
-		ChecksumOffset: uint16(r.t.checksum),
-	}
-	n := len(ip) - r.t.offset
-	if r.t.protocol == protocolUDP {
-		binary.BigEndian.PutUint16(ip[r.t.offset+4:], uint16(n))
-	} else if h.GSOType = gsoTCPv4; ip[0]>>4 == 6 {
-		h.GSOType = gsoTCPv6
-	}
-	if ip[0]>>4 == 4 {
-		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-		headerChecksum(ip)
-	} else {
-		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6HeaderLen))
-	}
-	binary.BigEndian.PutUint16(ip[r.t.offset+r.t.checksum:], fold(pseudoHeader(ip, r.t.protocol, n)))
-	h.Put(record)
+	putSuper(b.records[len(b.records)-1].bytes, r.t, r.size)
 }

@@ -75,10 +75,13 @@ func pieceOf(record []byte) piece {
 // merge appends next, which lies behind p in the same buffer, to p if it goes on where p ends; of two acknowledgments that
 // carry nothing else the newer stands for both (RFC 3449 section 5.2.2).
 func (p *piece) merge(next *piece) bool {
-	if p.t.protocol == 0 || p.t != next.t || !p.sameFlow(next) {
+	if p.t.protocol == 0 || p.t != next.t {
 		return false
 	}
 	a, c := p.record[HeaderLen:], next.record[HeaderLen:]
+	if !sameFlow(a, c, p.t) || a[0]>>4 == 4 && a[6]&dontFragment == 0 {
+		return false
+	}
 	x, y := a[p.t.offset:p.t.payload], c[next.t.offset:next.t.payload]
 	payload := c[next.t.payload:]
 	have := len(a) - p.t.payload
@@ -108,21 +111,6 @@ func (p *piece) merge(next *piece) bool {
 	return true
 }
 
-// sameFlow tells whether the IP headers and ports of two pieces are the same, but for what differs in every packet.
-func (p *piece) sameFlow(next *piece) bool {
-	a, c := p.record[HeaderLen:], next.record[HeaderLen:]
-	if a[0]>>4 == 4 {
-		const dontFragment = 0x40
-		// Version and type of service; whether it may be fragmented, TTL, protocol; addresses.
-		if !bytes.Equal(a[:2], c[:2]) || !bytes.Equal(a[6:10], c[6:10]) || !bytes.Equal(a[12:20], c[12:20]) || a[6]&dontFragment == 0 {
-			return false
-		}
-	} else if !bytes.Equal(a[:4], c[:4]) || !bytes.Equal(a[6:40], c[6:40]) {
-		return false
-	}
-	return bytes.Equal(a[p.t.offset:p.t.offset+4], c[p.t.offset:p.t.offset+4])
-}
-
 // sameOptions tells whether TCP options are the same but for the values of timestamps where they always stand.
 func sameOptions(a, c []byte) bool {
 	const aligned = 0x0101080a // NOP, NOP, timestamps, 10 bytes (RFC 7323 appendix A)
@@ -134,18 +122,7 @@ func sameOptions(a, c []byte) bool {
 
 // seal gives p the header of the super-packet that it has become.
 func (p *piece) seal() {
-	if !p.grown {
-		return
+	if p.grown {
+		putSuper(p.record, p.t, p.size)
 	}
-	ip := p.record[HeaderLen:]
-	p.h.GSOType, p.h.GSOSize, p.h.HeaderLength = gsoTCPv4, uint16(p.size), uint16(p.t.payload)
-	if ip[0]>>4 == 4 {
-		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-		headerChecksum(ip)
-	} else {
-		p.h.GSOType = gsoTCPv6
-		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6HeaderLen))
-	}
-	binary.BigEndian.PutUint16(ip[p.t.offset+p.t.checksum:], fold(pseudoHeader(ip, protocolTCP, len(ip)-p.t.offset)))
-	p.h.Put(p.record)
 }

@@ -62,11 +62,11 @@ func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err err
 
 // outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
 type outbox struct {
-	queues  []*fq.Lanes
+	queues  []*fq.Subflows
 	current *peer // to whom the record goes that is being sent
 }
 
-func (o *outbox) add(q *fq.Lanes) {
+func (o *outbox) add(q *fq.Subflows) {
 	if !slices.Contains(o.queues, q) { // mostly one or two
 		o.queues = append(o.queues, q)
 	}

@@ -15,7 +15,7 @@ const (
 	parkLimit = 256 << 10       // bytes of buffers that wait for one client, at most
 	parkMost  = 256             // clients that are waited for
 
-	// fresh is how long a packet may have waited and still be sent, see transport.Queue.Salvage.
+	// fresh is how long a packet may have waited and still be sent, see fq.Queue.TakeFresh.
 	fresh = 2 * time.Second
 
 	// quiet is after which time without a packet nobody sends to an address any more: TCP repeats a segment every 2 min at
@@ -54,10 +54,10 @@ func (h *held) add(b *packet.Batch, i int) bool {
 }
 
 // take moves here what is still worth sending of a queue whose client has gone, and returns how many packets had no place.
-func (h *held) take(from *fq.Lanes) (lost uint64) {
+func (h *held) take(from *fq.Subflows) (lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, waiting := range from.Salvage(fresh) {
+	for _, waiting := range from.TakeFresh(fresh) {
 		if h.queue == nil {
 			waiting.Free()
 			lost++
@@ -69,13 +69,13 @@ func (h *held) take(from *fq.Lanes) (lost uint64) {
 }
 
 // move hands what is still worth sending to the queue of the client, which is there again.
-func (h *held) move(to *fq.Lanes) {
+func (h *held) move(to *fq.Subflows) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.queue == nil {
 		return
 	}
-	for _, waiting := range h.queue.Salvage(fresh) {
+	for _, waiting := range h.queue.TakeFresh(fresh) {
 		to.Push(waiting)
 	}
 }
@@ -95,7 +95,7 @@ func (h *held) end() (had bool, lost uint64) {
 	if h.queue == nil {
 		return false, 0
 	}
-	waiting := h.queue.Salvage(parkTime)
+	waiting := h.queue.TakeFresh(parkTime)
 	for _, p := range waiting {
 		p.Free()
 	}

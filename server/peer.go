@@ -24,7 +24,7 @@ type peer struct {
 	address netip.Addr          // of the lease
 	routes  *bart.Lite          // what else it may send from; nil is nothing
 	link    transport.Connected // what it was told; set once, before it is found by its holder
-	queue   *fq.Lanes
+	queue   *fq.Subflows
 	lanes   lanes
 	ctx     context.Context //nolint:containedctx // the peer's life: whoever replaces it ends it, from another request
 	cancel  context.CancelCauseFunc
@@ -37,7 +37,7 @@ func newPeer(
 ) *peer {
 	p := &peer{
 		holder: holderOf(token, session), session: session, token: token, remote: remote, since: time.Now(),
-		lease: pair, address: pair.Local, queue: budget.NewLanes(queueLimit, token.ID),
+		lease: pair, address: pair.Local, queue: budget.NewSubflows(queueLimit, token.ID),
 	}
 	for _, prefix := range token.Routes {
 		if p.routes == nil {

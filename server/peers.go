@@ -145,7 +145,7 @@ func (t *peers) take(p *peer) (old *peer, lost uint64) {
 			held.move(p.queue)
 		}
 		if old != nil {
-			for _, waiting := range old.queue.Salvage(fresh) {
+			for _, waiting := range old.queue.TakeFresh(fresh) {
 				p.queue.Push(waiting)
 			}
 		}

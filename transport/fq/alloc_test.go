@@ -27,9 +27,9 @@ func TestQueueAllocates(t *testing.T) {
 	}
 }
 
-func TestLanesAllocate(t *testing.T) {
-	for _, lanes := range []int{1, 3} {
-		l, queues, _ := fakeLanes(lanes)
+func TestSubflowsAllocate(t *testing.T) {
+	for _, subflows := range []int{1, 3} {
+		l, queues, _ := fakeSubflows(subflows)
 		var b packet.Batch
 		cycle := func() {
 			for i := range 1000 {
@@ -45,7 +45,7 @@ func TestLanesAllocate(t *testing.T) {
 		}
 		cycle()
 		if n := testing.AllocsPerRun(100, cycle); n != 0 {
-			t.Errorf("%d lanes allocate %v times; want 0", lanes, n)
+			t.Errorf("%d subflows allocate %v times; want 0", subflows, n)
 		}
 	}
 }

@@ -3,8 +3,8 @@ package fq
 import "sync/atomic"
 
 const (
-	// lanesAllowance is the allowance, in bytes, of a session without a Budget.
-	lanesAllowance = 64 << 20
+	// sessionAllowance is the allowance, in bytes, of a session without a Budget.
+	sessionAllowance = 64 << 20
 	// allowanceShare is the part of a Budget, as a divisor, that its connections' buffers may take.
 	allowanceShare = 4
 	// leastGrant is the least, in bytes, by which a buffer grows.

@@ -54,8 +54,8 @@ func TestAllowanceIsCharged(t *testing.T) {
 func TestAllowances(t *testing.T) {
 	t.Parallel()
 	b := NewBudget(100 << 20)
-	own, lanes := b.NewQueue(1), b.NewLanes(1, "token")
-	for name, q := range map[string]*Queue{"queue": own, "first lane": lanes.Join(), "second lane": lanes.Join()} {
+	own, subflows := b.NewQueue(1), b.NewSubflows(1, "token")
+	for name, q := range map[string]*Queue{"queue": own, "first subflow": subflows.Join(), "second subflow": subflows.Join()} {
 		if q.allowance != &b.sockets {
 			t.Errorf("%s: another allowance than the budget's", name)
 		}
@@ -63,9 +63,9 @@ func TestAllowances(t *testing.T) {
 	if b.sockets.limit != 25<<20 {
 		t.Errorf("%d bytes are allowed", b.sockets.limit)
 	}
-	alone := NewLanes(1)
-	if one, two := alone.Join(), alone.Join(); one.allowance != two.allowance || one.allowance.limit != lanesAllowance {
-		t.Error("two lanes of a client have not one allowance")
+	alone := NewSubflows(1)
+	if one, two := alone.Join(), alone.Join(); one.allowance != two.allowance || one.allowance.limit != sessionAllowance {
+		t.Error("two subflows of a client have not one allowance")
 	}
 	if NewQueue(1).allowance.Take(2<<20) != 0 {
 		t.Error("a queue without an allowance has one")

@@ -27,13 +27,13 @@ func BenchmarkQueue(b *testing.B) {
 	}
 }
 
-// BenchmarkLanes is BenchmarkQueue with 8 flows, over so many lanes.
-func BenchmarkLanes(b *testing.B) {
-	for _, lanes := range []int{1, 2, 4} {
-		b.Run(fmt.Sprintf("lanes=%d", lanes), func(b *testing.B) {
-			l := NewLanes(64 << 20)
+// BenchmarkSubflows is BenchmarkQueue with 8 flows, over so many subflows.
+func BenchmarkSubflows(b *testing.B) {
+	for _, subflows := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("subflows=%d", subflows), func(b *testing.B) {
+			l := NewSubflows(64 << 20)
 			var queues []*Queue
-			for range lanes {
+			for range subflows {
 				queues = append(queues, l.Join())
 			}
 			var batch packet.Batch

@@ -81,11 +81,11 @@ func (b *Budget) NewQueue(limit int) *Queue {
 	return q
 }
 
-// NewLanes returns Lanes without a connection whose packets take up to limit bytes of buffers, see
-// NewLanes, and no more than b allows. All Lanes of one owner, a token's ID for example, have one
+// NewSubflows returns Subflows without a connection whose packets take up to limit bytes of buffers, see
+// NewSubflows, and no more than b allows. All Subflows of one owner, a token's ID for example, have one
 // fair share of the turns to read.
-func (b *Budget) NewLanes(limit int, owner string) *Lanes {
-	l := NewLanes(limit)
+func (b *Budget) NewSubflows(limit int, owner string) *Subflows {
+	l := NewSubflows(limit)
 	if b != nil {
 		l.allowance = &b.sockets
 	}

@@ -143,7 +143,7 @@ func TestBudgetConcurrent(t *testing.T) {
 		all.Go(func() {
 			r := rand.New(rand.NewPCG(1, uint64(i))) //nolint:gosec // a seed that can be repeated
 			for range 30 {
-				l := b.NewLanes(1<<20, "")
+				l := b.NewSubflows(1<<20, "")
 				q := l.Join()
 				second := l.Join()
 				for range r.IntN(600) {
@@ -162,7 +162,7 @@ func TestBudgetConcurrent(t *testing.T) {
 				}
 				l.Leave(second)
 				l.Leave(q)
-				for _, p := range l.Salvage(0) {
+				for _, p := range l.TakeFresh(0) {
 					p.Free()
 				}
 				l.Push(datagram(1, 1000, 0, 1))

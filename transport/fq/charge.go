@@ -73,7 +73,7 @@ func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 	defer q.mu.Unlock()
 	for int64(q.buffered) > n {
 		half := q.largest() / 2
-		for _, list := range []*turns{&q.fresh, &q.old} {
+		for _, list := range []*turns{&q.newFlows, &q.oldFlows} {
 			for f := list.head; f != nil; f = f.next {
 				for f.bytes > half && int64(q.buffered) > n {
 					p := q.take(f)
@@ -91,7 +91,7 @@ func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 
 // largest returns the bytes of the flow that has the most.
 func (q *Queue) largest() (most int) {
-	for _, list := range []*turns{&q.fresh, &q.old} {
+	for _, list := range []*turns{&q.newFlows, &q.oldFlows} {
 		for f := list.head; f != nil; f = f.next {
 			most = max(most, f.bytes)
 		}

@@ -38,7 +38,7 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 		c.firstAbove, c.dropping = 0, false
 		return nil
 	}
-	if now-p.Queued > prompt {
+	if now-p.Queued > drainedIn {
 		q.slow = now
 	}
 	above := q.above(p, f, now)

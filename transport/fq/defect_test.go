@@ -5,13 +5,13 @@ import "testing"
 // A panic while a queue is changed does not leave it locked: whoever reads the device would wait
 // for ever.
 func TestPanicLeavesNothingLocked(t *testing.T) {
-	lanes := NewLanes(1 << 20)
-	one, two := lanes.Join(), lanes.Join()
+	subflows := NewSubflows(1 << 20)
+	one, two := subflows.Join(), subflows.Join()
 	alone := NewQueue(1 << 20)
 	alone.clock, one.clock, two.clock = nil, nil, nil // calling it panics
 	for name, push := range map[string]func(){
-		"a queue": func() { alone.Push(datagram(1, 100, 0, 0)) },
-		"lanes":   func() { lanes.Push(datagram(1, 100, 0, 0)) },
+		"a queue":  func() { alone.Push(datagram(1, 100, 0, 0)) },
+		"subflows": func() { subflows.Push(datagram(1, 100, 0, 0)) },
 	} {
 		func() {
 			defer func() {
@@ -27,7 +27,7 @@ func TestPanicLeavesNothingLocked(t *testing.T) {
 			t.Errorf("queue %s stays locked", name)
 		}
 	}
-	if !lanes.mu.TryLock() {
-		t.Error("the lanes stay locked")
+	if !subflows.mu.TryLock() {
+		t.Error("the subflows stay locked")
 	}
 }

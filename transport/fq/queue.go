@@ -17,14 +17,14 @@ import (
 // down. Push never blocks: whoever reads the TUN device must not wait for a slow peer. Any number
 // of goroutines may push and flush; one pops.
 type Queue struct {
-	limit  int                  // bytes of buffers; with lanes more, if the other queues leave room
-	clock  func() int64         // nanoseconds
-	budget *Budget              // shared with other queues; nil is none
-	owner  string               // of its connection's turns
-	lanes  *Lanes               // nil for a queue of its own
-	shown  atomic.Int64         // bytes of buffers, to within shownStep, for the other queues of lanes
-	sink   atomic.Pointer[Sink] // where the packets go; nil while there is no connection
-	length atomic.Int64         // packets
+	limit    int                  // bytes of buffers; with subflows more, if the other queues leave room
+	clock    func() int64         // nanoseconds
+	budget   *Budget              // shared with other queues; nil is none
+	owner    string               // of its connection's turns
+	subflows *Subflows            // nil for a queue of its own
+	shown    atomic.Int64         // bytes of buffers, to within shownStep, for the other queues of subflows
+	sink     atomic.Pointer[Sink] // where the packets go; nil while there is no connection
+	length   atomic.Int64         // packets
 
 	allowance *Allowance // of the connection's buffers in the kernel; nil is none
 
@@ -32,14 +32,14 @@ type Queue struct {
 	interval int64 // of CoDel, as is target
 	target   int64
 	flows    map[uint32]*flow // by hash bucket; only those with packets or with a turn to wait for
-	fresh    turns            // flows that have just begun, before all others
-	old      turns
+	newFlows turns            // flows that have just begun, before all others
+	oldFlows turns
 	spare    *flow // flows to use again, linked by next
 	buffered int   // bytes of buffers
 	charged  int   // bytes of the budget, for packets
 	pinned   int   // bytes of the budget, for the connection's buffers that wait with something in them
 	drops    Drops
-	shared   bool  // of Lanes, which has several or not this one any more: see pushAlone
+	shared   bool  // of Subflows, which has several or not this one any more: see pushAlone
 	slow     int64 // when a packet left last that had waited for long, 0 for never
 }
 
@@ -113,7 +113,7 @@ func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	q.buffered += charge(p)
 	q.length.Add(1)
 	q.show()
-	for q.buffered > q.limit && q.Len() > 1 && q.buffered > q.lanes.roomOf(q) {
+	for q.buffered > q.limit && q.Len() > 1 && q.buffered > q.subflows.roomOf(q) {
 		q.dropFattest()
 	}
 	return q.buffered > q.charged && q.budget != nil && q.charge()
@@ -148,7 +148,7 @@ func (q *Queue) Pop(b *packet.Batch, most int) {
 	}
 }
 
-// show lets the other queues of its lanes know about how much q holds.
+// show lets the other queues of its subflows know about how much q holds.
 func (q *Queue) show() {
 	if held := int64(q.buffered); max(held-q.shown.Load(), q.shown.Load()-held) >= shownStep {
 		q.shown.Store(held)
@@ -167,7 +167,7 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer q.refund()
-	for _, list := range []*turns{&q.fresh, &q.old} {
+	for _, list := range []*turns{&q.newFlows, &q.oldFlows} {
 		for f := list.head; f != nil; f = f.next {
 			for p := q.take(f); p != nil; p = q.take(f) {
 				p.Free()
@@ -180,9 +180,9 @@ func (q *Queue) Close() {
 // caller holds mu, as for all that follows.
 func (q *Queue) next(now int64) *packet.Packet {
 	for {
-		list := &q.fresh
+		list := &q.newFlows
 		if list.head == nil {
-			list = &q.old
+			list = &q.oldFlows
 		}
 		f := list.head
 		if f == nil {
@@ -191,14 +191,14 @@ func (q *Queue) next(now int64) *packet.Packet {
 		if f.deficit <= 0 {
 			f.deficit += quantum
 			list.shift()
-			q.old.push(f)
+			q.oldFlows.push(f)
 			continue
 		}
 		p := q.dequeue(f, now)
 		if p == nil {
 			list.shift()
-			if list == &q.fresh && q.old.head != nil {
-				q.old.push(f) // it must not come back as a fresh one before the others had their turn
+			if list == &q.newFlows && q.oldFlows.head != nil {
+				q.oldFlows.push(f) // it must not come back as a new one before the others had their turn
 			} else {
 				q.end(f)
 			}
@@ -223,7 +223,7 @@ func (q *Queue) begin(bucket uint32) *flow {
 		q.flows = map[uint32]*flow{}
 	}
 	q.flows[bucket] = f
-	q.fresh.push(f)
+	q.newFlows.push(f)
 	return f
 }
 
@@ -237,7 +237,7 @@ func (q *Queue) end(f *flow) {
 // dropFattest drops from the head of the flow that holds most: whoever fills the queue pays for it.
 func (q *Queue) dropFattest() {
 	var fattest *flow
-	for _, list := range []*turns{&q.fresh, &q.old} {
+	for _, list := range []*turns{&q.newFlows, &q.oldFlows} {
 		for f := list.head; f != nil; f = f.next {
 			if fattest == nil || f.bytes > fattest.bytes {
 				fattest = f

@@ -16,11 +16,11 @@ import (
 // the connections of one owner share its turns. The nil *readers has no bound. All methods are safe
 // for concurrent use.
 type readers struct {
-	mu     sync.Mutex
-	free   int // turns that nobody has; 0 while somebody waits
-	owners map[string]*owner
-	fresh  ownerList // owners that have just begun to wait, before all others
-	old    ownerList
+	mu        sync.Mutex
+	free      int // turns that nobody has; 0 while somebody waits
+	owners    map[string]*owner
+	newOwners ownerList // owners that have just begun to wait, before all others
+	oldOwners ownerList
 }
 
 // turnRoom is how many bytes are read in a turn that had to be waited for: with packets of the
@@ -41,7 +41,7 @@ func newReaders(bytes int64) *readers {
 type owner struct {
 	name       string
 	head, tail *Turn  // the connections that wait
-	next       *owner // in fresh or old
+	next       *owner // in newOwners or oldOwners
 }
 
 // ownerList is a queue of owners.
@@ -142,7 +142,7 @@ func (a *readers) enqueue(t *Turn) {
 	if o == nil {
 		o = &owner{name: t.owner}
 		a.owners[t.owner] = o
-		a.fresh.push(o)
+		a.newOwners.push(o)
 	}
 	if t.next = nil; o.head == nil {
 		o.head = t
@@ -168,9 +168,9 @@ func (a *readers) pass() {
 // turn comes and that have none. The caller holds mu.
 func (a *readers) first() *Turn {
 	for {
-		o := a.fresh.shift()
+		o := a.newOwners.shift()
 		if o == nil {
-			o = a.old.shift()
+			o = a.oldOwners.shift()
 		}
 		if o == nil {
 			return nil
@@ -181,7 +181,7 @@ func (a *readers) first() *Turn {
 			continue
 		}
 		o.head = t.next
-		a.old.push(o) // even if no other waits: it must not come back as a fresh one at once
+		a.oldOwners.push(o) // even if no other waits: it must not come back as a new one at once
 		return t
 	}
 }

@@ -134,7 +134,7 @@ func (c *Conn) ReadBatch(b *packet.Batch) error {
 func (c *Conn) WriteBatch(b *packet.Batch) error {
 	return c.ended(c.out.write(func() error {
 		c.out.frame = frame.New()
-		return c.out.give(c.out.frame.Build(b, c.out.form))
+		return c.out.encode(c.out.frame.Build(b, c.out.form))
 	}))
 }
 
@@ -223,7 +223,9 @@ func (c *Conn) send(ctx context.Context, m any) error {
 		return err
 	}
 	defer c.bound(ctx)()
-	err = c.out.write(func() error { return c.out.give(net.Buffers{frame.Append(nil, frame.OpText, data, c.out.form.Client)}) })
+	err = c.out.write(func() error {
+		return c.out.encode(net.Buffers{frame.Append(nil, frame.OpText, data, c.out.form.Client)})
+	})
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

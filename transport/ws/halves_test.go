@@ -43,28 +43,28 @@ func testBudgetEndsReaders(t *testing.T, config *tls.Config, dial func(*testing.
 	for i := range 1000 { // memory is short: buffers have the size of what is in them
 		push(full, ipPacket(1, uint32(i), 1000))
 	}
-	joined, ended := make(chan *fq.Lanes, 1), make(chan error, sessions+1)
+	joined, ended := make(chan *fq.Subflows, 1), make(chan error, sessions+1)
 	address := accepting(t, config, func(c *ws.Conn) {
 		_, err := c.Requested(t.Context(), packet.Offload{})
 		request := transport.Connect{Framings: []string{"ip"}}
 		if err = errors.Join(err, c.Grant(t.Context(), request, granted(), packet.Offload{})); err != nil {
 			t.Error(err)
 		}
-		lanes := b.NewLanes(8<<20, "")
+		lanes := b.NewSubflows(8<<20, "")
 		defer lanes.Close()
 		queue := lanes.Join()
 		joined <- lanes
 		ended <- c.Run(t.Context(), queue, patience, func(*packet.Batch) error { return nil })
 		lanes.Leave(queue)
 	})
-	join := func() (*raw, *fq.Lanes) {
+	join := func() (*raw, *fq.Subflows) {
 		r := dial(t, address)
 		r.connect()
 		return r, <-joined
 	}
 	good, _ := join()
 	var halves []func()
-	var lanes []*fq.Lanes
+	var lanes []*fq.Subflows
 	for i := range sessions {
 		r, lane := join()
 		ip := make([]byte, 65000)

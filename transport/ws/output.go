@@ -27,10 +27,10 @@ type output struct {
 
 	waiting atomic.Bool  // resume waits for the socket
 	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
-	spoiled atomic.Bool  // pump has met a defect: no packet may follow
+	spoiled atomic.Bool  // drain has met a defect: no packet may follow
 	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
 
-	mu    sync.Mutex // held by the one who sends; guards all below but urgent
+	mu    sync.Mutex // held by the one who sends; guards all below but controls
 	tuner *tcp.Tuner
 	batch packet.Batch  // what is on its way out
 	frame *frame.Buffer // what it is made of; nil for nothing
@@ -40,21 +40,21 @@ type output struct {
 	held  int           // bytes that the queue's budget is charged for it, while the socket has enough
 	over  bool
 
-	urgent urgent
-	gone   chan struct{} // closed when the close frame has gone out
+	controls controlQueue
+	gone     chan struct{} // closed when the close frame has gone out
 }
 
-// urgent has the control frames that wait to go out before any batch.
-type urgent struct {
+// controlQueue has the control frames that wait to go out before any batch.
+type controlQueue struct {
 	some    atomic.Bool
 	mu      sync.Mutex
 	frames  []byte
 	closing bool // the last of them is a close frame
 }
 
-// maxUrgent bounds the control frames that wait, in bytes: a peer that pings and does not read
+// maxControlQueue bounds the control frames that wait, in bytes: a peer that pings and does not read
 // loses pongs.
-const maxUrgent = 4 << 10
+const maxControlQueue = 4 << 10
 
 // start makes q the way to the packets, and failed what is told of failures.
 func (o *output) start(q *fq.Queue, keepalive time.Duration, failed func(error)) {
@@ -99,7 +99,7 @@ func (o *output) Fail(err error) { o.failed(err) }
 // caller has put there.
 func (o *output) Flush() {
 	for o.Due() && o.mu.TryLock() {
-		full, err := o.pump()
+		full, err := o.drain()
 		if full {
 			o.waiting.Store(true)
 			o.resumes.Go(o.resume)
@@ -126,7 +126,7 @@ func (o *output) FlushAside() {
 
 // Due reports whether Flush has something to do.
 func (o *output) Due() bool {
-	return !o.waiting.Load() && !o.closed.Load() && (o.urgent.some.Load() || o.queue != nil && o.queue.Len() > 0 && !o.spoiled.Load())
+	return !o.waiting.Load() && !o.closed.Load() && (o.controls.some.Load() || o.queue != nil && o.queue.Len() > 0 && !o.spoiled.Load())
 }
 
 // resume waits for the socket and goes on where it had enough.
@@ -135,7 +135,7 @@ func (o *output) resume() {
 		err := o.wire.WaitWritable()
 		if err == nil {
 			o.mu.Lock()
-			full, err = o.pump()
+			full, err = o.drain()
 			o.waiting.Store(full)
 			o.mu.Unlock()
 		}
@@ -147,10 +147,10 @@ func (o *output) resume() {
 	o.Flush() // what came in between
 }
 
-// pump sends until nothing waits, or until the socket has enough, which is full. It may run on the
+// drain sends until nothing waits, or until the socket has enough, which is full. It may run on the
 // goroutine of another peer, or of the device: a panic in it is an error of this connection alone.
 // The caller holds mu, as for all that follows.
-func (o *output) pump() (full bool, err error) {
+func (o *output) drain() (full bool, err error) {
 	defer func() {
 		if err != nil && defect.Is(err) {
 			o.spoil()
@@ -165,7 +165,7 @@ func (o *output) pump() (full bool, err error) {
 			o.hold()
 			return true, nil
 		}
-		some, full, err := o.load()
+		some, full, err := o.next()
 		if !some || err != nil {
 			return full, err
 		}
@@ -173,7 +173,7 @@ func (o *output) pump() (full bool, err error) {
 	return false, nil
 }
 
-// spoil gives up the packets that pump was sending when it met a defect. A close frame may follow
+// spoil gives up the packets that drain was sending when it met a defect. A close frame may follow
 // unless half a frame, or half a TLS record, has gone out. The buffers are left to the garbage
 // collector: who else holds them is not known.
 func (o *output) spoil() {
@@ -208,11 +208,11 @@ func (o *output) writeLeft() error {
 	return nil
 }
 
-// load makes left of what is next: control frames, or packets from the queue if the socket takes
+// next makes left of what is next: control frames, or packets from the queue if the socket takes
 // them; full is that it does not.
-func (o *output) load() (some, full bool, err error) {
-	if frames := o.takeUrgent(); len(frames) > 0 {
-		return true, false, o.give(net.Buffers{frames})
+func (o *output) next() (some, full bool, err error) {
+	if frames := o.takeControls(); len(frames) > 0 {
+		return true, false, o.encode(net.Buffers{frames})
 	}
 	if o.closed.Load() || o.spoiled.Load() || o.queue == nil || o.queue.Len() == 0 {
 		return false, false, nil
@@ -284,11 +284,11 @@ func (o *output) put() error {
 	if o.frame.Copied() {
 		o.batch.Reset()
 	}
-	return o.give(frames)
+	return o.encode(frames)
 }
 
-// give makes left of frames, through TLS if there is any.
-func (o *output) give(frames net.Buffers) error {
+// encode makes left of frames, through TLS if there is any.
+func (o *output) encode(frames net.Buffers) error {
 	if !o.wire.Secured() {
 		o.left = frames
 		return nil
@@ -320,9 +320,9 @@ func (o *output) free() {
 	}
 }
 
-// takeUrgent returns the control frames that wait.
-func (o *output) takeUrgent() []byte {
-	u := &o.urgent
+// takeControls returns the control frames that wait.
+func (o *output) takeControls() []byte {
+	u := &o.controls
 	if !u.some.Load() {
 		return nil
 	}
@@ -338,14 +338,14 @@ func (o *output) takeUrgent() []byte {
 // control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a
 // close frame.
 func (o *output) control(opcode byte, body []byte) {
-	o.urgent.add(opcode, body, o.form.Client)
+	o.controls.add(opcode, body, o.form.Client)
 	o.Flush()
 }
 
-func (u *urgent) add(opcode byte, body []byte, client bool) {
+func (u *controlQueue) add(opcode byte, body []byte, client bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.closing && (len(u.frames) < maxUrgent || opcode == frame.OpClose) {
+	if !u.closing && (len(u.frames) < maxControlQueue || opcode == frame.OpClose) {
 		u.frames = frame.Append(u.frames, opcode, body, client)
 		u.closing = opcode == frame.OpClose
 		u.some.Store(true)

@@ -26,7 +26,7 @@ func TestReadersTakeTurns(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		lanes := b.NewLanes(8<<20, "")
+		lanes := b.NewSubflows(8<<20, "")
 		defer lanes.Close()
 		queue := lanes.Join()
 		ended <- c.Run(t.Context(), queue, patience, func(*packet.Batch) error {

@@ -41,7 +41,7 @@ func TestRecords(t *testing.T) {
 	}
 	w.Gather()
 	o := output{wire: w, tuner: &tcp.Tuner{Settings: tcp.Settings{Record: 2000}}}
-	if err := o.give(net.Buffers{make([]byte, 4500), make([]byte, 2000), make([]byte, 1)}); err != nil {
+	if err := o.encode(net.Buffers{make([]byte, 4500), make([]byte, 2000), make([]byte, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if want := []int{2000, 2000, 500, 2000, 1}; !slices.Equal(tls.seen, want) {

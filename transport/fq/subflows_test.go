@@ -11,17 +11,17 @@ import (
 	"tunnel/packet"
 )
 
-// fakeLanes are Lanes with so many lanes joined, and a clock that the test sets.
-func fakeLanes(lanes int) (*Lanes, []*Queue, *atomic.Int64) {
+// fakeSubflows are Subflows with so many subflows joined, and a clock that the test sets.
+func fakeSubflows(subflows int) (*Subflows, []*Queue, *atomic.Int64) {
 	now := new(atomic.Int64)
-	l := NewLanes(8 << 20)
+	l := NewSubflows(8 << 20)
 	l.clock = now.Load
 	(*l.all.Load())[0].queue.clock = now.Load
 	var queues []*Queue
-	for range lanes {
+	for range subflows {
 		queues = append(queues, l.Join())
 	}
-	now.Add(2 * rest) // what was there before the second lane has rested
+	now.Add(2 * rest) // what was there before the second subflow has rested
 	return l, queues, now
 }
 
@@ -50,8 +50,8 @@ func seqs(q *Queue) map[uint16][]int {
 	return got
 }
 
-// laneOf pushes n packets of a port and returns the number of the lane that they leave by.
-func laneOf(t *testing.T, l *Lanes, queues []*Queue, port uint16, n int) int {
+// subflowOf pushes n packets of a port and returns the number of the subflow that they leave by.
+func subflowOf(t *testing.T, l *Subflows, queues []*Queue, port uint16, n int) int {
 	t.Helper()
 	for seq := range n {
 		l.Push(datagram(port, 1400, 0, seq))
@@ -60,7 +60,7 @@ func laneOf(t *testing.T, l *Lanes, queues []*Queue, port uint16, n int) int {
 	for i, q := range queues {
 		if n := len(seqs(q)[port]); n > 0 {
 			if at >= 0 {
-				t.Fatalf("flow %d is on lanes %d and %d", port, at, i)
+				t.Fatalf("flow %d is on subflows %d and %d", port, at, i)
 			}
 			at = i
 		}
@@ -68,74 +68,74 @@ func laneOf(t *testing.T, l *Lanes, queues []*Queue, port uint16, n int) int {
 	return at
 }
 
-// Flows are spread; one stays on its lane while it is busy; and when it has rested it goes where
+// Flows are spread; one stays on its subflow while it is busy; and when it has rested it goes where
 // there is less load.
-func TestLanesSpreadFlows(t *testing.T) {
-	l, queues, now := fakeLanes(2)
+func TestSubflowsSpreadFlows(t *testing.T) {
+	l, queues, now := fakeSubflows(2)
 	ports := apart(8)
-	heavy, light := laneOf(t, l, queues, ports[0], 1), laneOf(t, l, queues, ports[1], 1)
+	heavy, light := subflowOf(t, l, queues, ports[0], 1), subflowOf(t, l, queues, ports[1], 1)
 	if heavy == light {
-		t.Fatalf("both flows are on lane %d", heavy)
+		t.Fatalf("both flows are on subflow %d", heavy)
 	}
 	for range 50 {
 		now.Add(rest - usedStep - 1)
-		if at := laneOf(t, l, queues, ports[0], 300); at != heavy {
-			t.Fatalf("the flow went from lane %d to %d", heavy, at)
+		if at := subflowOf(t, l, queues, ports[0], 300); at != heavy {
+			t.Fatalf("the flow went from subflow %d to %d", heavy, at)
 		}
 	}
 	for _, port := range ports[2:] {
-		if at := laneOf(t, l, queues, port, 1); at != light {
-			t.Errorf("flow %d is on the lane with the load", port)
+		if at := subflowOf(t, l, queues, port, 1); at != light {
+			t.Errorf("flow %d is on the subflow with the load", port)
 		}
 	}
 	now.Add(3 * rest)
-	busy := laneOf(t, l, queues, ports[1], 1000)
-	if at := laneOf(t, l, queues, ports[0], 1); at == busy {
+	busy := subflowOf(t, l, queues, ports[1], 1000)
+	if at := subflowOf(t, l, queues, ports[0], 1); at == busy {
 		t.Error("a flow that has rested stays where the load is")
 	}
-	if at := laneOf(t, l, queues, ports[1], 1); at != busy {
-		t.Error("a flow that is busy leaves its lane")
+	if at := subflowOf(t, l, queues, ports[1], 1); at != busy {
+		t.Error("a flow that is busy leaves its subflow")
 	}
 }
 
 // However long a flow has rested, it stays where something of it waits, or may still be on its way.
-func TestLanesHoldFlows(t *testing.T) {
+func TestSubflowsHoldFlows(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		before func(q *Queue, now *atomic.Int64)
 	}{
 		{"a packet waits", func(_ *Queue, now *atomic.Int64) { now.Add(1) }},
 		{"a packet left late", func(q *Queue, now *atomic.Int64) {
-			now.Add(2 * prompt)
+			now.Add(2 * drainedIn)
 			seqs(q)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			l, queues, now := fakeLanes(2)
+			l, queues, now := fakeSubflows(2)
 			ports := apart(2)
-			held := laneOf(t, l, queues, ports[0], 1000)
+			held := subflowOf(t, l, queues, ports[0], 1000)
 			l.Push(datagram(ports[0], 100, 0, 1))
 			test.before(queues[held], now)
 			now.Add(rest - 1)
 			(*l.all.Load())[held].now.Add(100 << 20) // it would have to leave
 			l.Push(datagram(ports[0], 100, 0, 2))
 			if got := seqs(queues[held])[ports[0]]; len(got) == 0 || got[len(got)-1] != 2 {
-				t.Errorf("the flow left lane %d, which has %v of it", held, got)
+				t.Errorf("the flow left subflow %d, which has %v of it", held, got)
 			}
 		})
 	}
 }
 
-// What waits for a lane that is lost goes to the others, in order, but for what is too old; with
-// the last lane it waits.
-func TestLanesLose(t *testing.T) {
-	l, queues, now := fakeLanes(3)
+// What waits for a subflow that is lost goes to the others, in order, but for what is too old; with
+// the last subflow it waits.
+func TestSubflowsLose(t *testing.T) {
+	l, queues, now := fakeSubflows(3)
 	ports := apart(9)
 	for seq := range 3 {
 		for _, port := range ports {
 			l.Push(datagram(port, 100, 0, seq))
 		}
-		now.Add(int64(movable) * 2 / 5) // the first is too old when the lanes are lost, the others are not
+		now.Add(int64(movable) * 2 / 5) // the first is too old when the subflows are lost, the others are not
 	}
 	now.Add(1)
 	l.Leave(queues[1])
@@ -156,16 +156,16 @@ func TestLanesLose(t *testing.T) {
 		}
 	}
 	if lost := l.Drops(); lost.Stale != 6 {
-		t.Errorf("dropped %+v; want the 6 that were old on the lanes that were lost beside others", lost)
+		t.Errorf("dropped %+v; want the 6 that were old on the subflows that were lost beside others", lost)
 	}
 	if l.only.Load() == nil {
-		t.Error("one lane is left, and it costs as much as several")
+		t.Error("one subflow is left, and it costs as much as several")
 	}
 }
 
 // Whoever still takes a queue for the only one finds out when it is not, and only then.
-func TestLanesAlone(t *testing.T) {
-	l := NewLanes(1 << 20)
+func TestSubflowsAlone(t *testing.T) {
+	l := NewSubflows(1 << 20)
 	alone := func(q *Queue) bool {
 		p := datagram(1, 100, 0, 1)
 		_, pushed := q.pushAlone(p, packet.FlowHash(p.IP()))
@@ -173,23 +173,23 @@ func TestLanesAlone(t *testing.T) {
 	}
 	first := l.Join()
 	if !alone(first) {
-		t.Error("one lane takes no packets")
+		t.Error("one subflow takes no packets")
 	}
 	second := l.Join()
 	if alone(first) || alone(second) {
-		t.Error("one of two lanes takes packets past the pins")
+		t.Error("one of two subflows takes packets past the pins")
 	}
 	l.Leave(first)
 	if alone(first) || !alone(second) {
-		t.Error("a lane that was lost takes packets, or the one that is left does not")
+		t.Error("a subflow that was lost takes packets, or the one that is left does not")
 	}
 }
 
-// While lanes come and go every flow keeps its order, and what does not come out is counted.
-func TestLanesConcurrent(t *testing.T) {
+// While subflows come and go every flow keeps its order, and what does not come out is counted.
+func TestSubflowsConcurrent(t *testing.T) {
 	const flows, each = 6, 4000
-	l := NewLanes(320 << 20) // enough for all of it, be it on one lane of five, however slow the machine is
-	var out sync.Mutex       // makes one order of what comes out of all lanes
+	l := NewSubflows(320 << 20) // enough for all of it, be it on one subflow of five, however slow the machine is
+	var out sync.Mutex          // makes one order of what comes out of all subflows
 	got := map[uint16][]int{}
 	popFrom := func(q *Queue) {
 		out.Lock()
@@ -198,7 +198,7 @@ func TestLanesConcurrent(t *testing.T) {
 			got[portOf(ip)] = append(got[portOf(ip)], seqOf(ip))
 		}
 	}
-	var pushers, lanes sync.WaitGroup
+	var pushers, subflows sync.WaitGroup
 	over := make(chan struct{})
 	for port := range uint16(flows) {
 		pushers.Go(func() {
@@ -212,7 +212,7 @@ func TestLanesConcurrent(t *testing.T) {
 		})
 	}
 	for range 4 {
-		lanes.Go(func() {
+		subflows.Go(func() {
 			for done := false; !done; {
 				q := l.Join()
 				for range rand.N(100) {
@@ -229,7 +229,7 @@ func TestLanesConcurrent(t *testing.T) {
 	}
 	pushers.Wait()
 	close(over)
-	lanes.Wait()
+	subflows.Wait()
 	for q := l.Join(); q.Len() > 0; {
 		popFrom(q)
 	}
@@ -249,11 +249,11 @@ func TestLanesConcurrent(t *testing.T) {
 	l.Close()
 }
 
-// A flow on one of several lanes has as long a queue as on one alone; all lanes together hold what
+// A flow on one of several subflows has as long a queue as on one alone; all subflows together hold what
 // one would, and a share for each that comes later.
-func TestLanesShareTheirRoom(t *testing.T) {
+func TestSubflowsShareTheirRoom(t *testing.T) {
 	const limit = 8 << 20
-	l, queues, _ := fakeLanes(4)
+	l, queues, _ := fakeSubflows(4)
 	defer l.Close()
 	fill := func(q *Queue, port uint16, bytes int) {
 		for n := 0; n < bytes; n += packet.SmallRoom {
@@ -263,21 +263,21 @@ func TestLanesShareTheirRoom(t *testing.T) {
 	}
 	fill(queues[0], 1, limit-shownStep)
 	if n := l.Drops().Full; n != 0 {
-		t.Errorf("%d packets dropped of a flow that has all lanes for itself", n)
+		t.Errorf("%d packets dropped of a flow that has all subflows for itself", n)
 	}
 	fill(queues[0], 1, limit)
 	if n := queues[0].buffered; n > limit {
-		t.Errorf("a lane holds %d bytes; %d are all", n, limit)
+		t.Errorf("a subflow holds %d bytes; %d are all", n, limit)
 	}
 	for i, q := range queues[1:] {
 		fill(q, uint16(2+i), limit)
 		if n := q.buffered; n < limit/4-packet.SmallRoom || n > limit/4 {
-			t.Errorf("lane %d holds %d bytes beside a full one; want its share", i+1, n)
+			t.Errorf("subflow %d holds %d bytes beside a full one; want its share", i+1, n)
 		}
 	}
 	fill(queues[0], 1, packet.SmallRoom)
 	if n := queues[0].buffered; n > limit/4 {
-		t.Errorf("a lane holds %d bytes while the others have theirs", n)
+		t.Errorf("a subflow holds %d bytes while the others have theirs", n)
 	}
 	var b packet.Batch
 	for queues[1].Len() > 0 {
@@ -286,6 +286,6 @@ func TestLanesShareTheirRoom(t *testing.T) {
 	}
 	fill(queues[0], 1, limit)
 	if n := queues[0].buffered; n < limit/2-2*shownStep || n > limit/2+2*shownStep {
-		t.Errorf("a lane holds %d bytes; want its share and that of one that is empty", n)
+		t.Errorf("a subflow holds %d bytes; want its share and that of one that is empty", n)
 	}
 }

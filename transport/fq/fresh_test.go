@@ -6,7 +6,7 @@ import (
 )
 
 // After an outage what is new goes out, and of each flow the newest however old.
-func TestSalvage(t *testing.T) {
+func TestTakeFresh(t *testing.T) {
 	q, now := fakeQueue(1 << 20)
 	for seq := range 5 { // at 0, 1, 2, 3 and 4 seconds
 		q.Push(datagram(1, 100, 0, seq))
@@ -15,7 +15,7 @@ func TestSalvage(t *testing.T) {
 		}
 		*now += time.Second
 	}
-	kept := q.Salvage(2 * time.Second)
+	kept := q.TakeFresh(2 * time.Second)
 	got := map[uint16][]int{}
 	for _, p := range kept {
 		got[portOf(p.IP())] = append(got[portOf(p.IP())], seqOf(p.IP()))
@@ -26,7 +26,7 @@ func TestSalvage(t *testing.T) {
 	if d := q.Drops(); d != (Drops{Stale: 4}) {
 		t.Errorf("drops %+v", d)
 	}
-	if again := q.Salvage(time.Hour); len(again) > 0 || len(pop(q, 1<<20)) > 0 {
+	if again := q.TakeFresh(time.Hour); len(again) > 0 || len(pop(q, 1<<20)) > 0 {
 		t.Errorf("%d packets are still there", len(again))
 	}
 	// It is a queue as before.
