@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cmdrun"
 	"tunnel/config"
 	"tunnel/ipcmd"
 	"tunnel/route"
@@ -40,7 +41,7 @@ func cleanup(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
+	report, err := route.Cleanup(c.Context, ipcmd.NewRunner(cmdrun.NewExec(log)), rtnl.Kernel{}, log, dirs...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

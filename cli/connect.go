@@ -13,8 +13,8 @@ import (
 
 	"tunnel/auth"
 	"tunnel/client"
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/loglimit"
 	"tunnel/route"
@@ -149,7 +149,7 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Diale
 	if err != nil {
 		return err
 	}
-	router := route.New(ipcmd.DryRun{W: c.App.Writer}, rtnl.Kernel{}, nil, nil)
+	router := route.New(cmdrun.DryRun{W: c.App.Writer}, rtnl.Kernel{}, nil, nil)
 	if err := router.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}

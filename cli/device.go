@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 	"tunnel/packet"
 	"tunnel/route"
@@ -40,7 +41,7 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 			return made{}, err
 		}
 	}
-	run := ipcmd.NewExec(log)
+	run := ipcmd.NewRunner(cmdrun.NewExec(log))
 	dir, err := route.JournalDir()
 	if err != nil {
 		return made{}, err

@@ -9,8 +9,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/privsep"
 	"tunnel/route"
@@ -168,7 +168,7 @@ func explain(err error) *failure {
 	var f *failure
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
-	var command *ipcmd.Error
+	var command *cmdrun.Error
 	var remote *privsep.Failure // of a worker's parent
 	var journal *route.JournalError
 	switch {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
@@ -54,18 +55,18 @@ func TestAsFailure(t *testing.T) {
 		{&route.JournalError{Err: fmt.Errorf("note x in the journal: %w", unix.ENOSPC)}, "state: note x in the journal: no space left on device: make room"},
 		{&route.JournalError{Err: unix.EIO}, "state: input/output error"},
 		{fmt.Errorf("make a socket pair: %w", unix.EMFILE), "usage: make a socket pair: too many open files: raise the limit"},
-		{&ipcmd.Error{Command: command, ExitCode: -2, Err: unix.EMFILE}, "route: ip link set dev tun0 up mtu 1400 qlen 100: too many open files: raise the limit"},
+		{&cmdrun.Error{Command: command, ExitCode: -2, Err: unix.EMFILE}, "route: ip link set dev tun0 up mtu 1400 qlen 100: too many open files: raise the limit"},
 		{lease.ErrNetwork, "usage: unusable network: choose another --network"},
 		{state.ErrLocked, "state: another server uses this state directory: end the other"},
 		{&route.JournalError{Err: unix.ENOSPC, Advice: "make room"}, "state: no space left on device: make room"},
-		{&ipcmd.Error{Command: command, ExitCode: 1, Err: &ipcmd.UnsuitableError{}}, "route: ip link set dev tun0 up mtu 1400 qlen 100: the program ip is not that of iproute2, which does not know this command: install the package iproute2"},
-		{&ipcmd.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound}, "route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install iproute2"},
+		{&cmdrun.Error{Command: command, ExitCode: 1, Err: &ipcmd.UnsuitableError{}}, "route: ip link set dev tun0 up mtu 1400 qlen 100: the program ip is not that of iproute2, which does not know this command: install the package iproute2"},
+		{&cmdrun.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound}, "route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install iproute2"},
 		{
-			&ipcmd.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers: Operation not permitted", Err: &exec.ExitError{}},
+			&cmdrun.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers: Operation not permitted", Err: &exec.ExitError{}},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: RTNETLINK answers: Operation not permitted (exit code 2): CAP_NET_ADMIN is needed",
 		},
 		{
-			&ipcmd.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers:\nout of order", Err: &exec.ExitError{}},
+			&cmdrun.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers:\nout of order", Err: &exec.ExitError{}},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: RTNETLINK answers: out of order (exit code 2)",
 		},
 	} {

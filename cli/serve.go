@@ -7,8 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/route"
 	"tunnel/server"
@@ -43,7 +43,7 @@ func serve(c *cli.Context) (err error) {
 	memory := serveMemory(told.MaxMemory)
 	want := serveConfig(told)
 	if told.DryRun {
-		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
+		return route.New(cmdrun.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
 	}
 	if workerOf(c) == nil {
 		outputOf(c).watchJoinLine(log)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"tunnel/client"
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/packet"
 	"tunnel/route"
@@ -101,7 +101,7 @@ func TestMachineFails(t *testing.T) {
 		"an ip that fails": {
 			func(k *iptest.Kernel) { k.Fail(route3, 2, "RTNETLINK answers: out of order") },
 			func(err error) bool {
-				var failed *ipcmd.Error
+				var failed *cmdrun.Error
 				return errors.As(err, &failed) && failed.Command.String() == route3 && strings.Contains(err.Error(), "out of order")
 			},
 			[]string{linkUp, addr3, route3, unaddr3},

@@ -12,7 +12,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/client"
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 	"tunnel/transport"
@@ -35,8 +35,8 @@ type joined struct {
 	more   chan struct{}
 }
 
-// Run implements ipcmd.Runner.
-func (j *joined) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
+// Run implements cmdrun.Runner.
+func (j *joined) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	j.note("%s", c)
 	return j.kernel.Run(ctx, c)
 }

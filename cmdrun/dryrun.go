@@ -1,4 +1,4 @@
-package ipcmd
+package cmdrun
 
 import (
 	"context"
@@ -15,7 +15,7 @@ type DryRun struct {
 // Run implements Runner.
 func (d DryRun) Run(_ context.Context, c Command) ([]byte, error) {
 	if _, err := fmt.Fprintln(d.W, c); err != nil {
-		return nil, &Error{Command: c, ExitCode: notStarted, Err: err}
+		return nil, &Error{Command: c, ExitCode: NotStarted, Err: err}
 	}
 	return nil, nil
 }

@@ -1,4 +1,4 @@
-package ipcmd_test
+package cmdrun_test
 
 import (
 	"bytes"
@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
 )
@@ -28,7 +29,7 @@ const helperVariable = "TUNNEL_TEST_HELPER"
 // TestMain lets the test binary be the program with a file capability that TestExecFileCapability needs.
 func TestMain(m *testing.M) {
 	if os.Getenv(helperVariable) != "" {
-		_, err := ipcmd.NewExec(nil).Run(context.Background(), ipcmd.LinkUp("tun0", 1300, 50))
+		_, err := cmdrun.NewExec(nil).Run(context.Background(), ipcmd.LinkUp("tun0", 1300, 50))
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(3)
@@ -43,7 +44,7 @@ func TestExec(t *testing.T) {
 	iptest.OpenTun(t, "tun0", 0)
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	run := ipcmd.NewExec(log)
+	run := cmdrun.NewExec(log)
 	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +59,11 @@ func TestExec(t *testing.T) {
 func TestExecFailures(t *testing.T) {
 	iptest.Namespace(t)
 	iptest.OpenTun(t, "tun0", 0)
-	run := ipcmd.NewExec(nil)
+	run := cmdrun.NewExec(nil)
 	network, via := netip.MustParsePrefix("10.1.1.0/24"), netip.MustParseAddr("10.1.1.2")
 
 	_, err := run.Run(t.Context(), ipcmd.RouteAdd(network, via, "tun0"))
-	var failed *ipcmd.Error
+	var failed *cmdrun.Error
 	if !errors.As(err, &failed) || failed.ExitCode != 2 || failed.Stderr == "" {
 		t.Fatalf("got %#v", err)
 	}
@@ -82,11 +83,11 @@ func TestExecFailures(t *testing.T) {
 
 func TestExecNoIP(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := ipcmd.NewExec(nil).Run(t.Context(), show())
+	_, err := cmdrun.NewExec(nil).Run(t.Context(), show())
 	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(), "ip is not in PATH: install iproute2") {
 		t.Errorf("got %v", err)
 	}
-	if ipcmd.Uncertain(err) {
+	if cmdrun.Uncertain(err) {
 		t.Error("uncertain, although nothing ran")
 	}
 }
@@ -101,15 +102,15 @@ func TestExecCancel(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := ipcmd.NewExec(nil).Run(ctx, show())
-	if !errors.Is(err, context.DeadlineExceeded) || !ipcmd.Uncertain(err) || time.Since(start) > 10*time.Second {
+	_, err := cmdrun.NewExec(nil).Run(ctx, show())
+	if !errors.Is(err, context.DeadlineExceeded) || !cmdrun.Uncertain(err) || time.Since(start) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
 	if !strings.Contains(err.Error(), "ip did not end in time, and was killed: run `ip link` by hand") {
 		t.Errorf("no advice: %v", err)
 	}
-	_, err = ipcmd.NewExec(nil).Run(ctx, show())
-	if !errors.Is(err, context.DeadlineExceeded) || ipcmd.Uncertain(err) {
+	_, err = cmdrun.NewExec(nil).Run(ctx, show())
+	if !errors.Is(err, context.DeadlineExceeded) || cmdrun.Uncertain(err) {
 		t.Errorf("started after the end: %v", err)
 	}
 }
@@ -180,6 +181,8 @@ func asNobody(t *testing.T, program, path string) (string, error) {
 }
 
 // show is a command that needs no privileges.
-func show() ipcmd.Command { return ipcmd.Command{Args: []string{"-j", "link", "show"}} }
+func show() cmdrun.Command {
+	return cmdrun.Command{Program: "ip", Args: []string{"-j", "link", "show"}}
+}
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 )
 
@@ -14,7 +15,7 @@ func TestCommands(t *testing.T) {
 	network := netip.MustParsePrefix("10.1.1.0/24")
 	server, gateway := netip.MustParseAddr("101.43.253.110"), netip.MustParseAddr("192.168.107.2")
 	for _, test := range []struct {
-		command ipcmd.Command
+		command cmdrun.Command
 		want    string
 	}{
 		// The first four are the documented ones, byte for byte.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 )
 
@@ -58,9 +59,9 @@ func TestUnsuitable(t *testing.T) {
 	} {
 		fakeIP(t, test.version, test.code, test.text)
 		command := ipcmd.TunDel("tun0")
-		_, err := ipcmd.NewExec(nil).Run(t.Context(), command)
-		var failed *ipcmd.Error
-		if !errors.As(err, &failed) || failed.ExitCode != test.code || ipcmd.Uncertain(err) {
+		_, err := ipcmd.NewRunner(cmdrun.NewExec(nil)).Run(t.Context(), command)
+		var failed *cmdrun.Error
+		if !errors.As(err, &failed) || failed.ExitCode != test.code || cmdrun.Uncertain(err) {
 			t.Fatalf("%s: %v", test.text, err)
 		}
 		want := fmt.Sprintf("%s: %s (exit code %d)", command, test.text, test.code)
@@ -68,7 +69,7 @@ func TestUnsuitable(t *testing.T) {
 			want = command.String() + ": the program ip is " + test.found + ", which does not know this " +
 				"command: install the package iproute2 (Fedora: iproute), 5.10 or later"
 		}
-		if err.Error() != want || errors.Is(err, ipcmd.ErrUnsuitable) != (test.found != "") {
+		if err.Error() != want || errors.As(err, new(*ipcmd.UnsuitableError)) != (test.found != "") {
 			t.Errorf("got\n%v\nwant\n%s", err, want)
 		}
 		if exists := strings.Contains(test.text, "exists") || strings.Contains(test.text, "already"); errors.Is(err, fs.ErrExist) != exists {

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/ipcmd/iptest"
 	"tunnel/packet"
 	"tunnel/privsep"
 	"tunnel/route"
@@ -88,7 +88,7 @@ func sends() int {
 
 // fakeHost is a machine whose commands succeed.
 type fakeHost struct {
-	recorder *ipcmd.Recorder
+	recorder *iptest.Recorder
 	router   *route.Router
 	hold     chan struct{} // Open waits for its end
 
@@ -102,7 +102,7 @@ func newHost(t *testing.T) *fakeHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &fakeHost{recorder: ipcmd.NewRecorder(nil), hold: make(chan struct{})}
+	h := &fakeHost{recorder: iptest.NewRecorder(nil), hold: make(chan struct{})}
 	h.router = route.New(h.recorder, nil, journal, nil)
 	t.Cleanup(func() { close(h.hold); _ = h.router.Close() })
 	return h

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 	"tunnel/rtnl"
 )
@@ -80,7 +81,7 @@ func (r *Router) addBypass(ctx context.Context, e entry, beneath rtnl.Route) err
 	case err == nil:
 	case errors.Is(err, fs.ErrExist): // somebody was faster than we; it is theirs
 		return nil
-	case ctx.Err() != nil, ipcmd.IsMissing(err), slices.Contains(r.added, e):
+	case ctx.Err() != nil, cmdrun.IsMissing(err), slices.Contains(r.added, e):
 		return err
 	default:
 		r.log.WarnContext(ctx, "no bypass: the path to the server is this machine's, also if it leads into the tunnel",

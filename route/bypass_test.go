@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 )
@@ -218,7 +217,7 @@ func TestOverlap(t *testing.T) {
 	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); !errors.Is(err, os.ErrPermission) || errors.Is(err, route.ErrOverlap) {
 		t.Errorf("DNS servers that are not known: %v", err)
 	}
-	if err := route.New(ipcmd.NewRecorder(nil), nil, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
+	if err := route.New(iptest.NewRecorder(nil), nil, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
 		t.Error("an IPv6 network passes")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 )
 
 // Report is what Cleanup did.
@@ -20,7 +20,7 @@ type Report struct {
 // Cleanup heals and deletes all journals in dirs (see JournalDirs) that belong to the calling thread's network
 // namespace and to no live run, and deletes those of earlier boots, of which nothing can be left. Journals of other
 // namespaces and of other users stay. It goes on after a failure and returns all of them.
-func Cleanup(ctx context.Context, run ipcmd.Runner, look Lookup, log *slog.Logger, dirs ...string) (Report, error) {
+func Cleanup(ctx context.Context, run cmdrun.Runner, look Lookup, log *slog.Logger, dirs ...string) (Report, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -46,7 +46,7 @@ func Cleanup(ctx context.Context, run ipcmd.Runner, look Lookup, log *slog.Logge
 
 // cleanup treats one file of a journal directory.
 func cleanup(
-	ctx context.Context, run ipcmd.Runner, look Lookup, log *slog.Logger, here key, path string, report *Report,
+	ctx context.Context, run cmdrun.Runner, look Lookup, log *slog.Logger, here key, path string, report *Report,
 ) error {
 	written, dev, ok := fileName(filepath.Base(path))
 	if !ok || written.boot == here.boot && written.namespace != here.namespace {

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 )
 
@@ -13,7 +14,7 @@ func (r *Router) clear(ctx context.Context, e entry) error {
 	if r.look == nil || r.dry || r.link.index == 0 {
 		return nil
 	}
-	var foreign []ipcmd.Command
+	var foreign []cmdrun.Command
 	if e.Kind == kindAddr {
 		addrs, err := r.look.Addrs(r.link.index)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 )
 
@@ -46,7 +47,7 @@ func (e entry) String() string {
 }
 
 // add is the command that adds e to the kernel; a device is created by its owner instead.
-func (e entry) add() ipcmd.Command {
+func (e entry) add() cmdrun.Command {
 	switch e.Kind {
 	case kindAddr:
 		return ipcmd.AddrAdd(e.Dev, e.Local, e.Peer)
@@ -58,7 +59,7 @@ func (e entry) add() ipcmd.Command {
 }
 
 // del is the command that undoes add.
-func (e entry) del() ipcmd.Command {
+func (e entry) del() cmdrun.Command {
 	switch e.Kind {
 	case kindAddr:
 		return ipcmd.AddrDel(e.Dev, e.Local, e.Peer)

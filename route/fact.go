@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 )
 
@@ -27,7 +28,7 @@ type rules struct {
 
 // rulesFor returns the rules for the device dev. Under AT_SECURE the program's file gives its caller CAP_NET_ADMIN, and the
 // caller must not get other users' packets by it: only private networks pass.
-func rulesFor(dev string) rules { return rules{dev: dev, secure: ipcmd.SecureMode()} }
+func rulesFor(dev string) rules { return rules{dev: dev, secure: cmdrun.SecureMode()} }
 
 // heals reports whether healing may undo e, an entry that passes check. Under AT_SECURE the journal is a file of a user
 // who could not remove anything without this program, so it names a device, an address or a route of anybody's TUN. Only
@@ -113,7 +114,7 @@ func IsPrivate(n netip.Prefix) bool {
 // trusted reports whether a file of the user uid may tell this process what to undo. Under AT_SECURE even root's may not:
 // the user who runs the program did not write it.
 func trusted(uid uint32) bool {
-	if ipcmd.SecureMode() {
+	if cmdrun.SecureMode() {
 		return int(uid) == os.Getuid()
 	}
 	return uid == 0 || int(uid) == os.Geteuid()

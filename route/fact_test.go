@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"tunnel/ipcmd"
+	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 )
 
@@ -29,7 +29,7 @@ func TestForgedFacts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kernel, dir := host(t, true), t.TempDir()
 			path := leave(t, dir, headLine+line+"\n")
-			recorder := ipcmd.NewRecorder(kernel)
+			recorder := iptest.NewRecorder(kernel)
 			report, err := route.Cleanup(t.Context(), recorder, kernel, nil, dir)
 			if err != nil || len(report.Removed) != 0 || len(recorder.Commands()) != 0 {
 				t.Errorf("removed %q, %v; ran %v", report.Removed, err, recorder.Commands())
@@ -53,7 +53,7 @@ func TestRefusedConfigs(t *testing.T) {
 		"both ends equal": func(c *route.Config) { c.Peer = c.Local },
 	} {
 		t.Run(name, func(t *testing.T) {
-			recorder := ipcmd.NewRecorder(nil)
+			recorder := iptest.NewRecorder(nil)
 			journal, err := route.OpenJournal(t.TempDir(), "tun0")
 			if err != nil {
 				t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 )
@@ -99,7 +99,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kernel := host(t, true)
 			before := kernel.Dump()
-			recorder := ipcmd.NewRecorder(kernel)
+			recorder := iptest.NewRecorder(kernel)
 			r := route.New(recorder, kernel, nil, nil)
 			for _, step := range steps {
 				if err := step(t, kernel, r); err != nil {
@@ -124,7 +124,7 @@ func TestGolden(t *testing.T) {
 func TestDryRun(t *testing.T) {
 	for name, lookup := range map[string]route.Lookup{"client.txt": nil, "client-behind-gateway.txt": host(t, true)} {
 		var out strings.Builder
-		r := route.New(ipcmd.DryRun{W: &out}, lookup, nil, nil)
+		r := route.New(cmdrun.DryRun{W: &out}, lookup, nil, nil)
 		if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {
 			t.Error(err)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/rtnl"
 )
 
@@ -27,7 +27,7 @@ func (j *Journal) Leftover() bool {
 // Whoever noted an entry had just seen that nothing like it was there, but was perhaps killed before the change. If
 // another program then made the identical change, Heal removes that: nothing in the kernel tells the two apart. Under
 // AT_SECURE it therefore removes only bypasses without which packets go the same way, and forgets the others.
-func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner, look Lookup) ([]string, error) {
+func (j *Journal) Heal(ctx context.Context, run cmdrun.Runner, look Lookup) ([]string, error) {
 	if j == nil {
 		return nil, nil
 	}
@@ -63,7 +63,7 @@ func (j *Journal) Heal(ctx context.Context, run ipcmd.Runner, look Lookup) ([]st
 }
 
 // heal undoes e, and reports whether it removed something.
-func (j *Journal) heal(ctx context.Context, run ipcmd.Runner, look Lookup, e entry) (removed bool, err error) {
+func (j *Journal) heal(ctx context.Context, run cmdrun.Runner, look Lookup, e entry) (removed bool, err error) {
 	if j.rules.secure {
 		idle, err := isIdle(look, e)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -38,7 +38,7 @@ func victim(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	r := route.New(ipcmd.NewExec(nil), rtnl.Kernel{}, j, nil)
+	r := route.New(cmdrun.NewExec(nil), rtnl.Kernel{}, j, nil)
 	if err := r.Bypass(ctx, addr("101.43.253.110")); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func TestHealDamaged(t *testing.T) {
 			if err := j.RecordDevice(); err == nil {
 				t.Error("a journal that is not healed takes notes")
 			}
-			recorder := ipcmd.NewRecorder(kernel)
+			recorder := iptest.NewRecorder(kernel)
 			removed, err := j.Heal(t.Context(), recorder, kernel)
 			if err != nil || strings.Join(removed, ",") != "route 101.43.253.110/32 via 192.168.107.2 dev ens160" {
 				t.Errorf("got %v, %v", removed, err)

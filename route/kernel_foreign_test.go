@@ -3,7 +3,7 @@ package route_test
 import (
 	"testing"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -31,7 +31,7 @@ func TestKernelHealLeavesWhatSaysMore(t *testing.T) {
 			before := iptest.IP(t, "route show")
 			dir := t.TempDir()
 			leave(t, dir, `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}`+"\n")
-			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{}, nil, dir)
+			report, err := route.Cleanup(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{}, nil, dir)
 			if err != nil || len(report.Removed) > 0 {
 				t.Errorf("got %v, %v", report, err)
 			}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -27,13 +27,13 @@ func state(t *testing.T) string {
 }
 
 // newRouter returns a Router on the real kernel with a journal in dir.
-func newRouter(t *testing.T, dir string) (*route.Router, *ipcmd.Recorder) {
+func newRouter(t *testing.T, dir string) (*route.Router, *iptest.Recorder) {
 	t.Helper()
 	j, err := route.OpenJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	recorder := ipcmd.NewRecorder(ipcmd.NewExec(nil))
+	recorder := iptest.NewRecorder(cmdrun.NewExec(nil))
 	r := route.New(recorder, rtnl.Kernel{}, j, nil)
 	t.Cleanup(func() { _ = r.Close() })
 	return r, recorder
@@ -274,7 +274,7 @@ func TestKernelKilled(t *testing.T) {
 			if _, err := route.OpenJournal(dir, "tun0"); !errors.Is(err, route.ErrBusy) {
 				t.Errorf("while it lives: %v", err)
 			}
-			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{}, nil, dir)
+			report, err := route.Cleanup(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{}, nil, dir)
 			if err != nil || len(report.Busy) != 1 || report.Busy[0].PID != victim.Process.Pid {
 				t.Errorf("while it lives: %+v, %v", report, err)
 			}
@@ -291,7 +291,7 @@ func TestKernelKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			removed, err := j.Heal(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{})
+			removed, err := j.Heal(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{})
 			want := []string{"route 101.43.253.110/32 via 192.168.107.2 dev ens160"}
 			if keep {
 				want = append([]string{
@@ -351,7 +351,7 @@ func TestKernelHealDevice(t *testing.T) {
 			dir := t.TempDir()
 			leave(t, dir, `{"kind":"device","dev":"tun0"}`+"\n")
 			test.make(t)
-			report, err := route.Cleanup(t.Context(), ipcmd.NewExec(nil), rtnl.Kernel{}, nil, dir)
+			report, err := route.Cleanup(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{}, nil, dir)
 			if err != nil || (len(report.Removed) == 1) != test.goes {
 				t.Errorf("got %v, %v", report, err)
 			}

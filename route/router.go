@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/rtnl"
 )
 
@@ -49,7 +49,7 @@ type Router struct {
 	// before use.
 	Resolvers func() ([]netip.Addr, error)
 
-	run     ipcmd.Runner
+	run     cmdrun.Runner
 	look    Lookup   // nil is none: then what was added counts as there
 	dry     bool     // run changes nothing, so that look does not see it
 	journal *Journal // owned
@@ -75,11 +75,11 @@ const closeTimeout = 5 * time.Second
 
 // New returns a Router that makes changes with run and looks at the kernel by look, which may be nil in a dry run. It takes over
 // the journal, which must be healed and may be nil; a nil log is silent.
-func New(run ipcmd.Runner, look Lookup, journal *Journal, log *slog.Logger) *Router {
+func New(run cmdrun.Runner, look Lookup, journal *Journal, log *slog.Logger) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	_, dry := run.(ipcmd.DryRun)
+	_, dry := run.(cmdrun.DryRun)
 	return &Router{run: run, look: look, dry: dry, journal: journal, log: log, beside: map[netip.Addr]rtnl.Route{}}
 }
 
@@ -97,7 +97,7 @@ func (r *Router) add(ctx context.Context, e entry) error {
 		return nil
 	}
 	err = fmt.Errorf("add %s: %w", e, err)
-	if ipcmd.Uncertain(err) && r.mayBeThere(e) {
+	if cmdrun.Uncertain(err) && r.mayBeThere(e) {
 		return err // and Close removes it
 	}
 	return errors.Join(err, r.forget(e))

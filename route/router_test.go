@@ -8,20 +8,20 @@ import (
 	"strings"
 	"testing"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
 )
 
 // setup returns a Router on a pretended machine behind a gateway, with a journal.
-func setup(t *testing.T) (*iptest.Kernel, *ipcmd.Recorder, *route.Router, string) {
+func setup(t *testing.T) (*iptest.Kernel, *iptest.Recorder, *route.Router, string) {
 	t.Helper()
 	kernel, dir := host(t, true), t.TempDir()
 	j, err := route.OpenJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	recorder := ipcmd.NewRecorder(kernel)
+	recorder := iptest.NewRecorder(kernel)
 	r := route.New(recorder, kernel, j, nil)
 	t.Cleanup(func() { _ = r.Close() })
 	return kernel, recorder, r, dir
@@ -105,7 +105,7 @@ func TestSetFailure(t *testing.T) {
 		before := kernel.Dump()
 		kernel.Fail(command, 2, "RTNETLINK answers: Operation not permitted")
 		err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2"))
-		var failed *ipcmd.Error
+		var failed *cmdrun.Error
 		if !errors.As(err, &failed) || failed.Command.String() != command || !errors.Is(err, os.ErrPermission) {
 			t.Fatalf("got %v", err)
 		}
@@ -131,14 +131,14 @@ func TestSetFailure(t *testing.T) {
 
 // cut is a Runner that makes a change and then loses its answer, as when the context ends while ip runs.
 type cut struct {
-	ipcmd.Runner
+	cmdrun.Runner
 	command string
 }
 
-func (c cut) Run(ctx context.Context, command ipcmd.Command) ([]byte, error) {
+func (c cut) Run(ctx context.Context, command cmdrun.Command) ([]byte, error) {
 	out, err := c.Runner.Run(ctx, command)
 	if command.String() == c.command {
-		return nil, &ipcmd.Error{Command: command, ExitCode: -1, Err: context.Canceled}
+		return nil, &cmdrun.Error{Command: command, ExitCode: -1, Err: context.Canceled}
 	}
 	return out, err
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
 )
 
@@ -56,7 +55,7 @@ func TestHealSecure(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			recorder := ipcmd.NewRecorder(kernel)
+			recorder := iptest.NewRecorder(kernel)
 			removed, err := j.Heal(t.Context(), recorder, kernel)
 			if err != nil || strings.Join(removed, ",") != test.removes {
 				t.Errorf("removed %q, %v", removed, err)

@@ -38,7 +38,7 @@ const (
 // what was changed or taken away meanwhile, with a line; when all is as it was it runs nothing. When that happens again and
 // again, or fails so, the error is an ErrContested, for a device that is no longer there an ErrGone, and an ErrNotUsed when
 // packets do not take the route. After a failure what was done stays until the next Set, which goes on from there, or Close.
-// A failed command is an *ipcmd.Error.
+// A failed command is an *cmdrun.Error.
 func (r *Router) Set(ctx context.Context, c Config) error {
 	if err := c.check(); err != nil {
 		return fmt.Errorf("set addresses and routes: %w", err)

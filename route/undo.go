@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 	"tunnel/rtnl"
 )
@@ -14,7 +15,7 @@ import (
 //
 // Two equal entries cannot be told apart: if a killed run's bypass went away and somebody then added the very same
 // host route by hand, healing removes that one.
-func undo(ctx context.Context, run ipcmd.Runner, look Lookup, e entry) (removed bool, err error) {
+func undo(ctx context.Context, run cmdrun.Runner, look Lookup, e entry) (removed bool, err error) {
 	there, del, err := find(look, e)
 	if err != nil {
 		return false, fmt.Errorf("undo %s: %w", e, err)
@@ -34,17 +35,17 @@ func undo(ctx context.Context, run ipcmd.Runner, look Lookup, e entry) (removed 
 }
 
 // find reports whether e is in the kernel, and the command that removes it.
-func find(look Lookup, e entry) (bool, ipcmd.Command, error) {
+func find(look Lookup, e entry) (bool, cmdrun.Command, error) {
 	link, err := look.LinkByName(e.Dev)
 	if err != nil || link.Index == 0 {
-		return false, ipcmd.Command{}, err
+		return false, cmdrun.Command{}, err
 	}
 	switch {
 	case e.Kind == kindDevice:
 		idle, del := idleDevice(link, e)
 		return idle, del, nil
 	case e.Kind != kindBypass && !isOwn(link, e):
-		return false, ipcmd.Command{}, nil
+		return false, cmdrun.Command{}, nil
 	case e.Kind == kindAddr:
 		addrs, err := look.Addrs(link.Index)
 		return err == nil && e.hasAddr(addrs), e.del(), err
@@ -67,9 +68,9 @@ func isOwn(link rtnl.Link, e entry) bool {
 // idleDevice reports whether link is a TUN that a killed run left while it was creating it: persistent, with no process
 // attached, and the command that removes it. Any other device of that name is not ours: the program's have one queue, and a
 // TUN that is not persistent goes with its process.
-func idleDevice(link rtnl.Link, e entry) (bool, ipcmd.Command) {
+func idleDevice(link rtnl.Link, e entry) (bool, cmdrun.Command) {
 	if link.Tun == nil || !link.Tun.Persist || link.Tun.MultiQueue || link.Carrier {
-		return false, ipcmd.Command{}
+		return false, cmdrun.Command{}
 	}
 	return true, ipcmd.TunDel(e.Dev)
 }

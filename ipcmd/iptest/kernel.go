@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/rtnl"
 )
 
@@ -72,7 +72,7 @@ func (k *Kernel) DelLink(dev string) {
 
 // Do runs a command given as text, such as `ip route add default via 192.168.107.2 dev ens160`.
 func (k *Kernel) Do(command string) error {
-	_, err := k.Run(context.Background(), ipcmd.Command{Args: strings.Fields(command)[1:]})
+	_, err := k.Run(context.Background(), cmdrun.Command{Program: "ip", Args: strings.Fields(command)[1:]})
 	return err
 }
 
@@ -102,10 +102,10 @@ func (k *Kernel) Dump() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// Run implements ipcmd.Runner.
-func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
+// Run implements cmdrun.Runner.
+func (k *Kernel) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, &ipcmd.Error{Command: c, ExitCode: -2, Err: err}
+		return nil, &cmdrun.Error{Command: c, ExitCode: -2, Err: err}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -114,7 +114,7 @@ func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
 		fail = f
 	}
 	if fail != nil {
-		return nil, &ipcmd.Error{
+		return nil, &cmdrun.Error{
 			Command: c, ExitCode: fail.code, Stderr: fail.stderr, Err: fmt.Errorf("exit status %d", fail.code),
 		}
 	}
@@ -122,7 +122,7 @@ func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
 }
 
 // run dispatches on the command's words without its options; a verb may be its first letter, as ip allows.
-func (k *Kernel) run(c ipcmd.Command) *failed {
+func (k *Kernel) run(c cmdrun.Command) *failed {
 	if k.fail[c.String()] != nil {
 		return nil
 	}

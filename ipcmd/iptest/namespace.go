@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 )
 
 // Namespace moves the calling test into a network namespace of its own, with lo up, which goes with the test. It binds
@@ -35,7 +35,7 @@ func NeedRoot(t testing.TB) {
 // IP runs the real ip with the words of args and returns what it prints, trimmed. A failure fails the test.
 func IP(t testing.TB, args string) string {
 	t.Helper()
-	out, err := ipcmd.NewExec(nil).Run(t.Context(), ipcmd.Command{Args: strings.Fields(args)})
+	out, err := cmdrun.NewExec(nil).Run(t.Context(), cmdrun.Command{Program: "ip", Args: strings.Fields(args)})
 	if err != nil {
 		t.Fatal(err)
 	}

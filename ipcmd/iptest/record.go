@@ -1,25 +1,27 @@
-package ipcmd
+package iptest
 
 import (
 	"context"
 	"slices"
 	"strings"
 	"sync"
+
+	"tunnel/cmdrun"
 )
 
-// Recorder notes every command before it hands it to the next Runner. It is safe for concurrent use.
+// Recorder notes every command before it hands it to the next cmdrun.Runner. It is safe for concurrent use.
 type Recorder struct {
-	next Runner
+	next cmdrun.Runner
 
 	mu       sync.Mutex
-	commands []Command // guarded by mu
+	commands []cmdrun.Command // guarded by mu
 }
 
 // NewRecorder returns a Recorder before next; when next is nil every command succeeds and prints nothing.
-func NewRecorder(next Runner) *Recorder { return &Recorder{next: next} }
+func NewRecorder(next cmdrun.Runner) *Recorder { return &Recorder{next: next} }
 
 // Run implements Runner.
-func (r *Recorder) Run(ctx context.Context, c Command) ([]byte, error) {
+func (r *Recorder) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	r.mu.Lock()
 	r.commands = append(r.commands, c)
 	r.mu.Unlock()
@@ -30,7 +32,7 @@ func (r *Recorder) Run(ctx context.Context, c Command) ([]byte, error) {
 }
 
 // Commands returns all commands so far, in order.
-func (r *Recorder) Commands() []Command {
+func (r *Recorder) Commands() []cmdrun.Command {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.commands)

@@ -1,7 +1,6 @@
-package ipcmd_test
+package iptest_test
 
 import (
-	"bytes"
 	"testing"
 
 	"tunnel/ipcmd"
@@ -9,7 +8,7 @@ import (
 )
 
 func TestRecorder(t *testing.T) {
-	recorder := ipcmd.NewRecorder(iptest.New("tun0"))
+	recorder := iptest.NewRecorder(iptest.New("tun0"))
 	if _, err := recorder.Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); err != nil {
 		t.Fatal(err)
 	}
@@ -24,18 +23,7 @@ func TestRecorder(t *testing.T) {
 	if recorder.Transcript() != "" {
 		t.Error("Reset forgets nothing")
 	}
-	if out, err := ipcmd.NewRecorder(nil).Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); out != nil || err != nil {
+	if out, err := iptest.NewRecorder(nil).Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); out != nil || err != nil {
 		t.Errorf("got %s, %v", out, err)
-	}
-}
-
-func TestDryRun(t *testing.T) {
-	var out bytes.Buffer
-	dry := ipcmd.DryRun{W: &out}
-	if _, err := dry.Run(t.Context(), ipcmd.AddrAdd("tun0", addr("10.1.1.1"), addr("10.1.1.2"))); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := out.String(), "ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2\n"; got != want {
-		t.Errorf("printed %s", got)
 	}
 }
