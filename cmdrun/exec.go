@@ -56,7 +56,7 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	err = cmd.Wait()
 	code := cmd.ProcessState.ExitCode()
 	switch {
-	case code == 0 && errors.Is(err, ctx.Err()):
+	case code == 0 && err != nil && errors.Is(err, ctx.Err()):
 		err = nil // ctx ended at the moment at which the command was done: its change is made
 	case err != nil && ctx.Err() != nil:
 		err = ctx.Err()
