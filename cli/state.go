@@ -10,8 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"tunnel/journal"
 	"tunnel/privsep"
-	"tunnel/route"
 )
 
 // What to do about a state directory.
@@ -72,7 +72,7 @@ func stateDir(state stateChoice, use func(dir string) error) (string, error) {
 
 // isOrdinary reports whether this process is not root, or root of a user namespace only, to which root's
 // directories may be closed.
-func isOrdinary() bool { return os.Geteuid() != 0 || route.InUserNamespace() }
+func isOrdinary() bool { return os.Geteuid() != 0 || journal.InUserNamespace() }
 
 // stateFailure says what to do when a state directory cannot be used.
 func stateFailure(name string, err error) error {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tunnel/defect"
+	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/packet"
 	"tunnel/route"
@@ -21,12 +22,12 @@ import (
 	"tunnel/tun"
 )
 
-// Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
+// Config is what a Client needs. Dialer, Device, Host and Log must be set; Dialer.Before must not.
 type Config struct {
 	Dialer      *transport.Dialer
 	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
 	Device      tun.Device          // closed by Run
-	Router      Router              // closed by Run
+	Host        Host                // closed by Run
 	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
 	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
 	MTU         int                 // bytes; 0 is what the server says
@@ -42,14 +43,14 @@ type Config struct {
 	Log         *slog.Logger
 
 	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
-	// cannot be found out. nil is that there are none. While the session lasts it is Router.Overlap that judges them.
+	// cannot be found out. nil is that there are none. While the session lasts it is Host.Overlap that judges them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
-// Router makes addresses and routes on this machine: a *route.Router, or what stands for one in another process.
-type Router interface {
-	Overlap(ctx context.Context, network netip.Prefix) error
-	Set(ctx context.Context, c route.Config) error
+// Host makes addresses and routes on this machine: a *host.Host, or what stands for one in another process.
+type Host interface {
+	Overlap(ctx context.Context, networks ...netip.Prefix) error
+	Apply(ctx context.Context, w host.Want) error
 	Withdraw(ctx context.Context) error
 	Bypass(ctx context.Context, server netip.Addr) error
 	Retain(ctx context.Context, servers ...netip.Addr) error
@@ -59,10 +60,10 @@ type Router interface {
 
 // Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
 type Events struct {
-	Connected func(transport.Link)                  // a session is there, the device is configured
-	Lost      func(error)                           // the session is not there any more; the device stays
-	Up        func(context.Context, transport.Link) // the device has got these addresses; on a goroutine of its own
-	Down      func(transport.Link)                  // the device is about to lose them; Up is over
+	Connected func(transport.Link)                // a session is there, the device is configured
+	Lost      func(error)                         // the session is not there any more; the device stays
+	Up        func(context.Context, host.Address) // the device has got this address; on a goroutine of its own
+	Down      func(host.Address)                  // the device is about to lose it; Up is over
 }
 
 // requestTimeout bounds the wait for connected.
@@ -84,7 +85,7 @@ type Client struct {
 	servers int                   // how many they are
 	known   map[string]netip.Addr // by host: the addresses that the last sessions were reached by; replaced, never changed
 	current *target               // the one of the last session, nil before the first
-	link    transport.Link        // what the device is configured to, zero before the first time
+	link    transport.Link        // what the device is configured for, zero while it is not
 	hook    hook                  // Up, while it runs
 
 	defects defect.Log
@@ -135,7 +136,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		err = nil
 	}
 	c.down()
-	if undo := c.Router.Close(); undo != nil { // ctx is over: Close has its own time
+	if undo := c.Host.Close(); undo != nil { // ctx is over: Close has its own time
 		err = errors.Join(err, fmt.Errorf("undo: %w", undo))
 	}
 	cancel(nil)
@@ -155,7 +156,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 func (c *Client) stay(ctx context.Context) error {
 	var wait backoff
 	for first := true; ; {
-		if c.link != (transport.Link{}) && !c.watch.keeper.Has(c.device(c.link)) { // withdrawn
+		if c.isUp() && !c.watch.keeper.Has(c.device(c.link)) { // withdrawn
 			c.down()
 		}
 		began := time.Now()
@@ -217,7 +218,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		return false, err
 	}
 	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
-	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, conn.Hop())); err != nil {
+	if err := errors.Join(c.configure(ctx, link), c.Host.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
@@ -296,14 +297,15 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 // configure makes the device what the server grants, and what has changed of that meanwhile as it was. Running hooks of
 // another configuration end first. A network that overlaps with this machine's leaves the device as it is.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
-	link = ofDevice(link)
-	if link != c.link && c.link != (transport.Link{}) {
-		if err := c.Router.Overlap(ctx, link.Network); err != nil {
+	want := c.device(link)
+	changes := !c.isUp() || !want.Equal(c.device(c.link))
+	if changes && c.isUp() {
+		if err := c.Host.Overlap(ctx, want.Networks()...); err != nil {
 			return err
 		}
 		c.down()
 	}
-	if err := c.watch.keeper.Set(ctx, c.device(link)); err != nil || link == c.link {
+	if err := c.watch.keeper.Set(ctx, want); err != nil || !changes {
 		return err
 	}
 	c.mu.Lock()
@@ -311,26 +313,30 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	c.mu.Unlock()
 	c.link = link
 	if c.Events.Up != nil {
-		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, link) })
+		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, want.Addresses[0]) })
 	}
 	return nil
 }
 
 // device returns what the device has for link.
-func (c *Client) device(link transport.Link) route.Config {
-	return route.Config{
-		Dev: c.Device.Name(), MTU: link.MTU, Qlen: link.Qlen, Local: link.Address, Peer: link.Peer, Network: link.Network,
-	}
+func (c *Client) device(link transport.Link) host.Want { return wantOf(c.Device.Name(), link) }
+
+// wantOf returns the part of link that the device sees.
+func wantOf(dev string, link transport.Link) host.Want {
+	return host.Pair(dev, link.MTU, link.Qlen, link.Address, link.Peer, link.Network)
 }
+
+// isUp reports whether the device has an address.
+func (c *Client) isUp() bool { return c.link.Address.IsValid() }
 
 // down says that the device loses its addresses, if it has any.
 func (c *Client) down() {
-	if c.link == (transport.Link{}) {
+	if !c.isUp() {
 		return
 	}
 	c.hook.stop()
 	if c.Events.Down != nil {
-		c.Events.Down(c.link)
+		c.Events.Down(host.Address{Local: c.link.Address, Peer: c.link.Peer})
 	}
 	c.link = transport.Link{}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tunnel/route"
 	"tunnel/transport"
 )
 
@@ -34,7 +35,7 @@ const (
 const changePause = time.Minute
 
 // acceptable reports why this machine does not take what a server grants; nil is that it does. Routes and addresses of this
-// machine are for Router.Overlap, as are its DNS servers later in the session. That the same network was taken before says
+// machine are for Host.Overlap, as are its DNS servers later in the session. That the same network was taken before says
 // nothing: this machine may be elsewhere now, with other DNS servers.
 func (c *Client) acceptable(link transport.Link) error {
 	network := link.Network
@@ -47,11 +48,9 @@ func (c *Client) acceptable(link transport.Link) error {
 		return refuse(fmt.Errorf("the server grants the network %s, and this machine's DNS servers are not known: %w", network, err),
 			transport.ReasonResolversUnknown, network)
 	}
-	for _, resolver := range resolvers {
-		if network.Contains(resolver) {
-			return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
-				transport.ReasonHasResolver, network)
-		}
+	if resolver, found := route.FindResolver(network, resolvers); found {
+		return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
+			transport.ReasonHasResolver, network)
 	}
 	return nil
 }
@@ -114,40 +113,33 @@ func list(all []netip.Prefix) string {
 	return strings.Join(texts, ", ")
 }
 
-// ofDevice returns the part of link that the device and the hooks see.
-func ofDevice(link transport.Link) transport.Link {
-	link.Session, link.Credential, link.Keepalive, link.Lanes = "", "", 0, 0
-	return link
-}
-
 // errChanging says that a server changes its mind too often: each change runs commands and hooks.
 var errChanging = errors.New("the server changes what it grants more than once a minute")
 
 // changes refuses another change of what t grants, within changePause of the last.
 func (t *target) changes(link transport.Link, now time.Time) error {
-	link = ofDevice(link)
-	if t.granted == (transport.Link{}) || t.granted == link || now.Sub(t.changed) >= changePause {
+	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) || now.Sub(t.changed) >= changePause {
 		return nil
 	}
-	return advise(fmt.Errorf("%w: %s of %s, then %s of %s", errChanging, t.granted.Address, t.granted.Network, link.Address, link.Network),
+	return advise(fmt.Errorf("%w: %s of %s, then %s of %s", errChanging,
+		t.granted.Addresses[0].Local, t.granted.Routes[0].Prefix, link.Address, link.Network),
 		"it is taken when a minute has passed; ask whoever runs the server")
 }
 
 // took notes that the device has what t grants, and logs a change.
 func (c *Client) took(t *target, link transport.Link, now time.Time) {
-	link = ofDevice(link)
-	before := t.granted
-	if before == link {
+	before, granted := t.granted, wantOf("", link)
+	if before.Equal(granted) {
 		return
 	}
-	t.granted = link
-	if before == (transport.Link{}) {
+	t.granted = granted
+	if before.IsZero() {
 		return
 	}
 	t.changed = now
 	log := c.Log.With("server", t.dialer.URL.Host, "address", link.Address, "mtu", link.MTU, "qlen", link.Qlen)
-	if before.Network != link.Network {
-		log.Warn("the server changed the network", "from", before.Network, "to", link.Network)
+	if from := before.Routes[0].Prefix; from != link.Network {
+		log.Warn("the server changed the network", "from", from, "to", link.Network)
 	} else {
 		log.Warn("the server changed what it grants", "network", link.Network)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/transport"
 )
 
@@ -20,7 +21,7 @@ type target struct {
 	server  int              // which one it is; several targets may be one server on several ports
 	dialer  transport.Dialer // Token becomes the credential that the server gives for it
 	resume  saved            // what to ask for on the next attempt
-	granted transport.Link   // what the device last had at this server's word, the zero Link before
+	granted host.Want        // what the device last had at this server's word, without its name; none before
 	changed time.Time        // when the server last changed that
 	warned  bool             // that the connection to it is not encrypted
 	doubt   doubt            // why it is left alone for some time
@@ -116,7 +117,7 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	}
 	// Those of earlier attempts, which a name has perhaps no longer.
 	if ctx.Err() == nil {
-		if undo := c.Router.Retain(ctx, tried...); undo != nil {
+		if undo := c.Host.Retain(ctx, tried...); undo != nil {
 			err = errors.Join(err, undo)
 		}
 	}

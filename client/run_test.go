@@ -13,8 +13,9 @@ import (
 	"tunnel/auth"
 	"tunnel/client"
 	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
-	"tunnel/route"
+	"tunnel/journal"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -116,22 +117,22 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 		f(j.kernel)
 	}
 	j.before = j.kernel.Dump()
-	journal, err := route.OpenJournal(t.TempDir(), "tun0")
+	notes, err := journal.Open(t.TempDir(), "tun0", host.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := client.Config{
-		Dialer: dialer(t, address), Device: j.device, Router: route.New(j, j.kernel, journal, nil),
+		Dialer: dialer(t, address), Device: j.device, Host: host.New(journal.Machine{Run: j, Look: j.kernel}, notes, nil),
 		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
 		Events: client.Events{
 			Connected: func(l transport.Link) { j.note("connected %s %s %d %d", l.Address, l.Network, l.MTU, l.Qlen) },
 			Lost:      func(err error) { j.note("lost: %v", err) },
-			Up: func(ctx context.Context, l transport.Link) {
-				j.note("up %s %s", l.Address, l.Peer)
+			Up: func(ctx context.Context, a host.Address) {
+				j.note("up %s %s", a.Local, a.Peer)
 				<-ctx.Done()
 				j.note("up is over")
 			},
-			Down: func(l transport.Link) { j.note("down %s %s", l.Address, l.Peer) },
+			Down: func(a host.Address) { j.note("down %s %s", a.Local, a.Peer) },
 		},
 	}
 	if change != nil {

@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"tunnel/atomicfile"
 )
@@ -22,7 +19,7 @@ var ErrInUse = errors.New("another client uses it")
 // SessionFile keeps the session with each server between runs, so that a client that was restarted gets its address back.
 // It holds secrets. A nil *SessionFile keeps nothing.
 type SessionFile struct {
-	file  *os.File
+	file  *atomicfile.Locked
 	known map[string]netip.Addr // what to save as content.Known; nil leaves that as it is
 }
 
@@ -52,34 +49,24 @@ const (
 	maxKnown  = 16
 )
 
-// A client that was killed may take a moment to go, and the one after it wants its session.
-const (
-	lockTimeout = time.Second
-	lockPause   = 20 * time.Millisecond // between two attempts
-)
+// lockTimeout is how long a client waits for the one before it, which takes a moment to go when it was killed.
+const lockTimeout = time.Second
+
+// maxSession bounds what is read of the file, in bytes.
+const maxSession = 1 << 20
 
 // OpenSession opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
 // would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it, and goes on having it for
 // lockTimeout.
 func OpenSession(path string) (*SessionFile, error) {
-	f, err := atomicfile.Open(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := atomicfile.Lock(path, os.O_CREATE, lockTimeout)
+	if errors.Is(err, atomicfile.ErrLocked) {
+		return nil, fmt.Errorf("lock %s: %w", path, ErrInUse)
+	}
 	if err != nil {
 		return nil, err // an os.PathError says it all
 	}
-	for until := time.Now().Add(lockTimeout); ; time.Sleep(lockPause) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(until) {
-			break
-		}
-	}
-	if err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrInUse
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return &SessionFile{file: f}, nil
+	return &SessionFile{file: file}, nil
 }
 
 // load returns the session with the server at url; the zero value when there is none, or none that can be read.
@@ -106,7 +93,7 @@ func (s *SessionFile) read() (v content, ok bool) {
 	if s == nil {
 		return content{}, false
 	}
-	data, err := io.ReadAll(io.LimitReader(io.NewSectionReader(s.file, 0, 1<<20), 1<<20))
+	data, err := s.file.Read(maxSession)
 	if err != nil || json.Unmarshal(data, &v) != nil {
 		return content{}, false
 	}
@@ -146,14 +133,7 @@ func (s *SessionFile) save(url string, v saved) error {
 	if err != nil {
 		return err
 	}
-	// Shorter than a disk block: a crash in between leaves the old, the new, or what load does not take for either.
-	if err := s.file.Truncate(int64(len(data))); err != nil {
-		return err
-	}
-	if _, err := s.file.WriteAt(data, 0); err != nil {
-		return err
-	}
-	return s.file.Sync()
+	return s.file.Replace(data, true)
 }
 
 // Close unlocks the file.

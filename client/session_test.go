@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -143,4 +144,31 @@ func TestSessionFileFails(t *testing.T) {
 		t.Errorf("no file holds %+v", got)
 	}
 	none.Close()
+}
+
+// A save never leaves the file empty or half written: who has it open meanwhile sees what it was.
+func TestSessionFileIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "session-tun0.json")
+	s := openSession(t, path)
+	if err := s.save(home, saved{Session: strings.Repeat("first", 100)}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = old.Close() }()
+	if err := s.save(home, saved{Session: "second"}); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := io.ReadAll(old); err != nil || string(now) != string(before) {
+		t.Errorf("changed in place to %s, %v", now, err)
+	}
+	if _, err := OpenSession(path); !errors.Is(err, ErrInUse) {
+		t.Errorf("the lock is lost: %v", err)
+	}
 }

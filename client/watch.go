@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/netwatch"
 	"tunnel/route"
@@ -30,7 +31,7 @@ const (
 // A watch knows by which way packets get to the server, and ends the connection, the attempt or the pause before the next
 // one when there is another.
 type watch struct {
-	router Router
+	host   Host
 	keeper *keep.Keeper
 	own    int // index of the tunnel's device, 0 if not known
 	log    *slog.Logger
@@ -65,7 +66,7 @@ func newWatch(c *Client) *watch {
 		own = link.Index
 	}
 	return &watch{
-		router: c.Router, keeper: keep.New(c.Router, own, c.Log), own: own, log: c.Log, moved: make(chan struct{}, 1),
+		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log, moved: make(chan struct{}, 1),
 		lost: func(error) {},
 	}
 }
@@ -94,7 +95,7 @@ func (w *watch) try(ctx context.Context, hop netip.Addr) (noWay, err error) {
 	now, err := w.find(ctx, hop)
 	if errors.Is(err, route.ErrNoRoute) {
 		// A way that leads into the tunnel is known, and none for the server.
-		if _, again := w.router.Way(ctx, hop); errors.Is(again, route.ErrNoRoute) {
+		if _, again := w.host.Way(ctx, hop); errors.Is(again, route.ErrNoRoute) {
 			noWay, err = err, nil
 		}
 	}
@@ -153,10 +154,10 @@ func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
 		}
 		return now, nil
 	}
-	if err := w.router.Bypass(ctx, hop); err != nil {
+	if err := w.host.Bypass(ctx, hop); err != nil {
 		return way{}, err
 	}
-	found, err := w.router.Way(ctx, hop)
+	found, err := w.host.Way(ctx, hop)
 	if err != nil {
 		return way{}, err
 	}
@@ -244,7 +245,7 @@ func (w *watch) checkDevice(ctx context.Context) bool {
 		}
 	case keep.Fatal(err):
 		w.lost(err)
-	case errors.Is(err, route.ErrOverlap), errors.Is(err, route.ErrNotUsed): // what ends it is an event of its own
+	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed): // what ends it is an event of its own
 		w.blocked = true
 		if len(w.conns) > 0 && w.why == nil {
 			w.cut(err)

@@ -19,3 +19,9 @@ func (d DryRun) Run(_ context.Context, c Command) ([]byte, error) {
 	}
 	return nil, nil
 }
+
+// IsDry reports whether r changes nothing, so that what it has run is not to be found.
+func IsDry(r Runner) bool {
+	_, dry := r.(DryRun)
+	return dry
+}

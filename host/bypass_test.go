@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"errors"
@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/route"
 )
 
@@ -57,7 +59,7 @@ func TestBypass(t *testing.T) {
 }
 
 func TestBypassNoRoute(t *testing.T) {
-	r := newOn(host(t, false))
+	r := newOn(pretend(t, false))
 	err := r.Bypass(t.Context(), addr("101.43.253.110"))
 	if !errors.Is(err, route.ErrNoRoute) || !strings.Contains(err.Error(), "no route to 101.43.253.110: network is unreachable") {
 		t.Errorf("got %v", err)
@@ -159,7 +161,7 @@ func TestRetain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.Set(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
+	if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
 		t.Fatal(err)
 	}
 	recorder.Reset()
@@ -217,7 +219,7 @@ func TestOverlap(t *testing.T) {
 	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); !errors.Is(err, os.ErrPermission) || errors.Is(err, route.ErrOverlap) {
 		t.Errorf("DNS servers that are not known: %v", err)
 	}
-	if err := route.New(iptest.NewRecorder(nil), nil, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
+	if err := host.New(journal.Machine{Run: iptest.NewRecorder(nil)}, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
 		t.Error("an IPv6 network passes")
 	}
 }

@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"errors"
@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/route"
 )
 
@@ -27,10 +29,10 @@ func TestForgedFacts(t *testing.T) {
 		"loopback":                    `{"kind":"route","dev":"tun0","prefix":"127.0.0.0/8","via":"127.0.0.1"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			kernel, dir := host(t, true), t.TempDir()
+			kernel, dir := pretend(t, true), t.TempDir()
 			path := leave(t, dir, headLine+line+"\n")
 			recorder := iptest.NewRecorder(kernel)
-			report, err := route.Cleanup(t.Context(), recorder, kernel, nil, dir)
+			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: recorder, Look: kernel}, host.Kinds(), nil, dir)
 			if err != nil || len(report.Removed) != 0 || len(recorder.Commands()) != 0 {
 				t.Errorf("removed %q, %v; ran %v", report.Removed, err, recorder.Commands())
 			}
@@ -43,25 +45,25 @@ func TestForgedFacts(t *testing.T) {
 
 // What a Router would not undo it does not add.
 func TestRefusedConfigs(t *testing.T) {
-	for name, change := range map[string]func(*route.Config){
-		"default route": func(c *route.Config) { c.Network = prefix("0.0.0.0/0") },
-		"half of all":   func(c *route.Config) { c.Network = prefix("0.0.0.0/1") },
-		"loopback": func(c *route.Config) {
-			c.Local, c.Peer, c.Network = addr("127.0.0.3"), addr("127.0.0.4"), prefix("127.0.0.0/8")
+	for name, change := range map[string]func(*host.Want){
+		"default route": func(c *host.Want) { c.Routes[0].Prefix = prefix("0.0.0.0/0") },
+		"half of all":   func(c *host.Want) { c.Routes[0].Prefix = prefix("0.0.0.0/1") },
+		"loopback": func(c *host.Want) {
+			*c = host.Pair("tun0", 1400, 100, addr("127.0.0.3"), addr("127.0.0.4"), prefix("127.0.0.0/8"))
 		},
-		"peer elsewhere":  func(c *route.Config) { c.Network = prefix("10.9.0.0/24") },
-		"both ends equal": func(c *route.Config) { c.Peer = c.Local },
+		"peer elsewhere":  func(c *host.Want) { c.Routes[0].Prefix = prefix("10.9.0.0/24") },
+		"both ends equal": func(c *host.Want) { c.Addresses[0].Peer = c.Addresses[0].Local },
 	} {
 		t.Run(name, func(t *testing.T) {
 			recorder := iptest.NewRecorder(nil)
-			journal, err := route.OpenJournal(t.TempDir(), "tun0")
+			notes, err := openJournal(t.TempDir(), "tun0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := route.New(recorder, nil, journal, nil)
+			r := host.New(journal.Machine{Run: recorder}, notes, nil)
 			c := pair("10.1.1.3", "10.1.1.4")
 			change(&c)
-			if err := r.Set(t.Context(), c); !errors.Is(err, route.ErrFact) {
+			if err := r.Apply(t.Context(), c); !errors.Is(err, journal.ErrFact) {
 				t.Errorf("%v", err)
 			}
 			if ran := recorder.Transcript(); strings.Contains(ran, "route add") {

@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"flag"
@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
-	"tunnel/route"
+	"tunnel/journal"
+	"tunnel/rtnl"
 )
 
 var update = flag.Bool("update", false, "write the golden transcripts anew")
@@ -33,18 +35,16 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func pair(local, peer string) route.Config {
-	return route.Config{
-		Dev: "tun0", MTU: 1400, Qlen: 100, Local: addr(local), Peer: addr(peer), Network: prefix("10.1.1.0/24"),
-	}
+func pair(local, peer string) host.Want {
+	return host.Pair("tun0", 1400, 100, addr(local), addr(peer), prefix("10.1.1.0/24"))
 }
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
-// host is a pretended machine with a card; behindGateway says whether it has a default route.
-func host(t *testing.T, behindGateway bool) *iptest.Kernel {
+// pretend returns a pretended machine with a card; behindGateway says whether it has a default route.
+func pretend(t *testing.T, behindGateway bool) *iptest.Kernel {
 	t.Helper()
 	kernel := iptest.New("lo", "ens160", "tun0")
 	do(t, kernel, "ip route add 192.168.107.0/24 dev ens160 proto kernel")
@@ -55,7 +55,9 @@ func host(t *testing.T, behindGateway bool) *iptest.Kernel {
 }
 
 // newOn returns a Router on a pretended machine.
-func newOn(kernel *iptest.Kernel) *route.Router { return route.New(kernel, kernel, nil, nil) }
+func newOn(kernel *iptest.Kernel) *host.Host {
+	return host.New(journal.Machine{Run: kernel, Look: kernel}, nil, nil)
+}
 
 func do(t *testing.T, kernel *iptest.Kernel, commands ...string) {
 	t.Helper()
@@ -69,20 +71,20 @@ func do(t *testing.T, kernel *iptest.Kernel, commands ...string) {
 func TestGolden(t *testing.T) {
 	server, client, other := pair("10.1.1.1", "10.1.1.2"), pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.5", "10.1.1.6")
 	public, neighbour := addr("101.43.253.110"), addr("192.168.107.9")
-	type step func(t *testing.T, kernel *iptest.Kernel, r *route.Router) error
-	set := func(c route.Config) step {
-		return func(t *testing.T, _ *iptest.Kernel, r *route.Router) error {
+	type step func(t *testing.T, kernel *iptest.Kernel, r *host.Host) error
+	set := func(c host.Want) step {
+		return func(t *testing.T, _ *iptest.Kernel, r *host.Host) error {
 			t.Helper()
-			return r.Set(t.Context(), c)
+			return r.Apply(t.Context(), c)
 		}
 	}
 	bypass := func(server netip.Addr) step {
-		return func(t *testing.T, _ *iptest.Kernel, r *route.Router) error {
+		return func(t *testing.T, _ *iptest.Kernel, r *host.Host) error {
 			t.Helper()
 			return r.Bypass(t.Context(), server)
 		}
 	}
-	gatewayChanges := func(t *testing.T, kernel *iptest.Kernel, _ *route.Router) error {
+	gatewayChanges := func(t *testing.T, kernel *iptest.Kernel, _ *host.Host) error {
 		t.Helper()
 		do(t, kernel, "ip route del default via 192.168.107.2 dev ens160",
 			"ip route add default via 192.168.107.254 dev ens160")
@@ -97,10 +99,10 @@ func TestGolden(t *testing.T) {
 		"client-other-gateway":  {bypass(public), set(client), gatewayChanges, bypass(public), set(client)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			kernel := host(t, true)
+			kernel := pretend(t, true)
 			before := kernel.Dump()
 			recorder := iptest.NewRecorder(kernel)
-			r := route.New(recorder, kernel, nil, nil)
+			r := host.New(journal.Machine{Run: recorder, Look: kernel}, nil, nil)
 			for _, step := range steps {
 				if err := step(t, kernel, r); err != nil {
 					t.Fatal(err)
@@ -122,16 +124,16 @@ func TestGolden(t *testing.T) {
 
 // A dry run prints the same lines, whether or not it can look things up.
 func TestDryRun(t *testing.T) {
-	for name, lookup := range map[string]route.Lookup{"client.txt": nil, "client-behind-gateway.txt": host(t, true)} {
+	for name, lookup := range map[string]rtnl.Lookup{"client.txt": nil, "client-behind-gateway.txt": pretend(t, true)} {
 		var out strings.Builder
-		r := route.New(cmdrun.DryRun{W: &out}, lookup, nil, nil)
+		r := host.New(journal.Machine{Run: cmdrun.DryRun{W: &out}, Look: lookup}, nil, nil)
 		if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {
 			t.Error(err)
 		}
 		if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
 			t.Error(err)
 		}
-		if err := r.Set(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
+		if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
 			t.Error(err)
 		}
 		golden(t, name, out.String())
@@ -140,4 +142,9 @@ func TestDryRun(t *testing.T) {
 			t.Errorf("closing: %v, printed %s", err, &out)
 		}
 	}
+}
+
+// openJournal opens a journal of all kinds of facts.
+func openJournal(dir, dev string) (*journal.Journal, error) {
+	return journal.Open(dir, dev, host.Kinds())
 }

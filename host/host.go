@@ -1,7 +1,7 @@
-// Package route makes the kernel's addresses and routes match a Config, keeps the way to the server outside the tunnel,
-// and undoes all of it. It notes every change in a Journal before it makes it, so that a killed run's leftovers are
-// found, and it never removes what this program did not add.
-package route
+// Package host is everything that this program does to a machine beside its TUN device: one value, Want, that is compared with
+// what the machine has, made, held and undone. Each change is a fact in the journal before it is made, so that what a killed
+// run left is found, and nothing is removed that this program did not add. The path to the server stays outside the tunnel.
+package host
 
 import (
 	"context"
@@ -9,163 +9,202 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"tunnel/cmdrun"
+	"tunnel/journal"
+	"tunnel/route"
 	"tunnel/rtnl"
 )
 
-// Config is what the kernel shall have on the tunnel's device.
-type Config struct {
-	Dev         string
-	MTU         int // bytes, 68 to 65535
-	Qlen        int // packets, at least 1
-	Local, Peer netip.Addr
-	Network     netip.Prefix // routed through Peer; bits behind the prefix do not matter
+// fact is a fact that this program makes itself.
+type fact interface {
+	journal.Fact
+	// Make adds it to the machine. What stands in its place on the tunnel's own device goes first.
+	Make(context.Context, journal.Machine) error
 }
 
-func (c Config) check() error {
-	switch {
-	case checkDev(c.Dev) != nil:
-		return checkDev(c.Dev)
-	case c.MTU < 68 || c.MTU > 65535:
-		return fmt.Errorf("mtu %d is not 68 to 65535", c.MTU)
-	case c.Qlen < 1:
-		return fmt.Errorf("qlen %d is not positive", c.Qlen)
-	case !c.Local.Is4() || !c.Peer.Is4():
-		return fmt.Errorf("%s and %s are not an IPv4 pair", c.Local, c.Peer)
-	case !c.Network.IsValid() || !c.Network.Addr().Is4():
-		return fmt.Errorf("%s is not an IPv4 network", c.Network)
-	default:
-		return nil
-	}
-}
-
-// Router owns the addresses and routes that it adds, until Close. It is safe for concurrent use.
-type Router struct {
-	// Resolvers returns this machine's DNS servers, which Overlap then counts as its addresses; nil is that it does not. Set
+// Host owns the facts that it makes, until Close. It is safe for concurrent use.
+type Host struct {
+	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain; nil is that any may. Set
 	// before use.
 	Resolvers func() ([]netip.Addr, error)
 
-	run     cmdrun.Runner
-	look    Lookup   // nil is none: then what was added counts as there
-	dry     bool     // run changes nothing, so that look does not see it
-	journal *Journal // owned
+	machine journal.Machine
+	dry     bool             // machine.Run changes nothing, so that machine.Look does not see it
+	journal *journal.Journal // owned
 	log     *slog.Logger
 
 	mu       sync.Mutex
 	link     link                      // guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
-	added    []entry                   // what was added, or may have been, oldest first
+	made     []fact                    // what was made, or may have been, oldest first
 	beside   map[netip.Addr]rtnl.Route // by server: the kernel's decision that no bypass changes, or that takes none
-	held     Config                    // what the last Set that succeeded was given; zero since Withdraw
+	held     Want                      // what the last Apply that succeeded was given; zero since Withdraw
 	restored []time.Time               // when something had to be restored, or could not be, of late
 	closed   bool
-}
-
-type link struct {
-	dev       string
-	mtu, qlen int
-	index     int // 0 if not known
 }
 
 // closeTimeout bounds Close: long enough for a busy machine, since what Close leaves only a later run removes.
 const closeTimeout = 5 * time.Second
 
-// New returns a Router that makes changes with run and looks at the kernel by look, which may be nil in a dry run. It takes over
-// the journal, which must be healed and may be nil; a nil log is silent.
-func New(run cmdrun.Runner, look Lookup, journal *Journal, log *slog.Logger) *Router {
+// New returns a Host of this machine, whose Look may be nil in a dry run. It takes over the journal, which must be healed and
+// may be nil; a nil log is silent.
+func New(m journal.Machine, j *journal.Journal, log *slog.Logger) *Host {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	_, dry := run.(cmdrun.DryRun)
-	return &Router{run: run, look: look, dry: dry, journal: journal, log: log, beside: map[netip.Addr]rtnl.Route{}}
+	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log, beside: map[netip.Addr]rtnl.Route{}}
 }
 
-// add notes e, then adds it to the kernel. The caller holds mu.
-func (r *Router) add(ctx context.Context, e entry) error {
-	if err := rulesFor(r.device()).check(e); err != nil {
-		return fmt.Errorf("add %s: %w", e, err)
+// make notes f, then makes it. The caller holds mu.
+func (h *Host) make(ctx context.Context, f fact) error {
+	if err := f.Check(journal.RulesFor(h.device())); err != nil {
+		return fmt.Errorf("add %s: %w", f, err)
 	}
-	if err := r.journal.note(e); err != nil {
+	if err := h.journal.Note(f); err != nil {
 		return err
 	}
-	r.added = append(r.added, e)
-	_, err := r.run.Run(ctx, e.add())
+	h.made = append(h.made, f)
+	err := f.Make(ctx, h.machine)
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("add %s: %w", e, err)
-	if cmdrun.Uncertain(err) && r.mayBeThere(e) {
+	err = fmt.Errorf("add %s: %w", f, err)
+	if cmdrun.Uncertain(err) && h.mayBeThere(f) {
 		return err // and Close removes it
 	}
-	return errors.Join(err, r.forget(e))
+	return errors.Join(err, h.forget(f))
 }
 
-// mayBeThere reports whether an addition that was cut short by the end of its context may have been made nevertheless.
-func (r *Router) mayBeThere(e entry) bool {
-	if r.look == nil {
+// mayBeThere reports whether a change that was cut short by the end of its context may have been made nevertheless.
+func (h *Host) mayBeThere(f fact) bool {
+	if h.machine.Look == nil {
 		return true
 	}
-	there, _, err := find(r.look, e)
+	there, err := f.Find(h.machine)
 	return there || err != nil
 }
 
-// remove undoes e, unless it is gone. The caller holds mu.
-func (r *Router) remove(ctx context.Context, e entry) error {
-	if r.look != nil { // a dry run added nothing
-		if _, err := undo(ctx, r.run, r.look, e); err != nil {
+// remove undoes f, unless it is gone. The caller holds mu.
+func (h *Host) remove(ctx context.Context, f fact) error {
+	if h.machine.Look != nil { // else it is a dry run that made nothing
+		if _, err := journal.Undo(ctx, h.machine, f); err != nil {
 			return err
 		}
 	}
-	return r.forget(e)
+	return h.forget(f)
 }
 
-// forget takes e, which is not in the kernel, from the books. The caller holds mu.
-func (r *Router) forget(e entry) error {
-	r.added = slices.DeleteFunc(r.added, func(other entry) bool { return other == e })
-	return r.journal.drop(e)
+// removeAll removes what was made and fits, newest first. The caller holds mu.
+func (h *Host) removeAll(ctx context.Context, fits func(fact) bool) error {
+	for _, f := range slices.Backward(slices.Clone(h.made)) {
+		if !fits(f) {
+			continue
+		}
+		if err := h.remove(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget takes f, which the machine has not, from the books. The caller holds mu.
+func (h *Host) forget(f fact) error {
+	h.made = slices.DeleteFunc(h.made, func(other fact) bool { return other == f })
+	return h.journal.Drop(f)
 }
 
 // device returns the name of the tunnel's own device, or "" if it is not known yet.
-func (r *Router) device() string {
-	if r.journal != nil {
-		return r.journal.dev
+func (h *Host) device() string {
+	if h.journal != nil {
+		return h.journal.Dev()
 	}
-	return r.link.dev
+	return h.link.dev
 }
 
-// index returns the index of the tunnel's own device, 0 if it is not known. The caller holds mu.
-func (r *Router) index() int {
-	if r.link.index != 0 || r.look == nil || r.device() == "" {
-		return r.link.index
+// view returns what the kernel decides, beside the tunnel's own device. The caller holds mu.
+func (h *Host) view() route.View {
+	v := route.View{Look: h.machine.Look, Dev: h.device(), Own: h.link.index}
+	if v.Own == 0 && v.Look != nil && v.Dev != "" {
+		if own, err := v.Look.LinkByName(v.Dev); err == nil {
+			v.Own = own.Index
+		}
 	}
-	own, err := r.look.LinkByName(r.device())
-	if err != nil {
-		return 0
-	}
-	return own.Index
+	return v
 }
 
-// Close undoes everything that this Router added and that is still there as it was added, newest first, in its own time
-// of a few seconds, and closes the journal, which deletes it. What could not be undone stays noted for Cleanup. Link
-// settings are not undone: the device goes with its owner. It is idempotent.
-func (r *Router) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
+// Overlap refuses networks that this machine has elsewhere or needs for something else, with a *route.OverlapError: see
+// route.View.Overlap.
+func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
+	masked := slices.Clone(networks)
+	for i, n := range networks {
+		if !n.IsValid() || !n.Addr().Is4() {
+			return fmt.Errorf("%s is not an IPv4 network", n)
+		}
+		masked[i] = n.Masked()
+	}
+	if h.machine.Look == nil {
 		return nil
 	}
-	r.closed = true
+	h.mu.Lock()
+	view := h.view()
+	h.mu.Unlock()
+	var resolvers []netip.Addr
+	var unknown error
+	if h.Resolvers != nil {
+		resolvers, unknown = h.Resolvers()
+	}
+	if err := view.Overlap(resolvers, masked...); err != nil {
+		return err
+	}
+	if unknown != nil {
+		return fmt.Errorf("look for DNS servers in %v: %w", masked, unknown)
+	}
+	return nil
+}
+
+// errNoLookup says that a Host has no Lookup, as in a dry run.
+var errNoLookup = errors.New("no look-up in a dry run")
+
+// Way returns how packets to server leave this machine now, see route.View.Way.
+func (h *Host) Way(_ context.Context, server netip.Addr) (route.Way, error) {
+	server = server.Unmap()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := errNoLookup
+	switch {
+	case h.closed:
+		err = os.ErrClosed
+	case h.machine.Look != nil:
+		var way route.Way
+		if way, err = h.view().Way(server); err == nil {
+			return way, nil
+		}
+	}
+	return route.Way{}, fmt.Errorf("find the path to %s: %w", server, err)
+}
+
+// Close undoes everything that this Host made and that is still there as it was made, newest first, in its own time of a few
+// seconds, and closes the journal, which deletes it. What could not be undone stays noted for Cleanup. Link settings are not
+// undone: the device goes with its owner. It is idempotent.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var failures []error
-	for _, e := range slices.Backward(slices.Clone(r.added)) {
-		if err := r.remove(ctx, e); err != nil {
+	for _, f := range slices.Backward(slices.Clone(h.made)) {
+		if err := h.remove(ctx, f); err != nil {
 			failures = append(failures, err)
 		}
 	}
-	failures = append(failures, r.journal.Close())
+	failures = append(failures, h.journal.Close())
 	return errors.Join(failures...)
 }

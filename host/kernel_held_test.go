@@ -1,12 +1,12 @@
-package route_test
+package host_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
-	"tunnel/route"
 )
 
 // Whatever another program makes of the device's own address and route, the next Set makes them ours again.
@@ -30,17 +30,17 @@ func TestKernelOwnRouteChanged(t *testing.T) {
 			before := behindGateway(t)
 			r, recorder := newRouter(t, t.TempDir())
 			want := pair("10.1.1.3", "10.1.1.4")
-			if err := r.Set(t.Context(), want); err != nil {
+			if err := r.Apply(t.Context(), want); err != nil {
 				t.Fatal(err)
 			}
 			for _, change := range changes {
 				iptest.IP(t, change)
 			}
-			if err := r.Set(t.Context(), want); err != nil {
+			if err := r.Apply(t.Context(), want); err != nil {
 				t.Fatal(err)
 			}
 			recorder.Reset()
-			if err := r.Set(t.Context(), want); err != nil || recorder.Transcript() != "" {
+			if err := r.Apply(t.Context(), want); err != nil || recorder.Transcript() != "" {
 				t.Errorf("once more: %v, ran\n%s", err, recorder.Transcript())
 			}
 			if local := "local 10.1.1.3 dev tun0 "; !strings.Contains(iptest.IP(t, "route show table local"), local) {
@@ -69,15 +69,15 @@ func TestFailedRestorationsEnd(t *testing.T) {
 			kernel, _, r, _ := setup(t)
 			want := pair("10.1.1.3", "10.1.1.4")
 			if held {
-				if err := r.Set(t.Context(), want); err != nil {
+				if err := r.Apply(t.Context(), want); err != nil {
 					t.Fatal(err)
 				}
 				do(t, kernel, "ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0")
 			}
 			kernel.Fail(command, 2, "RTNETLINK answers: File exists")
 			for i := range 7 {
-				err := r.Set(t.Context(), want)
-				if ends := held && i >= 5; err == nil || errors.Is(err, route.ErrContested) != ends {
+				err := r.Apply(t.Context(), want)
+				if ends := held && i >= 5; err == nil || errors.Is(err, host.ErrContested) != ends {
 					t.Fatalf("failure %d: %v", i+1, err)
 				}
 			}

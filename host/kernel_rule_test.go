@@ -1,17 +1,17 @@
-package route_test
+package host_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
-	"tunnel/route"
 )
 
 // A rule that leads only packets from this side's own address past the route is noticed, on either side.
 func TestKernelNotUsedFromOwnAddress(t *testing.T) {
-	for name, pair := range map[string]route.Config{
+	for name, pair := range map[string]host.Want{
 		"client": pair("10.1.1.3", "10.1.1.4"),
 		"server": pair("10.1.1.1", "10.1.1.2"),
 	} {
@@ -20,13 +20,13 @@ func TestKernelNotUsedFromOwnAddress(t *testing.T) {
 			r, _ := newRouter(t, t.TempDir())
 			iptest.IP(t, "route add default via 192.168.107.2 table 60")
 			iptest.IP(t, "rule add pref 50 from 10.0.0.0/8 lookup 60")
-			err := r.Set(t.Context(), pair)
-			want := "packets to 10.1.1.0/24 from " + pair.Local.String() + " leave by ens160, not by tun0 (table 60)"
-			if !errors.Is(err, route.ErrNotUsed) || !strings.HasSuffix(err.Error(), want) {
+			err := r.Apply(t.Context(), pair)
+			want := "packets to 10.1.1.0/24 from " + pair.Addresses[0].Local.String() + " leave by ens160, not by tun0 (table 60)"
+			if !errors.Is(err, host.ErrNotUsed) || !strings.HasSuffix(err.Error(), want) {
 				t.Errorf("got %v, want %s", err, want)
 			}
 			iptest.IP(t, "rule del pref 50")
-			if err := r.Set(t.Context(), pair); err != nil {
+			if err := r.Apply(t.Context(), pair); err != nil {
 				t.Errorf("without the rule: %v", err)
 			}
 		})

@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"encoding/binary"
@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/route"
 	"tunnel/rtnl"
 )
@@ -27,14 +29,14 @@ func state(t *testing.T) string {
 }
 
 // newRouter returns a Router on the real kernel with a journal in dir.
-func newRouter(t *testing.T, dir string) (*route.Router, *iptest.Recorder) {
+func newRouter(t *testing.T, dir string) (*host.Host, *iptest.Recorder) {
 	t.Helper()
-	j, err := route.OpenJournal(dir, "tun0")
+	j, err := openJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	recorder := iptest.NewRecorder(cmdrun.NewExec(nil))
-	r := route.New(recorder, rtnl.Kernel{}, j, nil)
+	r := host.New(journal.Machine{Run: recorder, Look: rtnl.Kernel{}}, j, nil)
 	t.Cleanup(func() { _ = r.Close() })
 	return r, recorder
 }
@@ -88,7 +90,7 @@ func TestKernelServer(t *testing.T) {
 	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2")); err != nil {
+	if err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2")); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "server.txt", recorder.Transcript())
@@ -126,7 +128,7 @@ func TestKernelClient(t *testing.T) {
 		if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Set(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
+		if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
 			t.Fatal(err)
 		}
 		golden(t, "client-behind-gateway.txt", recorder.Transcript())
@@ -155,8 +157,8 @@ func TestKernelClient(t *testing.T) {
 func TestKernelOtherAddress(t *testing.T) {
 	before := behindGateway(t)
 	r, recorder := newRouter(t, t.TempDir())
-	for _, c := range []route.Config{pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.5", "10.1.1.6")} {
-		if err := errors.Join(r.Bypass(t.Context(), addr("101.43.253.110")), r.Set(t.Context(), c)); err != nil {
+	for _, c := range []host.Want{pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.5", "10.1.1.6")} {
+		if err := errors.Join(r.Bypass(t.Context(), addr("101.43.253.110")), r.Apply(t.Context(), c)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -271,10 +273,10 @@ func TestKernelKilled(t *testing.T) {
 			withoutDevice := state(t)
 			tun, dir := iptest.OpenTun(t, "tun0", 0), t.TempDir()
 			victim := startVictim(t, dir)
-			if _, err := route.OpenJournal(dir, "tun0"); !errors.Is(err, route.ErrBusy) {
+			if _, err := openJournal(dir, "tun0"); !errors.Is(err, journal.ErrBusy) {
 				t.Errorf("while it lives: %v", err)
 			}
-			report, err := route.Cleanup(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{}, nil, dir)
+			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil, dir)
 			if err != nil || len(report.Busy) != 1 || report.Busy[0].PID != victim.Process.Pid {
 				t.Errorf("while it lives: %+v, %v", report, err)
 			}
@@ -287,11 +289,11 @@ func TestKernelKilled(t *testing.T) {
 			if !strings.Contains(state(t), "101.43.253.110 via 192.168.107.2 dev ens160") {
 				t.Fatal("the bypass did not outlive its run")
 			}
-			j, err := route.OpenJournal(dir, "tun0")
+			j, err := openJournal(dir, "tun0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			removed, err := j.Heal(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{})
+			removed, err := j.Heal(t.Context(), journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}})
 			want := []string{"route 101.43.253.110/32 via 192.168.107.2 dev ens160"}
 			if keep {
 				want = append([]string{
@@ -351,7 +353,7 @@ func TestKernelHealDevice(t *testing.T) {
 			dir := t.TempDir()
 			leave(t, dir, `{"kind":"device","dev":"tun0"}`+"\n")
 			test.make(t)
-			report, err := route.Cleanup(t.Context(), cmdrun.NewExec(nil), rtnl.Kernel{}, nil, dir)
+			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil, dir)
 			if err != nil || (len(report.Removed) == 1) != test.goes {
 				t.Errorf("got %v, %v", report, err)
 			}

@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"context"
@@ -9,20 +9,21 @@ import (
 	"testing"
 
 	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
-	"tunnel/route"
+	"tunnel/journal"
 )
 
 // setup returns a Router on a pretended machine behind a gateway, with a journal.
-func setup(t *testing.T) (*iptest.Kernel, *iptest.Recorder, *route.Router, string) {
+func setup(t *testing.T) (*iptest.Kernel, *iptest.Recorder, *host.Host, string) {
 	t.Helper()
-	kernel, dir := host(t, true), t.TempDir()
-	j, err := route.OpenJournal(dir, "tun0")
+	kernel, dir := pretend(t, true), t.TempDir()
+	j, err := openJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	recorder := iptest.NewRecorder(kernel)
-	r := route.New(recorder, kernel, j, nil)
+	r := host.New(journal.Machine{Run: recorder, Look: kernel}, j, nil)
 	t.Cleanup(func() { _ = r.Close() })
 	return kernel, recorder, r, dir
 }
@@ -37,12 +38,12 @@ func empty(t *testing.T, dir string) {
 
 func TestSetDifferences(t *testing.T) {
 	first := pair("10.1.1.3", "10.1.1.4")
-	otherMTU, otherNetwork, dirty := first, first, first
+	otherMTU, otherNetwork, dirty := first, pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.3", "10.1.1.4")
 	otherMTU.MTU = 1300
-	otherNetwork.Network = prefix("10.1.0.0/16")
-	dirty.Network = prefix("10.1.1.99/24")
+	otherNetwork.Routes[0].Prefix = prefix("10.1.0.0/16")
+	dirty.Routes[0].Prefix = prefix("10.1.1.99/24")
 	for name, test := range map[string]struct {
-		then route.Config
+		then host.Want
 		want string
 	}{
 		"same":                 {first, ""},
@@ -54,11 +55,11 @@ func TestSetDifferences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kernel, recorder, r, dir := setup(t)
 			before := kernel.Dump()
-			if err := r.Set(t.Context(), first); err != nil {
+			if err := r.Apply(t.Context(), first); err != nil {
 				t.Fatal(err)
 			}
 			recorder.Reset()
-			if err := r.Set(t.Context(), test.then); err != nil {
+			if err := r.Apply(t.Context(), test.then); err != nil {
 				t.Fatal(err)
 			}
 			if got := recorder.Transcript(); got != test.want {
@@ -77,18 +78,18 @@ func TestSetDifferences(t *testing.T) {
 
 func TestSetRefusals(t *testing.T) {
 	_, recorder, r, _ := setup(t)
-	for want, change := range map[string]func(*route.Config){
-		`"eth 0" is not a device name`:   func(c *route.Config) { c.Dev = "eth 0" },
-		`"../../../etc/x" is not a`:      func(c *route.Config) { c.Dev = "../../../etc/x" },
-		"the journal is that of tun0":    func(c *route.Config) { c.Dev = "tun1" },
-		"mtu 67 is not 68 to 65535":      func(c *route.Config) { c.MTU = 67 },
-		"qlen 0 is not positive":         func(c *route.Config) { c.Qlen = 0 },
-		"are not an IPv4 pair":           func(c *route.Config) { c.Peer = addr("fd00::1") },
-		"invalid Prefix is not an IPv4 ": func(c *route.Config) { c.Network = netip.Prefix{} },
+	for want, change := range map[string]func(*host.Want){
+		`"eth 0" is not a device name`:   func(c *host.Want) { c.Dev = "eth 0" },
+		`"../../../etc/x" is not a`:      func(c *host.Want) { c.Dev = "../../../etc/x" },
+		"the journal is that of tun0":    func(c *host.Want) { c.Dev = "tun1" },
+		"mtu 67 is not 68 to 65535":      func(c *host.Want) { c.MTU = 67 },
+		"qlen 0 is not positive":         func(c *host.Want) { c.Qlen = 0 },
+		"are not an IPv4 pair":           func(c *host.Want) { c.Addresses[0].Peer = addr("fd00::1") },
+		"invalid Prefix is not an IPv4 ": func(c *host.Want) { c.Routes[0].Prefix = netip.Prefix{} },
 	} {
 		c := pair("10.1.1.1", "10.1.1.2")
 		change(&c)
-		if err := r.Set(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
+		if err := r.Apply(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
@@ -104,7 +105,7 @@ func TestSetFailure(t *testing.T) {
 		kernel, recorder, r, dir := setup(t)
 		before := kernel.Dump()
 		kernel.Fail(command, 2, "RTNETLINK answers: Operation not permitted")
-		err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2"))
+		err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2"))
 		var failed *cmdrun.Error
 		if !errors.As(err, &failed) || failed.Command.String() != command || !errors.Is(err, os.ErrPermission) {
 			t.Fatalf("got %v", err)
@@ -112,7 +113,7 @@ func TestSetFailure(t *testing.T) {
 		if retry {
 			kernel.Fail(command, 0, "")
 			recorder.Reset()
-			if err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2")); err != nil {
+			if err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2")); err != nil {
 				t.Fatal(err)
 			}
 			if got := recorder.Transcript(); got != command+"\n" {
@@ -148,10 +149,10 @@ func TestSetCutShort(t *testing.T) {
 		"ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2",
 		"ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0",
 	} {
-		kernel := host(t, true)
+		kernel := pretend(t, true)
 		before := kernel.Dump()
-		r := route.New(cut{kernel, command}, kernel, nil, nil)
-		if err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2")); !errors.Is(err, context.Canceled) {
+		r := host.New(journal.Machine{Run: cut{kernel, command}, Look: kernel}, nil, nil)
+		if err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2")); !errors.Is(err, context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
 		if err := r.Close(); err != nil || kernel.Dump() != before {
@@ -199,7 +200,7 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 			if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Set(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
+			if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
 				t.Fatal(err)
 			}
 			test.change(t, kernel)
@@ -211,7 +212,7 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 				t.Errorf("got\n%swant\n%s", got, test.want)
 			}
 			empty(t, dir)
-			if err := r.Set(t.Context(), pair("10.1.1.3", "10.1.1.4")); !errors.Is(err, os.ErrClosed) {
+			if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("Set after Close: %v", err)
 			}
 			if err := r.Bypass(t.Context(), addr("101.43.253.110")); !errors.Is(err, os.ErrClosed) {
@@ -225,7 +226,7 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 func TestCloseFailure(t *testing.T) {
 	kernel, _, r, dir := setup(t)
 	before := kernel.Dump()
-	if err := r.Set(t.Context(), pair("10.1.1.1", "10.1.1.2")); err != nil {
+	if err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2")); err != nil {
 		t.Fatal(err)
 	}
 	const command = "ip addr del dev tun0 local 10.1.1.1 peer 10.1.1.2"
@@ -233,11 +234,11 @@ func TestCloseFailure(t *testing.T) {
 	if err := r.Close(); err == nil || !strings.Contains(err.Error(), "undo address 10.1.1.1 peer 10.1.1.2 dev tun0: ") {
 		t.Fatalf("got %v", err)
 	}
-	if report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir); err == nil || len(report.Removed) != 0 {
+	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir); err == nil || len(report.Removed) != 0 {
 		t.Errorf("got %v, %v", report, err)
 	}
 	kernel.Fail(command, 0, "")
-	report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir)
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
 	if err != nil || strings.Join(report.Removed, ",") != "address 10.1.1.1 peer 10.1.1.2 dev tun0" {
 		t.Errorf("got %v, %v", report, err)
 	}

@@ -1,4 +1,4 @@
-package route
+package journal
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-
-	"tunnel/cmdrun"
 )
 
 // Report is what Cleanup did.
@@ -17,26 +15,26 @@ type Report struct {
 	Busy    []BusyError // devices of live runs, which were left alone
 }
 
-// Cleanup heals and deletes all journals in dirs (see JournalDirs) that belong to the calling thread's network
+// Cleanup heals and deletes all journals in dirs (see Dirs) that belong to the calling thread's network
 // namespace and to no live run, and deletes those of earlier boots, of which nothing can be left. Journals of other
 // namespaces and of other users stay. It goes on after a failure and returns all of them.
-func Cleanup(ctx context.Context, run cmdrun.Runner, look Lookup, log *slog.Logger, dirs ...string) (Report, error) {
+func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs ...string) (Report, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	var report Report
 	here, err := currentKey()
 	if err != nil {
-		return report, &JournalError{Err: err}
+		return report, &Error{Err: err}
 	}
 	var failures []error
 	for _, dir := range dirs {
 		files, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			failures = append(failures, &JournalError{Err: fmt.Errorf("list journals: %w", err)})
+			failures = append(failures, &Error{Err: fmt.Errorf("list journals: %w", err)})
 		}
 		for _, file := range files {
-			if err := cleanup(ctx, run, look, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
+			if err := cleanup(ctx, m, kinds, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
 				failures = append(failures, err)
 			}
 		}
@@ -46,13 +44,13 @@ func Cleanup(ctx context.Context, run cmdrun.Runner, look Lookup, log *slog.Logg
 
 // cleanup treats one file of a journal directory.
 func cleanup(
-	ctx context.Context, run cmdrun.Runner, look Lookup, log *slog.Logger, here key, path string, report *Report,
+	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, here key, path string, report *Report,
 ) error {
 	written, dev, ok := fileName(filepath.Base(path))
 	if !ok || written.boot == here.boot && written.namespace != here.namespace {
 		return nil
 	}
-	j, err := openJournal(path, rulesFor(dev), 0)
+	j, err := open(path, RulesFor(dev), kinds, 0)
 	var busy *BusyError
 	switch {
 	case errors.As(err, &busy):
@@ -64,14 +62,14 @@ func cleanup(
 	case errors.Is(err, os.ErrNotExist): // its run ended meanwhile
 		return nil
 	case err != nil:
-		return &JournalError{Err: err}
+		return &Error{Err: err}
 	}
 	if written.boot != here.boot {
 		j.mu.Lock()
-		j.entries, j.leftover = nil, false
+		j.facts, j.leftover = nil, false
 		j.mu.Unlock()
 	}
-	removed, err := j.Heal(ctx, run, look)
+	removed, err := j.Heal(ctx, m)
 	report.Removed = append(report.Removed, removed...)
 	return errors.Join(err, j.Close())
 }

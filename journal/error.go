@@ -1,4 +1,4 @@
-package route
+package journal
 
 import (
 	"errors"
@@ -6,25 +6,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// JournalError says that a journal cannot be read or kept, so that nothing may be added to the kernel: the disk of its
+// Error says that a journal cannot be read or kept, so that nothing may be added to the kernel: the disk of its
 // directory, or this process's files, are used up, for example.
-type JournalError struct {
+type Error struct {
 	Err    error
 	Advice string // what to do; "" if there is nothing more to say
 }
 
-func (e *JournalError) Error() string { return e.Err.Error() }
+func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
-func (e *JournalError) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error { return e.Err }
 
-// journalError makes an error about the journal in dir, or nil, one that says what to do.
-func journalError(dir string, err error) error {
-	var known *JournalError
+// explain makes an error about the journal in dir, or nil, one that says what to do.
+func explain(dir string, err error) error {
+	var known *Error
 	if err == nil || errors.Is(err, ErrBusy) || errors.As(err, &known) {
 		return err
 	}
-	return &JournalError{Err: err, Advice: adviceFor(dir, err)}
+	return &Error{Err: err, Advice: adviceFor(dir, err)}
 }
 
 // adviceFor returns what to do when files cannot be written in dir; "" if err does not say.

@@ -1,4 +1,4 @@
-package route
+package journal
 
 import (
 	"errors"
@@ -11,22 +11,24 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/rtnl"
 )
 
 // SystemDir is where journals lie when this process can write there.
 const SystemDir = "/run/tunnel"
 
-// JournalDir returns the directory for journals, created if need be with mode 0700: SystemDir, or for
+// Dir returns the directory for journals, created if need be with mode 0700: SystemDir, or for
 // a process that may not write there, tunnel in $XDG_RUNTIME_DIR, the directory that root has made for
 // its user, SystemDir-UID, or for root of a user namespace .local/state/tunnel/run in $HOME. One that
 // another user has, or may write to, is not taken: for root that of SystemDir is an ErrForeign. Where
 // one of them is root's and sticky, as Docker's --tmpfs makes it, it is the directory UID in it. The
-// error is a *JournalError.
-func JournalDir() (string, error) { return firstUsable(candidates()) }
+// error is a *Error.
+func Dir() (string, error) { return firstUsable(candidates()) }
 
-// JournalDirs returns those of the directories where JournalDir may have put journals that this
-// process can read. The error is JournalDir's ErrForeign.
-func JournalDirs() ([]string, error) { return readable(candidates()) }
+// Dirs returns those of the directories where Dir may have put journals that this
+// process can read. The error is Dir's ErrForeign.
+func Dirs() ([]string, error) { return readable(candidates()) }
 
 func readable(candidates []string) ([]string, error) {
 	var dirs []string
@@ -99,7 +101,7 @@ func firstUsable(dirs []string) (string, error) {
 	default:
 		advice = makeAdvice(dirs[0])
 	}
-	return "", &JournalError{Err: err, Advice: advice}
+	return "", &Error{Err: err, Advice: advice}
 }
 
 func makeAdvice(dir string) string { return "sudo install -d -m 700 -o " + userName() + " " + dir }
@@ -161,7 +163,7 @@ func accessible(dir string) error {
 // foreign returns the ErrForeign of a directory for journals that another user has or may write to.
 func foreign(dir string, info unix.Stat_t, advice string) error {
 	err := fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o)", dir, ErrForeign, info.Uid, info.Mode&0o7777)
-	return &JournalError{Err: err, Advice: advice}
+	return &Error{Err: err, Advice: advice}
 }
 
 func userName() string {
@@ -182,7 +184,7 @@ func (k key) file(dev string) string { return k.boot + "-" + k.namespace + "-" +
 // fileName takes the name of a journal apart: boot, namespace, device.
 func fileName(name string) (key, string, bool) {
 	parts := regexp.MustCompile(`^([0-9a-f]{12})-([ci][0-9]+)-(.+)\.json$`).FindStringSubmatch(name)
-	if parts == nil || checkDev(parts[3]) != nil {
+	if parts == nil || rtnl.CheckName(parts[3]) != nil {
 		return key{}, "", false
 	}
 	return key{boot: parts[1], namespace: parts[2]}, parts[3], true

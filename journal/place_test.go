@@ -1,4 +1,4 @@
-package route
+package journal
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func TestFirstUsable(t *testing.T) {
 		t.Errorf("made with %v, %v", info.Mode(), err)
 	}
 	_, err := firstUsable([]string{taken})
-	var failed *JournalError
+	var failed *Error
 	says := "use " + taken + ": not a directory)"
 	if !errors.As(err, &failed) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "\n") {
 		t.Fatalf("got %v", err)
@@ -79,7 +79,7 @@ func TestFirstUsableNotRoot(t *testing.T) {
 		t.Errorf("looks in %s, not in %s", got, made)
 	}
 	_, err := firstUsable([]string{closed, filepath.Join(closed, "x")})
-	var failed *JournalError
+	var failed *Error
 	if want := " " + filepath.Join(closed, "x"); !errors.As(err, &failed) || !strings.HasSuffix(failed.Advice, want) {
 		t.Errorf("got %v, want advice to make%s", err, want)
 	}
@@ -102,7 +102,7 @@ func TestForeignDir(t *testing.T) {
 		}
 		advice := "sudo chown root " + dir + " && sudo chmod 700 " + dir
 		got, err := firstUsable([]string{dir, other})
-		var failed *JournalError
+		var failed *Error
 		if !errors.Is(err, ErrForeign) || !errors.As(err, &failed) || failed.Advice != advice {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}

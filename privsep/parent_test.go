@@ -15,10 +15,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/packet"
 	"tunnel/privsep"
-	"tunnel/route"
 )
 
 // The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
@@ -89,7 +90,7 @@ func sends() int {
 // fakeHost is a machine whose commands succeed.
 type fakeHost struct {
 	recorder *iptest.Recorder
-	router   *route.Router
+	host     *host.Host
 	hold     chan struct{} // Open waits for its end
 
 	mu    sync.Mutex
@@ -98,13 +99,13 @@ type fakeHost struct {
 
 func newHost(t *testing.T) *fakeHost {
 	t.Helper()
-	journal, err := route.OpenJournal(t.TempDir(), "tun0")
+	j, err := journal.Open(t.TempDir(), "tun0", host.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
 	h := &fakeHost{recorder: iptest.NewRecorder(nil), hold: make(chan struct{})}
-	h.router = route.New(h.recorder, nil, journal, nil)
-	t.Cleanup(func() { close(h.hold); _ = h.router.Close() })
+	h.host = host.New(journal.Machine{Run: h.recorder}, j, nil)
+	t.Cleanup(func() { close(h.hold); _ = h.host.Close() })
 	return h
 }
 
@@ -124,15 +125,15 @@ func (h *fakeHost) Open(flag string) (*os.File, error) {
 	return nil, errors.New("no file " + flag)
 }
 
-func (h *fakeHost) RunHook(_ context.Context, flag string, set route.Config) error {
+func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.hooks = append(h.hooks, flag+" "+set.Local.String())
+	h.hooks = append(h.hooks, flag+" "+set.Addresses[0].Local.String())
 	return nil
 }
 
-func (h *fakeHost) Allow(route.Config) error { return nil }
-func (h *fakeHost) Router() *route.Router    { return h.router }
+func (h *fakeHost) Allow(host.Want) error { return nil }
+func (h *fakeHost) Host() *host.Host      { return h.host }
 func (h *fakeHost) Explain(err error) *privsep.Failure {
 	return &privsep.Failure{Step: "x", Text: err.Error()}
 }
@@ -153,7 +154,8 @@ func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int,
 
 const (
 	device = `{"id":1,"kind":"device"}`
-	good   = `{"id":2,"kind":"set","config":{"Dev":"tun0","MTU":1400,"Qlen":100,"Local":"10.1.1.3","Peer":"10.1.1.4","Network":"10.1.1.0/24"}}`
+	good   = `{"id":2,"kind":"apply","want":{"dev":"tun0","mtu":1400,"qlen":100,"addresses":[{"local":"10.1.1.3","peer":"10.1.1.4"}],` +
+		`"routes":[{"prefix":"10.1.1.0/24","via":"10.1.1.4"}]}}`
 )
 
 // TestRequests is what the parent does for a worker.
@@ -172,11 +174,9 @@ func TestRefusedFacts(t *testing.T) {
 			"Dev": `"tun0"`, "MTU": "1400", "Qlen": "100", "Local": `"10.1.1.3"`, "Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
 		}
 		fields[change] = to
-		var all []string
-		for k, v := range fields {
-			all = append(all, strconv.Quote(k)+":"+v)
-		}
-		return `{"id":2,"kind":"set","config":{` + strings.Join(all, ",") + `}}`
+		return fmt.Sprintf(`{"id":2,"kind":"apply","want":{"dev":%s,"mtu":%s,"qlen":%s,"addresses":[{"local":%s,"peer":%s}],`+
+			`"routes":[{"prefix":%s,"via":%[5]s}]}}`,
+			fields["Dev"], fields["MTU"], fields["Qlen"], fields["Local"], fields["Peer"], fields["Network"])
 	}
 	for name, test := range map[string]struct{ request, why string }{
 		"default route":         {config("Network", `"0.0.0.0/0"`), "not an IPv4 network of /8"},
@@ -224,7 +224,7 @@ func TestBadRequests(t *testing.T) {
 		"bypass of a network":   `{"id":1,"kind":"bypass","address":"0.0.0.0/0"}`,
 		"bypass of nothing":     `{"id":1,"kind":"bypass"}`,
 		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
-		"set of nothing":        `{"id":1,"kind":"set"}`,
+		"set of nothing":        `{"id":1,"kind":"apply"}`,
 		"longer than a message": "LONG",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/packet"
 	"tunnel/route"
 )
@@ -33,26 +34,26 @@ const (
 	kindState   kind = "state"    // open the state directory of the flags
 	kindListen  kind = "listen"   // listen where the flags say
 	kindOpen    kind = "open"     // open the file that the flag Name names, to read it
-	kindOverlap kind = "overlap"  // whether Network overlaps this machine's
-	kindSet     kind = "set"      // route.Router.Set of Config
-	kindDraw    kind = "withdraw" // route.Router.Withdraw
-	kindBypass  kind = "bypass"   // route.Router.Bypass of Address
-	kindRetain  kind = "retain"   // route.Router.Retain of Addresses
-	kindWay     kind = "way"      // route.Router.Way of Address
+	kindOverlap kind = "overlap"  // whether Networks overlap this machine's
+	kindApply   kind = "apply"    // host.Host.Apply of Want
+	kindDraw    kind = "withdraw" // host.Host.Withdraw
+	kindBypass  kind = "bypass"   // host.Host.Bypass of Address
+	kindRetain  kind = "retain"   // host.Host.Retain of Addresses
+	kindWay     kind = "way"      // host.Host.Way of Address
 	kindHook    kind = "hook"     // run the command of the flag Name
-	kindUndo    kind = "undo"     // route.Router.Close
+	kindUndo    kind = "undo"     // host.Host.Close
 	kindCancel  kind = "cancel"   // end the request that has the same ID; it is answered, this is not
 )
 
 // request is a message of the worker.
 type request struct {
-	ID        uint32        `json:"id"` // from 1 on; 0 names none
-	Kind      kind          `json:"kind"`
-	Name      string        `json:"name,omitempty"`
-	Address   netip.Addr    `json:"address,omitzero"`
-	Addresses []netip.Addr  `json:"addresses,omitempty"`
-	Network   netip.Prefix  `json:"network,omitzero"`
-	Config    *route.Config `json:"config,omitempty"`
+	ID        uint32         `json:"id"` // from 1 on; 0 names none
+	Kind      kind           `json:"kind"`
+	Name      string         `json:"name,omitempty"`
+	Address   netip.Addr     `json:"address,omitzero"`
+	Addresses []netip.Addr   `json:"addresses,omitempty"`
+	Networks  []netip.Prefix `json:"networks,omitempty"`
+	Want      *host.Want     `json:"want,omitempty"`
 }
 
 // reply is a message of the parent: the answer to a request, or with Stop the word to stop.
@@ -72,17 +73,17 @@ type Failure struct {
 	Step   string `json:"step"`
 	Text   string `json:"text"`
 	Advice string `json:"advice,omitempty"`
-	Cause  string `json:"cause,omitempty"` // the error's text of package route that it is, if any
+	Cause  string `json:"cause,omitempty"` // the text of the error of package host or route that it is, if any
 }
 
 func (f *Failure) Error() string { return f.Text }
 
 // causes returns the errors that a worker can tell from others by errors.Is.
 func causes() []error {
-	return []error{route.ErrOverlap, route.ErrGone, route.ErrContested, route.ErrNotUsed, route.ErrNoRoute}
+	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, host.ErrNotUsed, route.ErrNoRoute}
 }
 
-// Is reports whether the failure is target, an error of package route that the parent has met.
+// Is reports whether the failure is target, an error of package host or route that the parent has met.
 func (f *Failure) Is(target error) bool {
 	return f.Cause != "" && slices.Contains(causes(), target) && target.Error() == f.Cause
 }

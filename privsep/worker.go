@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/route"
 	"tunnel/tun"
 )
@@ -37,7 +38,7 @@ func ExitCode(code int) int {
 // IsWorker reports whether the process that was started with these arguments is a worker.
 func IsWorker(args []string) bool { return len(args) > 0 && args[0] == workerName }
 
-// Worker is the parent, as its worker sees it: what it asks for the parent does. It is a client.Router once Device has
+// Worker is the parent, as its worker sees it: what it asks for the parent does. It is a client.Host once Device has
 // returned. Methods may be called concurrently.
 type Worker struct {
 	channel *channel
@@ -180,43 +181,43 @@ func (w *Worker) Open(flag string) (*os.File, error) {
 	return a.file, err
 }
 
-// Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Set gave last.
+// Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Apply gave last.
 func (w *Worker) Hook(ctx context.Context, flag string) error {
 	_, err := w.call(ctx, request{Kind: kindHook, Name: flag})
 	return err
 }
 
-// Overlap is route.Router's.
-func (w *Worker) Overlap(ctx context.Context, network netip.Prefix) error {
-	_, err := w.call(ctx, request{Kind: kindOverlap, Network: network})
+// Overlap is host.Host's.
+func (w *Worker) Overlap(ctx context.Context, networks ...netip.Prefix) error {
+	_, err := w.call(ctx, request{Kind: kindOverlap, Networks: networks})
 	return err
 }
 
-// Set is route.Router's.
-func (w *Worker) Set(ctx context.Context, c route.Config) error {
-	_, err := w.call(ctx, request{Kind: kindSet, Config: &c})
+// Apply is host.Host's.
+func (w *Worker) Apply(ctx context.Context, want host.Want) error {
+	_, err := w.call(ctx, request{Kind: kindApply, Want: &want})
 	return err
 }
 
-// Withdraw is route.Router's.
+// Withdraw is host.Host's.
 func (w *Worker) Withdraw(ctx context.Context) error {
 	_, err := w.call(ctx, request{Kind: kindDraw})
 	return err
 }
 
-// Bypass is route.Router's.
+// Bypass is host.Host's.
 func (w *Worker) Bypass(ctx context.Context, server netip.Addr) error {
 	_, err := w.call(ctx, request{Kind: kindBypass, Address: server})
 	return err
 }
 
-// Retain is route.Router's.
+// Retain is host.Host's.
 func (w *Worker) Retain(ctx context.Context, servers ...netip.Addr) error {
 	_, err := w.call(ctx, request{Kind: kindRetain, Addresses: servers})
 	return err
 }
 
-// Way is route.Router's.
+// Way is host.Host's.
 func (w *Worker) Way(ctx context.Context, server netip.Addr) (route.Way, error) {
 	a, err := w.call(ctx, request{Kind: kindWay, Address: server})
 	if err != nil || a.Way == nil {
@@ -225,7 +226,7 @@ func (w *Worker) Way(ctx context.Context, server netip.Addr) (route.Way, error) 
 	return *a.Way, nil
 }
 
-// Close is route.Router's: it undoes what was set. The parent stays, and undoes what it may find undone later.
+// Close is host.Host's: it undoes what was set. The parent stays, and undoes what it may find undone later.
 func (w *Worker) Close() error {
 	_, err := w.call(context.Background(), request{Kind: kindUndo})
 	return err

@@ -1,79 +1,107 @@
 package route
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
+	"slices"
 
-	"tunnel/cmdrun"
+	"golang.org/x/sys/unix"
+
 	"tunnel/ipcmd"
+	"tunnel/journal"
+	"tunnel/rtnl"
 )
 
-// kind says what an entry is.
-type kind string
+// Address is the fact that the tunnel's device has a point-to-point address. It is what ipcmd.AddrAdd adds.
+type Address struct {
+	Own
 
-const (
-	kindDevice kind = "device"  // a TUN device that is about to be created
-	kindAddr   kind = "address" // what ipcmd.AddrAdd adds
-	kindRoute  kind = "route"   // what ipcmd.RouteAdd adds
-	kindBypass kind = "bypass"  // what ipcmd.BypassAdd adds
-)
-
-// entry is one thing that this program adds to the kernel. It is typed data, never a command: whatever a journal
-// contains, healing can only take away an address, a route or a TUN device. Entries are compared with ==.
-type entry struct {
-	Kind kind   `json:"kind"`
-	Dev  string `json:"dev"`
-	// Index is Dev's interface index for an address or a route on the tunnel's device, 0 if it was not known. The
-	// kernel reuses names, but never an index: a device of another index is not the one that we changed.
-	Index  int          `json:"index,omitzero"`
-	Local  netip.Addr   `json:"local,omitzero"`
-	Peer   netip.Addr   `json:"peer,omitzero"`
-	Prefix netip.Prefix `json:"prefix,omitzero"`
-	Via    netip.Addr   `json:"via,omitzero"`
-	Path   ipcmd.Path   `json:"path,omitzero"` // of a bypass
+	Local netip.Addr `json:"local"`
+	Peer  netip.Addr `json:"peer"`
 }
 
-// String describes the entry to a person.
-func (e entry) String() string {
-	switch e.Kind {
-	case kindAddr:
-		return fmt.Sprintf("address %s peer %s dev %s", e.Local, e.Peer, e.Dev)
-	case kindRoute, kindBypass:
-		return fmt.Sprintf("route %s via %s dev %s", e.Prefix, e.Via, e.Dev)
-	default:
-		return fmt.Sprintf("%s %s", e.Kind, e.Dev)
-	}
+// Kind implements journal.Fact.
+func (a Address) Kind() string { return "address" }
+
+func (a Address) String() string {
+	return fmt.Sprintf("address %s peer %s dev %s", a.Local, a.Peer, a.Dev)
 }
 
-// add is the command that adds e to the kernel; a device is created by its owner instead.
-func (e entry) add() cmdrun.Command {
-	switch e.Kind {
-	case kindAddr:
-		return ipcmd.AddrAdd(e.Dev, e.Local, e.Peer)
-	case kindBypass:
-		return ipcmd.BypassAdd(e.Prefix.Addr(), e.Via, e.Dev, e.Path)
-	default:
-		return ipcmd.RouteAdd(e.Prefix, e.Via, e.Dev)
+// Check implements journal.Fact.
+func (a Address) Check(r journal.Rules) error {
+	if err := a.check(r, a); err != nil {
+		return err
 	}
+	if !a.Local.Is4() || !a.Peer.Is4() || a.Peer == a.Local {
+		return fmt.Errorf("%w: %s and %s are no pair of addresses", journal.ErrFact, a.Local, a.Peer)
+	}
+	return errors.Join(checkNetwork(r, netip.PrefixFrom(a.Local, 32)), checkNetwork(r, netip.PrefixFrom(a.Peer, 32)))
 }
 
-// del is the command that undoes add.
-func (e entry) del() cmdrun.Command {
-	switch e.Kind {
-	case kindAddr:
-		return ipcmd.AddrDel(e.Dev, e.Local, e.Peer)
-	case kindBypass:
-		return ipcmd.BypassDel(e.Prefix.Addr(), e.Via, e.Dev, e.Path)
-	default:
-		return ipcmd.RouteDel(e.Prefix, e.Via, e.Dev)
+// Find implements journal.Fact.
+func (a Address) Find(m journal.Machine) (bool, error) {
+	link, err := a.find(m)
+	if err != nil || link.Index == 0 {
+		return false, err
 	}
+	addrs, err := m.Look.Addrs(link.Index)
+	return slices.ContainsFunc(addrs, a.is), err
 }
 
-// checkDev refuses what the kernel refuses as the name of an interface, and what would leave the journal's directory.
-func checkDev(dev string) error {
-	if dev == "" || len(dev) > 15 || dev == "." || dev == ".." || strings.ContainsAny(dev, "/: \t\n\v\f\r") {
-		return fmt.Errorf("%q is not a device name (1 to 15 bytes, no space, slash or colon)", dev)
+// is reports whether have is the address that a describes, exactly as this program adds it.
+func (a Address) is(have rtnl.Addr) bool {
+	return (a.Index == 0 || have.Index == a.Index) && have.Local == a.Local && have.Peer == a.Peer && have.PrefixLen == 32
+}
+
+// Intact reports whether the device has the address and what the kernel makes of it: the route to the peer, on which routes by
+// the peer lean, and the local route by which it takes packets to the address.
+func (a Address) Intact(m journal.Machine) (bool, error) {
+	link, err := a.find(m)
+	if err != nil || link.Index == 0 {
+		return false, err
 	}
-	return nil
+	addrs, err := m.Look.Addrs(link.Index)
+	if err != nil || !slices.ContainsFunc(addrs, a.is) {
+		return false, err
+	}
+	hasPeer, hasLocal := false, false
+	err = m.Look.Routes(unix.RT_TABLE_MAIN, link.Index, func(r rtnl.Route) bool {
+		hasPeer = r.Dst == netip.PrefixFrom(a.Peer, 32) && r.Protocol == unix.RTPROT_KERNEL
+		return !hasPeer
+	})
+	if err != nil || !hasPeer {
+		return false, err
+	}
+	err = m.Look.Routes(unix.RT_TABLE_LOCAL, link.Index, func(r rtnl.Route) bool {
+		hasLocal = r.Type == unix.RTN_LOCAL && r.Dst == netip.PrefixFrom(a.Local, 32)
+		return !hasLocal
+	})
+	return hasLocal, err
+}
+
+// Make gives the device the address. What else has it on the device, a change by another program for example, would have the
+// kernel refuse it, and goes first.
+func (a Address) Make(ctx context.Context, m journal.Machine) error {
+	if a.canClear(m) {
+		addrs, err := m.Look.Addrs(a.Index)
+		if err != nil {
+			return err
+		}
+		for _, have := range addrs {
+			if have.Local == a.Local && !a.is(have) {
+				// An error is that it has gone meanwhile, or the kernel says so of the addition.
+				_, _ = m.Run.Run(ctx, ipcmd.ForeignAddrDel(a.Dev, have.Local, have.Peer, have.PrefixLen))
+			}
+		}
+	}
+	_, err := m.Run.Run(ctx, ipcmd.AddrAdd(a.Dev, a.Local, a.Peer))
+	return err
+}
+
+// Remove implements journal.Fact.
+func (a Address) Remove(ctx context.Context, m journal.Machine) error {
+	_, err := m.Run.Run(ctx, ipcmd.AddrDel(a.Dev, a.Local, a.Peer))
+	return err
 }

@@ -15,7 +15,7 @@ import (
 // reach tells which tables the rules lead packets to. A table that none leads to decides about nothing. The rules are read
 // when the first other table than the kernel's own is asked about.
 type reach struct {
-	look  Lookup
+	look  rtnl.Lookup
 	rules []rtnl.Rule
 	read  bool
 	known bool // rules are all that there are; else every table counts

@@ -30,9 +30,6 @@ var (
 // lockTimeout is how long Open waits for a server that is just stopping.
 const lockTimeout = 3 * time.Second
 
-// lockPause is the time between its attempts.
-const lockPause = 20 * time.Millisecond
-
 // File is the database. What a Write has returned without an error survives a power cut. All methods may be called
 // concurrently.
 type File struct {
@@ -83,15 +80,8 @@ func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.
 	if err != nil {
 		return nil, err
 	}
-	for until := time.Now().Add(patience); ; time.Sleep(lockPause) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			break
-		}
-		if time.Now().After(until) {
-			err = ErrLocked
-			break
-		}
+	if err = atomicfile.Flock(f, patience); errors.Is(err, atomicfile.ErrLocked) {
+		err = ErrLocked
 	}
 	if err == nil {
 		var data []byte

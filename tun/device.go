@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/packet"
+	"tunnel/rtnl"
 )
 
 // Device is a TUN device that somebody else configures. One goroutine may read while others write; writes may come
@@ -47,10 +48,10 @@ var (
 // ErrGone says that somebody deleted the interface, of ReadBatches and WriteBatch.
 var ErrGone = errors.New("the device is gone")
 
-// CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c), without %, which the kernel
-// takes for a pattern, and without - in front, which ip takes for a flag.
+// CheckName returns why name cannot be that of a device that Open makes, nil if it can: the kernel takes % for a pattern, and
+// ip takes - in front for a flag.
 func CheckName(name string) error {
-	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || name[0] == '-' || strings.ContainsAny(name, "/:% \t\n\v\f\r") {
+	if rtnl.CheckName(name) != nil || name[0] == '-' || strings.Contains(name, "%") {
 		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)", ErrName, name, unix.IFNAMSIZ-1)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package route
+package journal_test
 
 import (
 	"os"
@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 )
 
 // TestHealSecure is what a journal of a user who has fewer rights than this process can remove: nothing but a host route
@@ -51,12 +53,12 @@ func TestHealSecure(t *testing.T) {
 			if err := os.WriteFile(path, []byte(test.line+"\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			j, err := openJournal(path, rules{dev: "tun0", secure: true}, 0)
+			j, err := journal.OpenSecure(path, "tun0", host.Kinds())
 			if err != nil {
 				t.Fatal(err)
 			}
 			recorder := iptest.NewRecorder(kernel)
-			removed, err := j.Heal(t.Context(), recorder, kernel)
+			removed, err := j.Heal(t.Context(), journal.Machine{Run: recorder, Look: kernel})
 			if err != nil || strings.Join(removed, ",") != test.removes {
 				t.Errorf("removed %q, %v", removed, err)
 			}

@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"errors"
@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/route"
 )
 
@@ -60,26 +62,26 @@ func small(t *testing.T) string {
 func TestFullJournal(t *testing.T) {
 	dir := small(t)
 	room := fill(t, dir)
-	_, err := route.OpenJournal(dir, "tun0")
-	var failed *route.JournalError
+	_, err := openJournal(dir, "tun0")
+	var failed *journal.Error
 	if !errors.As(err, &failed) || failed.Advice != "make room on the file system of "+dir {
 		t.Errorf("opened: %v", err)
 	}
 	room()
 	empty(t, dir)
 
-	j, err := route.OpenJournal(dir, "tun0")
+	j, err := openJournal(dir, "tun0")
 	if err == nil {
-		err = j.RecordDevice()
+		err = j.Note(route.Device{Dev: "tun0"})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	room = fill(t, dir)
-	if err := j.ForgetDevice(); err != nil {
+	if err := j.Drop(route.Device{Dev: "tun0"}); err != nil {
 		t.Errorf("without room: %v", err)
 	}
-	err = j.RecordDevice()
+	err = j.Note(route.Device{Dev: "tun0"})
 	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "note device tun0 in the journal") {
 		t.Errorf("noted: %v", err)
 	}
@@ -89,12 +91,12 @@ func TestFullJournal(t *testing.T) {
 	room()
 	empty(t, dir)
 
-	kernel := host(t, true)
+	kernel := pretend(t, true)
 	before := kernel.Dump()
 	do(t, kernel, strings.TrimSpace(addBypass))
 	leave(t, dir, headLine+bypassLine)
 	room = fill(t, dir)
-	report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir)
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
 	if err != nil || len(report.Removed) != 1 || kernel.Dump() != before {
 		t.Errorf("cleanup: %v, %v, left\n%s", report, err, kernel.Dump())
 	}

@@ -10,21 +10,21 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
+	"tunnel/host"
 	"tunnel/privsep"
-	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// host is what a run has of this machine: its own hands, or its parent's.
-type host interface {
-	// Device makes the TUN device, and the Router of its addresses and routes. The caller owns both: Router.Close first, so
+// machine is what a run changes and opens this machine with: by itself, or through its parent.
+type machine interface {
+	// Device makes the TUN device, and the Host of its addresses and routes. The caller owns both: Host.Close first, so
 	// that what was added is taken away by name, then Device.Close.
-	Device(ctx context.Context) (tun.Device, client.Router, error)
+	Device(ctx context.Context) (tun.Device, client.Host, error)
 	// State returns the directory for what is kept between runs. From then on a worker can reach nothing else.
 	State(ctx context.Context) (string, error)
 	Listen(ctx context.Context) (net.Listener, error)
-	// Hook runs the command of a flag, with the addresses of link, until ctx ends.
-	Hook(ctx context.Context, flag string, link transport.Link)
+	// Hook runs the command of a flag, with the device's address, until ctx ends.
+	Hook(ctx context.Context, flag string, address host.Address)
 }
 
 // exited is the end of a worker that has said itself why.
@@ -48,9 +48,9 @@ func ended(code int, err, left error) error {
 	return left
 }
 
-// newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
-// returns; host is then nil, and err that of the run.
-func newHost(i *invocation, log *slog.Logger) (host, error) {
+// newMachine returns the machine of this process. When this process is to be the parent it runs the worker to its end before it
+// returns; machine is then nil, and err that of the run.
+func newMachine(i *invocation, log *slog.Logger) (machine, error) {
 	outputOf(i.c).detach()
 	user, err := privsep.FindUser(i.common.User)
 	if err != nil {

@@ -1,4 +1,4 @@
-package route_test
+package host_test
 
 import (
 	"bufio"
@@ -13,7 +13,9 @@ import (
 	"testing"
 
 	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/route"
 	"tunnel/rtnl"
 )
@@ -33,16 +35,16 @@ func TestMain(m *testing.M) {
 
 // victim is a client as far as this package is concerned; it says that it is up and waits for its end.
 func victim(dir string) error {
-	j, err := route.OpenJournal(dir, "tun0")
+	j, err := openJournal(dir, "tun0")
 	if err != nil {
 		return err
 	}
 	ctx := context.Background()
-	r := route.New(cmdrun.NewExec(nil), rtnl.Kernel{}, j, nil)
+	r := host.New(journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, j, nil)
 	if err := r.Bypass(ctx, addr("101.43.253.110")); err != nil {
 		return err
 	}
-	if err := r.Set(ctx, pair("10.1.1.3", "10.1.1.4")); err != nil {
+	if err := r.Apply(ctx, pair("10.1.1.3", "10.1.1.4")); err != nil {
 		return err
 	}
 	fmt.Println("up")
@@ -93,7 +95,7 @@ func journalPath(t *testing.T, dir string) string {
 // leave writes a journal as a killed run leaves it and returns its path.
 func leave(t *testing.T, dir, content string) string {
 	t.Helper()
-	j, err := route.OpenJournal(dir, "tun0")
+	j, err := openJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,25 +116,25 @@ const (
 
 func TestJournalBusy(t *testing.T) {
 	dir := t.TempDir()
-	j, err := route.OpenJournal(dir, "tun0")
+	j, err := openJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // also after the file was replaced
-		_, err = route.OpenJournal(dir, "tun0")
+		_, err = openJournal(dir, "tun0")
 		want := fmt.Sprintf("device tun0 is in use by another run of tunnel (pid %d)", os.Getpid())
-		if !errors.Is(err, route.ErrBusy) || err.Error() != want {
+		if !errors.Is(err, journal.ErrBusy) || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
-		if err := j.RecordDevice(); err != nil {
+		if err := j.Note(route.Device{Dev: "tun0"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if report, err := route.Cleanup(t.Context(), iptest.New(), iptest.New(), nil, dir); err != nil || len(report.Busy) != 1 ||
+	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: iptest.New(), Look: iptest.New()}, host.Kinds(), nil, dir); err != nil || len(report.Busy) != 1 ||
 		report.Busy[0].Dev != "tun0" || report.Busy[0].PID != os.Getpid() {
 		t.Errorf("cleanup: %+v, %v", report, err)
 	}
-	other, err := route.OpenJournal(dir, "tun1")
+	other, err := openJournal(dir, "tun1")
 	if err != nil {
 		t.Errorf("another device: %v", err)
 	}
@@ -140,10 +142,10 @@ func TestJournalBusy(t *testing.T) {
 		t.Error(err)
 	}
 	empty(t, dir)
-	if err := j.RecordDevice(); !errors.Is(err, os.ErrClosed) {
+	if err := j.Note(route.Device{Dev: "tun0"}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("noted after Close: %v", err)
 	}
-	if _, err := route.OpenJournal(dir, "../x"); err == nil {
+	if _, err := openJournal(dir, "../x"); err == nil {
 		t.Error("a name outside the directory passes")
 	}
 }
@@ -156,8 +158,8 @@ func TestJournalRace(t *testing.T) {
 	for range 4 {
 		go func() {
 			for range 50 {
-				j, err := route.OpenJournal(dir, "tun0")
-				if errors.Is(err, route.ErrBusy) {
+				j, err := openJournal(dir, "tun0")
+				if errors.Is(err, journal.ErrBusy) {
 					continue
 				}
 				if err != nil {
@@ -170,7 +172,7 @@ func TestJournalRace(t *testing.T) {
 					done <- errors.New("two hold the journal")
 					return
 				}
-				err = errors.Join(j.RecordDevice(), j.ForgetDevice())
+				err = errors.Join(j.Note(route.Device{Dev: "tun0"}), j.Drop(route.Device{Dev: "tun0"}))
 				<-holders
 				if err := errors.Join(err, j.Close()); err != nil {
 					done <- err
@@ -204,26 +206,26 @@ func TestHealDamaged(t *testing.T) {
 		"twice": headLine + bypassLine + bypassLine,
 	} {
 		t.Run(name, func(t *testing.T) {
-			kernel, dir := host(t, true), t.TempDir()
+			kernel, dir := pretend(t, true), t.TempDir()
 			before := kernel.Dump()
 			do(t, kernel, strings.TrimSpace(addBypass))
 			leave(t, dir, content)
-			j, err := route.OpenJournal(dir, "tun0")
+			j, err := openJournal(dir, "tun0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := j.RecordDevice(); err == nil {
+			if err := j.Note(route.Device{Dev: "tun0"}); err == nil {
 				t.Error("a journal that is not healed takes notes")
 			}
 			recorder := iptest.NewRecorder(kernel)
-			removed, err := j.Heal(t.Context(), recorder, kernel)
+			removed, err := j.Heal(t.Context(), journal.Machine{Run: recorder, Look: kernel})
 			if err != nil || strings.Join(removed, ",") != "route 101.43.253.110/32 via 192.168.107.2 dev ens160" {
 				t.Errorf("got %v, %v", removed, err)
 			}
 			if got := recorder.Transcript(); got != delBypass || kernel.Dump() != before {
 				t.Errorf("ran\n%sleft\n%s", got, kernel.Dump())
 			}
-			if err := errors.Join(j.RecordDevice(), j.Close()); err != nil {
+			if err := errors.Join(j.Note(route.Device{Dev: "tun0"}), j.Close()); err != nil {
 				t.Error(err)
 			}
 			empty(t, dir)
@@ -232,22 +234,22 @@ func TestHealDamaged(t *testing.T) {
 }
 
 func TestHealFailure(t *testing.T) {
-	kernel, dir := host(t, true), t.TempDir()
+	kernel, dir := pretend(t, true), t.TempDir()
 	do(t, kernel, strings.TrimSpace(addBypass))
 	leave(t, dir, headLine+bypassLine)
-	j, err := route.OpenJournal(dir, "tun0")
+	j, err := openJournal(dir, "tun0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	kernel.Fail(strings.TrimSpace(delBypass), 2, "RTNETLINK answers: Operation not permitted")
-	if removed, err := j.Heal(t.Context(), kernel, kernel); !errors.Is(err, os.ErrPermission) || removed != nil {
+	if removed, err := j.Heal(t.Context(), journal.Machine{Run: kernel, Look: kernel}); !errors.Is(err, os.ErrPermission) || removed != nil {
 		t.Errorf("got %v, %v", removed, err)
 	}
 	if err := j.Close(); err != nil { // the file stays
 		t.Fatal(err)
 	}
 	kernel.Fail(strings.TrimSpace(delBypass), 0, "")
-	if report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir); err != nil || len(report.Removed) != 1 {
+	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir); err != nil || len(report.Removed) != 1 {
 		t.Errorf("got %v, %v", report, err)
 	}
 	empty(t, dir)
@@ -261,11 +263,11 @@ func TestHealLeavesOthers(t *testing.T) {
 		"ip -4 r a 101.43.253.110/32 via 192.168.107.2 dev ens160 proto static",
 		"ip -4 r a 101.43.253.110/32 dev ens160",
 	} {
-		kernel, dir := host(t, true), t.TempDir()
+		kernel, dir := pretend(t, true), t.TempDir()
 		do(t, kernel, other)
 		before := kernel.Dump()
 		leave(t, dir, headLine+bypassLine)
-		report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir)
+		report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
 		if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 			t.Errorf("%s: got %v, %v", other, report, err)
 		}
@@ -274,7 +276,7 @@ func TestHealLeavesOthers(t *testing.T) {
 }
 
 func TestCleanupOtherJournals(t *testing.T) {
-	kernel, dir := host(t, true), t.TempDir()
+	kernel, dir := pretend(t, true), t.TempDir()
 	do(t, kernel, strings.TrimSpace(addBypass))
 	before := kernel.Dump()
 	path := leave(t, dir, headLine+bypassLine)
@@ -291,7 +293,7 @@ func TestCleanupOtherJournals(t *testing.T) {
 	if err := os.Rename(path, otherNamespace); err != nil {
 		t.Fatal(err)
 	}
-	report, err := route.Cleanup(t.Context(), kernel, kernel, nil, dir, filepath.Join(dir, "none"))
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir, filepath.Join(dir, "none"))
 	if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 		t.Errorf("got %v, %v", report, err)
 	}
@@ -318,18 +320,18 @@ func TestForeignJournals(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			kernel, dir := host(t, true), t.TempDir()
+			kernel, dir := pretend(t, true), t.TempDir()
 			do(t, kernel, strings.TrimSpace(addBypass))
 			before := kernel.Dump()
 			path := leave(t, dir, headLine+bypassLine)
 			if err := plant(t, path); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := route.OpenJournal(dir, "tun0"); !errors.Is(err, route.ErrForeign) {
+			if _, err := openJournal(dir, "tun0"); !errors.Is(err, journal.ErrForeign) {
 				t.Errorf("opened: %v", err)
 			}
 			var out strings.Builder
-			report, err := route.Cleanup(t.Context(), kernel, kernel, slog.New(slog.NewTextHandler(&out, nil)), dir)
+			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), slog.New(slog.NewTextHandler(&out, nil)), dir)
 			if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 				t.Errorf("got %v, %v", report, err)
 			}

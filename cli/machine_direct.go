@@ -14,14 +14,14 @@ import (
 
 	"tunnel/client"
 	"tunnel/config"
+	"tunnel/host"
 	"tunnel/packet"
 	"tunnel/privsep"
-	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// direct is the host of a process that may do all by itself, and what a parent does for its worker.
+// direct is the machine of a process that may do all by itself, and what a parent does for its worker.
 type direct struct {
 	i     *invocation
 	user  privsep.User // of a worker
@@ -31,10 +31,10 @@ type direct struct {
 	made made // what MakeDevice has made
 
 	mu   sync.Mutex
-	down route.Config // guarded by mu; what --on-up has heard of and --on-down has not, or zero
+	down host.Want // guarded by mu; what --on-up has heard of and --on-down has not, or none
 }
 
-func (d *direct) Device(ctx context.Context) (tun.Device, client.Router, error) {
+func (d *direct) Device(ctx context.Context) (tun.Device, client.Host, error) {
 	file, name, offload, err := d.MakeDevice(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -43,35 +43,35 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Router, error) 
 	if err != nil {
 		return nil, nil, errors.Join(err, d.close()) //nolint:contextcheck // it has its own time
 	}
-	return device, d.made.router, nil
+	return device, d.made.host, nil
 }
 
-// MakeDevice implements privsep.Host.
+// MakeDevice implements privsep.Machine.
 func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offload, error) {
 	name := d.i.common.Dev
 	var err error
 	d.made, err = makeDevice(ctx, name, d.log)
-	if d.made.router != nil {
-		d.made.router.Resolvers = guarded(d.i)
+	if d.made.host != nil {
+		d.made.host.Resolvers = guarded(d.i)
 	}
 	return d.made.file, name, d.made.offload, err
 }
 
-// Router implements privsep.Host.
-func (d *direct) Router() *route.Router { return d.made.router }
+// Host implements privsep.Machine.
+func (d *direct) Host() *host.Host { return d.made.host }
 
 // close undoes what a worker that was killed has left.
 func (d *direct) close() error {
 	d.mu.Lock()
 	left := d.down
 	d.mu.Unlock()
-	if left != (route.Config{}) {
-		d.Hook(context.Background(), flagOnDown, transport.Link{Address: left.Local, Peer: left.Peer})
+	if !left.IsZero() {
+		d.Hook(context.Background(), flagOnDown, left.Addresses[0])
 	}
-	if d.made.router == nil {
+	if d.made.host == nil {
 		return nil
 	}
-	return d.made.router.Close()
+	return d.made.host.Close()
 }
 
 func (d *direct) State(context.Context) (string, error) {
@@ -83,7 +83,7 @@ func (d *direct) State(context.Context) (string, error) {
 	return name, dir.Close()
 }
 
-// OpenState implements privsep.Host. What a worker had that was nobody, for want of a user tunnel, is that user's now.
+// OpenState implements privsep.Machine. What a worker had that was nobody, for want of a user tunnel, is that user's now.
 func (d *direct) OpenState() (*os.File, string, error) {
 	former := 0
 	if d.i.common.User == "" {
@@ -106,7 +106,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 	}
 }
 
-// OpenListener implements privsep.Host.
+// OpenListener implements privsep.Machine.
 func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
 	if d.i.serve == nil {
 		return nil, errors.New("refused: only serve listens")
@@ -123,7 +123,7 @@ func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
 	return tcp.File()
 }
 
-// Open implements privsep.Host.
+// Open implements privsep.Machine.
 func (d *direct) Open(flag string) (*os.File, error) {
 	if flag == flagConfig {
 		return d.i.copyOfFile()
@@ -135,10 +135,10 @@ func (d *direct) Open(flag string) (*os.File, error) {
 	return os.Open(name)
 }
 
-// Allow implements privsep.Host: a server's device is as its flags say, a client's as its server says, within bounds.
-func (d *direct) Allow(want route.Config) error {
+// Allow implements privsep.Machine: a server's device is as its flags say, a client's as its server says, within bounds.
+func (d *direct) Allow(want host.Want) error {
 	if d.i.serve != nil {
-		if want != serveConfig(d.i.serve) {
+		if !want.Equal(serveWant(d.i.serve)) {
 			return errors.New("refused: not what the flags say")
 		}
 		return nil
@@ -148,8 +148,11 @@ func (d *direct) Allow(want route.Config) error {
 		return errors.New("refused: another device")
 	case want.MTU < transport.MinMTU || want.MTU > transport.MaxMTU || want.Qlen < 1 || want.Qlen > transport.MaxQlen:
 		return fmt.Errorf("refused: mtu %d, qlen %d", want.MTU, want.Qlen)
+	case len(want.Addresses) != 1 || len(want.Routes) != 1 || want.Routes[0].Via != want.Addresses[0].Peer:
+		return errors.New("refused: not one address, and one route by its peer")
 	}
-	if err := client.CheckGrant(want.Network, want.Local, want.Peer, d.i.connect.Network); err != nil {
+	pair := want.Addresses[0]
+	if err := client.CheckGrant(want.Routes[0].Prefix, pair.Local, pair.Peer, d.i.connect.Network); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
 	if d.i.onLink != nil {
@@ -158,31 +161,31 @@ func (d *direct) Allow(want route.Config) error {
 	return nil
 }
 
-// RunHook implements privsep.Host.
-func (d *direct) RunHook(ctx context.Context, flag string, set route.Config) error {
+// RunHook implements privsep.Machine.
+func (d *direct) RunHook(ctx context.Context, flag string, set host.Want) error {
 	if flag != flagOnUp && flag != flagOnDown {
 		return fmt.Errorf("refused: --%.20s is no hook", flag)
 	}
 	d.mu.Lock()
-	d.down = route.Config{}
+	d.down = host.Want{}
 	if flag == flagOnUp {
 		d.down = set
 	}
 	d.mu.Unlock()
-	d.Hook(ctx, flag, transport.Link{Address: set.Local, Peer: set.Peer})
+	d.Hook(ctx, flag, set.Addresses[0])
 	return nil
 }
 
-func (d *direct) Hook(ctx context.Context, flag string, link transport.Link) {
+func (d *direct) Hook(ctx context.Context, flag string, address host.Address) {
 	if flag == flagOnDown {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 		defer cancel()
 	}
-	runHook(ctx, "--"+flag, d.i.hook(flag), d.i.common.Dev, link, d.log)
+	runHook(ctx, "--"+flag, d.i.hook(flag), d.i.common.Dev, address, d.log)
 }
 
-// Explain implements privsep.Host.
+// Explain implements privsep.Machine.
 func (d *direct) Explain(err error) *privsep.Failure {
 	f := asFailure(err)
 	return &privsep.Failure{Step: string(f.step), Text: f.err.Error(), Advice: f.advice}

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 
 	"tunnel/client"
+	"tunnel/host"
 	"tunnel/privsep"
-	"tunnel/transport"
 	"tunnel/tun"
 )
 
@@ -21,7 +21,7 @@ type confined struct {
 	log  *slog.Logger
 }
 
-func (h *confined) Device(ctx context.Context) (tun.Device, client.Router, error) {
+func (h *confined) Device(ctx context.Context) (tun.Device, client.Host, error) {
 	device, err := h.Worker.Device(ctx)
 	return device, h.Worker, err
 }
@@ -53,7 +53,7 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-func (h *confined) Hook(ctx context.Context, flag string, _ transport.Link) {
+func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
 	if h.i.hook(flag) == "" {
 		return
 	}
