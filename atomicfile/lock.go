@@ -86,6 +86,9 @@ func (l *Locked) Read(limit int64) ([]byte, error) {
 // Replace makes the file hold data, or leaves it as it was, whatever happens meanwhile, and keeps the lock. With durable the
 // data survives a power cut when Replace returns.
 func (l *Locked) Replace(data []byte, durable bool) error {
+	if _, err := l.Stat(); err != nil { // it is closed, and another process may have it
+		return err
+	}
 	next, err := write(l.path, data, durable)
 	if err != nil {
 		return err
