@@ -12,6 +12,7 @@ import (
 	"tunnel/client"
 	"tunnel/host"
 	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 	"tunnel/tun"
 )
 
@@ -52,7 +53,7 @@ func ended(code int, err, left error) error {
 // returns; machine is then nil, and err that of the run.
 func newMachine(i *invocation, log *slog.Logger) (machine, error) {
 	outputOf(i.c).detach()
-	user, err := privsep.FindUser(i.common.User)
+	user, err := sandbox.FindUser(i.common.User)
 	if err != nil {
 		return nil, usage("--user: %w", err)
 	}
@@ -70,12 +71,12 @@ func newMachine(i *invocation, log *slog.Logger) (machine, error) {
 		log.Warn("no sandbox: what talks to the network is root")
 		return own, nil
 	}
-	if why := privsep.CanSplit(user); why != nil {
+	if why := sandbox.CanSplit(user); why != nil {
 		log.Info("no sandbox: all is one process", "reason", why)
 		return own, nil
 	}
 	own.split = true
-	parent := privsep.New(own, user, log)
+	parent := privsep.New(own, log)
 	stdout, stderr := outputOf(i.c).stdout.w.Relay(), outputOf(i.c).stderr.w.Relay()
 	parent.Stdout, parent.Stderr = stdout, stderr
 	code, err := parent.Run(i.c.Context, args(i.c)[1:])

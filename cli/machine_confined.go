@@ -9,6 +9,7 @@ import (
 	"tunnel/client"
 	"tunnel/host"
 	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 	"tunnel/tun"
 )
 
@@ -17,7 +18,7 @@ type confined struct {
 	*privsep.Worker
 
 	i    *invocation
-	user privsep.User
+	user sandbox.User
 	log  *slog.Logger
 }
 
@@ -44,10 +45,10 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	if err := spreadPriority(); err != nil {
 		h.log.Debug("packets have no priority over other sessions", "err", err)
 	}
-	if err := privsep.Drop(h.user); err != nil {
+	if err := sandbox.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
-	if err := privsep.Confine(privsep.Sandbox{State: path, Connect: connects}, h.log); err != nil {
+	if err := sandbox.Confine(sandbox.Limits{State: path, Connect: connects}, h.log); err != nil {
 		return "", err
 	}
 	return path, nil

@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/client"
+	"tunnel/client/grant"
 	"tunnel/config"
 	"tunnel/host"
 	"tunnel/packet"
 	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -24,7 +26,7 @@ import (
 // direct is the machine of a process that may do all by itself, and what a parent does for its worker.
 type direct struct {
 	i     *invocation
-	user  privsep.User // of a worker
+	user  sandbox.User // of a worker
 	split bool         // there is one
 	log   *slog.Logger
 
@@ -75,7 +77,7 @@ func (d *direct) close() error {
 }
 
 func (d *direct) State(context.Context) (string, error) {
-	owner := privsep.User{UID: os.Geteuid(), GID: os.Getegid()}
+	owner := sandbox.User{UID: os.Geteuid(), GID: os.Getegid()}
 	dir, name, err := openState(d.i.state(), owner, d.user.UID)
 	if err != nil {
 		return "", err
@@ -87,7 +89,7 @@ func (d *direct) State(context.Context) (string, error) {
 func (d *direct) OpenState() (*os.File, string, error) {
 	former := 0
 	if d.i.common.User == "" {
-		former = privsep.FormerUID(d.user)
+		former = sandbox.FormerUID(d.user)
 	}
 	return openState(d.i.state(), d.user, former)
 }
@@ -152,7 +154,7 @@ func (d *direct) Allow(want host.Want) error {
 		return errors.New("refused: not one address, and one route by its peer")
 	}
 	pair := want.Addresses[0]
-	if err := client.CheckGrant(want.Routes[0].Prefix, pair.Local, pair.Peer, d.i.connect.Network); err != nil {
+	if err := grant.Check(want.Routes[0].Prefix, pair.Local, pair.Peer, d.i.connect.Network); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
 	if d.i.onLink != nil {

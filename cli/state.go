@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/journal"
-	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 )
 
 // What to do about a state directory.
@@ -39,7 +39,7 @@ func chosenState(c *cli.Context) stateChoice {
 // openState opens the directory for what is kept between runs with O_PATH, and returns its name as well. It is made with
 // mode 0700 if there is none. It must belong to owner: one of root or of the user other is handed over, and any other is
 // refused. Without --state, a user who may not write to the default gets one of their own (XDG Base Directory Specification).
-func openState(state stateChoice, owner privsep.User, other int) (*os.File, string, error) {
+func openState(state stateChoice, owner sandbox.User, other int) (*os.File, string, error) {
 	name, err := stateDir(state, makeDir)
 	if err != nil {
 		return nil, "", err
@@ -95,7 +95,7 @@ func openDir(name string) (*os.File, error) {
 }
 
 // own makes sure that the directory is the owner's alone.
-func own(dir *os.File, owner privsep.User, other int) error {
+func own(dir *os.File, owner sandbox.User, other int) error {
 	info, err := closed(dir)
 	if err != nil {
 		return err
@@ -199,13 +199,13 @@ func tokenDir(c *cli.Context, use func(dir string) error) (string, error) {
 		return "", err
 	}
 	if os.Geteuid() != 0 {
-		return name, errors.Join(own(dir, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0), dir.Close())
+		return name, errors.Join(own(dir, sandbox.User{UID: os.Geteuid(), GID: os.Getegid()}, 0), dir.Close())
 	}
 	info, err := closed(dir)
 	if err != nil || info.Uid == 0 {
 		return name, errors.Join(err, dir.Close())
 	}
-	if err := privsep.Become(privsep.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}); err != nil {
+	if err := sandbox.Become(sandbox.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}); err != nil {
 		return "", fail(stepState, err, "run it as the user that "+name+" belongs to")
 	}
 	return nameFor(c, dir, name)

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/client/store"
 	"tunnel/defect"
 	"tunnel/host"
 	"tunnel/keep"
@@ -34,8 +35,8 @@ type Config struct {
 	Qlen        int                 // packets; 0 is what the server says
 	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
 	KeepTrying  bool                // do not give up when the first attempt fails
-	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
-	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
+	Session     *store.Sessions     // where the session is kept for the next run; nil keeps none
+	Credentials *store.Credentials  // where the credential that a join token gives is kept; nil keeps none
 	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
 	IsJoin      func(string) bool   // which tokens are join tokens: none is used before its session is stored; nil is none
 	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
@@ -116,7 +117,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
-	c.targets, c.known = c.newTargets(), c.Session.names()
+	c.targets, c.known = c.newTargets(), c.Session.Names()
 
 	var reader sync.WaitGroup
 	watching, unwatch := context.WithCancel(ctx)
@@ -225,7 +226,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	c.took(t, link, time.Now())
 	c.learn(conn)
 	c.exchange(t, link.Credential)
-	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address, Network: link.Network}
+	c.current, t.resume = t, store.Session{Session: link.Session, Address: link.Address, Network: link.Network}
 	c.saveSession(t)
 	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host), slog.Any("address", link.Address), conn.Security())
 	if c.Events.Connected != nil {
@@ -238,7 +239,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
 		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
-		t.resume = saved{}
+		t.resume = store.Session{}
 	}
 	err = c.watch.pause(err)
 	if c.Events.Lost != nil && ctx.Err() == nil {
@@ -249,7 +250,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 
 // saveSession keeps what to ask t for on the next run.
 func (c *Client) saveSession(t *target) {
-	if err := c.Session.save(t.url(), t.resume); err != nil {
+	if err := c.Session.Save(t.url(), t.resume); err != nil {
 		c.Log.Warn("the session is not kept for the next run", "err", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tunnel/client"
+	"tunnel/client/store"
 	"tunnel/server"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
@@ -124,7 +125,7 @@ func TestSessionIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session")
 	run := func() *joined {
 		t.Helper()
-		session, err := client.OpenSession(path)
+		session, err := store.OpenSessions(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +133,7 @@ func TestSessionIsKept(t *testing.T) {
 	}
 	c := run()
 	c.until("connected 10.1.1.3 ", 1)
-	if _, err := client.OpenSession(path); !errors.Is(err, client.ErrInUse) {
+	if _, err := store.OpenSessions(path); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("a second client: %v", err)
 	}
 	if err := c.stop(); err != nil {
@@ -156,7 +157,7 @@ func TestSessionIsKept(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	h := startHub(t)
 	path := filepath.Join(t.TempDir(), "session")
-	session, err := client.OpenSession(path)
+	session, err := store.OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}

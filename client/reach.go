@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/client/store"
 	"tunnel/host"
 	"tunnel/transport"
 )
@@ -20,7 +21,7 @@ import (
 type target struct {
 	server  int              // which one it is; several targets may be one server on several ports
 	dialer  transport.Dialer // Token becomes the credential that the server gives for it
-	resume  saved            // what to ask for on the next attempt
+	resume  store.Session    // what to ask for on the next attempt
 	granted host.Want        // what the device last had at this server's word, without its name; none before
 	changed time.Time        // when the server last changed that
 	warned  bool             // that the connection to it is not encrypted
@@ -37,7 +38,7 @@ func (c *Client) newTargets() []*target {
 		if !d.Guess || c.servers == 0 {
 			c.servers++
 		}
-		all = append(all, &target{server: c.servers, dialer: *d, resume: c.Session.load(d.URL.String())})
+		all = append(all, &target{server: c.servers, dialer: *d, resume: c.Session.Load(d.URL.String())})
 	}
 	return all
 }
@@ -127,12 +128,12 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 // learn keeps the addresses by which a session was reached, for when their names do not resolve.
 func (c *Client) learn(conn *transport.Conn) {
 	known := maps.Clone(c.known)
-	if known == nil || len(known) >= maxKnown {
+	if known == nil || len(known) >= store.MaxKnown {
 		known = map[string]netip.Addr{}
 	}
 	maps.Copy(known, conn.Known())
 	c.known = known
-	c.Session.learn(known)
+	c.Session.Learn(known)
 }
 
 // forget is the opposite of learn: what answers there is not, or no longer, the server.

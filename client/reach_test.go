@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tunnel/client"
+	"tunnel/client/store"
 	"tunnel/transport"
 )
 
@@ -27,7 +28,7 @@ func TestOthers(t *testing.T) {
 	two.start()
 	other, _ := two.join(transport.Connect{}) // so that the address is not simply the first
 	path := filepath.Join(t.TempDir(), "session")
-	session, err := client.OpenSession(path)
+	session, err := store.OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestOthers(t *testing.T) {
 		t.Error(err)
 	}
 	one.start()
-	session, err = client.OpenSession(path)
+	session, err = store.OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}

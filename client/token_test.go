@@ -9,6 +9,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/client"
+	"tunnel/client/store"
 	"tunnel/transport"
 )
 
@@ -54,7 +55,7 @@ func TestExchange(t *testing.T) {
 			}
 			run := func(token string) *joined {
 				t.Helper()
-				session, err := client.OpenSession(filepath.Join(dir, "session"))
+				session, err := store.OpenSessions(filepath.Join(dir, "session"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -62,7 +63,7 @@ func TestExchange(t *testing.T) {
 				if stored {
 					file = filepath.Join(dir, "credential")
 				}
-				credentials, err := client.OpenCredentials(file)
+				credentials, err := store.OpenCredentials(file)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -105,9 +106,9 @@ func TestExchange(t *testing.T) {
 func TestJoinTokenIsNotWasted(t *testing.T) {
 	h := startHub(t)
 	join := h.made(auth.Spec{Name: "phone", Once: true, Expires: time.Now().Add(time.Hour)})
-	session := func() *client.SessionFile {
+	session := func() *store.Sessions {
 		t.Helper()
-		session, err := client.OpenSession(filepath.Join(t.TempDir(), "session"))
+		session, err := store.OpenSessions(filepath.Join(t.TempDir(), "session"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +116,7 @@ func TestJoinTokenIsNotWasted(t *testing.T) {
 	}
 	closed := session()
 	closed.Close() // as good as a full disk
-	for name, unusable := range map[string]*client.SessionFile{"none": nil, "not writable": closed} {
+	for name, unusable := range map[string]*store.Sessions{"none": nil, "not writable": closed} {
 		c := start(t, h.address, func(c *client.Config) { c.Dialer.Token, c.Session = join, unusable })
 		if err := c.wait(); !errors.Is(err, client.ErrNotStored) {
 			t.Errorf("%s: %v", name, err)
@@ -132,11 +133,11 @@ func TestRevokedByOne(t *testing.T) {
 	two.stop()
 	two.start()
 	dir := t.TempDir()
-	session, err := client.OpenSession(filepath.Join(dir, "session"))
+	session, err := store.OpenSessions(filepath.Join(dir, "session"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials, err := client.OpenCredentials(filepath.Join(dir, "credential"))
+	credentials, err := store.OpenCredentials(filepath.Join(dir, "credential"))
 	if err != nil {
 		t.Fatal(err)
 	}

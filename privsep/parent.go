@@ -38,7 +38,6 @@ type Parent struct {
 
 	machine Machine
 	log     *slog.Logger
-	user    User
 
 	work    sync.WaitGroup // requests, but for kindOpen: a FIFO may keep it for ever
 	channel *channel
@@ -56,10 +55,10 @@ type Parent struct {
 	broken   error // why the worker was killed
 }
 
-// New returns a Parent whose worker will be the user.
-func New(machine Machine, user User, log *slog.Logger) *Parent {
+// New returns a Parent that does to the machine what its worker asks for.
+func New(machine Machine, log *slog.Logger) *Parent {
 	return &Parent{
-		machine: machine, user: user, log: log, budget: rate.NewLimiter(requestRate, requestBurst),
+		machine: machine, log: log, budget: rate.NewLimiter(requestRate, requestBurst),
 		running: map[uint32]context.CancelFunc{}, bypasses: map[netip.Addr]bool{},
 	}
 }

@@ -24,11 +24,19 @@ import (
 
 // The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
 const (
-	sendVariable = "PRIVSEP_TEST_SEND" // lines to send, one message each
-	outVariable  = "PRIVSEP_TEST_OUT"  // the file for what comes back
-	readVariable = "PRIVSEP_TEST_READ" // how many messages to wait for; all that were sent without it
-	workerCode   = 7                   // of a worker that came to its end
+	behaviorVariable = "PRIVSEP_TEST_WORKER" // what the worker does
+	sendVariable     = "PRIVSEP_TEST_SEND"   // lines to send, one message each
+	outVariable      = "PRIVSEP_TEST_OUT"    // the file for what comes back
+	readVariable     = "PRIVSEP_TEST_READ"   // how many messages to wait for; all that were sent without it
+	workerCode       = 7                     // of a worker that came to its end
 )
+
+func TestMain(m *testing.M) {
+	if privsep.IsWorker(os.Args) {
+		os.Exit(beWorker(os.Getenv(behaviorVariable)))
+	}
+	os.Exit(m.Run())
+}
 
 func beWorker(behavior string) int {
 	switch behavior {
@@ -147,7 +155,7 @@ func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int,
 	t.Setenv(outVariable, out)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	code, err = privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil)
+	code, err = privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil)
 	text, _ := os.ReadFile(out) // there need not be one
 	return code, string(text), err
 }
@@ -273,13 +281,13 @@ func TestWorkerEnds(t *testing.T) {
 	t.Setenv(behaviorVariable, "waits")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, err := privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != workerCode || err != nil {
+	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != workerCode || err != nil {
 		t.Errorf("told to stop: %d, %v", code, err)
 	}
 	t.Setenv(behaviorVariable, "stopped")
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, err := privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 || err == nil || !strings.Contains(err.Error(), "did not stop") {
+	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 || err == nil || !strings.Contains(err.Error(), "did not stop") {
 		t.Errorf("SIGSTOP: %d, %v", code, err)
 	}
 }

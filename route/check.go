@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"tunnel/cmdrun"
 	"tunnel/journal"
@@ -66,12 +67,17 @@ func isUnicast(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a.As4()[0] != 0 && a.As4()[0] < 240
 }
 
-// IsPrivate reports whether all addresses of an IPv4 network are private: RFC 1918, or RFC 6598's shared space.
-func IsPrivate(n netip.Prefix) bool {
-	for _, p := range []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"} {
-		if p := netip.MustParsePrefix(p); n.IsValid() && p.Bits() <= n.Bits() && p.Contains(n.Addr()) {
-			return true
-		}
+// PrivateNetworks returns what RFC 1918 and RFC 6598 section 7 leave to everybody.
+func PrivateNetworks() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"),
+		netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("100.64.0.0/10"),
 	}
-	return false
+}
+
+// IsPrivate reports whether all addresses of a network lie in one of PrivateNetworks.
+func IsPrivate(n netip.Prefix) bool {
+	return slices.ContainsFunc(PrivateNetworks(), func(p netip.Prefix) bool {
+		return n.IsValid() && p.Bits() <= n.Bits() && p.Contains(n.Addr())
+	})
 }

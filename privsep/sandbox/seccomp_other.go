@@ -1,6 +1,6 @@
 //go:build !(amd64 || 386 || arm || arm64 || riscv64 || mips || mipsle)
 
-package privsep
+package sandbox
 
 // No filter was written and tried for this architecture.
 const (

@@ -1,4 +1,4 @@
-package client
+package store
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ func TestCredentials(t *testing.T) {
 	if err != nil || c.Get(home) != "" {
 		t.Fatalf("a new file: %q, %v", c.Get(home), err)
 	}
-	for _, err := range []error{c.keep(home, "tnl_first"), c.keep(elsewhere, "tnl_other"), c.keep(home, "tnl_second")} {
+	for _, err := range []error{c.Keep(home, "tnl_first"), c.Keep(elsewhere, "tnl_other"), c.Keep(home, "tnl_second")} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,10 +40,10 @@ func TestCredentials(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.keep(home, "tnl_third"); err == nil || c.Get(home) != "tnl_second" {
+	if err := c.Keep(home, "tnl_third"); err == nil || c.Get(home) != "tnl_second" {
 		t.Errorf("without a directory: %v, %q", err, c.Get(home))
 	}
-	if err := (*Credentials)(nil).keep(home, "x"); !errors.Is(err, errNotKept) || (*Credentials)(nil).Get(home) != "" {
+	if err := (*Credentials)(nil).Keep(home, "x"); !errors.Is(err, ErrNotKept) || (*Credentials)(nil).Get(home) != "" {
 		t.Errorf("without a file: %v", err)
 	}
 }

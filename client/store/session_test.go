@@ -1,4 +1,4 @@
-package client
+package store
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 
 const home = "wss://server.example/ws"
 
-func openSession(t *testing.T, path string) *SessionFile {
+func openSession(t *testing.T, path string) *Sessions {
 	t.Helper()
-	s, err := OpenSession(path)
+	s, err := OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,24 +27,24 @@ func openSession(t *testing.T, path string) *SessionFile {
 func TestSessionFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session-tun0.json")
 	s := openSession(t, path)
-	if got := s.load(home); got != (saved{}) {
+	if got := s.Load(home); got != (Session{}) {
 		t.Errorf("a new file holds %+v", got)
 	}
-	for _, v := range []saved{
+	for _, v := range []Session{
 		{Session: "first", Address: netip.MustParseAddr("10.1.1.3")},
 		{Session: strings.Repeat("longer", 10), Address: netip.MustParseAddr("10.100.100.101")},
 		{Session: "x"}, // shorter again, and no address
 	} {
-		if err := s.save(home, v); err != nil {
+		if err := s.Save(home, v); err != nil {
 			t.Fatal(err)
 		}
 		s.Close()
 		s = openSession(t, path)
 		v.URL = home
-		if got := s.load(home); got != v {
+		if got := s.Load(home); got != v {
 			t.Errorf("loaded %+v; want %+v", got, v)
 		}
-		if got := s.load("wss://other.example/ws"); got != (saved{}) {
+		if got := s.Load("wss://other.example/ws"); got != (Session{}) {
 			t.Errorf("another server gets %+v", got)
 		}
 	}
@@ -56,14 +56,14 @@ func TestSessionFile(t *testing.T) {
 func TestSessionFileLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session-tun0.json")
 	s := openSession(t, path)
-	if err := s.save(home, saved{Session: "first"}); err != nil {
+	if err := s.Save(home, Session{Session: "first"}); err != nil {
 		t.Fatal(err)
 	}
-	if other, err := OpenSession(path); !errors.Is(err, ErrInUse) || other != nil || !strings.Contains(err.Error(), path) {
+	if other, err := OpenSessions(path); !errors.Is(err, ErrInUse) || other != nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a second one: %v, %v", other, err)
 	}
 	time.AfterFunc(200*time.Millisecond, s.Close) // killed, but not gone yet
-	if got := openSession(t, path).load(home); got.Session != "first" {
+	if got := openSession(t, path).Load(home); got.Session != "first" {
 		t.Errorf("after the first one: %+v", got)
 	}
 }
@@ -74,11 +74,11 @@ func TestSessionFilePerServer(t *testing.T) {
 	s := openSession(t, path)
 	server := func(i int) string { return fmt.Sprintf("wss://s%d.example/ws", i) }
 	for i := range 10 {
-		if err := s.save(server(i), saved{Session: fmt.Sprint("of ", i)}); err != nil {
+		if err := s.Save(server(i), Session{Session: fmt.Sprint("of ", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.save(server(5), saved{Session: "of 5 again"}); err != nil {
+	if err := s.Save(server(5), Session{Session: "of 5 again"}); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -91,11 +91,11 @@ func TestSessionFilePerServer(t *testing.T) {
 		case i == 5:
 			want += " again"
 		}
-		if got := s.load(server(i)); got.Session != want {
+		if got := s.Load(server(i)); got.Session != want {
 			t.Errorf("session with server %d: %+v; want %q", i, got, want)
 		}
 	}
-	if got := s.load(""); got != (saved{}) {
+	if got := s.Load(""); got != (Session{}) {
 		t.Errorf("the session with nobody is %+v", got)
 	}
 }
@@ -112,35 +112,35 @@ func TestSessionFileDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := openSession(t, path)
-		if got := s.load(home); got != (saved{}) {
+		if got := s.Load(home); got != (Session{}) {
 			t.Errorf("%s: loaded %+v", name, got)
 		}
-		if err := s.save(home, saved{Session: "new"}); err != nil {
+		if err := s.Save(home, Session{Session: "new"}); err != nil {
 			t.Error(err)
 		}
-		if got := s.load(home); got.Session != "new" {
+		if got := s.Load(home); got.Session != "new" {
 			t.Errorf("%s: then %+v", name, got)
 		}
 	}
 }
 
 func TestSessionFileFails(t *testing.T) {
-	if _, err := OpenSession(filepath.Join(t.TempDir(), "none", "session")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenSessions(filepath.Join(t.TempDir(), "none", "session")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
-	if _, err := OpenSession(t.TempDir()); err == nil {
+	if _, err := OpenSessions(t.TempDir()); err == nil {
 		t.Error("a directory is taken for a file")
 	}
 	s := openSession(t, filepath.Join(t.TempDir(), "session"))
 	s.Close()
-	if err := s.save(home, saved{Session: "x"}); err == nil {
+	if err := s.Save(home, Session{Session: "x"}); err == nil {
 		t.Error("a closed file takes a session")
 	}
-	if got := s.load(home); got != (saved{}) {
+	if got := s.Load(home); got != (Session{}) {
 		t.Errorf("a closed file holds %+v", got)
 	}
-	var none *SessionFile
-	if got := none.load(home); got != (saved{}) || none.save(home, saved{Session: "x"}) != nil {
+	var none *Sessions
+	if got := none.Load(home); got != (Session{}) || none.Save(home, Session{Session: "x"}) != nil {
 		t.Errorf("no file holds %+v", got)
 	}
 	none.Close()
@@ -150,7 +150,7 @@ func TestSessionFileFails(t *testing.T) {
 func TestSessionFileIsReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session-tun0.json")
 	s := openSession(t, path)
-	if err := s.save(home, saved{Session: strings.Repeat("first", 100)}); err != nil {
+	if err := s.Save(home, Session{Session: strings.Repeat("first", 100)}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(path)
@@ -162,13 +162,13 @@ func TestSessionFileIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = old.Close() }()
-	if err := s.save(home, saved{Session: "second"}); err != nil {
+	if err := s.Save(home, Session{Session: "second"}); err != nil {
 		t.Fatal(err)
 	}
 	if now, err := io.ReadAll(old); err != nil || string(now) != string(before) {
 		t.Errorf("changed in place to %s, %v", now, err)
 	}
-	if _, err := OpenSession(path); !errors.Is(err, ErrInUse) {
+	if _, err := OpenSessions(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("the lock is lost: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package privsep_test
+package sandbox_test
 
 import (
 	"context"
@@ -18,26 +18,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/ipcmd/iptest"
-	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 )
 
-// The test binary is also the process in the sandbox, and the parent's worker.
+// The test binary is also the process in the sandbox.
 const (
 	confinedVariable = "PRIVSEP_TEST_CONFINED" // the state directory
-	behaviorVariable = "PRIVSEP_TEST_WORKER"   // what the worker does
 )
 
 func TestMain(m *testing.M) {
-	if privsep.IsWorker(os.Args) {
-		os.Exit(beWorker(os.Getenv(behaviorVariable)))
-	}
 	if dir := os.Getenv(confinedVariable); dir != "" {
 		os.Exit(beConfined(dir))
 	}
 	os.Exit(m.Run())
 }
 
-var testUser = privsep.User{Name: "nobody", UID: 65534, GID: 65534}
+var testUser = sandbox.User{Name: "nobody", UID: 65534, GID: 65534}
 
 // attempts is what a worker that was broken into would try. Each must fail, with one of the errors of somebody who may not.
 func attempts(dir string) map[string]func() error {
@@ -184,7 +180,7 @@ func executeOwn(dir string) error {
 // beConfined enters the sandbox, and prints what it could do all the same.
 func beConfined(dir string) int {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	if err := errors.Join(privsep.Drop(testUser), privsep.Confine(privsep.Sandbox{State: dir}, log)); err != nil {
+	if err := errors.Join(sandbox.Drop(testUser), sandbox.Confine(sandbox.Limits{State: dir}, log)); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -325,19 +321,19 @@ func openFile(t *testing.T, name string, flags int) *os.File {
 }
 
 func TestFindUser(t *testing.T) {
-	for name, want := range map[string]privsep.User{
+	for name, want := range map[string]sandbox.User{
 		"nobody": testUser, "65534": testUser, "54321": {Name: "54321", UID: 54321, GID: 54321},
 	} {
-		if got, err := privsep.FindUser(name); err != nil || got != want {
+		if got, err := sandbox.FindUser(name); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
 	for _, name := range []string{"root", "0", "no such user", "-1", "99999999999"} {
-		if got, err := privsep.FindUser(name); err == nil {
+		if got, err := sandbox.FindUser(name); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if u, err := privsep.FindUser(""); err != nil || u.UID == 0 {
+	if u, err := sandbox.FindUser(""); err != nil || u.UID == 0 {
 		t.Errorf("default: %+v, %v", u, err)
 	}
 }

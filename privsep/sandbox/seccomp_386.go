@@ -1,4 +1,4 @@
-package privsep
+package sandbox
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,5 @@
-package privsep
+// Package sandbox takes from a process, for good, what a worker has no use for: its user, capabilities, files and system calls.
+package sandbox
 
 import (
 	"errors"
@@ -85,8 +86,8 @@ func keep(mask uint32) error {
 	return nil
 }
 
-// Sandbox is what a worker may reach beside the files that it has open.
-type Sandbox struct {
+// Limits are what a worker may reach beside the files that it has open.
+type Limits struct {
 	State   string // the directory to write to
 	Connect bool   // make TCP connections
 }
@@ -107,14 +108,14 @@ const signalErratum = 1 << 1
 // Unix socket but its own, and no process but itself. Of this it does as much as the kernel's landlock can.
 //
 // After that it calls nothing of the kernel that a worker has no use for, as far as there is seccomp.
-func Confine(s Sandbox, log *slog.Logger) error {
+func Confine(s Limits, log *slog.Logger) error {
 	if err := restrictFiles(s, log); err != nil {
 		return err
 	}
 	return restrictCalls(log)
 }
 
-func restrictFiles(s Sandbox, log *slog.Logger) error {
+func restrictFiles(s Limits, log *slog.Logger) error {
 	if abi, err := landlocksys.LandlockGetABIVersion(); err != nil || abi < 1 {
 		log.Warn("this kernel has no landlock: the worker may read what its user may")
 		return nil //nolint:nilerr // it goes on with what there is

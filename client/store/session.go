@@ -1,4 +1,5 @@
-package client
+// Package store keeps between runs what a client has of its servers: its sessions, and the credentials for its join tokens.
+package store
 
 import (
 	"encoding/json"
@@ -16,15 +17,15 @@ import (
 // ErrInUse says that a client that is running has the session file.
 var ErrInUse = errors.New("another client uses it")
 
-// SessionFile keeps the session with each server between runs, so that a client that was restarted gets its address back.
-// It holds secrets. A nil *SessionFile keeps nothing.
-type SessionFile struct {
+// Sessions keeps the session with each server between runs, so that a client that was restarted gets its address back.
+// It holds secrets. A nil *Sessions keeps nothing.
+type Sessions struct {
 	file  *atomicfile.Locked
 	known map[string]netip.Addr // what to save as content.Known; nil leaves that as it is
 }
 
-// saved is a session as a file holds it.
-type saved struct {
+// Session is a session as a file holds it.
+type Session struct {
 	URL     string     `json:"url"` // whose session it is
 	Session string     `json:"session"`
 	Address netip.Addr `json:"address"`
@@ -32,21 +33,21 @@ type saved struct {
 	Network netip.Prefix `json:"network,omitzero"` // that the server has granted and this machine has taken
 }
 
-// content is what a session file holds: the session that was saved last, and those with other servers, newest first.
+// content is what a session file holds: the session that was Session last, and those with other servers, newest first.
 type content struct {
-	saved
+	Session
 
-	Others []saved `json:"others,omitempty"`
+	Others []Session `json:"others,omitempty"`
 
 	// Known is what the names on the path to a server resolved to last time, by host, for a start at which the name server
 	// cannot be reached: it may lie inside the tunnel.
 	Known map[string]netip.Addr `json:"known,omitempty"`
 }
 
-// maxOthers and maxKnown bound the file: it outlives the URLs that a person has tried.
+// maxOthers and MaxKnown bound the file: it outlives the URLs that a person has tried.
 const (
 	maxOthers = 7
-	maxKnown  = 16
+	MaxKnown  = 16
 )
 
 // lockTimeout is how long a client waits for the one before it, which takes a moment to go when it was killed.
@@ -55,10 +56,10 @@ const lockTimeout = time.Second
 // maxSession bounds what is read of the file, in bytes.
 const maxSession = 1 << 20
 
-// OpenSession opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
+// OpenSessions opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
 // would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it, and goes on having it for
 // lockTimeout.
-func OpenSession(path string) (*SessionFile, error) {
+func OpenSessions(path string) (*Sessions, error) {
 	file, err := atomicfile.Lock(path, os.O_CREATE, lockTimeout)
 	if errors.Is(err, atomicfile.ErrLocked) {
 		return nil, fmt.Errorf("lock %s: %w", path, ErrInUse)
@@ -66,30 +67,30 @@ func OpenSession(path string) (*SessionFile, error) {
 	if err != nil {
 		return nil, err // an os.PathError says it all
 	}
-	return &SessionFile{file: file}, nil
+	return &Sessions{file: file}, nil
 }
 
-// load returns the session with the server at url; the zero value when there is none, or none that can be read.
-func (s *SessionFile) load(url string) saved {
+// Load returns the session with the server at url; the zero value when there is none, or none that can be read.
+func (s *Sessions) Load(url string) Session {
 	for _, v := range s.all() {
 		if v.URL == url {
 			return v
 		}
 	}
-	return saved{}
+	return Session{}
 }
 
 // all returns the sessions, newest first; none when the file cannot be read.
-func (s *SessionFile) all() []saved {
+func (s *Sessions) all() []Session {
 	v, ok := s.read()
 	if !ok {
 		return nil
 	}
-	return append([]saved{v.saved}, v.Others...)
+	return append([]Session{v.Session}, v.Others...)
 }
 
 // read returns what the file holds; false when it cannot be read.
-func (s *SessionFile) read() (v content, ok bool) {
+func (s *Sessions) read() (v content, ok bool) {
 	if s == nil {
 		return content{}, false
 	}
@@ -100,21 +101,21 @@ func (s *SessionFile) read() (v content, ok bool) {
 	return v, true
 }
 
-// names returns the addresses that hosts had last time.
-func (s *SessionFile) names() map[string]netip.Addr {
+// Names returns the addresses that hosts had last time.
+func (s *Sessions) Names() map[string]netip.Addr {
 	v, _ := s.read()
 	return v.Known
 }
 
-// learn has the next save keep the addresses that hosts have.
-func (s *SessionFile) learn(known map[string]netip.Addr) {
+// Learn has the next save keep the addresses that hosts have.
+func (s *Sessions) Learn(known map[string]netip.Addr) {
 	if s != nil {
 		s.known = known
 	}
 }
 
-// save puts the session with the server at url into the file.
-func (s *SessionFile) save(url string, v saved) error {
+// Save puts the session with the server at url into the file.
+func (s *Sessions) Save(url string, v Session) error {
 	if s == nil {
 		return nil
 	}
@@ -128,7 +129,7 @@ func (s *SessionFile) save(url string, v saved) error {
 	if len(all) > 0 && all[0] == v && maps.Equal(known, before.Known) {
 		return nil
 	}
-	others := slices.DeleteFunc(all, func(o saved) bool { return o.URL == url || o.URL == "" })
+	others := slices.DeleteFunc(all, func(o Session) bool { return o.URL == url || o.URL == "" })
 	data, err := json.Marshal(content{v, others[:min(len(others), maxOthers)], known})
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func (s *SessionFile) save(url string, v saved) error {
 }
 
 // Close unlocks the file.
-func (s *SessionFile) Close() {
+func (s *Sessions) Close() {
 	if s != nil {
 		_ = s.file.Close()
 	}
