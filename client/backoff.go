@@ -15,10 +15,11 @@ const (
 	steady     = 15 * time.Second // a session that lasted this long makes the next attempt a first one again
 )
 
-// backoff is the time between attempts: its bound doubles from twice minDelay to quickDelay, goes on to maxDelay when there
-// has been no connection for long (it is then an eighth of that time, so that nobody who was cut off for half a minute waits
-// for another quarter), and each wait is drawn from the upper half (from 0.5 s at first), so that a thousand clients of
-// one server do not come back in step. It grows over sessions, too, until one of them has lasted.
+// backoff is the time between attempts: its bound doubles from twice minDelay to quickDelay, goes
+// on to maxDelay when there has been no connection for long (it is then an eighth of that time, so
+// that nobody who was cut off for half a minute waits for another quarter), and each wait is drawn
+// from the upper half (from 0.5 s at first), so that a thousand clients of one server do not come
+// back in step. It grows over sessions, too, until one of them has lasted.
 type backoff struct {
 	last  time.Duration
 	began time.Time // of the first wait
@@ -34,9 +35,10 @@ func (b *backoff) next(now time.Time) time.Duration {
 	return b.last/2 + rand.N(b.last/2+1)
 }
 
-// after returns how long to wait now that a session or an attempt has ended by err; lasted reports that the session was a
-// steady one. A server that stops says when to come back. Its word takes the place of the first wait, and makes no other
-// shorter: else a server could have a client come back as often as it likes.
+// after returns how long to wait now that a session or an attempt has ended by err; lasted reports
+// that the session was a steady one. A server that stops says when to come back. Its word takes the
+// place of the first wait, and makes no other shorter: else a server could have a client come back
+// as often as it likes.
 func (b *backoff) after(err error, lasted bool, now time.Time) time.Duration {
 	first := b.began.IsZero()
 	wait := b.next(now)

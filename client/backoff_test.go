@@ -8,8 +8,8 @@ import (
 	"tunnel/transport"
 )
 
-// The wait grows from 0.5 s, doubling its bound to 4 s, and then with the time without a connection to 15 s; no wait is
-// longer than its bound or shorter than half of it.
+// The wait grows from 0.5 s, doubling its bound to 4 s, and then with the time without a connection
+// to 15 s; no wait is longer than its bound or shorter than half of it.
 func TestBackoff(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for range 200 {
@@ -39,8 +39,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// What a server says about coming back spreads its clients after a session that lasted, and never makes them come more often
-// than others do.
+// What a server says about coming back spreads its clients after a session that lasted, and never
+// makes them come more often than others do.
 func TestBackoffTold(t *testing.T) {
 	told := func(after time.Duration) error {
 		closed := transport.ComeBack(after)

@@ -1,5 +1,6 @@
-// Package client is the side that joins: one TUN device, one session with a server. It dials, configures the device
-// with what the server grants, moves packets, and comes back by itself when the connection breaks.
+// Package client is the side that joins: one TUN device, one session with a server. It dials,
+// configures the device with what the server grants, moves packets, and comes back by itself when
+// the connection breaks.
 package client
 
 import (
@@ -43,12 +44,14 @@ type Config struct {
 	Events      Events
 	Log         *slog.Logger
 
-	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
-	// cannot be found out. nil is that there are none. While the session lasts it is Host.Overlap that judges them.
+	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain
+	// one, or be taken while they cannot be found out. nil is that there are none. While the
+	// session lasts it is Host.Overlap that judges them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
-// Host makes addresses and routes on this machine: a *host.Host, or what stands for one in another process.
+// Host makes addresses and routes on this machine: a *host.Host, or what stands for one in another
+// process.
 type Host interface {
 	Overlap(ctx context.Context, networks ...netip.Prefix) error
 	Apply(ctx context.Context, w host.Want) error
@@ -59,7 +62,8 @@ type Host interface {
 	Close() error
 }
 
-// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
+// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields
+// may be nil.
 type Events struct {
 	Connected func(transport.Link)                // a session is there, the device is configured
 	Lost      func(error)                         // the session is not there any more; the device stays
@@ -95,7 +99,8 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// fresh is how long a packet may have waited for a connection and still be sent, see transport.Queue.Salvage.
+// fresh is how long a packet may have waited for a connection and still be sent, see
+// transport.Queue.Salvage.
 const fresh = 2 * time.Second
 
 // queueLimit bounds what waits for the server, in bytes of buffers.
@@ -108,9 +113,9 @@ func New(c Config) *Client {
 	return client
 }
 
-// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token, or until the device
-// fails. Unless KeepTrying is set, a first attempt that fails ends it too. The server is told, and addresses, routes
-// and the device are gone, when Run returns.
+// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token,
+// or until the device fails. Unless KeepTrying is set, a first attempt that fails ends it too. The
+// server is told, and addresses, routes and the device are gone, when Run returns.
 func (c *Client) Run(ctx context.Context) (err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
@@ -177,7 +182,8 @@ func (c *Client) stay(ctx context.Context) error {
 		if keep.Fatal(err) {
 			return err
 		}
-		// Where there are other servers they are to be asked before this one's last word is the end.
+		// Where there are other servers they are to be asked before this one's last word is the
+		// end.
 		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
 			return err
 		}
@@ -198,7 +204,8 @@ func (c *Client) stay(ctx context.Context) error {
 	}
 }
 
-// session is one connection from its dial to its end. connected tells whether packets could pass in between.
+// session is one connection from its dial to its end. connected tells whether packets could pass in
+// between.
 func (c *Client) session(ctx context.Context, t *target) (connected bool, err error) {
 	defer func() {
 		if !connected {
@@ -218,7 +225,8 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		c.forget(conn)
 		return false, err
 	}
-	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
+	// The way to the addresses that did not answer, where the server's name has several, is the
+	// kernel's own again.
 	if err := errors.Join(c.configure(ctx, link), c.Host.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
@@ -255,8 +263,8 @@ func (c *Client) saveSession(t *target) {
 	}
 }
 
-// request asks for the address of last time, judges what the server grants, and puts this side's own wishes over it.
-// The connection is closed on error.
+// request asks for the address of last time, judges what the server grants, and puts this side's
+// own wishes over it. The connection is closed on error.
 func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -295,8 +303,9 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	return link, nil
 }
 
-// configure makes the device what the server grants, and what has changed of that meanwhile as it was. Running hooks of
-// another configuration end first. A network that overlaps with this machine's leaves the device as it is.
+// configure makes the device what the server grants, and what has changed of that meanwhile as it
+// was. Running hooks of another configuration end first. A network that overlaps with this
+// machine's leaves the device as it is.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	want := c.device(link)
 	changes := !c.isUp() || !want.Equal(c.device(c.link))
@@ -342,8 +351,8 @@ func (c *Client) down() {
 	c.link = transport.Link{}
 }
 
-// forward is the way out: what the kernel sends into the device goes to the queue. While there is no connection the
-// queue fills and the rest is lost, as on a cable that is out.
+// forward is the way out: what the kernel sends into the device goes to the queue. While there is
+// no connection the queue fills and the rest is lost, as on a cable that is out.
 func (c *Client) forward() error {
 	for {
 		err := c.read()
@@ -358,7 +367,8 @@ func (c *Client) forward() error {
 	}
 }
 
-// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
+// readerPause is how long the device is not read after a panic in reading it: one that comes again
+// must not take a core.
 const readerPause = 100 * time.Millisecond
 
 // read reads the device until that ends. A panic is the error; the batch that met it is lost.

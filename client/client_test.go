@@ -65,7 +65,8 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// A connection that breaks comes back by itself: same address, same device, no command runs, no hook runs.
+// A connection that breaks comes back by itself: same address, same device, no command runs, no
+// hook runs.
 func TestReconnect(t *testing.T) {
 	h := startHub(t)
 	r := newRelay(t, h.address)

@@ -8,8 +8,8 @@ import (
 	"tunnel/transport"
 )
 
-// How long servers are left alone: a minute after a doubtful refusal, less when the path has changed, not at all when
-// there is one that has not refused.
+// How long servers are left alone: a minute after a doubtful refusal, less when the path has
+// changed, not at all when there is one that has not refused.
 func TestDoubt(t *testing.T) {
 	now := time.Now()
 	refused := &transport.StepError{Step: transport.StepAuth, Err: errors.New("401"), Doubtful: true}

@@ -32,8 +32,8 @@ func (v verdict) name() string {
 	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full", "codel", "cut", "kernel", "icmp_error"}[v]
 }
 
-// judge looks at record i of a batch from the server. A server is trusted with the private network, not with the rest
-// of this machine.
+// judge looks at record i of a batch from the server. A server is trusted with the private network,
+// not with the rest of this machine.
 func judge(link transport.Link, b *packet.Batch, i int) verdict {
 	switch {
 	case b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil:

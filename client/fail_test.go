@@ -124,7 +124,8 @@ func do(t *testing.T, k *iptest.Kernel, command string) {
 	}
 }
 
-// A server that has had too many logins, or sessions, is asked again, not before it said so, and in the end lets the client in.
+// A server that has had too many logins, or sessions, is asked again, not before it said so, and in
+// the end lets the client in.
 func TestTooMany(t *testing.T) {
 	h := startHub(t)
 	h.stop()

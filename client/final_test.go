@@ -12,8 +12,8 @@ import (
 	"tunnel/transport"
 )
 
-// portal answers everything by 401 without the server's mark, as a login page or nginx's auth_basic does, at an address,
-// and counts. The end of the test, or the returned function, ends it.
+// portal answers everything by 401 without the server's mark, as a login page or nginx's auth_basic
+// does, at an address, and counts. The end of the test, or the returned function, ends it.
 func portal(t *testing.T, address string) (bound string, asked *atomic.Int32, end func()) {
 	t.Helper()
 	asked = new(atomic.Int32)
@@ -36,7 +36,8 @@ func portal(t *testing.T, address string) (bound string, asked *atomic.Int32, en
 	return ln.Addr().String(), asked, end
 }
 
-// A 401 that does not bear the server's mark ends a first attempt; with KeepTrying it is tried again, after a minute.
+// A 401 that does not bear the server's mark ends a first attempt; with KeepTrying it is tried
+// again, after a minute.
 func TestDoubtfulRefusal(t *testing.T) {
 	address, asked, _ := portal(t, "127.0.0.1:0")
 	var step *transport.StepError

@@ -12,9 +12,10 @@ import (
 // changePause is the least time between two changes of what one server grants.
 const changePause = time.Minute
 
-// acceptable returns why this machine does not take what a server grants, nil if it does. Routes and addresses of this machine are
-// for Host.Overlap, as are its DNS servers later in the session. That the same network was taken before says nothing: this
-// machine may be elsewhere now, with other DNS servers.
+// acceptable returns why this machine does not take what a server grants, nil if it does. Routes
+// and addresses of this machine are for Host.Overlap, as are its DNS servers later in the session.
+// That the same network was taken before says nothing: this machine may be elsewhere now, with
+// other DNS servers.
 func (c *Client) acceptable(link transport.Link) error {
 	err := grant.Check(link.Network, link.Address, link.Peer, c.Accept)
 	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil {

@@ -123,8 +123,8 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// A network is judged at each grant by the DNS servers of that time, whatever it was taken for before, and not taken while
-// they are not known.
+// A network is judged at each grant by the DNS servers of that time, whatever it was taken for
+// before, and not taken while they are not known.
 func TestResolversAreAskedEachTime(t *testing.T) {
 	resolver, unknown := netip.MustParseAddr("198.51.100.53"), error(nil)
 	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr, error) { return []netip.Addr{resolver}, unknown }}}

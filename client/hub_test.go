@@ -43,8 +43,8 @@ type hub struct {
 	stop    func() // nil while it does not run
 }
 
-// newHub returns a hub that is not started; its port refuses connections. It is one of an address of its own, so that
-// nobody takes the port while the hub does not run.
+// newHub returns a hub that is not started; its port refuses connections. It is one of an address
+// of its own, so that nobody takes the port while the hub does not run.
 func newHub(t *testing.T) *hub {
 	t.Helper()
 	ln := listen(t, fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(250), rand.N(250), 1+rand.N(250)))

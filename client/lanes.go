@@ -12,8 +12,8 @@ import (
 	"tunnel/transport"
 )
 
-// A bundle is the connections of one session, its lanes. The session lasts while one of them is up; one that breaks is
-// dialled again meanwhile.
+// A bundle is the connections of one session, its lanes. The session lasts while one of them is up;
+// one that breaks is dialled again meanwhile.
 type bundle struct {
 	client *Client
 	target *target
@@ -40,8 +40,8 @@ func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, lin
 	return b.err
 }
 
-// keep keeps lane i up until the session is over; conn is its connection, nil before there is one. Whoever finds that the
-// session is over says so to the others by end.
+// keep keeps lane i up until the session is over; conn is its connection, nil before there is one.
+// Whoever finds that the session is over says so to the others by end.
 func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
 	var wait backoff
 	var least time.Duration // that the server wants
@@ -142,8 +142,8 @@ func (b *bundle) run(ctx context.Context, conn *transport.Conn) error {
 	return err
 }
 
-// lost takes note that a lane is lost, and tells whether the session is over: because it was the last, because ctx has
-// ended, or because the server has said so to all of them.
+// lost takes note that a lane is lost, and tells whether the session is over: because it was the
+// last, because ctx has ended, or because the server has said so to all of them.
 func (b *bundle) lost(ctx context.Context, err error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

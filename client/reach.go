@@ -43,9 +43,10 @@ func (c *Client) newTargets() []*target {
 	return all
 }
 
-// round asks one server after the other until one has given a session, and waits for the session's end. First comes the
-// server of the last session, because there this client has its address, and its connections go on; then the others in the
-// order of the Config. The error is that of the server that was asked first, unless another had a more hopeful one.
+// round asks one server after the other until one has given a session, and waits for the session's
+// end. First comes the server of the last session, because there this client has its address, and
+// its connections go on; then the others in the order of the Config. The error is that of the
+// server that was asked first, unless another had a more hopeful one.
 func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	order := c.targets
 	if c.current != nil {
@@ -142,8 +143,9 @@ func (c *Client) forget(conn *transport.Conn) {
 	maps.DeleteFunc(c.known, func(host string, a netip.Addr) bool { return conn.Known()[host] == a })
 }
 
-// wish says which address to ask a server for: what it gave last time, else what the device has now from another server,
-// so that connections inside survive if both serve one network. The zero Addr leaves it to the server.
+// wish says which address to ask a server for: what it gave last time, else what the device has now
+// from another server, so that connections inside survive if both serve one network. The zero Addr
+// leaves it to the server.
 func (c *Client) wish(t *target) netip.Addr {
 	switch {
 	case c.Wanted.IsValid():

@@ -27,7 +27,8 @@ func (v *refusals) note(t *target, err error) {
 	}
 }
 
-// first returns the error of the server that was asked first, unless another had a more hopeful one.
+// first returns the error of the server that was asked first, unless another had a more hopeful
+// one.
 func (v *refusals) first() (err error) {
 	for _, s := range v.servers {
 		if !hopeless(v.errs[s]) {

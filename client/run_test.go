@@ -87,8 +87,8 @@ func (j *joined) logged(text string, n int) {
 	j.log.until(j.t, text, n)
 }
 
-// same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself, which runs beside
-// all else, has no place of its own and is left out.
+// same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself,
+// which runs beside all else, has no place of its own and is left out.
 func (j *joined) same(want ...string) {
 	j.t.Helper()
 	got := slices.DeleteFunc(j.happened(), func(e string) bool { return strings.HasPrefix(e, "up 1") })
@@ -102,8 +102,8 @@ func (j *joined) same(want ...string) {
 	}
 }
 
-// start runs a client of HOST:PORT, with whatever change makes of its Config and prepare of its machine. It is over when
-// the test ends.
+// start runs a client of HOST:PORT, with whatever change makes of its Config and prepare of its
+// machine. It is over when the test ends.
 func start(t *testing.T, address string, change func(*client.Config), prepare ...func(*iptest.Kernel)) *joined {
 	t.Helper()
 	j := &joined{

@@ -39,7 +39,8 @@ func granted() transport.Connected {
 	}
 }
 
-// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when the test ends.
+// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when
+// the test ends.
 func serve(t *testing.T, handle func(*transport.Conn)) string {
 	t.Helper()
 	ln := listen(t, "127.0.0.1:0")
@@ -79,7 +80,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 	})
 }
 
-// A server is trusted with the private network, not with the rest of the machine; what it sends beyond is counted.
+// A server is trusted with the private network, not with the rest of the machine; what it sends
+// beyond is counted.
 func TestServerIsFiltered(t *testing.T) {
 	all := packet.Offload{Vnet: true, USO: true}
 	address := serve(t, func(conn *transport.Conn) {

@@ -38,8 +38,8 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
-// A join token becomes a credential, at once and for the next run. Where that cannot be stored, the join token goes on to open
-// the server to this client.
+// A join token becomes a credential, at once and for the next run. Where that cannot be stored, the
+// join token goes on to open the server to this client.
 func TestExchange(t *testing.T) {
 	for name, stored := range map[string]bool{"stored": true, "not stored": false} {
 		t.Run(name, func(t *testing.T) {
@@ -102,7 +102,8 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// A join token whose session cannot be stored is not used: it opens the server to the next client as if this one had not come.
+// A join token whose session cannot be stored is not used: it opens the server to the next client
+// as if this one had not come.
 func TestJoinTokenIsNotWasted(t *testing.T) {
 	h := startHub(t)
 	join := h.made(auth.Spec{Name: "phone", Once: true, Expires: time.Now().Add(time.Hour)})
@@ -126,7 +127,8 @@ func TestJoinTokenIsNotWasted(t *testing.T) {
 	c.until("connected 10.1.1.3 ", 1)
 }
 
-// A token that one server ends is not the end while another takes this client; with each it has a credential of its own.
+// A token that one server ends is not the end while another takes this client; with each it has a
+// credential of its own.
 func TestRevokedByOne(t *testing.T) {
 	one, two := startHub(t), startHub(t)
 	two.network = "10.9.0.0/16"

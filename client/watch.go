@@ -20,16 +20,18 @@ import (
 // Network tells when this machine's network changes, as netwatch.Watcher does.
 type Network = keep.Network
 
-// errMoved says that packets would take another way to the server now than the connection, or the attempt at one, does.
+// errMoved says that packets would take another way to the server now than the connection, or the
+// attempt at one, does.
 var errMoved = errors.New("this machine's way to the server has changed")
 
 const (
-	// blind is how old an attempt must be that knows no way yet, because no name resolves, to begin anew on any change.
+	// blind is how old an attempt must be that knows no way yet, because no name resolves, to begin
+	// anew on any change.
 	blind = time.Second
 )
 
-// A watch knows by which way packets get to the server, and ends the connection, the attempt or the pause before the next
-// one when there is another.
+// A watch knows by which way packets get to the server, and ends the connection, the attempt or the
+// pause before the next one when there is another.
 type watch struct {
 	host   Host
 	keeper *keep.Keeper
@@ -89,8 +91,9 @@ func (w *watch) dialling(end func()) {
 	}
 }
 
-// try makes the way to a hop that is about to be tried. noWay is that the look-up alone knows none: rules may tell packets of
-// the connection by what the look-up does not say, its port or its source address, so that it is worth trying.
+// try makes the way to a hop that is about to be tried. noWay is that the look-up alone knows none:
+// rules may tell packets of the connection by what the look-up does not say, its port or its source
+// address, so that it is worth trying.
 func (w *watch) try(ctx context.Context, hop netip.Addr) (noWay, err error) {
 	now, err := w.find(ctx, hop)
 	if errors.Is(err, route.ErrNoRoute) {
@@ -132,8 +135,8 @@ func (w *watch) left(conn *transport.Conn) {
 	}
 }
 
-// pause says that there is neither a connection nor an attempt at one, and returns why if that is this watch's doing, else
-// err.
+// pause says that there is neither a connection nor an attempt at one, and returns why if that is
+// this watch's doing, else err.
 func (w *watch) pause(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,8 +147,8 @@ func (w *watch) pause(err error) error {
 	return err
 }
 
-// find refreshes the bypass to a hop and returns the way to it; the error is that there is none, or that it could not be
-// made.
+// find refreshes the bypass to a hop and returns the way to it; the error is that there is none, or
+// that it could not be made.
 func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
 	if zone := hop.Zone(); zone != "" { // a link-local address: it is on the link that it names
 		now := way{route.Way{Dev: zone}}
@@ -164,8 +167,8 @@ func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
 	return way{found}, nil
 }
 
-// follow reads what network has to tell until it is closed, and looks at the device and at the ways when that may concern
-// them, until ctx ends. It closes network.
+// follow reads what network has to tell until it is closed, and looks at the device and at the ways
+// when that may concern them, until ctx ends. It closes network.
 func (w *watch) follow(ctx context.Context, network Network) {
 	keep.Follow(ctx, network, w.concerns, func() bool { return w.look(ctx) }, func(err error) {
 		w.log.Warn("the network is not watched any more", "err", err)
@@ -182,8 +185,9 @@ func (w *watch) concerns(e netwatch.Event) bool {
 	return device || ways
 }
 
-// leads reports whether a change may be one of the way to the server: a route or rule that may decide about it, the address
-// that a connection has, or the interface that leads there. The caller holds mu.
+// leads reports whether a change may be one of the way to the server: a route or rule that may
+// decide about it, the address that a connection has, or the interface that leads there. The caller
+// holds mu.
 func (w *watch) leads(e netwatch.Event) bool {
 	if e.Kind == netwatch.File || e.Kind != netwatch.Route && e.Link != 0 && e.Link == w.own {
 		return false
@@ -230,7 +234,8 @@ func (w *watch) look(ctx context.Context) bool {
 	return done
 }
 
-// checkDevice has the device be what it was given, and ends a connection that can do nothing with it.
+// checkDevice has the device be what it was given, and ends a connection that can do nothing with
+// it.
 func (w *watch) checkDevice(ctx context.Context) bool {
 	err := w.keeper.Check(ctx)
 	w.mu.Lock()

@@ -1,5 +1,6 @@
-// Package cmdrun runs the system's programs: without a shell, with a time limit, and with what they say on stderr in the
-// error. It is the only part of this program that starts others, but for the user's hooks (cli) and the worker (privsep).
+// Package cmdrun runs the system's programs: without a shell, with a time limit, and with what they
+// say on stderr in the error. It is the only part of this program that starts others, but for the
+// user's hooks (cli) and the worker (privsep).
 package cmdrun
 
 import (
@@ -7,7 +8,8 @@ import (
 	"strings"
 )
 
-// Command is one invocation of a program. It is a value: packages such as ipcmd build it, a Runner runs it.
+// Command is one invocation of a program. It is a value: packages such as ipcmd build it, a Runner
+// runs it.
 type Command struct {
 	Program string   // "ip"; looked up in PATH
 	Args    []string // argv without the program's name

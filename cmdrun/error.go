@@ -18,8 +18,8 @@ const (
 // Error is a command that failed. Its text is one line.
 type Error struct {
 	Command Command
-	// ExitCode is the program's own, Killed or NotStarted. That of ip is 1 for wrong usage or a missing device and 2 when
-	// the kernel refused.
+	// ExitCode is the program's own, Killed or NotStarted. That of ip is 1 for wrong usage or a
+	// missing device and 2 when the kernel refused.
 	ExitCode int
 	// Stderr is what the program wrote there, trimmed.
 	Stderr string
@@ -62,7 +62,8 @@ func probeOf(program string) string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is lets errors.Is tell the kernel's refusals apart: fs.ErrPermission (no CAP_NET_ADMIN) and fs.ErrExist.
+// Is lets errors.Is tell the kernel's refusals apart: fs.ErrPermission (no CAP_NET_ADMIN) and
+// fs.ErrExist.
 func (e *Error) Is(target error) bool {
 	switch {
 	case e.ExitCode <= 0:
@@ -79,8 +80,8 @@ func (e *Error) Is(target error) bool {
 // IsMissing reports whether err says that the program is not installed on this machine.
 func IsMissing(err error) bool { return errors.Is(err, exec.ErrNotFound) }
 
-// Uncertain reports whether err leaves open that the command has made its change: the program was killed while it ran, or
-// was done when waiting for it failed.
+// Uncertain reports whether err leaves open that the command has made its change: the program was
+// killed while it ran, or was done when waiting for it failed.
 func Uncertain(err error) bool {
 	var failed *Error
 	return errors.As(err, &failed) && (failed.ExitCode == Killed || failed.ExitCode == 0)

@@ -26,7 +26,8 @@ import (
 
 const helperVariable = "TUNNEL_TEST_HELPER"
 
-// TestMain lets the test binary be the program with a file capability that TestExecFileCapability needs.
+// TestMain lets the test binary be the program with a file capability that TestExecFileCapability
+// needs.
 func TestMain(m *testing.M) {
 	if os.Getenv(helperVariable) != "" {
 		_, err := cmdrun.NewExec(nil).Run(context.Background(), ipcmd.LinkUp("tun0", 1300, 50))
@@ -115,7 +116,8 @@ func TestExecCancel(t *testing.T) {
 	}
 }
 
-// TestExecFileCapability runs this binary as an ordinary user, without and with the file capability cap_net_admin+ep.
+// TestExecFileCapability runs this binary as an ordinary user, without and with the file capability
+// cap_net_admin+ep.
 func TestExecFileCapability(t *testing.T) {
 	iptest.Namespace(t)
 	iptest.OpenTun(t, "tun0", 0)
@@ -139,7 +141,8 @@ func TestExecFileCapability(t *testing.T) {
 	if err == nil || !strings.Contains(out, "Operation not permitted") {
 		t.Fatalf("without the capability: %v: %s", err, out)
 	}
-	// struct vfs_cap_data: revision 2 with the effective bit, then permitted and inheritable, low and high words.
+	// struct vfs_cap_data: revision 2 with the effective bit, then permitted and inheritable, low
+	// and high words.
 	value := make([]byte, 20)
 	value[0], value[3], value[5] = 1, 2, 1<<(unix.CAP_NET_ADMIN-8)
 	if err := unix.Setxattr(program, "security.capability", value, 0); err != nil {

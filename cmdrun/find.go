@@ -14,7 +14,8 @@ func find(program string) (string, error) {
 	if !SecureMode() {
 		return exec.LookPath(program)
 	}
-	// This program's file gives more rights than its caller has, so the caller's PATH must not choose what gets them.
+	// This program's file gives more rights than its caller has, so the caller's PATH must not
+	// choose what gets them.
 	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"} {
 		path := filepath.Join(dir, program)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
@@ -24,7 +25,8 @@ func find(program string) (string, error) {
 	return "", fmt.Errorf("look for %s in the system's directories: %w", program, exec.ErrNotFound)
 }
 
-// SecureMode reports whether the kernel set AT_SECURE: file capabilities or set-uid gave this process its rights.
+// SecureMode reports whether the kernel set AT_SECURE: file capabilities or set-uid gave this
+// process its rights.
 func SecureMode() bool {
 	const atSecure = 23
 	vector, err := unix.Auxv()

@@ -57,8 +57,8 @@ func small(t *testing.T) string {
 	return dir
 }
 
-// TestFullJournal has no room for the journal: nothing may be added, what is there is taken away all the
-// same, and what to do is said.
+// TestFullJournal has no room for the journal: nothing may be added, what is there is taken away
+// all the same, and what to do is said.
 func TestFullJournal(t *testing.T) {
 	dir := small(t)
 	room := fill(t, dir)

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim is a client as far as this package is concerned; it says that it is up and waits for its end.
+// victim is a client as far as this package is concerned; it says that it is up and waits for its
+// end.
 func victim(dir string) error {
 	j, err := openJournal(dir, "tun0")
 	if err != nil {

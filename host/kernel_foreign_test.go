@@ -10,8 +10,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// A host route by the gateway that the journal notes is not this program's if it says more than that, or
-// says it otherwise: healing leaves it, and does not fail for it.
+// A host route by the gateway that the journal notes is not this program's if it says more than
+// that, or says it otherwise: healing leaves it, and does not fail for it.
 func TestKernelHealLeavesWhatSaysMore(t *testing.T) {
 	const target = "101.43.253.110/32 "
 	for name, setup := range map[string][]string{

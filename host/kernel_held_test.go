@@ -9,7 +9,8 @@ import (
 	"tunnel/ipcmd/iptest"
 )
 
-// Whatever another program makes of the device's own address and route, the next Set makes them ours again.
+// Whatever another program makes of the device's own address and route, the next Set makes them
+// ours again.
 func TestKernelOwnRouteChanged(t *testing.T) {
 	const network = "10.1.1.0/24 "
 	for name, changes := range map[string][]string{

@@ -7,8 +7,8 @@ import (
 	"tunnel/ipcmd/iptest"
 )
 
-// Whatever a default route says of its path the bypass says, too, and is known again: it moves with the gateway and goes at
-// the end.
+// Whatever a default route says of its path the bypass says, too, and is known again: it moves with
+// the gateway and goes at the end.
 func TestKernelBypassKeepsPath(t *testing.T) {
 	for _, said := range []string{
 		"mtu lock 1300", "mtu 1300", "window lock 3000", "rtt lock 37ms", "rtt 37", "rttvar lock 13ms", "ssthresh lock 4", "cwnd lock 5",

@@ -9,7 +9,8 @@ import (
 	"tunnel/route"
 )
 
-// A route in another table overlaps where a rule may lead packets of the network there, and only there.
+// A route in another table overlaps where a rule may lead packets of the network there, and only
+// there.
 func TestKernelOverlapInReachedTables(t *testing.T) {
 	for name, test := range map[string]struct {
 		rule    string

@@ -9,7 +9,8 @@ import (
 	"tunnel/ipcmd/iptest"
 )
 
-// A rule that leads only packets from this side's own address past the route is noticed, on either side.
+// A rule that leads only packets from this side's own address past the route is noticed, on either
+// side.
 func TestKernelNotUsedFromOwnAddress(t *testing.T) {
 	for name, pair := range map[string]host.Want{
 		"client": pair("10.1.1.3", "10.1.1.4"),

@@ -51,7 +51,8 @@ func behindGateway(t *testing.T) string {
 	return state(t)
 }
 
-// routeTable is the kernel's table as `route -n` shows it: destination, gateway, mask, flags, metric, card.
+// routeTable is the kernel's table as `route -n` shows it: destination, gateway, mask, flags,
+// metric, card.
 func routeTable(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile("/proc/thread-self/net/route")
@@ -264,7 +265,8 @@ func TestKernelOverlap(t *testing.T) {
 	}
 }
 
-// A run is killed; the next one heals what is left, whether its device went with it or somebody else keeps it.
+// A run is killed; the next one heals what is left, whether its device went with it or somebody
+// else keeps it.
 func TestKernelKilled(t *testing.T) {
 	for name, keep := range map[string]bool{"device gone": false, "device kept": true} {
 		t.Run(name, func(t *testing.T) {

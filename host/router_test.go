@@ -130,7 +130,8 @@ func TestSetFailure(t *testing.T) {
 	}
 }
 
-// cut is a Runner that makes a change and then loses its answer, as when the context ends while ip runs.
+// cut is a Runner that makes a change and then loses its answer, as when the context ends while ip
+// runs.
 type cut struct {
 	cmdrun.Runner
 	command string

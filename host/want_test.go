@@ -25,8 +25,8 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// TestApplyLists is about more than one address and route: only the difference is made, what leans on an address goes before it
-// and comes back after it, and all is undone in reverse.
+// TestApplyLists is about more than one address and route: only the difference is made, what leans
+// on an address goes before it and comes back after it, and all is undone in reverse.
 func TestApplyLists(t *testing.T) {
 	kernel, recorder, h, dir := setup(t)
 	before := kernel.Dump()

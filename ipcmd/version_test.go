@@ -33,9 +33,9 @@ func fakeIP(t *testing.T, version string, code int, text string) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// TestUnsuitable has texts that the ip of Debian 11 and of BusyBox 1.35 have really printed. One that
-// does not know the command is named, with what is needed; one that passes on what the kernel refuses
-// is not, and neither is one that is new enough.
+// TestUnsuitable has texts that the ip of Debian 11 and of BusyBox 1.35 have really printed. One
+// that does not know the command is named, with what is needed; one that passes on what the kernel
+// refuses is not, and neither is one that is new enough.
 func TestUnsuitable(t *testing.T) {
 	const busybox, old, oldest = "busybox-version", "4.20-version", "5.10-version"
 	for _, test := range []struct {

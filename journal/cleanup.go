@@ -15,9 +15,10 @@ type Report struct {
 	Busy    []BusyError // devices of live runs, which were left alone
 }
 
-// Cleanup heals and deletes all journals in dirs (see Dirs) that belong to the calling thread's network
-// namespace and to no live run, and deletes those of earlier boots, of which nothing can be left. Journals of other
-// namespaces and of other users stay. It goes on after a failure and returns all of them.
+// Cleanup heals and deletes all journals in dirs (see Dirs) that belong to the calling thread's
+// network namespace and to no live run, and deletes those of earlier boots, of which nothing can be
+// left. Journals of other namespaces and of other users stay. It goes on after a failure and
+// returns all of them.
 func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs ...string) (Report, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)

@@ -36,7 +36,8 @@ func (l line) Find(Machine) (bool, error) {
 
 func (l line) Remove(context.Context, Machine) error { return os.Remove(l.Path) }
 
-// TestAnotherKind has a kind join by nothing but its type: it is noted, read again, checked, and undone as far as it is still there.
+// TestAnotherKind has a kind join by nothing but its type: it is noted, read again, checked, and
+// undone as far as it is still there.
 func TestAnotherKind(t *testing.T) {
 	dir := t.TempDir()
 	ours, changed, gone := filepath.Join(dir, "ours"), filepath.Join(dir, "changed"), filepath.Join(dir, "gone")
@@ -89,7 +90,8 @@ func TestAnotherKind(t *testing.T) {
 	}
 }
 
-// TestSecureHealsOnlyHarmless has a kind that does not say when its removal is harmless be left alone under AT_SECURE.
+// TestSecureHealsOnlyHarmless has a kind that does not say when its removal is harmless be left
+// alone under AT_SECURE.
 func TestSecureHealsOnlyHarmless(t *testing.T) {
 	if err := (Rules{Secure: true}).allows(line{"/x", "y"}); !errors.Is(err, ErrFact) {
 		t.Error(err)

@@ -85,7 +85,8 @@ func TestFirstUsableNotRoot(t *testing.T) {
 	}
 }
 
-// TestForeignDir has root's directory be another user's, or open to others: root takes neither it nor another instead.
+// TestForeignDir has root's directory be another user's, or open to others: root takes neither it
+// nor another instead.
 func TestForeignDir(t *testing.T) {
 	iptest.NeedRoot(t)
 	for name, change := range map[string]func(dir string) error{
@@ -115,8 +116,9 @@ func TestForeignDir(t *testing.T) {
 	}
 }
 
-// TestStickyDir has root's directory be open to all and sticky, as Docker's --tmpfs makes it: journals
-// lie in a part of it that is this user's alone, and one that another user has made first is refused.
+// TestStickyDir has root's directory be open to all and sticky, as Docker's --tmpfs makes it:
+// journals lie in a part of it that is this user's alone, and one that another user has made first
+// is refused.
 func TestStickyDir(t *testing.T) {
 	iptest.NeedRoot(t)
 	sticky := func() (dir, part string) {

@@ -22,7 +22,8 @@ import (
 	"tunnel/privsep"
 )
 
-// The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
+// The worker of these tests writes to the socket pair whatever the test says, as one that was
+// broken into could.
 const (
 	behaviorVariable = "PRIVSEP_TEST_WORKER" // what the worker does
 	sendVariable     = "PRIVSEP_TEST_SEND"   // lines to send, one message each
@@ -146,7 +147,8 @@ func (h *fakeHost) Explain(err error) *privsep.Failure {
 	return &privsep.Failure{Step: "x", Text: err.Error()}
 }
 
-// run runs a worker that does that, and returns its code, the parent's error and what the worker got back.
+// run runs a worker that does that, and returns its code, the parent's error and what the worker
+// got back.
 func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, answers string, err error) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")

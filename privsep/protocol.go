@@ -1,10 +1,12 @@
-// Package privsep splits the program in two. The parent keeps the privileges, reads no byte from the network, and changes
-// the machine; the worker has the device, the listener and all parsing, and runs as a user of its own in a sandbox. The
-// worker asks for facts (an address pair, a network, the bypass of a host), never for commands, and the parent checks each
-// by the rules of the journal.
+// Package privsep splits the program in two. The parent keeps the privileges, reads no byte from
+// the network, and changes the machine; the worker has the device, the listener and all parsing,
+// and runs as a user of its own in a sandbox. The worker asks for facts (an address pair, a
+// network, the bypass of a host), never for commands, and the parent checks each by the rules of
+// the journal.
 //
-// They talk over a socket pair (SOCK_SEQPACKET: a datagram is a message, and the end of one side is seen by the other). A
-// message is one JSON object of at most maxMessage bytes, and files travel beside it (SCM_RIGHTS).
+// They talk over a socket pair (SOCK_SEQPACKET: a datagram is a message, and the end of one side is
+// seen by the other). A message is one JSON object of at most maxMessage bytes, and files travel
+// beside it (SCM_RIGHTS).
 package privsep
 
 import (
@@ -68,7 +70,8 @@ type reply struct {
 	Way    *route.Way     `json:"way,omitempty"`
 }
 
-// Failure is why the parent did not do what it was asked for. Step and Advice are for the line that a person sees.
+// Failure is why the parent did not do what it was asked for. Step and Advice are for the line that
+// a person sees.
 type Failure struct {
 	Step   string `json:"step"`
 	Text   string `json:"text"`
@@ -83,7 +86,8 @@ func causes() []error {
 	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, host.ErrNotUsed, route.ErrNoRoute}
 }
 
-// Is reports whether the failure is target, an error of package host or route that the parent has met.
+// Is reports whether the failure is target, an error of package host or route that the parent has
+// met.
 func (f *Failure) Is(target error) bool {
 	return f.Cause != "" && slices.Contains(causes(), target) && target.Error() == f.Cause
 }
@@ -96,7 +100,8 @@ const (
 // ErrProtocol says that the other side sent what is no message.
 var ErrProtocol = errors.New("not a message of this protocol")
 
-// channel is one end of the socket pair. Messages may be sent from several goroutines and received on one.
+// channel is one end of the socket pair. Messages may be sent from several goroutines and received
+// on one.
 type channel struct {
 	conn *net.UnixConn
 
@@ -151,8 +156,9 @@ func (c *channel) write(data, rights []byte) error {
 	return err
 }
 
-// receive reads one message into message, strictly, and returns the file that came beside it, if any, which is the
-// caller's. The error is io.EOF when the other side has ended, and ErrProtocol, wrapped, for what is no message.
+// receive reads one message into message, strictly, and returns the file that came beside it, if
+// any, which is the caller's. The error is io.EOF when the other side has ended, and ErrProtocol,
+// wrapped, for what is no message.
 func (c *channel) receive(message any) (*os.File, error) {
 	data := make([]byte, maxMessage+1)
 	rights := make([]byte, unix.CmsgSpace(4))

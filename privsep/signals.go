@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passSignals gives the worker, which is in no terminal's session, what a person sends to this process
-// and means both: SIGQUIT, by which Go says what a program is doing, and what stops a job of a shell
-// (Ctrl-Z) and continues it.
+// passSignals gives the worker, which is in no terminal's session, what a person sends to this
+// process and means both: SIGQUIT, by which Go says what a program is doing, and what stops a job
+// of a shell (Ctrl-Z) and continues it.
 func passSignals(worker *os.Process) (stop func()) {
 	passed := []os.Signal{syscall.SIGQUIT, syscall.SIGCONT}
 	// Without a shell above that has jobs, nobody would continue what is stopped.

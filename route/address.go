@@ -14,7 +14,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// Address is the fact that the tunnel's device has a point-to-point address. It is what ipcmd.AddrAdd adds.
+// Address is the fact that the tunnel's device has a point-to-point address. It is what
+// ipcmd.AddrAdd adds.
 type Address struct {
 	Own
 
@@ -55,8 +56,9 @@ func (a Address) is(have rtnl.Addr) bool {
 	return (a.Index == 0 || have.Index == a.Index) && have.Local == a.Local && have.Peer == a.Peer && have.PrefixLen == 32
 }
 
-// Intact reports whether the device has the address and what the kernel makes of it: the route to the peer, on which routes by
-// the peer lean, and the local route by which it takes packets to the address.
+// Intact reports whether the device has the address and what the kernel makes of it: the route to
+// the peer, on which routes by the peer lean, and the local route by which it takes packets to the
+// address.
 func (a Address) Intact(m journal.Machine) (bool, error) {
 	link, err := a.find(m)
 	if err != nil || link.Index == 0 {
@@ -81,8 +83,8 @@ func (a Address) Intact(m journal.Machine) (bool, error) {
 	return hasLocal, err
 }
 
-// Make gives the device the address. What else has it on the device, a change by another program for example, would have the
-// kernel refuse it, and goes first.
+// Make gives the device the address. What else has it on the device, a change by another program
+// for example, would have the kernel refuse it, and goes first.
 func (a Address) Make(ctx context.Context, m journal.Machine) error {
 	if a.canClear(m) {
 		addrs, err := m.Look.Addrs(a.Index)

@@ -11,9 +11,9 @@ import (
 	"tunnel/rtnl"
 )
 
-// Beneath returns the entry by which the kernel would decide about server without the host route to it. A neighbour's
-// address is asked about instead: every other prefix that contains the one contains the other, but for those that
-// distinguish the two, which the answer shows.
+// Beneath returns the entry by which the kernel would decide about server without the host route to
+// it. A neighbour's address is asked about instead: every other prefix that contains the one
+// contains the other, but for those that distinguish the two, which the answer shows.
 func (v View) Beneath(server netip.Addr) (rtnl.Route, error) {
 	for bit := range server.BitLen() {
 		found, err := v.Match(flip(server, bit))
@@ -39,8 +39,8 @@ func leavesBy(route rtnl.Route, index int) bool {
 	return len(route.Hops) > 0 && !slices.ContainsFunc(route.Hops, func(h rtnl.Hop) bool { return h.Index != index })
 }
 
-// pastTunnel returns the entry of the main table by which the kernel would decide about server if neither a host route to it
-// nor anything on the tunnel's device existed.
+// pastTunnel returns the entry of the main table by which the kernel would decide about server if
+// neither a host route to it nor anything on the tunnel's device existed.
 func (v View) pastTunnel(server netip.Addr) (best rtnl.Route, err error) {
 	err = v.Look.Routes(unix.RT_TABLE_MAIN, 0, func(route rtnl.Route) bool {
 		if !route.Dst.Contains(server) || route.Dst.IsSingleIP() || route.Type == unix.RTN_THROW {
@@ -61,8 +61,9 @@ func (v View) pastTunnel(server netip.Addr) (best rtnl.Route, err error) {
 	return best, err
 }
 
-// BypassTo returns the bypass that server needs, and reports whether it needs one; beneath is what the kernel goes by now. A
-// server on a link of this machine, or with a host route of its own, needs none.
+// BypassTo returns the bypass that server needs, and reports whether it needs one; beneath is what
+// the kernel goes by now. A server on a link of this machine, or with a host route of its own,
+// needs none.
 func (v View) BypassTo(server netip.Addr, beneath rtnl.Route) (b Bypass, needed bool, err error) {
 	found, err := v.Resolve(rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
 	if err != nil {
@@ -98,8 +99,8 @@ func (v View) BypassTo(server netip.Addr, beneath rtnl.Route) (b Bypass, needed 
 	return Bypass{Dev: link.Name, Prefix: host, Via: hop.Via, Path: path}, err == nil, err
 }
 
-// Agrees reports whether packets that the kernel sends by beneath would go as by the bypass b, on the interface of that index:
-// by the same gateway, with the same path.
+// Agrees reports whether packets that the kernel sends by beneath would go as by the bypass b, on
+// the interface of that index: by the same gateway, with the same path.
 func (v View) Agrees(beneath rtnl.Route, b Bypass, index int) (bool, error) {
 	if len(beneath.Hops) == 0 && beneath.NextHop != 0 { // net.ipv4.nexthop_compat_mode is 0: the object's members are not shown
 		return true, nil
@@ -121,8 +122,8 @@ func pathOf(route rtnl.Route, hop rtnl.Hop) ipcmd.Path {
 	return ipcmd.Path{Onlink: hop.Onlink, Src: route.Src, Metrics: route.Path.Values, Congestion: route.Path.Congestion}
 }
 
-// needed returns what of pathOf can be set, without a source address that the kernel would choose anyway (inet_select_addr in
-// net/ipv4/devinet.c), so that the documented command stays what it is.
+// needed returns what of pathOf can be set, without a source address that the kernel would choose
+// anyway (inet_select_addr in net/ipv4/devinet.c), so that the documented command stays what it is.
 func (v View) needed(route rtnl.Route, hop rtnl.Hop) (ipcmd.Path, error) {
 	path := pathOf(route, hop).Settable()
 	if !path.Src.IsValid() {

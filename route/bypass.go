@@ -14,7 +14,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// Bypass is the fact that packets to one host, the server, take a physical interface. It is what ipcmd.BypassAdd adds.
+// Bypass is the fact that packets to one host, the server, take a physical interface. It is what
+// ipcmd.BypassAdd adds.
 type Bypass struct {
 	Dev    string       `json:"dev"`
 	Prefix netip.Prefix `json:"prefix"` // of one address
@@ -67,7 +68,8 @@ func (b Bypass) Find(m journal.Machine) (bool, error) {
 	return slices.ContainsFunc(routes, func(r rtnl.Route) bool { return b.Is(r, link.Index) }), err
 }
 
-// Is reports whether r is the route that b describes, exactly as this program adds it, on the interface of that index.
+// Is reports whether r is the route that b describes, exactly as this program adds it, on the
+// interface of that index.
 func (b Bypass) Is(r rtnl.Route, index int) bool {
 	return index != 0 && isOurs(r, b.Prefix, b.Via, b.Path) && r.Hops[0].Index == index
 }
@@ -84,8 +86,9 @@ func (b Bypass) Remove(ctx context.Context, m journal.Machine) error {
 	return err
 }
 
-// Harmless implements journal.Harmless: it reports whether packets to the host would go the same way without the bypass, by the
-// main table. No device is left out, because that of the journal's name may be another's.
+// Harmless implements journal.Harmless: it reports whether packets to the host would go the same
+// way without the bypass, by the main table. No device is left out, because that of the journal's
+// name may be another's.
 func (b Bypass) Harmless(m journal.Machine) (bool, error) {
 	link, err := m.Look.LinkByName(b.Dev)
 	if err != nil || link.Index == 0 {
@@ -103,8 +106,8 @@ func (b Bypass) Harmless(m journal.Machine) (bool, error) {
 	}), err
 }
 
-// isBetter reports whether the kernel goes by r before it goes by other, the zero Route if there is none: by the longer prefix,
-// then the smaller metric.
+// isBetter reports whether the kernel goes by r before it goes by other, the zero Route if there is
+// none: by the longer prefix, then the smaller metric.
 func isBetter(r, other rtnl.Route) bool {
 	longer := r.Dst.Bits() - other.Dst.Bits()
 	return other.Type == unix.RTN_UNSPEC || longer > 0 || longer == 0 && r.Metric < other.Metric

@@ -11,7 +11,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// ErrPublic says that a network has public addresses, in a process whose user may not take them over.
+// ErrPublic says that a network has public addresses, in a process whose user may not take them
+// over.
 var ErrPublic = errors.New("not a private network")
 
 // minBits is the length of the largest network that a tunnel may have, as RFC 1918's largest.
@@ -20,8 +21,8 @@ const minBits = 8
 // Own is the tunnel's own device, in a fact about it.
 type Own struct {
 	Dev string `json:"dev"`
-	// Index is the interface index of Dev, 0 if it was not known. The kernel reuses names, but never an index: a device of
-	// another index is not the one that this program changed.
+	// Index is the interface index of Dev, 0 if it was not known. The kernel reuses names, but
+	// never an index: a device of another index is not the one that this program changed.
 	Index int `json:"index,omitzero"`
 }
 
@@ -36,8 +37,8 @@ func (o Own) check(r journal.Rules, fact fmt.Stringer) error {
 	return nil
 }
 
-// find returns the device, a zero Link if it is gone or another has its name: it must have the index that was noted, or where
-// none was, be a TUN at least.
+// find returns the device, a zero Link if it is gone or another has its name: it must have the
+// index that was noted, or where none was, be a TUN at least.
 func (o Own) find(m journal.Machine) (rtnl.Link, error) {
 	link, err := m.Look.LinkByName(o.Dev)
 	if err != nil || o.Index == 0 && link.Tun == nil || o.Index != 0 && link.Index != o.Index {
@@ -46,7 +47,8 @@ func (o Own) find(m journal.Machine) (rtnl.Link, error) {
 	return link, nil
 }
 
-// canClear reports whether what stands in a fact's place on the device can be looked up and removed.
+// canClear reports whether what stands in a fact's place on the device can be looked up and
+// removed.
 func (o Own) canClear(m journal.Machine) bool {
 	return m.Look != nil && !cmdrun.IsDry(m.Run) && o.Index != 0
 }

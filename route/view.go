@@ -1,4 +1,5 @@
-// Package route has the facts about addresses and routes that this program makes, and answers which way packets take.
+// Package route has the facts about addresses and routes that this program makes, and answers which
+// way packets take.
 package route
 
 import (
@@ -21,8 +22,8 @@ type View struct {
 	Own  int    // its interface index, 0 if it is not there
 }
 
-// Match returns the table's entry by which the kernel decides about a connection to server. The error is an ErrNoRoute if
-// packets would not leave this machine.
+// Match returns the table's entry by which the kernel decides about a connection to server. The
+// error is an ErrNoRoute if packets would not leave this machine.
 func (v View) Match(server netip.Addr) (rtnl.Route, error) {
 	return explain(v.Look.Match, rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
 }

@@ -18,7 +18,8 @@ type Link struct {
 	Index int // never reused by the kernel while a network namespace lives
 	Name  string
 	Up    bool // by its administrator
-	// Running reports whether an interface that is up has something at the other end: for a TUN, a process.
+	// Running reports whether an interface that is up has something at the other end: for a TUN, a
+	// process.
 	Running bool
 	// Carrier reports the same of a TUN whether or not it is up.
 	Carrier bool
@@ -136,7 +137,8 @@ func parseTun(info []byte) *Tun {
 
 func text(value []byte) string { return strings.TrimRight(string(value), "\x00") }
 
-// Addrs returns the IPv4 addresses of the interface of that index in the kernel's order; of all interfaces for 0.
+// Addrs returns the IPv4 addresses of the interface of that index in the kernel's order; of all
+// interfaces for 0.
 func (Kernel) Addrs(index int) ([]Addr, error) {
 	request := make([]byte, unix.SizeofIfAddrmsg)
 	request[0] = unix.AF_INET
@@ -154,7 +156,8 @@ func (Kernel) Addrs(index int) ([]Addr, error) {
 	return all, nil
 }
 
-// ParseAddr reads a struct ifaddrmsg and its attributes, of either family; ok reports whether it is whole.
+// ParseAddr reads a struct ifaddrmsg and its attributes, of either family; ok reports whether it is
+// whole.
 func ParseAddr(data []byte) (a Addr, ok bool) {
 	if len(data) < unix.SizeofIfAddrmsg {
 		return Addr{}, false

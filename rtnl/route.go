@@ -34,8 +34,8 @@ type Hop struct {
 	Dead   bool       // the kernel does not use it
 }
 
-// Metrics are what a route says of its path (RTA_METRICS), by RTAX_ number; 0 says nothing. Metrics[unix.RTAX_LOCK] has a
-// bit for each that path MTU discovery and the like must not change.
+// Metrics are what a route says of its path (RTA_METRICS), by RTAX_ number; 0 says nothing.
+// Metrics[unix.RTAX_LOCK] has a bit for each that path MTU discovery and the like must not change.
 type Metrics struct {
 	Values     [unix.RTAX_MAX + 1]uint32
 	Congestion string // name of the congestion control
@@ -48,8 +48,9 @@ func (r Route) Equal(other Route) bool {
 		slices.EqualFunc(r.Hops, other.Hops, func(a, b Hop) bool { a.Dead = b.Dead; return a == b })
 }
 
-// IsUnreachable reports whether err, of Resolve or Match, is the kernel's word that a packet would not leave: there is no
-// route, or one of a type that says so (fib_props in net/ipv4/fib_semantics.c).
+// IsUnreachable reports whether err, of Resolve or Match, is the kernel's word that a packet would
+// not leave: there is no route, or one of a type that says so (fib_props in
+// net/ipv4/fib_semantics.c).
 func IsUnreachable(err error) bool {
 	words := []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.EAGAIN}
 	return slices.ContainsFunc(words, func(e unix.Errno) bool { return errors.Is(err, e) })
@@ -59,12 +60,13 @@ func IsUnreachable(err error) bool {
 type Flow struct {
 	To   netip.Addr
 	From netip.Addr // an address of this machine; not valid is that the sender has chosen none yet
-	// Protocol is unix.IPPROTO_TCP and the like (RTA_IP_PROTO, Linux 4.19); for 0 the kernel assumes UDP.
+	// Protocol is unix.IPPROTO_TCP and the like (RTA_IP_PROTO, Linux 4.19); for 0 the kernel
+	// assumes UDP.
 	Protocol uint8
 }
 
-// Resolve returns what the kernel does with a packet of flow now: rules, marks, nexthop objects and several hops are
-// resolved to one Hop. Dst is the address itself.
+// Resolve returns what the kernel does with a packet of flow now: rules, marks, nexthop objects and
+// several hops are resolved to one Hop. Dst is the address itself.
 func (Kernel) Resolve(flow Flow) (Route, error) { return get(flow, 0) }
 
 // Match returns the table's entry by which the kernel does so (RTM_F_FIB_MATCH, Linux 4.13).
@@ -100,8 +102,8 @@ func get(flow Flow, flags uint32) (found Route, err error) {
 	return found, nil
 }
 
-// Routes calls visit for the IPv4 routes of a table that leave by the interface of that index, until visit returns false; 0
-// is all tables, and all interfaces.
+// Routes calls visit for the IPv4 routes of a table that leave by the interface of that index,
+// until visit returns false; 0 is all tables, and all interfaces.
 func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 	request := make([]byte, unix.SizeofRtMsg)
 	request[0] = unix.AF_INET
@@ -129,7 +131,8 @@ func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 	return nil
 }
 
-// ParseRoute reads a struct rtmsg and its attributes, of either family; ok reports whether it is whole.
+// ParseRoute reads a struct rtmsg and its attributes, of either family; ok reports whether it is
+// whole.
 func ParseRoute(data []byte) (r Route, ok bool) {
 	if len(data) < unix.SizeofRtMsg {
 		return Route{}, false

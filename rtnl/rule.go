@@ -14,8 +14,8 @@ const (
 	fraL3mdev  = 19
 )
 
-// Rule is one rule that chooses a table of routes for a packet (ip-rule(8)). What else it may ask for than addresses is not
-// here.
+// Rule is one rule that chooses a table of routes for a packet (ip-rule(8)). What else it may ask
+// for than addresses is not here.
 type Rule struct {
 	Table    int          // that it leads to; 0 is none
 	AnyTable bool         // it leads to the table of a VRF, whichever that is

@@ -6,8 +6,9 @@ import (
 	"hash/fnv"
 )
 
-// bbolt trusts its file: where a page is damaged it panics, runs in circles, or asks for more memory than there is. So
-// every page is looked at here before bbolt sees the file. The layout is in bbolt's internal/common.
+// bbolt trusts its file: where a page is damaged it panics, runs in circles, or asks for more
+// memory than there is. So every page is looked at here before bbolt sees the file. The layout is
+// in bbolt's internal/common.
 const (
 	pageHeaderLen = 16 // id uint64, flags uint16, count uint16, overflow uint32
 	elementLen    = 16 // of a branch: pos, ksize uint32, page uint64; of a leaf: flags, pos, ksize, vsize uint32

@@ -51,7 +51,8 @@ func committed(t *testing.T, f *File) (n int) {
 	return n
 }
 
-// Whatever is written while the disk is busy needs one more transaction, and its two syncs, not one each.
+// Whatever is written while the disk is busy needs one more transaction, and its two syncs, not one
+// each.
 func TestWritesShareACommit(t *testing.T) {
 	path := path(t)
 	f := opened(t, path)
@@ -69,7 +70,8 @@ func TestWritesShareACommit(t *testing.T) {
 	if transactions := committed(t, f) - before; transactions != 1 {
 		t.Errorf("%d writes at once took %d transactions", n, transactions)
 	}
-	// Durable: another look at the file, by a reader who knows nothing of this process, has them all.
+	// Durable: another look at the file, by a reader who knows nothing of this process, has them
+	// all.
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

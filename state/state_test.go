@@ -88,7 +88,8 @@ func TestLock(t *testing.T) {
 	opened(t, path) // waits for one that is just stopping
 }
 
-// A start that was killed leaves a file of another name, which goes away; none of the right name that is not whole.
+// A start that was killed leaves a file of another name, which goes away; none of the right name
+// that is not whole.
 func TestLeftovers(t *testing.T) {
 	path := path(t)
 	old, young := path+".1.new", path+".2.new"
@@ -300,7 +301,8 @@ func TestKilled(t *testing.T) {
 		}
 		for k, v := range want {
 			if got[k] != v {
-				// The write after the last one that was acknowledged may have come through, and removed one more.
+				// The write after the last one that was acknowledged may have come through, and
+				// removed one more.
 				if n, m := number(k), number(last); n != m-19 || !strings.HasPrefix(last, strings.Split(k, "-")[0]+"-") {
 					t.Errorf("round %d: %s is %q; want %q", round, k, got[k], v)
 				}

@@ -12,8 +12,9 @@ import (
 	"tunnel/packet"
 )
 
-// The kernel gives super-packets that no peer takes: of datagrams that are smaller than their headers, and from Linux 6.9 on
-// of 128 at once. The reader makes records of them that a peer does take, and loses nothing.
+// The kernel gives super-packets that no peer takes: of datagrams that are smaller than their
+// headers, and from Linux 6.9 on of 128 at once. The reader makes records of them that a peer does
+// take, and loses nothing.
 func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)

@@ -17,8 +17,8 @@ import (
 	"tunnel/packet"
 )
 
-// inNamespace puts the test's goroutine, for good, on a thread with a network namespace of its own, so that a device
-// made here is nobody else's and goes with the thread.
+// inNamespace puts the test's goroutine, for good, on a thread with a network namespace of its own,
+// so that a device made here is nobody else's and goes with the thread.
 func inNamespace(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {

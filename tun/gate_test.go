@@ -8,7 +8,8 @@ import (
 	"tunnel/packet"
 )
 
-// While a run of datagrams is left alone for a moment nobody is woken: what comes then must not wait for what comes after.
+// While a run of datagrams is left alone for a moment nobody is woken: what comes then must not
+// wait for what comes after.
 func TestNothingWaitsBehindARun(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)

@@ -15,9 +15,9 @@ import (
 // otherUser is one without rights.
 const otherUser = 54321
 
-// attachAsOther attaches to the device by /dev/net/tun, which it opens as root and then uses as a user
-// without rights: the kernel asks whose the device is at TUNSETIFF. It tries all flags that a device can
-// have, and returns nil if the kernel takes one of them.
+// attachAsOther attaches to the device by /dev/net/tun, which it opens as root and then uses as a
+// user without rights: the kernel asks whose the device is at TUNSETIFF. It tries all flags that a
+// device can have, and returns nil if the kernel takes one of them.
 func attachAsOther(t *testing.T, name string) error {
 	t.Helper()
 	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0) // of this thread's namespace
@@ -50,8 +50,8 @@ func attachAsOther(t *testing.T, name string) error {
 	return <-result
 }
 
-// Another user, who may open /dev/net/tun, attaches to no device of this program: neither while it has it
-// nor in the instant in which nobody has it.
+// Another user, who may open /dev/net/tun, attaches to no device of this program: neither while it
+// has it nor in the instant in which nobody has it.
 func TestNobodyElseAttaches(t *testing.T) {
 	for name, open := range map[string]func(string) (Device, error){"offload": Open, "plain": OpenPlain} {
 		t.Run(name, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"tunnel/packet"
 )
 
-// Every packet that is written brings an answer at once, and the device's queue is shorter than what is written in one go:
-// the answers must be taken while nobody else comes to read.
+// Every packet that is written brings an answer at once, and the device's queue is shorter than
+// what is written in one go: the answers must be taken while nobody else comes to read.
 func TestAnswersAreTakenWhileWriting(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)

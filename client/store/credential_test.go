@@ -36,7 +36,8 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
-	// One that cannot be written is not kept in memory either: the client goes on with its join token.
+	// One that cannot be written is not kept in memory either: the client goes on with its join
+	// token.
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,6 @@
-// Package iptest is a machine for tests: a pretended kernel with interfaces, addresses and routes that understands the
-// commands of package ipcmd and answers look-ups as package rtnl does. It has one table, and no rules.
+// Package iptest is a machine for tests: a pretended kernel with interfaces, addresses and routes
+// that understands the commands of package ipcmd and answers look-ups as package rtnl does. It has
+// one table, and no rules.
 package iptest
 
 import (
@@ -76,7 +77,8 @@ func (k *Kernel) Do(command string) error {
 	return err
 }
 
-// Fail makes the command of that text fail with an exit code and a text on stderr, until Fail with code 0.
+// Fail makes the command of that text fail with an exit code and a text on stderr, until Fail with
+// code 0.
 func (k *Kernel) Fail(command string, code int, stderr string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -121,7 +123,8 @@ func (k *Kernel) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	return nil, nil
 }
 
-// run dispatches on the command's words without its options; a verb may be its first letter, as ip allows.
+// run dispatches on the command's words without its options; a verb may be its first letter, as ip
+// allows.
 func (k *Kernel) run(c cmdrun.Command) *failed {
 	if k.fail[c.String()] != nil {
 		return nil

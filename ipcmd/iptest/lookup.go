@@ -30,7 +30,8 @@ func (k *Kernel) Addrs(index int) ([]rtnl.Addr, error) {
 	return slices.DeleteFunc(slices.Clone(k.addrs), func(a rtnl.Addr) bool { return index != 0 && a.Index != index }), nil
 }
 
-// Routes is one of these methods: the local table has the addresses, and all else is in the main one.
+// Routes is one of these methods: the local table has the addresses, and all else is in the main
+// one.
 func (k *Kernel) Routes(table, index int, visit func(rtnl.Route) bool) error {
 	k.mu.Lock()
 	all := slices.Clone(k.routes)

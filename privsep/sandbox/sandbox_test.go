@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 
 var testUser = sandbox.User{Name: "nobody", UID: 65534, GID: 65534}
 
-// attempts is what a worker that was broken into would try. Each must fail, with one of the errors of somebody who may not.
+// attempts is what a worker that was broken into would try. Each must fail, with one of the errors
+// of somebody who may not.
 func attempts(dir string) map[string]func() error {
 	return map[string]func() error{
 		"read /etc/shadow":      func() error { _, err := os.ReadFile("/etc/shadow"); return err },
@@ -270,7 +271,8 @@ func TestSandbox(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, status)
 		}
 	}
-	// The attempts fail for the sandbox, not for want of what they try: root in none can do all that does no harm.
+	// The attempts fail for the sandbox, not for want of what they try: root in none can do all
+	// that does no harm.
 	for _, what := range []string{"read /etc/shadow", "read a program", "execute", "list /", "listen"} {
 		if err := attempts(dir)[what](); err != nil {
 			t.Errorf("%s fails without a sandbox: %v", what, err)

@@ -17,8 +17,8 @@ type User struct {
 	UID, GID int
 }
 
-// The user of a worker when none is named: the first of these that exists, else the number that all Linux systems give to
-// nobody, as in an image without /etc/passwd.
+// The user of a worker when none is named: the first of these that exists, else the number that all
+// Linux systems give to nobody, as in an image without /etc/passwd.
 const (
 	ownUser    = "tunnel"
 	otherUser  = "nobody"
@@ -45,8 +45,8 @@ func FindUser(name string) (User, error) {
 	return u, nil
 }
 
-// FormerUID returns the number of the user that FindUser("") returned before there was one of the program's own, 0 if u
-// is not that one.
+// FormerUID returns the number of the user that FindUser("") returned before there was one of the
+// program's own, 0 if u is not that one.
 func FormerUID(u User) int {
 	if u.Name != ownUser {
 		return 0
@@ -75,9 +75,9 @@ func find(name string) (User, error) {
 	return User{Name: found.Username, UID: uid, GID: gid}, errors.Join(err1, err2)
 }
 
-// lacks returns the names of the capabilities that a set is without of those that splitting takes: to become another user
-// with less, and to let it have the network. Docker gives a container all but the last. CAP_CHOWN is not one of them: the
-// state directory may be that user's already.
+// lacks returns the names of the capabilities that a set is without of those that splitting takes:
+// to become another user with less, and to let it have the network. Docker gives a container all
+// but the last. CAP_CHOWN is not one of them: the state directory may be that user's already.
 func lacks(set uint32) (names []string) {
 	for _, c := range []struct {
 		name string
