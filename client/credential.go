@@ -34,7 +34,8 @@ func (c *Client) prepare(t *target) error {
 	case joins && c.Session == nil:
 		return fmt.Errorf("%w: %w", ErrNotStored, store.ErrNotKept)
 	case joins:
-		if err := c.Session.Save(t.url(), t.resume); err != nil { // which writes nothing that is there already
+		// which writes nothing that is there already
+		if err := c.Session.Save(t.url(), t.resume); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotStored, err)
 		}
 	case fresh:
@@ -74,5 +75,6 @@ func over(err error) error {
 	if !errors.As(err, &closed) || !closed.Remote || closed.Code != transport.CodeRevoked {
 		return nil
 	}
-	return &transport.StepError{Step: transport.StepAuth, Err: errors.New(closed.Reason), Reason: transport.ReasonTokenOver}
+	return &transport.StepError{Step: transport.StepAuth, Err: errors.New(closed.Reason),
+		Reason: transport.ReasonTokenOver}
 }

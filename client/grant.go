@@ -29,7 +29,8 @@ var errChanging = errors.New("the server changes what it grants more than once a
 
 // changes refuses another change of what t grants, within changePause of the last.
 func (t *target) changes(link transport.Link, now time.Time) error {
-	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) || now.Sub(t.changed) >= changePause {
+	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) ||
+		now.Sub(t.changed) >= changePause {
 		return nil
 	}
 	return &transport.StepError{
@@ -51,7 +52,8 @@ func (c *Client) took(t *target, link transport.Link, now time.Time) {
 		return
 	}
 	t.changed = now
-	log := c.Log.With("server", t.dialer.URL.Host, "address", link.Address, "mtu", link.MTU, "qlen", link.Qlen)
+	log := c.Log.With("server", t.dialer.URL.Host, "address", link.Address, "mtu", link.MTU, "qlen",
+		link.Qlen)
 	if from := before.Routes[0].Prefix; from != link.Network {
 		log.Warn("the server changed the network", "from", from, "to", link.Network)
 	} else {

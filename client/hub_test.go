@@ -78,7 +78,8 @@ func (h *hub) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network), lease.Options{})
+	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network),
+		lease.Options{})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -166,7 +167,8 @@ func (l *logs) text() []byte {
 // until waits until text is in the log n times.
 func (l *logs) until(t *testing.T, text string, n int) {
 	t.Helper()
-	for late := time.Now().Add(patience); bytes.Count(l.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(patience); bytes.Count(l.text(),
+		[]byte(text)) < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%q is not %d times in the log:\n%s", text, n, l.text())
 		}

@@ -107,7 +107,8 @@ func TestLanesEnd(t *testing.T) {
 	h.start()
 	j.until("connected 10.1.1.3", 2)
 	h.logged(`"lane connected"`, 4)
-	if j.count("lost: the other side closed the connection: the server stops") != 1 || j.count("lost") != 1 {
+	if j.count("lost: the other side closed the connection: the server stops") != 1 ||
+		j.count("lost") != 1 {
 		t.Errorf("happened: %q", j.happened())
 	}
 	both(t, h, j, "10.1.1.3", 1)

@@ -19,13 +19,14 @@ import (
 
 // A target is one of the servers that this client may join, and what it has there.
 type target struct {
-	server  int              // which one it is; several targets may be one server on several ports
-	dialer  transport.Dialer // Token becomes the credential that the server gives for it
-	resume  store.Session    // what to ask for on the next attempt
-	granted host.Want        // what the device last had at this server's word, without its name; none before
-	changed time.Time        // when the server last changed that
-	warned  bool             // that the connection to it is not encrypted
-	doubt   doubt            // why it is left alone for some time
+	server int              // which one it is; several targets may be one server on several ports
+	dialer transport.Dialer // Token becomes the credential that the server gives for it
+	resume store.Session    // what to ask for on the next attempt
+	// what the device last had at this server's word, without its name; none before
+	granted host.Want
+	changed time.Time // when the server last changed that
+	warned  bool      // that the connection to it is not encrypted
+	doubt   doubt     // why it is left alone for some time
 }
 
 func (t *target) url() string { return t.dialer.URL.String() }
@@ -38,7 +39,8 @@ func (c *Client) newTargets() []*target {
 		if !d.Guess || c.servers == 0 {
 			c.servers++
 		}
-		all = append(all, &target{server: c.servers, dialer: *d, resume: c.Session.Load(d.URL.String())})
+		all = append(all, &target{server: c.servers, dialer: *d,
+			resume: c.Session.Load(d.URL.String())})
 	}
 	return all
 }
@@ -92,7 +94,8 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
 		if c.link.Network.Contains(hop) { // the bypass would cut that address off from the tunnel
 			return &transport.StepError{Step: transport.StepTCP,
-				Err:    fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop, c.link.Network),
+				Err: fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop,
+					c.link.Network),
 				Advice: "let the name resolve to the server's public address, or give that in the URL"}
 		}
 		tried = append(tried, hop)
@@ -110,7 +113,8 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 		c.watch.connected(conn)
 		return conn, nil
 	}
-	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) ||
+	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) ||
+		errors.Is(err, unix.EACCES) ||
 		errors.Is(err, unix.EINVAL)) {
 		err = noWay // and so it is
 	}
@@ -140,7 +144,10 @@ func (c *Client) learn(conn *transport.Conn) {
 // forget is the opposite of learn: what answers there is not, or no longer, the server.
 func (c *Client) forget(conn *transport.Conn) {
 	c.known = maps.Clone(c.known)
-	maps.DeleteFunc(c.known, func(host string, a netip.Addr) bool { return conn.Known()[host] == a })
+	maps.DeleteFunc(c.known, func(host string,
+		a netip.Addr) bool {
+		return conn.Known()[host] == a
+	})
 }
 
 // wish says which address to ask a server for: what it gave last time, else what the device has now

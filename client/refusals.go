@@ -48,6 +48,7 @@ func progress(err error) int {
 		return -1
 	}
 	return slices.Index([]transport.Step{
-		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS, transport.StepHTTP, transport.StepAuth, transport.StepAddress,
+		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS,
+		transport.StepHTTP, transport.StepAuth, transport.StepAddress,
 	}, step.Step)
 }

@@ -72,7 +72,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 		}
 		m := granted()
 		m.Keepalive = keepalive.Seconds()
-		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})
+		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m,
+			packet.Offload{})
 		for err := error(nil); err == nil; {
 			err = conn.ReadBatch(new(packet.Batch))
 		}
@@ -142,6 +143,7 @@ func TestQueueOverflows(t *testing.T) {
 	_, lost, _ := bytes.Cut(c.log.text(), []byte("drops.queue_full="))
 	var n int
 	if _, err := fmt.Sscan(string(lost), &n); err != nil || n < sent-most || n > sent {
-		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most, c.log.text())
+		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most,
+			c.log.text())
 	}
 }

@@ -33,7 +33,8 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	var step *transport.StepError
-	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth || step.Err.Error() != "the token was revoked" || step.Reason != transport.ReasonTokenOver {
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth ||
+		step.Err.Error() != "the token was revoked" || step.Reason != transport.ReasonTokenOver {
 		t.Errorf("Run returns %v", err)
 	}
 }
@@ -95,7 +96,8 @@ func TestExchange(t *testing.T) {
 			}
 			c = run(next)
 			c.until("connected 10.1.1.3 ", 1)
-			if strings.Contains(string(c.log.text()), "tnl_") || strings.Contains(string(h.log.text()), "tnl_") {
+			if strings.Contains(string(c.log.text()), "tnl_") ||
+				strings.Contains(string(h.log.text()), "tnl_") {
 				t.Error("a token is in a log")
 			}
 		})
@@ -118,7 +120,10 @@ func TestJoinTokenIsNotWasted(t *testing.T) {
 	closed := session()
 	closed.Close() // as good as a full disk
 	for name, unusable := range map[string]*store.Sessions{"none": nil, "not writable": closed} {
-		c := start(t, h.address, func(c *client.Config) { c.Dialer.Token, c.Session = join, unusable })
+		c := start(t, h.address, func(c *client.Config) {
+			c.Dialer.Token, c.Session = join,
+				unusable
+		})
 		if err := c.wait(); !errors.Is(err, client.ErrNotStored) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -151,7 +156,8 @@ func TestRevokedByOne(t *testing.T) {
 		c.Session, c.Credentials = session, credentials
 	})
 	c.until("connected 10.1.1.3 ", 1)
-	if credentials.Get("ws://"+one.address+"/ws") == "" || credentials.Get("ws://"+two.address+"/ws") != "" {
+	if credentials.Get("ws://"+one.address+"/ws") == "" ||
+		credentials.Get("ws://"+two.address+"/ws") != "" {
 		t.Error("after the first server the credentials are not those of it alone")
 	}
 	if err := one.server.RevokeToken("phone"); err != nil {

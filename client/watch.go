@@ -68,8 +68,9 @@ func newWatch(c *Client) *watch {
 		own = link.Index
 	}
 	return &watch{
-		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log, moved: make(chan struct{}, 1),
-		lost: func(error) {},
+		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log,
+		moved: make(chan struct{}, 1),
+		lost:  func(error) {},
 	}
 }
 
@@ -131,7 +132,8 @@ func (w *watch) left(conn *transport.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.conns) > 1 {
-		w.conns = slices.DeleteFunc(slices.Clone(w.conns), func(c *transport.Conn) bool { return c == conn })
+		w.conns = slices.DeleteFunc(slices.Clone(w.conns),
+			func(c *transport.Conn) bool { return c == conn })
 	}
 }
 
@@ -209,9 +211,11 @@ func (w *watch) leads(e netwatch.Event) bool {
 		if e.Family != 0 && e.Family != family {
 			continue
 		}
-		if !e.Prefix.IsValid() || e.Prefix.Masked().Contains(hop) || e.Prefix.Masked().Contains(known.Gateway) ||
+		if !e.Prefix.IsValid() || e.Prefix.Masked().Contains(hop) ||
+			e.Prefix.Masked().Contains(known.Gateway) ||
 			e.Kind == netwatch.Address && e.Link == known.Index ||
-			slices.ContainsFunc(w.conns, func(c *transport.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
+			slices.ContainsFunc(w.conns,
+				func(c *transport.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
 			return true
 		}
 	}
@@ -250,7 +254,8 @@ func (w *watch) checkDevice(ctx context.Context) bool {
 		}
 	case keep.Fatal(err):
 		w.lost(err)
-	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed): // what ends it is an event of its own
+	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed):
+		// what ends it is an event of its own
 		w.blocked = true
 		if len(w.conns) > 0 && w.why == nil {
 			w.cut(err)
@@ -296,7 +301,8 @@ func (w *watch) check(ctx context.Context) {
 		now[hop] = found
 	}
 	connected := len(conns) > 0
-	held := !slices.ContainsFunc(conns, func(c *transport.Conn) bool { return !hasAddress(c.Local()) })
+	held := !slices.ContainsFunc(conns,
+		func(c *transport.Conn) bool { return !hasAddress(c.Local()) })
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -319,7 +325,8 @@ func (w *watch) check(ctx context.Context) {
 	if !change || w.why != nil {
 		return
 	}
-	w.log.Info("the way to the server has changed", "stage", map[bool]string{true: "connected", false: "not connected"}[connected])
+	w.log.Info("the way to the server has changed", "stage",
+		map[bool]string{true: "connected", false: "not connected"}[connected])
 	switch {
 	case connected:
 		w.cut(errMoved)

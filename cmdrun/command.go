@@ -16,7 +16,10 @@ type Command struct {
 }
 
 // String returns the command as a person would type it, words joined by single spaces.
-func (c Command) String() string { return strings.Join(append([]string{c.Program}, c.Args...), " ") }
+func (c Command) String() string {
+	return strings.Join(append([]string{c.Program}, c.Args...),
+		" ")
+}
 
 // Runner runs commands. Exec is the real one; DryRun prints them.
 type Runner interface {

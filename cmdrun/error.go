@@ -34,10 +34,12 @@ func (e *Error) Error() string {
 	case errors.Is(e.Err, exec.ErrNotFound):
 		return text + e.Command.Program + " is not in PATH: install " + packageOf(e.Command.Program)
 	case e.ExitCode == Killed && errors.Is(e.Err, context.DeadlineExceeded):
-		return text + e.Command.Program + " did not end in time, and was killed: run `" + probeOf(e.Command.Program) +
+		return text + e.Command.Program + " did not end in time, and was killed: run `" +
+			probeOf(e.Command.Program) +
 			"` by hand to see whether that hangs too"
 	case e.ExitCode > 0 && e.Stderr != "":
-		return text + strings.Join(strings.Fields(e.Stderr), " ") + fmt.Sprintf(" (exit code %d)", e.ExitCode)
+		return text + strings.Join(strings.Fields(e.Stderr), " ") +
+			fmt.Sprintf(" (exit code %d)", e.ExitCode)
 	default:
 		return fmt.Sprint(text, e.Err)
 	}
@@ -71,7 +73,8 @@ func (e *Error) Is(target error) bool {
 	case errors.Is(target, fs.ErrPermission):
 		return strings.Contains(e.Stderr, "Operation not permitted")
 	case errors.Is(target, fs.ErrExist):
-		return strings.Contains(e.Stderr, "File exists") || strings.Contains(e.Stderr, "already assigned")
+		return strings.Contains(e.Stderr, "File exists") ||
+			strings.Contains(e.Stderr, "already assigned")
 	default:
 		return false
 	}

@@ -67,7 +67,8 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 		err = errTooLong
 	}
 	if err != nil {
-		return nil, &Error{Command: c, ExitCode: code, Stderr: strings.TrimSpace(stderr.kept.String()), Err: err}
+		return nil, &Error{Command: c, ExitCode: code,
+			Stderr: strings.TrimSpace(stderr.kept.String()), Err: err}
 	}
 	return stdout.kept.Bytes(), nil
 }

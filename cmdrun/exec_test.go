@@ -49,7 +49,8 @@ func TestExec(t *testing.T) {
 	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); err != nil {
 		t.Fatal(err)
 	}
-	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400") || !strings.Contains(got, "qlen 100") {
+	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400") ||
+		!strings.Contains(got, "qlen 100") {
 		t.Errorf("link is %s", got)
 	}
 	if want := `level=INFO msg=run cmd="ip link set dev tun0 up mtu 1400 qlen 100"`; !strings.Contains(out.String(), want) {
@@ -68,7 +69,8 @@ func TestExecFailures(t *testing.T) {
 	if !errors.As(err, &failed) || failed.ExitCode != 2 || failed.Stderr == "" {
 		t.Fatalf("got %#v", err)
 	}
-	if want := "ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0: "; !strings.HasPrefix(err.Error(), want) {
+	if want := "ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0: "; !strings.HasPrefix(err.Error(),
+		want) {
 		t.Errorf("got %v, want %s...", err, want)
 	}
 	for range 2 {
@@ -77,7 +79,8 @@ func TestExecFailures(t *testing.T) {
 	if !errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission) {
 		t.Errorf("added twice: %v", err)
 	}
-	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun9", 1400, 100)); err == nil || errors.Is(err, fs.ErrExist) {
+	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun9", 1400, 100)); err == nil ||
+		errors.Is(err, fs.ErrExist) {
 		t.Errorf("no such device: %v", err)
 	}
 }
@@ -85,7 +88,8 @@ func TestExecFailures(t *testing.T) {
 func TestExecNoIP(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := cmdrun.NewExec(nil).Run(t.Context(), show())
-	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(), "ip is not in PATH: install iproute2") {
+	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(),
+		"ip is not in PATH: install iproute2") {
 		t.Errorf("got %v", err)
 	}
 	if cmdrun.Uncertain(err) {
@@ -104,10 +108,12 @@ func TestExecCancel(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	_, err := cmdrun.NewExec(nil).Run(ctx, show())
-	if !errors.Is(err, context.DeadlineExceeded) || !cmdrun.Uncertain(err) || time.Since(start) > 10*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || !cmdrun.Uncertain(err) ||
+		time.Since(start) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
-	if !strings.Contains(err.Error(), "ip did not end in time, and was killed: run `ip link` by hand") {
+	if !strings.Contains(err.Error(),
+		"ip did not end in time, and was killed: run `ip link` by hand") {
 		t.Errorf("no advice: %v", err)
 	}
 	_, err = cmdrun.NewExec(nil).Run(ctx, show())
@@ -188,4 +194,3 @@ func show() cmdrun.Command {
 	return cmdrun.Command{Program: "ip", Args: []string{"-j", "link", "show"}}
 }
 
-func addr(text string) netip.Addr { return netip.MustParseAddr(text) }

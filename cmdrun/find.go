@@ -16,9 +16,11 @@ func find(program string) (string, error) {
 	}
 	// This program's file gives more rights than its caller has, so the caller's PATH must not
 	// choose what gets them.
-	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"} {
+	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin",
+		"/run/current-system/sw/bin"} {
 		path := filepath.Join(dir, program)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() &&
+			info.Mode()&0o111 != 0 {
 			return path, nil
 		}
 	}

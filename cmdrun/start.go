@@ -25,7 +25,8 @@ func start(cmd *exec.Cmd) error {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, &before); err != nil {
 		return fmt.Errorf("block signals: %w", err)
 	}
-	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) }() // that mask was in force
+	// that mask was in force
+	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) }()
 	return cmd.Start()
 }
 
@@ -37,7 +38,9 @@ func attributes() *syscall.SysProcAttr {
 	if os.Geteuid() != 0 && netAdminPermitted() {
 		attr.AmbientCaps = []uintptr{unix.CAP_NET_ADMIN}
 	}
-	return attr // as root the kernel gives it; without it look-ups still work, and changes fail with a clear text
+	// as root the kernel gives it; without it look-ups still work, and changes fail with a clear
+	// text
+	return attr
 }
 
 func netAdminPermitted() bool {

@@ -43,7 +43,8 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 		return fmt.Errorf("set addresses and routes: %w", err)
 	}
 	if h.journal != nil && h.journal.Dev() != w.Dev {
-		return fmt.Errorf("set addresses and routes: the journal is that of %s, not of %s", h.journal.Dev(), w.Dev)
+		return fmt.Errorf("set addresses and routes: the journal is that of %s, not of %s",
+			h.journal.Dev(), w.Dev)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -57,7 +58,8 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 	h.held = w
 	if len(lost) > 0 {
 		h.restored = append(h.restored, time.Now())
-		h.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev", w.Dev,
+		h.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev",
+			w.Dev,
 			"what", strings.Join(lost, ", "))
 	}
 	return h.checkUsed(w)
@@ -92,7 +94,10 @@ func (h *Host) apply(ctx context.Context, w Want) (lost []string, err error) {
 // removeStale removes what an earlier Apply made and is not wanted, with what leans on that. The
 // caller holds mu.
 func (h *Host) removeStale(ctx context.Context, wanted []fact) error {
-	stale := withLeaning(h.made, func(f fact) bool { return isApplied(f) && !slices.Contains(wanted, f) })
+	stale := withLeaning(h.made, func(f fact) bool {
+		return isApplied(f) &&
+			!slices.Contains(wanted, f)
+	})
 	return h.removeAll(ctx, func(f fact) bool { return slices.Contains(stale, f) })
 }
 
@@ -149,7 +154,8 @@ func withLeaning(all []fact, fits func(fact) bool) []fact {
 	var found []fact
 	for _, f := range all {
 		leaning, leans := f.(interface{ LeansOn(journal.Fact) bool })
-		leans = leans && slices.ContainsFunc(found, func(on fact) bool { return leaning.LeansOn(on) })
+		leans = leans && slices.ContainsFunc(found,
+			func(on fact) bool { return leaning.LeansOn(on) })
 		if leans || fits(f) {
 			found = append(found, f)
 		}
@@ -160,18 +166,21 @@ func withLeaning(all []fact, fits func(fact) bool) []fact {
 // contest returns an ErrContested if there was enough to restore of late already. The caller holds
 // mu.
 func (h *Host) contest(lost []string) error {
-	h.restored = slices.DeleteFunc(h.restored, func(t time.Time) bool { return time.Since(t) > contestTime })
+	h.restored = slices.DeleteFunc(h.restored,
+		func(t time.Time) bool { return time.Since(t) > contestTime })
 	if len(h.restored) < maxRestored {
 		return nil
 	}
-	return fmt.Errorf("%s: %w, %d times within a minute: %s", h.link.dev, ErrContested, maxRestored+1, strings.Join(lost, ", "))
+	return fmt.Errorf("%s: %w, %d times within a minute: %s", h.link.dev, ErrContested,
+		maxRestored+1, strings.Join(lost, ", "))
 }
 
 // countFailure counts a restoration that has failed as one that was made, so that there is an end
 // to both: it returns err, or an ErrContested. What a device never had is no restoration. The
 // caller holds mu.
 func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
-	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrGone) || errors.Is(err, ErrContested) {
+	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrGone) ||
+		errors.Is(err, ErrContested) {
 		return err
 	}
 	if ended := h.contest([]string{err.Error()}); ended != nil {

@@ -28,7 +28,8 @@ import (
 func (h *Host) Bypass(ctx context.Context, server netip.Addr) error {
 	err := h.bypass(ctx, server)
 	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one when it counts
-		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server, "err", err)
+		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server, "err",
+			err)
 		return nil
 	}
 	return err
@@ -84,7 +85,8 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	case ctx.Err() != nil, cmdrun.IsMissing(err), slices.Contains(h.made, fact(b)):
 		return err
 	default:
-		h.log.WarnContext(ctx, "no bypass: the path to the server is this machine's, also if it leads into the tunnel",
+		h.log.WarnContext(ctx,
+			"no bypass: the path to the server is this machine's, also if it leads into the tunnel",
 			"server", server, "err", err)
 		h.beside[server] = beneath
 		return nil
@@ -94,7 +96,8 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	if err != nil || failed != nil || b.Is(now, link.Index) || !now.Equal(beneath) {
 		return nil //nolint:nilerr // it was taken; what changes meanwhile is looked at next time
 	}
-	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)", "server", server,
+	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)",
+		"server", server,
 		"table", now.Table)
 	h.beside[server] = now
 	return h.remove(ctx, b)

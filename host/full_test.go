@@ -82,7 +82,8 @@ func TestFullJournal(t *testing.T) {
 		t.Errorf("without room: %v", err)
 	}
 	err = j.Note(route.Device{Dev: "tun0"})
-	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "note device tun0 in the journal") {
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(),
+		"note device tun0 in the journal") {
 		t.Errorf("noted: %v", err)
 	}
 	if err := j.Close(); err != nil {
@@ -96,7 +97,8 @@ func TestFullJournal(t *testing.T) {
 	do(t, kernel, strings.TrimSpace(addBypass))
 	leave(t, dir, headLine+bypassLine)
 	room = fill(t, dir)
-	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+		host.Kinds(), nil, dir)
 	if err != nil || len(report.Removed) != 1 || kernel.Dump() != before {
 		t.Errorf("cleanup: %v, %v, left\n%s", report, err, kernel.Dump())
 	}

@@ -39,12 +39,16 @@ type Host struct {
 	journal *journal.Journal // owned
 	log     *slog.Logger
 
-	mu       sync.Mutex
-	link     link                      // guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
-	made     []fact                    // what was made, or may have been, oldest first
-	beside   map[netip.Addr]rtnl.Route // by server: the kernel's decision that no bypass changes, or that takes none
-	held     Want                      // what the last Apply that succeeded was given; zero since Withdraw
-	restored []time.Time               // when something had to be restored, or could not be, of late
+	mu sync.Mutex
+	// guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
+	link link
+	made []fact // what was made, or may have been, oldest first
+	// by server: the kernel's decision that no bypass changes, or that takes none
+	beside map[netip.Addr]rtnl.Route
+	// what the last Apply that succeeded was given; zero since Withdraw
+	held Want
+	// when something had to be restored, or could not be, of late
+	restored []time.Time
 	closed   bool
 }
 
@@ -58,7 +62,8 @@ func New(m journal.Machine, j *journal.Journal, log *slog.Logger) *Host {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log, beside: map[netip.Addr]rtnl.Route{}}
+	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log,
+		beside: map[netip.Addr]rtnl.Route{}}
 }
 
 // make notes f, then makes it. The caller holds mu.

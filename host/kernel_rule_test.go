@@ -22,7 +22,8 @@ func TestKernelNotUsedFromOwnAddress(t *testing.T) {
 			iptest.IP(t, "route add default via 192.168.107.2 table 60")
 			iptest.IP(t, "rule add pref 50 from 10.0.0.0/8 lookup 60")
 			err := r.Apply(t.Context(), pair)
-			want := "packets to 10.1.1.0/24 from " + pair.Addresses[0].Local.String() + " leave by ens160, not by tun0 (table 60)"
+			want := "packets to 10.1.1.0/24 from " + pair.Addresses[0].Local.String() +
+				" leave by ens160, not by tun0 (table 60)"
 			if !errors.Is(err, host.ErrNotUsed) || !strings.HasSuffix(err.Error(), want) {
 				t.Errorf("got %v, want %s", err, want)
 			}
@@ -39,7 +40,8 @@ func TestKernelRulesOfOtherProtocols(t *testing.T) {
 	behindGateway(t)
 	r, recorder := newRouter(t, t.TempDir())
 	iptest.IP(t, "rule add pref 50 ipproto udp unreachable")
-	if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil || recorder.Transcript() != addBypass {
+	if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil ||
+		recorder.Transcript() != addBypass {
 		t.Errorf("%v, ran\n%s", err, recorder.Transcript())
 	}
 	if way, err := r.Way(t.Context(), addr("101.43.253.110")); err != nil || way.Dev != "ens160" {

@@ -129,7 +129,8 @@ func (h *Host) checkRouteUsed(view route.View, w Want, r Route, from netip.Addr)
 		packets += " from " + from.String()
 	}
 	if err != nil || len(found.Hops) == 0 {
-		return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets, cmp.Or(err, route.ErrNoRoute))
+		return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets,
+			cmp.Or(err, route.ErrNoRoute))
 	}
 	return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, packets,
 		view.Name(found.Hops[0].Index), w.Dev, found.Table)

@@ -9,12 +9,14 @@ import (
 
 // Path is what a route says beside its destination and its next hop; the zero Path says nothing.
 type Path struct {
-	Onlink bool       `json:"onlink,omitempty"` // the gateway counts as a neighbour, whatever the interface's addresses
-	Src    netip.Addr `json:"src,omitzero"`     // the source address for those who choose none
+	// the gateway counts as a neighbour, whatever the interface's addresses
+	Onlink bool       `json:"onlink,omitempty"`
+	Src    netip.Addr `json:"src,omitzero"` // the source address for those who choose none
 	// Metrics are the kernel's RTAX_ values by their number, 0 where there is none; that of
 	// unix.RTAX_LOCK is a set of bits.
-	Metrics    [unix.RTAX_MAX + 1]uint32 `json:"metrics,omitzero"`
-	Congestion string                    `json:"congestion,omitempty"` // name of the congestion control
+	Metrics [unix.RTAX_MAX + 1]uint32 `json:"metrics,omitzero"`
+	// name of the congestion control
+	Congestion string `json:"congestion,omitempty"`
 }
 
 // metricWords returns the words of ip-route(8) for metrics, in its order, and how many of the

@@ -39,7 +39,8 @@ func NewRunner(next cmdrun.Runner) cmdrun.Runner { return runner{next} }
 func (r runner) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	out, err := r.next.Run(ctx, c)
 	var failed *cmdrun.Error
-	if c.Program != program || !errors.As(err, &failed) || !misunderstood(failed.ExitCode, failed.Stderr) {
+	if c.Program != program || !errors.As(err, &failed) ||
+		!misunderstood(failed.ExitCode, failed.Stderr) {
 		return out, err
 	}
 	if why := r.unsuitable(ctx); why != nil {

@@ -66,13 +66,16 @@ func TestUnsuitable(t *testing.T) {
 		}
 		want := fmt.Sprintf("%s: %s (exit code %d)", command, test.text, test.code)
 		if test.found != "" {
-			want = command.String() + ": the program ip is " + test.found + ", which does not know this " +
+			want = command.String() + ": the program ip is " + test.found +
+				", which does not know this " +
 				"command: install the package iproute2 (Fedora: iproute), 5.10 or later"
 		}
-		if err.Error() != want || errors.As(err, new(*ipcmd.UnsuitableError)) != (test.found != "") {
+		if err.Error() != want || errors.As(err,
+			new(*ipcmd.UnsuitableError)) != (test.found != "") {
 			t.Errorf("got\n%v\nwant\n%s", err, want)
 		}
-		if exists := strings.Contains(test.text, "exists") || strings.Contains(test.text, "already"); errors.Is(err, fs.ErrExist) != exists {
+		if exists := strings.Contains(test.text, "exists") ||
+			strings.Contains(test.text, "already"); errors.Is(err, fs.ErrExist) != exists {
 			t.Errorf("%s: exists %v", test.text, !exists)
 		}
 	}

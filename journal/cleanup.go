@@ -19,7 +19,9 @@ type Report struct {
 // network namespace and to no live run, and deletes those of earlier boots, of which nothing can be
 // left. Journals of other namespaces and of other users stay. It goes on after a failure and
 // returns all of them.
-func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs ...string) (Report, error) {
+func Cleanup(
+	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs ...string,
+) (Report, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -35,7 +37,8 @@ func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs
 			failures = append(failures, &Error{Err: fmt.Errorf("list journals: %w", err)})
 		}
 		for _, file := range files {
-			if err := cleanup(ctx, m, kinds, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
+			if err := cleanup(ctx, m, kinds, log, here, filepath.Join(dir, file.Name()),
+				&report); err != nil {
 				failures = append(failures, err)
 			}
 		}
@@ -45,7 +48,8 @@ func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs
 
 // cleanup treats one file of a journal directory.
 func cleanup(
-	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, here key, path string, report *Report,
+	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, here key, path string,
+	report *Report,
 ) error {
 	written, dev, ok := fileName(filepath.Base(path))
 	if !ok || written.boot == here.boot && written.namespace != here.namespace {

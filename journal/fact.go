@@ -115,7 +115,8 @@ func encode(f Fact) ([]byte, error) {
 func (k Kinds) decode(line []byte) (Fact, error) {
 	fields := map[string]json.RawMessage{}
 	var name string
-	if err := errors.Join(json.Unmarshal(line, &fields), json.Unmarshal(fields["kind"], &name)); err != nil {
+	if err := errors.Join(json.Unmarshal(line, &fields),
+		json.Unmarshal(fields["kind"], &name)); err != nil {
 		return nil, err
 	}
 	kind, known := k[name]

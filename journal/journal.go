@@ -166,7 +166,8 @@ func parse(content []byte, kinds Kinds, rules Rules) []Fact {
 // write replaces the file's content and keeps the lock. The caller holds mu, or owns j alone.
 func (j *Journal) write(facts []Fact) error {
 	var content bytes.Buffer
-	if err := json.NewEncoder(&content).Encode(header{Tunnel: j.dev, PID: os.Getpid()}); err != nil {
+	if err := json.NewEncoder(&content).Encode(header{Tunnel: j.dev,
+		PID: os.Getpid()}); err != nil {
 		return err
 	}
 	for _, f := range facts {

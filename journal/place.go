@@ -154,9 +154,11 @@ func accessible(dir string) error {
 	case !isDir:
 		return &os.PathError{Op: "use", Path: dir, Err: unix.ENOTDIR}
 	case uid != 0 && uid != os.Geteuid(), info.Mode&0o022 != 0:
-		return foreign(dir, info, fmt.Sprintf("sudo chown %s %s && sudo chmod 700 %[2]s", userName(), dir))
+		return foreign(dir, info, fmt.Sprintf("sudo chown %s %s && sudo chmod 700 %[2]s",
+			userName(), dir))
 	}
-	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK,
+		unix.AT_EACCESS); err != nil {
 		return &os.PathError{Op: "write in", Path: dir, Err: err}
 	}
 	return nil
@@ -164,7 +166,8 @@ func accessible(dir string) error {
 
 // foreign returns the ErrForeign of a directory for journals that another user has or may write to.
 func foreign(dir string, info unix.Stat_t, advice string) error {
-	err := fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o)", dir, ErrForeign, info.Uid, info.Mode&0o7777)
+	err := fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o)", dir, ErrForeign,
+		info.Uid, info.Mode&0o7777)
 	return &Error{Err: err, Advice: advice}
 }
 

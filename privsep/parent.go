@@ -129,7 +129,8 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		go func() { _ = p.channel.send(reply{Stop: true}, nil) }() // one that does not read has a full socket
+		// one that does not read has a full socket
+		go func() { _ = p.channel.send(reply{Stop: true}, nil) }()
 		select {
 		case err = <-ended:
 		case <-time.After(stopLimit):
@@ -161,7 +162,8 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	case exit.ExitCode() > exitOffset && exit.ExitCode() < 2*exitOffset:
 		return exit.ExitCode() - exitOffset, nil
 	}
-	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it", exit.ExitCode())
+	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it",
+		exit.ExitCode())
 }
 
 // isEnding reports whether s is one by which a person, a terminal or a service manager ends a

@@ -44,7 +44,8 @@ const (
 	kindWay     kind = "way"      // host.Host.Way of Address
 	kindHook    kind = "hook"     // run the command of the flag Name
 	kindUndo    kind = "undo"     // host.Host.Close
-	kindCancel  kind = "cancel"   // end the request that has the same ID; it is answered, this is not
+	// end the request that has the same ID; it is answered, this is not
+	kindCancel kind = "cancel"
 )
 
 // request is a message of the worker.
@@ -66,8 +67,9 @@ type reply struct {
 
 	Device string         `json:"device,omitempty"` // its name; the device comes beside it
 	Vnet   packet.Offload `json:"offload,omitzero"`
-	Dir    string         `json:"dir,omitempty"` // the state directory's name for people; it comes beside it
-	Way    *route.Way     `json:"way,omitempty"`
+	// the state directory's name for people; it comes beside it
+	Dir string     `json:"dir,omitempty"`
+	Way *route.Way `json:"way,omitempty"`
 }
 
 // Failure is why the parent did not do what it was asked for. Step and Advice are for the line that
@@ -76,14 +78,16 @@ type Failure struct {
 	Step   string `json:"step"`
 	Text   string `json:"text"`
 	Advice string `json:"advice,omitempty"`
-	Cause  string `json:"cause,omitempty"` // the text of the error of package host or route that it is, if any
+	// the text of the error of package host or route that it is, if any
+	Cause string `json:"cause,omitempty"`
 }
 
 func (f *Failure) Error() string { return f.Text }
 
 // causes returns the errors that a worker can tell from others by errors.Is.
 func causes() []error {
-	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, host.ErrNotUsed, route.ErrNoRoute}
+	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, host.ErrNotUsed,
+		route.ErrNoRoute}
 }
 
 // Is reports whether the failure is target, an error of package host or route that the parent has
@@ -171,7 +175,8 @@ func (c *channel) receive(message any) (*os.File, error) {
 	}
 	file, err := fileOf(rights[:nr])
 	if err == nil && (flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxMessage) {
-		err = fmt.Errorf("%w: longer than %d bytes, or with more than one file", ErrProtocol, maxMessage)
+		err = fmt.Errorf("%w: longer than %d bytes, or with more than one file", ErrProtocol,
+			maxMessage)
 	}
 	if err == nil {
 		d := json.NewDecoder(bytes.NewReader(data[:n]))

@@ -99,7 +99,8 @@ func (p *Parent) take(r request) error {
 	case !r.well():
 		return fmt.Errorf("%w: %.20q is no request", ErrProtocol, r.Kind)
 	case len(p.running) >= maxRunning:
-		return p.channel.send(reply{ID: r.ID, Error: p.failure(errors.New("too many requests at once"))}, nil)
+		return p.channel.send(reply{ID: r.ID,
+			Error: p.failure(errors.New("too many requests at once"))}, nil)
 	}
 	var ctx context.Context
 	if r.Kind == kindHook {
@@ -137,8 +138,12 @@ func (p *Parent) take(r request) error {
 // failure makes err fit into a message.
 func (p *Parent) failure(err error) *Failure {
 	f := p.machine.Explain(err)
-	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)], Advice: f.Advice[:min(len(f.Advice), maxText)]}
-	if at := slices.IndexFunc(causes(), func(cause error) bool { return errors.Is(err, cause) }); at >= 0 {
+	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)],
+		Advice: f.Advice[:min(len(f.Advice), maxText)]}
+	if at := slices.IndexFunc(causes(), func(cause error) bool {
+		return errors.Is(err,
+			cause)
+	}); at >= 0 {
 		f.Cause = causes()[at].Error()
 	}
 	return f
@@ -176,9 +181,10 @@ func (r request) well() bool {
 // (RFC 4007 section 11).
 func isZone(a netip.Addr) bool {
 	zone := a.Zone()
-	return zone == "" || a.IsLinkLocalUnicast() && len(zone) < unix.IFNAMSIZ && !strings.ContainsFunc(zone, func(r rune) bool {
-		return r <= ' ' || r > '~' || r == '/' || r == '%'
-	})
+	return zone == "" || a.IsLinkLocalUnicast() && len(zone) < unix.IFNAMSIZ &&
+		!strings.ContainsFunc(zone, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == '/' || r == '%'
+		})
 }
 
 // errEarly refuses what needs the device.
@@ -265,7 +271,8 @@ func (p *Parent) apply(ctx context.Context, h *host.Host, w host.Want) error {
 	}
 	p.mu.Lock()
 	judged := p.judged != nil && slices.Equal(p.judged, w.Networks())
-	if p.judged = nil; !p.applied.Equal(w) { // else it is looked at again, and a hook may run meanwhile
+	// else it is looked at again, and a hook may run meanwhile
+	if p.judged = nil; !p.applied.Equal(w) {
 		p.applied = host.Want{}
 	}
 	p.mu.Unlock()

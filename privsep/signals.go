@@ -14,7 +14,8 @@ import (
 func passSignals(worker *os.Process) (stop func()) {
 	passed := []os.Signal{syscall.SIGQUIT, syscall.SIGCONT}
 	// Without a shell above that has jobs, nobody would continue what is stopped.
-	if session, err := unix.Getsid(0); err == nil && session != unix.Getpgrp() && !signal.Ignored(syscall.SIGTSTP) {
+	if session, err := unix.Getsid(0); err == nil && session != unix.Getpgrp() &&
+		!signal.Ignored(syscall.SIGTSTP) {
 		passed = append(passed, syscall.SIGTSTP)
 	}
 	signals := make(chan os.Signal, len(passed))
@@ -26,7 +27,8 @@ func passSignals(worker *os.Process) (stop func()) {
 				continue
 			}
 			_ = worker.Signal(syscall.SIGSTOP)
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // what SIGTSTP does to one that does not catch it
+			// what SIGTSTP does to one that does not catch it
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		}
 	}()
 	return func() {

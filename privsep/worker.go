@@ -62,7 +62,8 @@ func Inherit(lost func(error)) (*Worker, error) {
 	unix.CloseOnExec(workerFD)
 	c, err := newChannel(os.NewFile(workerFD, "parent"))
 	if err != nil {
-		return nil, fmt.Errorf("%s is started by tunnel serve and connect only: %w", workerName, err)
+		return nil, fmt.Errorf("%s is started by tunnel serve and connect only: %w", workerName,
+			err)
 	}
 	// Else a list of processes would show the "exe" of /proc/self/exe. The name decides nothing.
 	_ = os.WriteFile("/proc/self/comm", []byte(workerName), 0)
@@ -127,7 +128,10 @@ func (w *Worker) call(ctx context.Context, r request) (answer, error) {
 		w.mu.Unlock()
 		return answer{}, fmt.Errorf("ask the parent: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = w.channel.send(request{ID: r.ID, Kind: kindCancel}, nil) })()
+	defer context.AfterFunc(ctx, func() {
+		_ = w.channel.send(request{ID: r.ID, Kind: kindCancel},
+			nil)
+	})()
 	a := <-to // or this process ends, with the parent
 	if a.Error != nil {
 		if a.file != nil {

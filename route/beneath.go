@@ -36,7 +36,8 @@ func flip(a netip.Addr, bit int) netip.Addr {
 
 // leavesBy reports whether all next hops of a route are on the interface of that index.
 func leavesBy(route rtnl.Route, index int) bool {
-	return len(route.Hops) > 0 && !slices.ContainsFunc(route.Hops, func(h rtnl.Hop) bool { return h.Index != index })
+	return len(route.Hops) > 0 && !slices.ContainsFunc(route.Hops,
+		func(h rtnl.Hop) bool { return h.Index != index })
 }
 
 // pastTunnel returns the entry of the main table by which the kernel would decide about server if
@@ -46,7 +47,8 @@ func (v View) pastTunnel(server netip.Addr) (best rtnl.Route, err error) {
 		if !route.Dst.Contains(server) || route.Dst.IsSingleIP() || route.Type == unix.RTN_THROW {
 			return true
 		}
-		route.Hops = slices.DeleteFunc(route.Hops, func(h rtnl.Hop) bool { return h.Dead || h.Index == v.Own })
+		route.Hops = slices.DeleteFunc(route.Hops,
+			func(h rtnl.Hop) bool { return h.Dead || h.Index == v.Own })
 		if route.Type == unix.RTN_UNICAST && len(route.Hops) == 0 {
 			return true
 		}
@@ -75,7 +77,8 @@ func (v View) BypassTo(server netip.Addr, beneath rtnl.Route) (b Bypass, needed 
 	hop := found.Hops[0]
 	host := netip.PrefixFrom(server, server.BitLen())
 	switch {
-	case hop.Index == v.Own: // the tunnel's own device attracts the server: what counts is the path beside it
+	case hop.Index == v.Own:
+		// the tunnel's own device attracts the server: what counts is the path beside it
 		if beneath, err = v.pastTunnel(server); err != nil {
 			return b, false, err
 		}
@@ -102,7 +105,8 @@ func (v View) BypassTo(server netip.Addr, beneath rtnl.Route) (b Bypass, needed 
 // Agrees reports whether packets that the kernel sends by beneath would go as by the bypass b, on
 // the interface of that index: by the same gateway, with the same path.
 func (v View) Agrees(beneath rtnl.Route, b Bypass, index int) (bool, error) {
-	if len(beneath.Hops) == 0 && beneath.NextHop != 0 { // net.ipv4.nexthop_compat_mode is 0: the object's members are not shown
+	// net.ipv4.nexthop_compat_mode is 0: the object's members are not shown
+	if len(beneath.Hops) == 0 && beneath.NextHop != 0 {
 		return true, nil
 	}
 	for _, hop := range beneath.Hops {
@@ -119,7 +123,8 @@ func (v View) Agrees(beneath rtnl.Route, b Bypass, index int) (bool, error) {
 
 // pathOf returns what a route says of the path by one of its next hops.
 func pathOf(route rtnl.Route, hop rtnl.Hop) ipcmd.Path {
-	return ipcmd.Path{Onlink: hop.Onlink, Src: route.Src, Metrics: route.Path.Values, Congestion: route.Path.Congestion}
+	return ipcmd.Path{Onlink: hop.Onlink, Src: route.Src, Metrics: route.Path.Values,
+		Congestion: route.Path.Congestion}
 }
 
 // needed returns what of pathOf can be set, without a source address that the kernel would choose

@@ -26,7 +26,10 @@ type Bypass struct {
 // Kind implements journal.Fact.
 func (b Bypass) Kind() string { return "bypass" }
 
-func (b Bypass) String() string { return fmt.Sprintf("route %s via %s dev %s", b.Prefix, b.Via, b.Dev) }
+func (b Bypass) String() string {
+	return fmt.Sprintf("route %s via %s dev %s", b.Prefix, b.Via,
+		b.Dev)
+}
 
 // Check implements journal.Fact.
 func (b Bypass) Check(r journal.Rules) error {
@@ -36,8 +39,10 @@ func (b Bypass) Check(r journal.Rules) error {
 	if b.Dev == r.Dev {
 		return fmt.Errorf("%w: %s is about the tunnel's own device", journal.ErrFact, b)
 	}
-	if a := b.Prefix.Addr(); !a.Is4() || !b.Prefix.IsSingleIP() || !b.Via.IsValid() || !isUnicast(a) {
-		return fmt.Errorf("%w: %s via %s is not a host behind a gateway", journal.ErrFact, b.Prefix, b.Via)
+	if a := b.Prefix.Addr(); !a.Is4() || !b.Prefix.IsSingleIP() || !b.Via.IsValid() ||
+		!isUnicast(a) {
+		return fmt.Errorf("%w: %s via %s is not a host behind a gateway", journal.ErrFact, b.Prefix,
+			b.Via)
 	}
 	return checkPath(b.Path)
 }
@@ -96,14 +101,16 @@ func (b Bypass) Harmless(m journal.Machine) (bool, error) {
 	}
 	var best rtnl.Route
 	err = m.Look.Routes(unix.RT_TABLE_MAIN, 0, func(r rtnl.Route) bool {
-		if r.Dst.Contains(b.Prefix.Addr()) && r.Type != unix.RTN_THROW && !b.Is(r, link.Index) && isBetter(r, best) {
+		if r.Dst.Contains(b.Prefix.Addr()) && r.Type != unix.RTN_THROW && !b.Is(r, link.Index) &&
+			isBetter(r, best) {
 			best = r
 		}
 		return true
 	})
-	return err == nil && best.Type == unix.RTN_UNICAST && slices.ContainsFunc(best.Hops, func(h rtnl.Hop) bool {
-		return !h.Dead && h.Via == b.Via && h.Index == link.Index
-	}), err
+	return err == nil && best.Type == unix.RTN_UNICAST &&
+		slices.ContainsFunc(best.Hops, func(h rtnl.Hop) bool {
+			return !h.Dead && h.Via == b.Via && h.Index == link.Index
+		}), err
 }
 
 // isBetter reports whether the kernel goes by r before it goes by other, the zero Route if there is

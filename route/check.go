@@ -32,7 +32,8 @@ func (o Own) check(r journal.Rules, fact fmt.Stringer) error {
 		return err
 	}
 	if o.Index < 0 || r.Dev != "" && o.Dev != r.Dev {
-		return fmt.Errorf("%w: %s is about another device than the tunnel's %s", journal.ErrFact, fact, r.Dev)
+		return fmt.Errorf("%w: %s is about another device than the tunnel's %s", journal.ErrFact,
+			fact, r.Dev)
 	}
 	return nil
 }
@@ -56,7 +57,8 @@ func (o Own) canClear(m journal.Machine) bool {
 // checkNetwork refuses what no tunnel's network may be.
 func checkNetwork(r journal.Rules, n netip.Prefix) error {
 	if !n.IsValid() || !n.Addr().Is4() || n.Bits() < minBits || !isUnicast(n.Addr()) {
-		return fmt.Errorf("%w: %s is not an IPv4 network of /%d or smaller", journal.ErrFact, n, minBits)
+		return fmt.Errorf("%w: %s is not an IPv4 network of /%d or smaller", journal.ErrFact, n,
+			minBits)
 	}
 	if r.Secure && !IsPrivate(n) {
 		return fmt.Errorf("%w: %s: a program with file capabilities joins and makes private networks only", ErrPublic, n)
@@ -66,7 +68,8 @@ func checkNetwork(r journal.Rules, n netip.Prefix) error {
 
 // isUnicast reports whether a host on some network may have the address.
 func isUnicast(a netip.Addr) bool {
-	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a.As4()[0] != 0 && a.As4()[0] < 240
+	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a.As4()[0] != 0 &&
+		a.As4()[0] < 240
 }
 
 // PrivateNetworks returns what RFC 1918 and RFC 6598 section 7 leave to everybody.

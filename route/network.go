@@ -63,8 +63,10 @@ func (n Network) is(r rtnl.Route) bool { return isOurs(r, n.Prefix, n.Via, ipcmd
 
 // isOurs reports whether a route is exactly as this program adds them.
 func isOurs(r rtnl.Route, prefix netip.Prefix, via netip.Addr, path ipcmd.Path) bool {
-	return r.Dst == prefix && r.Type == unix.RTN_UNICAST && r.Table == unix.RT_TABLE_MAIN && r.Protocol == unix.RTPROT_BOOT &&
-		r.Metric == 0 && r.NextHop == 0 && !r.More && len(r.Hops) == 1 && r.Hops[0].Via == via && pathOf(r, r.Hops[0]) == path
+	return r.Dst == prefix && r.Type == unix.RTN_UNICAST && r.Table == unix.RT_TABLE_MAIN &&
+		r.Protocol == unix.RTPROT_BOOT &&
+		r.Metric == 0 && r.NextHop == 0 && !r.More && len(r.Hops) == 1 && r.Hops[0].Via == via &&
+		pathOf(r, r.Hops[0]) == path
 }
 
 // Make adds the route. What else leads to the network by the device, such as the route as another

@@ -17,7 +17,8 @@ var ErrOverlap = errors.New("overlaps")
 // OverlapError is an ErrOverlap with what is in the way.
 type OverlapError struct {
 	Network netip.Prefix
-	Entry   string // "the route 10.1.0.0/16 dev eth1", "the address 10.1.1.9 dev eth1", "the DNS server 10.1.1.53"
+	// "the route 10.1.0.0/16 dev eth1", "the address 10.1.1.9 dev eth1", "the DNS server 10.1.1.53"
+	Entry string
 }
 
 func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.Network, e.Entry) }
@@ -41,12 +42,15 @@ func (v View) Overlap(resolvers []netip.Addr, networks ...netip.Prefix) error {
 	}
 	for _, network := range networks {
 		for _, a := range addrs {
-			if a.Index != v.Own && (network.Contains(a.Local) || a.Peer.IsValid() && network.Contains(a.Peer)) {
-				return &OverlapError{Network: network, Entry: fmt.Sprintf("the address %s dev %s", a.Local, v.Name(a.Index))}
+			if a.Index != v.Own && (network.Contains(a.Local) ||
+				a.Peer.IsValid() && network.Contains(a.Peer)) {
+				return &OverlapError{Network: network,
+					Entry: fmt.Sprintf("the address %s dev %s", a.Local, v.Name(a.Index))}
 			}
 		}
 		if resolver, found := FindResolver(network, resolvers); found {
-			return &OverlapError{Network: network, Entry: fmt.Sprintf("this machine's DNS server %s", resolver)}
+			return &OverlapError{Network: network,
+				Entry: fmt.Sprintf("this machine's DNS server %s", resolver)}
 		}
 	}
 	return nil
@@ -78,8 +82,10 @@ func (v View) overlapRoutes(networks []netip.Prefix) error {
 				return false
 			}
 			for _, hop := range r.Hops { // the gateway of an "onlink" route may lie in no other
-				if by == nil && hop.Index != v.Own && network.Contains(hop.Via) && tables.table(r.Table, netip.Prefix{}) {
-					by = &OverlapError{Network: network, Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, v.describe(r))}
+				if by == nil && hop.Index != v.Own && network.Contains(hop.Via) &&
+					tables.table(r.Table, netip.Prefix{}) {
+					by = &OverlapError{Network: network,
+						Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, v.describe(r))}
 				}
 			}
 		}

@@ -50,14 +50,16 @@ func (r *reach) table(table int, network netip.Prefix) bool {
 // or it forwards packets.
 func (r *reach) mayBeSource(prefix netip.Prefix) bool {
 	addrs, err := r.look.Addrs(0)
-	return err != nil || slices.ContainsFunc(addrs, func(a rtnl.Addr) bool { return prefix.Contains(a.Local) }) || forwards()
+	return err != nil || slices.ContainsFunc(addrs,
+		func(a rtnl.Addr) bool { return prefix.Contains(a.Local) }) || forwards()
 }
 
 // forwards reports whether this machine forwards IPv4 packets of any interface, or may do so.
 func forwards() bool {
 	settings, err := filepath.Glob("/proc/sys/net/ipv4/conf/*/forwarding")
-	return err != nil || len(settings) == 0 || slices.ContainsFunc(settings, func(path string) bool {
-		value, err := os.ReadFile(path)
-		return err != nil || string(bytes.TrimSpace(value)) != "0"
-	})
+	return err != nil || len(settings) == 0 ||
+		slices.ContainsFunc(settings, func(path string) bool {
+			value, err := os.ReadFile(path)
+			return err != nil || string(bytes.TrimSpace(value)) != "0"
+		})
 }

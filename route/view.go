@@ -38,14 +38,16 @@ func explain(ask func(rtnl.Flow) (rtnl.Route, error), flow rtnl.Flow) (rtnl.Rout
 	case rtnl.IsUnreachable(err) && errors.As(err, &errno):
 		return rtnl.Route{}, fmt.Errorf("%w to %s: %s", ErrNoRoute, flow.To, errno.Error())
 	case err == nil && found.Type != unix.RTN_UNICAST && found.Type != unix.RTN_LOCAL:
-		return rtnl.Route{}, fmt.Errorf("%w to %s: it is a %s address", ErrNoRoute, flow.To, typeName(found.Type))
+		return rtnl.Route{}, fmt.Errorf("%w to %s: it is a %s address", ErrNoRoute, flow.To,
+			typeName(found.Type))
 	}
 	return found, err
 }
 
 // typeName returns the name that ip-route(8) has for a type of route.
 func typeName(kind uint8) string {
-	names := []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat"}
+	names := []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast",
+		"blackhole", "unreachable", "prohibit", "throw", "nat"}
 	if int(kind) < len(names) {
 		return names[kind]
 	}

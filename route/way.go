@@ -31,5 +31,6 @@ func (v View) Way(server netip.Addr) (Way, error) {
 	if err != nil {
 		return Way{}, err
 	}
-	return Way{Dev: link.Name, Gateway: found.Hops[0].Via, Index: link.Index, Running: link.Running}, nil
+	return Way{Dev: link.Name, Gateway: found.Hops[0].Via, Index: link.Index,
+		Running: link.Running}, nil
 }

@@ -46,7 +46,8 @@ type Addr struct {
 
 // LinkByName returns the interface of that name, or a zero Link if there is none.
 func (Kernel) LinkByName(name string) (Link, error) {
-	request := attribute(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_IFNAME, append([]byte(name), 0))
+	request := attribute(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_IFNAME,
+		append([]byte(name), 0))
 	link, err := getLink(request)
 	if link.Name != name { // an alternative name (ip-link(8)), by which no route is shown
 		link = Link{}
@@ -82,7 +83,8 @@ func parseLink(data []byte) Link {
 	}
 	flags := binary.NativeEndian.Uint32(data[8:])
 	link := Link{
-		Index: int(binary.NativeEndian.Uint32(data[4:])), Up: flags&unix.IFF_UP != 0, Running: flags&unix.IFF_RUNNING != 0,
+		Index: int(binary.NativeEndian.Uint32(data[4:])), Up: flags&unix.IFF_UP != 0,
+		Running: flags&unix.IFF_RUNNING != 0,
 	}
 	attributes(data[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
 		switch kind {
@@ -163,7 +165,8 @@ func ParseAddr(data []byte) (a Addr, ok bool) {
 		return Addr{}, false
 	}
 	a = Addr{
-		PrefixLen: int(data[1]), Secondary: data[2]&unix.IFA_F_SECONDARY != 0, Index: int(binary.NativeEndian.Uint32(data[4:])),
+		PrefixLen: int(data[1]), Secondary: data[2]&unix.IFA_F_SECONDARY != 0,
+		Index: int(binary.NativeEndian.Uint32(data[4:])),
 	}
 	var address netip.Addr
 	attributes(data[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) {

@@ -17,7 +17,8 @@ func CheckName(name string) error {
 		valid = valid && !isRefused(name[i])
 	}
 	if !valid {
-		return fmt.Errorf("%q is not a device name (1 to %d bytes, no space, slash or colon)", name, unix.IFNAMSIZ-1)
+		return fmt.Errorf("%q is not a device name (1 to %d bytes, no space, slash or colon)", name,
+			unix.IFNAMSIZ-1)
 	}
 	return nil
 }

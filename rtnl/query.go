@@ -26,7 +26,8 @@ var errStop = errors.New("stop")
 // query sends one request in the calling thread's network namespace and hands each message of the
 // answer to visit, until the answer ends or visit fails. Messages are valid until visit returns. An
 // answer of the kernel's own is a unix.Errno.
-func query(kind uint16, flags uint16, body []byte, visit func(kind uint16, data []byte) error) error {
+func query(kind uint16, flags uint16, body []byte,
+	visit func(kind uint16, data []byte) error) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
@@ -35,7 +36,8 @@ func query(kind uint16, flags uint16, body []byte, visit func(kind uint16, data 
 	// Linux 4.20 filters a dump by what the request says. An older kernel dumps all: visit must
 	// tell.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: patience}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO,
+		&unix.Timeval{Sec: patience}); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
 	request := make([]byte, unix.NLMSG_HDRLEN, unix.NLMSG_HDRLEN+len(body))
@@ -43,7 +45,8 @@ func query(kind uint16, flags uint16, body []byte, visit func(kind uint16, data 
 	binary.NativeEndian.PutUint16(request[4:], kind)
 	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|flags)
 	binary.NativeEndian.PutUint32(request[8:], 1) // of all the socket's requests the only one
-	if err := unix.Sendto(fd, append(request, body...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(fd, append(request, body...), 0,
+		&unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return os.NewSyscallError("sendto", err)
 	}
 	buffer := make([]byte, bufferSize)
@@ -105,7 +108,8 @@ func attributes(data []byte, each func(kind uint16, value []byte)) {
 		if length < unix.SizeofRtAttr || length > len(data) {
 			return
 		}
-		each(binary.NativeEndian.Uint16(data[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), data[unix.SizeofRtAttr:length])
+		each(binary.NativeEndian.Uint16(data[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER),
+			data[unix.SizeofRtAttr:length])
 		data = data[min(align(length), len(data)):]
 	}
 }

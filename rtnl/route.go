@@ -43,8 +43,10 @@ type Metrics struct {
 
 // Equal reports whether two routes say the same, hops that are dead or not aside.
 func (r Route) Equal(other Route) bool {
-	return r.Dst == other.Dst && r.Type == other.Type && r.Table == other.Table && r.Protocol == other.Protocol &&
-		r.Metric == other.Metric && r.Src == other.Src && r.NextHop == other.NextHop && r.More == other.More && r.Path == other.Path &&
+	return r.Dst == other.Dst && r.Type == other.Type && r.Table == other.Table &&
+		r.Protocol == other.Protocol &&
+		r.Metric == other.Metric && r.Src == other.Src && r.NextHop == other.NextHop &&
+		r.More == other.More && r.Path == other.Path &&
 		slices.EqualFunc(r.Hops, other.Hops, func(a, b Hop) bool { a.Dead = b.Dead; return a == b })
 }
 
@@ -52,7 +54,8 @@ func (r Route) Equal(other Route) bool {
 // not leave: there is no route, or one of a type that says so (fib_props in
 // net/ipv4/fib_semantics.c).
 func IsUnreachable(err error) bool {
-	words := []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.EAGAIN}
+	words := []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH,
+		unix.EAGAIN}
 	return slices.ContainsFunc(words, func(e unix.Errno) bool { return errors.Is(err, e) })
 }
 
@@ -109,15 +112,18 @@ func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 	request[0] = unix.AF_INET
 	if table != 0 {
 		request[4] = uint8(min(table, unix.RT_TABLE_COMPAT))
-		request = attribute(request, unix.RTA_TABLE, binary.NativeEndian.AppendUint32(nil, uint32(table)))
+		request = attribute(request, unix.RTA_TABLE,
+			binary.NativeEndian.AppendUint32(nil, uint32(table)))
 	}
 	if index != 0 {
-		request = attribute(request, unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(index)))
+		request = attribute(request, unix.RTA_OIF,
+			binary.NativeEndian.AppendUint32(nil, uint32(index)))
 	}
 	err := query(unix.RTM_GETROUTE, unix.NLM_F_DUMP, request, func(_ uint16, data []byte) error {
 		route, ok := ParseRoute(data)
 		if !ok || table != 0 && route.Table != table ||
-			index != 0 && !slices.ContainsFunc(route.Hops, func(h Hop) bool { return h.Index == index }) {
+			index != 0 && !slices.ContainsFunc(route.Hops,
+				func(h Hop) bool { return h.Index == index }) {
 			return nil
 		}
 		if !visit(route) {
@@ -125,7 +131,8 @@ func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // no such table, no such interface
+	// no such table, no such interface
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("look up routes: %w", err)
 	}
 	return nil
@@ -148,7 +155,8 @@ func ParseRoute(data []byte) (r Route, ok bool) {
 	}
 	r = Route{Table: int(data[4]), Protocol: data[5], Type: data[7], More: data[3] != 0}
 	flags := binary.NativeEndian.Uint32(data[8:])
-	one := Hop{Onlink: flags&unix.RTNH_F_ONLINK != 0, Dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
+	one := Hop{Onlink: flags&unix.RTNH_F_ONLINK != 0,
+		Dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
 	attributes(data[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.RTA_DST:
@@ -201,8 +209,9 @@ func hops(data []byte) []Hop {
 			break
 		}
 		hop := Hop{
-			Index: int(binary.NativeEndian.Uint32(data[4:])), Onlink: data[2]&unix.RTNH_F_ONLINK != 0,
-			Dead: data[2]&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0,
+			Index:  int(binary.NativeEndian.Uint32(data[4:])),
+			Onlink: data[2]&unix.RTNH_F_ONLINK != 0,
+			Dead:   data[2]&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0,
 		}
 		attributes(data[unix.SizeofRtNexthop:length], func(kind uint16, value []byte) {
 			switch kind {

@@ -42,7 +42,8 @@ func (Kernel) Rules() ([]Rule, error) {
 
 // parseRule reads a struct fib_rule_hdr and its attributes.
 func parseRule(data []byte) Rule {
-	rule := Rule{Table: int(data[4]), Inverted: binary.NativeEndian.Uint32(data[8:])&ruleInvert != 0}
+	rule := Rule{Table: int(data[4]),
+		Inverted: binary.NativeEndian.Uint32(data[8:])&ruleInvert != 0}
 	attributes(data[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.FRA_DST:

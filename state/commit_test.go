@@ -62,7 +62,8 @@ func TestWritesShareACommit(t *testing.T) {
 	const n = 100
 	before := committed(t, f)
 	errs := atOnce(t, f, n, func(i int) error {
-		return f.Bucket("ab"[i%2 : i%2+1]).Write(map[string][]byte{fmt.Sprint(i): []byte("value"), "last": fmt.Append(nil, i)})
+		return f.Bucket("ab"[i%2 : i%2+1]).Write(map[string][]byte{fmt.Sprint(i): []byte("value"),
+			"last": fmt.Append(nil, i)})
 	})
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -119,7 +120,8 @@ func TestBrokenCommitFailsAll(t *testing.T) {
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	errs := atOnce(t, f, 20, func(i int) error { return f.Bucket("b").Write(map[string][]byte{fmt.Sprint(i): nil}) })
+	errs := atOnce(t, f, 20,
+		func(i int) error { return f.Bucket("b").Write(map[string][]byte{fmt.Sprint(i): nil}) })
 	for i, err := range errs {
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("write %d: %v", i, err)

@@ -144,7 +144,8 @@ func create(path string) (err error) {
 
 // sweep removes what a create that was killed has left.
 func sweep(path string) {
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new")) // the pattern is sound
+	// the pattern is sound
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new"))
 	for _, name := range left {
 		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > time.Minute {
 			_ = os.Remove(name)
@@ -167,10 +168,12 @@ func guard(f func() error) (err error) {
 // explain adds the file's name to err, and makes it one of ours where it is one.
 func explain(path string, err error) error {
 	switch {
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
+		errors.Is(err, bolterrors.ErrVersionMismatch):
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT),
-		strings.Contains(err.Error(), unix.ENOSPC.Error()): // bbolt does not wrap what ftruncate says
+		// bbolt does not wrap what ftruncate says
+		strings.Contains(err.Error(), unix.ENOSPC.Error()):
 		err = ErrFull
 	}
 	return fmt.Errorf("%s: %w", path, err)

@@ -41,10 +41,13 @@ type Device interface {
 
 // Errors that Open returns wrapped, for callers who tell a person what to do.
 var (
-	ErrName       = errors.New("not a device name")                      // empty, over 15 bytes, or with bytes that no device may have
-	ErrTaken      = errors.New("a device of this name exists already")   // TUN or not
-	ErrNoTun      = errors.New("no TUN driver: /dev/net/tun is missing") // module not loaded, or not passed into the container
-	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed") // the caller lacks the capability
+	// empty, over 15 bytes, or with bytes that no device may have
+	ErrName  = errors.New("not a device name")
+	ErrTaken = errors.New("a device of this name exists already") // TUN or not
+	// module not loaded, or not passed into the container
+	ErrNoTun = errors.New("no TUN driver: /dev/net/tun is missing")
+	// the caller lacks the capability
+	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed")
 )
 
 // ErrGone says that somebody deleted the interface, of ReadBatches and WriteBatch.
@@ -54,7 +57,8 @@ var ErrGone = errors.New("the device is gone")
 // takes % for a pattern, and ip takes - in front for a flag.
 func CheckName(name string) error {
 	if rtnl.CheckName(name) != nil || name[0] == '-' || strings.Contains(name, "%") {
-		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)", ErrName, name, unix.IFNAMSIZ-1)
+		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)",
+			ErrName, name, unix.IFNAMSIZ-1)
 	}
 	return nil
 }
@@ -89,8 +93,9 @@ type device struct {
 	fd      int
 	gate    *gate
 	offload packet.Offload
-	use     sync.RWMutex // held to write, and alone to close; the reader is at the gate, whose file waits for it
-	closed  atomic.Bool
+	// held to write, and alone to close; the reader is at the gate, whose file waits for it
+	use    sync.RWMutex
+	closed atomic.Bool
 
 	drain   func(gate uintptr) bool // drainAll; a closure made anew for each call would be garbage
 	written atomic.Int32            // packets since somebody has last read

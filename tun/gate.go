@@ -30,7 +30,8 @@ func newGate(device int) (*gate, error) {
 	}
 	if err := errors.Join(
 		unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, device, &unix.EpollEvent{Events: awake}),
-		unix.SetNonblock(epoll, true), // what os.NewFile wants of a file that it lets the runtime watch
+		// what os.NewFile wants of a file that it lets the runtime watch
+		unix.SetNonblock(epoll, true),
 	); err != nil {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("epoll_ctl: %w", err)
@@ -60,6 +61,7 @@ func (g *gate) open() { g.set(false, awake) }
 func (g *gate) set(shut bool, events uint32) {
 	if g.shut != shut {
 		g.shut = shut
-		_ = unix.EpollCtl(g.epoll, unix.EPOLL_CTL_MOD, g.device, &unix.EpollEvent{Events: events}) // fails for what was never added only
+		// fails for what was never added only
+		_ = unix.EpollCtl(g.epoll, unix.EPOLL_CTL_MOD, g.device, &unix.EpollEvent{Events: events})
 	}
 }

@@ -44,7 +44,8 @@ func TestNothingWaitsBehindARun(t *testing.T) {
 		for range run {
 			_, _ = conn.Write(make([]byte, 64))
 			if round%4 == 0 {
-				time.Sleep(time.Duration(round) * time.Microsecond) // so that one comes at every point of the moment
+				// so that one comes at every point of the moment
+				time.Sleep(time.Duration(round) * time.Microsecond)
 			}
 		}
 		for got := 0; got < run; {

@@ -52,7 +52,10 @@ func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	fd := -1
-	failed := raw.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) })
+	failed := raw.Control(func(from uintptr) {
+		fd,
+			err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0)
+	})
 	if err := errors.Join(failed, err); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -89,7 +92,8 @@ func config(name string, persist bool) water.Config {
 		DeviceType: water.TUN,
 		PlatformSpecificParams: water.PlatformSpecificParams{
 			Name: name, Persist: persist,
-			Permissions: &water.DevicePermissions{Owner: uint(os.Geteuid()), Group: uint(os.Getegid())},
+			Permissions: &water.DevicePermissions{Owner: uint(os.Geteuid()),
+				Group: uint(os.Getegid())},
 		},
 	}
 }
@@ -117,7 +121,10 @@ func duplicate(iface *water.Interface) (fd int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	failed := raw.Control(func(water uintptr) { fd, err = unix.FcntlInt(water, unix.F_DUPFD_CLOEXEC, 0) })
+	failed := raw.Control(func(water uintptr) {
+		fd,
+			err = unix.FcntlInt(water, unix.F_DUPFD_CLOEXEC, 0)
+	})
 	return fd, errors.Join(failed, err)
 }
 

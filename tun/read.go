@@ -67,8 +67,9 @@ func (d *device) drainAll(uintptr) (done bool) {
 // moderates its interrupts: who reads each as it comes is woken for each, and has none to join it
 // to. Both the sender, who has to wake, and the other end then pay for many what one costs.
 const (
-	holdAfter = 3                     // packets that could be joined to others, of one batch
-	holdTime  = 30 * time.Microsecond // and what the kernel adds, which is 50 (PR_SET_TIMERSLACK): a fifth of what fills the queue
+	holdAfter = 3 // packets that could be joined to others, of one batch
+	// and what the kernel adds, which is 50 (PR_SET_TIMERSLACK): a fifth of what fills the queue
+	holdTime = 30 * time.Microsecond
 )
 
 // relieve gives out what waits after every relieveAfter packets that were written since somebody
@@ -157,12 +158,14 @@ func (d *device) add(b *packet.Batch, n int) {
 	if n < packet.HeaderLen {
 		return
 	}
-	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil || length != n-packet.HeaderLen {
+	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil ||
+		length != n-packet.HeaderLen {
 		return
 	}
 	switch err := packet.Check(record); {
 	case err == nil:
-	case errors.Is(err, packet.ErrAmplifies): // no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
+	case errors.Is(err, packet.ErrAmplifies):
+		// no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
 		packet.Segments(record, func(ip []byte) {
 			p := packet.NewPacket(packet.HeaderLen + len(ip))
 			clear(p.Record()[:packet.HeaderLen])
@@ -178,7 +181,8 @@ func (d *device) add(b *packet.Batch, n int) {
 		return
 	}
 	switch {
-	case n > packet.MiddleRoom: // worth keeping where it was read; the others are copied, or joined to the one before
+	case n > packet.MiddleRoom:
+		// worth keeping where it was read; the others are copied, or joined to the one before
 		d.scratch.Truncate(n)
 		b.Add(d.scratch)
 		d.scratch = nil

@@ -24,7 +24,8 @@ const (
 // *transport.StepError.
 func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix) error {
 	if bits := network.Bits(); bits < MinBits || bits > MaxBits {
-		return refuse(fmt.Errorf("the server grants the network %s, which is not a /%d to /%d", network, MinBits, MaxBits),
+		return refuse(fmt.Errorf("the server grants the network %s, which is not a /%d to /%d",
+			network, MinBits, MaxBits),
 			transport.ReasonNetwork, network)
 	}
 	if !isPair(network, address, peer) {
@@ -36,7 +37,8 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 	}
 	if len(accept) > 0 {
 		if !within(network, accept) {
-			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s", network, list(accept)),
+			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s",
+				network, list(accept)),
 				transport.ReasonNotAccepted, network)
 		}
 		return nil
@@ -66,7 +68,8 @@ func CheckResolvers(network netip.Prefix, resolvers func() ([]netip.Addr, error)
 
 // refuse is the failure of what a server grants.
 func refuse(err error, why transport.Reason, network netip.Prefix) error {
-	return &transport.StepError{Step: transport.StepAddress, Err: err, Reason: why, Subject: network.String()}
+	return &transport.StepError{Step: transport.StepAddress, Err: err, Reason: why,
+		Subject: network.String()}
 }
 
 // isPair reports whether the addresses are a client's pair of the network, as lease.PairOf numbers
@@ -74,7 +77,8 @@ func refuse(err error, why transport.Reason, network netip.Prefix) error {
 // broadcast address.
 func isPair(network netip.Prefix, address, peer netip.Addr) bool {
 	last := address.AsSlice()
-	return last[len(last)-1]%2 == 1 && network.Contains(address) && address != network.Addr().Next() &&
+	return last[len(last)-1]%2 == 1 && network.Contains(address) &&
+		address != network.Addr().Next() &&
 		peer == address.Next() && network.Contains(peer.Next())
 }
 

@@ -31,7 +31,8 @@ type Session struct {
 	Session string     `json:"session"`
 	Address netip.Addr `json:"address"`
 
-	Network netip.Prefix `json:"network,omitzero"` // that the server has granted and this machine has taken
+	// that the server has granted and this machine has taken
+	Network netip.Prefix `json:"network,omitzero"`
 }
 
 // content is what a session file holds: the session that was Session last, and those with other

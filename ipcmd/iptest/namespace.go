@@ -37,7 +37,8 @@ func NeedRoot(t testing.TB) {
 // the test.
 func IP(t testing.TB, args string) string {
 	t.Helper()
-	out, err := cmdrun.NewExec(nil).Run(t.Context(), cmdrun.Command{Program: "ip", Args: strings.Fields(args)})
+	out, err := cmdrun.NewExec(nil).Run(t.Context(),
+		cmdrun.Command{Program: "ip", Args: strings.Fields(args)})
 	if err != nil {
 		t.Fatal(err)
 	}

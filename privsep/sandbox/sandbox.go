@@ -56,7 +56,8 @@ func Drop(u User) error {
 // Become makes the process the user u, in no other group. Without more, it has no capabilities
 // after that.
 func Become(u User) error {
-	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(u.GID, u.GID, u.GID), syscall.Setresuid(u.UID, u.UID, u.UID)); err != nil {
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(u.GID, u.GID, u.GID),
+		syscall.Setresuid(u.UID, u.UID, u.UID)); err != nil {
 		return fmt.Errorf("become the user of %s (%d:%d): %w", u.Name, u.UID, u.GID, err)
 	}
 	return nil
@@ -81,7 +82,8 @@ func prctl(option int, arg uintptr) error {
 func keep(mask uint32) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	sets := [2]unix.CapUserData{{Effective: mask, Permitted: mask}}
-	_, _, e := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0)
+	_, _, e := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)),
+		uintptr(unsafe.Pointer(&sets)), 0)
 	runtime.KeepAlive(&header)
 	runtime.KeepAlive(&sets)
 	if e != 0 {
@@ -151,18 +153,21 @@ func restrictFiles(s Limits, log *slog.Logger) error {
 // readable returns the directories of what the process reads while it runs.
 func readable() []string {
 	dirs := []string{
-		"/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+		"/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates",
+		"/usr/local/share/ca-certificates",
 		"/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
 		"/proc/self", "/proc/sys", "/sys/fs/cgroup", "/sys/kernel/mm",
 	}
 	// Go's crypto/x509 and time read these, and the first two links may lead anywhere.
 	files := []string{
-		"/etc/resolv.conf", "/etc/localtime", "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
+		"/etc/resolv.conf", "/etc/localtime", "/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
 		os.Getenv("SSL_CERT_FILE"),
 	}
 	dirs = append(dirs, filepath.SplitList(os.Getenv("SSL_CERT_DIR"))...)
 	for _, file := range files {
-		if target, err := filepath.EvalSymlinks(file); file != "" && err == nil && filepath.Dir(target) != "/" {
+		if target, err := filepath.EvalSymlinks(file); file != "" && err == nil &&
+			filepath.Dir(target) != "/" {
 			dirs = append(dirs, filepath.Dir(target))
 		}
 	}

@@ -37,7 +37,8 @@ func refusedCalls() []uint32 {
 		unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 		// Another user.
 		unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETRESUID, unix.SYS_SETFSUID,
-		unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETFSGID, unix.SYS_SETGROUPS,
+		unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETFSGID,
+		unix.SYS_SETGROUPS,
 		// The machine.
 		unix.SYS_KEXEC_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 		unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
@@ -156,7 +157,8 @@ func restrictCalls(log *slog.Logger) error {
 	}
 	runtime.KeepAlive(&program)
 	switch {
-	case e == unix.ENOSYS || e == unix.EINVAL || e == unix.EPERM: // the last by a container's filter
+	case e == unix.ENOSYS || e == unix.EINVAL || e == unix.EPERM:
+		// the last by a container's filter
 		log.Warn(less, "err", e)
 		return nil
 	case e != 0:

@@ -83,7 +83,8 @@ func lacks(set uint32) (names []string) {
 		name string
 		bit  int
 	}{
-		{"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID}, {"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
+		{"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID},
+		{"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
 	} {
 		if set&(1<<c.bit) == 0 {
 			names = append(names, c.name)
@@ -110,7 +111,8 @@ func CanSplit(u User) error {
 			return fmt.Errorf("this user namespace has no user %s (%s)", u.Name, file)
 		}
 	}
-	if text, err := os.ReadFile("/proc/self/setgroups"); err == nil && strings.TrimSpace(string(text)) == "deny" {
+	if text, err := os.ReadFile("/proc/self/setgroups"); err == nil &&
+		strings.TrimSpace(string(text)) == "deny" {
 		return errors.New("this user namespace forbids setgroups")
 	}
 	return nil
@@ -124,7 +126,8 @@ func mapped(file string, id int) bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		var first, outside, length int64
-		if n, _ := fmt.Sscan(line, &first, &outside, &length); n == 3 && int64(id) >= first && int64(id) < first+length {
+		if n, _ := fmt.Sscan(line, &first, &outside, &length); n == 3 && int64(id) >= first &&
+			int64(id) < first+length {
 			return true
 		}
 	}

@@ -1,4 +1,5 @@
-package client
+// Package backoff says how long a client waits before it tries again.
+package backoff
 
 import (
 	"errors"
@@ -9,39 +10,40 @@ import (
 )
 
 const (
-	minDelay   = 500 * time.Millisecond // no pause is shorter, whatever the server says
-	quickDelay = 4 * time.Second
-	maxDelay   = 15 * time.Second
-	steady     = 15 * time.Second // a session that lasted this long makes the next attempt a first one again
+	minWait   = 500 * time.Millisecond // no pause is shorter, whatever the server says
+	quickWait = 4 * time.Second
+	maxWait   = 15 * time.Second
+	// a session that lasted this long makes the next attempt a first one again
+	Steady = 15 * time.Second
 )
 
-// backoff is the time between attempts: its bound doubles from twice minDelay to quickDelay, goes
-// on to maxDelay when there has been no connection for long (it is then an eighth of that time, so
+// Backoff is the time between attempts: its bound doubles from twice minWait to quickWait, goes
+// on to maxWait when there has been no connection for long (it is then an eighth of that time, so
 // that nobody who was cut off for half a minute waits for another quarter), and each wait is drawn
 // from the upper half (from 0.5 s at first), so that a thousand clients of one server do not come
 // back in step. It grows over sessions, too, until one of them has lasted.
-type backoff struct {
+type Backoff struct {
 	last  time.Duration
 	began time.Time // of the first wait
 }
 
-// next returns how long to wait now.
-func (b *backoff) next(now time.Time) time.Duration {
+// Next returns how long to wait now.
+func (b *Backoff) Next(now time.Time) time.Duration {
 	if b.began.IsZero() {
 		b.began = now
 	}
-	bound := min(max(quickDelay, now.Sub(b.began)/8), maxDelay)
-	b.last = min(max(2*b.last, 2*minDelay), bound)
+	bound := min(max(quickWait, now.Sub(b.began)/8), maxWait)
+	b.last = min(max(2*b.last, 2*minWait), bound)
 	return b.last/2 + rand.N(b.last/2+1)
 }
 
-// after returns how long to wait now that a session or an attempt has ended by err; lasted reports
+// After returns how long to wait now that a session or an attempt has ended by err; lasted reports
 // that the session was a steady one. A server that stops says when to come back. Its word takes the
 // place of the first wait, and makes no other shorter: else a server could have a client come back
 // as often as it likes.
-func (b *backoff) after(err error, lasted bool, now time.Time) time.Duration {
+func (b *Backoff) After(err error, lasted bool, now time.Time) time.Duration {
 	first := b.began.IsZero()
-	wait := b.next(now)
+	wait := b.Next(now)
 	var closed *transport.CloseError
 	if !errors.As(err, &closed) {
 		return wait
@@ -51,10 +53,10 @@ func (b *backoff) after(err error, lasted bool, now time.Time) time.Duration {
 		return wait
 	}
 	if first {
-		wait = minDelay
+		wait = minWait
 	}
 	if lasted { // the attempt that was agreed on does not count
-		*b = backoff{}
+		*b = Backoff{}
 	}
 	return max(wait, told)
 }
