@@ -40,7 +40,7 @@ type Config struct {
 	MTU            int           // bytes; told to clients
 	Qlen           int           // packets; told to clients
 	Keepalive      time.Duration // told to clients
-	Congestion     string        // as in transport.Dialer
+	Congestion     string        // as in ws.Dialer
 	ClientToClient bool          // forward between clients
 	Log            *slog.Logger  // its lines that others can cause are limited, see loglimit
 
