@@ -71,24 +71,37 @@ func TestFollow(t *testing.T) {
 	}
 	s, reader := newBusySocket(t)
 	for _, forgotten := range []bool{false, true, true, false} {
-		waitFor(t, "BBR leaves STARTUP", func() bool { return bbrOf(t, s).Bandwidth > 0 && bbrOf(t, s).Gain <= startupGain })
-		reader.Lock() // nothing is acknowledged: BBR stands still
-		waitFor(t, "the window is shut", func() bool { return windowShut(t, s) })
-		before := bbrOf(t, s).Bandwidth
-		s.memory.looked = -time.Hour // a look is due
-		s.memory.rates = rates{least: before, best: before, bestAt: time.Since(s.began), rested: true}
-		if forgotten {
-			s.memory.rates.best = 1 << 60
-		}
-		s.Look()
-		after := bbrOf(t, s).Bandwidth
-		reader.Unlock()
-		if before == 0 || forgotten && after != 0 || !forgotten && after != before {
-			t.Errorf("forgotten: %v: the rate was %d and is %d B/s", forgotten, before, after)
-		}
-		if grows := s.memory.rates.grows(time.Since(s.began)); grows != forgotten || s.Restart != forgotten {
-			t.Errorf("forgotten: %v: grows: %v, restart: %v", forgotten, grows, s.Restart)
-		}
+		waitFor(t, "BBR leaves STARTUP", func() bool {
+			now := bbrOf(t, s)
+			return now.Bandwidth > 0 && now.Gain <= startupGain
+		})
+		func() {
+			reader.Lock() // nothing is acknowledged: BBR stands still
+			defer reader.Unlock()
+			waitFor(t, "the window is shut", func() bool { return windowShut(t, s) })
+			now := bbrOf(t, s)
+			before := now.Bandwidth
+			now.At, now.NotSent = 24*time.Hour, backlog
+			m := start()
+			m.startup.over = true
+			m.rates = rates{least: before, best: before, bestAt: now.At, rested: true}
+			if forgotten {
+				m.rates.best = 1 << 60
+			}
+			m, s.Settings = decide(m, now)
+			others := s.Settings // are not what this is about
+			others.Restart = false
+			if err := s.raw.Control(func(fd uintptr) { s.apply(int(fd), others, now) }); err != nil {
+				t.Fatal(err)
+			}
+			after := bbrOf(t, s).Bandwidth
+			if before == 0 || forgotten && after != 0 || !forgotten && after != before {
+				t.Errorf("forgotten: %v: the rate was %d and is %d B/s", forgotten, before, after)
+			}
+			if grows := m.rates.grows(now.At); grows != forgotten || s.Restart != forgotten {
+				t.Errorf("forgotten: %v: grows: %v, restart: %v", forgotten, grows, s.Restart)
+			}
+		}()
 	}
 }
 
@@ -145,10 +158,10 @@ func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 		t.Fatal(err)
 	}
 	s, reader = NewTuner(&Conn{raw: raw}, bbr), new(sync.Mutex)
-	if s.Start(time.Minute, nil); s.control != bbr {
+	// Without Start, which bounds what is unsent: the socket would look idle, and BBR stay in STARTUP.
+	if err := raw.Control(func(fd uintptr) { s.setControl(int(fd), bbr) }); err != nil || s.control != bbr {
 		t.Fatal("no BBR")
 	}
-	s.memory.startup.over = true // else its pace would be held back
 	ended := make(chan struct{}, 2)
 	go func() {
 		p := make([]byte, 64<<10)
