@@ -19,6 +19,7 @@ type answerReader struct {
 	left int
 }
 
+// LimitAnswer returns a reader of at most MaxAnswer bytes of r; one more is ErrLongAnswer.
 func LimitAnswer(r io.Reader) io.Reader { return &answerReader{r, MaxAnswer} }
 
 // Read implements io.Reader.

@@ -48,6 +48,7 @@ func AdviseProtocol(name string) string {
 	return "check the port: a tunnel server, or the proxy in front of it, speaks HTTP"
 }
 
+// AdviseHTTP2 is what to do about a server that speaks HTTP/2 only.
 const AdviseHTTP2 = "a WebSocket of ours begins with HTTP/1.1: let the proxy in front offer that as well (ALPN http/1.1), or give the server's own port"
 
 // Schemes returns the names of the authentication schemes in the values of Proxy-Authenticate or

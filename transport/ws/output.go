@@ -274,7 +274,7 @@ func (o *output) unhold() {
 // apply puts the tuner's settings into force that are not the socket's own.
 func (o *output) apply() {
 	o.queue.SetCoDel(o.tuner.Target, o.tuner.Interval)
-	o.wire.Coalesce(o.tuner.Settings.Coalesce)
+	o.wire.Coalesce(o.tuner.Coalesce)
 }
 
 // put makes left of the batch.
