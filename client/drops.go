@@ -22,7 +22,7 @@ const (
 	// the queue to the server was full, perhaps because there was no connection
 	dropQueue
 	dropCoDel  // the queue to the server stood for too long
-	dropCut    // on its way out when a connection broke
+	dropCut    // being sent when a connection broke
 	dropKernel // the kernel refused it
 	// from the server: an ICMP error about a packet that this client has not sent into the tunnel
 	dropICMP

@@ -10,7 +10,7 @@ import (
 	"tunnel/transport"
 )
 
-// forward is the way out: what the kernel sends into the device goes to the queue. While there is
+// forward is the path out: what the kernel sends into the device goes to the queue. While there is
 // no connection the queue fills and the rest is lost, as on a cable that is out.
 func (c *Client) forward() error {
 	for {
@@ -49,7 +49,7 @@ func (c *Client) read() (err error) {
 	})
 }
 
-// receive returns the way in: from the server to the kernel.
+// receive returns the path in: from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
