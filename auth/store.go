@@ -17,8 +17,8 @@ import (
 )
 
 // Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
-// the next change of that token and by Close. A nil *Store lets everybody in. All methods may be called concurrently. Who
-// waits for the disk holds up others only if they change the same token, or if both create or revoke one.
+// the next change of that token and by Close. All methods may be called concurrently. A caller that
+// waits for the disk delays others only if they change the same token, or if both create or revoke one.
 type Store struct {
 	bucket   Bucket
 	admin    sync.Mutex          // of Create and Revoke; held while they write
@@ -229,9 +229,6 @@ func (s *Store) List() []Token {
 // Reserved returns the addresses that tokens have for themselves, with the tokens' ids.
 func (s *Store) Reserved() map[netip.Addr]string {
 	all := map[netip.Addr]string{}
-	if s == nil {
-		return all
-	}
 	now := time.Now()
 	for _, t := range s.List() {
 		if t.Address.IsValid() && !t.Expired(now) {
@@ -255,15 +252,8 @@ var (
 	ErrExpired = errors.New("the token has expired")
 )
 
-// Check tells whether the token with this id still opens anything: the error is ErrRevoked or ErrExpired. Where everybody is
-// let in, "" does.
+// Check returns ErrRevoked or ErrExpired if the token with this id admits nobody any more.
 func (s *Store) Check(id string) error {
-	if s == nil && id == "" {
-		return nil
-	}
-	if s == nil {
-		return ErrRevoked
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e := s.find(id); {

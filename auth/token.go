@@ -56,6 +56,9 @@ type Token struct {
 // Expired tells whether t is over at a time.
 func (t *Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
+// Anonymous reports whether t is the token of AllowAll, which all clients share.
+func (t *Token) Anonymous() bool { return t.ID == "" }
+
 // Sole tells whether t is one client by itself: whoever comes with it is the same client, and takes the place of the
 // connection before. Other tokens may be shared by several clients, which are told apart by their sessions.
 func (t *Token) Sole() bool { return t.Kind != KindToken || t.Address.IsValid() || len(t.Routes) > 0 }

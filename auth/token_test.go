@@ -108,9 +108,22 @@ func TestAdmit(t *testing.T) {
 	if _, err := s.Admit(&http.Request{}); !errors.Is(err, ErrMissing) {
 		t.Errorf("without a token: %v", err)
 	}
-	if g, err := (*Store)(nil).Admit(&http.Request{}); err != nil || g.ID != "" || g.Sole() {
-		t.Errorf("where everybody is let in: %+v, %v", g, err)
+	if g, err := (AllowAll{}).Admit(&http.Request{}); err != nil || !g.Anonymous() || g.Sole() || *g.MaxSessions != 0 {
+		t.Errorf("where everybody is admitted: %+v, %v", g, err)
 	}
+	if g := admit(t, s, laptop); g.Anonymous() {
+		t.Errorf("granted %+v", g)
+	}
+}
+
+// A Store that is nil admits nobody.
+func TestNilStoreAdmitsNobody(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a nil Store has answered")
+		}
+	}()
+	_, _ = (*Store)(nil).Admit(with("Bearer correct-horse-battery"))
 }
 
 func TestTokenText(t *testing.T) {

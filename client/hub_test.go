@@ -89,15 +89,18 @@ func (h *hub) start() {
 	tokens.SetFlag(h.token)
 	h.device = tuntest.New()
 	config := server.Config{
-		Device: h.device, Leases: leases, Tokens: tokens, Path: "/ws", MTU: 1400, Qlen: 100,
+		Device: h.device, Leases: leases, Auth: tokens, Path: "/ws", MTU: 1400, Qlen: 100,
 		Keepalive: 10 * time.Second, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
+		Sever: func(context.Context, netip.Addr) error { return nil },
 	}
 	if h.change != nil {
 		h.change(&config)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	ended, ln := make(chan error, 1), listen(h.t, h.address)
-	h.server = server.New(config)
+	if h.server, err = server.New(config); err != nil {
+		h.t.Fatal(err)
+	}
 	go func() { ended <- h.server.Run(ctx, ln) }()
 	h.stop = func() {
 		cancel()

@@ -38,7 +38,13 @@ func start(t *testing.T, dir string) (stop func()) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	hub := server.New(server.Config{Device: tuntest.New(), Leases: leases, Tokens: tokens, Log: log})
+	hub, err := server.New(server.Config{
+		Device: tuntest.New(), Leases: leases, Auth: tokens, Log: log,
+		Sever: func(context.Context, netip.Addr) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ln, err := control.Listen(dir)
 	if err != nil {
 		t.Fatal(err)

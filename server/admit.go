@@ -25,7 +25,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	leave := func() { s.limiter.Leave(from.tracked) }
 	defer func() { leave() }()
 	r.TLS = transport.RequestTLS(r.Context()) //nolint:contextcheck // it is the request's; as net/http does where it does TLS itself
-	grant, err := s.Tokens.Admit(r)
+	grant, err := s.Auth.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, r, from, err)
 		return
@@ -42,7 +42,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		s.limiter.Leave(from.tracked)
 	}
 	log := s.Log.With("remote", from.remote)
-	if s.Tokens != nil {
+	if !grant.Anonymous() {
 		log = log.With("token", grant.Name)
 	}
 	if subject := auth.Subject(r.TLS); subject != "" {
@@ -144,7 +144,7 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 			s.peers.abandon(holder)
 		}
 	}()
-	credential, err := s.Tokens.Join(grant, session)
+	credential, err := s.Auth.Join(grant, session)
 	if err != nil {
 		return nil, nil, transport.Connected{}, err
 	}
@@ -168,7 +168,7 @@ func (s *Server) admit(life context.Context, remote string, grant auth.Grant, re
 	entered = true
 	s.drops.count(dropStale, lost)
 	// It may have been revoked since it was looked at; from now on, whoever revokes it finds p.
-	if err := s.Tokens.Check(grant.ID); err != nil {
+	if err := s.Auth.Check(grant.ID); err != nil {
 		s.dismiss(p)
 		return nil, nil, transport.Connected{}, err
 	}
@@ -247,7 +247,7 @@ func (s *Server) dismiss(p *peer) {
 }
 
 // revoked reports whether a token was revoked.
-func (s *Server) revoked(t auth.Token) bool { return errors.Is(s.Tokens.Check(t.ID), auth.ErrRevoked) }
+func (s *Server) revoked(t auth.Token) bool { return errors.Is(s.Auth.Check(t.ID), auth.ErrRevoked) }
 
 // maxSession is the longest session that a client may name, in bytes.
 const maxSession = 64

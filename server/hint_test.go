@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/auth"
 	"tunnel/server"
 )
 
@@ -37,7 +38,7 @@ func TestProxyRemovesHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 				if strings.Contains(name, "no auth") {
-					c.Tokens = nil
+					c.Auth = auth.AllowAll{}
 				}
 			})
 			if response, _ := h.ask(test.request + "\n"); response.StatusCode != 404 {

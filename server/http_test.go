@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/auth"
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
@@ -102,7 +103,7 @@ func TestHTTP(t *testing.T) {
 
 // Without a gate everybody comes in.
 func TestNoGate(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Tokens = nil })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Auth = auth.AllowAll{} })
 	if response, _ := h.ask("GET /ws HTTP/1.1\n" + upgrade + "\n"); response.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("answered %s", response.Status)
 	}

@@ -76,15 +76,18 @@ func serveFile(t *testing.T, path, network string, change func(*server.Config)) 
 	}
 	h.address = ln.Addr().String()
 	config := server.Config{
-		Device: h.device, Leases: leases, Tokens: h.tokens, Path: "/ws", MTU: 1400, Qlen: 100,
+		Device: h.device, Leases: leases, Auth: h.tokens, Path: "/ws", MTU: 1400, Qlen: 100,
 		Keepalive: transport.MaxKeepalive, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
+		Sever: func(context.Context, netip.Addr) error { return nil },
 	}
 	if change != nil {
 		change(&config)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
 	h.cancel = cancel
-	h.server = server.New(config)
+	if h.server, err = server.New(config); err != nil {
+		t.Fatal(err)
+	}
 	go func() {
 		defer close(h.ended)
 		h.err = h.server.Run(ctx, ln)

@@ -41,9 +41,6 @@ func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr, m
 // sever ends the connections that this machine's kernel has with an address whose owner changes, and reports whether they
 // have ended. What they have sent before is read, and dropped for want of an owner, when it returns.
 func (s *Server) sever(ctx context.Context, a netip.Addr) bool {
-	if s.Sever == nil {
-		return true
-	}
 	ctx, cancel := context.WithTimeout(ctx, severTime)
 	defer cancel()
 	if err := s.Sever(ctx, a); err != nil {

@@ -78,14 +78,12 @@ func sameOrigin(r *http.Request) bool {
 // same 404 that everybody gets.
 func (s *Server) hint(r *http.Request, v visitor) {
 	header := missing(r)
-	switch {
-	case header == "" || r.URL.Path != s.Path || r.Method != http.MethodGet || r.ContentLength != 0:
-		return
-	case s.Tokens == nil && !speaks(r), s.Tokens != nil && !auth.Carries(r):
+	if header == "" || r.URL.Path != s.Path || r.Method != http.MethodGet || r.ContentLength != 0 {
 		return
 	}
-	if _, err := s.Tokens.Admit(r); err != nil {
-		return // a stranger
+	grant, err := s.Auth.Admit(r)
+	if err != nil || grant.Anonymous() && !speaks(r) {
+		return // not a client
 	}
 	s.refused.count(refuseUpgrade, s.Log).Warn("refused: a proxy in front removes what a WebSocket needs: have it pass WebSockets on",
 		"missing", header, "remote", v.remote)

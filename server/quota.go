@@ -23,13 +23,9 @@ const (
 	manySessions = 2048
 )
 
-// maxSessions returns how many sessions a token may have at once; 0 is no limit. Where everybody is let in there is only one
-// token, which is everybody's.
+// maxSessions returns how many sessions a token may have at once; 0 is no limit.
 func (s *Server) maxSessions(t auth.Token) int {
-	switch {
-	case s.Tokens == nil:
-		return 0
-	case t.MaxSessions != nil:
+	if t.MaxSessions != nil {
 		return *t.MaxSessions
 	}
 	return s.MaxSessions
@@ -53,7 +49,7 @@ type logins struct {
 
 // wait takes note of a login with t. It returns 0 if that is not one too many, else after which time to come back.
 func (s *Server) wait(t auth.Token, now time.Time) time.Duration {
-	if s.Tokens == nil {
+	if t.Anonymous() {
 		return 0
 	}
 	sessions := s.maxSessions(t)

@@ -42,7 +42,7 @@ func TestMaxSessions(t *testing.T) {
 	two.leave()
 	h.logged("disconnected", 1)
 	h.join(transport.Connect{})
-	open := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxSessions, c.Tokens = 1, nil })
+	open := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxSessions, c.Auth = 1, auth.AllowAll{} })
 	open.join(transport.Connect{})
 	open.join(transport.Connect{}) // the same token, as it were, is everybody's
 }

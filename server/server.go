@@ -28,11 +28,11 @@ import (
 	"tunnel/tun"
 )
 
-// Config is what a Server needs. Device, Leases and Log must be set.
+// Config is what a Server needs. Device, Leases, Auth, Sever and Log must be set.
 type Config struct {
 	Device         tun.Device    // closed by Run
 	Leases         *lease.Pool   // stays open
-	Tokens         *auth.Store   // stays open; nil admits everybody
+	Auth           Authenticator // stays open
 	TLS            *tls.Config   // nil serves without TLS
 	Path           string        // of the WebSocket
 	MTU            int           // bytes; told to clients
@@ -50,7 +50,7 @@ type Config struct {
 	MaxSessions    int            // at once with one token that does not say so itself, lanes counted once; 0 is no limit
 
 	// Sever ends the connections that this machine's kernel has with an address of the network, and forgets their state, before
-	// another client gets the address. When it fails addresses rest for longer instead. nil, for tests, has nothing to end.
+	// another client gets the address. When it fails addresses rest for longer instead.
 	Sever func(context.Context, netip.Addr) error
 
 	limits *limits // nil is defaultLimits; tests have others
@@ -77,8 +77,13 @@ type Server struct {
 	severed  rate.Sometimes // limits what is said when Sever fails
 }
 
-// New returns a Server that is not running yet.
-func New(c Config) *Server {
+// New returns a Server that is not running yet. The error names the field of c that must be set
+// and is not: without Auth everybody would be admitted, and without Sever an address would change
+// hands together with its former owner's connections.
+func New(c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	limited := loglimit.New(c.Log.Handler())
 	budget := newBudget(c.MaxMemory)
 	s := &Server{
@@ -97,12 +102,32 @@ func New(c Config) *Server {
 		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
 	})
 	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
-	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
-	c.Leases.Reserve(c.Tokens.Reserved())
+	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
+	c.Leases.Reserve(c.Auth.Reserved())
 	for _, a := range c.Leases.Recent(lease.LongRest) {
 		s.peers.watch(a)
 	}
-	return s
+	return s, nil
+}
+
+// check returns an error that names the first field that must be set and is not.
+func (c *Config) check() error {
+	store, tokens := c.Auth.(*auth.Store)
+	for _, field := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Device", c.Device == nil},
+		{"Leases", c.Leases == nil},
+		{"Auth", c.Auth == nil || tokens && store == nil},
+		{"Sever", c.Sever == nil},
+		{"Log", c.Log == nil},
+	} {
+		if field.missing {
+			return fmt.Errorf("server: Config.%s is not set", field.name)
+		}
+	}
+	return nil
 }
 
 // Run serves on ln until ctx ends or the device fails; the error is nil when it was ctx. All clients are told and

@@ -143,7 +143,11 @@ func TestListenerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.Device = tuntest.New()
-	if err := server.New(config).Run(t.Context(), broken{ln}); !errors.Is(err, errListener) {
+	s, err := server.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), broken{ln}); !errors.Is(err, errListener) {
 		t.Errorf("Run returns %v", err)
 	}
 }

@@ -46,7 +46,7 @@ func (s *Server) watchTokens(ctx context.Context) {
 			return
 		}
 		for _, id := range s.peers.tokens() {
-			if err := s.Tokens.Check(id); err != nil {
+			if err := s.Auth.Check(id); err != nil {
 				s.endToken(id, err)
 			}
 		}
@@ -73,12 +73,22 @@ func (s *Server) fits(t auth.Token) error {
 	return nil
 }
 
+// tokens returns the tokens that can be administered. The error is ErrNoTokens.
+func (s *Server) tokens() (*auth.Store, error) {
+	store, ok := s.Auth.(*auth.Store)
+	if !ok {
+		return nil, ErrNoTokens
+	}
+	return store, nil
+}
+
 // CreateToken makes a token, and returns it with its text. The errors are those of auth.Store.Create and ErrNoTokens.
 func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
-	if s.Tokens == nil {
-		return auth.Token{}, "", ErrNoTokens
+	store, err := s.tokens()
+	if err != nil {
+		return auth.Token{}, "", err
 	}
-	token, text, err := s.Tokens.Create(spec, func(spec auth.Spec) error {
+	token, text, err := store.Create(spec, func(spec auth.Spec) error {
 		if spec.Address.IsValid() && s.Leases.Live(spec.Address) {
 			return fmt.Errorf("%s is in use by another client now", spec.Address)
 		}
@@ -87,24 +97,25 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	if err != nil {
 		return auth.Token{}, "", err
 	}
-	s.Leases.Reserve(s.Tokens.Reserved())
+	s.Leases.Reserve(store.Reserved())
 	s.local.Info("token made", "token", token.Name)
 	return token, text, nil
 }
 
 // RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are away. The errors are those of auth.Store.Revoke and ErrNoTokens.
 func (s *Server) RevokeToken(name string) error {
-	if s.Tokens == nil {
-		return ErrNoTokens
+	store, err := s.tokens()
+	if err != nil {
+		return err
 	}
-	token, err := s.Tokens.Revoke(name)
+	token, err := store.Revoke(name)
 	if err != nil {
 		return err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
 	s.drops.count(dropStale, s.peers.end(token.ID))
 	s.Leases.End(func(id string) bool { return id == token.ID })
-	s.Leases.Reserve(s.Tokens.Reserved())
+	s.Leases.Reserve(store.Reserved())
 	s.local.Info("token revoked", "token", name)
 	return nil
 }
@@ -124,11 +135,12 @@ type Session struct {
 
 // ListTokens returns all tokens by name. The error is ErrNoTokens.
 func (s *Server) ListTokens() ([]TokenStatus, error) {
-	if s.Tokens == nil {
-		return nil, ErrNoTokens
+	store, err := s.tokens()
+	if err != nil {
+		return nil, err
 	}
 	var all []TokenStatus
-	for _, t := range s.Tokens.List() {
+	for _, t := range store.List() {
 		status := TokenStatus{Token: t}
 		for _, p := range s.peers.of(t.ID) {
 			status.Sessions = append(status.Sessions, Session{p.address, p.remote, p.since})
