@@ -1,4 +1,6 @@
-package auth
+// Package certs proves who a server is, and checks the proof: a key and certificate of its own, files
+// that are reloaded when they change, ACME, client authorities, and pins.
+package certs
 
 import (
 	"bytes"
