@@ -16,6 +16,7 @@ import (
 	"tunnel/defect"
 	"tunnel/keep"
 	"tunnel/packet"
+	"tunnel/policy"
 	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -75,7 +76,7 @@ var ErrAddress = errors.New("the server gave another address")
 type Client struct {
 	Config
 	queue *transport.Lanes
-	drops drops
+	drops policy.Drops
 
 	watch *watch
 
@@ -143,10 +144,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	reader.Wait()
 	c.queue.Close()
 	lost := c.queue.Drops()
-	c.drops[dropQueue].Add(lost.Full)
-	c.drops[dropCoDel].Add(lost.CoDel)
-	c.drops[dropCut].Add(lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
+	c.drops.Count(policy.QueueFull, lost.Full)
+	c.drops.Count(policy.CoDel, lost.CoDel)
+	c.drops.Count(policy.Cut, lost.Cut)
+	c.Log.Info("stopped", "drops", c.drops.Log(policy.ClientReasons()), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }
@@ -364,7 +365,7 @@ func (c *Client) read() (err error) {
 		for i := range b.Len() {
 			// The server would drop any other source; the kernel's own IPv6 chatter has one.
 			if packet.Source(b.IP(i)) != own {
-				c.drops[dropForeign].Add(1)
+				c.drops.Count(policy.Foreign, 1)
 				continue
 			}
 			c.queue.Push(b.Take(i))
@@ -375,16 +376,17 @@ func (c *Client) read() (err error) {
 
 // receive returns the way in: from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
+	rules := policy.Client{Address: link.Address, Network: link.Network}
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
-			v := judge(link, b, i)
-			if v != pass {
-				c.drops[v].Add(1)
+			v := rules.FromServer(b, i)
+			if v != policy.Pass {
+				c.drops.Count(v, 1)
 			}
-			return v == pass
+			return v == policy.Pass
 		})
 		refused, err := c.Device.WriteBatch(b)
-		c.drops[dropKernel].Add(uint64(refused))
+		c.drops.Count(policy.Kernel, uint64(refused))
 		return err
 	}
 }

@@ -1,165 +1,91 @@
-package server
+package policy
 
 import (
-	"errors"
-	"log/slog"
 	"net/netip"
-	"sync/atomic"
 
 	"tunnel/packet"
 )
 
-// A verdict is what becomes of a packet: it passes, or the reason why it is dropped.
-type verdict int
-
-const (
-	pass            verdict = iota
-	dropMalformed           // a virtio_net_hdr that contradicts its packet, a source route, IPv6 headers that cannot be judged
-	dropSource              // a client's packet does not carry an address of the client's own
-	dropDestination         // a client's packet is for neither the server nor a client
-	dropClient              // between clients, which is switched off
-	dropBroadcast           // for everybody in the network, or on the wire
-	dropMulticast           // from or for a group
-	dropLoopback            // from or for a host's own loopback
-	dropMartian             // from or for an address that nobody has on another host
-	dropICMP                // an ICMP error about a packet that was not sent to its sender, or a redirect
-	dropNoPeer              // for an address that no client has
-	dropQueue               // the queue to its peer was full
-	dropMemory              // all queues together held too much, and the one to its peer more than others
-	dropCoDel               // the queue to its peer stood for too long
-	dropStale               // its client was away for too long, or does not come back
-	dropCut                 // on its way out when its client's connection broke
-	dropKernel              // the kernel refused it
-	dropDefect              // this program panicked over it
-	verdicts
-)
-
-// name is the verdict's name in logs.
-func (v verdict) name() string {
-	return [verdicts]string{
-		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"icmp_error", "no_peer", "queue_full", "memory", "codel", "stale", "cut", "kernel", "defect",
-	}[v]
+// Hub is the policy of a server. It does not change while the server runs.
+type Hub struct {
+	Server         netip.Addr              // the server's own address
+	Network        netip.Prefix            // the private network
+	ClientToClient bool                    // clients may send to each other
+	Attached       func(a netip.Addr) bool // reports whether a client has a, or had it lately; must not block
 }
 
-// policy decides which packets pass. Nothing in it changes while the server runs but who is connected.
-type policy struct {
-	server         netip.Addr   // the server's own address
-	network        netip.Prefix // the private network
-	clientToClient bool
-	clients        *peers
-}
-
-// fromClient judges a packet that p has sent.
-func (l *policy) fromClient(p *peer, ip []byte) verdict {
-	if v := l.between(p, ip); v != pass {
+// FromMember judges record i of a batch that m has sent.
+func (h *Hub) FromMember(m *Member, b *packet.Batch, i int) Verdict {
+	if malformed(b, i) {
+		return Malformed
+	}
+	ip := b.IP(i)
+	if v := h.addresses(m, ip); v != Pass {
 		return v
 	}
-	// What p says of paths counts only for packets that were sent to p.
+	// What m says of paths counts only for packets that were sent to m.
 	to := packet.Destination(ip)
-	err := packet.CheckPaths(ip, func(sender, receiver netip.Addr) bool { return sender == to && p.has(receiver) })
-	switch {
-	case err == nil:
-		return pass
-	case errors.Is(err, packet.ErrICMP):
-		return dropICMP
-	}
-	return dropMalformed
+	return paths(ip, func(sender, receiver netip.Addr) bool { return sender == to && m.Has(receiver) })
 }
 
-// between judges the addresses of a packet that p has sent.
-func (l *policy) between(p *peer, ip []byte) verdict {
-	if from := packet.Source(ip); !p.has(from) {
-		if v := special(from); v != pass {
+// addresses judges the addresses of a packet that m has sent.
+func (h *Hub) addresses(m *Member, ip []byte) Verdict {
+	if from := packet.Source(ip); !m.Has(from) {
+		if v := special(from); v != Pass {
 			return v
 		}
-		return dropSource
+		return Source
 	}
 	to := packet.Destination(ip)
-	if to == l.server {
-		return pass
+	if to == h.Server {
+		return Pass
 	}
-	if !l.network.Contains(to) {
-		if v := special(to); v != pass {
+	if !h.Network.Contains(to) {
+		if v := special(to); v != Pass {
 			return v
 		}
-		if _, ok := l.clients.at(to); !ok { // behind no client
-			return dropDestination
+		if !h.Attached(to) { // behind no client
+			return Destination
 		}
-	} else if l.everybody(to) {
-		return dropBroadcast
+	} else if h.broadcast(to) {
+		return Broadcast
 	}
-	if !l.clientToClient {
-		return dropClient
+	if !h.ClientToClient {
+		return ClientToClient
 	}
-	return pass
+	return Pass
 }
 
-// fromKernel judges a packet that the server's kernel sends into the device. When clients are kept apart it must not
-// join them either, be its ip_forward on or off.
-func (l *policy) fromKernel(ip []byte) verdict {
+// FromKernel judges a packet that the server's kernel sends into the device. When clients are kept
+// apart the kernel must not join them either, whatever its ip_forward says.
+func (h *Hub) FromKernel(ip []byte) Verdict {
 	from := packet.Source(ip)
-	if from == l.server {
-		return pass
+	if from == h.Server {
+		return Pass
 	}
-	if !l.clientToClient {
-		if _, ok := l.clients.at(from); ok || l.network.Contains(from) {
-			return dropClient
-		}
+	if !h.ClientToClient && (h.Attached(from) || h.Network.Contains(from)) {
+		return ClientToClient
 	}
-	if v := special(packet.Destination(ip)); v != pass {
+	if v := special(packet.Destination(ip)); v != Pass {
 		return v
 	}
 	return special(from)
 }
 
-// unreachable tells why a packet that passed finds no peer.
-func (l *policy) unreachable(to netip.Addr) verdict {
-	if l.network.Contains(to) && l.everybody(to) {
-		return dropBroadcast
-	}
-	if v := special(to); v != pass && !l.network.Contains(to) {
+// Unreachable returns why a packet that passed has no receiver.
+func (h *Hub) Unreachable(to netip.Addr) Verdict {
+	if h.Network.Contains(to) {
+		if h.broadcast(to) {
+			return Broadcast
+		}
+	} else if v := special(to); v != Pass {
 		return v
 	}
-	return dropNoPeer
+	return NoPeer
 }
 
-// everybody tells whether an address of the network is its broadcast address: the last, and the first, as it once was.
-func (l *policy) everybody(a netip.Addr) bool {
-	return a == l.network.Addr() || !l.network.Contains(a.Next())
+// broadcast reports whether an address of the network is its broadcast address: the last, and the
+// first, which is the obsolete form (RFC 1122 section 3.3.6).
+func (h *Hub) broadcast(a netip.Addr) bool {
+	return a == h.Network.Addr() || !h.Network.Contains(a.Next())
 }
-
-// special tells whether packets from or to a are never forwarded (RFC 6890): pass is no. Link-local addresses are among
-// them, which mean another host on every link (RFC 3927 section 7).
-func special(a netip.Addr) verdict {
-	if !a.Is4() {
-		switch {
-		case a.IsMulticast():
-			return dropMulticast
-		case a.IsLoopback():
-			return dropLoopback
-		case a.IsUnspecified(), a.IsLinkLocalUnicast(), a.Is4In6():
-			return dropMartian
-		}
-		return pass
-	}
-	switch b := a.As4(); {
-	case b == [4]byte{255, 255, 255, 255}:
-		return dropBroadcast
-	case b[0] >= 240, b[0] == 0, b[0] == 169 && b[1] == 254:
-		return dropMartian
-	case b[0] >= 224:
-		return dropMulticast
-	case b[0] == 127:
-		return dropLoopback
-	}
-	return pass
-}
-
-// drops counts the packets that did not pass, by reason.
-type drops [verdicts]atomic.Uint64
-
-func (d *drops) count(v verdict, n uint64) { d[v].Add(n) }
-
-// counts returns what has been counted, for a log line.
-func (d *drops) counts() slog.Value { return packet.LogCounts(d[:], verdict.name) }

@@ -24,18 +24,10 @@ func (c *Config) ownLimits() *limits {
 func (c *Config) Forget(memory time.Duration) { c.ownLimits().bans.Memory = memory }
 
 // Peers returns how many clients have their places.
-func (s *Server) Peers() int { return len(s.peers.all()) }
+func (s *Server) Peers() int { return len(s.peers.All()) }
 
 // Connections returns how many there are, be they authenticated or not.
 func (s *Server) Connections() int { return s.limiter.Len() }
 
-// Quiet makes it a long time ago that somebody sent to clients that are away.
-func (s *Server) Quiet() {
-	s.peers.mu.Lock()
-	defer s.peers.mu.Unlock()
-	for _, h := range s.peers.away {
-		h.mu.Lock()
-		h.last = h.last.Add(-quiet)
-		h.mu.Unlock()
-	}
-}
+// Clock sets the clock of what is held for clients that are away.
+func (c *Config) Clock(now func() time.Time) { c.ownLimits().now = now }

@@ -18,7 +18,7 @@ const (
 // lease gets a client its pair, in the file and with nothing left of another that had it. It is called without a lock but
 // the one of the client's holder.
 func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr, most int) (*lease.Lease, error) {
-	ask := lease.Ask{Who: who, Want: want, Most: most, Rest: lease.Rest, Busy: s.peers.busy}
+	ask := lease.Ask{Who: who, Want: want, Most: most, Rest: lease.Rest, Busy: s.peers.Busy}
 	for {
 		l, err := s.Leases.Acquire(ask)
 		if err != nil {

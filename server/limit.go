@@ -14,6 +14,7 @@ type limits struct {
 	reserved int           // the same from where one did, and from this machine and proxies
 	settle   time.Duration // in which the device's reader has read what was sent before
 	bans     admission.BanRules
+	now      func() time.Time // the clock of what is held for clients that are away
 }
 
 func defaultLimits() *limits {
@@ -22,6 +23,7 @@ func defaultLimits() *limits {
 		unknown: admission.DefaultUnknown, reserved: admission.DefaultReserved,
 		settle: 250 * time.Millisecond,
 		bans:   admission.DefaultBanRules(),
+		now:    time.Now,
 	}
 }
 
@@ -39,6 +41,3 @@ func (l *limits) places(most int, memory int64) int {
 	}
 	return min(most, max(int(memory/unauthenticatedRoom), fewPlaces))
 }
-
-// queueLimit bounds what waits for one peer, in bytes of buffers.
-const queueLimit = 8 << 20

@@ -2,8 +2,10 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +46,7 @@ func (l *listener) Accept() (net.Conn, error) {
 // connection, or ends the server.
 func (l *listener) failed(err error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		l.server.limiter.Relieve()
+		l.server.limiter.MakeRoom()
 		l.files.Do(func() {
 			l.server.Log.Warn("new connections wait: no more files can be opened, raise the hard limit (ulimit -Hn)", "err", err)
 		})
@@ -53,18 +55,17 @@ func (l *listener) failed(err error) {
 
 // turnedAway notes that the limiter did not admit, or has closed, a connection.
 func (s *Server) turnedAway(why admission.Reason, from netip.Addr) {
-	refusal := refusalOf(why)
-	if refusal != refuseTotal && refusal != refuseSource { // the line about an attack has the others
-		s.refused.note(refusal)
+	if why != admission.Total && why != admission.PerSource { // the line about an attack has the others
+		s.refused.Note(why)
 		return
 	}
-	s.refused.count(refusal, s.Log).Warn("refused: too many connections", "remote", from, "limit", refusal.name())
+	s.refused.Count(why, s.Log).Warn("refused: too many connections", "remote", from, "limit", why.String())
 }
 
-// refusalOf returns the name here of a reason of the limiter's.
-func refusalOf(why admission.Reason) refusal {
-	return [admission.Reasons]refusal{
-		admission.Total: refuseTotal, admission.PerSource: refuseSource, admission.Rate: refuseRate,
-		admission.Evicted: refuseEvicted, admission.Late: refuseLate, admission.Silent: refuseSilent,
-	}[why]
+// httpLog takes net/http's own log, whose lines unauthenticated clients cause.
+type httpLog struct{ log *slog.Logger }
+
+func (l httpLog) Write(line []byte) (int, error) {
+	l.log.Debug("http", "says", strings.TrimSpace(string(line)))
+	return len(line), nil
 }

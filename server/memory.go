@@ -96,14 +96,14 @@ func (s *Server) holders() string {
 		bytes int64
 	}
 	byToken := map[string]*holder{}
-	for _, p := range s.peers.all() {
-		h := byToken[p.token.ID]
+	for _, p := range s.peers.All() {
+		h := byToken[p.Token.ID]
 		if h == nil {
-			h = &holder{name: p.token.Name}
-			byToken[p.token.ID] = h
+			h = &holder{name: p.Token.Name}
+			byToken[p.Token.ID] = h
 		}
 		h.peers++
-		h.bytes += p.queue.Held()
+		h.bytes += p.Queue.Held()
 	}
 	var all []*holder
 	for _, h := range byToken {

@@ -14,10 +14,10 @@ const (
 	restartSpread = 3 * time.Millisecond
 )
 
-// farewell tells every client that the server stops, and when to come back in case that it starts again. Each is told
+// drain tells every client that the server stops, and when to come back in case that it starts again. Each is told
 // another time.
-func (s *Server) farewell() {
-	for i, p := range s.peers.all() {
-		p.cancel(transport.ComeBack(restartTime + time.Duration(i)*restartSpread))
+func (s *Server) drain() {
+	for i, p := range s.peers.All() {
+		p.End(transport.ComeBack(restartTime + time.Duration(i)*restartSpread))
 	}
 }

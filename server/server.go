@@ -23,7 +23,9 @@ import (
 	"tunnel/keyed"
 	"tunnel/lease"
 	"tunnel/loglimit"
+	"tunnel/policy"
 	"tunnel/server/admission"
+	"tunnel/server/peers"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -58,23 +60,23 @@ type Config struct {
 
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
-	Config                // its Log is limited
-	local    *slog.Logger // for what others cannot cause
-	limited  *loglimit.Handler
-	own      lease.Pair
-	policy   policy
-	drops    drops
-	budget   *transport.Budget // of all queues
-	peers    *peers
-	limiter  *admission.Limiter
-	bans     *admission.Bans
-	refused  *refused
-	sessions sessions
-	defects  defect.Log
-	hinted   atomic.Bool               // the log has been told of a proxy that is not trusted
-	entering keyed.Mutex[lease.Holder] // held while one who comes as that holder is admitted
-	logins   logins
-	severed  rate.Sometimes // limits what is said when Sever fails
+	Config                 // its Log is limited
+	local     *slog.Logger // for what others cannot cause
+	limited   *loglimit.Handler
+	own       lease.Pair
+	policy    policy.Hub
+	drops     policy.Drops
+	budget    *transport.Budget // of all queues
+	peers     *peers.Table
+	limiter   *admission.Limiter
+	bans      *admission.Bans
+	refused   admission.Refusals
+	sessions  sessions
+	defects   defect.Log
+	hinted    atomic.Bool               // the log has been told of a proxy that is not trusted
+	attaching keyed.Mutex[lease.Holder] // held while a client is attached as that holder
+	logins    admission.Logins
+	severed   rate.Sometimes // limits what is said when Sever fails
 }
 
 // New returns a Server that is not running yet. The error names the field of c that must be set
@@ -87,25 +89,27 @@ func New(c Config) (*Server, error) {
 	limited := loglimit.New(c.Log.Handler())
 	budget := newBudget(c.MaxMemory)
 	s := &Server{
-		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers(budget), budget: budget,
+		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), budget: budget,
 		severed: rate.Sometimes{Interval: severLogPause},
 	}
 	s.Log = slog.New(limited)
-	s.refused = newRefused(s.Log)
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
+	s.peers = peers.NewTable(budget, s.limits.now)
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
 		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.places(s.limits.unknown, c.MaxMemory/8),
 		Reserved: s.limits.places(s.limits.reserved, c.MaxMemory/32),
 		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
 	})
-	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
+	s.policy = policy.Hub{
+		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient, Attached: s.peers.Has,
+	}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Auth.Reserved())
 	for _, a := range c.Leases.Recent(lease.LongRest) {
-		s.peers.watch(a)
+		s.peers.Watch(a)
 	}
 	return s, nil
 }
@@ -136,7 +140,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
-		s.farewell()
+		s.drain()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	web := &http.Server{
@@ -149,7 +153,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       s.connContext,
 		ConnState:         s.limiter.ConnState,
-		ErrorLog:          log.New(s.refused, "", 0),
+		ErrorLog:          log.New(httpLog{s.Log}, "", 0),
 
 		DisableGeneralOptionsHandler: true, // it would answer for a path that is not ours
 	}
@@ -175,9 +179,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	s.sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
-	s.drops.count(dropMemory, s.budget.Dropped())
+	s.drops.Count(policy.Memory, s.budget.Dropped())
 	s.limited.Close() //nolint:contextcheck // ctx is over, and what is left to log does not hang on it
-	s.local.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
+	s.local.Info("stopped", "drops", s.drops.Log(policy.HubReasons()), "refused", s.refused.Log(), "defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil
 	}
@@ -207,54 +211,10 @@ func (s *Server) sweep(ctx context.Context) {
 	for {
 		select {
 		case now := <-ticker.C:
-			s.drops.count(dropStale, s.peers.sweep(now))
-			s.logins.sweep(now)
+			s.drops.Count(policy.Stale, s.peers.Sweep())
+			s.logins.Sweep(now)
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-// sessions waits for requests, and for the sessions that they have become.
-type sessions struct {
-	mu    sync.Mutex
-	ended bool
-	group sync.WaitGroup
-}
-
-// do runs f, unless wait was called. A panic of f is the error.
-func (s *sessions) do(f func()) error {
-	if s.begin() {
-		defer s.group.Done()
-		return defect.Do(f)
-	}
-	return nil
-}
-
-// start runs f on a goroutine of its own; false is that wait was called, and f does not run.
-func (s *sessions) start(f func()) bool {
-	if !s.begin() {
-		return false
-	}
-	go func() {
-		defer s.group.Done()
-		f()
-	}()
-	return true
-}
-
-func (s *sessions) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.ended {
-		s.group.Add(1)
-	}
-	return !s.ended
-}
-
-func (s *sessions) wait() {
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
-	s.group.Wait()
 }

@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/policy"
 	"tunnel/transport"
 )
-
-// errToken says that a token asks for what this network does not have.
-var errToken = errors.New("token")
 
 // ErrNoTokens says that the server lets everybody in.
 var ErrNoTokens = errors.New("the server lets everybody in: it has no tokens")
@@ -21,19 +19,6 @@ var ErrNoTokens = errors.New("the server lets everybody in: it has no tokens")
 // tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock that a token expires,
 // and that may be set at any time, so that no timer can be wound up for it.
 const tokenInterval = 250 * time.Millisecond
-
-// isOver tells whether a token cannot be used, now or ever again.
-func isOver(err error) bool { return reason(err) != "" }
-
-// reason returns why a token cannot be used, now or ever again; "" if err says nothing of the kind.
-func reason(err error) string {
-	for _, why := range []error{auth.ErrRevoked, auth.ErrExpired, auth.ErrJoined} {
-		if errors.Is(err, why) {
-			return why.Error()
-		}
-	}
-	return ""
-}
 
 // watchTokens ends the sessions of tokens that are over, until ctx ends.
 func (s *Server) watchTokens(ctx context.Context) {
@@ -45,7 +30,7 @@ func (s *Server) watchTokens(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, id := range s.peers.tokens() {
+		for _, id := range s.peers.Tokens() {
 			if err := s.Auth.Check(id); err != nil {
 				s.endToken(id, err)
 			}
@@ -55,22 +40,9 @@ func (s *Server) watchTokens(ctx context.Context) {
 
 // endToken ends all sessions that came with a token.
 func (s *Server) endToken(id string, why error) {
-	for _, p := range s.peers.of(id) {
-		p.cancel(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
+	for _, p := range s.peers.OfToken(id) {
+		p.End(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
 	}
-}
-
-// fits tells whether this network has what a token asks for.
-func (s *Server) fits(t auth.Token) error {
-	if t.Address.IsValid() {
-		if err := s.Leases.Fits(t.Address); err != nil {
-			return err
-		}
-	}
-	if i := slices.IndexFunc(t.Routes, s.Leases.Network().Overlaps); i >= 0 {
-		return fmt.Errorf("route %s overlaps with the network %s", t.Routes[i], s.Leases.Network())
-	}
-	return nil
 }
 
 // tokens returns the tokens that can be administered. The error is ErrNoTokens.
@@ -113,7 +85,7 @@ func (s *Server) RevokeToken(name string) error {
 		return err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
-	s.drops.count(dropStale, s.peers.end(token.ID))
+	s.drops.Count(policy.Stale, s.peers.DropHeld(token.ID))
 	s.Leases.End(func(id string) bool { return id == token.ID })
 	s.Leases.Reserve(store.Reserved())
 	s.local.Info("token revoked", "token", name)
@@ -142,8 +114,8 @@ func (s *Server) ListTokens() ([]TokenStatus, error) {
 	var all []TokenStatus
 	for _, t := range store.List() {
 		status := TokenStatus{Token: t}
-		for _, p := range s.peers.of(t.ID) {
-			status.Sessions = append(status.Sessions, Session{p.address, p.remote, p.since})
+		for _, p := range s.peers.OfToken(t.ID) {
+			status.Sessions = append(status.Sessions, Session{p.Address, p.Remote, p.Since})
 		}
 		slices.SortFunc(status.Sessions, func(a, b Session) int { return a.Address.Compare(b.Address) })
 		all = append(all, status)

@@ -30,7 +30,7 @@ type entrance struct {
 	*clock
 	t     *testing.T
 	known map[netip.Prefix]bool
-	count [Reasons]int
+	count [reasons]int
 }
 
 func newEntrance(t *testing.T, rules Rules) *entrance {
@@ -363,14 +363,14 @@ func TestLimiterRequests(t *testing.T) {
 }
 
 // When there are no files those who have not authenticated make room.
-func TestLimiterRelieve(t *testing.T) {
+func TestLimiterMakesRoom(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	member := e.member("192.0.2.1")
 	for range 40 {
 		e.enters("192.0.2.2")
 	}
 	for range 5 {
-		e.Relieve()
+		e.MakeRoom()
 	}
 	if n := e.Len(); n != 1 || member.closed {
 		t.Errorf("%d are left; closed: %v", n, member.closed)

@@ -1,86 +1,75 @@
-package server
+package admission
 
 import (
-	"errors"
 	"math"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
-	"tunnel/auth"
-	"tunnel/transport"
+	limit "golang.org/x/time/rate"
 )
 
-// errSessions says that a token has as many sessions as it may have.
-var errSessions = errors.New("the token has as many sessions as it may have")
-
 const (
-	// fewSessions is how many a token has that may have fewer, where its logins and leases are counted: a machine that lost
-	// its state comes as another one.
+	// fewSessions is how many sessions count, where logins and leases are limited, for a token that
+	// may have fewer: a machine that lost its state comes as another one.
 	fewSessions = 8
-	// manySessions is how many a token has that may have any number, where its logins are counted.
+	// manySessions is how many count, where logins are limited, for a token that may have any number.
 	manySessions = 2048
 )
 
-// maxSessions returns how many sessions a token may have at once; 0 is no limit.
-func (s *Server) maxSessions(t auth.Token) int {
-	if t.MaxSessions != nil {
-		return *t.MaxSessions
-	}
-	return s.MaxSessions
+// A Quota is what one token may have.
+type Quota struct {
+	Sessions int // at once, lanes counted once; 0 is no limit
+	Lanes    int // connections of one session; at least 1
 }
 
-// maxLeases returns how many pairs a token may take up, for sessions that are there and machines that are away; 0 is no
-// limit.
-func (s *Server) maxLeases(t auth.Token) int {
-	n := s.maxSessions(t)
-	if n == 0 {
+// Leases returns how many address pairs a token may take up, for sessions that are there and
+// machines that are away; 0 is no limit.
+func (q Quota) Leases() int {
+	if q.Sessions == 0 {
 		return 0
 	}
-	return 2 * max(n, fewSessions)
+	return 2 * max(q.Sessions, fewSessions)
 }
 
-// logins limits how often each token logs in.
-type logins struct {
-	mu      sync.Mutex
-	buckets map[string]*rate.Limiter // by the token's id; one that is full is left out
-}
-
-// wait takes note of a login with t. It returns 0 if that is not one too many, else after which time to come back.
-func (s *Server) wait(t auth.Token, now time.Time) time.Duration {
-	if t.Anonymous() {
-		return 0
-	}
-	sessions := s.maxSessions(t)
+// logins returns a token bucket that lets all sessions, with all their lanes, come back at once, and
+// do so again.
+func (q Quota) logins() (perSecond limit.Limit, burst int) {
+	sessions := q.Sessions
 	if sessions == 0 {
 		sessions = manySessions
 	}
-	// All of them, with all their lanes, may come back at once, and do so again.
-	burst := 2 * max(sessions, fewSessions) * s.most(transport.MaxLanes)
-	return s.logins.wait(t.ID, rate.Limit(sessions), burst, now)
+	return limit.Limit(sessions), 2 * max(sessions, fewSessions) * q.Lanes
 }
 
-func (l *logins) wait(id string, refill rate.Limit, burst int, now time.Time) time.Duration {
+// Logins limits how often each token logs in. Its methods may be called concurrently.
+type Logins struct {
+	mu      sync.Mutex
+	buckets map[string]*limit.Limiter // by the token's id; one that is full is left out
+}
+
+// Wait notes a login with a token. It returns 0 if its quota allows that, else after which time to
+// come back.
+func (l *Logins) Wait(id string, q Quota, now time.Time) time.Duration {
+	perSecond, burst := q.logins()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.buckets[id]
 	if b == nil {
 		if l.buckets == nil {
-			l.buckets = map[string]*rate.Limiter{}
+			l.buckets = map[string]*limit.Limiter{}
 		}
-		b = rate.NewLimiter(refill, burst)
+		b = limit.NewLimiter(perSecond, burst)
 		l.buckets[id] = b
 	}
 	if b.AllowN(now, 1) {
 		return 0
 	}
 	missing := 1 - b.TokensAt(now)
-	return time.Duration(math.Ceil(missing/float64(refill)*1e3)) * time.Millisecond
+	return time.Duration(math.Ceil(missing/float64(perSecond)*1e3)) * time.Millisecond
 }
 
-// sweep forgets the tokens that have not come for so long that it makes no difference.
-func (l *logins) sweep(now time.Time) {
+// Sweep forgets the tokens that have not logged in for so long that it makes no difference.
+func (l *Logins) Sweep(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, b := range l.buckets {

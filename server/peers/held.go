@@ -1,4 +1,4 @@
-package server
+package peers
 
 import (
 	"net/netip"
@@ -11,50 +11,53 @@ import (
 )
 
 const (
-	parkTime  = 2 * time.Minute // for which packets wait for a client that is away; less than lease.Rest
-	parkLimit = 256 << 10       // bytes of buffers that wait for one client, at most
-	parkMost  = 256             // clients that are waited for
+	holdTime  = 2 * time.Minute // for which packets wait for a client that is away; less than lease.Rest
+	holdLimit = 256 << 10       // bytes of buffers that wait for one client, at most
+	holdMost  = 256             // clients whose packets wait, at most
 
 	// fresh is how long a packet may have waited and still be sent, see transport.Queue.Salvage.
 	fresh = 2 * time.Second
 
-	// quiet is after which time without a packet nobody sends to an address any more: TCP repeats a segment every 2 min at
-	// least (TCP_RTO_MAX).
+	// quiet is the time without a packet after which nobody sends to an address any more: TCP repeats
+	// a segment every 2 min at least (TCP_RTO_MAX).
 	quiet = 2*time.Minute + 10*time.Second
 )
 
-// held is what there is for a client that is away. For some time its packets wait here: a TCP sender repeats less and less
-// often, after an outage of half a minute once in half a minute; when what it has repeated last is there on the client's
-// return, its connection goes on at once. After that held only tells whether there are any.
-type held struct {
+// Held stands for a client that is away. For holdTime its packets wait here: a TCP sender repeats
+// less and less often, after an outage of half a minute once in half a minute, so its connection
+// goes on at once if the last repetition is there on the client's return. After that Held only notes
+// whether packets still come.
+type Held struct {
 	holder   lease.Holder
 	prefixes []netip.Prefix
 	since    time.Time
+	now      func() time.Time
 
 	mu    sync.Mutex
 	queue *transport.Queue // nil keeps nothing
 	last  time.Time        // when a packet came last; since, if none came
 }
 
-func newHeld(holder lease.Holder, prefixes []netip.Prefix) *held {
-	now := time.Now()
-	return &held{holder: holder, prefixes: prefixes, since: now, last: now}
+func (t *Table) newHeld(holder lease.Holder, prefixes []netip.Prefix) *Held {
+	now := t.now()
+	return &Held{holder: holder, prefixes: prefixes, since: now, now: t.now, last: now}
 }
 
-// add takes record i out of b, and returns false if it does not wait here.
-func (h *held) add(b *packet.Batch, i int) bool {
+// Add takes record i out of b, and returns false if it does not wait here.
+func (h *Held) Add(b *packet.Batch, i int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.last = time.Now()
-	if h.queue == nil || h.last.Sub(h.since) >= parkTime {
+	h.last = h.now()
+	if h.queue == nil || h.last.Sub(h.since) >= holdTime {
 		return false
 	}
 	h.queue.Push(b.Take(i))
 	return true
 }
 
-// take moves here what is still worth sending of a queue whose client has gone, and returns how many packets had no place.
-func (h *held) take(from *transport.Lanes) (lost uint64) {
+// take moves here what is still worth sending of the queue of a client that has left, and returns
+// how many packets were lost.
+func (h *Held) take(from *transport.Lanes) (lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, waiting := range from.Salvage(fresh) {
@@ -68,8 +71,8 @@ func (h *held) take(from *transport.Lanes) (lost uint64) {
 	return lost
 }
 
-// move hands what is still worth sending to the queue of the client, which is there again.
-func (h *held) move(to *transport.Lanes) {
+// move hands what is still worth sending to the queue of the client, which is back.
+func (h *Held) move(to *transport.Lanes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.queue == nil {
@@ -80,22 +83,22 @@ func (h *held) move(to *transport.Lanes) {
 	}
 }
 
-// busy returns for how much longer no packet may come before nobody sends to the client any more.
-func (h *held) busy() time.Duration {
+// busy returns for how much longer no packet may come before the client's address counts as quiet.
+func (h *Held) busy() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(0, quiet-time.Since(h.last))
+	return max(0, quiet-h.now().Sub(h.last))
 }
 
-// end throws away what waits, and whatever comes from now on. It returns how many packets were lost here, and whether there
-// was a queue.
-func (h *held) end() (had bool, lost uint64) {
+// end drops what waits and what comes from now on. It returns how many packets were lost here, and
+// whether there was a queue.
+func (h *Held) end() (had bool, lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.queue == nil {
 		return false, 0
 	}
-	waiting := h.queue.Salvage(parkTime)
+	waiting := h.queue.Salvage(holdTime)
 	for _, p := range waiting {
 		p.Free()
 	}

@@ -1,4 +1,4 @@
-package server
+package peers
 
 import (
 	"net/netip"
@@ -13,73 +13,54 @@ import (
 	"tunnel/transport"
 )
 
-// A sink is where packets for an address go: to a peer, or to what is held for one that is away. One of the two is set.
-type sink struct {
-	peer *peer
-	held *held
+// A Sink is where packets for an address go: to a peer, or to what is held for one that is away. One
+// of the two is set.
+type Sink struct {
+	Peer *Peer
+	Held *Held
 }
 
-// peers is the table of clients, of those that are connected and of those that have left lately.
+// Table has all clients: those that are connected and those that have left lately. Its methods may
+// be called concurrently.
 //
-// Nothing waits while mu is held, neither for a disk nor for another lock but those of the packets' queues.
-type peers struct {
-	// Who gets what is for an address: clients by their own, and by the prefixes of their tokens. Packets find it without a
-	// lock; it is never changed, only replaced.
-	table atomic.Pointer[bart.Table[sink]]
+// Nothing waits while mu is held, neither for a disk nor for a lock other than those of packets'
+// queues.
+type Table struct {
+	budget *transport.Budget // of all queues; nil is no limit
+	now    func() time.Time
 
-	mu      sync.Mutex // guards the rest, and the replacing
+	// Who gets what is for an address: clients by their own, and by the prefixes of their tokens.
+	// Packets find it without a lock; it is never changed, only replaced, with mu held.
+	sinks atomic.Pointer[bart.Table[Sink]]
+
+	mu      sync.Mutex // guards the rest
 	seats   map[lease.Holder]*seat
 	byToken map[string]map[lease.Holder]*seat // the same seats, by the token's id
-	away    map[lease.Holder]*held
-	kept    int // of away: those that have a queue
-
-	budget *transport.Budget // of all queues; nil is no limit
+	away    map[lease.Holder]*Held
+	holding int // of away: those that have a queue
 }
 
 // A seat is a session: one that is there, one that is being admitted, or both when it is resumed.
 type seat struct {
-	peer     *peer // nil before there is one
-	entering bool
+	peer     *Peer // nil before there is one
+	reserved bool
 }
 
-func newPeers(budget *transport.Budget) *peers {
-	t := &peers{
-		seats: map[lease.Holder]*seat{}, byToken: map[string]map[lease.Holder]*seat{}, away: map[lease.Holder]*held{},
-		budget: budget,
+// NewTable returns a table without clients. Their queues share budget; nil is no limit. now is the
+// clock.
+func NewTable(budget *transport.Budget, now func() time.Time) *Table {
+	t := &Table{
+		seats: map[lease.Holder]*seat{}, byToken: map[string]map[lease.Holder]*seat{}, away: map[lease.Holder]*Held{},
+		budget: budget, now: now,
 	}
-	t.table.Store(new(bart.Table[sink]))
+	t.sinks.Store(new(bart.Table[Sink]))
 	return t
 }
 
-// at returns where packets for a go; ok is false if nobody has it.
-func (t *peers) at(a netip.Addr) (to sink, ok bool) { return t.table.Load().Lookup(a) }
-
-// all returns the peers.
-func (t *peers) all() (all []*peer) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range t.seats {
-		if s.peer != nil {
-			all = append(all, s.peer)
-		}
-	}
-	return all
-}
-
-// with returns the peer of a holder, nil if there is none.
-func (t *peers) with(h lease.Holder) *peer {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.seats[h]; s != nil {
-		return s.peer
-	}
-	return nil
-}
-
-// reserve keeps a seat for a session that is being admitted, until enter or abandon. It returns false if the token has as
-// many as most already, which is no limit if it is 0; a session that is there is not one more. The next call for a holder
-// must not begin before enter or abandon.
-func (t *peers) reserve(h lease.Holder, most int) bool {
+// Reserve keeps a seat for a session that is being admitted, until Attach or Unreserve. It returns
+// false if the token has as many as most already, which is no limit if it is 0; a session that is
+// there is not one more. The next call for a holder must not begin before Attach or Unreserve.
+func (t *Table) Reserve(h lease.Holder, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.seats[h]
@@ -95,21 +76,21 @@ func (t *peers) reserve(h lease.Holder, most int) bool {
 		s = &seat{}
 		seats[h], t.seats[h] = s, s
 	}
-	s.entering = true
+	s.reserved = true
 	return true
 }
 
-// abandon undoes reserve.
-func (t *peers) abandon(h lease.Holder) {
+// Unreserve undoes Reserve.
+func (t *Table) Unreserve(h lease.Holder) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.seats[h].entering = false
+	t.seats[h].reserved = false
 	t.clear(h)
 }
 
 // clear gives up a seat that nobody has; the caller holds mu.
-func (t *peers) clear(h lease.Holder) {
-	if s := t.seats[h]; s.peer != nil || s.entering {
+func (t *Table) clear(h lease.Holder) {
+	if s := t.seats[h]; s.peer != nil || s.reserved {
 		return
 	}
 	delete(t.seats, h)
@@ -119,58 +100,59 @@ func (t *peers) clear(h lease.Holder) {
 	}
 }
 
-// enter makes p, whose seat is reserved, the connection of its holder: from now on packets find it. One that is there
-// already is told that a newer one has come; nobody waits until it has heard that, for it is dead, most likely. What waited
-// for that one, or for the holder's return, waits for p; what waited for another that had p's address is thrown away, and
-// enter returns how many packets that were.
-func (t *peers) enter(p *peer) (lost uint64) {
-	old, lost := t.take(p)
+// Attach makes p, whose seat is reserved, the peer of its holder: from now on packets find it. The
+// peer that had the seat is told that a newer one has come, and not waited for: most likely it is
+// dead. What waited for that one, or for the holder's return, waits for p; what waited for another
+// holder that had p's address is dropped, and Attach returns how many packets that were.
+func (t *Table) Attach(p *Peer) (lost uint64) {
+	old, lost := t.replace(p)
 	if old != nil {
 		old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
 	}
 	return lost
 }
 
-// take is enter but for the word to the old connection, which it returns; nil is that there is none.
-func (t *peers) take(p *peer) (old *peer, lost uint64) {
+// replace does what Attach does, but does not end the old peer, which it returns; nil if there is
+// none.
+func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.seats[p.holder]
-	held := t.away[p.holder]
+	s := t.seats[p.Holder]
+	held := t.away[p.Holder]
 	old = s.peer
-	s.peer, s.entering = p, false
+	s.peer, s.reserved = p, false
 	move := func() {
 		if held != nil {
-			held.move(p.queue)
+			held.move(p.Queue)
 		}
 		if old != nil {
-			for _, waiting := range old.queue.Salvage(fresh) {
-				p.queue.Push(waiting)
+			for _, waiting := range old.Queue.Salvage(fresh) {
+				p.Queue.Push(waiting)
 			}
 		}
 	}
 	move() // before what comes now, of the same flows
-	table := t.table.Load()
+	sinks := t.sinks.Load()
 	var left []netip.Prefix
 	if held != nil {
-		table = without(table, held.prefixes, sink{held: held})
+		sinks = without(sinks, held.prefixes, Sink{Held: held})
 		left = held.prefixes
 	}
 	if old != nil {
-		table = without(table, old.prefixes(), sink{peer: old})
+		sinks = without(sinks, old.prefixes(), Sink{Peer: old})
 		left = old.prefixes()
 	}
 	for _, prefix := range p.prefixes() {
-		if other, ok := table.Get(prefix); ok && other.held != nil {
-			lost += t.forget(other.held)
-			table = without(table, other.held.prefixes, other)
+		if other, ok := sinks.Get(prefix); ok && other.Held != nil {
+			lost += t.forget(other.Held)
+			sinks = without(sinks, other.Held.prefixes, other)
 		}
-		table = table.InsertPersist(prefix, sink{peer: p})
+		sinks = sinks.InsertPersist(prefix, Sink{Peer: p})
 	}
-	if len(left) > 0 && left[0].Addr() != p.address { // it has moved to another address
-		table = t.watched(table, left[0])
+	if len(left) > 0 && left[0].Addr() != p.Address { // it has moved to another address
+		sinks = t.watched(sinks, left[0])
 	}
-	t.table.Store(table)
+	t.sinks.Store(sinks)
 	move() // what came while the table was made
 	if held != nil {
 		lost += t.forget(held)
@@ -178,147 +160,61 @@ func (t *peers) take(p *peer) (old *peer, lost uint64) {
 	return old, lost
 }
 
-// without returns table without the prefixes that lead to s.
-func without(table *bart.Table[sink], prefixes []netip.Prefix, s sink) *bart.Table[sink] {
+// without returns sinks without the prefixes that lead to s.
+func without(sinks *bart.Table[Sink], prefixes []netip.Prefix, s Sink) *bart.Table[Sink] {
 	for _, prefix := range prefixes {
-		if at, ok := table.Get(prefix); ok && at == s {
-			table = table.DeletePersist(prefix)
+		if at, ok := sinks.Get(prefix); ok && at == s {
+			sinks = sinks.DeletePersist(prefix)
 		}
 	}
-	return table
+	return sinks
 }
 
-// remove takes p, whose connections have ended, from the table, unless a newer one has its place. What waits for it, and
-// what still comes, is kept for its return if keep is true and there is room. It returns how many packets were thrown away.
-func (t *peers) remove(p *peer, keep bool) (lost uint64) {
+// Lookup returns where packets for a go; ok is false if no client has it.
+func (t *Table) Lookup(a netip.Addr) (to Sink, ok bool) { return t.sinks.Load().Lookup(a) }
+
+// Has reports whether a client has a, or had it lately.
+func (t *Table) Has(a netip.Addr) bool {
+	_, ok := t.Lookup(a)
+	return ok
+}
+
+// Detach takes p, whose connections have ended, from the table, unless a newer one has its seat.
+// What waits for it, and what still comes, is held for its return if hold is true and there is room.
+// It returns how many packets were dropped.
+func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := t.seats[p.holder]
+	s := t.seats[p.Holder]
 	if s == nil || s.peer != p {
 		return 0
 	}
 	s.peer = nil
-	t.clear(p.holder)
-	table := t.table.Load()
+	t.clear(p.Holder)
+	sinks := t.sinks.Load()
 	own := slices.DeleteFunc(p.prefixes(), func(prefix netip.Prefix) bool { // another's token may have a route of p's by now
-		at, ok := table.Get(prefix)
-		return ok && at != sink{peer: p}
+		at, ok := sinks.Get(prefix)
+		return ok && at != Sink{Peer: p}
 	})
-	h := newHeld(p.holder, own)
-	if keep && t.kept < parkMost {
-		h.queue = t.budget.NewQueue(t.parkLimit())
-		t.kept++
+	h := t.newHeld(p.Holder, own)
+	if hold && t.holding < holdMost {
+		h.queue = t.budget.NewQueue(t.holdLimit())
+		t.holding++
 	}
-	lost = h.take(p.queue)
+	lost = h.take(p.Queue)
 	for _, prefix := range h.prefixes {
-		table = table.InsertPersist(prefix, sink{held: h})
+		sinks = sinks.InsertPersist(prefix, Sink{Held: h})
 	}
-	t.table.Store(table)
-	t.away[p.holder] = h
-	return lost + h.take(p.queue)
+	t.sinks.Store(sinks)
+	t.away[p.Holder] = h
+	return lost + h.take(p.Queue)
 }
 
-// parkLimit returns how many bytes of buffers may wait for one client: for all together no more than an eighth of the budget.
-func (t *peers) parkLimit() int {
+// holdLimit returns how many bytes of buffers may wait for one client: for all together no more than
+// an eighth of the budget.
+func (t *Table) holdLimit() int {
 	if share := t.budget.Share(); share > 0 {
-		return int(min(parkLimit, share/8/parkMost))
+		return int(min(holdLimit, share/8/holdMost))
 	}
-	return parkLimit
-}
-
-// watch looks who still sends to an address that somebody had before this server began.
-func (t *peers) watch(a netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.table.Store(t.watched(t.table.Load(), netip.PrefixFrom(a, a.BitLen())))
-}
-
-// nobody is in the place of a token's id, none of which has a blank.
-const nobody = " "
-
-// watched returns table with an address that was left for good; the caller holds mu.
-func (t *peers) watched(table *bart.Table[sink], a netip.Prefix) *bart.Table[sink] {
-	h := newHeld(lease.Holder{Token: nobody, Machine: a.String()}, []netip.Prefix{a})
-	t.away[h.holder] = h
-	return table.InsertPersist(a, sink{held: h})
-}
-
-// busy returns for how much longer nobody may send to an address whose client is away before it counts as left alone, as far
-// as is known.
-func (t *peers) busy(a netip.Addr) time.Duration {
-	if to, ok := t.at(a); ok && to.held != nil {
-		return to.held.busy()
-	}
-	return 0
-}
-
-// sweep throws away what was held for long enough, and returns how many packets that were.
-func (t *peers) sweep(now time.Time) (lost uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	table := t.table.Load()
-	for _, h := range t.away {
-		switch since := now.Sub(h.since); {
-		case since >= lease.LongRest:
-			lost += t.forget(h)
-			table = without(table, h.prefixes, sink{held: h})
-		case since >= parkTime:
-			lost += t.drop(h)
-		}
-	}
-	if table != t.table.Load() {
-		t.table.Store(table)
-	}
-	return lost
-}
-
-// end throws away what waits for the clients of a token, and returns how many packets that were.
-func (t *peers) end(token string) (lost uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for holder, h := range t.away {
-		if holder.Token == token {
-			lost += t.drop(h)
-		}
-	}
-	return lost
-}
-
-// drop ends the queue of h, and returns how many packets waited there; the caller holds mu, as for forget.
-func (t *peers) drop(h *held) (lost uint64) {
-	had, lost := h.end()
-	if had {
-		t.kept--
-	}
-	return lost
-}
-
-// forget ends h.
-func (t *peers) forget(h *held) (lost uint64) {
-	if t.away[h.holder] == h {
-		delete(t.away, h.holder)
-	}
-	return t.drop(h)
-}
-
-// tokens returns the ids of the tokens that clients are connected with.
-func (t *peers) tokens() (ids []string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id := range t.byToken {
-		ids = append(ids, id)
-	}
-	return ids
-}
-
-// of returns the peers that are connected with a token.
-func (t *peers) of(id string) (all []*peer) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range t.byToken[id] {
-		if s.peer != nil {
-			all = append(all, s.peer)
-		}
-	}
-	return all
+	return holdLimit
 }

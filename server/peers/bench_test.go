@@ -1,9 +1,10 @@
-package server
+package peers
 
 import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"tunnel/auth"
 	"tunnel/lease"
@@ -11,17 +12,17 @@ import (
 )
 
 // many returns a table of n peers, which have 10.1.1.3, .5 and so on, and a packet to each.
-func many(t testing.TB, n int) (*peers, [][]byte) {
+func many(t testing.TB, n int) (*Table, [][]byte) {
 	t.Helper()
-	table := newPeers(nil)
+	table := NewTable(nil, time.Now)
 	packets := make([][]byte, n)
 	for i := range n {
 		host := 256 + uint16(3+2*i)
 		pair := lease.Pair{Local: netip.AddrFrom4([4]byte{10, 1, byte(host >> 8), byte(host)})}
-		p := newPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i), &lease.Lease{Pair: pair}, nil)
-		t.Cleanup(func() { p.cancel(nil) })
-		table.reserve(p.holder, 0)
-		table.enter(p)
+		p := table.NewPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i), &lease.Lease{Pair: pair})
+		t.Cleanup(func() { p.End(nil) })
+		table.Reserve(p.Holder, 0)
+		table.Attach(p)
 		packets[i] = []byte{0x45, 16: 10, 17: 1, 18: byte(host >> 8), 19: byte(host)}
 	}
 	return table, packets
@@ -34,7 +35,7 @@ func BenchmarkLookup(b *testing.B) {
 		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if _, ok := table.at(packet.Destination(packets[i%n])); !ok {
+				if _, ok := table.Lookup(packet.Destination(packets[i%n])); !ok {
 					b.Fatal("not found")
 				}
 			}
@@ -43,7 +44,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
-					if _, ok := table.at(packet.Destination(packets[i%n])); !ok {
+					if _, ok := table.Lookup(packet.Destination(packets[i%n])); !ok {
 						b.Error("not found")
 					}
 				}
