@@ -15,6 +15,7 @@ import (
 	"tunnel/ipcmd"
 	"tunnel/ipcmd/iptest"
 	"tunnel/route"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -25,7 +26,7 @@ type joined struct {
 	device *tuntest.Device
 	kernel *iptest.Kernel
 	before string // what the kernel had
-	log    *logs
+	log    *hubtest.Logs
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error // of Run, set when ended is closed
@@ -75,7 +76,7 @@ func (j *joined) until(prefix string, n int) {
 		select {
 		case <-j.more:
 		case <-late:
-			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n, strings.Join(j.happened(), "\n"), j.log.text())
+			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n, strings.Join(j.happened(), "\n"), j.log.Text())
 		}
 	}
 }
@@ -83,7 +84,7 @@ func (j *joined) until(prefix string, n int) {
 // logged waits until text is in the log n times.
 func (j *joined) logged(text string, n int) {
 	j.t.Helper()
-	j.log.until(j.t, text, n)
+	j.log.Until(j.t, text, n)
 }
 
 // same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself, which runs beside
@@ -106,7 +107,7 @@ func (j *joined) same(want ...string) {
 func start(t *testing.T, address string, change func(*client.Config), prepare ...func(*iptest.Kernel)) *joined {
 	t.Helper()
 	j := &joined{
-		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &logs{},
+		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &hubtest.Logs{},
 		ended: make(chan struct{}), more: make(chan struct{}, 1),
 	}
 	if err := j.kernel.Do("ip route add 192.168.107.0/24 dev ens160 proto kernel"); err != nil {

@@ -36,8 +36,8 @@ func TestAdmission(t *testing.T) {
 		t.Errorf("wanted .201, got %s", m.own())
 	}
 	for session := range seen {
-		file, err := os.ReadFile(h.file)
-		if err != nil || bytes.Contains(file, []byte(session)) || bytes.Contains(h.log.text(), []byte(session)) {
+		file, err := os.ReadFile(h.File)
+		if err != nil || bytes.Contains(file, []byte(session)) || bytes.Contains(h.Log.Text(), []byte(session)) {
 			t.Errorf("a session is in the state or in the log (%v)", err)
 		}
 	}
@@ -72,19 +72,19 @@ func TestPoolFull(t *testing.T) {
 			t.Errorf("%s twice", m.own())
 		}
 		seen[m.own()] = true
-		h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), uint32(i)))
+		h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), uint32(i)))
 		if p := m.gets(1)[0]; tuntest.IDOf(p) != uint32(i) {
 			t.Errorf("client %d got packet %d", i, tuntest.IDOf(p))
 		}
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", uint32(i)))
-		if p := h.device.Gets(t); tuntest.IDOf(p) != uint32(i) {
+		if p := h.Device.Gets(t); tuntest.IDOf(p) != uint32(i) {
 			t.Errorf("the kernel got packet %d of client %d", tuntest.IDOf(p), i)
 		}
 	}
 	// Where one leaves, another may come, in a while.
 	members[77].leave()
 	h.logged("disconnected", 1)
-	h.pass(lease.LongRest)
+	h.Pass(lease.LongRest)
 	m := h.join(transport.Connect{})
 	if m.own() != members[77].own() {
 		t.Errorf("got %s; %s was free", m.own(), members[77].own())
@@ -141,7 +141,7 @@ func TestResumeReplaces(t *testing.T) {
 	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote || closed.Reason == "" {
 		t.Errorf("the old one was told %+v", closed)
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 7))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 7))
 	if p := m.gets(1)[0]; tuntest.IDOf(p) != 7 {
 		t.Errorf("the new one got packet %d", tuntest.IDOf(p))
 	}
@@ -188,7 +188,7 @@ func TestResumeTogether(t *testing.T) {
 	if other.own() != "10.1.1.5" {
 		t.Errorf("another got %s", other.own())
 	}
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Error(err)
 	}
 	if r := <-results; r.closed.Code != transport.CodeRestart {

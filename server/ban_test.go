@@ -108,7 +108,7 @@ func TestBanSparesWhoeverWasThere(t *testing.T) {
 	send(t, conn, right+office+"\n")
 	time.Sleep(memory + memory/4)
 	_ = conn.Close()
-	for until := time.Now().Add(patience); !bytes.Contains(h.log.text(), []byte("wait for connect")); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); !bytes.Contains(h.Log.Text(), []byte("wait for connect")); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the session does not end")
 		}
@@ -132,8 +132,8 @@ func TestForwardedForOfStrangers(t *testing.T) {
 	if code := h.status(right + forwarded("192.0.2.1")); code != 101 {
 		t.Errorf("answered %d", code)
 	}
-	_ = h.stop()
-	if log := string(h.log.text()); strings.Contains(log, "192.0.2.1") || strings.Count(log, "--trusted-proxy") != 1 {
+	_ = h.Stop()
+	if log := string(h.Log.Text()); strings.Contains(log, "192.0.2.1") || strings.Count(log, "--trusted-proxy") != 1 {
 		t.Errorf("the log is\n%s", log)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func TestConfigMustBeSet(t *testing.T) {
 	var config server.Config
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { config = *c })
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	var none *auth.Store

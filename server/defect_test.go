@@ -101,10 +101,10 @@ func TestDefectInSending(t *testing.T) {
 		if p := a.gets(1)[0]; tuntest.IDOf(p) != 2 {
 			t.Errorf("got packet %d after the return", tuntest.IDOf(p))
 		}
-		if err := h.stop(); err != nil {
+		if err := h.Stop(); err != nil {
 			t.Error(err)
 		}
-		text := h.log.text()
+		text := h.Log.Text()
 		if n := bytes.Count(text, []byte(`"stack"`)); n != 1 || !bytes.Contains(text, []byte(`"defects":2`)) {
 			t.Errorf("%d stacks in the log, and not two defects:\n%s", n, text)
 		}

@@ -14,10 +14,10 @@ import (
 // refusals stops the hub and returns how often it refused, by reason.
 func (h *hub) refusals() map[string]int {
 	h.t.Helper()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		h.t.Error(err)
 	}
-	for line := range bytes.Lines(h.log.text()) {
+	for line := range bytes.Lines(h.Log.Text()) {
 		var entry struct {
 			Msg     string
 			Refused map[string]int
@@ -43,7 +43,7 @@ func TestLogIsNotFlooded(t *testing.T) {
 		h.status("no HTTP at all\n")
 		h.status(right + "Origin: https://evil.example\n" + forwarded("198.51.100.1")) // with a token
 	}
-	for late := began.Add(patience); h.server.Connections() > 0 && time.Now().Before(late); { // it counts a moment after its answer
+	for late := began.Add(patience); h.Server.Connections() > 0 && time.Now().Before(late); { // it counts a moment after its answer
 		time.Sleep(time.Millisecond)
 	}
 	counted := h.refusals()
@@ -51,8 +51,8 @@ func TestLogIsNotFlooded(t *testing.T) {
 		t.Errorf("counted %v", counted)
 	}
 	// Strangers have 20 lines at once.
-	if n, most := bytes.Count(h.log.text(), []byte("\n")), 20+10+int(time.Since(began)/time.Second); n > most {
-		t.Errorf("%d lines of log; want at most %d\n%s", n, most, h.log.text())
+	if n, most := bytes.Count(h.Log.Text(), []byte("\n")), 20+10+int(time.Since(began)/time.Second); n > most {
+		t.Errorf("%d lines of log; want at most %d\n%s", n, most, h.Log.Text())
 	}
 }
 
@@ -60,7 +60,7 @@ func TestLogIsNotFlooded(t *testing.T) {
 // 5 s; another client's lines stand beside them, and what was left out is counted.
 func TestLoginsDoNotFloodLog(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
-	_, quiet, err := h.server.CreateToken(auth.Spec{Name: "quiet"})
+	_, quiet, err := h.Server.CreateToken(auth.Spec{Name: "quiet"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,11 +74,11 @@ func TestLoginsDoNotFloodLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.leave()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Error(err)
 	}
 	lines, counted, others := map[string]int{}, map[string]uint64{}, map[string]int{}
-	for text := range bytes.Lines(h.log.text()) {
+	for text := range bytes.Lines(h.Log.Text()) {
 		var line struct {
 			Msg, Of, Token string
 			Suppressed     uint64

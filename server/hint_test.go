@@ -45,7 +45,7 @@ func TestProxyRemovesHeaders(t *testing.T) {
 				t.Errorf("answered %s", response.Status)
 			}
 			h.drops() // stops it
-			log := string(h.log.text())
+			log := string(h.Log.Text())
 			if want := `"missing":"` + test.missing + `"`; strings.Contains(log, `"missing":`) != (test.missing != "") || test.missing != "" && !strings.Contains(log, want) {
 				t.Errorf("want %s in the log\n%s", want, log)
 			}
@@ -56,7 +56,7 @@ func TestProxyRemovesHeaders(t *testing.T) {
 		h.ask("GET /ws HTTP/1.1\n" + without("Upgrade") + bearer + "\n")
 	}
 	h.drops()
-	if n := strings.Count(string(h.log.text()), `"missing":`); n < 1 || n > 10 {
+	if n := strings.Count(string(h.Log.Text()), `"missing":`); n < 1 || n > 10 {
 		t.Errorf("%d lines about 50 requests", n)
 	}
 }

@@ -34,7 +34,7 @@ func TestForeignAddress(t *testing.T) {
 	if m := h.join(transport.Connect{Address: victim.own()}); m.own() == victim.own() {
 		t.Fatal("another client with the same token has the address")
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", victim.own(), 1), tuntest.Packet("10.1.1.1", other.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", victim.own(), 1), tuntest.Packet("10.1.1.1", other.own(), 2))
 	if id := tuntest.IDOf(other.gets(1)[0]); id != 2 {
 		t.Errorf("the other got packet %d", id)
 	}
@@ -42,8 +42,8 @@ func TestForeignAddress(t *testing.T) {
 	if id := tuntest.IDOf(again.gets(1)[0]); again.own() != victim.own() || id != 1 {
 		t.Errorf("%s came back as %s and got packet %d", victim.own(), again.own(), id)
 	}
-	h.close()
-	h = serveFile(t, h.file, "10.1.1.0/24", nil)
+	h.Close()
+	h = serveFile(t, h.File, "10.1.1.0/24", nil)
 	if m := h.joinWith(thief, transport.Connect{Session: "another", Address: victim.own()}); m.own() == victim.own() {
 		t.Error("after a restart another has the address")
 	}
@@ -67,7 +67,7 @@ func TestInherit(t *testing.T) {
 				c.Clock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
 				c.Sever = func(_ context.Context, a netip.Addr) error {
 					severed = append(severed, a.String())
-					h.device.Sends(t, tuntest.Packet("10.1.1.1", a.String(), 2))
+					h.Device.Sends(t, tuntest.Packet("10.1.1.1", a.String(), 2))
 					return test.fails
 				}
 			})
@@ -75,7 +75,7 @@ func TestInherit(t *testing.T) {
 			h.join(transport.Connect{})
 			old.leave()
 			h.logged("disconnected", 1)
-			h.device.Sends(t, tuntest.Packet("10.1.1.1", old.own(), 1))
+			h.Device.Sends(t, tuntest.Packet("10.1.1.1", old.own(), 1))
 			newcomer := h.token(auth.Spec{Name: "newcomer"})
 			refused := func(says string) {
 				t.Helper()
@@ -85,23 +85,23 @@ func TestInherit(t *testing.T) {
 				}
 			}
 			refused("the next one in 3m0s")
-			h.pass(lease.Rest)
+			h.Pass(lease.Rest)
 			refused("the next one in 2m10s") // somebody still sends to it
 			ahead.Store(int64(lease.Rest))
 			if test.rest > lease.Rest {
 				refused("the next one in 13m0s")
-				h.pass(test.rest - lease.Rest)
+				h.Pass(test.rest - lease.Rest)
 			}
 			severed = nil
 			m := h.joinWith(newcomer, transport.Connect{})
 			if m.own() != old.own() || len(severed) == 0 || slices.Compact(severed)[0] != old.own() {
 				t.Errorf("got %s; severed %v", m.own(), severed)
 			}
-			h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
+			h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
 			if id := tuntest.IDOf(m.gets(1)[0]); id != 3 {
 				t.Errorf("got packet %d, which was the old owner's", id)
 			}
-			if n := strings.Count(string(h.log.text()), "cannot be ended"); (n == 1) != (test.fails != nil) || n > 1 {
+			if n := strings.Count(string(h.Log.Text()), "cannot be ended"); (n == 1) != (test.fails != nil) || n > 1 {
 				t.Errorf("the log says %d times that it failed", n)
 			}
 			if m := h.refuses(token, transport.Connect{Session: old.link.Session}); !isCode(m, transport.CodeNoAddress) {
@@ -116,9 +116,9 @@ func TestStuckDisk(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxLanes = 2 })
 	join := h.token(auth.Spec{Name: "phone", Once: true})
 	one, two := h.join(transport.Connect{Lanes: 2}), h.join(transport.Connect{})
-	h.slow.Lock()
+	h.Disk.Lock()
 	var group sync.WaitGroup
-	unlock := sync.OnceFunc(h.slow.Unlock)
+	unlock := sync.OnceFunc(h.Disk.Unlock)
 	defer group.Wait()
 	defer unlock()
 	var mu sync.Mutex
@@ -143,7 +143,7 @@ func TestStuckDisk(t *testing.T) {
 			m.leave()
 		})
 	}
-	for until := time.Now().Add(patience); h.slow.waiting.Load() < 2; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); h.Disk.Waiting.Load() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("nobody writes")
 		}
@@ -152,13 +152,13 @@ func TestStuckDisk(t *testing.T) {
 	h.logged("disconnected", 1)
 	two = h.join(transport.Connect{Session: two.link.Session})
 	h.lane(one, 1).sends(tuntest.Packet(one.own(), "10.1.1.1", 1))
-	h.device.Gets(t)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", two.own(), 2))
+	h.Device.Gets(t)
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", two.own(), 2))
 	two.gets(1)
-	if _, err := h.server.ListTokens(); err != nil {
+	if _, err := h.Server.ListTokens(); err != nil {
 		t.Error(err)
 	}
-	if n := h.slow.waiting.Load(); n > 3 {
+	if n := h.Disk.Waiting.Load(); n > 3 {
 		t.Errorf("%d writes wait for the disk: they do not share one", n)
 	}
 	mu.Lock()
@@ -193,17 +193,17 @@ func TestResumeTogetherElsewhere(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	all, err := h.server.ListTokens()
+	all, err := h.Server.ListTokens()
 	if err != nil || len(all[0].Sessions) != 1 {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	address := all[0].Sessions[0].Address.String()
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", address, 1))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", address, 1))
 	for _, m := range members {
 		if m.own() == address {
 			m.gets(1)
 			m.sends(tuntest.Packet(address, "10.1.1.1", 2))
-			h.device.Gets(t)
+			h.Device.Gets(t)
 		} else if _, closed := m.told(); closed.Code != transport.CodeReplaced {
 			t.Errorf("%s was told %+v", m.own(), closed)
 		}

@@ -21,7 +21,7 @@ import (
 // ask sends a request by hand and returns the answer and its body.
 func (h *hub) ask(request string) (*http.Response, string) {
 	h.t.Helper()
-	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.address)
+	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.Address)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestWrongTokenDials(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.drops() // stops it
-	if log := string(h.log.text()); !strings.Contains(log, `"level":"WARN","msg":"refused","remote":"127.0.0.1:`) || !strings.Contains(log, `"err":"wrong token"`) ||
+	if log := string(h.Log.Text()); !strings.Contains(log, `"level":"WARN","msg":"refused","remote":"127.0.0.1:`) || !strings.Contains(log, `"err":"wrong token"`) ||
 		strings.Contains(log, "wrong-horse") {
 		t.Errorf("the log is\n%s", log)
 	}
@@ -146,8 +146,8 @@ func TestTLS(t *testing.T) {
 	m := &member{t, conn, link}
 	for i := range uint32(100) {
 		m.sends(tuntest.SizedPacket(m.own(), "10.1.1.1", i, 60000))
-		h.device.Sends(t, tuntest.SizedPacket("10.1.1.1", m.own(), i, 60000))
-		if up, down := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(m.gets(1)[0]); up != i || down != i {
+		h.Device.Sends(t, tuntest.SizedPacket("10.1.1.1", m.own(), i, 60000))
+		if up, down := tuntest.IDOf(h.Device.Gets(t)), tuntest.IDOf(m.gets(1)[0]); up != i || down != i {
 			t.Fatalf("packets %d, %d; want %d", up, down, i)
 		}
 	}

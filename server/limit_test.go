@@ -57,7 +57,7 @@ func TestUnauthenticatedMakeRoom(t *testing.T) {
 	last := h.join(transport.Connect{})
 	for _, m := range []*member{first, last} {
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", 1))
-		h.device.Gets(t)
+		h.Device.Gets(t)
 	}
 	if n := h.refusals()["evicted"]; n < 50 {
 		t.Errorf("%d unauthenticated connections had to go", n)
@@ -69,7 +69,7 @@ func TestMaxConnections(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxConnections = 2 })
 	a := h.join(transport.Connect{})
 	b := h.join(transport.Connect{})
-	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address); err == nil { // else it was reset already
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address); err == nil { // else it was reset already
 		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("one too many got %d bytes, %v", n, err)
 		}
@@ -77,7 +77,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 	for _, m := range []*member{a, b} {
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", 1))
-		h.device.Gets(t)
+		h.Device.Gets(t)
 	}
 	a.leave()
 	h.joinOnceThereIsRoom()
@@ -146,7 +146,7 @@ func TestStrangersTimeOut(t *testing.T) {
 				case <-time.After(20 * time.Millisecond):
 				}
 				if time.Now().After(until) {
-					t.Fatalf("still open; log:\n%s", h.log.text())
+					t.Fatalf("still open; log:\n%s", h.Log.Text())
 				}
 				if test.drip != "" {
 					_, _ = io.WriteString(conn, test.drip[i%len(test.drip):][:1])
@@ -209,7 +209,7 @@ func TestNotFoundSaysNothing(t *testing.T) {
 // open opens a TCP connection to the hub.
 func (h *hub) open() net.Conn {
 	h.t.Helper()
-	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.address)
+	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.Address)
 	if err != nil {
 		h.t.Fatal(err)
 	}

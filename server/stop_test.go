@@ -32,7 +32,7 @@ func TestStop(t *testing.T) {
 		}()
 	}
 	began := time.Now()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Errorf("Run returns %v", err)
 	}
 	if took := time.Since(began); took > 2*time.Second {
@@ -44,7 +44,7 @@ func TestStop(t *testing.T) {
 		closed := <-told
 		after, ok := closed.ComeBackIn()
 		if !ok || after < 500*time.Millisecond || !strings.HasPrefix(closed.Reason, "the server stops: come back in ") {
-			t.Errorf("told %+v\n%s", closed, h.log.text())
+			t.Errorf("told %+v\n%s", closed, h.Log.Text())
 		}
 		times[after] = true
 		last = max(last, after)
@@ -52,10 +52,10 @@ func TestStop(t *testing.T) {
 	if len(times) != clients || last != 500*time.Millisecond+(clients-1)*3*time.Millisecond {
 		t.Errorf("%d clients come back at %d times, the last after %v", clients, len(times), last)
 	}
-	if err := h.device.ReadBatches(func(*packet.Batch) {}); !errors.Is(err, os.ErrClosed) {
+	if err := h.Device.ReadBatches(func(*packet.Batch) {}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("the device is open: %v", err)
 	}
-	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address); err == nil {
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address); err == nil {
 		_ = conn.Close()
 		t.Error("the listener is open")
 	}
@@ -69,10 +69,10 @@ func TestStopWithStuckPeers(t *testing.T) {
 	}
 	stuck := h.join(transport.Connect{})
 	for range 100 {
-		h.device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000), tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
+		h.Device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000), tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
 	}
 	began := time.Now()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Errorf("Run returns %v", err)
 	}
 	if took := time.Since(began); took > 2*time.Second {
@@ -83,7 +83,7 @@ func TestStopWithStuckPeers(t *testing.T) {
 // One that has not said connect yet is told as well.
 func TestStopBeforeConnect(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestStopBeforeConnect(t *testing.T) {
 	if _, err := io.ReadFull(in, got[:2]); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Errorf("Run returns %v", err)
 	}
 	if _, err := io.ReadFull(in, got[2:]); err != nil || !bytes.Equal(got, want) {
@@ -115,12 +115,12 @@ func TestStopBeforeConnect(t *testing.T) {
 func TestDeviceFails(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.join(transport.Connect{})
-	h.device.Failure <- tuntest.ErrDevice
+	h.Device.Failure <- tuntest.ErrDevice
 	_, closed := m.told()
 	if closed.Code != transport.CodeGoingAway {
 		t.Errorf("told %+v", closed)
 	}
-	if err := h.wait(); !errors.Is(err, tuntest.ErrDevice) {
+	if err := h.Wait(); !errors.Is(err, tuntest.ErrDevice) {
 		t.Errorf("Run returns %v", err)
 	}
 }
@@ -135,7 +135,7 @@ var errListener = errors.New("out of file descriptors, for ever")
 func TestListenerFails(t *testing.T) {
 	var config server.Config
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { config = *c })
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -158,6 +158,6 @@ func TestSilentPeer(t *testing.T) {
 	h.join(transport.Connect{}) // and never sends a heartbeat
 	h.join(transport.Connect{})
 	h.logged("the other side is silent", 2)
-	h.pass(lease.LongRest)
+	h.Pass(lease.LongRest)
 	h.join(transport.Connect{})
 }
