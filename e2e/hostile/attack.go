@@ -1,0 +1,158 @@
+package hostile
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Command as its first argument should make a program run Main: an attacker is a process of its own,
+// so that it can run in a host.
+const Command = "attack"
+
+// Kinds of attacks.
+const (
+	Silent = "silent" // connections that say nothing, held for ten seconds
+	Hello  = "hello"  // one ClientHello, replayed
+	Greedy = "greedy" // sessions that send pings and do not read
+)
+
+const (
+	holdTime   = 10 * time.Second
+	answerWait = 200 * time.Millisecond
+	openers    = 256 // connections that are being opened at once
+)
+
+// Main is the program of an attacker. It attacks until ctx ends, and says once a second on out what
+// it has done.
+func Main(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet(Command, flag.ContinueOnError)
+	target := flags.String("target", "", "HOST:PORT")
+	from := flags.String("from", "", "source addresses, with commas between")
+	rate := flags.Int("rate", 0, "connections a second")
+	kind := flags.String("kind", "", Silent+", "+Hello+" or "+Greedy)
+	tokens := flags.String("tokens", "", "file with a token a line, for "+Greedy)
+	sessions := flags.Int("sessions", 0, "how many, for "+Greedy)
+	gateway := flags.String("gateway", "", "address in the tunnel that is pinged, for "+Greedy)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *kind == Greedy {
+		text, err := os.ReadFile(*tokens)
+		if err != nil {
+			return err
+		}
+		to, err := netip.ParseAddr(*gateway)
+		if err != nil {
+			return err
+		}
+		return greedy(ctx, *target, strings.Fields(string(text)), *sessions, to, out)
+	}
+	a := attacker{target: *target, kind: *kind, hello: clientHello(), due: make(chan struct{}, *rate)}
+	for text := range strings.SplitSeq(*from, ",") {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return err
+		}
+		a.from = append(a.from, addr)
+	}
+	a.run(ctx, *rate, out)
+	return nil
+}
+
+// Opened returns how many connections an attacker had opened when it wrote the last line of output.
+func Opened(output string) (n int) {
+	if i := strings.LastIndex(output, "opened "); i >= 0 {
+		_, _ = fmt.Sscanf(output[i:], "opened %d,", &n) // 0 for half a line
+	}
+	return n
+}
+
+type attacker struct {
+	target string
+	kind   string
+	from   []netip.Addr
+	hello  []byte
+	due    chan struct{} // a connection that has to be opened
+	opened atomic.Int64
+	failed atomic.Int64
+	answer atomic.Int64 // bytes came back
+}
+
+// clientHello returns the first record of a TLS client.
+func clientHello() []byte {
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		defer client.Close()
+		//nolint:gosec // nobody answers
+		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}).HandshakeContext(context.Background())
+	}()
+	buf := make([]byte, 16<<10)
+	n, _ := server.Read(buf)
+	return buf[:n]
+}
+
+// run opens rate connections a second until ctx ends.
+func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
+	var workers sync.WaitGroup
+	for i := range openers {
+		workers.Go(func() {
+			for n := i; ; n += openers {
+				select {
+				case <-ctx.Done():
+					return
+				case <-a.due:
+					a.one(ctx, a.from[n%len(a.from)])
+				}
+			}
+		})
+	}
+	began, said, sent := time.Now(), time.Now(), 0
+	for ctx.Err() == nil {
+		for ; sent < int(time.Since(began).Seconds()*float64(rate)); sent++ {
+			select {
+			case a.due <- struct{}{}:
+			default: // this machine does not keep up
+			}
+		}
+		if time.Since(said) >= time.Second {
+			said = time.Now()
+			_, _ = fmt.Fprintf(out, "opened %d, failed %d, answered %d\n", a.opened.Load(), a.failed.Load(), a.answer.Load())
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	workers.Wait()
+}
+
+// one opens a connection.
+func (a *attacker) one(ctx context.Context, from netip.Addr) {
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: 2 * time.Second, KeepAlive: -1}
+	conn, err := d.DialContext(ctx, "tcp", a.target)
+	if err != nil {
+		a.failed.Add(1)
+		return
+	}
+	a.opened.Add(1)
+	tcp, _ := conn.(*net.TCPConn)
+	_ = tcp.SetLinger(0)
+	if a.kind == Silent {
+		time.AfterFunc(holdTime, func() { _ = conn.Close() })
+		return
+	}
+	_, _ = conn.Write(a.hello)
+	_ = conn.SetReadDeadline(time.Now().Add(answerWait))
+	if n, _ := conn.Read(make([]byte, 4096)); n > 0 {
+		a.answer.Add(1)
+	}
+	_ = conn.Close()
+}
