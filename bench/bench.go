@@ -65,6 +65,7 @@ func (b *bench) steps() []step {
 	all := func(contender) bool { return true }
 	own := func(c contender) bool { _, ok := c.(*tunnel); return ok }
 	secure := func(c contender) bool { t, ok := c.(*tunnel); return ok && t.secure }
+	plain := func(c contender) bool { t, ok := c.(*tunnel); return ok && !t.secure }
 	// alone makes a step of a measurement that is about the program only.
 	alone := func(measure func(*scope, int, *tunnel)) func(*scope, int, contender) {
 		return func(s *scope, round int, c contender) {
@@ -81,6 +82,8 @@ func (b *bench) steps() []step {
 		{[]string{"busy"}, "busy client", own, alone(b.busy)},
 		{[]string{"reconnect"}, "reconnecting clients", secure, alone(b.reconnect)},
 		{[]string{"memory"}, "idle clients", secure, alone(b.memory)},
+		{[]string{"attacked"}, "attacked server", secure, alone(b.attacked)},
+		{[]string{"bystander"}, "greedy clients", plain, alone(b.bystander)},
 	}
 	for _, l := range fatLines() {
 		steps = append(steps, step{[]string{groupFat}, l.title, all, b.fat(l)})

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // figure is one thing that is measured, in a unit.
 type figure struct {
 	id     string
@@ -45,6 +47,13 @@ const (
 	figReconnect = "reconnect"
 	figMissing   = "missing"
 	figBusy      = "busy"
+
+	figAttacked     = "attacked"
+	figAttackedNew  = "attacked-new"
+	figAttackedBack = "attacked-returning"
+	figGreedyStream = "stream"
+	figGreedyPeak   = "peak"
+	figGreedyAfter  = "after"
 )
 
 // wanFigure is the id of a figure on the WAN with some loss, in percent.
@@ -72,6 +81,20 @@ func figures() []figure {
 			figure{l.figure(figDownFour), "four streams down, " + l.title, "Mbit/s", true},
 			figure{l.figure(figRTT), "mean round trip under four streams up, " + l.title, "ms", false})
 	}
+	for _, tokens := range []int{greedySessions, 1} {
+		with := fmt.Sprintf("beside %d greedy sessions with %d tokens", greedySessions, tokens)
+		if tokens == 1 {
+			with = fmt.Sprintf("beside %d greedy sessions with one token", greedySessions)
+		}
+		list = append(list,
+			figure{greedyFigure(tokens, figGreedyStream), "one stream " + with + " ÷ without", "", true},
+			figure{greedyFigure(tokens, figGreedyPeak), "most resident memory of the server " + with, "MiB", false},
+			figure{greedyFigure(tokens, figGreedyAfter), "resident memory of the server 10 s after, " + with, "MiB", false})
+	}
+	list = append(list,
+		figure{figAttacked, "one stream while attacked ÷ without", "", true},
+		figure{figAttackedNew, "a new client is up while attacked, slowest", "s", false},
+		figure{figAttackedBack, "a returning client is up while attacked, slowest", "s", false})
 	return append(list,
 		figure{figStall, "two clients' throughput while a third is stopped ÷ without", "", true},
 		figure{figMemory, "resident memory of the server per idle client", "KiB", false},
@@ -123,6 +146,21 @@ func groups() []group {
 		{"busy", "One busy client among idle ones", "One TCP stream from client to server, in turns, three times, alone and beside 1 000 idle clients of the load generator. " +
 			"The figure is the mean beside them by that alone.",
 			[]plot{{"busy", "One busy client beside 1 000 idle ones ÷ alone", []string{figBusy}}}},
+		{"attacked", "An attacked server", fmt.Sprintf("%d silent connections a second from six /64s of one IPv6 host, and one ClientHello replayed %d times a second "+
+			"from one IPv4 address, by programs in sessions of their own; a run in which they reach less than %.0f %% of these rates counts as failed. "+
+			"One TCP stream of a client that is connected, in turns, three times, without and with both attacks. "+
+			"A client that the server has never seen, and one that was there, connect while they run; the time is from the start of the program to its line up:, the slowest of three.",
+			silentRate, helloRate, 100*rateReached),
+			[]plot{{"attacked-stream", "One stream while attacked ÷ without", []string{figAttacked}}, {"attacked-up", "Clients are up while attacked", []string{figAttackedNew, figAttackedBack}}}},
+		{"bystander", "A bystander of greedy clients", fmt.Sprintf("%d sessions that each send 16 pings of 1 300 bytes every 100 ms and do not read the answers, "+
+			"with a token each, and all with one; the server has --max-memory %s. One TCP stream of another token's client, in turns, three times, without and beside them. "+
+			"Memory is the server's most in the whole run, and what it has 10 s after they have left, the most of three.", greedySessions, greedyMemory),
+			[]plot{
+				{"bystander-stream", "One stream beside greedy sessions ÷ without", []string{greedyFigure(greedySessions, figGreedyStream), greedyFigure(1, figGreedyStream)}},
+				{"bystander-memory", "Resident memory of the server", []string{
+					greedyFigure(greedySessions, figGreedyPeak), greedyFigure(greedySessions, figGreedyAfter), greedyFigure(1, figGreedyPeak), greedyFigure(1, figGreedyAfter),
+				}},
+			}},
 	}
 }
 

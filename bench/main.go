@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"tunnel/bench/load"
+	"tunnel/e2e/hostile"
 )
 
 // loadCommand is the first argument with which the program starts itself as the load generator.
@@ -43,6 +44,9 @@ func main() {
 	defer context.AfterFunc(ctx, stop)() // a second signal ends the program at once
 	if len(os.Args) > 1 && os.Args[1] == loadCommand {
 		os.Exit(code(load.Main(ctx, os.Args[2:], os.Stdout)))
+	}
+	if len(os.Args) > 1 && os.Args[1] == hostile.Command {
+		os.Exit(code(hostile.Main(ctx, os.Args[2:], os.Stdout)))
 	}
 	os.Exit(code(run(ctx)))
 }
@@ -103,8 +107,15 @@ func measure(ctx context.Context, o options, p plan) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err // now, and not after an hour
 	}
+	files := 0
 	if p.measures("memory") {
-		if err := raiseFileLimit(uint64(o.clients + spareFiles)); err != nil {
+		files = o.clients + spareFiles
+	}
+	if p.measures("attacked") {
+		files = max(files, 11*silentRate+spareFiles)
+	}
+	if files > 0 {
+		if err := raiseFileLimit(uint64(files)); err != nil {
 			return err
 		}
 	}

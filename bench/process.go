@@ -56,12 +56,17 @@ func statTicks(text string) (uint64, error) {
 }
 
 // resident returns the memory that a program has in RAM, in KiB.
-func resident(pid int) (float64, error) {
+func resident(pid int) (float64, error) { return status(pid, "VmRSS") }
+
+// peakResident returns the most memory that a program has had in RAM, in KiB.
+func peakResident(pid int) (float64, error) { return status(pid, "VmHWM") }
+
+func status(pid int, name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	return statusKiB(string(text), "VmRSS")
+	return statusKiB(string(text), name)
 }
 
 // statusKiB reads a size from the text of /proc/PID/status.

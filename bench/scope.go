@@ -21,7 +21,8 @@ const termWait = 3 * time.Second
 type scope struct {
 	name  string
 	logf  func(format string, args ...any)
-	ended <-chan struct{} // closed when the whole run is to end
+	ctx   context.Context //nolint:containedctx // the life of the whole run
+	ended <-chan struct{} // closed when it ends
 
 	mu       sync.Mutex // guards the rest
 	cleanups []func()
@@ -32,7 +33,7 @@ type scope struct {
 // within runs f in a scope of its own, undoes what f did, and returns why f failed, if it did. When ctx ends, what runs
 // in the hosts is ended, so that f fails soon.
 func within(ctx context.Context, name string, logf func(string, ...any), f func(*scope)) error {
-	s := &scope{name: name, logf: logf, ended: ctx.Done()}
+	s := &scope{name: name, logf: logf, ctx: ctx, ended: ctx.Done()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -63,6 +63,17 @@ func targets() []target {
 	for _, c := range []string{nameWS, nameWSS} {
 		list = append(list, target{"one busy client beside 1 000 idle ones ÷ alone, " + c + "://", figBusy, c, "", 0.95, true})
 	}
+	list = append(list,
+		target{"one stream while attacked ÷ without, wss://", figAttacked, nameWSS, "", 0.8, true},
+		target{"a new client is up while attacked, wss://", figAttackedNew, nameWSS, "", 3, false},
+		target{"a returning client is up while attacked, wss://", figAttackedBack, nameWSS, "", 1, false})
+	for _, tokens := range []int{greedySessions, 1} {
+		what := fmt.Sprintf("%d greedy sessions, tokens: %d, ws://, ", greedySessions, tokens)
+		list = append(list,
+			target{what + "a bystander's stream ÷ without", greedyFigure(tokens, figGreedyStream), nameWS, "", 0.9, true},
+			target{what + "most resident memory", greedyFigure(tokens, figGreedyPeak), nameWS, "", 300, false},
+			target{what + "resident memory 10 s after", greedyFigure(tokens, figGreedyAfter), nameWS, "", 100, false})
+	}
 	return list
 }
 

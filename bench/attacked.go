@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"tunnel/e2e/hostile"
+	"tunnel/e2e/lab"
+)
+
+// The attack on a server by clients without a token.
+const (
+	silentRate    = 1000 // silent connections a second, from silentSources
+	silentSources = 6    // /64s of one IPv6 host
+	helloRate     = 3800 // replayed ClientHellos a second, from one IPv4 address
+	rateReached   = 0.9  // of these rates, at least: else the attack was none
+	attackFill    = 3 * time.Second
+	attackRest    = 2 * time.Second
+	attackServer  = "2001:db8:ffff::1"
+	attackSource  = "198.51.100.200"
+)
+
+// attacked measures what an attack without a token costs an established client, and how long a new
+// and a returning client take to connect meanwhile. Figures count only if the attackers' rates were
+// reached.
+func (b *bench) attacked(s *scope, round int, c *tunnel) {
+	l := lab.New(s)
+	sw := l.Switch("switch")
+	host := func(name string, number int) *lab.Host {
+		h := s.host(l, name)
+		l.Attach(h, fmt.Sprintf("198.51.100.%d%s", number, clientMask), sw)
+		return h
+	}
+	server := host("server", 1)
+	c.serve(s, b.shop, server, b.shop.temp(s))
+	steady, returning := host("steady", 10), host("returning", 11)
+	_, _ = c.connect(s, b.shop, steady)
+	awaitPing(s, steady, tunnelServer)
+	upIn := func(h *lab.Host) float64 {
+		began := time.Now()
+		proc, _ := c.connect(s, b.shop, h)
+		took := time.Since(began)
+		stop(proc)
+		return took.Seconds()
+	}
+	upIn(returning)
+	start := attackers(s, server, host("attacker", 20))
+
+	var worstNew, worstReturning, silent, hello float64
+	turn := 0
+	stream := func() float64 { return runStream(s, steady, server, tunnelServer, b.seconds).rate }
+	while := func() float64 {
+		attack := start()
+		s.sleep(attackFill) // until all that can be full is full
+		began, silentBefore, helloBefore := time.Now(), hostile.Opened(attack[0].Stdout()), hostile.Opened(attack[1].Stdout())
+		rate := stream()
+		turn++
+		worstNew = max(worstNew, upIn(host(fmt.Sprint("new", turn), 30+turn)))
+		worstReturning = max(worstReturning, upIn(returning))
+		seconds := time.Since(began).Seconds()
+		silent = float64(hostile.Opened(attack[0].Stdout())-silentBefore) / seconds
+		hello = float64(hostile.Opened(attack[1].Stdout())-helloBefore) / seconds
+		for _, a := range attack {
+			stop(a)
+		}
+		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.name(), short(silent), short(hello))
+		if silent < rateReached*silentRate || hello < rateReached*helloRate {
+			s.Fatalf("the attack was too slow: %s silent connections and %s ClientHellos a second; want %d and %d",
+				short(silent), short(hello), silentRate, helloRate)
+		}
+		s.sleep(attackRest)
+		return rate
+	}
+	without, with := inTurns(stream, while)
+	b.say("%s: %s Gbit/s, %s while attacked", c.name(), short(without/1e9), short(with/1e9))
+	b.add(round, figAttacked, c.name(), with/without)
+	b.add(round, figAttackedNew, c.name(), worstNew)
+	b.add(round, figAttackedBack, c.name(), worstReturning)
+}
+
+// attackers prepares both attacks from a host, and returns what starts them.
+func attackers(s *scope, server, from *lab.Host) (start func() []*lab.Proc) {
+	server.Run("ip", "-6", "addr", "add", attackServer+"/64", "dev", "eth0", "nodad")
+	server.Run("ip", "-6", "route", "add", "2001:db8:a::/48", "dev", "eth0")
+	from.Run("ip", "-6", "route", "add", attackServer+"/128", "dev", "eth0")
+	from.Run("ip", "addr", "add", attackSource+clientMask, "dev", "eth0")
+	var sources []string
+	for i := range silentSources {
+		addr := fmt.Sprintf("2001:db8:a:%x::1", i+1)
+		from.Run("ip", "-6", "addr", "add", addr+"/64", "dev", "eth0", "nodad")
+		sources = append(sources, addr)
+	}
+	self, err := os.Executable()
+	s.must(err)
+	attack := func(kind, target string, rate int, sources ...string) *lab.Proc {
+		p := from.Start(self, hostile.Command, "-kind", kind, "-target", target, "-rate", strconv.Itoa(rate), "-from", strings.Join(sources, ","))
+		p.WaitFor("opened ", soon)
+		return p
+	}
+	return func() []*lab.Proc {
+		return []*lab.Proc{
+			attack(hostile.Silent, "["+attackServer+"]:"+tunnelPort, silentRate, sources...),
+			attack(hostile.Hello, serverAddr+":"+tunnelPort, helloRate, attackSource),
+		}
+	}
+}
