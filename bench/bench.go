@@ -32,6 +32,10 @@ func (b *bench) run(ctx context.Context) error {
 	return nil
 }
 
+// notAvailable is what the report says of a contender that could not be built or installed: the
+// program's own words go to the console, for they may hold addresses of this network.
+const notAvailable = "not available"
+
 // prepare builds and installs, and takes out of the plan what cannot run.
 func (b *bench) prepare(ctx context.Context) error {
 	var able []contender
@@ -43,7 +47,7 @@ func (b *bench) prepare(ctx context.Context) error {
 			return context.Cause(ctx)
 		case err != nil:
 			b.say("%s cannot run: %v", c.name(), err)
-			b.results.absent = append(b.results.absent, reason{c.name(), err.Error()})
+			b.results.absent = append(b.results.absent, reason{c.name(), notAvailable})
 		default:
 			able = append(able, c)
 			b.results.version[c.name()] = version
@@ -125,8 +129,11 @@ func (b *bench) within(ctx context.Context, name string, f func(*scope)) error {
 // add notes a figure and prints it.
 func (b *bench) add(round int, id, contender string, value float64) {
 	b.results.add(round, id, contender, value)
-	f := figureOf(id)
-	b.say("%-18s %10s %-8s %s", contender, short(value), f.unit, f.title)
+	for _, f := range figures() {
+		if f.id == id {
+			b.say("%-18s %10s %-8s %s", contender, short(value), f.unit, f.title)
+		}
+	}
 }
 
 // say prints a line with the time since the start.

@@ -35,16 +35,17 @@ const (
 	nameWSVPNWSS  = "wsvpn-wss"
 )
 
-// contenders returns all of them, in the order of tables and rounds.
-func contenders(o options) []contender {
+// contenders returns all of them, in the order of tables and rounds. other is the file of another
+// build of the program, and wsvpnFile that of a wsvpn; both may be "".
+func contenders(other, wsvpnFile string) []contender {
 	own := []contender{&tunnel{}, &tunnel{secure: true}}
-	if o.other != "" {
-		own = append(own, &tunnel{other: o.other}, &tunnel{other: o.other, secure: true})
+	if other != "" {
+		own = append(own, &tunnel{other: other}, &tunnel{other: other, secure: true})
 	}
 	return append(append([]contender{bare{}, &limit{}}, own...),
 		&wireguard{},
-		&wsvpn{prebuilt: o.wsvpn},
-		&wsvpn{prebuilt: o.wsvpn, secure: true},
+		&wsvpn{prebuilt: wsvpnFile},
+		&wsvpn{prebuilt: wsvpnFile, secure: true},
 		&openvpn{proto: "udp"},
 		&openvpn{proto: "tcp"},
 		&openconnect{dtls: true},
@@ -70,9 +71,6 @@ func label(name string) string {
 	}
 	return name
 }
-
-// soon bounds every wait for something that should happen at once.
-const soon = 30 * time.Second
 
 // awaitPing waits until an address answers from a host.
 func awaitPing(t *scope, from *lab.Host, addr string) {

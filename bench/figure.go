@@ -1,38 +1,9 @@
 package main
 
-import "fmt"
-
-// figure is one thing that is measured, in a unit.
-type figure struct {
-	id     string
-	title  string
-	unit   string
-	higher bool // is better
-}
-
-// group is a set of figures that are measured together.
-type group struct {
-	name    string // for -only
-	title   string
-	explain string // how it is measured, for the report
-	plots   []plot
-}
-
-// plot is a file with a chart: figures of one unit, whose bars stand side by side.
-type plot struct {
-	file  string // without .svg
-	title string
-	ids   []string
-}
-
-// ids returns the figures of a group.
-func (g group) ids() []string {
-	var list []string
-	for _, p := range g.plots {
-		list = append(list, p.ids...)
-	}
-	return list
-}
+import (
+	"fmt"
+	"strings"
+)
 
 // The figures' ids.
 const (
@@ -172,12 +143,21 @@ func groupNames() []string {
 	return list
 }
 
-// figureOf returns the figure with an id.
-func figureOf(id string) figure {
-	for _, f := range figures() {
-		if f.id == id {
-			return f
-		}
+// seriesName is what a plot's legend calls a figure; "" is its title.
+func seriesName(id string) string {
+	switch {
+	case strings.HasSuffix(id, "-"+figUpFour):
+		return "four streams, client to server"
+	case strings.HasSuffix(id, "-"+figDownFour):
+		return "four streams, server to client"
+	case id == figUp, strings.HasSuffix(id, "-"+figUp):
+		return "client to server"
+	case id == figDown, strings.HasSuffix(id, "-"+figDown):
+		return "server to client"
+	case id == figRTTMean:
+		return "mean"
+	case id == figRTT:
+		return "median"
 	}
-	return figure{id: id, title: id}
+	return ""
 }

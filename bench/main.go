@@ -62,7 +62,7 @@ func code(err error) int {
 func run(ctx context.Context) error {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.only, "only", "", "measure these `NAMES` only, separated by commas: contenders ("+strings.Join(names(contenders(options{})), " ")+
+	flags.StringVar(&o.only, "only", "", "measure these `NAMES` only, separated by commas: contenders ("+strings.Join(names(contenders("", "")), " ")+
 		") and groups of figures ("+strings.Join(groupNames(), " ")+"); all of a kind of which none is named")
 	flags.IntVar(&o.rounds, "rounds", 3, "measure everything `N` times, in turns")
 	flags.IntVar(&o.seconds, "seconds", 5, "length of a measurement on the LAN, in `SECONDS`")

@@ -14,7 +14,7 @@ type plan struct {
 
 // choose makes the plan that the flags ask for.
 func choose(o options) (plan, error) {
-	all := plan{contenders: contenders(o), groups: groups()}
+	all := plan{contenders: contenders(o.other, o.wsvpn), groups: groups()}
 	if o.only == "" {
 		return all, nil
 	}

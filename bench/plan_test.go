@@ -13,9 +13,9 @@ func TestChoose(t *testing.T) {
 		contenders string
 		groups     string
 	}{
-		{"", strings.Join(names(contenders(options{})), " "), strings.Join(groupNames(), " ")},
+		{"", strings.Join(names(contenders("", "")), " "), strings.Join(groupNames(), " ")},
 		{"wss,limit", "limit wss", strings.Join(groupNames(), " ")},
-		{"udp", strings.Join(names(contenders(options{})), " "), "udp"},
+		{"udp", strings.Join(names(contenders("", "")), " "), "udp"},
 		{"ws,udp,rtt", "ws", "udp rtt"},
 	} {
 		p, err := choose(options{only: c.only})
@@ -42,14 +42,14 @@ func TestChoose(t *testing.T) {
 // Names must say one thing only, and every figure that a target or a plot refers to must exist.
 func TestNamesFit(t *testing.T) {
 	t.Parallel()
-	all := slices.Concat(names(contenders(options{})), groupNames())
+	all := slices.Concat(names(contenders("", "")), groupNames())
 	slices.Sort(all)
 	if len(slices.Compact(slices.Clone(all))) != len(all) {
 		t.Errorf("a name stands for two things: %v", all)
 	}
-	known := map[string]bool{}
+	known, units := map[string]bool{}, map[string]string{}
 	for _, f := range figures() {
-		known[f.id] = true
+		known[f.id], units[f.id] = true, f.unit
 	}
 	plotted, files := map[string]bool{}, map[string]bool{}
 	for _, g := range groups() {
@@ -60,7 +60,7 @@ func TestNamesFit(t *testing.T) {
 			files[p.file] = true
 			for _, id := range p.ids {
 				plotted[id] = true
-				if figureOf(id).unit != figureOf(p.ids[0]).unit {
+				if units[id] != units[p.ids[0]] {
 					t.Errorf("%s has two units", p.file)
 				}
 			}

@@ -9,83 +9,83 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 )
 
-// report prints the targets, and writes RESULTS.md and the plots.
-func (b *bench) report() error {
-	b.say("targets:")
-	for _, t := range targets() {
-		if v := t.measured(b.results); !math.IsNaN(v) {
-			b.say("%-7s %-12s of %-12s %s", strings.Trim(t.verdict(v), "*"), t.print(v), t.want(), t.what)
+// report is what a run has measured, and how to show it.
+type report struct {
+	figures []figure
+	groups  []group                    // that were measured, in the order of the page
+	targets []target                   // in the order of the page
+	rows    []row                      // what was measured, in the order of tables and plots
+	limit   string                     // the name of the row that the others are divided by
+	series  func(figure string) string // what a plot's legend calls a figure; "" is its title
+	head    string                     // of the page, in Markdown
+	results *results
+	out     string // directory of the page and the plots
+	say     func(format string, args ...any)
+}
+
+// row is what tables and plots call one contender.
+type row struct{ name, label string }
+
+// figure returns the figure with an id.
+func (r *report) figure(id string) figure {
+	for _, f := range r.figures {
+		if f.id == id {
+			return f
+		}
+	}
+	return figure{id: id, title: id}
+}
+
+// write prints the targets, and writes RESULTS.md and the plots.
+func (r *report) write() error {
+	r.say("targets:")
+	for _, t := range r.targets {
+		if v, unit := t.measured(r.results), r.figure(t.figure).unit; !math.IsNaN(v) {
+			r.say("%-7s %-12s of %-12s %s", strings.Trim(t.verdict(v), "*"), t.print(v, unit), t.want(unit), t.what)
 		}
 	}
 	var page bytes.Buffer
-	b.head(&page)
-	b.targetTable(&page)
-	for _, g := range groups() {
-		if !b.measures(g.name) {
-			continue
-		}
+	page.WriteString(r.head)
+	r.targetTable(&page)
+	for _, g := range r.groups {
 		fmt.Fprintf(&page, "\n## %s\n\n%s\n", g.title, g.explain)
-		b.table(&page, g)
+		r.table(&page, g)
 		for _, p := range g.plots {
-			if err := b.plot(p); err != nil {
+			if err := r.plot(p); err != nil {
 				return err
 			}
 			fmt.Fprintf(&page, "\n![%s](%s.svg)\n", p.title, p.file)
 		}
 	}
-	b.reasons(&page, "What could not run", b.results.absent)
-	b.reasons(&page, "What failed", b.results.failed)
-	path := filepath.Join(b.out, "RESULTS.md")
+	r.reasons(&page, "What could not run", r.results.absent)
+	r.reasons(&page, "What failed", r.results.failed)
+	path := filepath.Join(r.out, "RESULTS.md")
 	if err := os.WriteFile(path, page.Bytes(), 0o644); err != nil {
 		return err
 	}
-	b.say("wrote %s and the plots", path)
+	r.say("wrote %s and the plots", path)
 	return nil
 }
 
-// head says what was run where.
-func (b *bench) head(w io.Writer) {
-	fmt.Fprintf(w, "# Benchmarks\n\nMade by `go run ./bench`; absolute figures depend on the machine, ratios hardly do. "+
-		"Everything runs in turns, %d times (-rounds): figures are medians, with the least and the greatest in parentheses, and a ratio is the median of the rounds' ratios. "+
-		"The hosts are network namespaces of one machine, with cubic as their congestion control.\n\n", b.rounds)
-	for _, line := range machine() {
-		fmt.Fprintf(w, "- %s\n", line)
-	}
-	fmt.Fprintf(w, "- %s, %d s a measurement on the LAN, %d s on the WAN, %d idle clients\n",
-		b.began.UTC().Format(time.DateOnly), b.seconds, b.wanSeconds, b.clients)
-	if b.only != "" {
-		fmt.Fprintf(w, "- this run measured a part only: `-only %s`\n", b.only)
-	}
-	for _, c := range contenders(b.options) {
-		if v := b.results.version[c.name()]; v != "" {
-			fmt.Fprintf(w, "- %s: %s\n", label(c.name()), v)
-		}
-	}
-	for _, a := range b.results.absent {
-		fmt.Fprintf(w, "- %s: could not run, see below\n", a.what)
-	}
-}
-
 // targetTable compares with what the project wants.
-func (b *bench) targetTable(w io.Writer) {
+func (r *report) targetTable(w io.Writer) {
 	fmt.Fprint(w, "\n## Targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n")
-	for _, t := range targets() {
-		v := t.measured(b.results)
-		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", t.what, t.want(), t.print(v), t.verdict(v))
+	for _, t := range r.targets {
+		v, unit := t.measured(r.results), r.figure(t.figure).unit
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", t.what, t.want(unit), t.print(v, unit), t.verdict(v))
 	}
 }
 
 // table shows all contenders in the figures of a group.
-func (b *bench) table(w io.Writer, g group) {
+func (r *report) table(w io.Writer, g group) {
 	ids := g.ids()
-	limited := b.has(nameLimit, ids)
+	limited := r.has(r.limit, ids)
 	columns := len(ids)
 	fmt.Fprint(w, "\n| ")
 	for _, id := range ids {
-		f := figureOf(id)
+		f := r.figure(id)
 		fmt.Fprintf(w, "| %s ", f.title)
 		if f.unit != "" {
 			fmt.Fprintf(w, "(%s) ", f.unit)
@@ -96,25 +96,25 @@ func (b *bench) table(w io.Writer, g group) {
 		}
 	}
 	fmt.Fprintf(w, "|\n|---|%s\n", strings.Repeat("--:|", columns))
-	for _, c := range contenders(b.options) {
-		if !b.has(c.name(), ids) {
+	for _, c := range r.rows {
+		if !r.has(c.name, ids) {
 			continue
 		}
-		fmt.Fprintf(w, "| %s ", label(c.name()))
+		fmt.Fprintf(w, "| %s ", c.label)
 		for _, id := range ids {
-			samples := b.results.of(id, c.name())
+			samples := r.results.of(id, c.name)
 			fmt.Fprintf(w, "| %s ", withBounds(samples))
 			if limited {
-				fmt.Fprintf(w, "| %s ", short(ratio(samples, b.results.of(id, nameLimit))))
+				fmt.Fprintf(w, "| %s ", short(ratio(samples, r.results.of(id, r.limit))))
 			}
 		}
 		fmt.Fprint(w, "|\n")
 	}
 }
 
-// has tells whether there is anything about a contender in the figures.
-func (b *bench) has(contender string, ids []string) bool {
-	return slices.ContainsFunc(ids, func(id string) bool { return b.results.of(id, contender) != nil })
+// has reports whether there is anything about a contender in the figures.
+func (r *report) has(contender string, ids []string) bool {
+	return slices.ContainsFunc(ids, func(id string) bool { return r.results.of(id, contender) != nil })
 }
 
 // withBounds prints a median with the range of its rounds.
@@ -127,68 +127,64 @@ func withBounds(samples []float64) string {
 }
 
 // plot draws a chart into its file.
-func (b *bench) plot(p plot) error {
-	first := figureOf(p.ids[0])
+func (r *report) plot(p plot) error {
+	first := r.figure(p.ids[0])
 	c := chart{title: p.title, unit: first.unit, better: "less is better"}
 	if first.higher {
 		c.better = "more is better"
 	}
 	for _, id := range p.ids {
-		c.series = append(c.series, seriesName(id))
-		c.marks = marks(id)
+		name := r.series(id)
+		if name == "" {
+			name = r.figure(id).title
+		}
+		c.series = append(c.series, name)
+		c.marks = r.marks(id)
 	}
-	for _, k := range contenders(b.options) {
-		if !b.has(k.name(), p.ids) {
+	for _, k := range r.rows {
+		if !r.has(k.name, p.ids) {
 			continue
 		}
-		r := row{name: label(k.name())}
+		line := bars{name: k.label}
 		for _, id := range p.ids {
-			samples := b.results.of(id, k.name())
+			samples := r.results.of(id, k.name)
 			least, greatest := bounds(samples)
-			r.bars = append(r.bars, bar{median(samples), least, greatest})
+			line.bars = append(line.bars, bar{median(samples), least, greatest})
 		}
-		c.rows = append(c.rows, r)
+		c.rows = append(c.rows, line)
 	}
 	var svg bytes.Buffer
 	if err := c.write(&svg); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(b.out, p.file+".svg"), svg.Bytes(), 0o644)
+	return os.WriteFile(filepath.Join(r.out, p.file+".svg"), svg.Bytes(), 0o644)
 }
 
-// seriesName is what a plot's legend calls a figure.
-func seriesName(id string) string {
-	switch {
-	case strings.HasSuffix(id, "-"+figUpFour):
-		return "four streams, client to server"
-	case strings.HasSuffix(id, "-"+figDownFour):
-		return "four streams, server to client"
-	case id == figUp, strings.HasSuffix(id, "-"+figUp):
-		return "client to server"
-	case id == figDown, strings.HasSuffix(id, "-"+figDown):
-		return "server to client"
-	case id == figRTTMean:
-		return "mean"
-	case id == figRTT:
-		return "median"
+// marks returns the absolute bounds of a figure, for its plot.
+func (r *report) marks(figure string) []float64 {
+	var list []float64
+	for _, t := range r.targets {
+		if t.figure == figure && t.over == "" && (len(list) == 0 || list[0] != t.bound) {
+			list = append(list, t.bound)
+		}
 	}
-	return figureOf(id).title
+	return list
 }
 
-// maxReason is the most bytes of a reason in the report: a program's whole output may be one.
+// maxReason is the most bytes of a reason in the report: a failure may say much.
 const maxReason = 300
 
 // reasons lists what is missing and why.
-func (b *bench) reasons(w io.Writer, title string, list []reason) {
+func (r *report) reasons(w io.Writer, title string, list []reason) {
 	if len(list) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n## %s\n\n", title)
-	for _, r := range list {
-		why := strings.Join(strings.Fields(r.why), " ")
+	for _, x := range list {
+		why := strings.Join(strings.Fields(x.why), " ")
 		if len(why) > maxReason {
 			why = why[:maxReason] + " …"
 		}
-		fmt.Fprintf(w, "- %s: %s\n", r.what, why)
+		fmt.Fprintf(w, "- %s: %s\n", x.what, why)
 	}
 }

@@ -88,7 +88,7 @@ func TestChart(t *testing.T) {
 	var s strings.Builder
 	err := chart{
 		title: "a < b & c", unit: "ms", series: []string{"up", "down"}, better: "less is better", marks: []float64{200},
-		rows: []row{
+		rows: []bars{
 			{"first", []bar{{100, 90, 110}, {50, 50, 50}}},
 			{"second", []bar{{math.NaN(), math.NaN(), math.NaN()}, {1, 1, 1}}},
 		},

@@ -17,6 +17,9 @@ import (
 // termWait is how long programs have to end by themselves after an interrupt, so that they undo what they did.
 const termWait = 3 * time.Second
 
+// soon bounds every wait for something that should happen at once.
+const soon = 30 * time.Second
+
 // scope is the life of one lab outside of a test: a lab.TB that turns a failure into an error.
 type scope struct {
 	name  string

@@ -13,13 +13,13 @@ type chart struct {
 	title  string
 	unit   string
 	series []string  // names of the bars of a row
-	rows   []row     // from top to bottom
+	rows   []bars    // from top to bottom
 	marks  []float64 // dashed lines at these values: targets
 	better string    // which way is better, for the reader
 }
 
-// row is one contender.
-type row struct {
+// bars is one contender.
+type bars struct {
 	name string
 	bars []bar // one a series
 }
