@@ -7,6 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"tunnel/bench/contender"
+	"tunnel/bench/gauge"
+	"tunnel/bench/report"
+	"tunnel/bench/scope"
 	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
@@ -26,24 +30,24 @@ const (
 // attacked measures what an attack without a token costs an established client, and how long a new
 // and a returning client take to connect meanwhile. Figures count only if the attackers' rates were
 // reached.
-func (b *bench) attacked(s *scope, round int, c *tunnel) {
+func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 	l := lab.New(s)
 	sw := l.Switch("switch")
 	host := func(name string, number int) *lab.Host {
-		h := s.host(l, name)
-		l.Attach(h, fmt.Sprintf("198.51.100.%d%s", number, clientMask), sw)
+		h := s.Host(l, name)
+		l.Attach(h, fmt.Sprintf("198.51.100.%d%s", number, contender.ClientMask), sw)
 		return h
 	}
 	server := host("server", 1)
-	c.serve(s, b.shop, server, b.shop.temp(s))
+	c.Serve(s, b.shop, server, b.shop.Temp(s))
 	steady, returning := host("steady", 10), host("returning", 11)
-	_, _ = c.connect(s, b.shop, steady)
-	awaitPing(s, steady, tunnelServer)
+	_, _ = c.Connect(s, b.shop, steady)
+	contender.AwaitPing(s, steady, contender.TunnelServer)
 	upIn := func(h *lab.Host) float64 {
 		began := time.Now()
-		proc, _ := c.connect(s, b.shop, h)
+		proc, _ := c.Connect(s, b.shop, h)
 		took := time.Since(began)
-		stop(proc)
+		contender.Stop(proc)
 		return took.Seconds()
 	}
 	upIn(returning)
@@ -51,10 +55,10 @@ func (b *bench) attacked(s *scope, round int, c *tunnel) {
 
 	var worstNew, worstReturning, silent, hello float64
 	turn := 0
-	stream := func() float64 { return runStream(s, steady, server, tunnelServer, b.seconds).rate }
+	stream := func() float64 { return gauge.RunStream(s, steady, server, contender.TunnelServer, b.seconds).Rate }
 	while := func() float64 {
 		attack := start()
-		s.sleep(attackFill) // until all that can be full is full
+		s.Sleep(attackFill) // until all that can be full is full
 		began, silentBefore, helloBefore := time.Now(), hostile.Opened(attack[0].Stdout()), hostile.Opened(attack[1].Stdout())
 		rate := stream()
 		turn++
@@ -64,29 +68,29 @@ func (b *bench) attacked(s *scope, round int, c *tunnel) {
 		silent = float64(hostile.Opened(attack[0].Stdout())-silentBefore) / seconds
 		hello = float64(hostile.Opened(attack[1].Stdout())-helloBefore) / seconds
 		for _, a := range attack {
-			stop(a)
+			contender.Stop(a)
 		}
-		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.name(), short(silent), short(hello))
+		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.Name(), report.Short(silent), report.Short(hello))
 		if silent < rateReached*silentRate || hello < rateReached*helloRate {
 			s.Fatalf("the attack was too slow: %s silent connections and %s ClientHellos a second; want %d and %d",
-				short(silent), short(hello), silentRate, helloRate)
+				report.Short(silent), report.Short(hello), silentRate, helloRate)
 		}
-		s.sleep(attackRest)
+		s.Sleep(attackRest)
 		return rate
 	}
 	without, with := inTurns(stream, while)
-	b.say("%s: %s Gbit/s, %s while attacked", c.name(), short(without/1e9), short(with/1e9))
-	b.add(round, figAttacked, c.name(), with/without)
-	b.add(round, figAttackedNew, c.name(), worstNew)
-	b.add(round, figAttackedBack, c.name(), worstReturning)
+	b.say("%s: %s Gbit/s, %s while attacked", c.Name(), report.Short(without/1e9), report.Short(with/1e9))
+	b.add(round, figAttacked, c.Name(), with/without)
+	b.add(round, figAttackedNew, c.Name(), worstNew)
+	b.add(round, figAttackedBack, c.Name(), worstReturning)
 }
 
 // attackers prepares both attacks from a host, and returns what starts them.
-func attackers(s *scope, server, from *lab.Host) (start func() []*lab.Proc) {
+func attackers(s *scope.Scope, server, from *lab.Host) (start func() []*lab.Proc) {
 	server.Run("ip", "-6", "addr", "add", attackServer+"/64", "dev", "eth0", "nodad")
 	server.Run("ip", "-6", "route", "add", "2001:db8:a::/48", "dev", "eth0")
 	from.Run("ip", "-6", "route", "add", attackServer+"/128", "dev", "eth0")
-	from.Run("ip", "addr", "add", attackSource+clientMask, "dev", "eth0")
+	from.Run("ip", "addr", "add", attackSource+contender.ClientMask, "dev", "eth0")
 	var sources []string
 	for i := range silentSources {
 		addr := fmt.Sprintf("2001:db8:a:%x::1", i+1)
@@ -94,16 +98,16 @@ func attackers(s *scope, server, from *lab.Host) (start func() []*lab.Proc) {
 		sources = append(sources, addr)
 	}
 	self, err := os.Executable()
-	s.must(err)
+	s.Must(err)
 	attack := func(kind, target string, rate int, sources ...string) *lab.Proc {
 		p := from.Start(self, hostile.Command, "-kind", kind, "-target", target, "-rate", strconv.Itoa(rate), "-from", strings.Join(sources, ","))
-		p.WaitFor("opened ", soon)
+		p.WaitFor("opened ", scope.Soon)
 		return p
 	}
 	return func() []*lab.Proc {
 		return []*lab.Proc{
-			attack(hostile.Silent, "["+attackServer+"]:"+tunnelPort, silentRate, sources...),
-			attack(hostile.Hello, serverAddr+":"+tunnelPort, helloRate, attackSource),
+			attack(hostile.Silent, "["+attackServer+"]:"+contender.TunnelPort, silentRate, sources...),
+			attack(hostile.Hello, contender.ServerAddr+":"+contender.TunnelPort, helloRate, attackSource),
 		}
 	}
 }

@@ -4,23 +4,26 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"tunnel/bench/contender"
+	"tunnel/bench/report"
 )
 
 // report shows what was measured: it writes RESULTS.md and the plots.
 func (b *bench) report() error {
-	r := report{
-		figures: figures(), targets: targets(), limit: nameLimit, series: seriesName, head: b.head(),
-		results: b.results, out: b.out, say: b.say,
+	r := report.Report{
+		Figures: figures(), Targets: targets(), Limit: contender.NameLimit, Series: seriesName, Head: b.head(),
+		Results: b.results, Out: b.out, Say: b.say,
 	}
 	for _, g := range groups() {
-		if b.measures(g.name) {
-			r.groups = append(r.groups, g)
+		if b.measures(g.Name) {
+			r.Groups = append(r.Groups, g)
 		}
 	}
-	for _, c := range contenders(b.other, b.wsvpn) {
-		r.rows = append(r.rows, row{c.name(), label(c.name())})
+	for _, c := range contender.Contenders(b.other, b.wsvpn) {
+		r.Rows = append(r.Rows, report.Row{Name: c.Name(), Label: contender.Label(c.Name())})
 	}
-	return r.write()
+	return r.Write()
 }
 
 // head returns the first lines of RESULTS.md: what was run where.
@@ -37,13 +40,13 @@ func (b *bench) head() string {
 	if b.only != "" {
 		fmt.Fprintf(&w, "- this run measured a part only: `-only %s`\n", b.only)
 	}
-	for _, c := range contenders(b.other, b.wsvpn) {
-		if v := b.results.version[c.name()]; v != "" {
-			fmt.Fprintf(&w, "- %s: %s\n", label(c.name()), v)
+	for _, c := range contender.Contenders(b.other, b.wsvpn) {
+		if v := b.results.Version[c.Name()]; v != "" {
+			fmt.Fprintf(&w, "- %s: %s\n", contender.Label(c.Name()), v)
 		}
 	}
-	for _, a := range b.results.absent {
-		fmt.Fprintf(&w, "- %s: could not run, see below\n", a.what)
+	for _, a := range b.results.Absent {
+		fmt.Fprintf(&w, "- %s: could not run, see below\n", a.What)
 	}
 	return w.String()
 }

@@ -4,21 +4,23 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/bench/gauge"
+	"tunnel/bench/report"
 )
 
 // machine describes where a run takes place, a line each.
 func machine() []string {
 	cpu := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		cpu = cpuModel(string(text), cpu)
+		cpu = gauge.CPUModel(string(text), cpu)
 	}
 	memory := "unknown memory"
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		if kib, err := statusKiB(string(text), "MemTotal"); err == nil {
-			memory = short(kib/(1<<20)) + " GiB"
+		if kib, err := gauge.StatusKiB(string(text), "MemTotal"); err == nil {
+			memory = report.Short(kib/(1<<20)) + " GiB"
 		}
 	}
 	kernel := "unknown kernel"
@@ -31,14 +33,4 @@ func machine() []string {
 		kernel,
 		runtime.Version(),
 	}
-}
-
-// cpuModel finds the processor's name in the text of /proc/cpuinfo.
-func cpuModel(text, otherwise string) string {
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return otherwise
 }

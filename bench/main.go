@@ -16,7 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"tunnel/bench/contender"
 	"tunnel/bench/load"
+	"tunnel/bench/report"
 	"tunnel/e2e/hostile"
 )
 
@@ -62,7 +64,7 @@ func code(err error) int {
 func run(ctx context.Context) error {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.only, "only", "", "measure these `NAMES` only, separated by commas: contenders ("+strings.Join(names(contenders("", "")), " ")+
+	flags.StringVar(&o.only, "only", "", "measure these `NAMES` only, separated by commas: contenders ("+strings.Join(contender.Names(contender.Contenders("", "")), " ")+
 		") and groups of figures ("+strings.Join(groupNames(), " ")+"); all of a kind of which none is named")
 	flags.IntVar(&o.rounds, "rounds", 3, "measure everything `N` times, in turns")
 	flags.IntVar(&o.seconds, "seconds", 5, "length of a measurement on the LAN, in `SECONDS`")
@@ -96,13 +98,13 @@ func run(ctx context.Context) error {
 
 // measure does everything from the first preparation to the last plot.
 func measure(ctx context.Context, o options, p plan) error {
-	shop, err := openWorkshop()
+	shop, err := contender.OpenWorkshop()
 	if err != nil {
 		return err
 	}
-	defer shop.close()
+	defer shop.Close()
 	if o.out == "" {
-		o.out = filepath.Join(shop.root, "bench")
+		o.out = filepath.Join(shop.Root, "bench")
 	}
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err // now, and not after an hour
@@ -119,7 +121,7 @@ func measure(ctx context.Context, o options, p plan) error {
 			return err
 		}
 	}
-	b := &bench{options: o, plan: p, shop: shop, results: newResults(o.rounds), began: time.Now(), console: os.Stdout}
+	b := &bench{options: o, plan: p, shop: shop, results: report.NewResults(o.rounds), began: time.Now(), console: os.Stdout}
 	if err := b.run(ctx); err != nil {
 		return err
 	}

@@ -1,5 +1,9 @@
 package main
 
+import (
+	"tunnel/bench/report"
+)
+
 // turns is how often a measurement is repeated that is compared with one without what it is about.
 const turns = 3
 
@@ -11,5 +15,5 @@ func inTurns(without, with func() float64) (meanWithout, meanWith float64) {
 		b = append(b, with())
 	}
 	a = append(a, without()) // so that what grows or falls with time is the same in both
-	return mean(a), mean(b)
+	return report.Mean(a), report.Mean(b)
 }

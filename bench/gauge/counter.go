@@ -1,4 +1,4 @@
-package main
+package gauge
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// arrived returns how many UDP datagrams have reached a host's UDP layer: those that went to a socket and those for
+// Arrived returns how many UDP datagrams have reached a host's UDP layer: those that went to a socket and those for
 // which the socket had no room, because its reader is slower than the tunnel.
-func arrived(h *lab.Host) (uint64, error) {
+func Arrived(h *lab.Host) (uint64, error) {
 	text, err := readNet(h, "snmp")
 	if err != nil {
 		return 0, err
@@ -26,8 +26,8 @@ func arrived(h *lab.Host) (uint64, error) {
 	return in + full, err
 }
 
-// received returns how many packets a host's device has taken in.
-func received(h *lab.Host, dev string) (uint64, error) {
+// Received returns how many packets a host's device has taken in.
+func Received(h *lab.Host, dev string) (uint64, error) {
 	text, err := readNet(h, "dev")
 	if err != nil {
 		return 0, err

@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"tunnel/bench/scope"
 	"tunnel/e2e/lab"
 )
 
@@ -20,9 +21,9 @@ const wireguardModule = "golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a
 // wireguard is wireguard-go at both ends, with its defaults: MTU 1420, UDP.
 type wireguard struct{ program string }
 
-func (*wireguard) name() string { return nameWireguard }
+func (*wireguard) Name() string { return NameWireguard }
 
-func (c *wireguard) prepare(ctx context.Context, shop *workshop) (version string, err error) {
+func (c *wireguard) Prepare(ctx context.Context, shop *Workshop) (version string, err error) {
 	if err := shop.need(ctx, "wg:wireguard-tools"); err != nil {
 		return "", err
 	}
@@ -31,27 +32,27 @@ func (c *wireguard) prepare(ctx context.Context, shop *workshop) (version string
 	return version, err
 }
 
-func (c *wireguard) start(t *scope, shop *workshop, p pair) ends {
+func (c *wireguard) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	const server, client, port = "10.1.1.1", "10.1.1.2", "51820"
-	dir := shop.temp(t)
+	dir := shop.Temp(t)
 	serverPublic := wireguardKeys(t, filepath.Join(dir, "server"))
 	clientPublic := wireguardKeys(t, filepath.Join(dir, "client"))
 	// The control socket's directory is shared by all namespaces, so names must differ.
 	sdev, cdev := fmt.Sprintf("wgs%d", os.Getpid()), fmt.Sprintf("wgc%d", os.Getpid())
-	c.device(t, p.server, sdev)
-	c.device(t, p.client, cdev)
-	p.server.Run("wg", "set", sdev, "private-key", filepath.Join(dir, "server"), "listen-port", port,
+	c.device(t, p.Server, sdev)
+	c.device(t, p.Client, cdev)
+	p.Server.Run("wg", "set", sdev, "private-key", filepath.Join(dir, "server"), "listen-port", port,
 		"peer", clientPublic, "allowed-ips", client+"/32")
-	p.client.Run("wg", "set", cdev, "private-key", filepath.Join(dir, "client"),
-		"peer", serverPublic, "allowed-ips", server+"/32", "endpoint", serverAddr+":"+port)
-	address(p.server, sdev, server, client, "1420")
-	address(p.client, cdev, client, server, "1420")
-	awaitPing(t, p.client, server)
-	return ends{server: server, client: client, outerUDP: true}
+	p.Client.Run("wg", "set", cdev, "private-key", filepath.Join(dir, "client"),
+		"peer", serverPublic, "allowed-ips", server+"/32", "endpoint", ServerAddr+":"+port)
+	address(p.Server, sdev, server, client, "1420")
+	address(p.Client, cdev, client, server, "1420")
+	AwaitPing(t, p.Client, server)
+	return Ends{Server: server, client: client, OuterUDP: true}
 }
 
 // device starts wireguard-go, and returns when it can be configured.
-func (c *wireguard) device(t *scope, h *lab.Host, dev string) {
+func (c *wireguard) device(t *scope.Scope, h *lab.Host, dev string) {
 	const sockets = "/var/run/wireguard"
 	socket := filepath.Join(sockets, dev+".sock")
 	t.Cleanup(func() {
@@ -61,8 +62,8 @@ func (c *wireguard) device(t *scope, h *lab.Host, dev string) {
 	cmd := h.Command(c.program, "-f", dev)
 	cmd.Env = append(cmd.Env, "LOG_LEVEL=error")
 	proc := h.StartCommand(cmd)
-	t.Cleanup(func() { stop(proc) })
-	for deadline := time.Now().Add(soon); ; t.sleep(20 * time.Millisecond) {
+	t.Cleanup(func() { Stop(proc) })
+	for deadline := time.Now().Add(scope.Soon); ; t.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(socket); err == nil {
 			return
 		}
@@ -73,9 +74,9 @@ func (c *wireguard) device(t *scope, h *lab.Host, dev string) {
 }
 
 // wireguardKeys writes a private key, and returns the public one.
-func wireguardKeys(t *scope, path string) string {
+func wireguardKeys(t *scope.Scope, path string) string {
 	key, err := ecdh.X25519().GenerateKey(rand.Reader)
-	t.must(err)
-	t.must(os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(key.Bytes())+"\n"), 0o600))
+	t.Must(err)
+	t.Must(os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(key.Bytes())+"\n"), 0o600))
 	return base64.StdEncoding.EncodeToString(key.PublicKey().Bytes())
 }

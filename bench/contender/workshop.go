@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"context"
@@ -9,15 +9,17 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"tunnel/bench/scope"
 )
 
-// workshop is where contenders are built: a directory that goes away with the run.
-type workshop struct {
+// Workshop is where contenders are built: a directory that goes away with the run.
+type Workshop struct {
 	dir  string // for programs, keys, state
-	root string // of this module
+	Root string // of this module
 }
 
-func openWorkshop() (*workshop, error) {
+func OpenWorkshop() (*Workshop, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return nil, err
@@ -30,35 +32,35 @@ func openWorkshop() (*workshop, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &workshop{dir: dir, root: root}
+	s := &Workshop{dir: dir, Root: root}
 	if err := writeCertificates(dir); err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (w *workshop) close() { _ = os.RemoveAll(w.dir) }
+func (w *Workshop) Close() { _ = os.RemoveAll(w.dir) }
 
-// file returns the path of a file in the workshop.
-func (w *workshop) file(name string) string { return filepath.Join(w.dir, name) }
+// File returns the path of a file in the workshop.
+func (w *Workshop) File(name string) string { return filepath.Join(w.dir, name) }
 
-// temp makes a new directory in the workshop that goes away with the scope.
-func (w *workshop) temp(t *scope) string {
+// Temp makes a new directory in the workshop that goes away with the scope.
+func (w *Workshop) Temp(t *scope.Scope) string {
 	dir, err := os.MkdirTemp(w.dir, "run-")
-	t.must(err)
+	t.Must(err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 
 // need installs Debian packages that are missing, given as command:package.
-func (w *workshop) need(ctx context.Context, pairs ...string) error {
-	return w.command(ctx, filepath.Join(w.root, "deploy", "need.sh"), pairs...)
+func (w *Workshop) need(ctx context.Context, pairs ...string) error {
+	return w.command(ctx, filepath.Join(w.Root, "deploy", "need.sh"), pairs...)
 }
 
 // install builds a program of a Go module outside of this one, without cgo, and returns its path. At is PACKAGE@VERSION.
-func (w *workshop) install(ctx context.Context, at string) (string, error) {
-	bin := w.file("bin")
+func (w *Workshop) install(ctx context.Context, at string) (string, error) {
+	bin := w.File("bin")
 	pkg, _, _ := strings.Cut(at, "@")
 	if _, err := w.outputWith(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=", "GOBIN=" + bin}, "go", "install", at); err != nil {
 		return "", err
@@ -67,20 +69,20 @@ func (w *workshop) install(ctx context.Context, at string) (string, error) {
 }
 
 // command runs a program in the root of the module; what it writes is in the error when it fails.
-func (w *workshop) command(ctx context.Context, name string, args ...string) error {
+func (w *Workshop) command(ctx context.Context, name string, args ...string) error {
 	_, err := w.outputWith(ctx, nil, name, args...)
 	return err
 }
 
 // output is command, and returns what the program has written, to both streams.
-func (w *workshop) output(ctx context.Context, name string, args ...string) (string, error) {
+func (w *Workshop) output(ctx context.Context, name string, args ...string) (string, error) {
 	return w.outputWith(ctx, nil, name, args...)
 }
 
 // outputWith is output with additions to the environment.
-func (w *workshop) outputWith(ctx context.Context, env []string, name string, args ...string) (string, error) {
+func (w *Workshop) outputWith(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = w.root, append(os.Environ(), env...)
+	cmd.Dir, cmd.Env = w.Root, append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // an installation must not be torn apart
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {

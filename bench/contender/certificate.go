@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"crypto/ecdsa"
@@ -17,7 +17,7 @@ import (
 
 // Files of the certificates that all contenders use, in the workshop. Each pair is ECDSA on P-256.
 const (
-	caCert     = "ca.pem"
+	CACert     = "ca.pem"
 	serverCert = "server.pem"
 	serverKey  = "server-key.pem"
 	clientCert = "client.pem"
@@ -30,12 +30,12 @@ func writeCertificates(dir string) error {
 		Subject: pkix.Name{CommonName: "bench authority"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
-	caKey, err := writePair(dir, caCert, "", authority, authority, nil)
+	caKey, err := writePair(dir, CACert, "", authority, authority, nil)
 	if err != nil {
 		return err
 	}
 	server := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.ParseIP(serverAddr)},
+		Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.ParseIP(ServerAddr)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	if _, err := writePair(dir, serverCert, serverKey, server, authority, caKey); err != nil {

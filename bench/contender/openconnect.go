@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"context"
@@ -6,19 +6,21 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"tunnel/bench/scope"
 )
 
 // openconnect is ocserv at the server, openconnect at the client: TLS, and DTLS for the packets if it is switched on.
 type openconnect struct{ dtls bool }
 
-func (c *openconnect) name() string {
+func (c *openconnect) Name() string {
 	if c.dtls {
 		return "openconnect-dtls"
 	}
 	return "openconnect-tls"
 }
 
-func (c *openconnect) prepare(ctx context.Context, shop *workshop) (string, error) {
+func (c *openconnect) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 	if err := shop.need(ctx, "ocserv:ocserv", "openconnect:openconnect"); err != nil {
 		return "", err
 	}
@@ -32,25 +34,25 @@ const clientScript = `#!/bin/sh
 ip addr add "$INTERNAL_IP4_ADDRESS" peer 10.1.1.1 dev "$TUNDEV" && ip link set dev "$TUNDEV" up mtu "$INTERNAL_IP4_MTU"
 `
 
-func (c *openconnect) start(t *scope, shop *workshop, p pair) ends {
+func (c *openconnect) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	const dev, server, password = "occ0", "10.1.1.1", "bench"
-	dir := shop.temp(t)
+	dir := shop.Temp(t)
 	file := func(name string) string { return filepath.Join(dir, name) }
 	udp := ""
 	if c.dtls {
 		udp = "udp-port = 4443\n"
 	}
-	t.must(os.WriteFile(file("script"), []byte(clientScript), 0o700))
-	t.must(os.WriteFile(file("ocserv.conf"), []byte(`
+	t.Must(os.WriteFile(file("script"), []byte(clientScript), 0o700))
+	t.Must(os.WriteFile(file("ocserv.conf"), []byte(`
 auth = "plain[passwd=`+file("passwd")+`]"
-listen-host = `+serverAddr+`
+listen-host = `+ServerAddr+`
 tcp-port = 4443
 `+udp+`
 run-as-user = root
 run-as-group = root
 socket-file = `+file("socket")+`
-server-cert = `+shop.file(serverCert)+`
-server-key = `+shop.file(serverKey)+`
+server-cert = `+shop.File(serverCert)+`
+server-key = `+shop.File(serverKey)+`
 isolate-workers = false
 max-clients = 4
 max-same-clients = 4
@@ -72,26 +74,26 @@ ipv4-netmask = 255.255.255.0
 cisco-client-compat = true
 dtls-legacy = false
 `), 0o600))
-	hash := p.server.Command("ocpasswd", "-c", file("passwd"), "bench")
+	hash := p.Server.Command("ocpasswd", "-c", file("passwd"), "bench")
 	hash.Stdin = strings.NewReader(password + "\n" + password + "\n")
-	if out, stderr, code := p.server.TryCommand(hash); code != 0 {
+	if out, stderr, code := p.Server.TryCommand(hash); code != 0 {
 		t.Fatalf("ocpasswd: exit code %d: %s%s", code, out, stderr)
 	}
-	s := p.server.Start("ocserv", "-f", "-c", file("ocserv.conf"))
-	t.Cleanup(func() { stop(s) })
-	awaitPort(t, p.server, "4443")
+	s := p.Server.Start("ocserv", "-f", "-c", file("ocserv.conf"))
+	t.Cleanup(func() { Stop(s) })
+	awaitPort(t, p.Server, "4443")
 	argv := []string{"openconnect", "--protocol=anyconnect", "--user=bench", "--passwd-on-stdin", "--non-inter",
-		"--cafile=" + shop.file(caCert), "--interface=" + dev, "--script=" + file("script")}
+		"--cafile=" + shop.File(CACert), "--interface=" + dev, "--script=" + file("script")}
 	if !c.dtls {
 		argv = append(argv, "--no-dtls")
 	}
-	cmd := p.client.Command(append(argv, fmt.Sprintf("https://%s:4443", serverAddr))...)
+	cmd := p.Client.Command(append(argv, fmt.Sprintf("https://%s:4443", ServerAddr))...)
 	cmd.Stdin = strings.NewReader(password + "\n")
-	k := p.client.StartCommand(cmd)
-	t.Cleanup(func() { stop(k) })
+	k := p.Client.StartCommand(cmd)
+	t.Cleanup(func() { Stop(k) })
 	if c.dtls {
-		k.WaitFor("Established DTLS connection", soon)
+		k.WaitFor("Established DTLS connection", scope.Soon)
 	}
-	awaitPing(t, p.client, server)
-	return ends{server: server, client: addressOn(t, p.client, dev), outerUDP: c.dtls}
+	AwaitPing(t, p.Client, server)
+	return Ends{Server: server, client: AddressOn(t, p.Client, dev), OuterUDP: c.dtls}
 }

@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"tunnel/bench/scope"
 )
 
 // wsvpnModule is the closest peer: a VPN over WebSocket in Go.
@@ -18,14 +20,14 @@ type wsvpn struct {
 	program  string
 }
 
-func (c *wsvpn) name() string {
+func (c *wsvpn) Name() string {
 	if c.secure {
-		return nameWSVPNWSS
+		return NameWSVPNWSS
 	}
-	return nameWSVPNWS
+	return NameWSVPNWS
 }
 
-func (c *wsvpn) prepare(ctx context.Context, shop *workshop) (version string, err error) {
+func (c *wsvpn) Prepare(ctx context.Context, shop *Workshop) (version string, err error) {
 	if c.prebuilt != "" {
 		c.program, err = filepath.Abs(c.prebuilt)
 		if err == nil {
@@ -45,25 +47,25 @@ func (c *wsvpn) prepare(ctx context.Context, shop *workshop) (version string, er
 	return "unknown", err
 }
 
-func (c *wsvpn) start(t *scope, shop *workshop, p pair) ends {
+func (c *wsvpn) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	const network, server, client, port = "192.168.3.0/24", "192.168.3.1", "192.168.3.2", "9000"
 	scheme, serverTLS, clientTLS := "ws", "", ""
 	if c.secure {
 		scheme = "wss"
-		serverTLS = fmt.Sprintf("  tls:\n    certificate: %q\n    key: %q\n", shop.file(serverCert), shop.file(serverKey))
-		clientTLS = fmt.Sprintf("  tls:\n    ca: %q\n", shop.file(caCert))
+		serverTLS = fmt.Sprintf("  tls:\n    certificate: %q\n    key: %q\n", shop.File(serverCert), shop.File(serverKey))
+		clientTLS = fmt.Sprintf("  tls:\n    ca: %q\n", shop.File(CACert))
 	}
-	dir := shop.temp(t)
+	dir := shop.Temp(t)
 	serverYML, clientYML := filepath.Join(dir, "server.yml"), filepath.Join(dir, "client.yml")
-	t.must(os.WriteFile(serverYML, fmt.Appendf(nil, "tunnel:\n  subnet: %s\nserver:\n  listen: %s:%s\n%s",
-		network, serverAddr, port, serverTLS), 0o600))
-	t.must(os.WriteFile(clientYML, fmt.Appendf(nil, "client:\n  server: %s://%s:%s\n  auto-reconnect-delay: 1s\n%s",
-		scheme, serverAddr, port, clientTLS), 0o600))
-	s := p.server.Start(c.program, "--mode", "server", "--config", serverYML)
-	t.Cleanup(func() { stop(s) })
-	awaitPort(t, p.server, port)
-	k := p.client.Start(c.program, "--mode", "client", "--config", clientYML)
-	t.Cleanup(func() { stop(k) })
-	awaitPing(t, p.client, server)
-	return ends{server: server, client: client}
+	t.Must(os.WriteFile(serverYML, fmt.Appendf(nil, "tunnel:\n  subnet: %s\nserver:\n  listen: %s:%s\n%s",
+		network, ServerAddr, port, serverTLS), 0o600))
+	t.Must(os.WriteFile(clientYML, fmt.Appendf(nil, "client:\n  server: %s://%s:%s\n  auto-reconnect-delay: 1s\n%s",
+		scheme, ServerAddr, port, clientTLS), 0o600))
+	s := p.Server.Start(c.program, "--mode", "server", "--config", serverYML)
+	t.Cleanup(func() { Stop(s) })
+	awaitPort(t, p.Server, port)
+	k := p.Client.Start(c.program, "--mode", "client", "--config", clientYML)
+	t.Cleanup(func() { Stop(k) })
+	AwaitPing(t, p.Client, server)
+	return Ends{Server: server, client: client}
 }

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"math"
@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// median returns the middle of the values that are numbers, NaN when there are none.
-func median(values []float64) float64 {
+// Median returns the middle of the values that are numbers, NaN when there are none.
+func Median(values []float64) float64 {
 	sorted := numbers(values)
 	n := len(sorted)
 	switch {
@@ -19,8 +19,8 @@ func median(values []float64) float64 {
 	return sorted[n/2]
 }
 
-// mean returns the average of the values that are numbers, NaN when there are none.
-func mean(values []float64) float64 {
+// Mean returns the average of the values that are numbers, NaN when there are none.
+func Mean(values []float64) float64 {
 	var sum float64
 	clean := numbers(values)
 	for _, v := range clean {
@@ -44,7 +44,7 @@ func ratio(a, b []float64) float64 {
 	for i := range min(len(a), len(b)) {
 		quotients = append(quotients, a[i]/b[i])
 	}
-	return median(quotients)
+	return Median(quotients)
 }
 
 // numbers returns the values that are numbers, sorted.
@@ -59,8 +59,8 @@ func numbers(values []float64) []float64 {
 	return clean
 }
 
-// short prints a value with about three digits, or a dash when there is none.
-func short(v float64) string {
+// Short prints a value with about three digits, or a dash when there is none.
+func Short(v float64) string {
 	digits := 3
 	switch a := math.Abs(v); {
 	case math.IsNaN(v) || math.IsInf(v, 0):

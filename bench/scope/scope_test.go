@@ -1,10 +1,9 @@
-package main
+package scope
 
 import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -12,7 +11,7 @@ import (
 func TestWithinUndoesInOrder(t *testing.T) {
 	t.Parallel()
 	var done []string
-	err := within(t.Context(), "test", t.Logf, func(s *scope) {
+	err := Within(t.Context(), "test", t.Logf, func(s *Scope) {
 		s.Cleanup(func() { done = append(done, "first") })
 		s.Cleanup(func() {
 			done = append(done, "second")
@@ -27,7 +26,7 @@ func TestWithinUndoesInOrder(t *testing.T) {
 	if !slices.Equal(done, []string{"second", "first"}) {
 		t.Errorf("done: %v", done)
 	}
-	if err := within(t.Context(), "test", t.Logf, func(s *scope) { s.must(nil) }); err != nil {
+	if err := Within(t.Context(), "test", t.Logf, func(s *Scope) { s.Must(nil) }); err != nil {
 		t.Errorf("nothing failed: %v", err)
 	}
 }
@@ -37,7 +36,7 @@ func TestWithinEndsWithContext(t *testing.T) {
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	undone := false
-	err := within(ctx, "test", t.Logf, func(s *scope) {
+	err := Within(ctx, "test", t.Logf, func(s *Scope) {
 		s.Cleanup(func() { undone = true })
 		cancel(why)
 		time.Sleep(50 * time.Millisecond) // as long as a program takes to end
@@ -45,15 +44,5 @@ func TestWithinEndsWithContext(t *testing.T) {
 	})
 	if !errors.Is(err, why) || !undone {
 		t.Errorf("error %v, undone: %v", err, undone)
-	}
-}
-
-func TestCertificates(t *testing.T) {
-	t.Parallel()
-	if err := writeCertificates(t.TempDir()); err != nil {
-		t.Error(err)
-	}
-	if err := writeCertificates("/nonexistent"); err == nil || !strings.Contains(err.Error(), "ca.pem") {
-		t.Errorf("error %v", err)
 	}
 }

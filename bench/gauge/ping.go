@@ -1,15 +1,16 @@
-package main
+package gauge
 
 import (
 	"regexp"
 	"strconv"
 	"time"
 
+	"tunnel/bench/scope"
 	"tunnel/e2e/lab"
 )
 
-// ping sends n echo requests, interval apart, and returns the round trips in milliseconds. Lost ones are missing.
-func ping(t *scope, from *lab.Host, addr string, n int, interval time.Duration) []float64 {
+// Ping sends n echo requests, interval apart, and returns the round trips in milliseconds. Lost ones are missing.
+func Ping(t *scope.Scope, from *lab.Host, addr string, n int, interval time.Duration) []float64 {
 	out, stderr, _ := from.Try("ping", "-n", "-c", strconv.Itoa(n), "-W", "2",
 		"-i", strconv.FormatFloat(interval.Seconds(), 'f', -1, 64), addr)
 	rtts := parsePing(out)

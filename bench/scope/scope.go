@@ -1,4 +1,4 @@
-package main
+package scope
 
 import (
 	"context"
@@ -18,14 +18,13 @@ import (
 const termWait = 3 * time.Second
 
 // soon bounds every wait for something that should happen at once.
-const soon = 30 * time.Second
+const Soon = 30 * time.Second
 
-// scope is the life of one lab outside of a test: a lab.TB that turns a failure into an error.
-type scope struct {
+// Scope is the life of one lab outside of a test: a lab.TB that turns a failure into an error.
+type Scope struct {
 	name  string
 	logf  func(format string, args ...any)
-	ctx   context.Context //nolint:containedctx // the life of the whole run
-	ended <-chan struct{} // closed when it ends
+	ended <-chan struct{} // closed when the whole run is to end
 
 	mu       sync.Mutex // guards the rest
 	cleanups []func()
@@ -33,10 +32,10 @@ type scope struct {
 	err      error
 }
 
-// within runs f in a scope of its own, undoes what f did, and returns why f failed, if it did. When ctx ends, what runs
+// Within runs f in a scope of its own, undoes what f did, and returns why f failed, if it did. When ctx ends, what runs
 // in the hosts is ended, so that f fails soon.
-func within(ctx context.Context, name string, logf func(string, ...any), f func(*scope)) error {
-	s := &scope{name: name, logf: logf, ctx: ctx, ended: ctx.Done()}
+func Within(ctx context.Context, name string, logf func(string, ...any), f func(*Scope)) error {
+	s := &Scope{name: name, logf: logf, ended: ctx.Done()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -62,15 +61,15 @@ func within(ctx context.Context, name string, logf func(string, ...any), f func(
 	}
 }
 
-func (s *scope) Helper()      {}
-func (s *scope) Name() string { return s.name }
+func (s *Scope) Helper()      {}
+func (s *Scope) Name() string { return s.name }
 
-func (s *scope) Logf(format string, args ...any) {
+func (s *Scope) Logf(format string, args ...any) {
 	s.logf("%s: %s", s.name, fmt.Sprintf(format, args...))
 }
 
 // Fatalf ends the goroutine of f. The first failure is the one that counts.
-func (s *scope) Fatalf(format string, args ...any) {
+func (s *Scope) Fatalf(format string, args ...any) {
 	s.mu.Lock()
 	if s.err == nil {
 		s.err = fmt.Errorf(format, args...)
@@ -80,13 +79,13 @@ func (s *scope) Fatalf(format string, args ...any) {
 }
 
 // Cleanup adds a function that runs when f has ended, the last one first.
-func (s *scope) Cleanup(fn func()) {
+func (s *Scope) Cleanup(fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cleanups = append(s.cleanups, fn)
 }
 
-func (s *scope) cleanup() {
+func (s *Scope) cleanup() {
 	s.mu.Lock()
 	last := len(s.cleanups) - 1
 	if last < 0 {
@@ -100,15 +99,15 @@ func (s *scope) cleanup() {
 	fn()
 }
 
-// must fails the scope when err is not nil.
-func (s *scope) must(err error) {
+// Must fails the scope when err is not nil.
+func (s *Scope) Must(err error) {
 	if err != nil {
 		s.Fatalf("%w", err)
 	}
 }
 
-// sleep waits, and fails the scope when the whole run is to end.
-func (s *scope) sleep(d time.Duration) {
+// Sleep waits, and fails the scope when the whole run is to end.
+func (s *Scope) Sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -118,21 +117,21 @@ func (s *scope) sleep(d time.Duration) {
 	}
 }
 
-// host makes a host whose programs end when the scope is interrupted.
-func (s *scope) host(l *lab.Lab, name string) *lab.Host {
+// Host makes a host whose programs end when the scope is interrupted.
+func (s *Scope) Host(l *lab.Lab, name string) *lab.Host {
 	h := l.Host(name)
 	s.watch(h)
 	return h
 }
 
-func (s *scope) watch(h *lab.Host) {
+func (s *Scope) watch(h *lab.Host) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hosts = append(s.hosts, h)
 }
 
 // end sends a signal to every program in the hosts.
-func (s *scope) end(signal syscall.Signal) {
+func (s *Scope) end(signal syscall.Signal) {
 	s.mu.Lock()
 	hosts := s.hosts
 	s.mu.Unlock()

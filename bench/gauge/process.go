@@ -1,4 +1,4 @@
-package main
+package gauge
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ import (
 // ticks a second in /proc/PID/stat, USER_HZ: the same on every Linux that Go runs on.
 const userHZ = 100
 
-// cpuSeconds returns the time that all programs inside the hosts have spent on a CPU, in user space and in the kernel on
+// CPUSeconds returns the time that all programs inside the hosts have spent on a CPU, in user space and in the kernel on
 // their own account. What the kernel does in interrupts on behalf of nobody is not in it.
-func cpuSeconds(hosts ...*lab.Host) (float64, error) {
+func CPUSeconds(hosts ...*lab.Host) (float64, error) {
 	var sum float64
 	for _, h := range hosts {
 		for _, pid := range h.Pids() {
@@ -55,26 +55,36 @@ func statTicks(text string) (uint64, error) {
 	return u + s, nil
 }
 
-// resident returns the memory that a program has in RAM, in KiB.
-func resident(pid int) (float64, error) { return status(pid, "VmRSS") }
+// Resident returns the memory that a program has in RAM, in KiB.
+func Resident(pid int) (float64, error) { return status(pid, "VmRSS") }
 
-// peakResident returns the most memory that a program has had in RAM, in KiB.
-func peakResident(pid int) (float64, error) { return status(pid, "VmHWM") }
+// PeakResident returns the most memory that a program has had in RAM, in KiB.
+func PeakResident(pid int) (float64, error) { return status(pid, "VmHWM") }
 
 func status(pid int, name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	return statusKiB(string(text), name)
+	return StatusKiB(string(text), name)
 }
 
-// statusKiB reads a size from the text of /proc/PID/status.
-func statusKiB(text, name string) (float64, error) {
+// StatusKiB reads a size from the text of /proc/PID/status.
+func StatusKiB(text, name string) (float64, error) {
 	for line := range strings.Lines(text) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == name+":" && f[2] == "kB" {
 			return strconv.ParseFloat(f[1], 64)
 		}
 	}
 	return 0, errors.New("no " + name + " in /proc/PID/status")
+}
+
+// CPUModel finds the processor's name in the text of /proc/cpuinfo.
+func CPUModel(text, otherwise string) string {
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return otherwise
 }

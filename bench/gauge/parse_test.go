@@ -1,4 +1,4 @@
-package main
+package gauge
 
 import (
 	"slices"
@@ -9,7 +9,7 @@ import (
 func TestParseStream(t *testing.T) {
 	t.Parallel()
 	s, err := parseStream([]byte(`{"start":{},"end":{"sum_sent":{"bytes":9,"retransmits":0},"sum_received":{"bytes":1250000,"bits_per_second":1e7}}}`))
-	if err != nil || s != (stream{bytes: 1250000, rate: 1e7}) {
+	if err != nil || s != (stream{Bytes: 1250000, Rate: 1e7}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for text, want := range map[string]string{
@@ -89,13 +89,13 @@ func TestStat(t *testing.T) {
 			t.Errorf("%q was read", bad)
 		}
 	}
-	if got, err := statusKiB("Name:\tx\nVmHWM:\t 9 kB\nVmRSS:\t  2048 kB\n", "VmRSS"); err != nil || got != 2048 {
+	if got, err := StatusKiB("Name:\tx\nVmHWM:\t 9 kB\nVmRSS:\t  2048 kB\n", "VmRSS"); err != nil || got != 2048 {
 		t.Errorf("%v, %v, want 2048", got, err)
 	}
-	if _, err := statusKiB("Name:\tx\n", "VmRSS"); err == nil {
+	if _, err := StatusKiB("Name:\tx\n", "VmRSS"); err == nil {
 		t.Error("a size that is not there")
 	}
-	if got := cpuModel("processor\t: 0\nmodel name\t: Fast 3000\n", ""); got != "Fast 3000" {
+	if got := CPUModel("processor\t: 0\nmodel name\t: Fast 3000\n", ""); got != "Fast 3000" {
 		t.Errorf("model %q", got)
 	}
 }

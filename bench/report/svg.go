@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -40,8 +40,8 @@ const (
 	markPadding = 1.05 // room to the right of the greatest value
 )
 
-// write draws the chart as SVG.
-func (c chart) write(w io.Writer) error {
+// Write draws the chart as SVG.
+func (c chart) Write(w io.Writer) error {
 	rowHeight := barHeight*max(1, len(c.series)) + rowGap
 	height := headHeight + rowHeight*len(c.rows) + footHeight
 	scale := plotWidth / c.most()
@@ -62,7 +62,7 @@ func (c chart) write(w io.Writer) error {
 		fmt.Fprintf(&s, `<text x="%d" y="%d" text-anchor="end" fill="#222222">%s</text>`+"\n",
 			labelWidth-8, y+(rowHeight-rowGap)/2+4, html.EscapeString(r.name))
 		for j, b := range r.bars {
-			b.write(&s, y+j*barHeight, scale, colour(j))
+			b.Write(&s, y+j*barHeight, scale, colour(j))
 		}
 	}
 	s.WriteString("</svg>\n")
@@ -90,8 +90,8 @@ func (c chart) legend(s *strings.Builder) {
 	}
 }
 
-// write draws one bar, its range and its value.
-func (b bar) write(s *strings.Builder, y int, scale float64, fill string) {
+// Write draws one bar, its range and its value.
+func (b bar) Write(s *strings.Builder, y int, scale float64, fill string) {
 	middle := y + barHeight/2
 	if math.IsNaN(b.median) {
 		fmt.Fprintf(s, `<text x="%d" y="%d" fill="#999999">not measured</text>`+"\n", labelWidth+4, middle+4)
@@ -102,7 +102,7 @@ func (b bar) write(s *strings.Builder, y int, scale float64, fill string) {
 		fmt.Fprintf(s, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#222222"/>`+"\n",
 			labelWidth+b.least*scale, middle, labelWidth+b.greatest*scale, middle)
 	}
-	fmt.Fprintf(s, `<text x="%.1f" y="%d" fill="#222222">%s</text>`+"\n", labelWidth+max(b.median, b.greatest)*scale+6, middle+4, short(b.median))
+	fmt.Fprintf(s, `<text x="%.1f" y="%d" fill="#222222">%s</text>`+"\n", labelWidth+max(b.median, b.greatest)*scale+6, middle+4, Short(b.median))
 }
 
 // most is the greatest value that the chart must have room for.

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"math"
@@ -17,17 +17,17 @@ func TestMedian(t *testing.T) {
 		{[]float64{nan, 7, math.Inf(1)}, 7},
 		{[]float64{5}, 5},
 	} {
-		if got := median(c.values); got != c.want {
+		if got := Median(c.values); got != c.want {
 			t.Errorf("median of %v is %v, want %v", c.values, got, c.want)
 		}
 	}
-	if !math.IsNaN(median(nil)) || !math.IsNaN(median([]float64{nan})) || !math.IsNaN(mean(nil)) {
+	if !math.IsNaN(Median(nil)) || !math.IsNaN(Median([]float64{nan})) || !math.IsNaN(Mean(nil)) {
 		t.Error("the median or mean of nothing is a number")
 	}
 	if least, greatest := bounds([]float64{2, nan, 1, 3}); least != 1 || greatest != 3 {
 		t.Errorf("bounds %v and %v", least, greatest)
 	}
-	if got := mean([]float64{1, nan, 3}); got != 2 {
+	if got := Mean([]float64{1, nan, 3}); got != 2 {
 		t.Errorf("mean %v", got)
 	}
 }
@@ -52,11 +52,11 @@ func TestShort(t *testing.T) {
 		0: "0", 1: "1", 0.0541: "0.054", 0.5: "0.5", 1.5: "1.5", 2.345: "2.35", 23.44: "23.4", 100: "100", 1234.5: "1235",
 		math.Inf(1): "–", -0.25: "-0.25",
 	} {
-		if got := short(value); got != want {
+		if got := Short(value); got != want {
 			t.Errorf("%v is printed as %s, want %s", value, got, want)
 		}
 	}
-	if short(math.NaN()) != "–" {
+	if Short(math.NaN()) != "–" {
 		t.Error("NaN is printed")
 	}
 }

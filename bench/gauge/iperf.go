@@ -1,4 +1,4 @@
-package main
+package gauge
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"tunnel/bench/scope"
 	"tunnel/e2e/lab"
 )
 
@@ -15,30 +16,30 @@ const iperfExtra = 30 * time.Second
 
 // stream is what one run of iperf3 over TCP has moved.
 type stream struct {
-	bytes float64 // at the receiver
-	rate  float64 // bit/s, at the receiver
+	Bytes float64 // at the receiver
+	Rate  float64 // bit/s, at the receiver
 }
 
-// runStream runs TCP streams from a host to an address of another for some seconds, backwards with the flag -R.
-func runStream(t *scope, from, to *lab.Host, addr string, seconds int, flags ...string) stream {
-	server, client := startStream(from, to, addr, seconds, flags...)
-	return endStream(t, server, client, seconds)
+// RunStream runs TCP streams from a host to an address of another for some seconds, backwards with the flag -R.
+func RunStream(t *scope.Scope, from, to *lab.Host, addr string, seconds int, flags ...string) stream {
+	server, client := StartStream(from, to, addr, seconds, flags...)
+	return EndStream(t, server, client, seconds)
 }
 
-// startStream is the first half of runStream.
-func startStream(from, to *lab.Host, addr string, seconds int, flags ...string) (server, client *lab.Proc) {
+// StartStream is the first half of runStream.
+func StartStream(from, to *lab.Host, addr string, seconds int, flags ...string) (server, client *lab.Proc) {
 	server = to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
-	server.WaitFor("Server listening", soon)
+	server.WaitFor("Server listening", scope.Soon)
 	argv := []string{"iperf3", "-J", "-c", addr, "-t", strconv.Itoa(seconds), "--connect-timeout", "10000"}
 	return server, from.Start(append(argv, flags...)...)
 }
 
-// endStream is the second half of runStream.
-func endStream(t *scope, server, client *lab.Proc, seconds int) stream {
+// EndStream is the second half of runStream.
+func EndStream(t *scope.Scope, server, client *lab.Proc, seconds int) stream {
 	client.Wait(time.Duration(seconds)*time.Second + iperfExtra)
 	server.Kill() // it ends by itself, unless the client did not reach it
 	s, err := parseStream([]byte(client.Stdout()))
-	t.must(err)
+	t.Must(err)
 	return s
 }
 
@@ -61,5 +62,5 @@ func parseStream(report []byte) (stream, error) {
 	case r.End.Received == nil:
 		return stream{}, errors.New("iperf3 reports no received bytes")
 	}
-	return stream{bytes: r.End.Received.Bytes, rate: r.End.Received.Rate}, nil
+	return stream{Bytes: r.End.Received.Bytes, Rate: r.End.Received.Rate}, nil
 }
