@@ -68,6 +68,7 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 		silent = float64(hostile.Opened(attack[0].Stdout())-silentBefore) / seconds
 		hello = float64(hostile.Opened(attack[1].Stdout())-helloBefore) / seconds
 		for _, a := range attack {
+			b.say("%s: attacker: %s", c.Name(), lastLine(a))
 			contender.Stop(a)
 		}
 		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.Name(), report.Short(silent), report.Short(hello))
