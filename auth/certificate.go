@@ -24,8 +24,8 @@ func checkCertCN(name string) error {
 	return nil
 }
 
-// certified tells whether a connection may use t. The certificate's subject has to have the common name CertCN,
-// byte for byte; its other names do not count. The error is ErrCertificate, wrapped.
+// certified tells whether a connection may use t. The certificate's subject has to have the common
+// name CertCN, byte for byte; its other names do not count. The error is ErrCertificate, wrapped.
 func (t *Token) certified(state *tls.ConnectionState) error {
 	if t.CertCN == "" {
 		return nil
@@ -40,7 +40,8 @@ func (t *Token) certified(state *tls.ConnectionState) error {
 	return nil
 }
 
-// clientCertificate returns the certificate that a client has shown and an authority has vouched for; nil if none.
+// clientCertificate returns the certificate that a client has shown and an authority has vouched
+// for; nil if none.
 func clientCertificate(state *tls.ConnectionState) *x509.Certificate {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil
@@ -51,8 +52,8 @@ func clientCertificate(state *tls.ConnectionState) *x509.Certificate {
 // maxSubject is how much of a subject is worth a place in the log, in characters.
 const maxSubject = 128
 
-// Subject returns the subject of the client's certificate for people to read (RFC 4514), cut where it is long
-// and without control characters; "" if there is none.
+// Subject returns the subject of the client's certificate for people to read (RFC 4514), cut where
+// it is long and without control characters; "" if there is none.
 func Subject(state *tls.ConnectionState) string {
 	cert := clientCertificate(state)
 	if cert == nil {

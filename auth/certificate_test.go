@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// shown is a connection whose client has shown a certificate with this subject, which an authority vouches for.
+// shown is a connection whose client has shown a certificate with this subject, which an authority
+// vouches for.
 func shown(subject pkix.Name) *tls.ConnectionState {
 	return &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: subject}}}}
 }
@@ -76,7 +77,8 @@ func TestBoundToken(t *testing.T) {
 	}
 }
 
-// A subject is what somebody else's authority has signed: it is cut, and nothing in it moves a cursor.
+// A subject is what somebody else's authority has signed: it is cut, and nothing in it moves a
+// cursor.
 func TestSubject(t *testing.T) {
 	if got := Subject(shown(pkix.Name{CommonName: "lap\x1b[2Jtop\n", Organization: []string{strings.Repeat("ä", 500)}})); len([]rune(got)) != maxSubject+1 ||
 		!strings.HasPrefix(got, "CN=lap?[2Jtop?,O=ä") {

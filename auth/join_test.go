@@ -38,8 +38,8 @@ func TestExpires(t *testing.T) {
 	}
 }
 
-// Of many who come with a join token at once one gets in; it may ask again until it has come with the credential, and then
-// the join token opens nothing.
+// Of many who come with a join token at once one gets in; it may ask again until it has come with
+// the credential, and then the join token opens nothing.
 func TestJoin(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, shut := reopen(t, path)
@@ -73,7 +73,8 @@ func TestJoin(t *testing.T) {
 	if won.Load() != 1 || lost.Load() != 19 || ID(credential) != ID(join) || credential == join {
 		t.Fatalf("%d got in, %d did not; credential %q", won.Load(), lost.Load(), credential)
 	}
-	// It crashes before it has stored the credential, and the server restarts; meanwhile the join token would have expired.
+	// It crashes before it has stored the credential, and the server restarts; meanwhile the join
+	// token would have expired.
 	time.Sleep(time.Until(s.List()[0].Created.Add(1100 * time.Millisecond)))
 	shut()
 	s, shut = reopen(t, path)

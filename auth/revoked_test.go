@@ -10,8 +10,8 @@ import (
 	"tunnel/state"
 )
 
-// TestRevokedIsTold has tokens that are over: the secret gets the reason, also after a restart and when there
-// is another token of that name; another secret with the same id gets none.
+// TestRevokedIsTold has tokens that are over: the secret gets the reason, also after a restart and
+// when there is another token of that name; another secret with the same id gets none.
 func TestRevokedIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, shut := reopen(t, path)
@@ -94,7 +94,8 @@ func TestRevokeOnFullDisk(t *testing.T) {
 	refused(t, s, text, ErrWrong)
 }
 
-// TestRevokedForOlder has an older version read what is left of a revoked token: to it the token has expired.
+// TestRevokedForOlder has an older version read what is left of a revoked token: to it the token
+// has expired.
 func TestRevokedForOlder(t *testing.T) {
 	s := newStore(t)
 	text := create(t, s, Spec{Name: "laptop"})

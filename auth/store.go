@@ -16,9 +16,10 @@ import (
 	"tunnel/state"
 )
 
-// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
-// the next change of that token and by Close. All methods may be called concurrently. A caller that
-// waits for the disk delays others only if they change the same token, or if both create or revoke one.
+// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is
+// written late, with the next change of that token and by Close. All methods may be called
+// concurrently. A caller that waits for the disk delays others only if they change the same token,
+// or if both create or revoke one.
 type Store struct {
 	bucket   Bucket
 	admin    sync.Mutex          // of Create and Revoke; held while they write
@@ -30,8 +31,8 @@ type Store struct {
 	late   map[string]bool   // ids whose entry is newer than in the file
 }
 
-// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error is there after a power cut.
-// Its methods may be called concurrently.
+// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error
+// is there after a power cut. Its methods may be called concurrently.
 type Bucket interface {
 	Exists() (bool, error)
 	Each(f func(key string, value []byte) error) error
@@ -94,7 +95,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// SetFlag adds a token that is not kept: the one that serve was given. It is called before the Store is used.
+// SetFlag adds a token that is not kept: the one that serve was given. It is called before the
+// Store is used.
 func (s *Store) SetFlag(text string) {
 	sum := hash(text)
 	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken, Created: time.Now()}, Hash: sum[:]}
@@ -106,8 +108,8 @@ func (s *Store) Fresh() (bool, error) {
 	return !exists, err
 }
 
-// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing changes when it fails. The
-// caller holds the locks of all these ids, and not mu.
+// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing
+// changes when it fails. The caller holds the locks of all these ids, and not mu.
 func (s *Store) put(e *entry, remove ...string) error {
 	value, err := json.Marshal(e)
 	if err != nil {
@@ -139,8 +141,8 @@ func (s *Store) get(id string) (e entry, ok bool) {
 	return entry{}, false
 }
 
-// Create makes a token and returns it with its text, which nobody can find out later. agree, if not nil, may refuse it.
-// The name, address and routes of a token that has expired are free.
+// Create makes a token and returns it with its text, which nobody can find out later. agree, if not
+// nil, may refuse it. The name, address and routes of a token that has expired are free.
 func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error) {
 	now := time.Now()
 	if err := spec.check(now); err != nil {

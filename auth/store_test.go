@@ -52,8 +52,8 @@ func onSlow(t *testing.T, file *state.File) (*Store, *slow) {
 	return s, disk
 }
 
-// While the disk takes its time, logins and whatever else needs no write go on, and all that need one are
-// under way at once, so that they can share it.
+// While the disk takes its time, logins and whatever else needs no write go on, and all that need
+// one are under way at once, so that they can share it.
 func TestLoginsDoNotWaitForTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	file, err := state.Open(path)

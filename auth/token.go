@@ -1,4 +1,5 @@
-// Package auth knows who may come in: tokens, each with a name and what it allows. It keeps their hashes only.
+// Package auth knows who may come in: tokens, each with a name and what it allows. It keeps their
+// hashes only.
 package auth
 
 import (
@@ -14,12 +15,14 @@ import (
 	"time"
 )
 
-// MinTokenLen is the least number of bytes in a token of somebody's own making: below that it is guessed, not known.
+// MinTokenLen is the least number of bytes in a token of somebody's own making: below that it is
+// guessed, not known.
 const MinTokenLen = 16
 
-// A token's text is tokenPrefix, its id, and 256 random bits: "tnl_ID_SECRET". The id is no secret. It finds the token, so
-// that the secret is compared with one hash, in constant time, and never searched for. A join token has joinMark before
-// the secret: its client must know by itself that it comes with one, see Exchanges.
+// A token's text is tokenPrefix, its id, and 256 random bits: "tnl_ID_SECRET". The id is no secret.
+// It finds the token, so that the secret is compared with one hash, in constant time, and never
+// searched for. A join token has joinMark before the secret: its client must know by itself that it
+// comes with one, see Exchanges.
 const (
 	tokenPrefix = "tnl_"
 	idLen       = 10 // characters: 50 bits, enough for ids not to meet
@@ -49,7 +52,8 @@ type Token struct {
 	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
 
 	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate that opens it; "" is any or none
-	// MaxSessions is how many clients may be connected with it at once, 0 any number; nil leaves it to the server.
+	// MaxSessions is how many clients may be connected with it at once, 0 any number; nil leaves it
+	// to the server.
 	MaxSessions *int `json:"max_sessions,omitempty"`
 }
 
@@ -59,12 +63,13 @@ func (t *Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now
 // Anonymous reports whether t is the token of AllowAll, which all clients share.
 func (t *Token) Anonymous() bool { return t.ID == "" }
 
-// Sole tells whether t is one client by itself: whoever comes with it is the same client, and takes the place of the
-// connection before. Other tokens may be shared by several clients, which are told apart by their sessions.
+// Sole tells whether t is one client by itself: whoever comes with it is the same client, and takes
+// the place of the connection before. Other tokens may be shared by several clients, which are told
+// apart by their sessions.
 func (t *Token) Sole() bool { return t.Kind != KindToken || t.Address.IsValid() || len(t.Routes) > 0 }
 
-// ID returns the id in a token's text, "" if it is a text of somebody's own making. A join token and the credential that
-// came of it have the same.
+// ID returns the id in a token's text, "" if it is a text of somebody's own making. A join token
+// and the credential that came of it have the same.
 func ID(text string) string {
 	rest, ok := strings.CutPrefix(text, tokenPrefix)
 	if !ok || len(rest) <= idLen || rest[idLen] != '_' {
@@ -73,8 +78,8 @@ func ID(text string) string {
 	return rest[:idLen]
 }
 
-// Exchanges reports whether credential can be what became of token: token is a join token by its text, and credential is not,
-// and has the same id.
+// Exchanges reports whether credential can be what became of token: token is a join token by its
+// text, and credential is not, and has the same id.
 func Exchanges(token, credential string) bool {
 	id := ID(token)
 	return id != "" && id == ID(credential) && isJoin(token) && !isJoin(credential)
@@ -107,8 +112,9 @@ func random(n int) []byte {
 	return b
 }
 
-// credentialOf returns the lasting credential of the client that used a join token. It is computed and not drawn, so that
-// a client that crashed before it had stored it gets the same again, while the server keeps nothing but a salt.
+// credentialOf returns the lasting credential of the client that used a join token. It is computed
+// and not drawn, so that a client that crashed before it had stored it gets the same again, while
+// the server keeps nothing but a salt.
 func credentialOf(id, join, session string, salt []byte) string {
 	mac := hmac.New(sha256.New, []byte(join))
 	mac.Write(salt)
@@ -121,8 +127,8 @@ func hash(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
 // TokenHeader carries the token where Authorization is for a proxy in front.
 const TokenHeader = "Tunnel-Authorization"
 
-// bearer returns the token that a request carries (RFC 6750 section 2.1), "" if none. TokenHeader goes before
-// Authorization, which may then be anybody's.
+// bearer returns the token that a request carries (RFC 6750 section 2.1), "" if none. TokenHeader
+// goes before Authorization, which may then be anybody's.
 func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(cmp.Or(r.Header.Get(TokenHeader), r.Header.Get("Authorization")), " ")
 	if !strings.EqualFold(scheme, "Bearer") {

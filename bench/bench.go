@@ -22,7 +22,8 @@ type bench struct {
 	console io.Writer
 }
 
-// run prepares the contenders and goes through the rounds. What fails is noted and does not end it; the end of ctx does.
+// run prepares the contenders and goes through the rounds. What fails is noted and does not end it;
+// the end of ctx does.
 func (b *bench) run(ctx context.Context) error {
 	if err := b.prepare(ctx); err != nil {
 		return err

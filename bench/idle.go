@@ -25,8 +25,8 @@ const (
 	backWait       = 2 * time.Minute // for clients to come back before they count as missing
 )
 
-// crowd makes a host for the load generator, many idle clients of c, which runs its server on another. start starts n of them,
-// and returns when all are connected.
+// crowd makes a host for the load generator, many idle clients of c, which runs its server on
+// another. start starts n of them, and returns when all are connected.
 func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *lab.Host, n int) (start func() *lab.Proc) {
 	h := s.Host(l, "crowd")
 	dev, _ := l.Link(h, "198.18.0.1/16", server, "198.18.255.254/16")

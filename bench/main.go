@@ -1,5 +1,6 @@
-// Command bench measures the program against its limit and its peers, side by side between hosts that are network
-// namespaces, and writes the figures, with a plot of each, to RESULTS.md. Run it as root from within the module:
+// Command bench measures the program against its limit and its peers, side by side between hosts
+// that are network namespaces, and writes the figures, with a plot of each, to RESULTS.md. Run it
+// as root from within the module:
 //
 //	go run ./bench [-only NAMES] [-rounds N] [-seconds N] ...
 package main
@@ -128,8 +129,8 @@ func measure(ctx context.Context, o options, p plan) error {
 	return b.report()
 }
 
-// raiseFileLimit lets this process and its children open n files, or as many as it may: a server has a socket for each
-// of its clients.
+// raiseFileLimit lets this process and its children open n files, or as many as it may: a server
+// has a socket for each of its clients.
 func raiseFileLimit(n uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -13,8 +13,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Of the datagrams for the stalled client: first fast, until all queues towards it are full, then few, so that sending
-// them costs the machine nothing that would show.
+// Of the datagrams for the stalled client: first fast, until all queues towards it are full, then
+// few, so that sending them costs the machine nothing that would show.
 const (
 	fillTime  = 2 * time.Second
 	fillBurst = 25 // datagrams at once, 5 000 a second

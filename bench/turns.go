@@ -7,7 +7,8 @@ import (
 // turns is how often a measurement is repeated that is compared with one without what it is about.
 const turns = 3
 
-// inTurns returns the means of what two ways of measuring give, without something and with it, which take turns.
+// inTurns returns the means of what two ways of measuring give, without something and with it,
+// which take turns.
 func inTurns(without, with func() float64) (meanWithout, meanWith float64) {
 	var a, b []float64
 	for range turns {

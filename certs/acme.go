@@ -17,7 +17,8 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// ACMEProtocol is what an authority asks for in the TLS handshake that proves whose the name is (TLS-ALPN-01, RFC 8737).
+// ACMEProtocol is what an authority asks for in the TLS handshake that proves whose the name is
+// (TLS-ALPN-01, RFC 8737).
 const ACMEProtocol = acme.ALPNProto
 
 const (
@@ -37,8 +38,8 @@ type ACMEConfig struct {
 	Log       *slog.Logger
 }
 
-// ACME gets certificates from an authority and renews them when a third of their time is left (RFC 8555). The authority
-// connects to port 443 of each domain, which must lead here.
+// ACME gets certificates from an authority and renews them when a third of their time is left (RFC
+// 8555). The authority connects to port 443 of each domain, which must lead here.
 type ACME struct {
 	ACMEConfig
 	manager *autocert.Manager
@@ -68,9 +69,10 @@ func NewACME(c ACMEConfig) *ACME {
 // errNoCertificate says what a handshake comes too early for.
 var errNoCertificate = errors.New("there is no certificate from the ACME authority yet")
 
-// GetCertificate is the tls.Config's hook of that name; ACMEProtocol must be among the NextProtos. Who asks for no name, or
-// for one that is none of ours, gets the first domain's, and sees there what is wrong. A handshake never makes us ask the
-// authority, which would let strangers use up what it grants in a week.
+// GetCertificate is the tls.Config's hook of that name; ACMEProtocol must be among the NextProtos.
+// Who asks for no name, or for one that is none of ours, gets the first domain's, and sees there
+// what is wrong. A handshake never makes us ask the authority, which would let strangers use up
+// what it grants in a week.
 func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if Challenges(hello) {
 		return a.manager.GetCertificate(hello)
@@ -101,8 +103,8 @@ func (a *ACME) get(domain string) (*tls.Certificate, error) {
 	})
 }
 
-// Run gets what is missing, says in the log what is renewed and what is not, and returns when ctx ends. The server must
-// be listening: the authority asks back.
+// Run gets what is missing, says in the log what is renewed and what is not, and returns when ctx
+// ends. The server must be listening: the authority asks back.
 func (a *ACME) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	for _, d := range a.Domains {
@@ -143,7 +145,8 @@ func (a *ACME) keep(ctx context.Context, domain string) {
 	}
 }
 
-// patient is get, which may take minutes, until ctx ends. What goes on behind it then ends with the process.
+// patient is get, which may take minutes, until ctx ends. What goes on behind it then ends with the
+// process.
 func (a *ACME) patient(ctx context.Context, domain string) (*tls.Certificate, error) {
 	type result struct {
 		cert *tls.Certificate

@@ -11,9 +11,9 @@ import (
 	"sync"
 )
 
-// Authorities are the certificates in a file that somebody else changes, of the authorities whose clients may
-// come. A handshake gets what the file holds then, provided that all of it can be read; connections that are
-// there already are not touched. All methods may be called concurrently.
+// Authorities are the certificates in a file that somebody else changes, of the authorities whose
+// clients may come. A handshake gets what the file holds then, provided that all of it can be read;
+// connections that are there already are not touched. All methods may be called concurrently.
 type Authorities struct {
 	file string
 	log  *slog.Logger
@@ -49,8 +49,8 @@ func (a *Authorities) Pool() *x509.CertPool {
 	return a.pool
 }
 
-// load reads the file. Half of a certificate is an error: x509.CertPool.AppendCertsFromPEM would leave it out, and lock its
-// clients out.
+// load reads the file. Half of a certificate is an error: x509.CertPool.AppendCertsFromPEM would
+// leave it out, and lock its clients out.
 func (a *Authorities) load() (*x509.CertPool, error) {
 	file := a.file
 	data, err := a.watch.read(file)

@@ -5,7 +5,8 @@ import (
 	"net/http"
 )
 
-// What an ACME authority, or a proxy on the path to it, can have this program keep in memory of one answer, in bytes.
+// What an ACME authority, or a proxy on the path to it, can have this program keep in memory of one
+// answer, in bytes.
 const (
 	maxACMEHeader = 64 << 10
 	maxACMEBody   = 4 << 20 // certificate chains, which x/crypto's own bound is 20 MiB for

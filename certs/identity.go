@@ -1,5 +1,5 @@
-// Package certs proves who a server is, and checks the proof: a key and certificate of its own, files
-// that are reloaded when they change, ACME, client authorities, and pins.
+// Package certs proves who a server is, and checks the proof: a key and certificate of its own,
+// files that are reloaded when they change, ACME, client authorities, and pins.
 package certs
 
 import (
@@ -24,8 +24,9 @@ import (
 	"tunnel/atomicfile"
 )
 
-// A certificate of our own is good for a long time, since clients know its key by the pin and not by its date. It is made
-// anew when less than identityRenew is left, and begins a day ago: clocks differ.
+// A certificate of our own is good for a long time, since clients know its key by the pin and not
+// by its date. It is made anew when less than identityRenew is left, and begins a day ago: clocks
+// differ.
 const (
 	identityLife  = 10 * 365 * 24 * time.Hour
 	identityRenew = 365 * 24 * time.Hour
@@ -50,10 +51,11 @@ type Identity struct {
 // Pin returns the pin of the key.
 func (i *Identity) Pin() Pin { return PinOf(i.Certificate.Leaf) }
 
-// OpenIdentity returns the identity that dir keeps in key.pem (PKCS #8) and cert.pem, both with mode 0600. What is missing
-// is made; a certificate that is damaged, belongs to another key, ends within a year, or is not for exactly these names (of
-// DNS, or addresses) is made anew for the same key. The error is ErrIdentity, wrapped, when the key's file is damaged. Only
-// one process at a time may do this in a directory.
+// OpenIdentity returns the identity that dir keeps in key.pem (PKCS #8) and cert.pem, both with
+// mode 0600. What is missing is made; a certificate that is damaged, belongs to another key, ends
+// within a year, or is not for exactly these names (of DNS, or addresses) is made anew for the same
+// key. The error is ErrIdentity, wrapped, when the key's file is damaged. Only one process at a
+// time may do this in a directory.
 func OpenIdentity(dir string, names ...string) (*Identity, error) {
 	keyFile, certFile := filepath.Join(dir, IdentityKey), filepath.Join(dir, IdentityCert)
 	var identity Identity
@@ -156,8 +158,8 @@ func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.
 	return slices.Equal(have, want)
 }
 
-// makeLeaf writes a certificate for key, signed by itself. It is no authority, so that whoever trusts it trusts this
-// server and no other; and it does not say what it is for.
+// makeLeaf writes a certificate for key, signed by itself. It is no authority, so that whoever
+// trusts it trusts this server and no other; and it does not say what it is for.
 func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {

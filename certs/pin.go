@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// Pin names a public key: the SHA-256 of its SubjectPublicKeyInfo, as RFC 7469 section 2.4 has it. A certificate that is
-// renewed for the same key keeps its pin.
+// Pin names a public key: the SHA-256 of its SubjectPublicKeyInfo, as RFC 7469 section 2.4 has it.
+// A certificate that is renewed for the same key keeps its pin.
 type Pin [sha256.Size]byte
 
 const pinPrefix = "sha256:"
@@ -21,7 +21,8 @@ const pinPrefix = "sha256:"
 // PinOf returns the pin of the key that cert is for.
 func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
-// ParsePin reads sha256: and the hash, in base64 (with or without = at its end) or in 64 hexadecimal digits.
+// ParsePin reads sha256: and the hash, in base64 (with or without = at its end) or in 64
+// hexadecimal digits.
 func ParsePin(s string) (Pin, error) {
 	text, ok := strings.CutPrefix(s, pinPrefix)
 	if !ok {
@@ -46,8 +47,9 @@ func (p Pin) String() string { return pinPrefix + base64.StdEncoding.EncodeToStr
 // Pins are the keys of which a server must have one.
 type Pins []Pin
 
-// Verify is a tls.Config.VerifyConnection: the other side's own key must be one of the pins. The error is a *PinError.
-// Certificates above its own do not count: the handshake proves nothing about their keys.
+// Verify is a tls.Config.VerifyConnection: the other side's own key must be one of the pins. The
+// error is a *PinError. Certificates above its own do not count: the handshake proves nothing about
+// their keys.
 func (p Pins) Verify(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("the server has shown no certificate")

@@ -14,9 +14,9 @@ import (
 // reloadPause is the least time between two looks at the files.
 const reloadPause = time.Second
 
-// Files is a certificate and its key in two files that somebody else renews. A handshake gets what they hold then,
-// provided that they fit each other; connections that are there already are not touched. All methods may be called
-// concurrently.
+// Files is a certificate and its key in two files that somebody else renews. A handshake gets what
+// they hold then, provided that they fit each other; connections that are there already are not
+// touched. All methods may be called concurrently.
 type Files struct {
 	cert, key string
 	log       *slog.Logger
@@ -49,7 +49,8 @@ type stamp struct {
 	modified, moved syscall.Timespec
 }
 
-// OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now and later; nil is os.Open.
+// OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now
+// and later; nil is os.Open.
 func OpenFiles(cert, key string, open func(name string) (*os.File, error), log *slog.Logger) (*Files, error) {
 	f := &Files{cert: cert, key: key, log: log, watch: newWatch(open, cert, key)}
 	f.watch.changed()
@@ -67,13 +68,15 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.Current(), nil
 }
 
-// GetClientCertificate is the tls.Config's hook of that name. It shows the certificate whatever authorities the server
-// asks for: a server that refuses this one says more than a server that got none.
+// GetClientCertificate is the tls.Config's hook of that name. It shows the certificate whatever
+// authorities the server asks for: a server that refuses this one says more than a server that got
+// none.
 func (f *Files) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	return f.Current(), nil
 }
 
-// Current returns what the files hold; when that is no certificate with its key, what they held before.
+// Current returns what the files hold; when that is no certificate with its key, what they held
+// before.
 func (f *Files) Current() *tls.Certificate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,8 +94,8 @@ func (f *Files) Current() *tls.Certificate {
 	return f.pair
 }
 
-// changed reports whether a file has changed since the last look, and looks at most once in reloadPause. It comes before
-// the reading: what changes in between is seen by the next look.
+// changed reports whether a file has changed since the last look, and looks at most once in
+// reloadPause. It comes before the reading: what changes in between is seen by the next look.
 func (w *watch) changed() bool {
 	if time.Since(w.looked) < reloadPause {
 		return false

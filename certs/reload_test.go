@@ -44,7 +44,8 @@ func (r *rotation) put(dir string, names ...string) {
 	}
 }
 
-// serves fails the test unless a handshake, a second after the last, gets a certificate for that name.
+// serves fails the test unless a handshake, a second after the last, gets a certificate for that
+// name.
 func (r *rotation) serves(name string) {
 	r.t.Helper()
 	r.file.mu.Lock()

@@ -29,13 +29,15 @@ type Client struct {
 	web *http.Client
 }
 
-// What a server can have root's client keep in memory, in bytes: it may be another user's, or broken into.
+// What a server can have root's client keep in memory, in bytes: it may be another user's, or
+// broken into.
 const (
 	maxHeader = 16 << 10
 	maxAnswer = 64 << 20 // a list of a hundred thousand tokens
 )
 
-// NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if there is none.
+// NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if
+// there is none.
 func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 		err = reach(dir, func(name string) (err error) {

@@ -23,8 +23,8 @@ const maxRequest = 64 << 10
 // requestTimeout bounds one request.
 const requestTimeout = 10 * time.Second
 
-// Listen makes the socket in dir, whose state this process has locked: a socket that is there already is a killed server's.
-// Give the listener to Serve.
+// Listen makes the socket in dir, whose state this process has locked: a socket that is there
+// already is a killed server's. Give the listener to Serve.
 func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	switch info, err := os.Lstat(path); {
@@ -78,7 +78,8 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s until ctx ends. It closes ln, and returns when no request is being answered.
+// Serve answers on ln for s until ctx ends. It closes ln, and returns when no request is being
+// answered.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Logger) {
 	web := &http.Server{
 		Handler:           handler(s),

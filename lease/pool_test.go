@@ -118,7 +118,8 @@ func TestPoolOrder(t *testing.T) {
 	acquire(t, p, "j", "", "10.1.1.19")          // and what it had rests
 }
 
-// All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never a live one.
+// All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never
+// a live one.
 func TestPoolFull(t *testing.T) {
 	p := open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/24")
 	seen := map[netip.Addr]bool{}
@@ -189,7 +190,8 @@ func TestPoolRemembers(t *testing.T) {
 	acquire(t, p, "b", "", "10.9.0.3")
 }
 
-// The same session with another token is another client, and a token that is one client needs no session.
+// The same session with another token is another client, and a token that is one client needs no
+// session.
 func TestHolders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	p := open(t, path, "10.1.1.0/24")

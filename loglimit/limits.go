@@ -10,10 +10,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A client with a token has known lines of each kind at once, then one every pause. That is all of its lines
-// while its connections break and come back as they do; a hundred clients that share a token, too. Of those
-// who have not logged in, who can have as many addresses as they like, one address has fewer, and all of them
-// together no more than a person reads.
+// A client with a token has known lines of each kind at once, then one every pause. That is all of
+// its lines while its connections break and come back as they do; a hundred clients that share a
+// token, too. Of those who have not logged in, who can have as many addresses as they like, one
+// address has fewer, and all of them together no more than a person reads.
 const (
 	known         = 100
 	strangers     = 20 // of all addresses
@@ -84,8 +84,9 @@ func (l *limits) take(level slog.Level, message string, about who, now time.Time
 	return suppressed, true
 }
 
-// get returns the bucket of a key, made full if there is none. Where there are too many, others are forgotten,
-// whichever come first of the map's random order; but none whose lines are still to be counted.
+// get returns the bucket of a key, made full if there is none. Where there are too many, others are
+// forgotten, whichever come first of the map's random order; but none whose lines are still to be
+// counted.
 func get[K comparable](all map[K]*bucket, key K, most int, every time.Duration, burst int) *bucket {
 	b := all[key]
 	if b != nil {

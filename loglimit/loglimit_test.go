@@ -82,7 +82,8 @@ func TestNoisyToken(t *testing.T) {
 	}
 }
 
-// A thousand clients of their own tokens come back at once, with four connections each: no line is lost.
+// A thousand clients of their own tokens come back at once, with four connections each: no line is
+// lost.
 func TestCrowdIsLoggedWhole(t *testing.T) {
 	lines := logged(t, func(log *slog.Logger, _ *Handler) {
 		for i := range 1000 {
@@ -99,7 +100,8 @@ func TestCrowdIsLoggedWhole(t *testing.T) {
 	}
 }
 
-// Strangers write no more from many addresses than a person reads, and one of them does not take all of it.
+// Strangers write no more from many addresses than a person reads, and one of them does not take
+// all of it.
 func TestStrangers(t *testing.T) {
 	lines := logged(t, func(log *slog.Logger, _ *Handler) {
 		for i := range 1000 {
@@ -124,7 +126,8 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// What is left out at the end of an attack is told within a minute, without another line of that kind.
+// What is left out at the end of an attack is told within a minute, without another line of that
+// kind.
 func TestToldLater(t *testing.T) {
 	logged(t, func(log *slog.Logger, h *Handler) {
 		for range known + 7 {

@@ -145,7 +145,8 @@ func TestResumeReplaces(t *testing.T) {
 	if p := m.gets(1)[0]; tuntest.IDOf(p) != 7 {
 		t.Errorf("the new one got packet %d", tuntest.IDOf(p))
 	}
-	// One that does not answer, because its cable is out, delays the new one by no more than the close's half second.
+	// One that does not answer, because its cable is out, delays the new one by no more than the
+	// close's half second.
 	began = time.Now()
 	third := h.join(transport.Connect{Session: old.link.Session})
 	if took := time.Since(began); third.own() != old.own() || took > 3*time.Second {
@@ -153,7 +154,8 @@ func TestResumeReplaces(t *testing.T) {
 	}
 }
 
-// Many connections with one session at the same time: one stays, the others are told, and nobody else gets the address.
+// Many connections with one session at the same time: one stays, the others are told, and nobody
+// else gets the address.
 func TestResumeTogether(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	const session = "one-session-for-all"

@@ -45,9 +45,9 @@ func (s *Server) attach(life context.Context, remote string, grant auth.Grant, r
 }
 
 // attachPeer gives the client that comes from remote its pair and makes it a peer. A client that is
-// connected already, as far as this server knows, replaces that peer, which is dead or will be told.
-// Those who come as one holder are attached one after the other, so that the last of them has the
-// session and its address; others do not wait for them.
+// connected already, as far as this server knows, replaces that peer, which is dead or will be
+// told. Those who come as one holder are attached one after the other, so that the last of them has
+// the session and its address; others do not wait for them.
 func (s *Server) attachPeer(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*connection, error) {
 	session := request.Session
 	if session == "" || len(session) > maxSession {

@@ -30,8 +30,8 @@ func (h *hub) status(request string) int {
 	return response.StatusCode
 }
 
-// Ten wrong tokens from one address, and it is not even asked any more: a right token gets the same answer as a wrong one.
-// The neighbours do not notice, and it ends.
+// Ten wrong tokens from one address, and it is not even asked any more: a right token gets the same
+// answer as a wrong one. The neighbours do not notice, and it ends.
 func TestBan(t *testing.T) {
 	const ban = 4 * time.Second
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
@@ -75,7 +75,8 @@ func TestBan(t *testing.T) {
 	}
 }
 
-// Whoever a right token came from is not locked out by ten failures of a neighbour, and a session never notices.
+// Whoever a right token came from is not locked out by ten failures of a neighbour, and a session
+// never notices.
 func TestBanSparesTheKnown(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", behindProxy)
 	office := forwarded("192.0.2.1")
@@ -96,7 +97,8 @@ func TestBanSparesTheKnown(t *testing.T) {
 	}
 }
 
-// A client whose session has lasted longer than a right token is remembered comes from a known address when it ends.
+// A client whose session has lasted longer than a right token is remembered comes from a known
+// address when it ends.
 func TestBanSparesWhoeverWasThere(t *testing.T) {
 	const memory = 2 * time.Second
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
@@ -121,7 +123,8 @@ func TestBanSparesWhoeverWasThere(t *testing.T) {
 	}
 }
 
-// X-Forwarded-For of whoever is no proxy of ours changes nothing: the address of this machine is not banned.
+// X-Forwarded-For of whoever is no proxy of ours changes nothing: the address of this machine is
+// not banned.
 func TestForwardedForOfStrangers(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	for i := range 30 {

@@ -84,7 +84,8 @@ func endedByDefect(t *testing.T, m *member) {
 	}
 }
 
-// A panic over what is sent to one peer ends that peer, whoever's goroutine it is on; it may come back.
+// A panic over what is sent to one peer ends that peer, whoever's goroutine it is on; it may come
+// back.
 func TestDefectInSending(t *testing.T) {
 	t.Run("on the reader", func(t *testing.T) {
 		h, d := serveFlawed(t)
@@ -136,7 +137,8 @@ func TestDefectInReceiving(t *testing.T) {
 	}
 }
 
-// A panic over a packet from the device costs that packet; one in the device's own reading is survived as well.
+// A panic over a packet from the device costs that packet; one in the device's own reading is
+// survived as well.
 func TestDefectInReading(t *testing.T) {
 	h, d := serveFlawed(t)
 	m := h.join(transport.Connect{})

@@ -2,15 +2,16 @@ package server
 
 import "time"
 
-// Hasten makes every time-out before the session, and the first ban, that short; the later bans in proportion. It comes
-// before what sets the same things.
+// Hasten makes every time-out before the session, and the first ban, that short; the later bans in
+// proportion. It comes before what sets the same things.
 func (c *Config) Hasten(request, ban time.Duration) {
 	l := c.ownLimits()
 	l.request, l.connect = request, request
 	l.bans.First, l.bans.Most = ban, 15*ban
 }
 
-// Unauthenticated sets how many connections may be there before they have logged in, of each kind of source.
+// Unauthenticated sets how many connections may be there before they have logged in, of each kind
+// of source.
 func (c *Config) Unauthenticated(n int) { l := c.ownLimits(); l.unknown, l.reserved = n, n }
 
 func (c *Config) ownLimits() *limits {

@@ -56,8 +56,8 @@ func TestLogIsNotFlooded(t *testing.T) {
 	}
 }
 
-// A token that logs in and out without end writes no more log than a hundred lines of each kind, then one in
-// 5 s; another client's lines stand beside them, and what was left out is counted.
+// A token that logs in and out without end writes no more log than a hundred lines of each kind,
+// then one in 5 s; another client's lines stand beside them, and what was left out is counted.
 func TestLoginsDoNotFloodLog(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	_, quiet, err := h.Server.CreateToken(auth.Spec{Name: "quiet"})

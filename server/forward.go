@@ -11,8 +11,9 @@ import (
 	"tunnel/transport"
 )
 
-// forward is the way out: what the kernel sends into the device goes to the queue of the peer that has the destination.
-// It never waits for a peer. It returns when the device ends; after a panic it reads on.
+// forward is the way out: what the kernel sends into the device goes to the queue of the peer that
+// has the destination. It never waits for a peer. It returns when the device ends; after a panic it
+// reads on.
 func (s *Server) forward() error {
 	for {
 		err := s.read()
@@ -23,7 +24,8 @@ func (s *Server) forward() error {
 	}
 }
 
-// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
+// readerPause is how long the device is not read after a panic in reading it: one that comes again
+// must not take a core.
 const readerPause = 100 * time.Millisecond
 
 // read reads the device until that ends. A panic is the error.
@@ -42,8 +44,9 @@ func (s *Server) read() (err error) {
 	})
 }
 
-// route sends the records of b, beginning with the one with index from, to their peers. After a panic it returns the index of the
-// record behind the one that met it, which is lost, and the error.
+// route sends the records of b, beginning with the one with index from, to their peers. After a
+// panic it returns the index of the record behind the one that met it, which is lost, and the
+// error.
 func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err error) {
 	defer defect.Catch(&err)
 	for next = from; next < b.Len(); {
@@ -89,7 +92,8 @@ func (o *outbox) fail() {
 	}
 }
 
-// send takes record i out of b and queues it for the peer that gets what is for its destination address, or for its return.
+// send takes record i out of b and queues it for the peer that gets what is for its destination
+// address, or for its return.
 func (s *Server) send(b *packet.Batch, i int, out *outbox) policy.Verdict {
 	address := packet.Destination(b.IP(i))
 	switch to, ok := s.peers.Lookup(address); {

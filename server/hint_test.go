@@ -8,7 +8,8 @@ import (
 	"tunnel/server"
 )
 
-// What a proxy in front has removed from a client's request is logged, for a right token only, and not answered.
+// What a proxy in front has removed from a client's request is logged, for a right token only, and
+// not answered.
 func TestProxyRemovesHeaders(t *testing.T) {
 	without := func(header string) string {
 		var kept []string

@@ -19,8 +19,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// An address that a client has left is nobody else's to ask for, also after a restart, and what comes for it meanwhile
-// reaches nobody but that client.
+// An address that a client has left is nobody else's to ask for, also after a restart, and what
+// comes for it meanwhile reaches nobody but that client.
 func TestForeignAddress(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	victim := h.join(transport.Connect{})
@@ -52,8 +52,8 @@ func TestForeignAddress(t *testing.T) {
 	}
 }
 
-// A pair of a full pool changes hands after a rest, when the kernel's connections with its old owner have ended; what they
-// have sent before, whenever it is read, reaches nobody.
+// A pair of a full pool changes hands after a rest, when the kernel's connections with its old
+// owner have ended; what they have sent before, whenever it is read, reaches nobody.
 func TestInherit(t *testing.T) {
 	for name, test := range map[string]struct {
 		fails error
@@ -111,7 +111,8 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// A disk that does not answer holds up those who need it, and nobody else: not those who come back, leave or send.
+// A disk that does not answer holds up those who need it, and nobody else: not those who come back,
+// leave or send.
 func TestStuckDisk(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxLanes = 2 })
 	join := h.token(auth.Spec{Name: "phone", Once: true})
@@ -173,7 +174,8 @@ func TestStuckDisk(t *testing.T) {
 	}
 }
 
-// Of many that resume one session, each with another wish, the last one has the session and an address that leads to it.
+// Of many that resume one session, each with another wish, the last one has the session and an
+// address that leads to it.
 func TestResumeTogetherElsewhere(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	const together = 8

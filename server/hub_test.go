@@ -25,7 +25,8 @@ type hub struct {
 	t *testing.T
 }
 
-// serve starts a server for network, with whatever change makes of its Config. It has stopped when the test ends.
+// serve starts a server for network, with whatever change makes of its Config. It has stopped when
+// the test ends.
 func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	t.Helper()
 	return serveFile(t, "", network, change)

@@ -100,7 +100,8 @@ func TestLanesRefused(t *testing.T) {
 	}
 }
 
-// A lane that has a connection gets the newer one; the old one alone is told, and what it still sends is dropped.
+// A lane that has a connection gets the newer one; the old one alone is told, and what it still
+// sends is dropped.
 func TestLanesGhost(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", fourLanes)
 	first := h.join(transport.Connect{Lanes: 2})

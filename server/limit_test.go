@@ -44,7 +44,8 @@ func TestPerAddressBehindProxy(t *testing.T) {
 	}
 }
 
-// However many unauthenticated connections sit there, a client comes in; and it stays once it has logged in.
+// However many unauthenticated connections sit there, a client comes in; and it stays once it has
+// logged in.
 func TestUnauthenticatedMakeRoom(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 		c.Unauthenticated(8)
@@ -86,7 +87,8 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
-// Nobody holds a connection open without a session: not without a word, not byte by byte, not with a body that never ends.
+// Nobody holds a connection open without a session: not without a word, not byte by byte, not with
+// a body that never ends.
 func TestStrangersTimeOut(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // for its certificate
 	web.StartTLS()

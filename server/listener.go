@@ -14,10 +14,12 @@ import (
 	"tunnel/server/admission"
 )
 
-// filesPause is the time between two lines of the log that say that there are no files for connections.
+// filesPause is the time between two lines of the log that say that there are no files for
+// connections.
 const filesPause = time.Minute
 
-// listener has no connections that the limiter does not admit. Accept never waits for anything but a connection.
+// listener has no connections that the limiter does not admit. Accept never waits for anything but
+// a connection.
 type listener struct {
 	net.Listener
 	server *Server
@@ -42,8 +44,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// failed makes room when there are no files for connections, and says so. What else accept(2) fails with is about one
-// connection, or ends the server.
+// failed makes room when there are no files for connections, and says so. What else accept(2) fails
+// with is about one connection, or ends the server.
 func (l *listener) failed(err error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		l.server.limiter.MakeRoom()

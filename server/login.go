@@ -13,8 +13,8 @@ import (
 	"tunnel/transport"
 )
 
-// login authenticates a request, and returns the log for the lines about its client. When it returns
-// false the request is answered.
+// login authenticates a request, and returns the log for the lines about its client. When it
+// returns false the request is answered.
 func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (auth.Grant, *slog.Logger, bool) {
 	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Auth.Admit(r)
@@ -52,8 +52,8 @@ func (s *Server) quota(t auth.Token) admission.Quota {
 
 // refuseLogin answers a login with a wrong token or none. A source that fails too often is banned
 // for some time. The realm is the server's mark: a client whose token is refused without it keeps
-// trying, see docs/PROTOCOL.md. A client that has presented the whole secret of a token that is over
-// is told why.
+// trying, see docs/PROTOCOL.md. A client that has presented the whole secret of a token that is
+// over is told why.
 func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, from visitor, err error) {
 	s.refused.Count(admission.Token, s.Log).Warn("refused", "remote", from.remote, "err", err)
 	if ban := s.bans.Fail(from.source, s.limiter.Live(from.source)); ban > 0 {
@@ -70,7 +70,8 @@ func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, from visito
 	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 }
 
-// whyOver returns why a token cannot be used, now or ever again; "" if err says nothing of the kind.
+// whyOver returns why a token cannot be used, now or ever again; "" if err says nothing of the
+// kind.
 func whyOver(err error) string {
 	for _, why := range []error{auth.ErrRevoked, auth.ErrExpired, auth.ErrJoined} {
 		if errors.Is(err, why) {

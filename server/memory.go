@@ -18,16 +18,19 @@ import (
 const (
 	// surgeInterval is the time between two looks at what the queues hold while that is much.
 	surgeInterval = 2 * time.Second
-	// shortInterval is the least time between two lines of the log about packets that were dropped for want of memory.
+	// shortInterval is the least time between two lines of the log about packets that were dropped
+	// for want of memory.
 	shortInterval = time.Minute
-	// worthFreeing is the bytes of which the queues must have got rid for memory to be given back to the system.
+	// worthFreeing is the bytes of which the queues must have got rid for memory to be given back
+	// to the system.
 	worthFreeing = 16 << 20
 	// fattest is how many tokens such a line names.
 	fattest = 3
 )
 
-// queueShare is the part of Config.MaxMemory, as a divisor, that queues and buffers of connections may hold together. The rest is for
-// the connections themselves, and for what the garbage collector has not collected yet.
+// queueShare is the part of Config.MaxMemory, as a divisor, that queues and buffers of connections
+// may hold together. The rest is for the connections themselves, and for what the garbage collector
+// has not collected yet.
 const queueShare = 2
 
 // newBudget returns what all queues share; nil is no limit.
@@ -38,8 +41,9 @@ func newBudget(maxMemory int64) *transport.Budget {
 	return transport.NewBudget(maxMemory / queueShare)
 }
 
-// watchMemory says when memory is short, and gives it back to the system after: the runtime collects garbage when new memory is
-// wanted, which after a surge may be in hours. It costs nothing while queues hold little.
+// watchMemory says when memory is short, and gives it back to the system after: the runtime
+// collects garbage when new memory is wanted, which after a surge may be in hours. It costs nothing
+// while queues hold little.
 func (s *Server) watchMemory(ctx context.Context) {
 	short := rate.Sometimes{Interval: shortInterval}
 	said := uint64(0)

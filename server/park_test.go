@@ -57,7 +57,8 @@ func TestAwayForGood(t *testing.T) {
 	}
 }
 
-// A newer connection need not wait until the old one has heard of it, and gets what waited for that.
+// A newer connection need not wait until the old one has heard of it, and gets what waited for
+// that.
 func TestTakeOver(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	old := h.join(transport.Connect{}) // and never answers the close frame

@@ -9,7 +9,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// A client of a revoked token that ends late takes no route away from the client that has it by then.
+// A client of a revoked token that ends late takes no route away from the client that has it by
+// then.
 func TestRouteOfLatePeer(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	spec := auth.Spec{Name: "site", Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}}

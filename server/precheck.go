@@ -22,8 +22,8 @@ type visitor struct {
 	remote  string       // for the log
 }
 
-// precheck looks at a request before its login. When it returns false the request is answered: by 404 if it is not for us,
-// by 429 if too many came from there.
+// precheck looks at a request before its login. When it returns false the request is answered: by
+// 404 if it is not for us, by 429 if too many came from there.
 func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool) {
 	w.Header().Set("Connection", "close") // one request is all that a connection is for; the upgrade replaces it
 	proxies := admission.Proxies(s.TrustedProxies)
@@ -60,8 +60,8 @@ func (s *Server) ours(r *http.Request) bool {
 	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 && missing(r) == "" && sameOrigin(r)
 }
 
-// missing returns the first header that a request for a WebSocket of ours needs and r has not; "HTTP/1.1" when it is an
-// older version of HTTP that carries them.
+// missing returns the first header that a request for a WebSocket of ours needs and r has not;
+// "HTTP/1.1" when it is an older version of HTTP that carries them.
 func missing(r *http.Request) string {
 	switch {
 	case !httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket"):
@@ -80,8 +80,8 @@ func missing(r *http.Request) string {
 	return ""
 }
 
-// sameOrigin reports whether r comes from no web page, or from one of this very host: a browser says which
-// (RFC 6454 section 7).
+// sameOrigin reports whether r comes from no web page, or from one of this very host: a browser
+// says which (RFC 6454 section 7).
 func sameOrigin(r *http.Request) bool {
 	for _, origin := range r.Header["Origin"] {
 		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
@@ -91,7 +91,8 @@ func sameOrigin(r *http.Request) bool {
 	return true
 }
 
-// hasKey reports whether r has one key as a WebSocket handshake needs it: 16 bytes in base64 (RFC 6455 section 4.1).
+// hasKey reports whether r has one key as a WebSocket handshake needs it: 16 bytes in base64 (RFC
+// 6455 section 4.1).
 func hasKey(r *http.Request) bool {
 	keys := r.Header["Sec-Websocket-Key"]
 	if len(keys) != 1 {
@@ -106,8 +107,8 @@ func speaks(r *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(r.Header["Sec-Websocket-Protocol"], transport.Subprotocol)
 }
 
-// hint logs what a proxy in front has removed from the request of a client, which has a right token. The answer is the
-// same 404 that everybody gets.
+// hint logs what a proxy in front has removed from the request of a client, which has a right
+// token. The answer is the same 404 that everybody gets.
 func (s *Server) hint(r *http.Request, v visitor) {
 	header := missing(r)
 	if header == "" || r.URL.Path != s.Path || r.Method != http.MethodGet || r.ContentLength != 0 {

@@ -14,7 +14,8 @@ import (
 
 func eight(c *server.Config) { c.MaxSessions = 8 }
 
-// A token has as many sessions as it may; its lanes, and whoever resumes one, are no more, and other tokens do not notice.
+// A token has as many sessions as it may; its lanes, and whoever resumes one, are no more, and
+// other tokens do not notice.
 func TestMaxSessions(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxSessions, c.MaxLanes = 2, 2 })
 	one := h.join(transport.Connect{Lanes: 2})
@@ -82,8 +83,8 @@ func TestMaxSessionsTogether(t *testing.T) {
 	group.Wait()
 }
 
-// A token that logs in and out without end, each time as another machine, costs nobody the address that it has left, and
-// keeps nobody out. What it is told is no failed login.
+// A token that logs in and out without end, each time as another machine, costs nobody the address
+// that it has left, and keeps nobody out. What it is told is no failed login.
 func TestLoginStorm(t *testing.T) {
 	h := serve(t, "10.1.1.0/26", eight) // 30 clients
 	var idle []*member

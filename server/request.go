@@ -12,8 +12,8 @@ import (
 
 // serve takes a request from HTTP to the connection that it becomes: precheck, login, upgrade,
 // attach, run. A client that is not authenticated is refused before the upgrade. The connection
-// outlives the request, whose buffers and large stack an idle client would keep, and the session may
-// outlive the connection that began it, as long as life lasts.
+// outlives the request, whose buffers and large stack an idle client would keep, and the session
+// may outlive the connection that began it, as long as life lasts.
 func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Request) {
 	from, ok := s.precheck(w, r)
 	if !ok {

@@ -1,5 +1,5 @@
-// Package server is the hub: one TUN device, many peers. It admits them, gives each its pair of addresses, forwards
-// packets between the device and them, and decides which packets may pass.
+// Package server is the hub: one TUN device, many peers. It admits them, gives each its pair of
+// addresses, forwards packets between the device and them, and decides which packets may pass.
 package server
 
 import (
@@ -51,8 +51,9 @@ type Config struct {
 	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
 	MaxSessions    int            // at once with one token that does not say so itself, lanes counted once; 0 is no limit
 
-	// Sever ends the connections that this machine's kernel has with an address of the network, and forgets their state, before
-	// another client gets the address. When it fails addresses rest for longer instead.
+	// Sever ends the connections that this machine's kernel has with an address of the network, and
+	// forgets their state, before another client gets the address. When it fails addresses rest for
+	// longer instead.
 	Sever func(context.Context, netip.Addr) error
 
 	limits *limits // nil is defaultLimits; tests have others
@@ -134,8 +135,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Run serves on ln until ctx ends or the device fails; the error is nil when it was ctx. All clients are told and
-// gone, the listener and the device are closed, when Run returns.
+// Run serves on ln until ctx ends or the device fails; the error is nil when it was ctx. All
+// clients are told and gone, the listener and the device are closed, when Run returns.
 func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))

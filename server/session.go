@@ -15,8 +15,8 @@ import (
 // errDefect is the reason of a close frame after a panic.
 const errDefect = "a defect of this program"
 
-// run tells a client what it was given, and forwards packets through c until it ends. It returns why
-// it ended, nil if no packet could pass. The connection is closed then.
+// run tells a client what it was given, and forwards packets through c until it ends. It returns
+// why it ended, nil if no packet could pass. The connection is closed then.
 func (s *Server) run(c *connection) (ended error) {
 	defer func() { // a defect that one client meets must not end the others
 		if s.defects.Note(ended, c.log) {

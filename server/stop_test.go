@@ -19,7 +19,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// Whoever is connected is told, each another time to come back, and Run returns nil, with everything gone.
+// Whoever is connected is told, each another time to come back, and Run returns nil, with
+// everything gone.
 func TestStop(t *testing.T) {
 	const clients = 100
 	h := serve(t, "10.1.1.0/24", nil)
@@ -96,7 +97,8 @@ func TestStopBeforeConnect(t *testing.T) {
 		t.Fatal(response, err)
 	}
 	_ = response.Body.Close()
-	// Frames by hand: a ping, whose pong says that the server waits for connect, and the close frame.
+	// Frames by hand: a ping, whose pong says that the server waits for connect, and the close
+	// frame.
 	_, _ = conn.Write([]byte{0x89, 0x80, 1, 2, 3, 4})
 	want := append([]byte{0x8a, 0, 0x88, 2 + 16, 1001 >> 8, 1001 & 0xff}, "the server stops"...)
 	got := make([]byte, len(want))

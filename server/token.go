@@ -16,8 +16,8 @@ import (
 // ErrNoTokens says that the server lets everybody in.
 var ErrNoTokens = errors.New("the server lets everybody in: it has no tokens")
 
-// tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock that a token expires,
-// and that may be set at any time, so that no timer can be wound up for it.
+// tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock
+// that a token expires, and that may be set at any time, so that no timer can be wound up for it.
 const tokenInterval = 250 * time.Millisecond
 
 // watchTokens ends the sessions of tokens that are over, until ctx ends.
@@ -54,7 +54,8 @@ func (s *Server) tokens() (*auth.Store, error) {
 	return store, nil
 }
 
-// CreateToken makes a token, and returns it with its text. The errors are those of auth.Store.Create and ErrNoTokens.
+// CreateToken makes a token, and returns it with its text. The errors are those of
+// auth.Store.Create and ErrNoTokens.
 func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	store, err := s.tokens()
 	if err != nil {
@@ -74,7 +75,8 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	return token, text, nil
 }
 
-// RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are away. The errors are those of auth.Store.Revoke and ErrNoTokens.
+// RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are
+// away. The errors are those of auth.Store.Revoke and ErrNoTokens.
 func (s *Server) RevokeToken(name string) error {
 	store, err := s.tokens()
 	if err != nil {

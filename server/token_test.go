@@ -57,7 +57,8 @@ func isCode(err error, want transport.Code) bool {
 	return errors.As(err, &closed) && closed.Code == want
 }
 
-// ends checks that a member is told within a second, with a margin for a busy machine, that its token is over.
+// ends checks that a member is told within a second, with a margin for a busy machine, that its
+// token is over.
 func ends(t *testing.T, m *member, reason string, began time.Time) {
 	t.Helper()
 	_, closed := m.told()
@@ -85,7 +86,8 @@ func TestRevoke(t *testing.T) {
 	for h.Server.Peers() > 1 { // they have heard of it before their leases are free
 		time.Sleep(time.Millisecond)
 	}
-	// A new token of that name is a new one: the old text stays refused, the old sessions mean nothing.
+	// A new token of that name is a new one: the old text stays refused, the old sessions mean
+	// nothing.
 	again := h.token(auth.Spec{Name: "laptop"})
 	if err := h.refuses(text, transport.Connect{Session: a.link.Session}); !isStep(err, transport.StepAuth) {
 		t.Errorf("after the end: %v", err)
@@ -220,7 +222,8 @@ func TestJoinToken(t *testing.T) {
 	}
 }
 
-// A client with networks behind it sends from them and gets what is for them; nobody else does either.
+// A client with networks behind it sends from them and gets what is for them; nobody else does
+// either.
 func TestRoutes(t *testing.T) {
 	for name, together := range map[string]bool{"apart": false, "together": true} {
 		t.Run(name, func(t *testing.T) {
@@ -288,7 +291,8 @@ func TestListTokens(t *testing.T) {
 	}
 }
 
-// What waits for a client that is away is thrown away with its token, and nothing waits for one whose token is over.
+// What waits for a client that is away is thrown away with its token, and nothing waits for one
+// whose token is over.
 func TestRevokedAway(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	away, stays := h.joinWith(h.token(auth.Spec{Name: "away"}), transport.Connect{}), h.joinWith(h.token(auth.Spec{Name: "stays"}), transport.Connect{})

@@ -9,8 +9,8 @@ import (
 	"tunnel/transport"
 )
 
-// TestOverIsTold asks with tokens that are over: the answer to the secret says why, and the answer to
-// another secret with the same id is that to any wrong token.
+// TestOverIsTold asks with tokens that are over: the answer to the secret says why, and the answer
+// to another secret with the same id is that to any wrong token.
 func TestOverIsTold(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	revoked, used := h.token(auth.Spec{Name: "revoked"}), h.token(auth.Spec{Name: "used", Once: true})

@@ -23,7 +23,8 @@ import (
 // patience is how long a test waits for what is about to happen, on however busy a machine.
 const patience = 20 * time.Second
 
-// machine puts the test into a network namespace that has the addresses of a hub and of two clients, and tracks connections.
+// machine puts the test into a network namespace that has the addresses of a hub and of two
+// clients, and tracks connections.
 func machine(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -84,7 +85,8 @@ func connect(t *testing.T, from string, to net.Listener, host string) (near, far
 	return near, far
 }
 
-// states returns the states of the TCP sockets with an address, as /proc/net/tcp has them, without those that listen.
+// states returns the states of the TCP sockets with an address, as /proc/net/tcp has them, without
+// those that listen.
 func states(t *testing.T, hex string) (all []string) {
 	t.Helper()
 	for _, name := range []string{"tcp", "tcp6"} {

@@ -83,9 +83,10 @@ func request(family, protocol uint8, states uint32, id []byte) []byte {
 	return p
 }
 
-// bytecode returns the program (net/ipv4/inet_diag.c) by which the kernel picks the sockets whose local or remote address is
-// a: a condition, a jump behind the end if it holds, another condition. A jump to four bytes behind the end means no. A
-// condition of IPv4 holds for the same address in an IPv6 socket as well.
+// bytecode returns the program (net/ipv4/inet_diag.c) by which the kernel picks the sockets whose
+// local or remote address is a: a condition, a jump behind the end if it holds, another condition.
+// A jump to four bytes behind the end means no. A condition of IPv4 holds for the same address in
+// an IPv6 socket as well.
 func bytecode(a netip.Addr) []byte {
 	const jumpLen = 4
 	local, remote := condition(bytecodeSource, a), condition(bytecodeDest, a)

@@ -24,7 +24,8 @@ const (
 	clientKey  = "client-key.pem"
 )
 
-// writeCertificates makes an authority, a certificate for the server's address and one for a client.
+// writeCertificates makes an authority, a certificate for the server's address and one for a
+// client.
 func writeCertificates(dir string) error {
 	authority := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "bench authority"}, IsCA: true, BasicConstraintsValid: true,
@@ -49,8 +50,8 @@ func writeCertificates(dir string) error {
 	return err
 }
 
-// writePair signs a certificate with the parent's key, nil for its own, and writes it and its key; an empty name writes
-// no key.
+// writePair signs a certificate with the parent's key, nil for its own, and writes it and its key;
+// an empty name writes no key.
 func writePair(dir, certName, keyName string, cert, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -12,9 +12,11 @@ import (
 type Contender interface {
 	// name is what flags and tables call it.
 	Name() string
-	// prepare builds, installs or finds what start needs, and returns the version. The error says why it cannot run.
+	// prepare builds, installs or finds what start needs, and returns the version. The error says
+	// why it cannot run.
 	Prepare(ctx context.Context, shop *Workshop) (version string, err error)
-	// start joins two hosts that reach each other already, and returns when packets pass. It ends with t.
+	// start joins two hosts that reach each other already, and returns when packets pass. It ends
+	// with t.
 	Start(t *scope.Scope, shop *Workshop, p Pair) Ends
 }
 

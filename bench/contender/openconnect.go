@@ -10,7 +10,8 @@ import (
 	"tunnel/bench/scope"
 )
 
-// openconnect is ocserv at the server, openconnect at the client: TLS, and DTLS for the packets if it is switched on.
+// openconnect is ocserv at the server, openconnect at the client: TLS, and DTLS for the packets if
+// it is switched on.
 type openconnect struct{ dtls bool }
 
 func (c *openconnect) Name() string {

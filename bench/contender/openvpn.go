@@ -9,7 +9,8 @@ import (
 	"tunnel/bench/scope"
 )
 
-// openvpn is OpenVPN in user space at both ends, TLS with certificates, AES-128-GCM, its defaults else.
+// openvpn is OpenVPN in user space at both ends, TLS with certificates, AES-128-GCM, its defaults
+// else.
 type openvpn struct{ proto string } // udp or tcp
 
 func (c *openvpn) Name() string { return "openvpn-" + c.proto }

@@ -93,8 +93,8 @@ func (c *Tunnel) Connect(t *scope.Scope, shop *Workshop, h *lab.Host) (*lab.Proc
 
 func (c *Tunnel) URL() string { return c.scheme() + "://" + ServerAddr + ":" + TunnelPort }
 
-// startClean starts a program without the user's TUNNEL_ variables, and stops it before its host goes, so that it undoes
-// what it did.
+// startClean starts a program without the user's TUNNEL_ variables, and stops it before its host
+// goes, so that it undoes what it did.
 func startClean(t *scope.Scope, h *lab.Host, argv []string) *lab.Proc {
 	cmd := h.Command(argv...)
 	env := cmd.Env[:0:0]

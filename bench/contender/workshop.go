@@ -58,7 +58,8 @@ func (w *Workshop) need(ctx context.Context, pairs ...string) error {
 	return w.command(ctx, filepath.Join(w.Root, "deploy", "need.sh"), pairs...)
 }
 
-// install builds a program of a Go module outside of this one, without cgo, and returns its path. At is PACKAGE@VERSION.
+// install builds a program of a Go module outside of this one, without cgo, and returns its path.
+// At is PACKAGE@VERSION.
 func (w *Workshop) install(ctx context.Context, at string) (string, error) {
 	bin := w.File("bin")
 	pkg, _, _ := strings.Cut(at, "@")

@@ -11,8 +11,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Arrived returns how many UDP datagrams have reached a host's UDP layer: those that went to a socket and those for
-// which the socket had no room, because its reader is slower than the tunnel.
+// Arrived returns how many UDP datagrams have reached a host's UDP layer: those that went to a
+// socket and those for which the socket had no room, because its reader is slower than the tunnel.
 func Arrived(h *lab.Host) (uint64, error) {
 	text, err := readNet(h, "snmp")
 	if err != nil {

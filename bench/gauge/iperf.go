@@ -20,7 +20,8 @@ type stream struct {
 	Rate  float64 // bit/s, at the receiver
 }
 
-// RunStream runs TCP streams from a host to an address of another for some seconds, backwards with the flag -R.
+// RunStream runs TCP streams from a host to an address of another for some seconds, backwards with
+// the flag -R.
 func RunStream(t *scope.Scope, from, to *lab.Host, addr string, seconds int, flags ...string) stream {
 	server, client := StartStream(from, to, addr, seconds, flags...)
 	return EndStream(t, server, client, seconds)

@@ -9,7 +9,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Ping sends n echo requests, interval apart, and returns the round trips in milliseconds. Lost ones are missing.
+// Ping sends n echo requests, interval apart, and returns the round trips in milliseconds. Lost
+// ones are missing.
 func Ping(t *scope.Scope, from *lab.Host, addr string, n int, interval time.Duration) []float64 {
 	out, stderr, _ := from.Try("ping", "-n", "-c", strconv.Itoa(n), "-W", "2",
 		"-i", strconv.FormatFloat(interval.Seconds(), 'f', -1, 64), addr)

@@ -13,8 +13,9 @@ import (
 // ticks a second in /proc/PID/stat, USER_HZ: the same on every Linux that Go runs on.
 const userHZ = 100
 
-// CPUSeconds returns the time that all programs inside the hosts have spent on a CPU, in user space and in the kernel on
-// their own account. What the kernel does in interrupts on behalf of nobody is not in it.
+// CPUSeconds returns the time that all programs inside the hosts have spent on a CPU, in user space
+// and in the kernel on their own account. What the kernel does in interrupts on behalf of nobody is
+// not in it.
 func CPUSeconds(hosts ...*lab.Host) (float64, error) {
 	var sum float64
 	for _, h := range hosts {

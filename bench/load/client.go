@@ -21,8 +21,8 @@ const (
 	beat        = 0.9              // of the keepalive interval: the time between two signs of life
 	silence     = 1.9              // of the keepalive interval: a server that says nothing for so long is gone
 
-	// How the program's own client comes back: the bound of a wait doubles from minDelay to maxDelay, and begins anew
-	// after a session that lasted.
+	// How the program's own client comes back: the bound of a wait doubles from minDelay to
+	// maxDelay, and begins anew after a session that lasted.
 	minDelay = 500 * time.Millisecond
 	maxDelay = 15 * time.Second
 	steady   = 15 * time.Second

@@ -35,7 +35,8 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// hub is a server of the protocol that grants everything, and cuts a connection off after so many frames.
+// hub is a server of the protocol that grants everything, and cuts a connection off after so many
+// frames.
 type hub struct {
 	t      *testing.T
 	frames int

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// AllUp begins the line that says that all clients are connected; a space, how often each has been, and a colon follow.
+// AllUp begins the line that says that all clients are connected; a space, how often each has been,
+// and a colon follow.
 const AllUp = "all up"
 
 // report counts clients and prints lines such as "998 of 1000 up, 0 moved, after 3s".

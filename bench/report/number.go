@@ -38,7 +38,8 @@ func bounds(values []float64) (least, greatest float64) {
 	return sorted[0], sorted[len(sorted)-1]
 }
 
-// ratio returns the median of a/b round by round: what is measured in one round is measured under the same conditions.
+// ratio returns the median of a/b round by round: what is measured in one round is measured under
+// the same conditions.
 func ratio(a, b []float64) float64 {
 	var quotients []float64
 	for i := range min(len(a), len(b)) {

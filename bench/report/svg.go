@@ -24,7 +24,8 @@ type bars struct {
 	bars []bar // one a series
 }
 
-// bar is the median of a row and series, and the range of its rounds. A median that is NaN draws none.
+// bar is the median of a row and series, and the range of its rounds. A median that is NaN draws
+// none.
 type bar struct{ median, least, greatest float64 }
 
 // Sizes in a chart, in pixels.

@@ -14,7 +14,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// termWait is how long programs have to end by themselves after an interrupt, so that they undo what they did.
+// termWait is how long programs have to end by themselves after an interrupt, so that they undo
+// what they did.
 const termWait = 3 * time.Second
 
 // soon bounds every wait for something that should happen at once.
@@ -32,8 +33,8 @@ type Scope struct {
 	err      error
 }
 
-// Within runs f in a scope of its own, undoes what f did, and returns why f failed, if it did. When ctx ends, what runs
-// in the hosts is ended, so that f fails soon.
+// Within runs f in a scope of its own, undoes what f did, and returns why f failed, if it did. When
+// ctx ends, what runs in the hosts is ended, so that f fails soon.
 func Within(ctx context.Context, name string, logf func(string, ...any), f func(*Scope)) error {
 	s := &Scope{name: name, logf: logf, ended: ctx.Done()}
 	done := make(chan struct{})

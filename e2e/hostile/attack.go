@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Command as its first argument should make a program run Main: an attacker is a process of its own,
-// so that it can run in a host.
+// Command as its first argument should make a program run Main: an attacker is a process of its
+// own, so that it can run in a host.
 const Command = "attack"
 
 // Kinds of attacks.

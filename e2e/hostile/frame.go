@@ -16,8 +16,8 @@ const (
 	OpPing     = 0x9
 )
 
-// Frame returns a client's frame whose length is right. Its mask is 0, so that the payload stands in
-// it as it is.
+// Frame returns a client's frame whose length is right. Its mask is 0, so that the payload stands
+// in it as it is.
 func Frame(first byte, payload []byte) []byte {
 	return append(FrameHead(first, Masked, uint64(len(payload))), payload...)
 }

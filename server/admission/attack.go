@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	// attackFrom is how many have to be turned away within attackWindow for the log to call it an attack.
+	// attackFrom is how many have to be turned away within attackWindow for the log to call it an
+	// attack.
 	attackFrom   = 100
 	attackWindow = time.Minute
-	// networksMost is how many networks are counted by name: one with a larger part of all than one in so many is always
-	// among them.
+	// networksMost is how many networks are counted by name: one with a larger part of all than one
+	// in so many is always among them.
 	networksMost = 256
 )
 
-// attack notices when many connections are turned away, and has one line a window about it, be there ever so many. Noting
-// one takes constant time and memory, and never waits for the log.
+// attack notices when many connections are turned away, and has one line a window about it, be
+// there ever so many. Noting one takes constant time and memory, and never waits for the log.
 type attack struct {
 	log  *slog.Logger
 	now  func() time.Time

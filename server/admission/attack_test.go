@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// An attack has one line when it begins, then one a window, and one when it is over; they say from where.
+// An attack has one line when it begins, then one a window, and one when it is over; they say from
+// where.
 func TestAttackLines(t *testing.T) {
 	c := newClock()
 	var log bytes.Buffer

@@ -11,7 +11,8 @@ func (l *Limiter) full(key netip.Prefix) bool {
 	return s != nil && l.rules.PerSource > 0 && s.connections >= l.rules.PerSource
 }
 
-// victimOf returns the unauthenticated connection of a source that has to go first, nil if it has none.
+// victimOf returns the unauthenticated connection of a source that has to go first, nil if it has
+// none.
 func (l *Limiter) victimOf(key netip.Prefix) *Tracked {
 	for _, p := range []*pool{l.unknown, l.known} {
 		if n := p.nodes[key]; n != nil {
@@ -32,7 +33,8 @@ func (l *Limiter) crowded(newcomer *pool) *Tracked {
 	return firstOf(more, fewer, newcomer)
 }
 
-// firstOf returns the connection that has to go first of the first pool that has any, nil if none has.
+// firstOf returns the connection that has to go first of the first pool that has any, nil if none
+// has.
 func firstOf(pools ...*pool) *Tracked {
 	for _, p := range pools {
 		if p.root.count > 0 {
@@ -42,7 +44,8 @@ func firstOf(pools ...*pool) *Tracked {
 	return nil
 }
 
-// MakeRoom closes some unauthenticated connections, if there are any: there are no files for others.
+// MakeRoom closes some unauthenticated connections, if there are any: there are no files for
+// others.
 func (l *Limiter) MakeRoom() {
 	var evicted []*Tracked
 	l.locked(func() {
@@ -56,7 +59,8 @@ func (l *Limiter) MakeRoom() {
 	l.abort(evicted)
 }
 
-// abort closes connections that were forgotten, without the lock: the kernel has to send something for each.
+// abort closes connections that were forgotten, without the lock: the kernel has to send something
+// for each.
 func (l *Limiter) abort(evicted []*Tracked) {
 	for _, t := range evicted {
 		Abort(t.conn)
@@ -64,7 +68,8 @@ func (l *Limiter) abort(evicted []*Tracked) {
 	}
 }
 
-// Abort closes a TCP connection at once and for good: with a reset, so that nothing of it stays in the kernel.
+// Abort closes a TCP connection at once and for good: with a reset, so that nothing of it stays in
+// the kernel.
 func Abort(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

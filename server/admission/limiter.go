@@ -1,5 +1,6 @@
-// Package admission decides which connections a server takes: how many in all and from where, whose handshakes it spends
-// processor time on, who is banned from logging in, and whom a proxy's header speaks for.
+// Package admission decides which connections a server takes: how many in all and from where, whose
+// handshakes it spends processor time on, who is banned from logging in, and whom a proxy's header
+// speaks for.
 package admission
 
 import (
@@ -32,12 +33,13 @@ const (
 	DefaultReserved = 1024
 )
 
-// Limiter counts connections from accept to their end, and takes no more than its rules allow. It never waits, so that the
-// backlog of the listener stays empty: when too many unauthenticated connections are there, one of those has to go (see
-// pool). Sources that are known have places, and processor time, of their own.
+// Limiter counts connections from accept to their end, and takes no more than its rules allow. It
+// never waits, so that the backlog of the listener stays empty: when too many unauthenticated
+// connections are there, one of those has to go (see pool). Sources that are known have places, and
+// processor time, of their own.
 //
-// http.Server's hooks tell it what becomes of a connection; a wrapper of the connection would take writev away from
-// transport.
+// http.Server's hooks tell it what becomes of a connection; a wrapper of the connection would take
+// writev away from transport.
 type Limiter struct {
 	rules   Rules
 	attack  *attack
@@ -65,7 +67,8 @@ func New(rules Rules) *Limiter {
 // Run writes a line about each attack, and then one a minute while it lasts, until ctx ends.
 func (l *Limiter) Run(ctx context.Context) { l.attack.run(ctx) }
 
-// locked runs f with the lock, which is free again even if f panics: somebody may recover from that.
+// locked runs f with the lock, which is free again even if f panics: somebody may recover from
+// that.
 func (l *Limiter) locked(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

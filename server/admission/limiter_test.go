@@ -144,8 +144,8 @@ func TestLimiterFullTwice(t *testing.T) {
 	}
 }
 
-// Whoever holds the most has to go for newcomers, whatever prefix it spreads over; a client with one connection stays, and
-// nobody who comes is refused.
+// Whoever holds the most has to go for newcomers, whatever prefix it spreads over; a client with
+// one connection stays, and nobody who comes is refused.
 func TestLimiterEvictsTheHeaviest(t *testing.T) {
 	for name, from := range map[string]func(i int) string{
 		"one address":     func(int) string { return "198.51.100.1" },
@@ -203,7 +203,8 @@ func (e *entrance) check() {
 	}
 }
 
-// Against so many sources that all are alike a newcomer is kept with the chance that docs/ARCHITECTURE.md says.
+// Against so many sources that all are alike a newcomer is kept with the chance that
+// docs/ARCHITECTURE.md says.
 func TestLimiterEvictsAtRandom(t *testing.T) {
 	const room, clients, after = 500, 400, 250
 	kept := 0
@@ -292,8 +293,8 @@ func TestLimiterUpgraded(t *testing.T) {
 	e.empty()
 }
 
-// A source has so many handshakes at once and then so many a second, with its network; one that is known does not pay for
-// its network. Without a handshake left it is not even accepted.
+// A source has so many handshakes at once and then so many a second, with its network; one that is
+// known does not pay for its network. Without a handshake left it is not even accepted.
 func TestLimiterHandshakes(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	shakes := func(address string) bool {

@@ -12,7 +12,8 @@ const (
 	// fewSessions is how many sessions count, where logins and leases are limited, for a token that
 	// may have fewer: a machine that lost its state comes as another one.
 	fewSessions = 8
-	// manySessions is how many count, where logins are limited, for a token that may have any number.
+	// manySessions is how many count, where logins are limited, for a token that may have any
+	// number.
 	manySessions = 2048
 )
 
@@ -31,8 +32,8 @@ func (q Quota) Leases() int {
 	return 2 * max(q.Sessions, fewSessions)
 }
 
-// logins returns a token bucket that lets all sessions, with all their lanes, come back at once, and
-// do so again.
+// logins returns a token bucket that lets all sessions, with all their lanes, come back at once,
+// and do so again.
 func (q Quota) logins() (perSecond limit.Limit, burst int) {
 	sessions := q.Sessions
 	if sessions == 0 {

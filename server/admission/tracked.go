@@ -49,8 +49,8 @@ func Of(r *http.Request) *Tracked {
 	return t
 }
 
-// Requested notes that a whole request has come by t, from key: a proxy has told where from, if it came by one. It returns
-// false, with the reason, when there may be no more from there.
+// Requested notes that a whole request has come by t, from key: a proxy has told where from, if it
+// came by one. It returns false, with the reason, when there may be no more from there.
 func (l *Limiter) Requested(t *Tracked, key netip.Prefix) (why Reason, ok bool) {
 	var evicted []*Tracked
 	l.locked(func() { evicted, why, ok = l.requested(t, key) })

@@ -53,8 +53,8 @@ type Hub struct {
 	files  func() error
 }
 
-// New returns a hub that does not run; its port refuses connections. The address is its own, so that
-// nobody takes the port while it does not run. It is closed when the test ends.
+// New returns a hub that does not run; its port refuses connections. The address is its own, so
+// that nobody takes the port while it does not run. It is closed when the test ends.
 func New(t testing.TB) *Hub {
 	t.Helper()
 	ln := Listen(t, fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(250), rand.N(250), 1+rand.N(250)))

@@ -18,15 +18,15 @@ const (
 	// fresh is how long a packet may have waited and still be sent, see transport.Queue.Salvage.
 	fresh = 2 * time.Second
 
-	// quiet is the time without a packet after which nobody sends to an address any more: TCP repeats
-	// a segment every 2 min at least (TCP_RTO_MAX).
+	// quiet is the time without a packet after which nobody sends to an address any more: TCP
+	// repeats a segment every 2 min at least (TCP_RTO_MAX).
 	quiet = 2*time.Minute + 10*time.Second
 )
 
 // Held stands for a client that is away. For holdTime its packets wait here: a TCP sender repeats
 // less and less often, after an outage of half a minute once in half a minute, so its connection
-// goes on at once if the last repetition is there on the client's return. After that Held only notes
-// whether packets still come.
+// goes on at once if the last repetition is there on the client's return. After that Held only
+// notes whether packets still come.
 type Held struct {
 	holder   lease.Holder
 	prefixes []netip.Prefix

@@ -13,8 +13,8 @@ import (
 	"tunnel/transport"
 )
 
-// A Sink is where packets for an address go: to a peer, or to what is held for one that is away. One
-// of the two is set.
+// A Sink is where packets for an address go: to a peer, or to what is held for one that is away.
+// One of the two is set.
 type Sink struct {
 	Peer *Peer
 	Held *Held
@@ -180,8 +180,8 @@ func (t *Table) Has(a netip.Addr) bool {
 }
 
 // Detach takes p, whose connections have ended, from the table, unless a newer one has its seat.
-// What waits for it, and what still comes, is held for its return if hold is true and there is room.
-// It returns how many packets were dropped.
+// What waits for it, and what still comes, is held for its return if hold is true and there is
+// room. It returns how many packets were dropped.
 func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -210,8 +210,8 @@ func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	return lost + h.take(p.Queue)
 }
 
-// holdLimit returns how many bytes of buffers may wait for one client: for all together no more than
-// an eighth of the budget.
+// holdLimit returns how many bytes of buffers may wait for one client: for all together no more
+// than an eighth of the budget.
 func (t *Table) holdLimit() int {
 	if share := t.budget.Share(); share > 0 {
 		return int(min(holdLimit, share/8/holdMost))
