@@ -37,7 +37,8 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 
 // admit is Admit for a token's text and its connection at a time. settle reports that it is the
 // credential of a join token that is still there.
-func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ Grant, settle bool, _ error) {
+func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ Grant, settle bool,
+	_ error) {
 	sum := hash(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +58,8 @@ func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ 
 	if s.flag != nil {
 		flag = s.flag.Hash
 	}
-	isToken, isCredential, isFormer, isFlag := same(sum, kept), same(sum, credential), same(sum, former), same(sum, flag)
+	isToken, isCredential, isFormer, isFlag := same(sum, kept), same(sum, credential), same(sum,
+		former), same(sum, flag)
 	if isToken || isCredential {
 		if err := e.certified(over); err != nil {
 			return Grant{}, false, fmt.Errorf("%s: %w", e.Name, err)

@@ -18,8 +18,10 @@ const maxCertCN = 64
 
 // checkCertCN tells whether a certificate can have this common name; "" is that any will do.
 func checkCertCN(name string) error {
-	if utf8.RuneCountInString(name) > maxCertCN || !utf8.ValidString(name) || strings.ContainsFunc(name, unprintable) {
-		return fmt.Errorf("%w: %q is no common name of a certificate, at most %d printable characters", ErrSpec, name, maxCertCN)
+	if utf8.RuneCountInString(name) > maxCertCN || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, unprintable) {
+		return fmt.Errorf("%w: %q is no common name of a certificate, at most %d printable "+
+			"characters", ErrSpec, name, maxCertCN)
 	}
 	return nil
 }
@@ -33,9 +35,11 @@ func (t *Token) certified(state *tls.ConnectionState) error {
 	cert := clientCertificate(state)
 	switch {
 	case cert == nil:
-		return fmt.Errorf("%w: CN=%s, and none came: the server has to demand one, and to end TLS itself, behind no proxy", ErrCertificate, t.CertCN)
+		return fmt.Errorf("%w: CN=%s, and none came: the server has to demand one, and to end TLS "+
+			"itself, behind no proxy", ErrCertificate, t.CertCN)
 	case cert.Subject.CommonName != t.CertCN:
-		return fmt.Errorf("%w: CN=%s, and it came with %s", ErrCertificate, t.CertCN, Subject(state))
+		return fmt.Errorf("%w: CN=%s, and it came with %s", ErrCertificate, t.CertCN,
+			Subject(state))
 	}
 	return nil
 }

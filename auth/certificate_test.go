@@ -19,11 +19,13 @@ func shown(subject pkix.Name) *tls.ConnectionState {
 func TestBoundToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, shut := reopen(t, path)
-	bound, free := create(t, s, Spec{Name: "bound", CertCN: "laptop.example"}), create(t, s, Spec{Name: "free"})
+	bound, free := create(t, s, Spec{Name: "bound", CertCN: "laptop.example"}), create(t, s,
+		Spec{Name: "free"})
 	join := create(t, s, Spec{Name: "join", CertCN: "laptop.example", Once: true})
 	shut()
 	s, _ = reopen(t, path)
-	unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: "laptop.example"}}}}
+	unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{
+		{Subject: pkix.Name{CommonName: "laptop.example"}}}}
 	for name, test := range map[string]struct {
 		state *tls.ConnectionState
 		opens bool
@@ -41,7 +43,8 @@ func TestBoundToken(t *testing.T) {
 			r := with("Bearer " + text)
 			r.TLS = test.state
 			g, err := s.Admit(r)
-			if (err == nil) != test.opens || !test.opens && (!errors.Is(err, ErrCertificate) || g.ID != "") {
+			if (err == nil) != test.opens || !test.opens && (!errors.Is(err, ErrCertificate) ||
+				g.ID != "") {
 				t.Errorf("%s: %+v, %v", name, g, err)
 			}
 		}
@@ -80,7 +83,8 @@ func TestBoundToken(t *testing.T) {
 // A subject is what somebody else's authority has signed: it is cut, and nothing in it moves a
 // cursor.
 func TestSubject(t *testing.T) {
-	if got := Subject(shown(pkix.Name{CommonName: "lap\x1b[2Jtop\n", Organization: []string{strings.Repeat("ä", 500)}})); len([]rune(got)) != maxSubject+1 ||
+	if got := Subject(shown(pkix.Name{CommonName: "lap\x1b[2Jtop\n",
+		Organization: []string{strings.Repeat("ä", 500)}})); len([]rune(got)) != maxSubject+1 ||
 		!strings.HasPrefix(got, "CN=lap?[2Jtop?,O=ä") {
 		t.Errorf("got %q", got)
 	}

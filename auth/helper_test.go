@@ -60,7 +60,8 @@ func admit(t *testing.T, s *Store, text string) Grant {
 
 func refused(t *testing.T, s *Store, text string, want error) {
 	t.Helper()
-	if g, err := s.Admit(with("Bearer " + text)); !errors.Is(err, want) || g.ID != "" || g.Name != "" {
+	if g, err := s.Admit(with("Bearer " + text)); !errors.Is(err, want) || g.ID != "" ||
+		g.Name != "" {
 		t.Errorf("%s: %+v, %v; want %v", text, g, err, want)
 	}
 }

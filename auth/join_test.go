@@ -15,7 +15,8 @@ import (
 
 func TestExpires(t *testing.T) {
 	s := newStore(t)
-	spec := Spec{Name: "short", Address: netip.MustParseAddr("10.1.1.9"), Expires: time.Now().Add(3 * time.Second)}
+	spec := Spec{Name: "short", Address: netip.MustParseAddr("10.1.1.9"),
+		Expires: time.Now().Add(3 * time.Second)}
 	text := create(t, s, spec)
 	g := admit(t, s, text)
 	if err := s.Check(g.ID); err != nil {
@@ -33,7 +34,8 @@ func TestExpires(t *testing.T) {
 	spec.Expires = time.Time{}
 	again := create(t, s, spec)
 	refused(t, s, text, ErrWrong)
-	if now := admit(t, s, again); now.ID == g.ID || !errors.Is(s.Check(g.ID), ErrRevoked) || len(s.List()) != 1 {
+	if now := admit(t, s, again); now.ID == g.ID || !errors.Is(s.Check(g.ID), ErrRevoked) ||
+		len(s.List()) != 1 {
 		t.Errorf("%+v became %+v", g, now)
 	}
 }
@@ -86,7 +88,8 @@ func TestJoin(t *testing.T) {
 	}
 	g := admit(t, s, join)
 	first := admit(t, s, credential)
-	if first.Kind != KindCredential || !first.Sole() || first.Name != "phone" || first.ID != g.ID || !first.Expires.IsZero() {
+	if first.Kind != KindCredential || !first.Sole() || first.Name != "phone" || first.ID != g.ID ||
+		!first.Expires.IsZero() {
 		t.Errorf("granted %+v", first)
 	}
 	if c, err := s.Join(first, winner); c != "" || err != nil {
@@ -125,7 +128,8 @@ func FuzzAdmit(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{"Bearer " + text, text, "Bearer tnl_" + ID(text) + "_", "Bearer correct-horse-battery", "Bearer \x00", "", " ", "Bearer tnl__________________"} {
+	for _, seed := range []string{"Bearer " + text, text, "Bearer tnl_" + ID(text) + "_",
+		"Bearer correct-horse-battery", "Bearer \x00", "", " ", "Bearer tnl__________________"} {
 		f.Add(seed, "")
 		f.Add("", seed)
 		f.Add("Basic dXNlcjpwYXNz", seed)
@@ -140,7 +144,8 @@ func FuzzAdmit(f *testing.F) {
 		g, err := s.Admit(r)
 		scheme, rest, _ := strings.Cut(header, " ")
 		given := strings.TrimSpace(rest)
-		right := strings.EqualFold(scheme, "Bearer") && (given == text || given == "correct-horse-battery")
+		right := strings.EqualFold(scheme, "Bearer") &&
+			(given == text || given == "correct-horse-battery")
 		if (err == nil) != right || (g.Name != "") != right {
 			t.Errorf("%q: %+v, %v", header, g, err)
 		}

@@ -15,8 +15,9 @@ const maxRevoked = 1000
 func (s *Store) bury(id string) error {
 	e, _ := s.get(id)
 	left := &entry{
-		Token: Token{ID: id, Name: e.Name, Kind: kindRevoked, Created: e.Created, Expires: time.Now().Round(0)},
-		Hash:  e.Hash, Former: e.Former,
+		Token: Token{ID: id, Name: e.Name, Kind: kindRevoked, Created: e.Created,
+			Expires: time.Now().Round(0)},
+		Hash: e.Hash, Former: e.Former,
 	}
 	if e.Credential != nil { // both open it until the client has come with the credential
 		left.Former = e.Credential

@@ -15,7 +15,8 @@ import (
 func TestRevokedIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, shut := reopen(t, path)
-	laptop, phone, used := create(t, s, Spec{Name: "laptop"}), create(t, s, Spec{Name: "phone", Once: true}), create(t, s, Spec{Name: "used", Once: true})
+	laptop, phone, used := create(t, s, Spec{Name: "laptop"}), create(t, s,
+		Spec{Name: "phone", Once: true}), create(t, s, Spec{Name: "used", Once: true})
 	credentials := map[string]string{}
 	for _, join := range []string{phone, used} {
 		credential, err := s.Join(admit(t, s, join), "session")
@@ -71,7 +72,8 @@ func TestRevokedAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, want := range map[int]error{0: ErrWrong, 1: ErrWrong, 2: ErrRevoked, maxRevoked + 1: ErrRevoked} {
+	for i, want := range map[int]error{0: ErrWrong, 1: ErrWrong, 2: ErrRevoked,
+		maxRevoked + 1: ErrRevoked} {
 		refused(t, s, texts[i], want)
 	}
 	if len(disk.kept) != maxRevoked || len(s.tokens) != maxRevoked {

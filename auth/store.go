@@ -21,11 +21,13 @@ import (
 // concurrently. A caller that waits for the disk delays others only if they change the same token,
 // or if both create or revoke one.
 type Store struct {
-	bucket   Bucket
-	admin    sync.Mutex          // of Create and Revoke; held while they write
-	changing keyed.Mutex[string] // by id, of whoever changes the file's entry; held while they write, taken after admin
+	bucket Bucket
+	admin  sync.Mutex // of Create and Revoke; held while they write
+	// by id, of whoever changes the file's entry; held while they write, taken after admin
+	changing keyed.Mutex[string]
 
-	mu     sync.Mutex        // guards the rest; taken last, and never held while anything is written
+	// guards the rest; taken last, and never held while anything is written
+	mu     sync.Mutex
 	tokens map[string]*entry // by id
 	flag   *entry            // of serve --token, nil is none; never in the file
 	late   map[string]bool   // ids whose entry is newer than in the file
@@ -59,7 +61,8 @@ func Open(bucket Bucket) (*Store, error) {
 	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}}
 	err := bucket.Each(func(id string, value []byte) error {
 		var e entry
-		if err := json.Unmarshal(value, &e); err != nil || e.ID != id || len(e.Hash) != sha256.Size {
+		if err := json.Unmarshal(value, &e); err != nil || e.ID != id ||
+			len(e.Hash) != sha256.Size {
 			// To leave it out would let its address go to others, and a later start forget it.
 			return fmt.Errorf("%w: token %q cannot be read", state.ErrDamaged, id)
 		}
@@ -99,7 +102,8 @@ func (s *Store) Close() error {
 // Store is used.
 func (s *Store) SetFlag(text string) {
 	sum := hash(text)
-	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken, Created: time.Now()}, Hash: sum[:]}
+	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken,
+		Created: time.Now()}, Hash: sum[:]}
 }
 
 // Fresh tells whether there never was a token in the file.
@@ -153,7 +157,8 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	var replaced []string
 	for _, t := range s.List() {
 		if t.Name == spec.Name && t.Expired(now) && t.ID != flagName {
-			defer s.changing.Lock(t.ID)() // it may be used for the first time just now, and does not expire then
+			// it may be used for the first time just now, and does not expire then
+			defer s.changing.Lock(t.ID)()
 			replaced = append(replaced, t.ID)
 		}
 	}
@@ -174,7 +179,8 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 		}
 	}
 	e := &entry{Token: Token{
-		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
+		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address,
+		Routes:  spec.Routes,
 		Expires: spec.Expires.Round(0), Created: now.Round(0), MaxSessions: spec.MaxSessions,
 		CertCN: spec.CertCN,
 	}}
@@ -202,7 +208,9 @@ func (s *Store) Revoke(name string) (Token, error) {
 	}
 	id := all[i].ID
 	if id == flagName {
-		return Token{}, fmt.Errorf("%w: %q is the token that the server was started with: start it without", ErrSpec, flagName)
+		return Token{},
+			fmt.Errorf("%w: %q is the token that the server was started with: start it without",
+				ErrSpec, flagName)
 	}
 	defer s.changing.Lock(id)()
 	if err := s.bury(id); err != nil {

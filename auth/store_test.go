@@ -119,7 +119,8 @@ func TestRevokedWhileItJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	laptop, join := create(t, s, Spec{Name: "laptop"}), create(t, s, Spec{Name: "phone", Once: true})
+	laptop, join := create(t, s, Spec{Name: "laptop"}), create(t, s,
+		Spec{Name: "phone", Once: true})
 	s, disk := onSlow(t, file)
 	admit(t, s, laptop)
 	var group sync.WaitGroup

@@ -42,16 +42,18 @@ const (
 
 // Token is what is known of a token; its secret is not.
 type Token struct {
-	ID      string         `json:"id"`
-	Name    string         `json:"name"`
-	Kind    Kind           `json:"kind"`
-	Address netip.Addr     `json:"address,omitzero"` // reserved for it; the zero Addr is none
-	Routes  []netip.Prefix `json:"routes,omitempty"` // its client may send from these, and gets what is for them
+	ID      string     `json:"id"`
+	Name    string     `json:"name"`
+	Kind    Kind       `json:"kind"`
+	Address netip.Addr `json:"address,omitzero"` // reserved for it; the zero Addr is none
+	// its client may send from these, and gets what is for them
+	Routes  []netip.Prefix `json:"routes,omitempty"`
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Created time.Time      `json:"created"`
 	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
 
-	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate that opens it; "" is any or none
+	// common name of the only client certificate that opens it; "" is any or none
+	CertCN string `json:"cert_cn,omitempty"`
 	// MaxSessions is how many clients may be connected with it at once, 0 any number; nil leaves it
 	// to the server.
 	MaxSessions *int `json:"max_sessions,omitempty"`
@@ -66,7 +68,10 @@ func (t *Token) Anonymous() bool { return t.ID == "" }
 // Sole tells whether t is one client by itself: whoever comes with it is the same client, and takes
 // the place of the connection before. Other tokens may be shared by several clients, which are told
 // apart by their sessions.
-func (t *Token) Sole() bool { return t.Kind != KindToken || t.Address.IsValid() || len(t.Routes) > 0 }
+func (t *Token) Sole() bool {
+	return t.Kind != KindToken || t.Address.IsValid() ||
+		len(t.Routes) > 0
+}
 
 // ID returns the id in a token's text, "" if it is a text of somebody's own making. A join token
 // and the credential that came of it have the same.
@@ -89,7 +94,10 @@ func Exchanges(token, credential string) bool {
 func IsJoin(token string) bool { return ID(token) != "" && isJoin(token) }
 
 // isJoin reports whether the text of a token, which has an id, says that it is a join token.
-func isJoin(text string) bool { return strings.HasPrefix(text[len(tokenPrefix)+idLen+1:], joinMark) }
+func isJoin(text string) bool {
+	return strings.HasPrefix(text[len(tokenPrefix)+idLen+1:],
+		joinMark)
+}
 
 // tokenText puts a token together.
 func tokenText(id string, kind Kind, secret []byte) string {
@@ -130,7 +138,8 @@ const TokenHeader = "Tunnel-Authorization"
 // bearer returns the token that a request carries (RFC 6750 section 2.1), "" if none. TokenHeader
 // goes before Authorization, which may then be anybody's.
 func bearer(r *http.Request) string {
-	scheme, token, _ := strings.Cut(cmp.Or(r.Header.Get(TokenHeader), r.Header.Get("Authorization")), " ")
+	scheme, token, _ := strings.Cut(cmp.Or(r.Header.Get(TokenHeader),
+		r.Header.Get("Authorization")), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}

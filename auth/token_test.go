@@ -40,7 +40,8 @@ func TestAdmit(t *testing.T) {
 			t.Errorf("%q: %q, %v; want %q", header, g.Name, err, want)
 		}
 	}
-	if g := admit(t, s, phone); g.Address != netip.MustParseAddr("10.1.1.9") || !g.Sole() || g.Kind != KindToken {
+	if g := admit(t, s, phone); g.Address != netip.MustParseAddr("10.1.1.9") || !g.Sole() ||
+		g.Kind != KindToken {
 		t.Errorf("granted %+v", g)
 	}
 	if g := admit(t, s, laptop); g.Sole() {
@@ -49,7 +50,8 @@ func TestAdmit(t *testing.T) {
 	if _, err := s.Admit(&http.Request{}); !errors.Is(err, ErrMissing) {
 		t.Errorf("without a token: %v", err)
 	}
-	if g, err := (AllowAll{}).Admit(&http.Request{}); err != nil || !g.Anonymous() || g.Sole() || *g.MaxSessions != 0 {
+	if g, err := (AllowAll{}).Admit(&http.Request{}); err != nil || !g.Anonymous() || g.Sole() ||
+		*g.MaxSessions != 0 {
 		t.Errorf("where everybody is admitted: %+v, %v", g, err)
 	}
 	if g := admit(t, s, laptop); g.Anonymous() {
@@ -70,10 +72,13 @@ func TestNilStoreAdmitsNobody(t *testing.T) {
 func TestTokenText(t *testing.T) {
 	s := newStore(t)
 	a, b := create(t, s, Spec{Name: "a"}), create(t, s, Spec{Name: "b"})
-	if a == b || len(a) != len("tnl_")+idLen+1+52 || ID(a) == ID(b) || !strings.HasPrefix(a, "tnl_"+ID(a)+"_") { // 52 characters of base32: 256 bits
+	// 52 characters of base32: 256 bits
+	if a == b || len(a) != len("tnl_")+idLen+1+52 || ID(a) == ID(b) ||
+		!strings.HasPrefix(a, "tnl_"+ID(a)+"_") {
 		t.Errorf("%s, %s", a, b)
 	}
-	for _, text := range []string{"", "tnl_", "tnl_0123456789", "tnl_012345678_x", "correct-horse-battery", "tnl_01234567890_x"} {
+	for _, text := range []string{"", "tnl_", "tnl_0123456789", "tnl_012345678_x",
+		"correct-horse-battery", "tnl_01234567890_x"} {
 		if id := ID(text); id != "" {
 			t.Errorf("%q has the id %q", text, id)
 		}
@@ -130,7 +135,8 @@ func TestOnlyHashes(t *testing.T) {
 			t.Errorf("the secret of %s is in the file", secret)
 		}
 	}
-	if bytes.Contains(data, []byte("the session of one")) || !bytes.Contains(data, []byte(ID(token))) {
+	if bytes.Contains(data, []byte("the session of one")) ||
+		!bytes.Contains(data, []byte(ID(token))) {
 		t.Error("the file has the session, or not even the token's id")
 	}
 }
@@ -142,7 +148,8 @@ func TestStoreRemembers(t *testing.T) {
 		t.Errorf("a new file: fresh %v, %v", fresh, err)
 	}
 	expires := time.Now().Add(time.Hour)
-	spec := Spec{Name: "site", Address: netip.MustParseAddr("10.1.1.9"), Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}, Expires: expires}
+	spec := Spec{Name: "site", Address: netip.MustParseAddr("10.1.1.9"),
+		Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}, Expires: expires}
 	text, gone := create(t, s, spec), create(t, s, Spec{Name: "gone"})
 	before := admit(t, s, text)
 	if _, err := s.Revoke("gone"); err != nil {
@@ -152,8 +159,10 @@ func TestStoreRemembers(t *testing.T) {
 	s, shut = reopen(t, path)
 	refused(t, s, gone, ErrRevoked)
 	all := s.List()
-	if len(all) != 1 || !all[0].Used.Equal(before.Used) || !all[0].Expires.Equal(expires) || all[0].Address != spec.Address ||
-		len(all[0].Routes) != 1 || all[0].Routes[0] != spec.Routes[0] || s.Reserved()[spec.Address] != before.ID {
+	if len(all) != 1 || !all[0].Used.Equal(before.Used) || !all[0].Expires.Equal(expires) ||
+		all[0].Address != spec.Address ||
+		len(all[0].Routes) != 1 || all[0].Routes[0] != spec.Routes[0] ||
+		s.Reserved()[spec.Address] != before.ID {
 		t.Errorf("kept %+v", all)
 	}
 	if g := admit(t, s, text); g.ID != before.ID {
@@ -179,8 +188,10 @@ func TestCreateRefuses(t *testing.T) {
 		}
 		return list
 	}
-	create(t, s, Spec{Name: "a", Address: netip.MustParseAddr("10.1.1.9"), Routes: prefixes("192.168.0.0/16", "fd07::/48")})
-	for _, name := range []string{"", "-a", ".a", "a b", "a/b", "ä", "a\n", strings.Repeat("x", 64), "..", "a:b"} {
+	create(t, s, Spec{Name: "a", Address: netip.MustParseAddr("10.1.1.9"),
+		Routes: prefixes("192.168.0.0/16", "fd07::/48")})
+	for _, name := range []string{"", "-a", ".a", "a b", "a/b", "ä", "a\n", strings.Repeat("x", 64),
+		"..", "a:b"} {
 		if _, _, err := s.Create(Spec{Name: name}, nil); !errors.Is(err, ErrName) {
 			t.Errorf("name %q: %v", name, err)
 		}
@@ -218,7 +229,8 @@ func TestCreateRefuses(t *testing.T) {
 		}
 	}
 	no := errors.New("no")
-	if _, _, err := s.Create(Spec{Name: "b"}, func(Spec) error { return no }); !errors.Is(err, ErrSpec) || !errors.Is(err, no) {
+	if _, _, err := s.Create(Spec{Name: "b"}, func(Spec) error { return no }); !errors.Is(err,
+		ErrSpec) || !errors.Is(err, no) {
 		t.Errorf("against the network's will: %v", err)
 	}
 	if _, err := s.Revoke("b"); !errors.Is(err, ErrUnknown) {

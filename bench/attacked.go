@@ -39,7 +39,7 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 		return h
 	}
 	server := host("server", 1)
-	c.Serve(s, b.shop, server, b.shop.Temp(s))
+	c.Serve(s, b.shop, server, b.shop.Temp(s), "--listen", ":"+contender.TunnelPort)
 	steady, returning := host("steady", 10), host("returning", 11)
 	_, _ = c.Connect(s, b.shop, steady)
 	contender.AwaitPing(s, steady, contender.TunnelServer)
@@ -55,11 +55,15 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 
 	var worstNew, worstReturning, silent, hello float64
 	turn := 0
-	stream := func() float64 { return gauge.RunStream(s, steady, server, contender.TunnelServer, b.seconds).Rate }
+	stream := func() float64 {
+		return gauge.RunStream(s, steady, server, contender.TunnelServer,
+			b.seconds).Rate
+	}
 	while := func() float64 {
 		attack := start()
 		s.Sleep(attackFill) // until all that can be full is full
-		began, silentBefore, helloBefore := time.Now(), hostile.Opened(attack[0].Stdout()), hostile.Opened(attack[1].Stdout())
+		began, silentBefore, helloBefore := time.Now(), hostile.Opened(
+			attack[0].Stdout()), hostile.Opened(attack[1].Stdout())
 		rate := stream()
 		turn++
 		worstNew = max(worstNew, upIn(host(fmt.Sprint("new", turn), 30+turn)))
@@ -71,16 +75,19 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 			b.say("%s: attacker: %s", c.Name(), lastLine(a))
 			contender.Stop(a)
 		}
-		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.Name(), report.Short(silent), report.Short(hello))
+		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.Name(),
+			report.Short(silent), report.Short(hello))
 		if silent < rateReached*silentRate || hello < rateReached*helloRate {
-			s.Fatalf("the attack was too slow: %s silent connections and %s ClientHellos a second; want %d and %d",
+			s.Fatalf("the attack was too slow: %s silent connections and %s ClientHellos a "+
+				"second; want %d and %d",
 				report.Short(silent), report.Short(hello), silentRate, helloRate)
 		}
 		s.Sleep(attackRest)
 		return rate
 	}
 	without, with := inTurns(stream, while)
-	b.say("%s: %s Gbit/s, %s while attacked", c.Name(), report.Short(without/1e9), report.Short(with/1e9))
+	b.say("%s: %s Gbit/s, %s while attacked", c.Name(), report.Short(without/1e9),
+		report.Short(with/1e9))
 	b.add(round, figAttacked, c.Name(), with/without)
 	b.add(round, figAttackedNew, c.Name(), worstNew)
 	b.add(round, figAttackedBack, c.Name(), worstReturning)
@@ -101,14 +108,17 @@ func attackers(s *scope.Scope, server, from *lab.Host) (start func() []*lab.Proc
 	self, err := os.Executable()
 	s.Must(err)
 	attack := func(kind, target string, rate int, sources ...string) *lab.Proc {
-		p := from.Start(self, hostile.Command, "-kind", kind, "-target", target, "-rate", strconv.Itoa(rate), "-from", strings.Join(sources, ","))
+		p := from.Start(self, hostile.Command, "-kind", kind, "-target", target, "-rate",
+			strconv.Itoa(rate), "-from", strings.Join(sources, ","))
 		p.WaitFor("opened ", scope.Soon)
 		return p
 	}
 	return func() []*lab.Proc {
 		return []*lab.Proc{
-			attack(hostile.Silent, "["+attackServer+"]:"+contender.TunnelPort, silentRate, sources...),
-			attack(hostile.Hello, contender.ServerAddr+":"+contender.TunnelPort, helloRate, attackSource),
+			attack(hostile.Silent, "["+attackServer+"]:"+contender.TunnelPort, silentRate,
+				sources...),
+			attack(hostile.Hello, contender.ServerAddr+":"+contender.TunnelPort, helloRate,
+				attackSource),
 		}
 	}
 }

@@ -52,7 +52,8 @@ func (b *bench) prepare(ctx context.Context) error {
 			return context.Cause(ctx)
 		case err != nil:
 			b.say("%s cannot run: %v", c.Name(), err)
-			b.results.Absent = append(b.results.Absent, report.Reason{What: c.Name(), Why: notAvailable})
+			b.results.Absent = append(b.results.Absent,
+				report.Reason{What: c.Name(), Why: notAvailable})
 		default:
 			able = append(able, c)
 			b.results.Version[c.Name()] = version
@@ -73,10 +74,19 @@ type step struct {
 func (b *bench) steps() []step {
 	all := func(contender.Contender) bool { return true }
 	own := func(c contender.Contender) bool { _, ok := c.(*contender.Tunnel); return ok }
-	secure := func(c contender.Contender) bool { t, ok := c.(*contender.Tunnel); return ok && t.Secure }
-	plain := func(c contender.Contender) bool { t, ok := c.(*contender.Tunnel); return ok && !t.Secure }
+	secure := func(c contender.Contender) bool {
+		t, ok := c.(*contender.Tunnel)
+		return ok &&
+			t.Secure
+	}
+	plain := func(c contender.Contender) bool {
+		t, ok := c.(*contender.Tunnel)
+		return ok &&
+			!t.Secure
+	}
 	// alone makes a step of a measurement that is about the program only.
-	alone := func(measure func(*scope.Scope, int, *contender.Tunnel)) func(*scope.Scope, int, contender.Contender) {
+	alone := func(measure func(*scope.Scope, int, *contender.Tunnel)) func(*scope.Scope, int,
+		contender.Contender) {
 		return func(s *scope.Scope, round int, c contender.Contender) {
 			if t, ok := c.(*contender.Tunnel); ok {
 				measure(s, round, t)
@@ -92,7 +102,8 @@ func (b *bench) steps() []step {
 		{[]string{"reconnect"}, "reconnecting clients", secure, alone(b.reconnect)},
 		{[]string{"memory"}, "idle clients", secure, alone(b.memory)},
 		{[]string{"attacked"}, "attacked server", secure, alone(b.attacked)},
-		{[]string{"bystander"}, "greedy clients with a token each", plain, alone(b.bystander(greedySessions))},
+		{[]string{"bystander"}, "greedy clients with a token each", plain,
+			alone(b.bystander(greedySessions))},
 		{[]string{"bystander"}, "greedy clients with one token", plain, alone(b.bystander(1))},
 	}
 	for _, l := range fatLines() {
@@ -111,7 +122,8 @@ func (b *bench) round(ctx context.Context, round int) error {
 			if !s.takes(c) {
 				continue
 			}
-			if err := b.within(ctx, c.Name()+", "+s.where, func(t *scope.Scope) { s.measure(t, round, c) }); err != nil {
+			if err := b.within(ctx, c.Name()+", "+s.where,
+				func(t *scope.Scope) { s.measure(t, round, c) }); err != nil {
 				return err
 			}
 		}

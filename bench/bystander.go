@@ -42,11 +42,13 @@ func (b *bench) greedy(s *scope.Scope, round int, c *contender.Tunnel, tokens in
 	state := b.shop.Temp(s)
 	var texts []string
 	for i := range tokens {
-		texts = append(texts, strings.TrimSpace(server.Run(c.Program, "token", "create", "--state", state, fmt.Sprint("t", i))))
+		texts = append(texts, strings.TrimSpace(server.Run(c.Program, "token", "create", "--state",
+			state, fmt.Sprint("t", i))))
 	}
 	file := filepath.Join(b.shop.Temp(s), "tokens")
 	s.Must(os.WriteFile(file, []byte(strings.Join(texts, "\n")), 0o600))
-	proc := c.Serve(s, b.shop, server, state, "--network", "10.1.0.0/20", "--max-per-address", "0", "--max-memory", greedyMemory)
+	proc := c.Serve(s, b.shop, server, state, "--network", "10.1.0.0/20", "--max-per-address", "0",
+		"--max-memory", greedyMemory)
 	inner := contender.AddressOn(s, server, "tun0")
 	_, _ = c.Connect(s, b.shop, steady)
 	contender.AwaitPing(s, steady, inner)
@@ -57,7 +59,8 @@ func (b *bench) greedy(s *scope.Scope, round int, c *contender.Tunnel, tokens in
 	var after float64
 	stream := func() float64 { return gauge.RunStream(s, steady, server, inner, b.seconds).Rate }
 	beside := func() float64 {
-		greedy := from.Start(self, hostile.Command, "-kind", hostile.Greedy, "-target", contender.ServerAddr+":"+contender.TunnelPort,
+		greedy := from.Start(self, hostile.Command, "-kind", hostile.Greedy, "-target",
+			contender.ServerAddr+":"+contender.TunnelPort,
 			"-tokens", file, "-sessions", strconv.Itoa(greedySessions), "-gateway", inner)
 		greedy.WaitFor(hostile.AllIn, scope.Soon)
 		s.Sleep(time.Second)
@@ -75,11 +78,15 @@ func (b *bench) greedy(s *scope.Scope, round int, c *contender.Tunnel, tokens in
 	without, with := inTurns(stream, beside)
 	peak, err := gauge.PeakResident(proc.Worker())
 	s.Must(err)
-	b.say("%s: %s Gbit/s, %s beside %d greedy sessions with %d tokens", c.Name(), report.Short(without/1e9), report.Short(with/1e9), greedySessions, tokens)
+	b.say("%s: %s Gbit/s, %s beside %d greedy sessions with %d tokens", c.Name(),
+		report.Short(without/1e9), report.Short(with/1e9), greedySessions, tokens)
 	b.add(round, greedyFigure(tokens, figGreedyStream), c.Name(), with/without)
 	b.add(round, greedyFigure(tokens, figGreedyPeak), c.Name(), peak/1024)
 	b.add(round, greedyFigure(tokens, figGreedyAfter), c.Name(), after)
 }
 
 // greedyFigure is the id of a figure of greedy sessions that share so many tokens.
-func greedyFigure(tokens int, what string) string { return fmt.Sprintf("greedy%d-%s", tokens, what) }
+func greedyFigure(tokens int, what string) string {
+	return fmt.Sprintf("greedy%d-%s", tokens,
+		what)
+}

@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"tunnel/bench/contender"
+	"tunnel/bench/gauge"
 	"tunnel/bench/report"
 )
 
 // report shows what was measured: it writes RESULTS.md and the plots.
 func (b *bench) report() error {
 	r := report.Report{
-		Figures: figures(), Targets: targets(), Limit: contender.NameLimit, Series: seriesName, Head: b.head(),
+		Figures: figures(), Targets: targets(), Limit: contender.NameLimit, Series: seriesName,
+		Head:    b.head(),
 		Results: b.results, Out: b.out, Say: b.say,
 	}
 	for _, g := range groups() {
@@ -29,10 +31,13 @@ func (b *bench) report() error {
 // head returns the first lines of RESULTS.md: what was run where.
 func (b *bench) head() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "# Benchmarks\n\nMade by `go run ./bench`; absolute figures depend on the machine, ratios hardly do. "+
-		"Everything runs in turns, %d times (-rounds): figures are medians, with the least and the greatest in parentheses, and a ratio is the median of the rounds' ratios. "+
-		"The hosts are network namespaces of one machine, with cubic as their congestion control.\n\n", b.rounds)
-	for _, line := range machine() {
+	fmt.Fprintf(&w, "# Benchmarks\n\nMade by `go run ./bench`; absolute figures depend on the "+
+		"machine, ratios hardly do. "+
+		"Everything runs in turns, %d times (-rounds): figures are medians, with the least and "+
+		"the greatest in parentheses, and a ratio is the median of the rounds' ratios. "+
+		"The hosts are network namespaces of one machine, with cubic as their congestion "+
+		"control.\n\n", b.rounds)
+	for _, line := range gauge.Machine() {
 		fmt.Fprintf(&w, "- %s\n", line)
 	}
 	fmt.Fprintf(&w, "- %s, %d s a measurement on the LAN, %d s on the WAN, %d idle clients\n",

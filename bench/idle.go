@@ -27,7 +27,8 @@ const (
 
 // crowd makes a host for the load generator, many idle clients of c, which runs its server on
 // another. start starts n of them, and returns when all are connected.
-func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *lab.Host, n int) (start func() *lab.Proc) {
+func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *lab.Host,
+	n int) (start func() *lab.Proc) {
 	h := s.Host(l, "crowd")
 	dev, _ := l.Link(h, "198.18.0.1/16", server, "198.18.255.254/16")
 	h.Run("ip", "route", "add", contender.ServerAddr, "via", "198.18.255.254")
@@ -39,7 +40,8 @@ func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *l
 	}
 	self, err := os.Executable()
 	s.Must(err)
-	argv := []string{self, loadCommand, "-url", c.URL(), "-token", contender.TunnelToken, "-clients", strconv.Itoa(n), "-from", strings.Join(sources, ",")}
+	argv := []string{self, loadCommand, "-url", c.URL(), "-token", contender.TunnelToken,
+		"-clients", strconv.Itoa(n), "-from", strings.Join(sources, ",")}
 	if c.Secure {
 		argv = append(argv, "-ca", b.shop.File(contender.CACert))
 	}
@@ -53,11 +55,13 @@ func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *l
 // roomFor returns the flags of a server that takes n clients from a few addresses.
 func roomFor(n int) []string {
 	addresses := uint(2*(n+2) + 2)
-	return []string{"--network", fmt.Sprintf("10.64.0.0/%d", 32-bits.Len(addresses-1)), "--max-per-address", "0"}
+	return []string{"--network", fmt.Sprintf("10.64.0.0/%d", 32-bits.Len(addresses-1)),
+		"--max-per-address", "0"}
 }
 
 // serveCrowd makes a server on a host that is reached at serverAddr.
-func (b *bench) serveCrowd(s *scope.Scope, c *contender.Tunnel, n int) (l *lab.Lab, server *lab.Host, proc *lab.Proc, again func() *lab.Proc) {
+func (b *bench) serveCrowd(s *scope.Scope, c *contender.Tunnel, n int) (l *lab.Lab,
+	server *lab.Host, proc *lab.Proc, again func() *lab.Proc) {
 	l = lab.New(s)
 	server = s.Host(l, "server")
 	server.Run("ip", "addr", "add", contender.ServerAddr+"/32", "dev", "lo")
@@ -80,7 +84,8 @@ func (b *bench) memory(s *scope.Scope, round int, c *contender.Tunnel) {
 	if up := load.LastUp(all.Stdout()); up != b.clients {
 		s.Fatalf("%d of %d clients are connected: %s", up, b.clients, lastLine(all))
 	}
-	b.say("%s: the server has %s MiB without clients, %s MiB with %d", c.Name(), report.Short(before/1024), report.Short(after/1024), b.clients)
+	b.say("%s: the server has %s MiB without clients, %s MiB with %d", c.Name(),
+		report.Short(before/1024), report.Short(after/1024), b.clients)
 	b.add(round, figMemory, c.Name(), (after-before)/float64(b.clients))
 }
 
@@ -128,7 +133,8 @@ func (b *bench) busy(s *scope.Scope, round int, c *contender.Tunnel) {
 		return rate
 	}
 	without, with := inTurns(one, beside)
-	b.say("%s: %s Gbit/s alone, %s beside %d idle clients", c.Name(), report.Short(without/1e9), report.Short(with/1e9), besides)
+	b.say("%s: %s Gbit/s alone, %s beside %d idle clients", c.Name(), report.Short(without/1e9),
+		report.Short(with/1e9), besides)
 	b.add(round, figBusy, c.Name(), with/without)
 }
 

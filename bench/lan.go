@@ -58,7 +58,8 @@ func (b *bench) stream(s *scope.Scope, round int, name string, p contender.Pair,
 // flood measures how many small datagrams a second come through.
 func (b *bench) flood(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
 	seconds := b.seconds + int(2*warmUp/time.Second)
-	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-u", "-b", "0", "-l", "64")
+	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-u", "-b", "0",
+		"-l", "64")
 	s.Sleep(warmUp)
 	count := func() (uint64, time.Time) {
 		n, err := gauge.Arrived(p.Server)

@@ -23,7 +23,8 @@ func (b *bench) wan(percent string) func(*scope.Scope, int, contender.Contender)
 	return func(s *scope.Scope, round int, c contender.Contender) {
 		share, err := strconv.ParseFloat(percent, 64)
 		s.Must(err)
-		link := wan.Link{Rate: lineRate, Delay: lineDelay, Queue: lineQueue, Loss: share / 100, Seed: uint64(round)}
+		link := wan.Link{Rate: lineRate, Delay: lineDelay, Queue: lineQueue, Loss: share / 100,
+			Seed: uint64(round)}
 		p := contender.NewWAN(s, link)
 		e := c.Start(s, b.shop, p)
 		up := gauge.RunStream(s, p.Client, p.Server, e.Server, b.wanSeconds)
@@ -38,12 +39,14 @@ func (b *bench) wan(percent string) func(*scope.Scope, int, contender.Contender)
 func (b *bench) loaded(s *scope.Scope, p contender.Pair, e contender.Ends) float64 {
 	const (
 		interval = 50 * time.Millisecond
-		late     = 5 * time.Second // the last answer of the slowest contender; the streams must not end before it
+		// the last answer of the slowest contender; the streams must not end before it
+		late = 5 * time.Second
 	)
 	seconds := b.wanSeconds + int((warmUp+late)/time.Second)
 	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-P", "4")
 	s.Sleep(warmUp)
-	rtts := gauge.Ping(s, p.Client, e.Server, int(time.Duration(b.wanSeconds)*time.Second/interval), interval)
+	rtts := gauge.Ping(s, p.Client, e.Server, int(time.Duration(b.wanSeconds)*time.Second/interval),
+		interval)
 	if client.Exited() {
 		s.Fatalf("the four streams ended early: %s", client.Stdout())
 	}

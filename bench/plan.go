@@ -34,7 +34,8 @@ func choose(o options) (plan, error) {
 		}
 	}
 	for _, w := range wanted {
-		if !slices.Contains(contender.Names(all.contenders), w) && !slices.Contains(groupNames(), w) {
+		if !slices.Contains(contender.Names(all.contenders), w) &&
+			!slices.Contains(groupNames(), w) {
 			return plan{}, fmt.Errorf("-only: %q is neither a contender nor a group of figures", w)
 		}
 	}

@@ -74,7 +74,8 @@ func TestNamesFit(t *testing.T) {
 		}
 	}
 	for _, x := range targets() {
-		if !known[x.Figure] || !slices.Contains(all, x.Contender) || (x.Over != "" && !slices.Contains(all, x.Over)) {
+		if !known[x.Figure] || !slices.Contains(all, x.Contender) ||
+			(x.Over != "" && !slices.Contains(all, x.Over)) {
 			t.Errorf("target %q refers to something unknown", x.What)
 		}
 	}
@@ -82,7 +83,8 @@ func TestNamesFit(t *testing.T) {
 
 func TestRoomFor(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[int]string{1: "/29", 1000: "/21", 10000: "/17", 16381: "/17", 16382: "/16"} {
+	for n, want := range map[int]string{1: "/29", 1000: "/21", 10000: "/17", 16381: "/17",
+		16382: "/16"} {
 		if got := roomFor(n)[1]; !strings.HasSuffix(got, want) {
 			t.Errorf("%d clients in %s, want %s", n, got, want)
 		}

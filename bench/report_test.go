@@ -31,8 +31,10 @@ func sampled(t *testing.T) *bench {
 	r.Add(1, figDown, contender.NameWS, 7)
 	r.Version[contender.NameWS] = "v1.2.3"
 	r.Absent = []report.Reason{{What: contender.NameWSVPNWS, Why: "no such\n\tmodule <&>"}}
-	r.Failed = []report.Reason{{What: contender.NameWS, Why: strings.Repeat("a whole report ", 1000)}}
-	return &bench{options: o, plan: p, results: r, began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), console: io.Discard}
+	r.Failed = []report.Reason{{What: contender.NameWS, Why: strings.Repeat("a whole report ",
+		1000)}}
+	return &bench{options: o, plan: p, results: r, began: time.Date(2026, 1, 2, 3, 4, 5, 0,
+		time.UTC), console: io.Discard}
 }
 
 func TestReport(t *testing.T) {

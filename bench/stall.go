@@ -42,7 +42,8 @@ func (b *bench) stall(s *scope.Scope, round int, c *contender.Tunnel) {
 	others := func() float64 {
 		s1, c1 := gauge.StartStream(server, hosts[0], addrs[0], b.seconds)
 		s2, c2 := gauge.StartStream(server, hosts[1], addrs[1], b.seconds)
-		return gauge.EndStream(s, s1, c1, b.seconds).Rate + gauge.EndStream(s, s2, c2, b.seconds).Rate
+		return gauge.EndStream(s, s1, c1, b.seconds).Rate + gauge.EndStream(s, s2, c2,
+			b.seconds).Rate
 	}
 	victim := procs[2]
 	while := func() float64 {
@@ -56,7 +57,8 @@ func (b *bench) stall(s *scope.Scope, round int, c *contender.Tunnel) {
 		return rate
 	}
 	without, with := inTurns(others, while)
-	b.say("%s: %s Gbit/s, %s while one client is stopped", c.Name(), report.Short(without/1e9), report.Short(with/1e9))
+	b.say("%s: %s Gbit/s, %s while one client is stopped", c.Name(), report.Short(without/1e9),
+		report.Short(with/1e9))
 	b.add(round, figStall, c.Name(), with/without)
 }
 

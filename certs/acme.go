@@ -22,7 +22,8 @@ import (
 const ACMEProtocol = acme.ALPNProto
 
 const (
-	acmeWait      = 8 * time.Second // for the first certificate, within a handshake; less than clients wait
+	// for the first certificate, within a handshake; less than clients wait
+	acmeWait      = 8 * time.Second
 	acmeRetry     = 65 * time.Second
 	acmeRetryMost = time.Hour
 	acmeWatch     = time.Hour
@@ -30,12 +31,14 @@ const (
 
 // ACMEConfig says which certificates to get from whom. Domains, Dir and Log must be set.
 type ACMEConfig struct {
-	Domains   []string       // one certificate each; in ASCII and lower case
-	Dir       string         // where the account and the certificates are kept, made if it is missing
-	Email     string         // for the authority's account; may be empty
-	Directory string         // URL of the authority; "" is Let's Encrypt
-	Roots     *x509.CertPool // whom the authority's own HTTPS must come from; nil is whom the system trusts
-	Log       *slog.Logger
+	Domains []string // one certificate each; in ASCII and lower case
+	// where the account and the certificates are kept, made if it is missing
+	Dir       string
+	Email     string // for the authority's account; may be empty
+	Directory string // URL of the authority; "" is Let's Encrypt
+	// whom the authority's own HTTPS must come from; nil is whom the system trusts
+	Roots *x509.CertPool
+	Log   *slog.Logger
 }
 
 // ACME gets certificates from an authority and renews them when a third of their time is left (RFC
@@ -50,15 +53,17 @@ type ACME struct {
 func NewACME(c ACMEConfig) *ACME {
 	client := &acme.Client{DirectoryURL: c.Directory, UserAgent: "tunnel"}
 	client.HTTPClient = &http.Client{Transport: boundedAnswers{&http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12},
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: c.Roots,
+			MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxACMEHeader,
 	}}}
 	if c.Directory == "" {
 		client.DirectoryURL = autocert.DefaultACMEDirectory
 	}
 	a := &ACME{ACMEConfig: c, ready: map[string]chan struct{}{}, manager: &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.Dir), HostPolicy: autocert.HostWhitelist(c.Domains...),
-		Email: c.Email, Client: client,
+		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.Dir),
+		HostPolicy: autocert.HostWhitelist(c.Domains...),
+		Email:      c.Email, Client: client,
 	}}
 	for _, d := range c.Domains {
 		a.ready[d] = make(chan struct{})
@@ -124,7 +129,8 @@ func (a *ACME) keep(ctx context.Context, domain string) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			log.Warn("no certificate from the ACME authority: it must reach this server on port 443 of the domain",
+			log.Warn("no certificate from the ACME authority: it must reach this server on port "+
+				"443 of the domain",
 				"err", err, "retry_in", wait)
 		default:
 			if known == nil {
@@ -175,7 +181,8 @@ func (a *ACME) report(log *slog.Logger, before, now *x509.Certificate, at time.T
 	}
 	// Renewal begins when a third is left.
 	if left := now.NotAfter.Sub(at); left < now.NotAfter.Sub(now.NotBefore)/4 {
-		log.Warn("the certificate is not renewed: the ACME authority must be reachable, and reach this server on port 443 of the domain",
+		log.Warn("the certificate is not renewed: the ACME authority must be reachable, and reach "+
+			"this server on port 443 of the domain",
 			"until", now.NotAfter)
 	}
 }

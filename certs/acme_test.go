@@ -28,7 +28,8 @@ func cached(t *testing.T, dir, domain string) *x509.Certificate {
 		t.Fatal(err)
 	}
 	data := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
-	data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.Certificate.Leaf.Raw})...)
+	data = append(data,
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.Certificate.Leaf.Raw})...)
 	if err := os.WriteFile(filepath.Join(dir, domain), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,8 @@ func TestACMENames(t *testing.T) {
 	first, second := cached(t, dir, "first.example"), cached(t, dir, "second.example")
 	cached(t, dir, "other.example") // and never to be shown
 	a := NewACME(ACMEConfig{
-		Domains: []string{"first.example", "second.example"}, Dir: dir, Log: slog.New(slog.DiscardHandler),
+		Domains: []string{"first.example", "second.example"}, Dir: dir,
+		Log:       slog.New(slog.DiscardHandler),
 		Directory: "https://127.0.0.1:1/nobody",
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -55,12 +57,14 @@ func TestACMENames(t *testing.T) {
 		"": first, "other.example": first, "../first.example": first, "192.0.2.1": first,
 	} {
 		// A client without ECDSA would have had us ask for a certificate of another kind.
-		got, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: name, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}})
+		got, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: name,
+			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}})
 		if err != nil || !got.Leaf.Equal(want) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if cert, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "first.example", SupportedProtos: []string{ACMEProtocol}}); err == nil {
+	if cert, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "first.example",
+		SupportedProtos: []string{ACMEProtocol}}); err == nil {
 		t.Errorf("a challenge that nobody awaits is answered with %v", cert.Leaf.Subject)
 	}
 	cancel()
@@ -70,7 +74,8 @@ func TestACMENames(t *testing.T) {
 func TestACMEReport(t *testing.T) {
 	now := time.Now()
 	lives := func(from, until time.Duration) *x509.Certificate {
-		return &x509.Certificate{Raw: []byte(until.String()), NotBefore: now.Add(from), NotAfter: now.Add(until)}
+		return &x509.Certificate{Raw: []byte(until.String()), NotBefore: now.Add(from),
+			NotAfter: now.Add(until)}
 	}
 	const day = 24 * time.Hour
 	fresh, old := lives(-day, 89*day), lives(-80*day, 10*day)

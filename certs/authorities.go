@@ -24,7 +24,8 @@ type Authorities struct {
 }
 
 // OpenAuthorities reads the file, PEM. It is opened with open, now and later; nil is os.Open.
-func OpenAuthorities(file string, open func(name string) (*os.File, error), log *slog.Logger) (*Authorities, error) {
+func OpenAuthorities(file string, open func(name string) (*os.File, error),
+	log *slog.Logger) (*Authorities, error) {
 	a := &Authorities{file: file, log: log, watch: newWatch(open, file)}
 	a.watch.changed()
 	var err error
@@ -41,7 +42,8 @@ func (a *Authorities) Pool() *x509.CertPool {
 	}
 	pool, err := a.load()
 	if err != nil {
-		a.log.Warn("the new client authorities are not used, the old ones are", "client_ca", a.file, "err", err)
+		a.log.Warn("the new client authorities are not used, the old ones are", "client_ca", a.file,
+			"err", err)
 		return a.pool
 	}
 	a.pool = pool

@@ -64,12 +64,13 @@ func TestAuthoritiesReload(t *testing.T) {
 	put(append([]byte("# two of them\n"), append(a, b...)...))
 	holds("one more", pool(a, b), 1)
 	for what, data := range map[string][]byte{
-		"half of the last":       append(bytes.Clone(c), b[:len(b)/2]...),
-		"half of the first":      append(bytes.Clone(b[:len(b)/2]), c...),
-		"no certificate":         []byte("nothing\n"),
-		"nothing":                {},
-		"a damaged one":          bytes.Replace(c, []byte("MII"), []byte("AII"), 1),
-		"a line out of its text": append(bytes.Clone(c), bytes.Join(bytes.Split(b, []byte("\n"))[1:], []byte("\n"))...),
+		"half of the last":  append(bytes.Clone(c), b[:len(b)/2]...),
+		"half of the first": append(bytes.Clone(b[:len(b)/2]), c...),
+		"no certificate":    []byte("nothing\n"),
+		"nothing":           {},
+		"a damaged one":     bytes.Replace(c, []byte("MII"), []byte("AII"), 1),
+		"a line out of its text": append(bytes.Clone(c),
+			bytes.Join(bytes.Split(b, []byte("\n"))[1:], []byte("\n"))...),
 	} {
 		put(data)
 		if what == "a line out of its text" { // no BEGIN: it is text between certificates

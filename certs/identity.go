@@ -74,7 +74,8 @@ func OpenIdentity(dir string, names ...string) (*Identity, error) {
 			return nil, err
 		}
 	}
-	identity.Certificate = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	identity.Certificate = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key,
+		Leaf: leaf}
 	return &identity, nil
 }
 
@@ -117,7 +118,8 @@ func makeKey(file string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key,
+		atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // readLeaf reads a certificate; nil is none, or none that can be read: it can be made again.
@@ -140,7 +142,8 @@ func readLeaf(file string) *x509.Certificate {
 // usable tells whether leaf is what makeLeaf would make, long enough from its end.
 func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.Time) bool {
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(key.Public()) || now.Before(leaf.NotBefore) || now.Add(identityRenew).After(leaf.NotAfter) {
+	if !ok || !public.Equal(key.Public()) || now.Before(leaf.NotBefore) ||
+		now.Add(identityRenew).After(leaf.NotAfter) {
 		return false
 	}
 	have := slices.Clone(leaf.DNSNames)
@@ -160,7 +163,8 @@ func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.
 
 // makeLeaf writes a certificate for key, signed by itself. It is no authority, so that whoever
 // trusts it trusts this server and no other; and it does not say what it is for.
-func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x509.Certificate, error) {
+func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x509.Certificate,
+	error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return nil, err
@@ -187,7 +191,8 @@ func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
-	if err := atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+	if err := atomicfile.Replace(file,
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
 		return nil, err
 	}
 	return x509.ParseCertificate(der)

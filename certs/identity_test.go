@@ -29,7 +29,8 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 		t.Errorf("key %T, new %v; want a new one of P-256", first.Certificate.PrivateKey, first.New)
 	}
 	leaf := first.Certificate.Leaf
-	if leaf.IsCA || !leaf.BasicConstraintsValid || len(leaf.ExtKeyUsage) != 1 || leaf.ExtKeyUsage[0] != x509.ExtKeyUsageServerAuth {
+	if leaf.IsCA || !leaf.BasicConstraintsValid || len(leaf.ExtKeyUsage) != 1 ||
+		leaf.ExtKeyUsage[0] != x509.ExtKeyUsageServerAuth {
 		t.Errorf("the certificate is an authority, or for more than servers: %+v", leaf)
 	}
 	for _, name := range []string{"192.0.2.1", "server.example"} {
@@ -37,7 +38,8 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if left := time.Until(leaf.NotAfter); left < 9*365*24*time.Hour || time.Since(leaf.NotBefore) < time.Hour {
+	if left := time.Until(leaf.NotAfter); left < 9*365*24*time.Hour ||
+		time.Since(leaf.NotBefore) < time.Hour {
 		t.Errorf("good from %v to %v", leaf.NotBefore, leaf.NotAfter)
 	}
 	for _, file := range []string{"key.pem", "cert.pem"} {
@@ -78,14 +80,27 @@ func TestIdentityKeepsItsKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(){
-		"deleted":            func() { _ = os.Remove(cert) },
-		"empty":              write(nil),
-		"half":               write(whole[:len(whole)/2]),
-		"another's":          write(foreign),
-		"a write half done":  func() { write(nil)(); _ = os.WriteFile(cert+".new", whole[:10], 0o644) },
-		"soon at its end":    func() { made(t, cert, before, time.Now().Add(300*24*time.Hour-identityLife)) },
-		"not yet good":       func() { made(t, cert, before, time.Now().Add(identityPast+time.Hour)) },
-		"long after its end": func() { made(t, cert, before, time.Now().Add(-time.Hour-identityLife)) },
+		"deleted":   func() { _ = os.Remove(cert) },
+		"empty":     write(nil),
+		"half":      write(whole[:len(whole)/2]),
+		"another's": write(foreign),
+		"a write half done": func() {
+			write(nil)()
+			_ = os.WriteFile(cert+".new", whole[:10],
+				0o644)
+		},
+		"soon at its end": func() {
+			made(t, cert, before,
+				time.Now().Add(300*24*time.Hour-identityLife))
+		},
+		"not yet good": func() {
+			made(t, cert, before,
+				time.Now().Add(identityPast+time.Hour))
+		},
+		"long after its end": func() {
+			made(t, cert, before,
+				time.Now().Add(-time.Hour-identityLife))
+		},
 	} {
 		spoil()
 		after := newIdentity(t, dir, "192.0.2.1")
@@ -93,7 +108,8 @@ func TestIdentityKeepsItsKey(t *testing.T) {
 			t.Errorf("%s: another key", name)
 		}
 		leaf := after.Certificate.Leaf
-		if err := leaf.VerifyHostname("192.0.2.1"); err != nil || time.Until(leaf.NotAfter) < 9*365*24*time.Hour || time.Now().Before(leaf.NotBefore) {
+		if err := leaf.VerifyHostname("192.0.2.1"); err != nil ||
+			time.Until(leaf.NotAfter) < 9*365*24*time.Hour || time.Now().Before(leaf.NotBefore) {
 			t.Errorf("%s: a bad certificate: %v", name, err)
 		}
 		if info, err := os.Stat(cert); err != nil || info.Mode().Perm() != 0o600 {
@@ -135,8 +151,9 @@ func TestIdentityDamagedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"empty": nil, "half": whole[:len(whole)/2], "a certificate": cert, "two keys": append(whole[:len(whole):len(whole)], whole...),
-		"garbage": []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+		"empty": nil, "half": whole[:len(whole)/2], "a certificate": cert,
+		"two keys": append(whole[:len(whole):len(whole)], whole...),
+		"garbage":  []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
 	} {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
@@ -162,7 +179,8 @@ func TestIdentityDamagedKey(t *testing.T) {
 }
 
 func TestIdentityCannotBeWritten(t *testing.T) {
-	if _, err := OpenIdentity(filepath.Join(t.TempDir(), "nowhere"), "192.0.2.1"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenIdentity(filepath.Join(t.TempDir(), "nowhere"), "192.0.2.1"); !errors.Is(err,
+		os.ErrNotExist) {
 		t.Errorf("%v; want that the directory is missing", err)
 	}
 }

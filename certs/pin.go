@@ -36,7 +36,8 @@ func ParsePin(s string) (Pin, error) {
 	}
 	hash, err := decode(text)
 	if err != nil || len(hash) != sha256.Size {
-		return Pin{}, fmt.Errorf("%q is not %s and a SHA-256 in base64 or hexadecimal", s, pinPrefix)
+		return Pin{}, fmt.Errorf("%q is not %s and a SHA-256 in base64 or hexadecimal", s,
+			pinPrefix)
 	}
 	return Pin(hash), nil
 }
@@ -72,7 +73,8 @@ func (e *PinError) Error() string {
 	for _, p := range e.Want {
 		want = append(want, p.String())
 	}
-	return fmt.Sprintf("the server's key is %s, and --pin says %s", e.Seen, strings.Join(want, " or "))
+	return fmt.Sprintf("the server's key is %s, and --pin says %s", e.Seen,
+		strings.Join(want, " or "))
 }
 
 // Reason is that of a transport.StepError.

@@ -25,8 +25,10 @@ func TestParsePin(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "sha256:", strings.TrimPrefix(text, "sha256:"), "sha1:" + text, text + "=", text + "A", text[:len(text)-2],
-		"sha256:" + strings.Repeat("g", 64), "sha256:" + strings.Repeat("a", 63), "sha256:" + strings.Repeat("a", 65),
+		"", "sha256:", strings.TrimPrefix(text, "sha256:"), "sha1:" + text, text + "=", text + "A",
+		text[:len(text)-2],
+		"sha256:" + strings.Repeat("g", 64), "sha256:" + strings.Repeat("a", 63),
+		"sha256:" + strings.Repeat("a", 65),
 		"sha256:d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmN=", // bits behind the end
 		"SHA256:" + strings.TrimPrefix(text, "sha256:"), text + "\n",
 	} {
@@ -48,13 +50,15 @@ func TestPinsVerify(t *testing.T) {
 	if PinOf(own.Certificate.Leaf) != own.Pin() || own.Pin() == other.Pin() {
 		t.Fatalf("pins %v and %v", own.Pin(), other.Pin())
 	}
-	for name, pins := range map[string]Pins{"it": {own.Pin()}, "the second": {other.Pin(), own.Pin()}} {
+	for name, pins := range map[string]Pins{"it": {own.Pin()},
+		"the second": {other.Pin(), own.Pin()}} {
 		if err := pins.Verify(shown(own)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// Anybody can put the right certificate behind their own.
-	for name, state := range map[string]tls.ConnectionState{"another": shown(other), "another with the right one above": shown(other, own)} {
+	for name, state := range map[string]tls.ConnectionState{"another": shown(other),
+		"another with the right one above": shown(other, own)} {
 		err := Pins{own.Pin()}.Verify(state)
 		var wrong *PinError
 		if !errors.As(err, &wrong) || wrong.Seen != other.Pin() {

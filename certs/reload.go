@@ -51,7 +51,8 @@ type stamp struct {
 
 // OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now
 // and later; nil is os.Open.
-func OpenFiles(cert, key string, open func(name string) (*os.File, error), log *slog.Logger) (*Files, error) {
+func OpenFiles(cert, key string, open func(name string) (*os.File, error),
+	log *slog.Logger) (*Files, error) {
 	f := &Files{cert: cert, key: key, log: log, watch: newWatch(open, cert, key)}
 	f.watch.changed()
 	pair, err := f.load()
@@ -85,7 +86,8 @@ func (f *Files) Current() *tls.Certificate {
 	}
 	pair, err := f.load()
 	if err != nil {
-		f.log.Warn("the new certificate is not used, the old one is", "cert", f.cert, "key", f.key, "err", err)
+		f.log.Warn("the new certificate is not used, the old one is", "cert", f.cert, "key", f.key,
+			"err", err)
 		return f.pair
 	}
 	f.pair = pair
@@ -113,7 +115,8 @@ func (w *watch) changed() bool {
 // complain says that the certificate cannot be good for anybody.
 func (f *Files) complain() {
 	if leaf := f.pair.Leaf; time.Now().After(leaf.NotAfter) {
-		f.log.Warn("the certificate has expired: whoever checks it does not connect", "cert", f.cert, "until", leaf.NotAfter)
+		f.log.Warn("the certificate has expired: whoever checks it does not connect", "cert",
+			f.cert, "until", leaf.NotAfter)
 	}
 }
 

@@ -23,7 +23,8 @@ func newRotation(t *testing.T) *rotation {
 	r := &rotation{t: t, dir: t.TempDir()}
 	newIdentity(t, r.dir, "first.example")
 	var err error
-	r.file, err = OpenFiles(filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem"), nil, slog.New(slog.NewTextHandler(&r.log, nil)))
+	r.file, err = OpenFiles(filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem"), nil,
+		slog.New(slog.NewTextHandler(&r.log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,8 @@ func TestFilesReloadLinks(t *testing.T) {
 	}
 	point(one)
 	var err error
-	if r.file, err = OpenFiles(filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem"), nil, slog.New(slog.DiscardHandler)); err != nil {
+	if r.file, err = OpenFiles(filepath.Join(r.dir, "cert.pem"), filepath.Join(r.dir, "key.pem"),
+		nil, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	r.serves("first.example")
@@ -134,7 +136,8 @@ func TestFilesExpired(t *testing.T) {
 	i := newIdentity(t, dir, "192.0.2.1")
 	made(t, filepath.Join(dir, "cert.pem"), i, time.Now().Add(-identityLife-time.Hour))
 	var log bytes.Buffer
-	if _, err := OpenFiles(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), nil, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+	if _, err := OpenFiles(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), nil,
+		slog.New(slog.NewTextHandler(&log, nil))); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), "expired") {
@@ -143,7 +146,8 @@ func TestFilesExpired(t *testing.T) {
 }
 
 func TestFilesMissing(t *testing.T) {
-	if _, err := OpenFiles("nowhere.pem", "nowhere.key", nil, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := OpenFiles("nowhere.pem", "nowhere.key", nil,
+		slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("opened nothing")
 	}
 }

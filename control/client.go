@@ -49,7 +49,9 @@ func NewClient(dir string) *Client {
 		}
 		return conn, err
 	}
-	return &Client{&http.Client{Timeout: requestTimeout, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}}}
+	return &Client{&http.Client{Timeout: requestTimeout,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true,
+			MaxResponseHeaderBytes: maxHeader}}}
 }
 
 // List returns all tokens by name.
@@ -92,7 +94,8 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode >= http.StatusBadRequest {
 		var answer failed
-		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil || answer.Error == "" {
+		if err := json.NewDecoder(io.LimitReader(resp.Body,
+			maxAnswer)).Decode(&answer); err != nil || answer.Error == "" {
 			return fmt.Errorf("%s answered %s", SocketName, resp.Status)
 		}
 		if resp.StatusCode < http.StatusInternalServerError {

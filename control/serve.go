@@ -99,7 +99,8 @@ func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Log
 		}
 	})
 	if err := web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		log.Error("the control socket ended: tunnel token does not reach this server any more", "err", err)
+		log.Error("the control socket ended: tunnel token does not reach this server any more",
+			"err", err)
 	}
 	if !stop() {
 		<-ended
@@ -133,7 +134,8 @@ func handler(s *server.Server) http.Handler {
 func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
-		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec, server.ErrNoTokens} {
+		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
+			server.ErrNoTokens} {
 			if errors.Is(err, e) {
 				status = http.StatusBadRequest
 			}

@@ -99,7 +99,8 @@ func (k *Keeper) Check(ctx context.Context) error {
 	err := k.router.Overlap(ctx, k.want.Network)
 	switch {
 	case errors.Is(err, route.ErrOverlap) && k.withdrawn == nil:
-		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network elsewhere now; they come back when it has not",
+		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network "+
+			"elsewhere now; they come back when it has not",
 			"dev", k.want.Dev, "why", err)
 		if failed := k.router.Withdraw(ctx); failed != nil {
 			return failed
@@ -113,7 +114,8 @@ func (k *Keeper) Check(ctx context.Context) error {
 		return err
 	}
 	if k.withdrawn != nil {
-		k.log.InfoContext(ctx, "address and route are back", "dev", k.want.Dev, "network", k.want.Network)
+		k.log.InfoContext(ctx, "address and route are back", "dev", k.want.Dev, "network",
+			k.want.Network)
 	}
 	k.withdrawn = nil
 	return nil

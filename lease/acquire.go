@@ -9,8 +9,9 @@ import (
 // Ask is what somebody wants of a Pool.
 type Ask struct {
 	Who  Holder
-	Want netip.Addr    // the address that it would like to have; the zero Addr is none
-	Most int           // pairs that its token may have had of late, live ones included; 0 is no limit
+	Want netip.Addr // the address that it would like to have; the zero Addr is none
+	// pairs that its token may have had of late, live ones included; 0 is no limit
+	Most int
 	Rest time.Duration // how long a pair must have been idle before it changes hands; at least Rest
 
 	// Busy returns for how much longer nobody may send to an idle address before it counts as left
@@ -73,7 +74,9 @@ func (p *Pool) choose(ask Ask, mine *holding) (uint32, error) {
 		if wait, ok := p.wait(ask, n, ask.Rest); !ok {
 			return 0, fmt.Errorf("%w: another client still has %s", ErrFull, p.pair(n).Local)
 		} else if wait > 0 {
-			return 0, fmt.Errorf("%w: %s was another client's: it changes hands in %s at the earliest", ErrFull, p.pair(n).Local, rounded(wait))
+			return 0,
+				fmt.Errorf("%w: %s was another client's: it changes hands in %s at the earliest",
+					ErrFull, p.pair(n).Local, rounded(wait))
 		}
 		return n, nil
 	}

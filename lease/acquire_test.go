@@ -225,7 +225,8 @@ func TestWriteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &clock{time.Now()}
-	p, err := Open(file.Bucket("leases"), netip.MustParsePrefix("10.1.1.0/29"), Options{Now: func() time.Time { return c.now }})
+	p, err := Open(file.Bucket("leases"), netip.MustParsePrefix("10.1.1.0/29"),
+		Options{Now: func() time.Time { return c.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +245,8 @@ func TestWriteFails(t *testing.T) {
 		t.Error("kept in a file that is closed")
 	}
 	p.Undo(l)
-	if l, err := p.Acquire(Ask{Who: machine("a"), Rest: Rest}); err != nil || l.Local.String() != "10.1.1.3" {
+	if l, err := p.Acquire(Ask{Who: machine("a"), Rest: Rest}); err != nil ||
+		l.Local.String() != "10.1.1.3" {
 		t.Errorf("%v, %v", l, err)
 	}
 }

@@ -52,13 +52,16 @@ func CheckNetwork(network netip.Prefix) error {
 	case !network.Addr().Is4():
 		return fmt.Errorf("%w: %s is not an IPv4 prefix", ErrNetwork, network)
 	case network != network.Masked():
-		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network, network.Masked())
+		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network,
+			network.Masked())
 	case network.Bits() < 8:
 		return fmt.Errorf("%w: %s is larger than a /8", ErrNetwork, network)
 	case !isUnicast(network.Addr()):
-		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)", ErrNetwork, network)
+		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)",
+			ErrNetwork, network)
 	case pairs(network) < 2:
-		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a /29 or larger", ErrNetwork, network)
+		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a "+
+			"/29 or larger", ErrNetwork, network)
 	}
 	return nil
 }
@@ -105,7 +108,9 @@ type Pool struct {
 
 // Options of a Pool; the zero value of a field stands for its default.
 type Options struct {
-	Hold time.Duration    // how long a pair must have been idle that another holder may ask for by its address; DefaultHold
+	// how long a pair must have been idle that another holder may ask for by its address;
+	// DefaultHold
+	Hold time.Duration
 	Now  func() time.Time // what time it is; time.Now
 }
 
@@ -166,7 +171,8 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 		}
 		// A clock that was wrong when the lease was written must not make it the last to give way
 		// for ever.
-		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now), stored: true}
+		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now),
+			stored: true}
 		p.holders[holder], p.taken[n] = h, h
 	})
 	if err != nil {
@@ -189,7 +195,11 @@ func (p *Pool) assumeLive(now time.Time) {
 	for _, h := range p.taken {
 		all = append(all, h)
 	}
-	slices.SortFunc(all, func(a, b *holding) int { return cmp.Or(a.idle.Compare(b.idle), cmp.Compare(a.number, b.number)) })
+	slices.SortFunc(all,
+		func(a, b *holding) int {
+			return cmp.Or(a.idle.Compare(b.idle),
+				cmp.Compare(a.number, b.number))
+		})
 	for i, h := range all {
 		h.idle = now.Add(time.Duration(i - len(all)))
 	}
@@ -230,7 +240,8 @@ func (p *Pool) pair(n uint32) Pair {
 // pair.
 func (p *Pool) Fits(a netip.Addr) error {
 	if _, ok := p.number(a); !ok {
-		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from %s on", a, p.network, p.pair(1).Local)
+		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from "+
+			"%s on", a, p.network, p.pair(1).Local)
 	}
 	return nil
 }

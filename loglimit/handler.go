@@ -38,7 +38,8 @@ type who struct {
 
 // New returns a Handler in front of next. Close it.
 func New(next slog.Handler) *Handler {
-	return &Handler{next: next, limits: &limits{next: next, kinds: map[kind]*bucket{}, sources: map[source]*bucket{}}}
+	return &Handler{next: next, limits: &limits{next: next, kinds: map[kind]*bucket{},
+		sources: map[source]*bucket{}}}
 }
 
 // Enabled is slog.Handler's.

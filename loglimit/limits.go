@@ -15,10 +15,11 @@ import (
 // token, too. Of those who have not logged in, who can have as many addresses as they like, one
 // address has fewer, and all of them together no more than a person reads.
 const (
-	known         = 100
-	strangers     = 20 // of all addresses
-	oneStranger   = 5
-	refused       = "refused" // how lines begin that are limited as those about strangers are, be there a token or not
+	known       = 100
+	strangers   = 20 // of all addresses
+	oneStranger = 5
+	// how lines begin that are limited as those about strangers are, be there a token or not
+	refused       = "refused"
 	pause         = 5 * time.Second
 	strangerPause = time.Minute // of one address
 
@@ -60,7 +61,8 @@ type limits struct {
 }
 
 // take reports whether a line may be logged, and how many of its kind were not since the last.
-func (l *limits) take(level slog.Level, message string, about who, now time.Time) (suppressed uint64, ok bool) {
+func (l *limits) take(level slog.Level, message string, about who,
+	now time.Time) (suppressed uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := kind{level, message, about.token, about.token == "" && about.source.IsValid()}
@@ -71,7 +73,8 @@ func (l *limits) take(level slog.Level, message string, about who, now time.Time
 	b := get(l.kinds, k, maxKinds, pause, burst)
 	allowed := true
 	if k.stranger {
-		allowed = get(l.sources, source{k, about}, maxSources, strangerPause, oneStranger).limiter.AllowN(now, 1)
+		allowed = get(l.sources, source{k, about}, maxSources, strangerPause,
+			oneStranger).limiter.AllowN(now, 1)
 	}
 	if !allowed || !b.limiter.AllowN(now, 1) {
 		b.unsaid++
@@ -130,6 +133,7 @@ func (l *limits) flush() {
 	}
 	l.mu.Unlock()
 	for _, line := range lines {
-		_ = l.next.Handle(context.Background(), line) // a log that cannot be written has nobody to tell
+		// a log that cannot be written has nobody to tell
+		_ = l.next.Handle(context.Background(), line)
 	}
 }

@@ -18,18 +18,21 @@ type path struct {
 }
 
 func newPath() *path {
-	routes := []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd07::/48")}
+	routes := []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"),
+		netip.MustParsePrefix("fd07::/48")}
 	x := &path{
 		hub: Hub{
-			Server: netip.MustParseAddr("10.1.1.1"), Network: netip.MustParsePrefix("10.1.1.0/24"), ClientToClient: true,
-			Attached: routes[0].Contains,
+			Server: netip.MustParseAddr("10.1.1.1"), Network: netip.MustParsePrefix("10.1.1.0/24"),
+			ClientToClient: true,
+			Attached:       routes[0].Contains,
 		},
 		member: NewMember(netip.MustParseAddr("10.1.1.3"), routes),
 		up:     map[string]*packet.Batch{},
 		behind: batch("192.168.7.7", "10.1.1.1"),
 		down:   tuntest.Packet("10.1.1.1", "192.168.7.7", 1),
 	}
-	for _, to := range []string{"10.1.1.1", "10.1.1.253", "192.168.7.9", "192.0.2.1", "224.0.0.1", "10.1.1.255"} {
+	for _, to := range []string{"10.1.1.1", "10.1.1.253", "192.168.7.9", "192.0.2.1", "224.0.0.1",
+		"10.1.1.255"} {
 		x.up[to] = batch("10.1.1.3", to)
 	}
 	return x
@@ -47,7 +50,8 @@ func TestJudgingAllocates(t *testing.T) {
 	var drops Drops
 	if n := testing.AllocsPerRun(1000, func() {
 		for to, want := range map[string]Verdict{
-			"10.1.1.1": Pass, "10.1.1.253": Pass, "192.168.7.9": Pass, "192.0.2.1": Destination, "224.0.0.1": Multicast, "10.1.1.255": Broadcast,
+			"10.1.1.1": Pass, "10.1.1.253": Pass, "192.168.7.9": Pass, "192.0.2.1": Destination,
+			"224.0.0.1": Multicast, "10.1.1.255": Broadcast,
 		} {
 			if v := x.hub.FromMember(&x.member, x.up[to], 0); v != want {
 				t.Errorf("to %s: %s", to, v)

@@ -10,7 +10,8 @@ import (
 
 // What a server says of paths counts only for packets that went into the tunnel.
 func TestICMPErrorsOfServer(t *testing.T) {
-	c := Client{Address: netip.MustParseAddr("10.1.1.3"), Network: netip.MustParsePrefix("10.1.1.0/24")}
+	c := Client{Address: netip.MustParseAddr("10.1.1.3"),
+		Network: netip.MustParsePrefix("10.1.1.0/24")}
 	for quoted, want := range map[[2]string]Verdict{
 		{"10.1.1.3", "10.1.1.1"}:     Pass,
 		{"10.1.1.3", "198.51.100.1"}: ICMP,

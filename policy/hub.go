@@ -8,10 +8,11 @@ import (
 
 // Hub is the policy of a server. It does not change while the server runs.
 type Hub struct {
-	Server         netip.Addr              // the server's own address
-	Network        netip.Prefix            // the private network
-	ClientToClient bool                    // clients may send to each other
-	Attached       func(a netip.Addr) bool // reports whether a client has a, or had it lately; must not block
+	Server         netip.Addr   // the server's own address
+	Network        netip.Prefix // the private network
+	ClientToClient bool         // clients may send to each other
+	// reports whether a client has a, or had it lately; must not block
+	Attached func(a netip.Addr) bool
 }
 
 // FromMember judges record i of a batch that m has sent.
@@ -25,7 +26,10 @@ func (h *Hub) FromMember(m *Member, b *packet.Batch, i int) Verdict {
 	}
 	// What m says of paths counts only for packets that were sent to m.
 	to := packet.Destination(ip)
-	return paths(ip, func(sender, receiver netip.Addr) bool { return sender == to && m.Has(receiver) })
+	return paths(ip, func(sender, receiver netip.Addr) bool {
+		return sender == to &&
+			m.Has(receiver)
+	})
 }
 
 // addresses judges the addresses of a packet that m has sent.

@@ -13,17 +13,22 @@ type Verdict int
 // The verdicts. Those from NoPeer on are not the policy's: they are counted here so that each
 // reason has one name in the log.
 const (
-	Pass           Verdict = iota
-	Malformed              // a virtio_net_hdr that contradicts its packet, a source route, IPv6 headers that cannot be judged
-	Source                 // not from an address of its sender, or from outside the private network
-	Destination            // for neither the server nor a client, or for another address than the client's
-	ClientToClient         // between clients, which is switched off
-	Broadcast              // for everybody in the network, or on the link
-	Multicast              // from or for a group
-	Loopback               // from or for a host's own loopback
-	Martian                // from or for an address that no other host has
-	ICMP                   // an ICMP error about a packet that was not sent to its sender, or a redirect
-	Foreign                // this machine sends it into the tunnel from an address that is not the client's
+	Pass Verdict = iota
+	// a virtio_net_hdr that contradicts its packet, a source route, IPv6 headers that cannot be
+	// judged
+	Malformed
+	Source // not from an address of its sender, or from outside the private network
+	// for neither the server nor a client, or for another address than the client's
+	Destination
+	ClientToClient // between clients, which is switched off
+	Broadcast      // for everybody in the network, or on the link
+	Multicast      // from or for a group
+	Loopback       // from or for a host's own loopback
+	Martian        // from or for an address that no other host has
+	// an ICMP error about a packet that was not sent to its sender, or a redirect
+	ICMP
+	// this machine sends it into the tunnel from an address that is not the client's
+	Foreign
 
 	NoPeer    // for an address that no client has
 	QueueFull // the queue to its receiver was full
@@ -39,8 +44,10 @@ const (
 // String returns v's name in the log.
 func (v Verdict) String() string {
 	return [verdicts]string{
-		"passed", "malformed", "source", "destination", "client_to_client", "broadcast", "multicast", "loopback", "martian",
-		"icmp_error", "foreign", "no_peer", "queue_full", "memory", "codel", "stale", "cut", "kernel", "defect",
+		"passed", "malformed", "source", "destination", "client_to_client", "broadcast",
+		"multicast", "loopback", "martian",
+		"icmp_error", "foreign", "no_peer", "queue_full", "memory", "codel", "stale", "cut",
+		"kernel", "defect",
 	}[v]
 }
 

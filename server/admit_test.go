@@ -17,13 +17,17 @@ import (
 )
 
 func TestAdmission(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MTU, c.Qlen, c.Keepalive = 1300, 50, 30*time.Second })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.MTU, c.Qlen, c.Keepalive = 1300, 50,
+			30*time.Second
+	})
 	seen := map[string]bool{}
 	for i := range 3 {
 		m := h.join(transport.Connect{})
 		l := m.link
 		want := fmt.Sprintf("10.1.1.%d 10.1.1.%d 10.1.1.0/24 1300 50 30s", 3+2*i, 4+2*i)
-		if got := fmt.Sprint(l.Address, l.Peer, l.Network, l.MTU, l.Qlen, l.Keepalive); strings.Join(strings.Fields(got), " ") != want {
+		if got := fmt.Sprint(l.Address, l.Peer, l.Network, l.MTU, l.Qlen,
+			l.Keepalive); strings.Join(strings.Fields(got), " ") != want {
 			t.Errorf("granted %s; want %s", got, want)
 		}
 		if len(l.Session) < 16 || seen[l.Session] {
@@ -37,7 +41,8 @@ func TestAdmission(t *testing.T) {
 	}
 	for session := range seen {
 		file, err := os.ReadFile(h.File)
-		if err != nil || bytes.Contains(file, []byte(session)) || bytes.Contains(h.Log.Text(), []byte(session)) {
+		if err != nil || bytes.Contains(file, []byte(session)) ||
+			bytes.Contains(h.Log.Text(), []byte(session)) {
 			t.Errorf("a session is in the state or in the log (%v)", err)
 		}
 	}
@@ -63,7 +68,8 @@ func TestPoolFull(t *testing.T) {
 	}
 	_, err := h.dial(transport.Connect{})
 	var closed *transport.CloseError
-	if !errors.As(err, &closed) || closed.Code != transport.CodeNoAddress || closed.Reason != "no free address pair in 10.1.1.0/24" {
+	if !errors.As(err, &closed) || closed.Code != transport.CodeNoAddress ||
+		closed.Reason != "no free address pair in 10.1.1.0/24" {
 		t.Errorf("client 127: %v", err)
 	}
 	seen := map[string]bool{}
@@ -103,7 +109,8 @@ func TestSmallNetwork(t *testing.T) {
 	if a.own() != "10.9.9.11" || b.own() != "10.9.9.13" {
 		t.Errorf("granted %s and %s", a.own(), b.own())
 	}
-	if _, err := h.dial(transport.Connect{}); err == nil || !strings.Contains(err.Error(), "10.9.9.8/29") {
+	if _, err := h.dial(transport.Connect{}); err == nil ||
+		!strings.Contains(err.Error(), "10.9.9.8/29") {
 		t.Errorf("a third one: %v", err)
 	}
 }
@@ -138,7 +145,8 @@ func TestResumeReplaces(t *testing.T) {
 	if took := time.Since(began); m.own() != old.own() || took > 5*time.Second {
 		t.Errorf("%s became %s after %v", old.own(), m.own(), took)
 	}
-	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote || closed.Reason == "" {
+	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote ||
+		closed.Reason == "" {
 		t.Errorf("the old one was told %+v", closed)
 	}
 	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 7))
@@ -202,7 +210,8 @@ func TestResumeTogether(t *testing.T) {
 func TestEndlessSession(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	long := strings.Repeat("x", 1000)
-	if m := h.join(transport.Connect{Session: long}); m.link.Session == long || m.link.Session == "" {
+	if m := h.join(transport.Connect{Session: long}); m.link.Session == long ||
+		m.link.Session == "" {
 		t.Errorf("session %q", m.link.Session)
 	}
 }

@@ -37,7 +37,8 @@ type connection struct {
 
 // attach makes a connection the first one of a session, or one more of the session that its connect
 // names.
-func (s *Server) attach(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*connection, error) {
+func (s *Server) attach(life context.Context, remote string, grant auth.Grant,
+	request transport.Connect) (*connection, error) {
 	if request.Lane != nil {
 		return s.attachSubflow(grant, request)
 	}
@@ -48,7 +49,8 @@ func (s *Server) attach(life context.Context, remote string, grant auth.Grant, r
 // connected already, as far as this server knows, replaces that peer, which is dead or will be
 // told. Those who come as one holder are attached one after the other, so that the last of them has
 // the session and its address; others do not wait for them.
-func (s *Server) attachPeer(life context.Context, remote string, grant auth.Grant, request transport.Connect) (*connection, error) {
+func (s *Server) attachPeer(life context.Context, remote string, grant auth.Grant,
+	request transport.Connect) (*connection, error) {
 	session := request.Session
 	if session == "" || len(session) > maxSession {
 		session = auth.NewSecret()
@@ -103,7 +105,8 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 // errLane.
 func (s *Server) attachSubflow(grant auth.Grant, request transport.Connect) (*connection, error) {
 	p := s.peers.OfHolder(peers.HolderOf(grant.Token, request.Session))
-	if p == nil || p.Session != request.Session || p.Token.ID != grant.ID || *request.Lane >= p.Link.Lanes {
+	if p == nil || p.Session != request.Session || p.Token.ID != grant.ID ||
+		*request.Lane >= p.Link.Lanes {
 		return nil, errLane
 	}
 	f := p.Connect(*request.Lane)

@@ -46,10 +46,12 @@ func TestBan(t *testing.T) {
 	}
 	banned := time.Now()
 	var bodies []string
-	for _, request := range []string{wrong + stranger, right + stranger, right + forwarded("2001:db8::ffff")} {
+	for _, request := range []string{wrong + stranger, right + stranger,
+		right + forwarded("2001:db8::ffff")} {
 		response, body := h.ask(request + "\n")
 		wait, err := strconv.Atoi(response.Header.Get("Retry-After"))
-		if response.StatusCode != 429 || err != nil || wait < 1 || wait > 4 || response.Header.Get("WWW-Authenticate") != "" {
+		if response.StatusCode != 429 || err != nil || wait < 1 || wait > 4 ||
+			response.Header.Get("WWW-Authenticate") != "" {
 			if time.Since(banned) > ban {
 				t.Fatal("this machine is too slow")
 			}
@@ -110,7 +112,8 @@ func TestBanSparesWhoeverWasThere(t *testing.T) {
 	send(t, conn, right+office+"\n")
 	time.Sleep(memory + memory/4)
 	_ = conn.Close()
-	for until := time.Now().Add(patience); !bytes.Contains(h.Log.Text(), []byte("wait for connect")); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); !bytes.Contains(h.Log.Text(),
+		[]byte("wait for connect")); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the session does not end")
 		}
@@ -136,7 +139,8 @@ func TestForwardedForOfStrangers(t *testing.T) {
 		t.Errorf("answered %d", code)
 	}
 	_ = h.Stop()
-	if log := string(h.Log.Text()); strings.Contains(log, "192.0.2.1") || strings.Count(log, "--trusted-proxy") != 1 {
+	if log := string(h.Log.Text()); strings.Contains(log, "192.0.2.1") ||
+		strings.Count(log, "--trusted-proxy") != 1 {
 		t.Errorf("the log is\n%s", log)
 	}
 }

@@ -28,7 +28,8 @@ func TestConfigMustBeSet(t *testing.T) {
 		c := config
 		unset(&c)
 		name, _, _ := strings.Cut(field, ",")
-		if s, err := server.New(c); s != nil || err == nil || !strings.Contains(err.Error(), "Config."+name) {
+		if s, err := server.New(c); s != nil || err == nil ||
+			!strings.Contains(err.Error(), "Config."+name) {
 			t.Errorf("%s: New returns %v, %v", field, s, err)
 		}
 	}

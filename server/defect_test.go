@@ -106,7 +106,8 @@ func TestDefectInSending(t *testing.T) {
 			t.Error(err)
 		}
 		text := h.Log.Text()
-		if n := bytes.Count(text, []byte(`"stack"`)); n != 1 || !bytes.Contains(text, []byte(`"defects":2`)) {
+		if n := bytes.Count(text, []byte(`"stack"`)); n != 1 ||
+			!bytes.Contains(text, []byte(`"defects":2`)) {
 			t.Errorf("%d stacks in the log, and not two defects:\n%s", n, text)
 		}
 	})
@@ -143,7 +144,8 @@ func TestDefectInReading(t *testing.T) {
 	h, d := serveFlawed(t)
 	m := h.join(transport.Connect{})
 	empty := packet.NewPacket(packet.HeaderLen)
-	d.brings(sound(tuntest.Packet("10.1.1.1", m.own(), 1)), empty, sound(tuntest.Packet("10.1.1.1", m.own(), 2)))
+	d.brings(sound(tuntest.Packet("10.1.1.1", m.own(), 1)), empty,
+		sound(tuntest.Packet("10.1.1.1", m.own(), 2)))
 	if got := m.gets(2); tuntest.IDOf(got[0]) != 1 || tuntest.IDOf(got[1]) != 2 {
 		t.Errorf("got packets %d and %d", tuntest.IDOf(got[0]), tuntest.IDOf(got[1]))
 	}

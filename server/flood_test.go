@@ -41,9 +41,11 @@ func TestLogIsNotFlooded(t *testing.T) {
 	for range 50 {
 		h.status("GET / HTTP/1.1\nHost: h\n")
 		h.status("no HTTP at all\n")
-		h.status(right + "Origin: https://evil.example\n" + forwarded("198.51.100.1")) // with a token
+		// with a token
+		h.status(right + "Origin: https://evil.example\n" + forwarded("198.51.100.1"))
 	}
-	for late := began.Add(patience); h.Server.Connections() > 0 && time.Now().Before(late); { // it counts a moment after its answer
+	// it counts a moment after its answer
+	for late := began.Add(patience); h.Server.Connections() > 0 && time.Now().Before(late); {
 		time.Sleep(time.Millisecond)
 	}
 	counted := h.refusals()
@@ -51,7 +53,8 @@ func TestLogIsNotFlooded(t *testing.T) {
 		t.Errorf("counted %v", counted)
 	}
 	// Strangers have 20 lines at once.
-	if n, most := bytes.Count(h.Log.Text(), []byte("\n")), 20+10+int(time.Since(began)/time.Second); n > most {
+	if n, most := bytes.Count(h.Log.Text(),
+		[]byte("\n")), 20+10+int(time.Since(began)/time.Second); n > most {
 		t.Errorf("%d lines of log; want at most %d\n%s", n, most, h.Log.Text())
 	}
 }
@@ -99,7 +102,8 @@ func TestLoginsDoNotFloodLog(t *testing.T) {
 	most := 101 + int(time.Since(began)/(5*time.Second))
 	for _, msg := range []string{"connected", "disconnected"} {
 		if lines[msg] > most || lines[msg]+int(counted[msg]) != n || others[msg] != 1 {
-			t.Errorf("%s: %d lines, of at most %d, and %d counted of %d; of the other client %d", msg, lines[msg], most, counted[msg], n, others[msg])
+			t.Errorf("%s: %d lines, of at most %d, and %d counted of %d; of the other client %d",
+				msg, lines[msg], most, counted[msg], n, others[msg])
 		}
 	}
 }

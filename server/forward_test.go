@@ -88,8 +88,10 @@ func TestPolicy(t *testing.T) {
 		}, always...)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ClientToClient = test.clientToClient })
-			clients := map[string]*member{"1": h.join(transport.Connect{}), "2": h.join(transport.Connect{})}
+			h := serve(t, "10.1.1.0/24",
+				func(c *server.Config) { c.ClientToClient = test.clientToClient })
+			clients := map[string]*member{"1": h.join(transport.Connect{}),
+				"2": h.join(transport.Connect{})}
 			want, drops := map[string][]uint32{}, map[string]int{}
 			batches := map[string][][]byte{}
 			for i, s := range test.sent {
@@ -104,7 +106,8 @@ func TestPolicy(t *testing.T) {
 			h.Device.Sends(t, batches["kernel"]...)
 			clients["1"].sends(batches["1"]...)
 			clients["2"].sends(batches["2"]...)
-			got := map[string][][]byte{"1": clients["1"].gets(len(want["1"])), "2": clients["2"].gets(len(want["2"]))}
+			got := map[string][][]byte{"1": clients["1"].gets(len(want["1"])),
+				"2": clients["2"].gets(len(want["2"]))}
 			for range want["kernel"] {
 				got["kernel"] = append(got["kernel"], h.Device.Gets(t))
 			}
@@ -128,7 +131,8 @@ func TestPolicy(t *testing.T) {
 			}
 			for who, packets := range got {
 				if !slices.Equal(ids(packets), want[who]) {
-					t.Errorf("%s got\n%v\nwant\n%v", who, describe(test.sent, ids(packets)), describe(test.sent, want[who]))
+					t.Errorf("%s got\n%v\nwant\n%v", who, describe(test.sent, ids(packets)),
+						describe(test.sent, want[who]))
 				}
 			}
 		})
@@ -146,7 +150,9 @@ func describe(all []sent, ids []uint32) (text []string) {
 func TestKernelRefuses(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.join(transport.Connect{})
-	m.sends(tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID), tuntest.Packet(m.own(), "10.1.1.1", 1), tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID))
+	m.sends(tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID),
+		tuntest.Packet(m.own(), "10.1.1.1", 1), tuntest.Packet(m.own(), "10.1.1.1",
+			tuntest.RefusedID))
 	if p := h.Device.Gets(t); tuntest.IDOf(p) != 1 {
 		t.Errorf("got packet %d", tuntest.IDOf(p))
 	}
@@ -170,7 +176,8 @@ func TestStuckPeer(t *testing.T) {
 		if p := other.gets(1)[0]; tuntest.IDOf(p) != i {
 			t.Fatalf("got packet %d; want %d", tuntest.IDOf(p), i)
 		}
-		other.sends(tuntest.SizedPacket(other.own(), stuck.own(), i, 60000), tuntest.Packet(other.own(), "10.1.1.1", i))
+		other.sends(tuntest.SizedPacket(other.own(), stuck.own(), i, 60000),
+			tuntest.Packet(other.own(), "10.1.1.1", i))
 		if p := h.Device.Gets(t); tuntest.IDOf(p) != i {
 			t.Fatalf("the kernel got packet %d; want %d", tuntest.IDOf(p), i)
 		}

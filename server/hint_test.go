@@ -47,7 +47,9 @@ func TestProxyRemovesHeaders(t *testing.T) {
 			}
 			h.drops() // stops it
 			log := string(h.Log.Text())
-			if want := `"missing":"` + test.missing + `"`; strings.Contains(log, `"missing":`) != (test.missing != "") || test.missing != "" && !strings.Contains(log, want) {
+			if want := `"missing":"` + test.missing + `"`; strings.Contains(log,
+				`"missing":`) != (test.missing != "") || test.missing != "" &&
+				!strings.Contains(log, want) {
 				t.Errorf("want %s in the log\n%s", want, log)
 			}
 		})

@@ -34,7 +34,8 @@ func TestForeignAddress(t *testing.T) {
 	if m := h.join(transport.Connect{Address: victim.own()}); m.own() == victim.own() {
 		t.Fatal("another client with the same token has the address")
 	}
-	h.Device.Sends(t, tuntest.Packet("10.1.1.1", victim.own(), 1), tuntest.Packet("10.1.1.1", other.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", victim.own(), 1),
+		tuntest.Packet("10.1.1.1", other.own(), 2))
 	if id := tuntest.IDOf(other.gets(1)[0]); id != 2 {
 		t.Errorf("the other got packet %d", id)
 	}
@@ -44,7 +45,8 @@ func TestForeignAddress(t *testing.T) {
 	}
 	h.Close()
 	h = serveFile(t, h.File, "10.1.1.0/24", nil)
-	if m := h.joinWith(thief, transport.Connect{Session: "another", Address: victim.own()}); m.own() == victim.own() {
+	if m := h.joinWith(thief, transport.Connect{Session: "another",
+		Address: victim.own()}); m.own() == victim.own() {
 		t.Error("after a restart another has the address")
 	}
 	if m := h.join(transport.Connect{Session: victim.link.Session}); m.own() != victim.own() {
@@ -58,7 +60,8 @@ func TestInherit(t *testing.T) {
 	for name, test := range map[string]struct {
 		fails error
 		rest  time.Duration
-	}{"ended": {nil, lease.Rest}, "not ended": {errors.New("operation not supported"), lease.LongRest}} {
+	}{"ended": {nil, lease.Rest}, "not ended": {errors.New("operation not supported"),
+		lease.LongRest}} {
 		t.Run(name, func(t *testing.T) {
 			var h *hub
 			var severed []string
@@ -94,17 +97,20 @@ func TestInherit(t *testing.T) {
 			}
 			severed = nil
 			m := h.joinWith(newcomer, transport.Connect{})
-			if m.own() != old.own() || len(severed) == 0 || slices.Compact(severed)[0] != old.own() {
+			if m.own() != old.own() || len(severed) == 0 ||
+				slices.Compact(severed)[0] != old.own() {
 				t.Errorf("got %s; severed %v", m.own(), severed)
 			}
 			h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
 			if id := tuntest.IDOf(m.gets(1)[0]); id != 3 {
 				t.Errorf("got packet %d, which was the old owner's", id)
 			}
-			if n := strings.Count(string(h.Log.Text()), "cannot be ended"); (n == 1) != (test.fails != nil) || n > 1 {
+			if n := strings.Count(string(h.Log.Text()),
+				"cannot be ended"); (n == 1) != (test.fails != nil) || n > 1 {
 				t.Errorf("the log says %d times that it failed", n)
 			}
-			if m := h.refuses(token, transport.Connect{Session: old.link.Session}); !isCode(m, transport.CodeNoAddress) {
+			if m := h.refuses(token, transport.Connect{Session: old.link.Session}); !isCode(m,
+				transport.CodeNoAddress) {
 				t.Errorf("the old owner: %v", m)
 			}
 		})
@@ -183,7 +189,8 @@ func TestResumeTogetherElsewhere(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range together {
 		group.Go(func() {
-			m, err := h.dial(transport.Connect{Session: "one-session-for-all", Address: fmt.Sprintf("10.1.1.%d", 101+2*i)})
+			m, err := h.dial(transport.Connect{Session: "one-session-for-all",
+				Address: fmt.Sprintf("10.1.1.%d", 101+2*i)})
 			if err != nil {
 				t.Error(err)
 				return

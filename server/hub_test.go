@@ -36,7 +36,8 @@ func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 func serveFile(t *testing.T, path, network string, change func(*server.Config)) *hub {
 	t.Helper()
 	h := &hub{hubtest.New(t), t}
-	h.Address, h.Network, h.Change = "127.0.0.1:0", network, change // the address of httptest's certificate
+	// the address of httptest's certificate
+	h.Address, h.Network, h.Change = "127.0.0.1:0", network, change
 	if path != "" {
 		h.File = path
 	}

@@ -63,7 +63,8 @@ func TestLanes(t *testing.T) {
 	again.leave()
 	h.logged("disconnected", 1)
 	number := 1
-	if _, err := h.dial(transport.Connect{Session: first.link.Session, Lane: &number}); !isCode(err, transport.CodeLane) {
+	if _, err := h.dial(transport.Connect{Session: first.link.Session, Lane: &number}); !isCode(err,
+		transport.CodeLane) {
 		t.Errorf("a lane of a session that is over: %v", err)
 	}
 	if got := h.drops(); got["source"] != 3 || len(got) != 1 {
@@ -150,7 +151,9 @@ func TestLanesEndTogether(t *testing.T) {
 			first := h.joinWith(one, transport.Connect{Lanes: 4})
 			all := []*member{first}
 			for number := range 3 {
-				all = append(all, h.joinWith(one, transport.Connect{Session: first.link.Session, Lane: new(number + 1)}))
+				all = append(all,
+					h.joinWith(one, transport.Connect{Session: first.link.Session,
+						Lane: new(number + 1)}))
 			}
 			began := time.Now()
 			test.end(h, one, first)

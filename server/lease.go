@@ -17,7 +17,8 @@ const (
 
 // lease gets a client its pair, in the file and with nothing left of another that had it. It is
 // called without a lock but the one of the client's holder.
-func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr, most int) (*lease.Lease, error) {
+func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr,
+	most int) (*lease.Lease, error) {
 	ask := lease.Ask{Who: who, Want: want, Most: most, Rest: lease.Rest, Busy: s.peers.Busy}
 	for {
 		l, err := s.Leases.Acquire(ask)
@@ -47,8 +48,10 @@ func (s *Server) sever(ctx context.Context, a netip.Addr) bool {
 	defer cancel()
 	if err := s.Sever(ctx, a); err != nil {
 		s.severed.Do(func() {
-			s.Log.Warn("an address changes hands, and connections with its old owner cannot be ended: "+
-				"addresses rest for longer before they change hands", "address", a, "rest", lease.LongRest, "err", err)
+			s.Log.Warn("an address changes hands, and connections with its old owner cannot be "+
+				"ended: "+
+				"addresses rest for longer before they change "+
+				"hands", "address", a, "rest", lease.LongRest, "err", err)
 		})
 		return false
 	}

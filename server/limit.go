@@ -8,9 +8,10 @@ import (
 
 // limits are those that no flag sets: what a stranger can hold open, and for how long.
 type limits struct {
-	request  time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
-	connect  time.Duration // from the upgrade to the message connect
-	unknown  int           // connections at once that have not logged in, from where no right token came of late
+	request time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
+	connect time.Duration // from the upgrade to the message connect
+	// connections at once that have not logged in, from where no right token came of late
+	unknown  int
 	reserved int           // the same from where one did, and from this machine and proxies
 	settle   time.Duration // in which the device's reader has read what was sent before
 	bans     admission.BanRules

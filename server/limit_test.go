@@ -37,7 +37,8 @@ func TestPerAddressBehindProxy(t *testing.T) {
 	for _, conn := range open {
 		_ = conn.Close()
 	}
-	for until := time.Now().Add(patience); h.status(right+forwarded("192.0.2.1")) != 101; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(patience); h.status(
+		right+forwarded("192.0.2.1")) != 101; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the places are not free again")
 		}
@@ -70,7 +71,8 @@ func TestMaxConnections(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxConnections = 2 })
 	a := h.join(transport.Connect{})
 	b := h.join(transport.Connect{})
-	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address); err == nil { // else it was reset already
+	// else it was reset already
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address); err == nil {
 		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("one too many got %d bytes, %v", n, err)
 		}
@@ -95,7 +97,8 @@ func TestStrangersTimeOut(t *testing.T) {
 	certificate := web.TLS.Certificates[0]
 	web.Close()
 	secure := func(c *server.Config) {
-		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate},
+			MinVersion: tls.VersionTLS12}
 	}
 	plain := func(*server.Config) {}
 	const header = "GET /ws HTTP/1.1\n" + upgrade
@@ -131,7 +134,8 @@ func TestStrangersTimeOut(t *testing.T) {
 			conn := h.open()
 			defer func() { _ = conn.Close() }()
 			head, tail, _ := strings.Cut(test.first, "\n\n")
-			if first := strings.ReplaceAll(head, "\n", "\r\n"); strings.Contains(test.first, "\n\n") {
+			if first := strings.ReplaceAll(head, "\n", "\r\n"); strings.Contains(test.first,
+				"\n\n") {
 				send(t, conn, first+"\r\n\r\n"+tail)
 			} else {
 				send(t, conn, first)
@@ -163,27 +167,37 @@ func TestNotFoundSaysNothing(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	seen := map[string]string{}
 	for name, request := range map[string]string{
-		"another path":        "GET / HTTP/1.1\nHost: h\n",
-		"the path, no WS":     "GET /ws HTTP/1.1\nHost: h\n",
-		"with a token":        "GET /ws HTTP/1.1\nHost: h\n" + bearer,
-		"no subprotocol":      "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "Sec-WebSocket-Protocol: tunnel.v1\n", "", 1) + bearer,
-		"another subprotocol": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "tunnel.v1", "chat, tunnel.v2", 1) + bearer,
-		"another upgrade":     "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "websocket", "h2c", 1) + bearer,
-		"HTTP/1.0":            "GET /ws HTTP/1.0\n" + upgrade + bearer,
-		"another version":     "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 12", 1) + bearer,
-		"no version":          "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "Sec-WebSocket-Version: 13\n", "", 1),
-		"no key":              "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n", "", 1) + bearer,
-		"a short key":         "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "MDEyMzQ1Njc4OWFiY2RlZg==", "MDEy", 1) + bearer,
-		"two keys":            "GET /ws HTTP/1.1\n" + upgrade + "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n" + bearer,
-		"another origin":      "GET /ws HTTP/1.1\n" + upgrade + bearer + "Origin: https://evil.example\n",
-		"POST":                "POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n",
-		"a body":              "GET /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 5\n\nhello",
-		"OPTIONS":             "OPTIONS * HTTP/1.1\nHost: h\n",
-		"TRACE":               "TRACE /ws HTTP/1.1\nHost: h\n",
-		"CONNECT":             "CONNECT h:443 HTTP/1.1\nHost: h\n",
-		"below":               "GET /ws/ HTTP/1.1\n" + upgrade + bearer,
-		"a proxy's request":   "GET http://elsewhere.example/ HTTP/1.1\nHost: h\n",
-		"HTTP/2":              "PRI * HTTP/2.0\n\nSM\n",
+		"another path":    "GET / HTTP/1.1\nHost: h\n",
+		"the path, no WS": "GET /ws HTTP/1.1\nHost: h\n",
+		"with a token":    "GET /ws HTTP/1.1\nHost: h\n" + bearer,
+		"no subprotocol": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"Sec-WebSocket-Protocol: tunnel.v1\n", "", 1) + bearer,
+		"another subprotocol": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "tunnel.v1",
+			"chat, tunnel.v2", 1) + bearer,
+		"another upgrade": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "websocket", "h2c",
+			1) + bearer,
+		"HTTP/1.0": "GET /ws HTTP/1.0\n" + upgrade + bearer,
+		"another version": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 12", 1) +
+			bearer,
+		"no version": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"Sec-WebSocket-Version: 13\n", "", 1),
+		"no key": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n", "", 1) + bearer,
+		"a short key": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"MDEyMzQ1Njc4OWFiY2RlZg==", "MDEy", 1) + bearer,
+		"two keys": "GET /ws HTTP/1.1\n" + upgrade +
+			"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n" + bearer,
+		"another origin": "GET /ws HTTP/1.1\n" + upgrade + bearer +
+			"Origin: https://evil.example\n",
+		"POST": "POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n",
+		"a body": "GET /ws HTTP/1.1\n" + upgrade + bearer +
+			"Content-Length: 5\n\nhello",
+		"OPTIONS":           "OPTIONS * HTTP/1.1\nHost: h\n",
+		"TRACE":             "TRACE /ws HTTP/1.1\nHost: h\n",
+		"CONNECT":           "CONNECT h:443 HTTP/1.1\nHost: h\n",
+		"below":             "GET /ws/ HTTP/1.1\n" + upgrade + bearer,
+		"a proxy's request": "GET http://elsewhere.example/ HTTP/1.1\nHost: h\n",
+		"HTTP/2":            "PRI * HTTP/2.0\n\nSM\n",
 	} {
 		response, body := h.ask(request + "\n")
 		if response.StatusCode != 404 {
@@ -196,7 +210,8 @@ func TestNotFoundSaysNothing(t *testing.T) {
 	if len(seen) != 1 {
 		t.Errorf("%d answers: %v", len(seen), seen)
 	}
-	for _, request := range []string{"GET / HTTP/1.1\nHost: h\n", "nonsense\n", "GET / HTTP/9.9\nHost: h\n", wrong} {
+	for _, request := range []string{"GET / HTTP/1.1\nHost: h\n", "nonsense\n",
+		"GET / HTTP/9.9\nHost: h\n", wrong} {
 		response, body := h.ask(request + "\n")
 		var text strings.Builder
 		_ = response.Header.Write(&text)

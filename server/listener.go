@@ -50,18 +50,21 @@ func (l *listener) failed(err error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		l.server.limiter.MakeRoom()
 		l.files.Do(func() {
-			l.server.Log.Warn("new connections wait: no more files can be opened, raise the hard limit (ulimit -Hn)", "err", err)
+			l.server.Log.Warn("new connections wait: no more files can be opened, raise the hard "+
+				"limit (ulimit -Hn)", "err", err)
 		})
 	}
 }
 
 // turnedAway notes that the limiter did not admit, or has closed, a connection.
 func (s *Server) turnedAway(why admission.Reason, from netip.Addr) {
-	if why != admission.Total && why != admission.PerSource { // the line about an attack has the others
+	// the line about an attack has the others
+	if why != admission.Total && why != admission.PerSource {
 		s.refused.Note(why)
 		return
 	}
-	s.refused.Count(why, s.Log).Warn("refused: too many connections", "remote", from, "limit", why.String())
+	s.refused.Count(why, s.Log).Warn("refused: too many connections", "remote", from, "limit",
+		why.String())
 }
 
 // httpLog takes net/http's own log, whose lines unauthenticated clients cause.

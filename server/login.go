@@ -15,7 +15,8 @@ import (
 
 // login authenticates a request, and returns the log for the lines about its client. When it
 // returns false the request is answered.
-func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (auth.Grant, *slog.Logger, bool) {
+func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (auth.Grant,
+	*slog.Logger, bool) {
 	r.TLS = transport.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Auth.Admit(r)
 	if err != nil {
@@ -24,12 +25,15 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (au
 	}
 	if !grant.Anonymous() {
 		if wait := s.logins.Wait(grant.ID, s.quota(grant.Token), time.Now()); wait > 0 {
-			s.refused.Count(admission.TooManyLogins, s.Log).Warn("refused: too many logins with one token", "remote", from.remote, "token", grant.Name)
+			s.refused.Count(admission.TooManyLogins,
+				s.Log).Warn("refused: too many logins with one "+
+				"token", "remote", from.remote, "token", grant.Name)
 			tooMany(w, wait)
 			return auth.Grant{}, nil, false
 		}
 	}
-	s.bans.Succeed(from.source) // after the limit: one token makes no more sources known than it has logins
+	// after the limit: one token makes no more sources known than it has logins
+	s.bans.Succeed(from.source)
 	s.limiter.Authenticated(from.tracked)
 	log := s.Log.With("remote", from.remote)
 	if !grant.Anonymous() {

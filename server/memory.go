@@ -56,7 +56,8 @@ func (s *Server) watchMemory(ctx context.Context) {
 		s.surge(ctx, func() {
 			if now := s.budget.Dropped(); now > said {
 				short.Do(func() {
-					s.Log.Warn("memory is short: packets of the clients that hold most are dropped", "dropped", now-said,
+					s.Log.Warn("memory is short: packets of the clients that hold most are dropped",
+						"dropped", now-said,
 						"limit_mib", s.MaxMemory>>20, "most", s.holders())
 					said = now
 				})

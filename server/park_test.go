@@ -15,7 +15,8 @@ func TestAway(t *testing.T) {
 	m := h.join(transport.Connect{})
 	m.leave()
 	h.logged("disconnected", 1)
-	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(),
+		2))
 	time.Sleep(50 * time.Millisecond) // for the server to read them
 	again := h.join(transport.Connect{Session: m.link.Session})
 	if again.own() != m.own() {
@@ -41,7 +42,8 @@ func TestAwayForGood(t *testing.T) {
 	m := h.join(transport.Connect{})
 	m.leave()
 	h.logged("disconnected", 1)
-	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(),
+		2))
 	time.Sleep(50 * time.Millisecond)
 	h.Pass(lease.DefaultHold)
 	other := h.join(transport.Connect{Address: m.own()})

@@ -23,7 +23,8 @@ func TestRouteOfLatePeer(t *testing.T) {
 	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "192.168.7.9", 1))
 	m.gets(1)
 	h.logged("disconnected", 1)
-	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "192.168.7.9", 2), tuntest.Packet("10.1.1.1", m.own(), 3))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "192.168.7.9", 2),
+		tuntest.Packet("10.1.1.1", m.own(), 3))
 	if id := tuntest.IDOf(m.gets(1)[0]); id != 2 {
 		t.Errorf("got packet %d: the route has gone with the late client", id)
 	}

@@ -25,14 +25,16 @@ type visitor struct {
 // precheck looks at a request before its login. When it returns false the request is answered: by
 // 404 if it is not for us, by 429 if too many came from there.
 func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool) {
-	w.Header().Set("Connection", "close") // one request is all that a connection is for; the upgrade replaces it
+	// one request is all that a connection is for; the upgrade replaces it
+	w.Header().Set("Connection", "close")
 	proxies := admission.Proxies(s.TrustedProxies)
 	client := proxies.Client(r)
 	v := visitor{tracked: admission.Of(r), source: admission.SourceOf(client), remote: r.RemoteAddr}
 	if client != admission.AddressOf(r.RemoteAddr) {
 		v.remote = client.String()
 	} else if len(r.Header.Values("X-Forwarded-For")) > 0 && !s.hinted.Swap(true) {
-		s.Log.Info("X-Forwarded-For is ignored: if a proxy is in front, name it with --trusted-proxy", "remote", v.remote)
+		s.Log.Info("X-Forwarded-For is ignored: if a proxy is in front, name it with "+
+			"--trusted-proxy", "remote", v.remote)
 	}
 	why, room := s.limiter.Requested(v.tracked, v.source)
 	switch ban := s.bans.Left(v.source); {
@@ -44,11 +46,13 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 		http.NotFound(w, r)
 		return v, false
 	case !room:
-		s.refused.Count(why, s.Log).Warn("refused: too many connections", "remote", v.remote, "limit", why.String())
+		s.refused.Count(why, s.Log).Warn("refused: too many connections", "remote", v.remote,
+			"limit", why.String())
 		tooMany(w, s.limits.request)
 		return v, false
 	case ban > 0:
-		s.refused.Count(admission.Banned, s.Log).Warn("refused: too many failed logins", "remote", v.remote, "for", ban.Round(time.Second))
+		s.refused.Count(admission.Banned, s.Log).Warn("refused: too many failed logins", "remote",
+			v.remote, "for", ban.Round(time.Second))
 		tooMany(w, ban)
 		return v, false
 	}
@@ -57,7 +61,8 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 
 // ours tells whether a request asks for our WebSocket, be it with a token or without.
 func (s *Server) ours(r *http.Request) bool {
-	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 && missing(r) == "" && sameOrigin(r)
+	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 &&
+		missing(r) == "" && sameOrigin(r)
 }
 
 // missing returns the first header that a request for a WebSocket of ours needs and r has not;
@@ -104,7 +109,8 @@ func hasKey(r *http.Request) bool {
 
 // speaks reports whether r asks for our subprotocol.
 func speaks(r *http.Request) bool {
-	return httpguts.HeaderValuesContainsToken(r.Header["Sec-Websocket-Protocol"], transport.Subprotocol)
+	return httpguts.HeaderValuesContainsToken(r.Header["Sec-Websocket-Protocol"],
+		transport.Subprotocol)
 }
 
 // hint logs what a proxy in front has removed from the request of a client, which has a right
@@ -118,6 +124,8 @@ func (s *Server) hint(r *http.Request, v visitor) {
 	if err != nil || grant.Anonymous() && !speaks(r) {
 		return // not a client
 	}
-	s.refused.Count(admission.Upgrade, s.Log).Warn("refused: a proxy in front removes what a WebSocket needs: have it pass WebSockets on",
+	s.refused.Count(admission.Upgrade,
+		s.Log).Warn("refused: a proxy in front removes what a WebSocket needs: have it pass "+
+		"WebSockets on",
 		"missing", header, "remote", v.remote)
 }

@@ -26,7 +26,8 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		return
 	}
 	leave = func() {
-		s.bans.Succeed(from.source) // a client that was here for hours comes from a known address, too
+		// a client that was here for hours comes from a known address, too
+		s.bans.Succeed(from.source)
 		s.limiter.Leave(from.tracked)
 	}
 	conn, request, ok := s.upgrade(w, r, log)
@@ -59,7 +60,8 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 
 // upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns
 // false the connection is closed.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*transport.Conn, transport.Connect, bool) {
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*transport.Conn,
+	transport.Connect, bool) {
 	conn, err := transport.Accept(w, r, s.Congestion)
 	if err != nil {
 		s.refused.Count(admission.Upgrade, log).Info("refused", "err", err)

@@ -44,12 +44,15 @@ type Config struct {
 	ClientToClient bool          // forward between clients
 	Log            *slog.Logger  // its lines that others can cause are limited, see loglimit
 
-	MaxConnections int            // at once; 0 is no limit
-	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
-	MaxMemory      int64          // bytes, of which queues and buffers may hold half together; 0 is no limit
+	MaxConnections int // at once; 0 is no limit
+	// at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
+	MaxPerAddress int
+	// bytes, of which queues and buffers may hold half together; 0 is no limit
+	MaxMemory      int64
 	MaxLanes       int            // connections that one client may have at once; 0 is one
 	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
-	MaxSessions    int            // at once with one token that does not say so itself, lanes counted once; 0 is no limit
+	// at once with one token that does not say so itself, lanes counted once; 0 is no limit
+	MaxSessions int
 
 	// Sever ends the connections that this machine's kernel has with an address of the network, and
 	// forgets their state, before another client gets the address. When it fails addresses rest for
@@ -100,12 +103,15 @@ func New(c Config) (*Server, error) {
 	s.peers = peers.NewTable(budget, s.limits.now)
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
-		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.places(s.limits.unknown, c.MaxMemory/8),
+		Total: c.MaxConnections, PerSource: c.MaxPerAddress,
+		Unknown:  s.limits.places(s.limits.unknown, c.MaxMemory/8),
 		Reserved: s.limits.places(s.limits.reserved, c.MaxMemory/32),
-		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
+		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway,
+		Log: c.Log, Now: time.Now,
 	})
 	s.policy = policy.Hub{
-		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient, Attached: s.peers.Has,
+		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient,
+		Attached: s.peers.Has,
 	}
 	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Auth.Reserved())
@@ -145,7 +151,10 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	web := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handle(ctx, w, r) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter,
+			r *http.Request) {
+			s.handle(ctx, w, r)
+		}),
 		ReadHeaderTimeout: s.limits.request,
 		ReadTimeout:       s.limits.request,
 		WriteTimeout:      s.limits.request,
@@ -160,7 +169,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS,
+			s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
@@ -182,7 +192,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	group.Wait()
 	s.drops.Count(policy.Memory, s.budget.Dropped())
 	s.limited.Close() //nolint:contextcheck // ctx is over, and what is left to log does not hang on it
-	s.local.Info("stopped", "drops", s.drops.Log(policy.HubReasons()), "refused", s.refused.Log(), "defects", s.defects.Count())
+	s.local.Info("stopped", "drops", s.drops.Log(policy.HubReasons()), "refused", s.refused.Log(),
+		"defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil
 	}

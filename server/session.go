@@ -73,4 +73,7 @@ func (s *Server) detach(p *peers.Peer) {
 }
 
 // revoked reports whether a token was revoked.
-func (s *Server) revoked(t auth.Token) bool { return errors.Is(s.Auth.Check(t.ID), auth.ErrRevoked) }
+func (s *Server) revoked(t auth.Token) bool {
+	return errors.Is(s.Auth.Check(t.ID),
+		auth.ErrRevoked)
+}

@@ -44,7 +44,8 @@ func TestStop(t *testing.T) {
 	for range clients {
 		closed := <-told
 		after, ok := closed.ComeBackIn()
-		if !ok || after < 500*time.Millisecond || !strings.HasPrefix(closed.Reason, "the server stops: come back in ") {
+		if !ok || after < 500*time.Millisecond || !strings.HasPrefix(closed.Reason,
+			"the server stops: come back in ") {
 			t.Errorf("told %+v\n%s", closed, h.Log.Text())
 		}
 		times[after] = true
@@ -70,7 +71,8 @@ func TestStopWithStuckPeers(t *testing.T) {
 	}
 	stuck := h.join(transport.Connect{})
 	for range 100 {
-		h.Device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000), tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
+		h.Device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000),
+			tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
 	}
 	began := time.Now()
 	if err := h.Stop(); err != nil {
@@ -90,7 +92,8 @@ func TestStopBeforeConnect(t *testing.T) {
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	_, _ = io.WriteString(conn, strings.ReplaceAll("GET /ws HTTP/1.1\n"+upgrade+bearer+"\n", "\n", "\r\n"))
+	_, _ = io.WriteString(conn, strings.ReplaceAll("GET /ws HTTP/1.1\n"+upgrade+bearer+"\n", "\n",
+		"\r\n"))
 	in := bufio.NewReader(conn)
 	response, err := http.ReadResponse(in, nil)
 	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {

@@ -119,7 +119,8 @@ func (s *Server) ListTokens() ([]TokenStatus, error) {
 		for _, p := range s.peers.OfToken(t.ID) {
 			status.Sessions = append(status.Sessions, Session{p.Address, p.Remote, p.Since})
 		}
-		slices.SortFunc(status.Sessions, func(a, b Session) int { return a.Address.Compare(b.Address) })
+		slices.SortFunc(status.Sessions,
+			func(a, b Session) int { return a.Address.Compare(b.Address) })
 		all = append(all, status)
 	}
 	return all, nil

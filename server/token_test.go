@@ -62,7 +62,8 @@ func isCode(err error, want transport.Code) bool {
 func ends(t *testing.T, m *member, reason string, began time.Time) {
 	t.Helper()
 	_, closed := m.told()
-	if took := time.Since(began); took > 3*time.Second || closed.Code != transport.CodeRevoked || closed.Reason != reason || !closed.Remote {
+	if took := time.Since(began); took > 3*time.Second || closed.Code != transport.CodeRevoked ||
+		closed.Reason != reason || !closed.Remote {
 		t.Errorf("told %+v after %v", closed, took)
 	}
 }
@@ -70,7 +71,8 @@ func ends(t *testing.T, m *member, reason string, began time.Time) {
 func TestRevoke(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	text, other := h.token(auth.Spec{Name: "laptop"}), h.token(auth.Spec{Name: "other"})
-	a, b, stays := h.joinWith(text, transport.Connect{}), h.joinWith(text, transport.Connect{}), h.joinWith(other, transport.Connect{})
+	a, b, stays := h.joinWith(text, transport.Connect{}), h.joinWith(text,
+		transport.Connect{}), h.joinWith(other, transport.Connect{})
 	if a.own() == b.own() {
 		t.Errorf("two machines with one token both have %s", a.own())
 	}
@@ -89,7 +91,8 @@ func TestRevoke(t *testing.T) {
 	// A new token of that name is a new one: the old text stays refused, the old sessions mean
 	// nothing.
 	again := h.token(auth.Spec{Name: "laptop"})
-	if err := h.refuses(text, transport.Connect{Session: a.link.Session}); !isStep(err, transport.StepAuth) {
+	if err := h.refuses(text, transport.Connect{Session: a.link.Session}); !isStep(err,
+		transport.StepAuth) {
 		t.Errorf("after the end: %v", err)
 	}
 	if m := h.joinWith(again, transport.Connect{Address: a.own()}); m.own() == a.own() {
@@ -175,7 +178,8 @@ func TestReservedAddress(t *testing.T) {
 		}
 	}
 	// Made while no server knew the network.
-	_, misfit, err := h.Tokens.Create(auth.Spec{Name: "misfit", Address: netip.MustParseAddr("10.9.9.3")}, nil)
+	_, misfit, err := h.Tokens.Create(auth.Spec{Name: "misfit",
+		Address: netip.MustParseAddr("10.9.9.3")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +197,8 @@ func TestJoinToken(t *testing.T) {
 	if credential == "" || credential == join {
 		t.Fatalf("got the credential %q", credential)
 	}
-	if err := h.refuses(join, transport.Connect{Session: "of-somebody-else"}); !isCode(err, transport.CodeRevoked) {
+	if err := h.refuses(join, transport.Connect{Session: "of-somebody-else"}); !isCode(err,
+		transport.CodeRevoked) {
 		t.Errorf("somebody else: %v", err)
 	}
 	h.Device.Sends(t, tuntest.Packet("10.1.1.1", first.own(), 7)) // nobody has taken its place
@@ -228,16 +233,25 @@ func TestRoutes(t *testing.T) {
 	for name, together := range map[string]bool{"apart": false, "together": true} {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ClientToClient = together })
-			text := h.token(auth.Spec{Name: "site", Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd07::/48")}})
+			text := h.token(auth.Spec{Name: "site",
+				Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"),
+					netip.MustParsePrefix("fd07::/48")}})
 			site, other := h.joinWith(text, transport.Connect{}), h.join(transport.Connect{})
 			site.sends(
-				tuntest.Packet("192.168.7.9", "10.1.1.1", 1), tuntest.Packet("fd07::9", "fd99::1", 2),
-				tuntest.Packet("192.168.8.9", "10.1.1.1", 3), tuntest.Packet("192.168.7.9", other.own(), 4),
+				tuntest.Packet("192.168.7.9", "10.1.1.1", 1), tuntest.Packet("fd07::9", "fd99::1",
+					2),
+				tuntest.Packet("192.168.8.9", "10.1.1.1", 3),
+				tuntest.Packet("192.168.7.9", other.own(), 4),
 			)
-			other.sends(tuntest.Packet("192.168.7.9", "10.1.1.1", 5), tuntest.Packet(other.own(), "192.168.7.9", 6), tuntest.Packet(other.own(), "10.1.1.1", 7))
+			other.sends(tuntest.Packet("192.168.7.9", "10.1.1.1", 5),
+				tuntest.Packet(other.own(), "192.168.7.9", 6), tuntest.Packet(other.own(),
+					"10.1.1.1", 7))
 			h.Device.Sends(t,
-				tuntest.Packet("10.1.1.1", "192.168.7.9", 8), tuntest.Packet("203.0.113.1", "192.168.99.1", 9),
-				tuntest.Packet("192.168.7.9", other.own(), 10), tuntest.Packet("10.1.1.1", "192.168.9.9", 11), tuntest.Packet("10.1.1.1", other.own(), 12),
+				tuntest.Packet("10.1.1.1", "192.168.7.9", 8),
+				tuntest.Packet("203.0.113.1", "192.168.99.1", 9),
+				tuntest.Packet("192.168.7.9", other.own(), 10),
+				tuntest.Packet("10.1.1.1", "192.168.9.9", 11),
+				tuntest.Packet("10.1.1.1", other.own(), 12),
 			)
 			wantDrops := map[string]int{"source": 2, "destination": 1, "no_peer": 2}
 			wantSite, wantOther := []uint32{8}, []uint32{12}
@@ -258,7 +272,8 @@ func TestRoutes(t *testing.T) {
 					}
 				}
 			}
-			kernel := map[uint32]bool{tuntest.IDOf(h.Device.Gets(t)): true, tuntest.IDOf(h.Device.Gets(t)): true}
+			kernel := map[uint32]bool{tuntest.IDOf(h.Device.Gets(t)): true,
+				tuntest.IDOf(h.Device.Gets(t)): true}
 			if !kernel[1] || !kernel[7] {
 				t.Errorf("the kernel got %v", kernel)
 			}
@@ -275,15 +290,18 @@ func TestListTokens(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.joinWith(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})
 	all, err := h.Server.ListTokens()
-	if err != nil || len(all) != 2 || all[0].Name != "flag" || all[1].Name != "laptop" || len(all[0].Sessions) != 0 ||
-		len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() || all[1].Used.IsZero() {
+	if err != nil || len(all) != 2 || all[0].Name != "flag" || all[1].Name != "laptop" ||
+		len(all[0].Sessions) != 0 ||
+		len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() ||
+		all[1].Used.IsZero() {
 		t.Errorf("%+v, %v", all, err)
 	}
 	open := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Auth = auth.AllowAll{} })
 	if _, err := open.Server.ListTokens(); !errors.Is(err, server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
-	if _, _, err := open.Server.CreateToken(auth.Spec{Name: "x"}); !errors.Is(err, server.ErrNoTokens) {
+	if _, _, err := open.Server.CreateToken(auth.Spec{Name: "x"}); !errors.Is(err,
+		server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
 	if err := open.Server.RevokeToken("x"); !errors.Is(err, server.ErrNoTokens) {
@@ -295,10 +313,12 @@ func TestListTokens(t *testing.T) {
 // whose token is over.
 func TestRevokedAway(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
-	away, stays := h.joinWith(h.token(auth.Spec{Name: "away"}), transport.Connect{}), h.joinWith(h.token(auth.Spec{Name: "stays"}), transport.Connect{})
+	away, stays := h.joinWith(h.token(auth.Spec{Name: "away"}),
+		transport.Connect{}), h.joinWith(h.token(auth.Spec{Name: "stays"}), transport.Connect{})
 	away.leave()
 	h.logged("disconnected", 1)
-	h.Device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 1), tuntest.Packet("10.1.1.1", away.own(), 2), tuntest.Packet("10.1.1.1", stays.own(), 3))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 1),
+		tuntest.Packet("10.1.1.1", away.own(), 2), tuntest.Packet("10.1.1.1", stays.own(), 3))
 	stays.gets(1) // so that the server has read them
 	for _, name := range []string{"away", "stays"} {
 		if err := h.Server.RevokeToken(name); err != nil {
@@ -323,7 +343,8 @@ func TestListReplaced(t *testing.T) {
 	old := h.joinWith(text, transport.Connect{}) // and never answers the close frame
 	m := h.joinWith(text, transport.Connect{Session: old.link.Session})
 	all, err := h.Server.ListTokens()
-	if err != nil || len(all) != 2 || len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() {
+	if err != nil || len(all) != 2 || len(all[1].Sessions) != 1 ||
+		all[1].Sessions[0].Address.String() != m.own() {
 		t.Errorf("%+v, %v", all, err)
 	}
 	if err := h.Server.RevokeToken("laptop"); err != nil {

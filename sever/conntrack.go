@@ -35,7 +35,8 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 		Data:   general,
 	})
 	switch {
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // nfnetlink knows no such subsystem
+	// nfnetlink knows no such subsystem
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return nil
 	case err != nil:
 		return fmt.Errorf("list: %w", err)
@@ -49,8 +50,9 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 			continue
 		}
 		_, err = c.Execute(netlink.Message{
-			Header: netlink.Header{Type: conntrackDelete, Flags: netlink.Request | netlink.Acknowledge},
-			Data:   append(general[:generalLen:generalLen], name...),
+			Header: netlink.Header{Type: conntrackDelete,
+				Flags: netlink.Request | netlink.Acknowledge},
+			Data: append(general[:generalLen:generalLen], name...),
 		})
 		switch {
 		case err == nil:

@@ -38,11 +38,13 @@ func Address(ctx context.Context, a netip.Addr) (Report, error) {
 	sockets := with(ctx, unix.NETLINK_SOCK_DIAG, func(c *netlink.Conn) error {
 		var errs []error
 		for _, family := range families(a) {
-			errs = append(errs, endSockets(c, a, family, unix.IPPROTO_TCP, &r.TCP), endSockets(c, a, family, unix.IPPROTO_UDP, &r.UDP))
+			errs = append(errs, endSockets(c, a, family, unix.IPPROTO_TCP, &r.TCP),
+				endSockets(c, a, family, unix.IPPROTO_UDP, &r.UDP))
 		}
 		return errors.Join(errs...)
 	})
-	tracked := with(ctx, unix.NETLINK_NETFILTER, func(c *netlink.Conn) error { return forget(c, a, &r.Conntrack) })
+	tracked := with(ctx, unix.NETLINK_NETFILTER,
+		func(c *netlink.Conn) error { return forget(c, a, &r.Conntrack) })
 	if errors.Is(tracked, unix.EPROTONOSUPPORT) { // no nfnetlink
 		tracked = nil
 	}

@@ -37,14 +37,16 @@ func writeCertificates(dir string) error {
 	}
 	server := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "server"}, IPAddresses: []net.IP{net.ParseIP(ServerAddr)},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	if _, err := writePair(dir, serverCert, serverKey, server, authority, caKey); err != nil {
 		return err
 	}
 	client := &x509.Certificate{
-		Subject:  pkix.Name{CommonName: "client"},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Subject:     pkix.Name{CommonName: "client"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	_, err = writePair(dir, clientCert, clientKey, client, authority, caKey)
 	return err
@@ -52,7 +54,8 @@ func writeCertificates(dir string) error {
 
 // writePair signs a certificate with the parent's key, nil for its own, and writes it and its key;
 // an empty name writes no key.
-func writePair(dir, certName, keyName string, cert, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
+func writePair(dir, certName, keyName string, cert, parent *x509.Certificate,
+	parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)
@@ -69,7 +72,8 @@ func writePair(dir, certName, keyName string, cert, parent *x509.Certificate, pa
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", certName, err)
 	}
-	if err := writePEM(filepath.Join(dir, certName), "CERTIFICATE", der); err != nil || keyName == "" {
+	if err := writePEM(filepath.Join(dir, certName), "CERTIFICATE", der); err != nil ||
+		keyName == "" {
 		return key, err
 	}
 	der, err = x509.MarshalPKCS8PrivateKey(key)

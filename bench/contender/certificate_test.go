@@ -10,7 +10,8 @@ func TestCertificates(t *testing.T) {
 	if err := writeCertificates(t.TempDir()); err != nil {
 		t.Error(err)
 	}
-	if err := writeCertificates("/nonexistent"); err == nil || !strings.Contains(err.Error(), "ca.pem") {
+	if err := writeCertificates("/nonexistent"); err == nil ||
+		!strings.Contains(err.Error(), "ca.pem") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -25,7 +25,8 @@ func (c *openconnect) Prepare(ctx context.Context, shop *Workshop) (string, erro
 	if err := shop.need(ctx, "ocserv:ocserv", "openconnect:openconnect"); err != nil {
 		return "", err
 	}
-	out, err := shop.output(ctx, "dpkg-query", "-W", "-f", "${Package} ${Version}, ", "ocserv", "openconnect")
+	out, err := shop.output(ctx, "dpkg-query", "-W", "-f", "${Package} ${Version}, ", "ocserv",
+		"openconnect")
 	return strings.TrimSuffix(out, ", "), err
 }
 
@@ -83,7 +84,8 @@ dtls-legacy = false
 	s := p.Server.Start("ocserv", "-f", "-c", file("ocserv.conf"))
 	t.Cleanup(func() { Stop(s) })
 	awaitPort(t, p.Server, "4443")
-	argv := []string{"openconnect", "--protocol=anyconnect", "--user=bench", "--passwd-on-stdin", "--non-inter",
+	argv := []string{"openconnect", "--protocol=anyconnect", "--user=bench", "--passwd-on-stdin",
+		"--non-inter",
 		"--cafile=" + shop.File(CACert), "--interface=" + dev, "--script=" + file("script")}
 	if !c.dtls {
 		argv = append(argv, "--no-dtls")

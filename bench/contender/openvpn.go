@@ -19,7 +19,8 @@ func (c *openvpn) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 	if err := shop.need(ctx, "openvpn:openvpn"); err != nil {
 		return "", err
 	}
-	out, _ := shop.output(ctx, "dpkg-query", "-W", "-f", "${Version}", "openvpn") // what `openvpn --version` exits with has changed over time
+	// what `openvpn --version` exits with has changed over time
+	out, _ := shop.output(ctx, "dpkg-query", "-W", "-f", "${Version}", "openvpn")
 	return strings.TrimSpace(out), nil
 }
 

@@ -31,7 +31,8 @@ func NewLAN(t *scope.Scope) Pair {
 func NewWAN(t *scope.Scope, link wan.Link) Pair {
 	l := lab.New(t)
 	p := Pair{Server: t.Host(l, "server"), Client: t.Host(l, "client")}
-	e := wan.Connect(t, p.Client, p.Server, clientAddr+ClientMask, ServerAddr+ClientMask, link, link)
+	e := wan.Connect(t, p.Client, p.Server, clientAddr+ClientMask, ServerAddr+ClientMask, link,
+		link)
 	_, p.ServerDev = e.Devices()
 	return p
 }

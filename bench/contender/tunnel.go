@@ -46,12 +46,14 @@ func (c *Tunnel) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 		return strings.TrimSpace(version), err
 	}
 	c.Program = shop.File("tunnel")
-	version, err := shop.output(ctx, "git", "-c", "safe.directory=*", "describe", "--tags", "--always", "--dirty")
+	version, err := shop.output(ctx, "git", "-c", "safe.directory=*", "describe", "--tags",
+		"--always", "--dirty")
 	if err != nil {
 		version = "unknown" // a copy without its history
 	}
 	version = strings.TrimSpace(version)
-	_, err = shop.outputWith(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false",
+	_, err = shop.outputWith(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath",
+		"-buildvcs=false",
 		"-ldflags", "-s -w -X main.version="+version, "-o", c.Program, ".")
 	return version, err
 }
@@ -64,8 +66,10 @@ func (c *Tunnel) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 }
 
 // Serve starts the server, with its state in a directory, and returns once it listens.
-func (c *Tunnel) Serve(t *scope.Scope, shop *Workshop, h *lab.Host, state string, flags ...string) *lab.Proc {
-	argv := []string{c.Program, "serve", "--token", TunnelToken, "--max-sessions", "0", "--state", state, "--listen", ServerAddr + ":" + TunnelPort, "--log-level", "warn"}
+func (c *Tunnel) Serve(t *scope.Scope, shop *Workshop, h *lab.Host, state string,
+	flags ...string) *lab.Proc {
+	argv := []string{c.Program, "serve", "--token", TunnelToken, "--max-sessions", "0", "--state",
+		state, "--listen", ServerAddr + ":" + TunnelPort, "--log-level", "warn"}
 	if c.Secure {
 		argv = append(argv, "--tls-cert", shop.File(serverCert), "--tls-key", shop.File(serverKey))
 	} else {
@@ -78,7 +82,8 @@ func (c *Tunnel) Serve(t *scope.Scope, shop *Workshop, h *lab.Host, state string
 
 // Connect starts a client, and returns it with its address once it is up.
 func (c *Tunnel) Connect(t *scope.Scope, shop *Workshop, h *lab.Host) (*lab.Proc, string) {
-	argv := []string{c.Program, "connect", "--token", TunnelToken, "--state", shop.Temp(t), "--log-level", "warn"}
+	argv := []string{c.Program, "connect", "--token", TunnelToken, "--state", shop.Temp(t),
+		"--log-level", "warn"}
 	if c.Secure {
 		argv = append(argv, "--ca", shop.File(CACert))
 	}

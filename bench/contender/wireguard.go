@@ -41,7 +41,8 @@ func (c *wireguard) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	sdev, cdev := fmt.Sprintf("wgs%d", os.Getpid()), fmt.Sprintf("wgc%d", os.Getpid())
 	c.device(t, p.Server, sdev)
 	c.device(t, p.Client, cdev)
-	p.Server.Run("wg", "set", sdev, "private-key", filepath.Join(dir, "server"), "listen-port", port,
+	p.Server.Run("wg", "set", sdev, "private-key", filepath.Join(dir, "server"), "listen-port",
+		port,
 		"peer", clientPublic, "allowed-ips", client+"/32")
 	p.Client.Run("wg", "set", cdev, "private-key", filepath.Join(dir, "client"),
 		"peer", serverPublic, "allowed-ips", server+"/32", "endpoint", ServerAddr+":"+port)

@@ -63,7 +63,8 @@ func (w *Workshop) need(ctx context.Context, pairs ...string) error {
 func (w *Workshop) install(ctx context.Context, at string) (string, error) {
 	bin := w.File("bin")
 	pkg, _, _ := strings.Cut(at, "@")
-	if _, err := w.outputWith(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=", "GOBIN=" + bin}, "go", "install", at); err != nil {
+	if _, err := w.outputWith(ctx, []string{"CGO_ENABLED=0", "GOFLAGS=", "GOBIN=" + bin}, "go",
+		"install", at); err != nil {
 		return "", err
 	}
 	return filepath.Join(bin, filepath.Base(pkg)), nil
@@ -81,10 +82,12 @@ func (w *Workshop) output(ctx context.Context, name string, args ...string) (str
 }
 
 // outputWith is output with additions to the environment.
-func (w *Workshop) outputWith(ctx context.Context, env []string, name string, args ...string) (string, error) {
+func (w *Workshop) outputWith(ctx context.Context, env []string, name string,
+	args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = w.Root, append(os.Environ(), env...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // an installation must not be torn apart
+	// an installation must not be torn apart
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
@@ -108,7 +111,9 @@ func moduleRoot() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("not within the module: run it by `go run ./bench` from the module's directory")
+			return "",
+				errors.New("not within the module: run it by `go run ./bench` from the module's " +
+					"directory")
 		}
 	}
 }

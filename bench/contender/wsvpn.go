@@ -52,15 +52,18 @@ func (c *wsvpn) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	scheme, serverTLS, clientTLS := "ws", "", ""
 	if c.secure {
 		scheme = "wss"
-		serverTLS = fmt.Sprintf("  tls:\n    certificate: %q\n    key: %q\n", shop.File(serverCert), shop.File(serverKey))
+		serverTLS = fmt.Sprintf("  tls:\n    certificate: %q\n    key: %q\n", shop.File(serverCert),
+			shop.File(serverKey))
 		clientTLS = fmt.Sprintf("  tls:\n    ca: %q\n", shop.File(CACert))
 	}
 	dir := shop.Temp(t)
 	serverYML, clientYML := filepath.Join(dir, "server.yml"), filepath.Join(dir, "client.yml")
-	t.Must(os.WriteFile(serverYML, fmt.Appendf(nil, "tunnel:\n  subnet: %s\nserver:\n  listen: %s:%s\n%s",
-		network, ServerAddr, port, serverTLS), 0o600))
-	t.Must(os.WriteFile(clientYML, fmt.Appendf(nil, "client:\n  server: %s://%s:%s\n  auto-reconnect-delay: 1s\n%s",
-		scheme, ServerAddr, port, clientTLS), 0o600))
+	t.Must(os.WriteFile(serverYML,
+		fmt.Appendf(nil, "tunnel:\n  subnet: %s\nserver:\n  listen: %s:%s\n%s",
+			network, ServerAddr, port, serverTLS), 0o600))
+	t.Must(os.WriteFile(clientYML,
+		fmt.Appendf(nil, "client:\n  server: %s://%s:%s\n  auto-reconnect-delay: 1s\n%s",
+			scheme, ServerAddr, port, clientTLS), 0o600))
 	s := p.Server.Start(c.program, "--mode", "server", "--config", serverYML)
 	t.Cleanup(func() { Stop(s) })
 	awaitPort(t, p.Server, port)

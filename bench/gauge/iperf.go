@@ -22,16 +22,19 @@ type stream struct {
 
 // RunStream runs TCP streams from a host to an address of another for some seconds, backwards with
 // the flag -R.
-func RunStream(t *scope.Scope, from, to *lab.Host, addr string, seconds int, flags ...string) stream {
+func RunStream(t *scope.Scope, from, to *lab.Host, addr string, seconds int,
+	flags ...string) stream {
 	server, client := StartStream(from, to, addr, seconds, flags...)
 	return EndStream(t, server, client, seconds)
 }
 
 // StartStream is the first half of runStream.
-func StartStream(from, to *lab.Host, addr string, seconds int, flags ...string) (server, client *lab.Proc) {
+func StartStream(from, to *lab.Host, addr string, seconds int, flags ...string) (server,
+	client *lab.Proc) {
 	server = to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
 	server.WaitFor("Server listening", scope.Soon)
-	argv := []string{"iperf3", "-J", "-c", addr, "-t", strconv.Itoa(seconds), "--connect-timeout", "10000"}
+	argv := []string{"iperf3", "-J", "-c", addr, "-t", strconv.Itoa(seconds), "--connect-timeout",
+		"10000"}
 	return server, from.Start(append(argv, flags...)...)
 }
 

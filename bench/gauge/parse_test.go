@@ -8,7 +8,8 @@ import (
 
 func TestParseStream(t *testing.T) {
 	t.Parallel()
-	s, err := parseStream([]byte(`{"start":{},"end":{"sum_sent":{"bytes":9,"retransmits":0},"sum_received":{"bytes":1250000,"bits_per_second":1e7}}}`))
+	s, err := parseStream(
+		[]byte(`{"start":{},"end":{"sum_sent":{"bytes":9,"retransmits":0},"sum_received":{"bytes":1250000,"bits_per_second":1e7}}}`))
 	if err != nil || s != (stream{Bytes: 1250000, Rate: 1e7}) {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -80,7 +81,8 @@ func TestDevPackets(t *testing.T) {
 
 func TestStat(t *testing.T) {
 	t.Parallel()
-	const text = "4242 (odd ) name (x) S 1 2 3 0 -1 4194560 100 200 0 0 1234 66 7 8 20 0 9 0 55 1000 200 184 ...\n"
+	const text = "4242 (odd ) name (x) S 1 2 3 0 -1 4194560 100 200 0 0 1234 66 7 8 20 0 9 0 55 " +
+		"1000 200 184 ...\n"
 	if got, err := statTicks(text); err != nil || got != 1300 {
 		t.Errorf("%d, %v, want 1300", got, err)
 	}
@@ -89,7 +91,8 @@ func TestStat(t *testing.T) {
 			t.Errorf("%q was read", bad)
 		}
 	}
-	if got, err := StatusKiB("Name:\tx\nVmHWM:\t 9 kB\nVmRSS:\t  2048 kB\n", "VmRSS"); err != nil || got != 2048 {
+	if got, err := StatusKiB("Name:\tx\nVmHWM:\t 9 kB\nVmRSS:\t  2048 kB\n", "VmRSS"); err != nil ||
+		got != 2048 {
 		t.Errorf("%v, %v, want 2048", got, err)
 	}
 	if _, err := StatusKiB("Name:\tx\n", "VmRSS"); err == nil {

@@ -24,7 +24,8 @@ func Ping(t *scope.Scope, from *lab.Host, addr string, n int, interval time.Dura
 // parsePing reads the round trips, in milliseconds, from what ping prints.
 func parsePing(out string) []float64 {
 	var rtts []float64
-	for _, m := range regexp.MustCompile(`(?m)icmp_seq=.* time=([\d.]+) ms$`).FindAllStringSubmatch(out, -1) {
+	for _, m := range regexp.MustCompile(`(?m)icmp_seq=.* time=([\d.]+) ms$`).FindAllStringSubmatch(
+		out, -1) {
 		if ms, err := strconv.ParseFloat(m[1], 64); err == nil {
 			rtts = append(rtts, ms)
 		}

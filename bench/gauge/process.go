@@ -83,7 +83,8 @@ func StatusKiB(text, name string) (float64, error) {
 // CPUModel finds the processor's name in the text of /proc/cpuinfo.
 func CPUModel(text, otherwise string) string {
 	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+		if name, value, ok := strings.Cut(line, ":"); ok &&
+			strings.TrimSpace(name) == "model name" {
 			return strings.TrimSpace(value)
 		}
 	}

@@ -43,7 +43,8 @@ func (r *Report) Write() error {
 	r.Say("targets:")
 	for _, t := range r.Targets {
 		if v, unit := t.measured(r.Results), r.figure(t.Figure).Unit; !math.IsNaN(v) {
-			r.Say("%-7s %-12s of %-12s %s", strings.Trim(t.verdict(v), "*"), t.print(v, unit), t.want(unit), t.What)
+			r.Say("%-7s %-12s of %-12s %s", strings.Trim(t.verdict(v), "*"), t.print(v, unit),
+				t.want(unit), t.What)
 		}
 	}
 	var page bytes.Buffer
@@ -74,7 +75,8 @@ func (r *Report) targetTable(w io.Writer) {
 	fmt.Fprint(w, "\n## Targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n")
 	for _, t := range r.Targets {
 		v, unit := t.measured(r.Results), r.figure(t.Figure).Unit
-		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", t.What, t.want(unit), t.print(v, unit), t.verdict(v))
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", t.What, t.want(unit), t.print(v, unit),
+			t.verdict(v))
 	}
 }
 
@@ -114,7 +116,8 @@ func (r *Report) table(w io.Writer, g Group) {
 
 // has reports whether there is anything about a contender in the figures.
 func (r *Report) has(contender string, ids []string) bool {
-	return slices.ContainsFunc(ids, func(id string) bool { return r.Results.of(id, contender) != nil })
+	return slices.ContainsFunc(ids,
+		func(id string) bool { return r.Results.of(id, contender) != nil })
 }
 
 // withBounds prints a median with the range of its rounds.

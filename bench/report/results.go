@@ -6,18 +6,20 @@ import (
 
 // Results keeps what was measured.
 type Results struct {
-	rounds  int
-	samples map[string]map[string][]float64 // by figure and contender, one a round; NaN for what failed
-	Version map[string]string               // of each contender that could run
-	Absent  []Reason                        // contenders that could not run
-	Failed  []Reason                        // measurements that failed
+	rounds int
+	// by figure and contender, one a round; NaN for what failed
+	samples map[string]map[string][]float64
+	Version map[string]string // of each contender that could run
+	Absent  []Reason          // contenders that could not run
+	Failed  []Reason          // measurements that failed
 }
 
 // Reason says why something is missing.
 type Reason struct{ What, Why string }
 
 func NewResults(rounds int) *Results {
-	return &Results{rounds: rounds, samples: map[string]map[string][]float64{}, Version: map[string]string{}}
+	return &Results{rounds: rounds, samples: map[string]map[string][]float64{},
+		Version: map[string]string{}}
 }
 
 // Add notes what a round, counted from 0, has measured.

@@ -47,15 +47,18 @@ func (c chart) Write(w io.Writer) error {
 	height := headHeight + rowHeight*len(c.rows) + footHeight
 	scale := plotWidth / c.most()
 	var s strings.Builder
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n",
+	fmt.Fprintf(&s,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n",
 		chartWidth, height, chartWidth, height)
 	fmt.Fprintf(&s, "<title>%s</title>\n", html.EscapeString(c.title))
 	fmt.Fprintf(&s, `<rect width="100%%" height="100%%" fill="#ffffff"/>`+"\n")
-	fmt.Fprintf(&s, `<text x="12" y="20" font-size="14" font-weight="bold" fill="#222222">%s</text>`+"\n", html.EscapeString(c.title))
+	fmt.Fprintf(&s,
+		`<text x="12" y="20" font-size="14" font-weight="bold" fill="#222222">%s</text>`+"\n", html.EscapeString(c.title))
 	c.legend(&s)
 	for _, m := range c.marks {
 		x := labelWidth + m*scale
-		fmt.Fprintf(&s, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#c0392b" stroke-dasharray="4 3"/>`+"\n",
+		fmt.Fprintf(&s,
+			`<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#c0392b" stroke-dasharray="4 3"/>`+"\n",
 			x, headHeight-4, x, height-footHeight)
 	}
 	for i, r := range c.rows {
@@ -80,13 +83,15 @@ func (c chart) legend(s *strings.Builder) {
 	if len(c.marks) > 0 {
 		parts = append(parts, "dashed: target")
 	}
-	fmt.Fprintf(s, `<text x="12" y="38" fill="#666666">%s</text>`+"\n", html.EscapeString(strings.Join(parts, "; ")))
+	fmt.Fprintf(s, `<text x="12" y="38" fill="#666666">%s</text>`+"\n",
+		html.EscapeString(strings.Join(parts, "; ")))
 	if len(c.series) < 2 {
 		return
 	}
 	for i, name := range c.series {
 		x := labelWidth + plotWidth/2 + i*150
-		fmt.Fprintf(s, `<rect x="%d" y="29" width="10" height="10" fill="%s"/><text x="%d" y="38" fill="#666666">%s</text>`+"\n",
+		fmt.Fprintf(s,
+			`<rect x="%d" y="29" width="10" height="10" fill="%s"/><text x="%d" y="38" fill="#666666">%s</text>`+"\n",
 			x, colour(i), x+14, html.EscapeString(name))
 	}
 }
@@ -95,15 +100,18 @@ func (c chart) legend(s *strings.Builder) {
 func (b bar) Write(s *strings.Builder, y int, scale float64, fill string) {
 	middle := y + barHeight/2
 	if math.IsNaN(b.median) {
-		fmt.Fprintf(s, `<text x="%d" y="%d" fill="#999999">not measured</text>`+"\n", labelWidth+4, middle+4)
+		fmt.Fprintf(s, `<text x="%d" y="%d" fill="#999999">not measured</text>`+"\n", labelWidth+4,
+			middle+4)
 		return
 	}
-	fmt.Fprintf(s, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", labelWidth, y+1, b.median*scale, barHeight-2, fill)
+	fmt.Fprintf(s, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", labelWidth, y+1,
+		b.median*scale, barHeight-2, fill)
 	if b.greatest > b.least {
 		fmt.Fprintf(s, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#222222"/>`+"\n",
 			labelWidth+b.least*scale, middle, labelWidth+b.greatest*scale, middle)
 	}
-	fmt.Fprintf(s, `<text x="%.1f" y="%d" fill="#222222">%s</text>`+"\n", labelWidth+max(b.median, b.greatest)*scale+6, middle+4, Short(b.median))
+	fmt.Fprintf(s, `<text x="%.1f" y="%d" fill="#222222">%s</text>`+"\n",
+		labelWidth+max(b.median, b.greatest)*scale+6, middle+4, Short(b.median))
 }
 
 // most is the greatest value that the chart must have room for.

@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Command as its first argument should make a program run Main: an attacker is a process of its
@@ -57,7 +60,8 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return greedy(ctx, *target, strings.Fields(string(text)), *sessions, to, out)
 	}
-	a := attacker{target: *target, kind: *kind, hello: clientHello(), due: make(chan struct{}, *rate)}
+	a := attacker{target: *target, kind: *kind, hello: clientHello(),
+		due: make(chan struct{}, *rate)}
 	for text := range strings.SplitSeq(*from, ",") {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
@@ -95,7 +99,8 @@ func clientHello() []byte {
 	go func() {
 		defer client.Close()
 		//nolint:gosec // nobody answers
-		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}).HandshakeContext(context.Background())
+		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true,
+			NextProtos: []string{"http/1.1"}}).HandshakeContext(context.Background())
 	}()
 	buf := make([]byte, 16<<10)
 	n, _ := server.Read(buf)
@@ -127,7 +132,8 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 		}
 		if time.Since(said) >= time.Second {
 			said = time.Now()
-			_, _ = fmt.Fprintf(out, "opened %d, failed %d, answered %d\n", a.opened.Load(), a.failed.Load(), a.answer.Load())
+			_, _ = fmt.Fprintf(out, "opened %d, failed %d, answered %d\n", a.opened.Load(),
+				a.failed.Load(), a.answer.Load())
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -136,8 +142,13 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 
 // one opens a connection.
 func (a *attacker) one(ctx context.Context, from netip.Addr) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), Timeout: 2 * time.Second, KeepAlive: -1}
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)),
+		Timeout: 2 * time.Second, KeepAlive: -1}
 	conn, err := d.DialContext(ctx, "tcp", a.target)
+	if errors.Is(err, unix.ECONNRESET) { // accepted, and reset before this end has looked
+		a.opened.Add(1)
+		return
+	}
 	if err != nil {
 		a.failed.Add(1)
 		return

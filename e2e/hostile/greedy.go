@@ -24,7 +24,8 @@ const AllIn = "all in"
 
 // greedy opens sessions with tokens in turn, each of which pings to until ctx ends and does not
 // read the answers.
-func greedy(ctx context.Context, target string, tokens []string, sessions int, to netip.Addr, out io.Writer) error {
+func greedy(ctx context.Context, target string, tokens []string, sessions int, to netip.Addr,
+	out io.Writer) error {
 	all := make([]*Session, sessions)
 	for i := range all {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", target)

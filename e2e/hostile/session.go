@@ -27,9 +27,11 @@ type Session struct {
 func Upgrade(conn net.Conn, token string) (*Session, error) {
 	s := &Session{Conn: conn, Reads: bufio.NewReader(conn)}
 	_ = conn.SetDeadline(time.Now().Add(dialWait))
-	if _, err := fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"+
-		"Sec-WebSocket-Protocol: tunnel.v1\r\nAuthorization: Bearer %s\r\n\r\n", token); err != nil {
+	if _, err := fmt.Fprintf(conn,
+		"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"+
+			"Sec-WebSocket-Protocol: tunnel.v1\r\nAuthorization: Bearer "+
+			"%s\r\n\r\n", token); err != nil {
 		return nil, err
 	}
 	answer, err := http.ReadResponse(s.Reads, nil)
@@ -45,7 +47,8 @@ func Upgrade(conn net.Conn, token string) (*Session, error) {
 
 // Connect asks for an address, with this framing. The connection has no deadline after.
 func (s *Session) Connect(framing string) error {
-	message := fmt.Appendf(nil, `{"state":"connect","version":1,"framings":[%q],"uso":true}`, framing)
+	message := fmt.Appendf(nil, `{"state":"connect","version":1,"framings":[%q],"uso":true}`,
+		framing)
 	if _, err := s.Conn.Write(Frame(Fin|OpText, message)); err != nil {
 		return err
 	}

@@ -42,9 +42,12 @@ type attack struct {
 
 // tally is what was seen in a window.
 type tally struct {
-	refused  [reasons]uint64
-	networks map[netip.Prefix]uint64 // lower bounds; see Misra and Gries, Finding repeated elements, 1982
-	sources  [1024]uint64            // a bitmap of hashes; see Whang and others, A linear-time probabilistic counting algorithm, 1990
+	refused [reasons]uint64
+	// lower bounds; see Misra and Gries, Finding repeated elements, 1982
+	networks map[netip.Prefix]uint64
+	// a bitmap of hashes; see Whang and others, A linear-time probabilistic counting algorithm,
+	// 1990
+	sources [1024]uint64
 }
 
 func newAttack(log *slog.Logger, now func() time.Time) *attack {
@@ -104,11 +107,15 @@ func (a *attack) say() {
 	switch {
 	case since.IsZero():
 	case over:
-		a.log.Info("the attack is over", "lasted", now.Sub(since).Round(time.Second), "turned_away", all)
+		a.log.Info("the attack is over", "lasted", now.Sub(since).Round(time.Second), "turned_away",
+			all)
 	default:
-		a.log.Warn("under attack: unauthenticated connections are turned away; sources of known clients have places of their own",
-			"turned_away", t.total(), "within", lasted.Round(100*time.Millisecond), "sources", t.distinct(), "most_from", t.heaviest(3),
-			"evicted", t.refused[Evicted], "over_rate", t.refused[Rate], "over_limit", t.refused[PerSource]+t.refused[Total],
+		a.log.Warn("under attack: unauthenticated connections are turned away; sources of known "+
+			"clients have places of their own",
+			"turned_away", t.total(), "within", lasted.Round(100*time.Millisecond), "sources",
+			t.distinct(), "most_from", t.heaviest(3),
+			"evicted", t.refused[Evicted], "over_rate", t.refused[Rate], "over_limit",
+			t.refused[PerSource]+t.refused[Total],
 			"no_processor_time", t.refused[Late])
 	}
 }
@@ -167,7 +174,8 @@ func (t *tally) heaviest(n int) string {
 		if !p.IsValid() {
 			name = "this machine or a proxy"
 		}
-		text = append(text, fmt.Sprintf("%s %.0f%%", name, 100*float64(t.networks[p])/float64(t.total())))
+		text = append(text,
+			fmt.Sprintf("%s %.0f%%", name, 100*float64(t.networks[p])/float64(t.total())))
 	}
 	return strings.Join(text, ", ")
 }

@@ -51,7 +51,8 @@ type failures struct {
 
 // NewBans returns a Bans that knows nobody yet. now is the clock.
 func NewBans(rules BanRules, now func() time.Time) *Bans {
-	return &Bans{rules: rules, now: now, failed: newRecent[failures](rules.Sources), known: newRecent[time.Time](rules.Sources)}
+	return &Bans{rules: rules, now: now, failed: newRecent[failures](rules.Sources),
+		known: newRecent[time.Time](rules.Sources)}
 }
 
 // Left returns for how long source is banned yet, 0 if it is not.

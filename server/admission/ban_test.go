@@ -114,7 +114,8 @@ func TestBansAreBounded(t *testing.T) {
 		}
 	}
 	for name, n := range map[string]int{
-		"failed": len(b.failed.values), "their order": b.failed.order.Len(), "known": len(b.known.values), "its order": b.known.order.Len(),
+		"failed": len(b.failed.values), "their order": b.failed.order.Len(),
+		"known": len(b.known.values), "its order": b.known.order.Len(),
 	} {
 		if n != 100 {
 			t.Errorf("%s: %d are remembered", name, n)

@@ -14,16 +14,22 @@ import (
 
 // Rules are what a Limiter goes by.
 type Rules struct {
-	Total     int                       // connections at once; 0 is no limit
-	PerSource int                       // of them from one source; 0 is no limit
-	Unknown   int                       // unauthenticated connections from sources that are not Known; at least 1
-	Reserved  int                       // the same from sources that are, and from this machine and proxies; at least 1
-	Proxies   Proxies                   // whose connections are counted when they have told whom they are for
-	Known     func(s netip.Prefix) bool // reports whether s has authenticated lately; must not call the Limiter
-	Plain     bool                      // there is no TLS: a request is what a handshake is otherwise
-	Refused   func(Reason, netip.Addr)  // called for each connection that is turned away; must not wait
-	Log       *slog.Logger              // of attacks
-	Now       func() time.Time          // the clock
+	Total     int // connections at once; 0 is no limit
+	PerSource int // of them from one source; 0 is no limit
+	// unauthenticated connections from sources that are not Known; at least 1
+	Unknown int
+	// the same from sources that are, and from this machine and proxies; at least 1
+	Reserved int
+	// whose connections are counted when they have told whom they are for
+	Proxies Proxies
+	// reports whether s has authenticated lately; must not call the Limiter
+	Known func(s netip.Prefix) bool
+	// there is no TLS: a request is what a handshake is otherwise
+	Plain bool
+	// called for each connection that is turned away; must not wait
+	Refused func(Reason, netip.Addr)
+	Log     *slog.Logger     // of attacks
+	Now     func() time.Time // the clock
 }
 
 const (
@@ -59,8 +65,10 @@ func New(rules Rules) *Limiter {
 	bounds := caps{source: 256, site: 512, net: 1024}
 	return &Limiter{
 		rules: rules, attack: newAttack(rules.Log, rules.Now), share: newShare(rules.Now),
-		unknown: newPool(rules.Unknown, bounds), known: newPool(rules.Reserved, caps{}), local: newPool(rules.Reserved, caps{}),
-		tracked: map[net.Conn]*Tracked{}, sources: map[netip.Prefix]*source{}, buckets: newBuckets(defaultRates(rules.PerSource)),
+		unknown: newPool(rules.Unknown, bounds), known: newPool(rules.Reserved, caps{}),
+		local:   newPool(rules.Reserved, caps{}),
+		tracked: map[net.Conn]*Tracked{}, sources: map[netip.Prefix]*source{},
+		buckets: newBuckets(defaultRates(rules.PerSource)),
 	}
 }
 

@@ -51,7 +51,8 @@ func newEntrance(t *testing.T, rules Rules) *entrance {
 }
 
 func connFrom(address string) *fakeConn {
-	return &fakeConn{remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
+	return &fakeConn{
+		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
 }
 
 func (e *entrance) enters(address string) *fakeConn {
@@ -123,7 +124,8 @@ func TestLimiterTotal(t *testing.T) {
 	unknown := e.enters("192.0.2.3")
 	c := e.member("192.0.2.4")
 	if !unknown.closed || a.closed || b.closed {
-		t.Errorf("closed: the unauthenticated %v, the others %v %v", unknown.closed, a.closed, b.closed)
+		t.Errorf("closed: the unauthenticated %v, the others %v %v", unknown.closed, a.closed,
+			b.closed)
 	}
 	e.pass(time.Hour)
 	e.refuses("192.0.2.5", Total)
@@ -148,15 +150,18 @@ func TestLimiterFullTwice(t *testing.T) {
 // one connection stays, and nobody who comes is refused.
 func TestLimiterEvictsTheHeaviest(t *testing.T) {
 	for name, from := range map[string]func(i int) string{
-		"one address":     func(int) string { return "198.51.100.1" },
-		"an IPv4 /24":     func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) },
-		"one /64":         func(i int) string { return fmt.Sprintf("2001:db8::%x", i) },
-		"six /64":         func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%6) },
-		"all of a /56":    func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256) },
-		"all of a /48":    func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%65536) },
-		"a hundred /48":   func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%100, i) },
-		"some IPv4, too":  func(i int) string { return fmt.Sprintf("198.51.%d.%d", i%50, i%256) },
-		"and whole sites": func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%3, i%1000) },
+		"one address":    func(int) string { return "198.51.100.1" },
+		"an IPv4 /24":    func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) },
+		"one /64":        func(i int) string { return fmt.Sprintf("2001:db8::%x", i) },
+		"six /64":        func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%6) },
+		"all of a /56":   func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256) },
+		"all of a /48":   func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%65536) },
+		"a hundred /48":  func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%100, i) },
+		"some IPv4, too": func(i int) string { return fmt.Sprintf("198.51.%d.%d", i%50, i%256) },
+		"and whole sites": func(i int) string {
+			return fmt.Sprintf("2001:db8:%x:%x::1", i%3,
+				i%1000)
+		},
 	} {
 		e := newEntrance(t, Rules{Unknown: 400})
 		client := e.enters("192.0.2.1")
@@ -189,11 +194,13 @@ func (e *entrance) check() {
 			}
 		}
 		if p.root.count != n || len(p.nodes) != len(want) {
-			e.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n, len(want))
+			e.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n,
+				len(want))
 		}
 		for prefix, n := range want {
 			node := p.nodes[prefix]
-			if node == nil || node.count != n || node.parent.ranks[n][node.index] != node || node.parent.top < n {
+			if node == nil || node.count != n || node.parent.ranks[n][node.index] != node ||
+				node.parent.top < n {
 				e.t.Fatalf("%s: %+v; want %d connections", prefix, node, n)
 			}
 			if node.top > 0 && len(node.ranks[node.top]) == 0 {
@@ -254,7 +261,8 @@ func TestLimiterKnown(t *testing.T) {
 
 // What came through a proxy counts where it really comes from.
 func TestLimiterProxied(t *testing.T) {
-	e := newEntrance(t, Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
+	e := newEntrance(t,
+		Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
 	var all []*fakeConn
 	for i := range 4 {
 		c := e.enters("192.0.2.1")

@@ -145,7 +145,9 @@ func (n *node) grow(by int) {
 	case n.count > up.top:
 		up.top = n.count
 	case old == up.top && len(up.ranks[old]) == 0:
-		up.top = n.count // the next lower rank that is not empty, for it was the last of its rank and went down by one
+		// the next lower rank that is not empty, for it was the last of its rank and went down by
+		// one
+		up.top = n.count
 	}
 }
 

@@ -71,12 +71,14 @@ func (b *buckets) pays(source netip.Prefix, known, take bool, now time.Time) boo
 		return true
 	}
 	if known {
-		return b.spend([]netip.Prefix{source}, func(netip.Prefix) rate { return b.rates.known }, take, now)
+		return b.spend([]netip.Prefix{source}, func(netip.Prefix) rate { return b.rates.known },
+			take, now)
 	}
 	return b.spend(append([]netip.Prefix{source}, networks(source)...), b.rates.of, take, now)
 }
 
-func (b *buckets) spend(all []netip.Prefix, rateOf func(netip.Prefix) rate, take bool, now time.Time) bool {
+func (b *buckets) spend(all []netip.Prefix, rateOf func(netip.Prefix) rate, take bool,
+	now time.Time) bool {
 	for _, prefix := range all {
 		if u := b.left.get(prefix); u != nil && u.at(now, rateOf(prefix)) > rateOf(prefix).burst-1 {
 			return false

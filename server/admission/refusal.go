@@ -10,28 +10,30 @@ type Reason int
 
 // The reasons, in the order of the log. A Limiter gives those up to Silent.
 const (
-	Total         Reason = iota // as many connections as there may be
-	PerSource                   // as many from one source as there may be
-	Rate                        // too many handshakes from one source or its network
-	Late                        // no processor time for its handshake
-	Evicted                     // closed, before a login, for another unauthenticated connection
-	Silent                      // gone, or cut off, without a whole request; not part of an attack by itself
-	NotFound                    // a request that is not for the hub
-	Banned                      // a login while its source is banned
-	Token                       // a login with a wrong token or none
-	Upgrade                     // logged in, but no WebSocket
-	Connect                     // no usable connect, or not in time
-	Address                     // no free address pair
-	Lane                        // one more connection for a session that has none, or not so many
-	Sessions                    // one session more than the token may have
-	TooManyLogins               // too many logins with one token
-	Internal                    // this side failed
+	Total     Reason = iota // as many connections as there may be
+	PerSource               // as many from one source as there may be
+	Rate                    // too many handshakes from one source or its network
+	Late                    // no processor time for its handshake
+	Evicted                 // closed, before a login, for another unauthenticated connection
+	// gone, or cut off, without a whole request; not part of an attack by itself
+	Silent
+	NotFound      // a request that is not for the hub
+	Banned        // a login while its source is banned
+	Token         // a login with a wrong token or none
+	Upgrade       // logged in, but no WebSocket
+	Connect       // no usable connect, or not in time
+	Address       // no free address pair
+	Lane          // one more connection for a session that has none, or not so many
+	Sessions      // one session more than the token may have
+	TooManyLogins // too many logins with one token
+	Internal      // this side failed
 	reasons
 )
 
 // String returns why's name in the log.
 func (why Reason) String() string {
-	return [reasons]string{"connections", "per_address", "handshake_rate", "handshake_time", "evicted", "no_request", "not_found", "banned",
+	return [reasons]string{"connections", "per_address", "handshake_rate", "handshake_time",
+		"evicted", "no_request", "not_found", "banned",
 		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "sessions", "logins", "internal"}[why]
 }
 

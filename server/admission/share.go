@@ -50,7 +50,8 @@ func newShare(now func() time.Time) *share {
 	processors := time.Duration(runtime.GOMAXPROCS(0))
 	second := time.Duration(float64(processors*time.Second) * cpuShare)
 	return &share{
-		second: second, most: processors * cpuBurst, left: processors * cpuBurst, now: now, then: now(), cost: firstCost,
+		second: second, most: processors * cpuBurst, left: processors * cpuBurst, now: now,
+		then: now(), cost: firstCost,
 		after: func(d time.Duration, f func()) { time.AfterFunc(d, f) },
 	}
 }

@@ -61,7 +61,8 @@ func (l *Limiter) Requested(t *Tracked, key netip.Prefix) (why Reason, ok bool) 
 	return why, ok
 }
 
-func (l *Limiter) requested(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Reason, ok bool) {
+func (l *Limiter) requested(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Reason,
+	ok bool) {
 	t.asked = true
 	if l.tracked[t.conn] != t || !key.IsValid() {
 		return nil, 0, true // cut off, or not counted

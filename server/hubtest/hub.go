@@ -59,7 +59,8 @@ func New(t testing.TB) *Hub {
 	t.Helper()
 	ln := Listen(t, fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(250), rand.N(250), 1+rand.N(250)))
 	h := &Hub{
-		Token: Token, Network: "10.1.1.0/24", File: filepath.Join(t.TempDir(), "tunnel.db"), Log: &Logs{},
+		Token: Token, Network: "10.1.1.0/24", File: filepath.Join(t.TempDir(), "tunnel.db"),
+		Log:     &Logs{},
 		Address: ln.Addr().String(), Disk: &Disk{}, t: t,
 	}
 	_ = ln.Close()
@@ -89,9 +90,10 @@ func (h *Hub) Start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	leases, err := lease.Open(bucket{file.Bucket("leases"), h.Disk}, netip.MustParsePrefix(h.Network), lease.Options{
-		Now: func() time.Time { return time.Now().Add(time.Duration(h.Ahead.Load())) },
-	})
+	leases, err := lease.Open(bucket{file.Bucket("leases"), h.Disk},
+		netip.MustParsePrefix(h.Network), lease.Options{
+			Now: func() time.Time { return time.Now().Add(time.Duration(h.Ahead.Load())) },
+		})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ func (l *Logs) Text() []byte {
 // Until waits until text is in the log n times.
 func (l *Logs) Until(t testing.TB, text string, n int) {
 	t.Helper()
-	for late := time.Now().Add(Patience); bytes.Count(l.Text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(Patience); bytes.Count(l.Text(),
+		[]byte(text)) < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%q is not %d times in the log:\n%s", text, n, l.Text())
 		}

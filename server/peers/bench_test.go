@@ -19,7 +19,8 @@ func many(t testing.TB, n int) (*Table, [][]byte) {
 	for i := range n {
 		host := 256 + uint16(3+2*i)
 		pair := lease.Pair{Local: netip.AddrFrom4([4]byte{10, 1, byte(host >> 8), byte(host)})}
-		p := table.NewPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i), &lease.Lease{Pair: pair})
+		p := table.NewPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i),
+			&lease.Lease{Pair: pair})
 		t.Cleanup(func() { p.End(nil) })
 		table.Reserve(p.Holder, 0)
 		table.Attach(p)

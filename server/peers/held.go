@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	holdTime  = 2 * time.Minute // for which packets wait for a client that is away; less than lease.Rest
-	holdLimit = 256 << 10       // bytes of buffers that wait for one client, at most
-	holdMost  = 256             // clients whose packets wait, at most
+	// for which packets wait for a client that is away; less than lease.Rest
+	holdTime  = 2 * time.Minute
+	holdLimit = 256 << 10 // bytes of buffers that wait for one client, at most
+	holdMost  = 256       // clients whose packets wait, at most
 
 	// fresh is how long a packet may have waited and still be sent, see transport.Queue.Salvage.
 	fresh = 2 * time.Second

@@ -28,7 +28,8 @@ type Peer struct {
 	Since   time.Time           // when it was made
 	Lease   *lease.Lease        // the caller releases it when the peer is detached
 	Link    transport.Connected // what the client was told, without its credential
-	Queue   *transport.Lanes    // of packets to the client; the caller closes it when the peer is detached
+	// of packets to the client; the caller closes it when the peer is detached
+	Queue *transport.Lanes
 
 	ctx      context.Context //nolint:containedctx // the peer's life: its successor ends it, from another request
 	cancel   context.CancelCauseFunc
@@ -42,7 +43,8 @@ func (t *Table) NewPeer(
 ) *Peer {
 	p := &Peer{
 		Member: policy.NewMember(pair.Local, token.Routes),
-		Holder: HolderOf(token, session), Session: session, Token: token, Remote: remote, Since: time.Now(),
+		Holder: HolderOf(token, session), Session: session, Token: token, Remote: remote,
+		Since: time.Now(),
 		Lease: pair, Queue: t.budget.NewLanes(queueLimit, token.ID),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
@@ -62,5 +64,6 @@ func (p *Peer) End(why error) { p.cancel(why) }
 
 // prefixes returns all for which p gets packets.
 func (p *Peer) prefixes() []netip.Prefix {
-	return append([]netip.Prefix{netip.PrefixFrom(p.Address, p.Address.BitLen())}, p.Token.Routes...)
+	return append([]netip.Prefix{netip.PrefixFrom(p.Address, p.Address.BitLen())},
+		p.Token.Routes...)
 }

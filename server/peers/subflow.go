@@ -17,8 +17,9 @@ type subflows struct {
 // A Subflow is one connection of a peer.
 type Subflow struct {
 	Number int
-	queue  *transport.Queue // its part of the peer's, while packets flow; guarded by the peer's subflows.mu
-	ctx    context.Context  //nolint:containedctx // the connection's life: its successor ends it, from another request
+	// its part of the peer's, while packets flow; guarded by the peer's subflows.mu
+	queue  *transport.Queue
+	ctx    context.Context //nolint:containedctx // the connection's life: its successor ends it, from another request
 	cancel context.CancelCauseFunc
 }
 
@@ -34,7 +35,8 @@ func (p *Peer) Connect(i int) *Subflow {
 		return nil
 	}
 	if old := p.subflows.open[i]; old != nil {
-		old.cancel(&transport.CloseError{Code: transport.CodeLane, Reason: "a newer connection has this lane"})
+		old.cancel(&transport.CloseError{Code: transport.CodeLane,
+			Reason: "a newer connection has this lane"})
 		p.stop(old)
 	}
 	f := &Subflow{Number: i}

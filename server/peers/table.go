@@ -50,7 +50,8 @@ type seat struct {
 // clock.
 func NewTable(budget *transport.Budget, now func() time.Time) *Table {
 	t := &Table{
-		seats: map[lease.Holder]*seat{}, byToken: map[string]map[lease.Holder]*seat{}, away: map[lease.Holder]*Held{},
+		seats: map[lease.Holder]*seat{}, byToken: map[string]map[lease.Holder]*seat{},
+		away:   map[lease.Holder]*Held{},
 		budget: budget, now: now,
 	}
 	t.sinks.Store(new(bart.Table[Sink]))
@@ -107,7 +108,8 @@ func (t *Table) clear(h lease.Holder) {
 func (t *Table) Attach(p *Peer) (lost uint64) {
 	old, lost := t.replace(p)
 	if old != nil {
-		old.cancel(&transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"})
+		old.cancel(&transport.CloseError{Code: transport.CodeReplaced,
+			Reason: "a newer connection resumed the session"})
 	}
 	return lost
 }
@@ -192,7 +194,8 @@ func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	s.peer = nil
 	t.clear(p.Holder)
 	sinks := t.sinks.Load()
-	own := slices.DeleteFunc(p.prefixes(), func(prefix netip.Prefix) bool { // another's token may have a route of p's by now
+	// another's token may have a route of p's by now
+	own := slices.DeleteFunc(p.prefixes(), func(prefix netip.Prefix) bool {
 		at, ok := sinks.Get(prefix)
 		return ok && at != Sink{Peer: p}
 	})
