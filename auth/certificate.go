@@ -16,7 +16,8 @@ var ErrCertificate = errors.New("not the client certificate that the token is bo
 // maxCertCN is the longest common name, in characters (ub-common-name, RFC 5280 appendix A.1).
 const maxCertCN = 64
 
-// checkCertCN tells whether a certificate can have this common name; "" is that any will do.
+// checkCertCN returns an error if no certificate can have this common name; "" accepts any
+// certificate, or none.
 func checkCertCN(name string) error {
 	if utf8.RuneCountInString(name) > maxCertCN || !utf8.ValidString(name) ||
 		strings.ContainsFunc(name, unprintable) {
@@ -26,7 +27,7 @@ func checkCertCN(name string) error {
 	return nil
 }
 
-// certified tells whether a connection may use t. The certificate's subject has to have the common
+// certified returns an error if a connection may not use t. The certificate's subject has to have the common
 // name CertCN, byte for byte; its other names do not count. The error is ErrCertificate, wrapped.
 func (t *Token) certified(state *tls.ConnectionState) error {
 	if t.CertCN == "" {

@@ -41,7 +41,7 @@ var (
 	ErrSpec    = errors.New("no such token can be made")
 )
 
-// CheckName tells whether a token can have this name. The error is ErrName, wrapped.
+// CheckName returns ErrName, wrapped, if a token cannot have this name.
 func CheckName(name string) error {
 	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`).MatchString(name) ||
 		len(name) > MaxName {
@@ -50,7 +50,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// check tells whether s can become a token, as far as s alone can tell.
+// check returns an error if s cannot become a token, as far as s alone can tell.
 func (s *Spec) check(now time.Time) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (s *Spec) check(now time.Time) error {
 	return nil
 }
 
-// checkRoute tells whether a network can lie behind a client.
+// checkRoute returns an error if a network cannot lie behind a client.
 func checkRoute(r netip.Prefix) error {
 	if !r.IsValid() || r != r.Masked() || r.Addr().Is4In6() {
 		return fmt.Errorf("%w: route %s is not a prefix, like 192.168.7.0/24", ErrSpec, r)
@@ -106,7 +106,7 @@ func checkRoute(r netip.Prefix) error {
 	return nil
 }
 
-// conflict tells what s would take from another token.
+// conflict returns an error if s would take something from another token.
 func (s *Spec) conflict(t *Token) error {
 	if s.Address.IsValid() && s.Address == t.Address {
 		return fmt.Errorf("%w: address %s is reserved for %s", ErrSpec, s.Address, t.Name)

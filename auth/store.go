@@ -23,13 +23,13 @@ import (
 type Store struct {
 	bucket Bucket
 	admin  sync.Mutex // of Create and Revoke; held while they write
-	// by id, of whoever changes the file's entry; held while they write, taken after admin
+	// by id, held to change the file's entry; held while they write, taken after admin
 	changing keyed.Mutex[string]
 
 	// guards the rest; taken last, and never held while anything is written
 	mu     sync.Mutex
 	tokens map[string]*entry // by id
-	flag   *entry            // of serve --token, nil is none; never in the file
+	flag   *entry            // of the token that the server was given, nil if none; never in the file
 	late   map[string]bool   // ids whose entry is newer than in the file
 }
 
@@ -106,7 +106,7 @@ func (s *Store) SetFlag(text string) {
 		Created: time.Now()}, Hash: sum[:]}
 }
 
-// Fresh tells whether there never was a token in the file.
+// Fresh reports whether there never was a token in the file.
 func (s *Store) Fresh() (bool, error) {
 	exists, err := s.bucket.Exists()
 	return !exists, err

@@ -34,7 +34,7 @@ type Kind string
 
 // The kinds of tokens.
 const (
-	KindToken      Kind = "token"      // opens the server to whoever has it
+	KindToken      Kind = "token"      // admits every client that has it
 	KindJoin       Kind = "join"       // opens it to the first who uses it; see Store.Join
 	KindCredential Kind = "credential" // what became of a join token: opens it to that one client
 	kindRevoked    Kind = "revoked"    // opens nothing: its holder is told so
@@ -59,13 +59,13 @@ type Token struct {
 	MaxSessions *int `json:"max_sessions,omitempty"`
 }
 
-// Expired tells whether t is over at a time.
+// Expired reports whether t has expired at a time.
 func (t *Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
 // Anonymous reports whether t is the token of AllowAll, which all clients share.
 func (t *Token) Anonymous() bool { return t.ID == "" }
 
-// Sole tells whether t is one client by itself: whoever comes with it is the same client, and takes
+// Sole reports whether t stands for one client: each connection with it is that client, and takes
 // the place of the connection before. Other tokens may be shared by several clients, which are told
 // apart by their sessions.
 func (t *Token) Sole() bool {

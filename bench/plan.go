@@ -48,7 +48,7 @@ func choose(o options) (plan, error) {
 	return chosen, nil
 }
 
-// measures tells whether a group of figures is in the plan.
+// measures reports whether a group of figures is in the plan.
 func (p plan) measures(name string) bool {
 	return slices.ContainsFunc(p.groups, func(g report.Group) bool { return g.Name == name })
 }

@@ -36,7 +36,7 @@ type ACMEConfig struct {
 	Dir       string
 	Email     string // for the authority's account; may be empty
 	Directory string // URL of the authority; "" is Let's Encrypt
-	// whom the authority's own HTTPS must come from; nil is whom the system trusts
+	// whom the authority's own HTTPS must come from; nil for those that the system trusts
 	Roots *x509.CertPool
 	Log   *slog.Logger
 }
@@ -76,7 +76,7 @@ var errNoCertificate = errors.New("there is no certificate from the ACME authori
 
 // GetCertificate is the tls.Config's hook of that name; ACMEProtocol must be among the NextProtos.
 // Who asks for no name, or for one that is none of ours, gets the first domain's, and sees there
-// what is wrong. A handshake never makes us ask the authority, which would let strangers use up
+// what is wrong. A handshake never makes us ask the authority, which would let anybody use up
 // what it grants in a week.
 func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if Challenges(hello) {
@@ -96,7 +96,7 @@ func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 	return a.get(domain)
 }
 
-// Challenges tells whether this is the authority's handshake, or of somebody who does as if.
+// Challenges reports whether this is the authority's handshake, or one that pretends to be.
 func Challenges(hello *tls.ClientHelloInfo) bool {
 	return slices.Equal(hello.SupportedProtos, []string{ACMEProtocol})
 }

@@ -23,7 +23,7 @@ type Authorities struct {
 	watch watch
 }
 
-// OpenAuthorities reads the file, PEM. It is opened with open, now and later; nil is os.Open.
+// OpenAuthorities reads the file, PEM. It is opened with open, now and later; nil for os.Open.
 func OpenAuthorities(file string, open func(name string) (*os.File, error),
 	log *slog.Logger) (*Authorities, error) {
 	a := &Authorities{file: file, log: log, watch: newWatch(open, file)}

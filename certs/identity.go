@@ -122,7 +122,8 @@ func makeKey(file string) (crypto.Signer, error) {
 		atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// readLeaf reads a certificate; nil is none, or none that can be read: it can be made again.
+// readLeaf reads a certificate. It returns nil if there is none that can be read: it can be made
+// again.
 func readLeaf(file string) *x509.Certificate {
 	data, err := atomicfile.Read(file)
 	if err != nil {
@@ -139,7 +140,7 @@ func readLeaf(file string) *x509.Certificate {
 	return leaf
 }
 
-// usable tells whether leaf is what makeLeaf would make, long enough from its end.
+// usable reports whether leaf is what makeLeaf would make, long enough from its end.
 func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.Time) bool {
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(key.Public()) || now.Before(leaf.NotBefore) ||

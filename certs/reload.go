@@ -34,7 +34,7 @@ type watch struct {
 	looked time.Time // at their stamps
 }
 
-// newWatch returns a watch that opens files with open; nil is os.Open.
+// newWatch returns a watch that opens files with open; nil for os.Open.
 func newWatch(open func(name string) (*os.File, error), files ...string) watch {
 	if open == nil {
 		open = os.Open
@@ -50,7 +50,7 @@ type stamp struct {
 }
 
 // OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now
-// and later; nil is os.Open.
+// and later; nil for os.Open.
 func OpenFiles(cert, key string, open func(name string) (*os.File, error),
 	log *slog.Logger) (*Files, error) {
 	f := &Files{cert: cert, key: key, log: log, watch: newWatch(open, cert, key)}

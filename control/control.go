@@ -47,7 +47,7 @@ func reach(dir string, f func(name string) error) error {
 	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), SocketName))
 }
 
-// allowed tells whether the process at the other end of conn is root's, or of the user who runs the
+// allowed returns an error unless the process at the other end of conn is root's, or of the user who runs the
 // server.
 func allowed(conn net.Conn) error {
 	uc, ok := conn.(*net.UnixConn)

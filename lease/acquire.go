@@ -15,11 +15,11 @@ type Ask struct {
 	Rest time.Duration // how long a pair must have been idle before it changes hands; at least Rest
 
 	// Busy returns for how much longer nobody may send to an idle address before it counts as left
-	// alone; nil is that all are. It must not call the Pool.
+	// alone; nil if all are. It must not call the Pool.
 	Busy func(netip.Addr) time.Duration
 }
 
-// A Lease is a pair in use. Whoever acquired it calls Keep and, at the end, Release; or Undo in
+// A Lease is a pair in use. The caller of Acquire calls Keep and, at the end, Release; or Undo in
 // place of both.
 type Lease struct {
 	Pair
@@ -29,7 +29,7 @@ type Lease struct {
 	Inherited bool
 
 	h      *holding
-	before *holding // who had the pair; nil is nobody
+	before *holding // who had the pair; nil if nobody
 	moved  *holding // what this holder had before; nil is nothing, or the same
 	keys   []string // of the records that change
 	kept   bool     // Keep has begun to write them

@@ -45,7 +45,7 @@ func pairs(network netip.Prefix) uint32 {
 	return uint32((uint64(1)<<host - 2) / 2)
 }
 
-// CheckNetwork tells whether network can be the private network: IPv4, no host bits, addresses of
+// CheckNetwork returns an error unless network can be the private network: IPv4, no host bits, addresses of
 // hosts, room for the server's pair and one client's.
 func CheckNetwork(network netip.Prefix) error {
 	switch {
@@ -117,7 +117,7 @@ type Options struct {
 // DefaultHold is how long nobody can ask for an address that another has left.
 const DefaultHold = 24 * time.Hour
 
-// Times for which a pair rests before it changes hands, whoever is waiting.
+// Times for which a pair rests before it changes hands, whether or not somebody waits.
 const (
 	// Rest is longer than anything waits for the old holder's return, and than the pauses of those
 	// that still send to it: 2 min at most for TCP (TCP_RTO_MAX in include/net/tcp.h).
@@ -236,8 +236,8 @@ func (p *Pool) pair(n uint32) Pair {
 	return pair
 }
 
-// Fits tells whether a client of the network can have a: it is the first address of a client's
-// pair.
+// Fits returns an error unless a client of the network can have a: it is the first address of a
+// client's pair.
 func (p *Pool) Fits(a netip.Addr) error {
 	if _, ok := p.number(a); !ok {
 		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from "+
@@ -246,7 +246,7 @@ func (p *Pool) Fits(a netip.Addr) error {
 	return nil
 }
 
-// Live tells whether a client is connected with a.
+// Live reports whether a client is connected with a.
 func (p *Pool) Live(a netip.Addr) bool {
 	n, ok := p.number(a)
 	p.mu.Lock()

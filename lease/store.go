@@ -30,7 +30,7 @@ type store struct {
 	bucket Store
 	dirty  map[string]bool // keys whose record is another than in the file
 	last   <-chan struct{} // closed when the commit that began last has ended
-	next   *commit         // one that has not begun to write; nil is none
+	next   *commit         // one that has not begun to write; nil if none
 }
 
 // A commit is one write, of all that was dirty when it began.

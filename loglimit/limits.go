@@ -15,13 +15,14 @@ import (
 // token, too. Of those who have not logged in, who can have as many addresses as they like, one
 // address has fewer, and all of them together no more than a person reads.
 const (
-	known       = 100
-	strangers   = 20 // of all addresses
-	oneStranger = 5
-	// how lines begin that are limited as those about strangers are, be there a token or not
-	refused       = "refused"
-	pause         = 5 * time.Second
-	strangerPause = time.Minute // of one address
+	known              = 100
+	unauthenticated    = 20 // of all addresses
+	oneUnauthenticated = 5
+	// how lines begin that are limited as those of unauthenticated clients, whether or not there is
+	// a token
+	refused              = "refused"
+	pause                = 5 * time.Second
+	unauthenticatedPause = time.Minute // of one address
 
 	// told is how long after a line was left out that is said, if no line of its kind has said it.
 	told = time.Minute
@@ -32,10 +33,10 @@ const (
 
 // A kind is lines that share a limit: one message, about one token or about all who have none.
 type kind struct {
-	level    slog.Level
-	message  string
-	token    string
-	stranger bool
+	level           slog.Level
+	message         string
+	token           string
+	unauthenticated bool
 }
 
 // A source is a kind of line about one address.
@@ -67,14 +68,14 @@ func (l *limits) take(level slog.Level, message string, about who,
 	defer l.mu.Unlock()
 	k := kind{level, message, about.token, about.token == "" && about.source.IsValid()}
 	burst := known
-	if k.stranger || strings.HasPrefix(message, refused) {
-		burst = strangers
+	if k.unauthenticated || strings.HasPrefix(message, refused) {
+		burst = unauthenticated
 	}
 	b := get(l.kinds, k, maxKinds, pause, burst)
 	allowed := true
-	if k.stranger {
-		allowed = get(l.sources, source{k, about}, maxSources, strangerPause,
-			oneStranger).limiter.AllowN(now, 1)
+	if k.unauthenticated {
+		allowed = get(l.sources, source{k, about}, maxSources, unauthenticatedPause,
+			oneUnauthenticated).limiter.AllowN(now, 1)
 	}
 	if !allowed || !b.limiter.AllowN(now, 1) {
 		b.unsaid++

@@ -113,7 +113,7 @@ func TestStrangers(t *testing.T) {
 		}
 		log.Warn("refused", "remote", "192.0.2.1:1", "err", "wrong token")
 	})
-	if count(lines, "2001:db8") != oneStranger || count(lines, "192.0.2.1") != 1 ||
+	if count(lines, "2001:db8") != oneUnauthenticated || count(lines, "192.0.2.1") != 1 ||
 		count(lines, "192.0.2.1", "suppressed=995") != 1 {
 		t.Errorf("logged %q", lines)
 	}
@@ -126,7 +126,7 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%d sources are remembered", n)
 		}
 	})
-	if n := count(lines, "msg=refused"); n > strangers+60/5+1 {
+	if n := count(lines, "msg=refused"); n > unauthenticated+60/5+1 {
 		t.Errorf("%d lines in a minute", n)
 	}
 }

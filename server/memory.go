@@ -33,7 +33,7 @@ const (
 // has not collected yet.
 const queueShare = 2
 
-// newBudget returns what all queues share; nil is no limit.
+// newBudget returns what all queues share, nil if there is no limit.
 func newBudget(maxMemory int64) *transport.Budget {
 	if maxMemory == 0 {
 		return nil

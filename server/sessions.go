@@ -22,7 +22,7 @@ func (s *sessions) do(f func()) error {
 	return nil
 }
 
-// start runs f on a goroutine of its own; false is that wait was called, and f does not run.
+// start runs f on a goroutine of its own. It returns false after wait, and f does not run.
 func (s *sessions) start(f func()) bool {
 	if !s.begin() {
 		return false

