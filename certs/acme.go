@@ -23,7 +23,9 @@ const ACMEProtocol = acme.ALPNProto
 
 const (
 	// for the first certificate, within a handshake; less than clients wait
-	acmeWait      = 8 * time.Second
+	acmeWait = 8 * time.Second
+	// acmeWaiting is how many handshakes wait so at once: each may hold a thread.
+	acmeWaiting   = 64
 	acmeRetry     = 65 * time.Second
 	acmeRetryMost = time.Hour
 	acmeWatch     = time.Hour
@@ -47,6 +49,7 @@ type ACME struct {
 	ACMEConfig
 	manager *autocert.Manager
 	ready   map[string]chan struct{} // by domain; closed when there is a certificate
+	waiting chan struct{}            // has an element for each handshake that waits
 }
 
 // NewACME returns an ACME that has nothing yet: call Run.
@@ -60,11 +63,12 @@ func NewACME(c ACMEConfig) *ACME {
 	if c.Directory == "" {
 		client.DirectoryURL = autocert.DefaultACMEDirectory
 	}
-	a := &ACME{ACMEConfig: c, ready: map[string]chan struct{}{}, manager: &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.Dir),
-		HostPolicy: autocert.HostWhitelist(c.Domains...),
-		Email:      c.Email, Client: client,
-	}}
+	a := &ACME{ACMEConfig: c, ready: map[string]chan struct{}{},
+		waiting: make(chan struct{}, acmeWaiting), manager: &autocert.Manager{
+			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.Dir),
+			HostPolicy: autocert.HostWhitelist(c.Domains...),
+			Email:      c.Email, Client: client,
+		}}
 	for _, d := range c.Domains {
 		a.ready[d] = make(chan struct{})
 	}
@@ -88,12 +92,31 @@ func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 		domain = a.Domains[0]
 		ready = a.ready[domain]
 	}
-	select {
-	case <-ready:
-	case <-time.After(acmeWait):
+	if !a.await(ready) {
 		return nil, errNoCertificate
 	}
 	return a.get(domain)
+}
+
+// await waits until ready is closed, and reports whether it was. It does not wait if many do.
+func (a *ACME) await(ready <-chan struct{}) bool {
+	select {
+	case <-ready:
+		return true
+	default:
+	}
+	select {
+	case a.waiting <- struct{}{}:
+		defer func() { <-a.waiting }()
+	default:
+		return false
+	}
+	select {
+	case <-ready:
+		return true
+	case <-time.After(acmeWait):
+		return false
+	}
 }
 
 // Challenges reports whether this is the authority's handshake, or one that pretends to be.

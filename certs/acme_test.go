@@ -7,10 +7,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -94,4 +96,21 @@ func TestACMEReport(t *testing.T) {
 			t.Errorf("got %q; want %s", got, test.want)
 		}
 	}
+}
+
+// Handshakes that come before there is a certificate hold no more threads than acmeWaiting.
+func TestACMEWaitersAreFew(t *testing.T) {
+	a := NewACME(ACMEConfig{Domains: []string{"a.example"}, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	var group sync.WaitGroup
+	for range acmeWaiting {
+		group.Go(func() { _, _ = a.GetCertificate(&tls.ClientHelloInfo{ServerName: "a.example"}) })
+	}
+	for len(a.waiting) < acmeWaiting {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "a.example"}); !errors.Is(err, errNoCertificate) {
+		t.Errorf("one too many: %v", err)
+	}
+	close(a.ready["a.example"])
+	group.Wait()
 }

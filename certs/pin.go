@@ -73,7 +73,7 @@ func (e *PinError) Error() string {
 	for _, p := range e.Want {
 		want = append(want, p.String())
 	}
-	return fmt.Sprintf("the server's key is %s, and --pin says %s", e.Seen,
+	return fmt.Sprintf("the server's key is %s, and not the pinned %s", e.Seen,
 		strings.Join(want, " or "))
 }
 

@@ -105,6 +105,7 @@ func serve(c *cli.Context) (err error) {
 		Congestion: told.Congestion, ClientToClient: told.ClientToClient, Log: log,
 		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress, TrustedProxies: told.TrustedProxy,
 		MaxLanes: told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions, Sever: severing(log),
+		ProxyHint: proxyHint,
 	})
 	if err != nil {
 		return err

@@ -2,11 +2,15 @@ package server_test
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"os"
+	"sync"
 	"testing"
 
 	"tunnel/packet"
 	"tunnel/server"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -159,5 +163,53 @@ func TestDefectInReading(t *testing.T) {
 	go m.told()
 	if drops := h.drops(); drops["defect"] != 1 || len(drops) != 1 {
 		t.Errorf("dropped %v", drops)
+	}
+}
+
+// poisoned is a listener whose first connection makes the accept loop panic.
+type poisoned struct {
+	net.Listener
+	once sync.Once
+}
+
+func (l *poisoned) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	l.once.Do(func() { c = poisonedConn{c} })
+	return c, err
+}
+
+type poisonedConn struct{ net.Conn }
+
+func (poisonedConn) RemoteAddr() net.Addr { panic("an address that the limiter cannot bear") }
+
+// A panic in accepting a connection ends that connection.
+func TestDefectInAccepting(t *testing.T) {
+	var config server.Config
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { config = *c })
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	config.Device = tuntest.New()
+	s, err := server.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := hubtest.Listen(t, "127.0.0.1:0")
+	h.Address = ln.Addr().String()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx, &poisoned{Listener: ln}) }()
+	if m, err := h.dial(transport.Connect{}); err == nil {
+		t.Errorf("%s has joined by a connection that is refused", m.own())
+	}
+	m, err := h.dial(transport.Connect{})
+	if err != nil {
+		t.Error(err)
+	} else {
+		go m.told()
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -20,13 +20,13 @@ func (s *Server) forward() error {
 		if !s.defects.Note(err, s.Log) {
 			return err
 		}
-		time.Sleep(readerPause)
+		time.Sleep(restartPause)
 	}
 }
 
-// readerPause is how long the device is not read after a panic in reading it: one that comes again
+// restartPause is how long something that has ended by a panic does not run: a panic that comes again
 // must not take a core.
-const readerPause = 100 * time.Millisecond
+const restartPause = 100 * time.Millisecond
 
 // read reads the device until that ends. A panic is the error.
 func (s *Server) read() (err error) {

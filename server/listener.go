@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"tunnel/defect"
 	"tunnel/server/admission"
 )
 
@@ -37,11 +38,17 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.failed(err)
 			return nil, err // http.Server tries again what may get better
 		}
-		if l.server.limiter.Admit(c) {
+		if l.admits(c) {
 			return c, nil
 		}
 		admission.Abort(c)
 	}
+}
+
+// admits reports whether the limiter admits c. A panic refuses that connection only.
+func (l *listener) admits(c net.Conn) (ok bool) {
+	err := defect.Do(func() { ok = l.server.limiter.Admit(c) })
+	return !l.server.defects.Note(err, l.server.Log) && ok
 }
 
 // failed makes room when there are no files for connections, and says so. What else accept(2) fails

@@ -33,8 +33,8 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 	if client != admission.AddressOf(r.RemoteAddr) {
 		v.remote = client.String()
 	} else if len(r.Header.Values("X-Forwarded-For")) > 0 && !s.hinted.Swap(true) {
-		s.Log.Info("X-Forwarded-For is ignored: if a proxy is in front, name it with "+
-			"--trusted-proxy", "remote", v.remote)
+		s.Log.Info("X-Forwarded-For is ignored: it comes from no trusted proxy",
+			"remote", v.remote, "hint", s.ProxyHint)
 	}
 	why, room := s.limiter.Requested(v.tracked, v.source)
 	switch ban := s.bans.Left(v.source); {

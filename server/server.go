@@ -59,6 +59,9 @@ type Config struct {
 	// longer instead.
 	Sever func(context.Context, netip.Addr) error
 
+	// ProxyHint is what the log says to do about a proxy that is not among TrustedProxies.
+	ProxyHint string
+
 	limits *limits // nil is defaultLimits; tests have others
 }
 
@@ -174,10 +177,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
-	group.Go(func() { s.limiter.Run(ctx) })
-	group.Go(func() { s.watchTokens(ctx) })
-	group.Go(func() { s.watchMemory(ctx) })
-	group.Go(func() { s.sweep(ctx) })
+	for _, watch := range []func(context.Context){s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep} {
+		group.Go(func() { s.keepRunning(ctx, watch) })
+	}
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
@@ -198,6 +200,17 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return context.Cause(ctx)
+}
+
+// keepRunning runs f until ctx ends. After a panic it runs f again.
+func (s *Server) keepRunning(ctx context.Context, f func(context.Context)) {
+	for s.defects.Note(defect.Do(func() { f(ctx) }), s.Log) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(restartPause):
+		}
+	}
 }
 
 // connContext is the http.Server's hook of that name.
