@@ -7,9 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/config"
-	"tunnel/ipcmd"
-	"tunnel/route"
-	"tunnel/rtnl"
+	"tunnel/host"
+	"tunnel/journal"
 )
 
 func cleanupCommand() *cli.Command {
@@ -36,11 +35,11 @@ func cleanup(c *cli.Context) error {
 	}
 	log := logger(c, told.Log)
 	keepPipe()
-	dirs, err := route.JournalDirs()
+	dirs, err := journal.Dirs()
 	if err != nil {
 		return err
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
+	report, err := journal.Cleanup(c.Context, thisMachine(log), host.Kinds(), log, dirs...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

@@ -13,11 +13,12 @@ import (
 
 	"tunnel/auth"
 	"tunnel/client"
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
+	"tunnel/host"
+	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/loglimit"
-	"tunnel/route"
 	"tunnel/rtnl"
 	"tunnel/transport"
 )
@@ -74,8 +75,8 @@ func connect(c *cli.Context) (err error) {
 		}
 		return connectDryRun(c, told, dialers[0])
 	}
-	host, err := newHost(i, log)
-	if host == nil {
+	machine, err := newMachine(i, log)
+	if machine == nil {
 		return err
 	}
 	dialers, err := newDialers(i, log)
@@ -83,12 +84,12 @@ func connect(c *cli.Context) (err error) {
 		return err
 	}
 	dev := told.Dev
-	device, router, err := host.Device(c.Context)
+	device, own, err := machine.Device(c.Context)
 	if err != nil {
 		return err
 	}
-	failed := func(err error) error { return errors.Join(err, router.Close(), device.Close()) }
-	dir, err := host.State(c.Context)
+	failed := func(err error) error { return errors.Join(err, own.Close(), device.Close()) }
+	dir, err := machine.State(c.Context)
 	if err != nil {
 		return failed(err)
 	}
@@ -99,7 +100,7 @@ func connect(c *cli.Context) (err error) {
 	takePriority(log)
 	out := c.App.Writer
 	return client.New(client.Config{
-		Dialer: dialers[0], Others: dialers[1:], Network: watchNetwork(log), Device: device, Router: router,
+		Dialer: dialers[0], Others: dialers[1:], Network: watchNetwork(log), Device: device, Host: own,
 		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin, Log: log,
 		Wanted: told.Address, Accept: told.Network, Resolvers: resolvers, MTU: told.MTU, Qlen: told.Qlen, KeepTrying: told.KeepTrying,
 		Lanes: told.Lanes,
@@ -111,11 +112,11 @@ func connect(c *cli.Context) (err error) {
 			Lost: func(err error) {
 				_, _ = fmt.Fprintf(out, "down: %v\n", err)
 			},
-			Up: func(ctx context.Context, l transport.Link) {
-				host.Hook(ctx, flagOnUp, l)
+			Up: func(ctx context.Context, a host.Address) {
+				machine.Hook(ctx, flagOnUp, a)
 			},
-			Down: func(l transport.Link) {
-				host.Hook(context.WithoutCancel(c.Context), flagOnDown, l)
+			Down: func(a host.Address) {
+				machine.Hook(context.WithoutCancel(c.Context), flagOnDown, a)
 			},
 		},
 	}).Run(c.Context)
@@ -149,8 +150,8 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Diale
 	if err != nil {
 		return err
 	}
-	router := route.New(ipcmd.DryRun{W: c.App.Writer}, rtnl.Kernel{}, nil, nil)
-	if err := router.Bypass(c.Context, hops[0]); err != nil {
+	dry := host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}, Look: rtnl.Kernel{}}, nil, nil)
+	if err := dry.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}
 	wanted, accepted := told.Address, told.Network
@@ -164,12 +165,12 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Diale
 		}
 	}
 	_, _ = fmt.Fprintln(c.App.Writer, "# the server decides on addresses, network, mtu and qlen; with its defaults:")
-	want := route.Config{Dev: told.Dev, MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer, Network: network}
+	want := host.Pair(told.Dev, 1400, 100, pair.Local, pair.Peer, network)
 	if mtu := told.MTU; mtu != 0 {
 		want.MTU = mtu
 	}
 	if qlen := told.Qlen; qlen != 0 {
 		want.Qlen = qlen
 	}
-	return router.Set(c.Context, want)
+	return dry.Apply(c.Context, want)
 }

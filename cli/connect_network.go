@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 )
 
 // The files that name this machine's DNS servers, as resolv.conf(5) and systemd-resolved(8) say.
@@ -35,7 +35,7 @@ func resolvers() ([]netip.Addr, error) {
 // guarded returns what to count as this machine's DNS servers that no network of a tunnel may contain; nil is none. They are
 // the user's own to give away, by --network: not under AT_SECURE, where the user has no right to other users' questions.
 func guarded(i *invocation) func() ([]netip.Addr, error) {
-	if i.connect != nil && len(i.connect.Network) == 0 || ipcmd.SecureMode() {
+	if i.connect != nil && len(i.connect.Network) == 0 || cmdrun.SecureMode() {
 		return resolvers
 	}
 	return nil

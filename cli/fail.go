@@ -9,8 +9,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
+	"tunnel/host"
+	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/privsep"
 	"tunnel/route"
@@ -168,9 +170,9 @@ func explain(err error) *failure {
 	var f *failure
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
-	var command *ipcmd.Error
+	var command *cmdrun.Error
 	var remote *privsep.Failure // of a worker's parent
-	var journal *route.JournalError
+	var notes *journal.Error
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -184,13 +186,13 @@ func explain(err error) *failure {
 		return &failure{stepAddress, err, "choose another --network on the server"}
 	case errors.Is(err, route.ErrNoRoute):
 		return &failure{stepTCP, err, "check this machine's network: `ip route`"}
-	case errors.Is(err, route.ErrBusy), errors.Is(err, tun.ErrTaken):
+	case errors.Is(err, journal.ErrBusy), errors.Is(err, tun.ErrTaken):
 		return &failure{stepDevice, err, "choose another with --dev, or end what uses it"}
-	case errors.Is(err, route.ErrContested):
+	case errors.Is(err, host.ErrContested):
 		return &failure{stepDevice, err, "find what does it (a network manager, a script), have it leave the device alone, and start again"}
-	case errors.Is(err, route.ErrNotUsed):
+	case errors.Is(err, host.ErrNotUsed):
 		return &failure{stepRoute, err, "see `ip rule` and `ip route show table all`"}
-	case errors.Is(err, tun.ErrGone), errors.Is(err, route.ErrGone):
+	case errors.Is(err, tun.ErrGone), errors.Is(err, host.ErrGone):
 		return &failure{stepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):
 		return &failure{stepUsage, err, "choose another --dev"}
@@ -208,8 +210,8 @@ func explain(err error) *failure {
 		return &failure{stepState, err, "make room on its disk, or give a directory of its own with --state"}
 	case errors.Is(err, state.ErrFull):
 		return &failure{stepState, err, "make room on it, or give another --state"}
-	case errors.As(err, &journal):
-		return &failure{stepState, err, journal.Advice}
+	case errors.As(err, &notes):
+		return &failure{stepState, err, notes.Advice}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}

@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"tunnel/transport"
+	"tunnel/host"
 )
 
 // downTimeout bounds --on-down, so that the program ends within two seconds of a signal.
@@ -20,13 +20,13 @@ const downTimeout = time.Second
 // runHook runs a command that a person gave with --on-up or --on-down. It is a shell's business what it means, so it
 // goes to /bin/sh. Its output is the program's stderr, and the program's priority is not its own: it may compute for hours.
 // When ctx ends it and its children are killed.
-func runHook(ctx context.Context, flag, command string, dev string, link transport.Link, log *slog.Logger) {
+func runHook(ctx context.Context, flag, command string, dev string, address host.Address, log *slog.Logger) {
 	if command == "" {
 		return
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), isSecret),
-		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(), "TUNNEL_PEER="+link.Peer.String())
+		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+address.Local.String(), "TUNNEL_PEER="+address.Peer.String())
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

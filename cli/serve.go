@@ -7,10 +7,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
+	"tunnel/host"
+	"tunnel/journal"
 	"tunnel/lease"
-	"tunnel/route"
 	"tunnel/server"
 )
 
@@ -41,15 +42,15 @@ func serve(c *cli.Context) (err error) {
 	told, log := i.serve, i.log()
 	i.warn(log)
 	memory := serveMemory(told.MaxMemory)
-	want := serveConfig(told)
+	want := serveWant(told)
 	if told.DryRun {
-		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
+		return host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}}, nil, nil).Apply(c.Context, want)
 	}
 	if workerOf(c) == nil {
 		outputOf(c).watchJoinLine(log)
 	}
-	host, err := newHost(i, log)
-	if host == nil {
+	machine, err := newMachine(i, log)
+	if machine == nil {
 		return err
 	}
 	secret, err := serverToken(i, log)
@@ -61,13 +62,13 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	// Before the state is touched: whoever may not make the device has that to hear, not that a directory is missing.
-	device, router, err := host.Device(c.Context)
+	device, own, err := machine.Device(c.Context)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, router.Close()) }()
+	defer func() { err = errors.Join(err, own.Close()) }()
 	defer func() { _ = device.Close() }() // Run closes it too; this is for failures before
-	dir, err := host.State(c.Context)
+	dir, err := machine.State(c.Context)
 	if err != nil {
 		return err
 	}
@@ -80,12 +81,12 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	held, err := holdDevice(c.Context, router, want, log)
+	held, err := holdDevice(c.Context, own, want, log)
 	if err != nil {
 		return err
 	}
 	defer held.close()
-	ln, err := host.Listen(c.Context)
+	ln, err := machine.Listen(c.Context)
 	if err != nil {
 		return err
 	}
@@ -93,7 +94,7 @@ func serve(c *cli.Context) (err error) {
 		log.Warn("ws:// without TLS: everybody on the way can read the token and the packets; put a proxy with TLS in front")
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
-		withZone(ln.Addr(), told.Listen), want.Network, want.Dev, want.Local, want.Peer)
+		withZone(ln.Addr(), told.Listen), told.Network, want.Dev, want.Addresses[0].Local, want.Addresses[0].Peer)
 	if err := printConnectLine(c.App.Writer, told, secure, kept, ln.Addr()); err != nil {
 		return err
 	}
@@ -115,10 +116,8 @@ func serve(c *cli.Context) (err error) {
 	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }
 
-// serveConfig returns what a server's device has.
-func serveConfig(told *config.Serve) route.Config {
+// serveWant returns what a server's device has.
+func serveWant(told *config.Serve) host.Want {
 	pair, _ := lease.PairOf(told.Network, 0)
-	return route.Config{
-		Dev: told.Dev, MTU: told.MTU, Qlen: told.Qlen, Local: pair.Local, Peer: pair.Peer, Network: told.Network,
-	}
+	return host.Pair(told.Dev, told.MTU, told.Qlen, pair.Local, pair.Peer, told.Network)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"tunnel/client"
+	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/route"
 )
@@ -20,7 +21,7 @@ type heldDevice struct {
 }
 
 // holdDevice gives the device what a server's has. The caller closes what it returns.
-func holdDevice(ctx context.Context, router keep.Router, want route.Config, log *slog.Logger) (*heldDevice, error) {
+func holdDevice(ctx context.Context, router keep.Router, want host.Want, log *slog.Logger) (*heldDevice, error) {
 	index := 0
 	if link, err := net.InterfaceByName(want.Dev); err == nil {
 		index = link.Index
@@ -61,7 +62,7 @@ func (h *heldDevice) run(ctx context.Context, serve func(context.Context) error)
 			case err == nil, watching.Err() != nil, errors.Is(err, route.ErrOverlap):
 			case keep.Fatal(err):
 				cancel(err)
-			case errors.Is(err, route.ErrNotUsed):
+			case errors.Is(err, host.ErrNotUsed):
 				disturbed = true
 				h.log.Warn("clients cannot be reached", "err", err)
 			default:

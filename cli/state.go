@@ -10,8 +10,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
-	"tunnel/privsep"
-	"tunnel/route"
+	"tunnel/journal"
+	"tunnel/privsep/sandbox"
 )
 
 // What to do about a state directory.
@@ -39,7 +39,7 @@ func chosenState(c *cli.Context) stateChoice {
 // openState opens the directory for what is kept between runs with O_PATH, and returns its name as well. It is made with
 // mode 0700 if there is none. It must belong to owner: one of root or of the user other is handed over, and any other is
 // refused. Without --state, a user who may not write to the default gets one of their own (XDG Base Directory Specification).
-func openState(state stateChoice, owner privsep.User, other int) (*os.File, string, error) {
+func openState(state stateChoice, owner sandbox.User, other int) (*os.File, string, error) {
 	name, err := stateDir(state, makeDir)
 	if err != nil {
 		return nil, "", err
@@ -72,7 +72,7 @@ func stateDir(state stateChoice, use func(dir string) error) (string, error) {
 
 // isOrdinary reports whether this process is not root, or root of a user namespace only, to which root's
 // directories may be closed.
-func isOrdinary() bool { return os.Geteuid() != 0 || route.InUserNamespace() }
+func isOrdinary() bool { return os.Geteuid() != 0 || journal.InUserNamespace() }
 
 // stateFailure says what to do when a state directory cannot be used.
 func stateFailure(name string, err error) error {
@@ -95,7 +95,7 @@ func openDir(name string) (*os.File, error) {
 }
 
 // own makes sure that the directory is the owner's alone.
-func own(dir *os.File, owner privsep.User, other int) error {
+func own(dir *os.File, owner sandbox.User, other int) error {
 	info, err := closed(dir)
 	if err != nil {
 		return err
@@ -199,13 +199,13 @@ func tokenDir(c *cli.Context, use func(dir string) error) (string, error) {
 		return "", err
 	}
 	if os.Geteuid() != 0 {
-		return name, errors.Join(own(dir, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0), dir.Close())
+		return name, errors.Join(own(dir, sandbox.User{UID: os.Geteuid(), GID: os.Getegid()}, 0), dir.Close())
 	}
 	info, err := closed(dir)
 	if err != nil || info.Uid == 0 {
 		return name, errors.Join(err, dir.Close())
 	}
-	if err := privsep.Become(privsep.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}); err != nil {
+	if err := sandbox.Become(sandbox.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}); err != nil {
 		return "", fail(stepState, err, "run it as the user that "+name+" belongs to")
 	}
 	return nameFor(c, dir, name)

@@ -10,7 +10,7 @@ import (
 
 	"tunnel/certs"
 	"tunnel/control"
-	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 )
 
 // acmeDir is where a state directory has what came from an ACME authority.
@@ -27,7 +27,7 @@ func stateNames() []string {
 // handOver gives a state directory to the user owner: what this program keeps there, and then the directory. What belongs
 // to neither root nor the user other stays as it is, and so does what has a second name, or is a link. A directory that has
 // only other things is refused: it may be anything, as /etc.
-func handOver(dir *os.File, owner privsep.User, other int) error {
+func handOver(dir *os.File, owner sandbox.User, other int) error {
 	ours, others, err := list(dir)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func list(dir *os.File) (ours, others []string, err error) {
 }
 
 // handOverACME is handOver for the directory of an ACME authority's files.
-func handOverACME(dir *os.File, owner privsep.User, other int) error {
+func handOverACME(dir *os.File, owner sandbox.User, other int) error {
 	sub, err := openAt(dir, acmeDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil // no directory, or nobody's to read: it is not handed over
@@ -96,7 +96,7 @@ func handOverACME(dir *os.File, owner privsep.User, other int) error {
 	return give(sub, unix.S_IFDIR, owner, other)
 }
 
-func giveFile(dir *os.File, name string, owner privsep.User, other int) error {
+func giveFile(dir *os.File, name string, owner sandbox.User, other int) error {
 	f, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
 		return nil // it is gone, or was not root's to see
@@ -106,7 +106,7 @@ func giveFile(dir *os.File, name string, owner privsep.User, other int) error {
 }
 
 // give makes the owner that of an open file of the type kind, if it was root's or the user other's and has no second name.
-func give(f *os.File, kind uint32, owner privsep.User, other int) error {
+func give(f *os.File, kind uint32, owner sandbox.User, other int) error {
 	var info unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &info); err != nil {
 		return err

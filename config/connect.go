@@ -13,7 +13,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/certs"
-	"tunnel/client"
+	"tunnel/client/grant"
 	"tunnel/transport"
 )
 
@@ -185,8 +185,8 @@ func acceptedNetworks(p *[]netip.Prefix) value {
 			return n, fmt.Errorf(" %s is not an IPv4 prefix like 10.1.1.0/24", s)
 		case n != n.Masked():
 			return n, fmt.Errorf(" %s has host bits set, its prefix is %s", s, n.Masked())
-		case n.Bits() < client.MinNetworkBits || n.Bits() > client.MaxNetworkBits:
-			return n, fmt.Errorf(" %s: no server can have that, networks are from /%d to /%d", s, client.MinNetworkBits, client.MaxNetworkBits)
+		case n.Bits() < grant.MinBits || n.Bits() > grant.MaxBits:
+			return n, fmt.Errorf(" %s: no server can have that, networks are from /%d to /%d", s, grant.MinBits, grant.MaxBits)
 		case slices.ContainsFunc(neverRouted(), n.Overlaps):
 			return n, fmt.Errorf(" %s: these are addresses that no network routes", s)
 		}

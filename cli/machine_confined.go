@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+
+	"tunnel/client"
+	"tunnel/host"
+	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
+	"tunnel/tun"
+)
+
+// confined is the host of a worker: its parent.
+type confined struct {
+	*privsep.Worker
+
+	i    *invocation
+	user sandbox.User
+	log  *slog.Logger
+}
+
+func (h *confined) Device(ctx context.Context) (tun.Device, client.Host, error) {
+	device, err := h.Worker.Device(ctx)
+	return device, h.Worker, err
+}
+
+// State is where the worker enters its sandbox: it has all that it needs, and has read nothing from the network.
+func (h *confined) State(ctx context.Context) (string, error) {
+	dir, name, err := h.Worker.State(ctx)
+	if err != nil {
+		return "", err
+	}
+	path, err := nameFor(h.i.c, dir, name)
+	if err != nil {
+		return "", err
+	}
+	connects := h.i.serve == nil || len(h.i.serve.ACME) > 0
+	if connects {
+		_, _ = x509.SystemCertPool() // kept by the library; SSL_CERT_FILE may be root's
+	}
+	takePriority(h.log)
+	if err := spreadPriority(); err != nil {
+		h.log.Debug("packets have no priority over other sessions", "err", err)
+	}
+	if err := sandbox.Drop(h.user); err != nil {
+		return "", fmt.Errorf("enter the sandbox: %w", err)
+	}
+	if err := sandbox.Confine(sandbox.Limits{State: path, Connect: connects}, h.log); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
+	if h.i.hook(flag) == "" {
+		return
+	}
+	if err := h.Worker.Hook(ctx, flag); err != nil {
+		h.log.Debug("hook", "flag", flag, "err", err)
+	}
+}
