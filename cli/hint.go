@@ -43,3 +43,6 @@ func orPin(pin string) string {
 	}
 	return ", or --pin " + pin + " if the server itself prints just that"
 }
+
+// proxyHint is what to do when a proxy that the server does not trust says for whom it speaks.
+const proxyHint = "if a proxy is in front, name it with --trusted-proxy"

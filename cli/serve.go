@@ -100,13 +100,17 @@ func serve(c *cli.Context) (err error) {
 	}
 	defer secure.keep(c.Context)()
 	limitMemory(memory)
-	hub := server.New(server.Config{
-		Device: device, Leases: kept.leases, Tokens: kept.tokens, TLS: tlsConfig, Path: told.Path,
+	hub, err := server.New(server.Config{
+		Device: device, Leases: kept.leases, Auth: kept.auth, TLS: tlsConfig, Path: told.Path,
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: told.PingInterval,
 		Congestion: told.Congestion, ClientToClient: told.ClientToClient, Log: log,
 		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress, TrustedProxies: told.TrustedProxy,
 		MaxLanes: told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions, Sever: severing(log),
+		ProxyHint: proxyHint,
 	})
+	if err != nil {
+		return err
+	}
 	defer kept.control(c.Context, hub)()
 	takePriority(log)
 	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })

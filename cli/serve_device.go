@@ -51,14 +51,19 @@ func (h *heldDevice) run(ctx context.Context, serve func(context.Context) error)
 	defer group.Wait()
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
+	disturbed := false
 	group.Go(func() {
 		keep.Follow(watching, h.network, h.keeper.Concerns, func() bool {
 			err := h.keeper.Check(watching)
 			switch {
+			case err == nil && disturbed:
+				disturbed = false
+				h.log.Info("clients can be reached again")
 			case err == nil, watching.Err() != nil, errors.Is(err, route.ErrOverlap):
 			case keep.Fatal(err):
 				cancel(err)
 			case errors.Is(err, host.ErrNotUsed):
+				disturbed = true
 				h.log.Warn("clients cannot be reached", "err", err)
 			default:
 				h.log.Warn("the device is not as it should be", "err", err)

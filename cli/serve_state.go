@@ -41,7 +41,8 @@ type serverState struct {
 	dir    string
 	file   *state.File
 	leases *lease.Pool
-	tokens *auth.Store // nil lets everybody in
+	auth   server.Authenticator
+	tokens *auth.Store // the same; nil with --insecure-no-auth
 	given  bool        // --token or --token-file
 	log    *slog.Logger
 }
@@ -61,6 +62,7 @@ func openServerState(dir string, told *config.Serve, secret string, log *slog.Lo
 		return nil, err
 	}
 	if told.InsecureNoAuth {
+		s.auth = auth.AllowAll{}
 		return s, nil
 	}
 	if s.tokens, err = auth.Open(s.file.Bucket(bucketTokens)); err != nil {
@@ -69,6 +71,7 @@ func openServerState(dir string, told *config.Serve, secret string, log *slog.Lo
 	if secret != "" {
 		s.tokens.SetFlag(secret)
 	}
+	s.auth = s.tokens
 	return s, nil
 }
 

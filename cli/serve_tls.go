@@ -10,16 +10,16 @@ import (
 	"path/filepath"
 	"sync"
 
-	"tunnel/auth"
+	"tunnel/certs"
 )
 
 // serverTLS is the server's side of TLS, as the flags describe it. Exactly one of plain, files and domains is set, or
 // none, for a key of the server's own.
 type serverTLS struct {
 	plain     bool
-	files     *auth.Files
+	files     *certs.Files
 	domains   []string
-	clientCA  *auth.Authorities // nil demands no certificate of clients
+	clientCA  *certs.Authorities // nil demands no certificate of clients
 	acmeCA    *x509.CertPool
 	email     string
 	directory string
@@ -27,8 +27,8 @@ type serverTLS struct {
 	port      string // of --public; "" is the one that the server listens on
 	log       *slog.Logger
 
-	pin  string     // of the server's own key, once open was called
-	acme *auth.ACME // the same
+	pin  string      // of the server's own key, once open was called
+	acme *certs.ACME // the same
 }
 
 // newServerTLS reads the files that the configuration names; the state is not touched.
@@ -41,7 +41,7 @@ func newServerTLS(i *invocation, log *slog.Logger) (*serverTLS, error) {
 	var err error
 	if told.ClientCA != "" {
 		open := func(string) (*os.File, error) { return i.openInput(flagClientCA) }
-		if s.clientCA, err = auth.OpenAuthorities(told.ClientCA, open, log); err != nil {
+		if s.clientCA, err = certs.OpenAuthorities(told.ClientCA, open, log); err != nil {
 			return nil, usage("--%s: %w", flagClientCA, err)
 		}
 	}
@@ -70,15 +70,15 @@ func (s *serverTLS) open(dir string) (*tls.Config, error) {
 	case s.files != nil:
 		config.GetCertificate = s.files.GetCertificate
 	case len(s.domains) > 0:
-		s.acme = auth.NewACME(auth.ACMEConfig{
+		s.acme = certs.NewACME(certs.ACMEConfig{
 			Domains: s.domains, Dir: filepath.Join(dir, acmeDir), Email: s.email, Directory: s.directory, Roots: s.acmeCA, Log: s.log,
 		})
 		config.GetCertificate = s.acme.GetCertificate
-		config.NextProtos = append(config.NextProtos, auth.ACMEProtocol)
+		config.NextProtos = append(config.NextProtos, certs.ACMEProtocol)
 	default:
-		identity, err := auth.OpenIdentity(dir, s.host)
+		identity, err := certs.OpenIdentity(dir, s.host)
 		switch {
-		case errors.Is(err, auth.ErrIdentity):
+		case errors.Is(err, certs.ErrIdentity):
 			return nil, fail(stepState, err, "restore it from a backup, or delete it and give every client the new --pin")
 		case err != nil:
 			return nil, fail(stepState, err, "check the disk and who may write there, or give another --state DIR")
@@ -131,7 +131,7 @@ func challengeOnly(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, 
 	challenge.SessionTicketsDisabled = true
 	challenge.VerifyConnection = func(tls.ConnectionState) error { return errors.New("an ACME challenge, and no more") }
 	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if auth.Challenges(hello) {
+		if certs.Challenges(hello) {
 			return challenge, nil
 		}
 		return nil, nil
@@ -176,9 +176,9 @@ func (i *invocation) certPool(flag string) (*x509.CertPool, error) {
 }
 
 // openPair opens the files of --tls-cert and --tls-key.
-func (i *invocation) openPair(log *slog.Logger) (*auth.Files, error) {
+func (i *invocation) openPair(log *slog.Logger) (*certs.Files, error) {
 	cert, key := i.input(flagTLSCert), i.input(flagTLSKey)
-	files, err := auth.OpenFiles(cert, key, func(name string) (*os.File, error) {
+	files, err := certs.OpenFiles(cert, key, func(name string) (*os.File, error) {
 		if name == cert {
 			return i.openInput(flagTLSCert)
 		}

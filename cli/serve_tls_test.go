@@ -7,17 +7,17 @@ import (
 	"testing"
 	"time"
 
-	"tunnel/auth"
+	"tunnel/certs"
 )
 
 // Whoever says that it is the ACME authority sees the certificate, without having one, and nothing else.
 func TestChallengeOnly(t *testing.T) {
-	identity, err := auth.OpenIdentity(t.TempDir(), "server.example")
+	identity, err := certs.OpenIdentity(t.TempDir(), "server.example")
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1", auth.ACMEProtocol},
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1", certs.ACMEProtocol},
 		Certificates: []tls.Certificate{identity.Certificate},
 		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool(),
 	}
@@ -31,9 +31,9 @@ func TestChallengeOnly(t *testing.T) {
 		protocols []string
 		sees      bool
 	}{
-		"the authority":            {[]string{auth.ACMEProtocol}, true},
+		"the authority":            {[]string{certs.ACMEProtocol}, true},
 		"a client":                 {[]string{"http/1.1"}, false},
-		"one that would like both": {[]string{auth.ACMEProtocol, "http/1.1"}, false},
+		"one that would like both": {[]string{certs.ACMEProtocol, "http/1.1"}, false},
 	} {
 		theirs, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
 		if err != nil {

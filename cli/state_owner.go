@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/auth"
+	"tunnel/certs"
 	"tunnel/control"
 	"tunnel/privsep/sandbox"
 )
@@ -19,7 +19,7 @@ const acmeDir = "acme"
 // stateNames are patterns of the files that this program keeps in a state directory.
 func stateNames() []string {
 	return []string{
-		stateFile, stateFile + ".*.new", auth.IdentityKey, auth.IdentityKey + ".new", auth.IdentityCert, auth.IdentityCert + ".new",
+		stateFile, stateFile + ".*.new", certs.IdentityKey, certs.IdentityKey + ".new", certs.IdentityCert, certs.IdentityCert + ".new",
 		"session-*.json", "credential-*.json", "credential-*.json.new", control.SocketName, acmeDir,
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"tunnel/defect"
 	"tunnel/host"
 	"tunnel/keep"
+	"tunnel/policy"
 	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -90,7 +91,7 @@ var ErrAddress = errors.New("the server gave another address")
 type Client struct {
 	Config
 	queue *transport.Lanes
-	drops drops
+	drops policy.Drops
 
 	monitor *pathMonitor
 
@@ -160,10 +161,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	reader.Wait()
 	c.queue.Close()
 	lost := c.queue.Drops()
-	c.drops[dropQueue].Add(lost.Full)
-	c.drops[dropCoDel].Add(lost.CoDel)
-	c.drops[dropCut].Add(lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
+	c.drops.Count(policy.QueueFull, lost.Full)
+	c.drops.Count(policy.CoDel, lost.CoDel)
+	c.drops.Count(policy.Cut, lost.Cut)
+	c.Log.Info("stopped", "drops", c.drops.Log(policy.ClientReasons()), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"tunnel/defect"
 	"tunnel/packet"
+	"tunnel/policy"
 	"tunnel/transport"
 )
 
@@ -40,7 +41,7 @@ func (c *Client) read() (err error) {
 		for i := range b.Len() {
 			// The server would drop any other source; the kernel's own IPv6 chatter has one.
 			if packet.Source(b.IP(i)) != own {
-				c.drops[dropForeign].Add(1)
+				c.drops.Count(policy.Foreign, 1)
 				continue
 			}
 			c.queue.Push(b.Take(i))
@@ -51,16 +52,17 @@ func (c *Client) read() (err error) {
 
 // receive returns the path in: from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
+	rules := policy.Client{Address: link.Address, Network: link.Network}
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
-			v := judge(link, b, i)
-			if v != pass {
-				c.drops[v].Add(1)
+			v := rules.FromServer(b, i)
+			if v != policy.Pass {
+				c.drops.Count(v, 1)
 			}
-			return v == pass
+			return v == policy.Pass
 		})
 		refused, err := c.Device.WriteBatch(b)
-		c.drops[dropKernel].Add(uint64(refused))
+		c.drops.Count(policy.Kernel, uint64(refused))
 		return err
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
+	"tunnel/certs"
 	"tunnel/client/grant"
 	"tunnel/transport"
 )
@@ -28,7 +29,7 @@ type Connect struct {
 	Address    netip.Addr     // that it insists on; zero for none
 	OnUp       string         // shell commands, "" for none
 	OnDown     string         //
-	Pin        auth.Pins      // keys of which the server must have one; none for any
+	Pin        certs.Pins     // keys of which the server must have one; none for any
 	CA         string         // PEM file of whom to trust; "" for the system's
 	TLSCert    string         // and TLSKey: PEM files of the client's certificate; "" for none
 	TLSKey     string         //
@@ -202,14 +203,14 @@ func neverRouted() []netip.Prefix {
 	}
 }
 
-func pins(p *auth.Pins) value {
-	return list[auth.Pin]{(*[]auth.Pin)(p), byCommas, func(s string) (auth.Pin, error) {
-		pin, err := auth.ParsePin(s)
+func pins(p *certs.Pins) value {
+	return list[certs.Pin]{(*[]certs.Pin)(p), byCommas, func(s string) (certs.Pin, error) {
+		pin, err := certs.ParsePin(s)
 		if err != nil {
 			return pin, fmt.Errorf(" %w", err)
 		}
 		return pin, nil
-	}, auth.Pin.String}
+	}, certs.Pin.String}
 }
 
 // noProxy is the value of proxy that goes without one, whatever the environment says.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
@@ -28,9 +29,9 @@ func TestAttacked(t *testing.T) {
 	quiet := streamRate(t, steady, server, "10.1.1.1")
 
 	from, target := siteOf(t, server, attacker, 6)
-	attacks := []*lab.Proc{startAttack(t, attacker, "silent", target, 1000, from...)}
+	attacks := []*lab.Proc{startAttack(t, attacker, hostile.Silent, target, 1000, from...)}
 	attacker.Run("ip", "addr", "add", "198.51.100.200/24", "dev", "eth0")
-	attacks = append(attacks, startAttack(t, attacker, "hello", directServer+":8443", 3800, "198.51.100.200"))
+	attacks = append(attacks, startAttack(t, attacker, hostile.Hello, directServer+":8443", 3800, "198.51.100.200"))
 	time.Sleep(3 * time.Second) // until all that can be full is full
 
 	used := cpuTime(t, srv)

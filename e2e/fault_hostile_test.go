@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
@@ -26,39 +27,39 @@ func hostilities(victim string) []hostility {
 	packet := func(s *stranger, from, to string) []byte { return echoRequest(s.t, from, to, 100) }
 	return []hostility{
 		{"garbage", func(r *rand.Rand, s *stranger) { s.write(append([]byte{0xff, 0xff}, noise(r, 1+r.IntN(64<<10))...)) }, true},
-		{"reserved bits", send(frame(fin|0x70|opBinary, masked, nil)), true},
-		{"an unknown opcode", send(frame(fin|0x3, masked, nil)), true},
-		{"an unknown control opcode", send(frame(fin|0xb, masked, nil)), true},
-		{"no mask", send(frame(fin|opBinary, 0, make([]byte, 100))), true},
-		{"2⁶³ bytes and more", send(frameHead(fin|opBinary, masked, 1<<63|5)), true},
+		{"reserved bits", send(hostile.Frame(hostile.Fin|0x70|hostile.OpBinary, nil)), true},
+		{"an unknown opcode", send(hostile.Frame(hostile.Fin|0x3, nil)), true},
+		{"an unknown control opcode", send(hostile.Frame(hostile.Fin|0xb, nil)), true},
+		{"no mask", send(append(hostile.FrameHead(hostile.Fin|hostile.OpBinary, 0, 100), make([]byte, 100)...)), true},
+		{"2⁶³ bytes and more", send(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<63|5)), true},
 		{"2⁶² bytes", func(_ *rand.Rand, s *stranger) {
-			flow(s, frameHead(fin|opBinary, masked, 1<<62), make([]byte, 64<<10), 64)
+			flow(s, hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<62), make([]byte, 64<<10), 64)
 		}, true},
-		{"one byte over the limit", send(frame(fin|opBinary, masked, make([]byte, 512<<10+1))), true},
-		{"a large text", send(frame(fin|opText, masked, make([]byte, 1<<20))), true},
-		{"a long ping", send(frame(fin|opPing, masked, make([]byte, 126))), true},
-		{"a ping in pieces", send(frame(opPing, masked, nil)), true},
-		{"a piece of nothing", send(frame(fin|opContinue, masked, nil)), true},
-		{"two beginnings", send(append(frame(opBinary, masked, nil), frame(fin|opBinary, masked, nil)...)), true},
+		{"one byte over the limit", send(hostile.Frame(hostile.Fin|hostile.OpBinary, make([]byte, 512<<10+1))), true},
+		{"a large text", send(hostile.Frame(hostile.Fin|hostile.OpText, make([]byte, 1<<20))), true},
+		{"a long ping", send(hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 126))), true},
+		{"a ping in pieces", send(hostile.Frame(hostile.OpPing, nil)), true},
+		{"a piece of nothing", send(hostile.Frame(hostile.Fin|hostile.OpContinue, nil)), true},
+		{"two beginnings", send(append(hostile.Frame(hostile.OpBinary, nil), hostile.Frame(hostile.Fin|hostile.OpBinary, nil)...)), true},
 		{"pieces without end", func(_ *rand.Rand, s *stranger) {
-			piece := frame(opContinue, masked, make([]byte, 1000))
-			flow(s, frame(opBinary, masked, nil), piece, 600)
+			piece := hostile.Frame(hostile.OpContinue, make([]byte, 1000))
+			flow(s, hostile.Frame(hostile.OpBinary, nil), piece, 600)
 		}, true},
-		{"a close of one byte", send(frame(fin|opClose, masked, []byte{3})), true},
-		{"a close with a bad code", send(frame(fin|opClose, masked, []byte{0, 1, 0xff, 0xfe})), true},
+		{"a close of one byte", send(hostile.Frame(hostile.Fin|hostile.OpClose, []byte{3})), true},
+		{"a close with a bad code", send(hostile.Frame(hostile.Fin|hostile.OpClose, []byte{0, 1, 0xff, 0xfe})), true},
 		{"an empty piece ten thousand times", func(_ *rand.Rand, s *stranger) {
-			flow(s, frame(opBinary, masked, nil), frame(opContinue, masked, nil), 10_000)
+			flow(s, hostile.Frame(hostile.OpBinary, nil), hostile.Frame(hostile.OpContinue, nil), 10_000)
 		}, false},
 		{"ten thousand pings, and no ear for the answers", func(_ *rand.Rand, s *stranger) {
-			flow(s, nil, frame(fin|opPing, masked, make([]byte, 125)), 10_000)
+			flow(s, nil, hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 125)), 10_000)
 		}, false},
 		{"half a frame, and gone", func(r *rand.Rand, s *stranger) {
-			f := frame(fin|opBinary, masked, packet(s, s.address, "10.1.1.1"))
+			f := hostile.Frame(hostile.Fin|hostile.OpBinary, packet(s, s.address, "10.1.1.1"))
 			s.write(f[:1+r.IntN(len(f)-1)])
 			_ = s.conn.Close()
 		}, false},
 		{"half a frame, and silence", func(_ *rand.Rand, s *stranger) {
-			s.write(frameHead(fin|opBinary, masked, 400<<10))
+			s.write(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 400<<10))
 			s.write(make([]byte, 1000))
 		}, true}, // by the keepalive
 		{"foreign sources", func(r *rand.Rand, s *stranger) {
@@ -66,7 +67,7 @@ func hostilities(victim string) []hostility {
 				from := []string{victim, "10.1.1.1", "127.0.0.1", "255.255.255.255", fmt.Sprintf("10.1.1.%d", r.IntN(256))}[r.IntN(5)]
 				to := []string{victim, "10.1.1.1", "127.0.0.1", "224.0.0.1", "10.1.1.255"}[r.IntN(5)]
 				if from != s.address {
-					s.write(frame(fin|opBinary, masked, packet(s, from, to)))
+					s.write(hostile.Frame(hostile.Fin|hostile.OpBinary, packet(s, from, to)))
 				}
 			}
 		}, false},
@@ -76,7 +77,7 @@ func hostilities(victim string) []hostility {
 				p[0] = 0x45
 				binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
 				copy(p[12:], packet(s, s.address, "10.1.1.1")[12:20])
-				s.write(frame(fin|opBinary, masked, p))
+				s.write(hostile.Frame(hostile.Fin|hostile.OpBinary, p))
 			}
 		}, false},
 	}
@@ -98,11 +99,11 @@ func vnetNoise(r *rand.Rand, s *stranger) {
 		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 		copy(ip[12:], echoRequest(s.t, s.address, "10.1.1.1", 0)[12:20])
 		ip[10], ip[11] = 0, 0
-		binary.BigEndian.PutUint16(ip[10:], checksum(ip[:20]))
+		binary.BigEndian.PutUint16(ip[10:], hostile.Checksum(ip[:20]))
 		if len(ip) > 33 && r.IntN(2) == 0 {
 			ip[32] = 0x50 // a TCP header without options
 		}
-		if !s.write(frame(fin|opBinary, masked, p)) {
+		if !s.write(hostile.Frame(hostile.Fin|hostile.OpBinary, p)) {
 			s.t.Error("the server has hung up because of a virtio header, which is to be dropped")
 			return
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"tunnel/e2e/hostile"
 )
 
 // receives returns the IP packets that come to a stranger of framing ip within d.
@@ -34,7 +36,7 @@ func (s *stranger) receives(d time.Duration) (packets [][]byte) {
 		if _, err := io.ReadFull(s.r, payload); err != nil {
 			s.t.Fatal(err)
 		}
-		for opcode == opBinary && len(payload) > 20 {
+		for opcode == hostile.OpBinary && len(payload) > 20 {
 			length := min(int(binary.BigEndian.Uint16(payload[2:])), len(payload))
 			packets = append(packets, payload[:max(length, 20)])
 			payload = payload[max(length, 20):]
@@ -60,7 +62,7 @@ func TestForgedChecksumPlace(t *testing.T) {
 		return append(r, ip...)
 	}
 	send := func(r []byte) {
-		if !attacker.write(frame(fin|opBinary, masked, r)) {
+		if !attacker.write(hostile.Frame(hostile.Fin|hostile.OpBinary, r)) {
 			t.Fatal("the server has hung up because of a virtio header, which is to be dropped")
 		}
 	}

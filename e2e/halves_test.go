@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
+
+	"tunnel/e2e/hostile"
 )
 
 // Sessions that each send half a record, the next always a little more than the last, and wait: when
@@ -20,7 +22,7 @@ func TestMaxMemoryHalves(t *testing.T) {
 	ip := make([]byte, 65000)
 	ip[0] = 0x45
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	record := frame(fin|opBinary, masked, ip)
+	record := hostile.Frame(hostile.Fin|hostile.OpBinary, ip)
 	for i := range sessions {
 		if i%20 == 0 {
 			if out, _, code := clients[0].Try("ping", "-c3", "-i0.2", "-W2", "10.1.0.1"); code != 0 {

@@ -1,32 +1,26 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
 // wireClient speaks WebSocket byte by byte, as no library would, from inside a host.
 type wireClient struct {
-	t     *testing.T
-	conn  net.Conn
-	reads *bufio.Reader
+	t       *testing.T
+	conn    net.Conn
+	session *hostile.Session
 }
-
-// wsRequest is the header of a client that has the token.
-const wsRequest = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-	"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: tunnel.v1\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 
 // dialWire upgrades a plain connection.
 func dialWire(t *testing.T, h *lab.Host) *wireClient {
@@ -36,40 +30,19 @@ func dialWire(t *testing.T, h *lab.Host) *wireClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	c := &wireClient{t, conn, bufio.NewReader(conn)}
-	_ = conn.SetDeadline(time.Now().Add(soon))
-	if _, err := io.WriteString(conn, wsRequest); err != nil {
+	session, err := hostile.Upgrade(conn, token)
+	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.ReadResponse(c.reads, nil)
-	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("upgrade: %v %+v", err, answer)
-	}
-	return c
+	return &wireClient{t, conn, session}
 }
 
 // connect goes from init to connected.
 func (c *wireClient) connect() *wireClient {
 	c.t.Helper()
-	if _, err := c.conn.Write(wsFrame(0x81, []byte(`{"state":"connect","version":1,"framings":["ip"]}`))); err != nil {
+	if err := c.session.Connect("ip"); err != nil {
 		c.t.Fatal(err)
 	}
-	var head [2]byte
-	if _, err := io.ReadFull(c.reads, head[:]); err != nil || head[0] != 0x81 {
-		c.t.Fatalf("wait for connected: %x %v", head, err)
-	}
-	n := int64(head[1])
-	if n == 126 {
-		var long [2]byte
-		if _, err := io.ReadFull(c.reads, long[:]); err != nil {
-			c.t.Fatal(err)
-		}
-		n = int64(binary.BigEndian.Uint16(long[:]))
-	}
-	if _, err := io.CopyN(io.Discard, c.reads, n); err != nil {
-		c.t.Fatal(err)
-	}
-	_ = c.conn.SetDeadline(time.Time{})
 	return c
 }
 
@@ -84,18 +57,6 @@ func (c *wireClient) flood(ctx context.Context, data []byte) int64 {
 			return sent
 		}
 	}
-}
-
-// wsFrame is one frame of a client, with a mask that changes nothing.
-func wsFrame(first byte, payload []byte) []byte {
-	f := []byte{first, 0x80 | byte(len(payload))}
-	switch n := len(payload); {
-	case n > 65535:
-		f = binary.BigEndian.AppendUint64([]byte{first, 0x80 | 127}, uint64(n))
-	case n > 125:
-		f = binary.BigEndian.AppendUint16([]byte{first, 0x80 | 126}, uint16(n))
-	}
-	return append(append(f, 0, 0, 0, 0), payload...)
 }
 
 // many repeats a frame until it fills a good part of a socket buffer.
@@ -119,7 +80,7 @@ func TestFloodsFromAClient(t *testing.T) {
 	start := func(c *wireClient, data []byte, read bool) {
 		running++
 		if read {
-			go func() { _, _ = io.Copy(io.Discard, c.reads) }()
+			go func() { _, _ = io.Copy(io.Discard, c.session.Reads) }()
 		}
 		go func() {
 			defer func() { done <- struct{}{} }()
@@ -132,16 +93,16 @@ func TestFloodsFromAClient(t *testing.T) {
 		again []byte
 		read  bool
 	}{
-		{nil, many(wsFrame(0x89, nil)), true},
-		{nil, many(wsFrame(0x89, make([]byte, 125))), false}, // pongs that nobody reads
-		{nil, many(wsFrame(0x8a, nil)), true},
-		{nil, many(wsFrame(0x82, nil)), true},                 // heartbeats
-		{wsFrame(0x02, nil), many(wsFrame(0x00, nil)), true},  // a message of empty fragments, without end
-		{wsFrame(0x02, own(6)[:7]), wsFrame(0x89, nil), true}, // a message that is never complete
-		{nil, wsFrame(0x82, own(7)), false},                   // whose answers nobody reads
-		{nil, many(wsFrame(0x82, own(0))), true},              // spoofed
-		{nil, wsFrame(0x81, []byte(`{"state":"dance"}`)), true},
-		{nil, wsFrame(0x82, make([]byte, 1<<20)), true},
+		{nil, many(hostile.Frame(0x89, nil)), true},
+		{nil, many(hostile.Frame(0x89, make([]byte, 125))), false}, // pongs that nobody reads
+		{nil, many(hostile.Frame(0x8a, nil)), true},
+		{nil, many(hostile.Frame(0x82, nil)), true},                       // heartbeats
+		{hostile.Frame(0x02, nil), many(hostile.Frame(0x00, nil)), true},  // a message of empty fragments, without end
+		{hostile.Frame(0x02, own(6)[:7]), hostile.Frame(0x89, nil), true}, // a message that is never complete
+		{nil, hostile.Frame(0x82, own(7)), false},                         // whose answers nobody reads
+		{nil, many(hostile.Frame(0x82, own(0))), true},                    // spoofed
+		{nil, hostile.Frame(0x81, []byte(`{"state":"dance"}`)), true},
+		{nil, hostile.Frame(0x82, make([]byte, 1<<20)), true},
 	} {
 		c := dialWire(t, clients[1+i%2]).connect()
 		if f.first != nil {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
@@ -45,7 +46,7 @@ func TestSlowLoris(t *testing.T) {
 		})
 		loris(ctx, h, 36, &opened, func(_ context.Context, conn net.Conn) {
 			c := secured(conn)
-			_, _ = io.WriteString(c, wsRequest)
+			_, _ = hostile.Upgrade(c, token) // and no connect
 			_, _ = io.Copy(io.Discard, c)
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
@@ -47,13 +48,13 @@ func memoryLoads() []memoryLoad {
 
 func largePings(t *testing.T, own, _ string) []byte {
 	t.Helper()
-	return bytes.Repeat(wsFrame(0x82, echoRequest(t, own, "10.1.0.1", 1300)), attackBurst)
+	return bytes.Repeat(hostile.Frame(0x82, echoRequest(t, own, "10.1.0.1", 1300)), attackBurst)
 }
 
 // smallPings returns one message with the smallest packets.
 func smallPings(t *testing.T, own, _ string) []byte {
 	t.Helper()
-	return wsFrame(0x82, bytes.Repeat(echoRequest(t, own, "10.1.0.1", 0), 4000))
+	return hostile.Frame(0x82, bytes.Repeat(echoRequest(t, own, "10.1.0.1", 0), 4000))
 }
 
 // smallDatagrams returns one message with datagrams of one byte, each a flow of its own, with
@@ -63,7 +64,7 @@ func smallDatagrams(t *testing.T, own, other string) []byte {
 	record := append(make([]byte, 10), echoRequest(t, own, other, 1)...)
 	ip := record[10:]
 	ip[9], ip[10], ip[11] = 17, 0, 0
-	binary.BigEndian.PutUint16(ip[10:], checksum(ip[:20]))
+	binary.BigEndian.PutUint16(ip[10:], hostile.Checksum(ip[:20]))
 	var all []byte
 	for port := range uint16(4000) {
 		for i, v := range []uint16{1024 + port, 9, 9, 0} { // without a checksum (RFC 768)
@@ -71,7 +72,7 @@ func smallDatagrams(t *testing.T, own, other string) []byte {
 		}
 		all = append(all, record...)
 	}
-	return wsFrame(0x82, all)
+	return hostile.Frame(0x82, all)
 }
 
 // startLoad opens sessions from several hosts, with the tokens in turn, each of which sends the

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tunnel/e2e/hostile"
 )
 
 // TestForgedPathMTU has a client tell the server, from its own address, that packets between others are too large: the
@@ -21,7 +23,7 @@ func TestForgedPathMTU(t *testing.T) {
 		{"10.1.1.1", "10.1.1.3"}, {directServer, "198.51.100.2"}, {directServer, "192.0.2.77"}, {"10.1.1.1", s.address},
 	} {
 		for range 3 {
-			s.write(wsFrame(0x82, tooBig(s.address, "10.1.1.1", quoted[0], quoted[1], 600)))
+			s.write(hostile.Frame(0x82, tooBig(s.address, "10.1.1.1", quoted[0], quoted[1], 600)))
 		}
 	}
 	mtu := func(to string) string { return server.Run("ip", "route", "get", to) }

@@ -12,6 +12,7 @@ import (
 
 	"nhooyr.io/websocket"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
@@ -146,37 +147,14 @@ func echoReply(p []byte) []byte {
 	copy(p[16:20], source[:])
 	p[header] = 0
 	binary.BigEndian.PutUint16(p[header+2:], 0)
-	binary.BigEndian.PutUint16(p[header+2:], checksum(p[header:]))
+	binary.BigEndian.PutUint16(p[header+2:], hostile.Checksum(p[header:]))
 	return p
 }
 
 // echoRequest is an IPv4 packet with an ICMP echo request.
 func echoRequest(t *testing.T, from, to string, payload int) []byte {
 	t.Helper()
-	p := make([]byte, 28+payload)
-	p[0], p[8], p[9], p[20] = 0x45, 64, 1, 8
-	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
-	source, destination := netip.MustParseAddr(from).As4(), netip.MustParseAddr(to).As4()
-	copy(p[12:], source[:])
-	copy(p[16:], destination[:])
-	binary.BigEndian.PutUint16(p[10:], checksum(p[:20]))
-	binary.BigEndian.PutUint16(p[22:], checksum(p[20:]))
-	return p
-}
-
-// checksum is the Internet checksum of RFC 1071.
-func checksum(data []byte) uint16 {
-	var sum uint32
-	for i := 0; i < len(data)-1; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(data[i:]))
-	}
-	if len(data)%2 == 1 {
-		sum += uint32(data[len(data)-1]) << 8
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
+	return hostile.EchoRequest(netip.MustParseAddr(from), netip.MustParseAddr(to), payload)
 }
 
 // long is a text of n bytes.

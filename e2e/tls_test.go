@@ -88,7 +88,7 @@ func TestOwnKey(t *testing.T) {
 	if other == line || strings.Contains(srv.Stdout()+srv.Stderr(), token) {
 		t.Errorf("a new key has the same line, or the token is printed:\n%s%s", srv.Stdout(), srv.Stderr())
 	}
-	cl.WaitFor("and --pin says sha256:", soon)
+	cl.WaitFor("and not the pinned sha256:", soon)
 	stop(t, cl)
 
 	// What is damaged is not replaced.
