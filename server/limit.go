@@ -32,15 +32,15 @@ const (
 	// unauthenticatedRoom is the bytes that an unauthenticated connection may take, see
 	// docs/PERFORMANCE.md.
 	unauthenticatedRoom = 64 << 10
-	// fewPlaces is how many of them there are however little memory there may be.
-	fewPlaces = 64
+	// leastCapacity is how many of them there are however little memory there may be.
+	leastCapacity = 64
 )
 
-// places returns for how many unauthenticated connections there is room in memory bytes: most at
+// capacity returns for how many unauthenticated connections there is room in memory bytes: most at
 // the most, which 0 leaves it at.
-func (l *limits) places(most int, memory int64) int {
+func (l *limits) capacity(most int, memory int64) int {
 	if memory == 0 {
 		return most
 	}
-	return min(most, max(int(memory/unauthenticatedRoom), fewPlaces))
+	return min(most, max(int(memory/unauthenticatedRoom), leastCapacity))
 }

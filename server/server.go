@@ -107,8 +107,8 @@ func New(c Config) (*Server, error) {
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
 		Total: c.MaxConnections, PerSource: c.MaxPerAddress,
-		Unknown:  s.limits.places(s.limits.unknown, c.MaxMemory/8),
-		Reserved: s.limits.places(s.limits.reserved, c.MaxMemory/32),
+		Unknown:  s.limits.capacity(s.limits.unknown, c.MaxMemory/8),
+		Reserved: s.limits.capacity(s.limits.reserved, c.MaxMemory/32),
 		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway,
 		Log: c.Log, Now: time.Now,
 	})

@@ -1,3 +1,4 @@
+// Package contender has the ways for two hosts to reach each other that the benchmarks compare.
 package contender
 
 import (
@@ -56,6 +57,7 @@ func Contenders(other, wsvpnFile string) []Contender {
 	)
 }
 
+// Names returns what flags and tables call these contenders.
 func Names(all []Contender) []string {
 	var list []string
 	for _, c := range all {

@@ -11,6 +11,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
+// How a benchmark's server is reached.
 const (
 	TunnelToken  = "bench-token-of-16-bytes-at-least"
 	TunnelPort   = "8443"
@@ -25,6 +26,7 @@ type Tunnel struct {
 	Program string
 }
 
+// Name implements Contender.
 func (c *Tunnel) Name() string {
 	if c.other != "" {
 		return "other-" + c.scheme()
@@ -39,6 +41,7 @@ func (c *Tunnel) scheme() string {
 	return NameWS
 }
 
+// Prepare implements Contender.
 func (c *Tunnel) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 	if c.other != "" {
 		c.Program = c.other
@@ -58,6 +61,7 @@ func (c *Tunnel) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 	return version, err
 }
 
+// Start implements Contender.
 func (c *Tunnel) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	c.Serve(t, shop, p.Server, shop.Temp(t))
 	_, addr := c.Connect(t, shop, p.Client)
@@ -96,6 +100,7 @@ func (c *Tunnel) Connect(t *scope.Scope, shop *Workshop, h *lab.Host) (*lab.Proc
 	return proc, found[1]
 }
 
+// URL returns the server's URL.
 func (c *Tunnel) URL() string { return c.scheme() + "://" + ServerAddr + ":" + TunnelPort }
 
 // startClean starts a program without the user's TUNNEL_ variables, and stops it before its host

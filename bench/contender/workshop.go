@@ -19,6 +19,7 @@ type Workshop struct {
 	Root string // of this module
 }
 
+// OpenWorkshop makes a workshop with certificates; the caller closes it.
 func OpenWorkshop() (*Workshop, error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -40,6 +41,7 @@ func OpenWorkshop() (*Workshop, error) {
 	return s, nil
 }
 
+// Close removes the workshop.
 func (w *Workshop) Close() { _ = os.RemoveAll(w.dir) }
 
 // File returns the path of a file in the workshop.

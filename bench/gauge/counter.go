@@ -1,3 +1,4 @@
+// Package gauge reads figures from hosts, and from the tools that measure between them.
 package gauge
 
 import (

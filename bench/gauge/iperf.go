@@ -14,8 +14,8 @@ import (
 // iperfExtra is how much longer than its measurement a run of iperf3 may take.
 const iperfExtra = 30 * time.Second
 
-// stream is what one run of iperf3 over TCP has moved.
-type stream struct {
+// Stream is what one run of iperf3 over TCP has moved.
+type Stream struct {
 	Bytes float64 // at the receiver
 	Rate  float64 // bit/s, at the receiver
 }
@@ -23,7 +23,7 @@ type stream struct {
 // RunStream runs TCP streams from a host to an address of another for some seconds, backwards with
 // the flag -R.
 func RunStream(t *scope.Scope, from, to *lab.Host, addr string, seconds int,
-	flags ...string) stream {
+	flags ...string) Stream {
 	server, client := StartStream(from, to, addr, seconds, flags...)
 	return EndStream(t, server, client, seconds)
 }
@@ -39,7 +39,7 @@ func StartStream(from, to *lab.Host, addr string, seconds int, flags ...string) 
 }
 
 // EndStream is the second half of runStream.
-func EndStream(t *scope.Scope, server, client *lab.Proc, seconds int) stream {
+func EndStream(t *scope.Scope, server, client *lab.Proc, seconds int) Stream {
 	client.Wait(time.Duration(seconds)*time.Second + iperfExtra)
 	server.Kill() // it ends by itself, unless the client did not reach it
 	s, err := parseStream([]byte(client.Stdout()))
@@ -48,7 +48,7 @@ func EndStream(t *scope.Scope, server, client *lab.Proc, seconds int) stream {
 }
 
 // parseStream reads iperf3's report of TCP streams.
-func parseStream(report []byte) (stream, error) {
+func parseStream(report []byte) (Stream, error) {
 	var r struct {
 		Error string `json:"error"`
 		End   struct {
@@ -60,11 +60,11 @@ func parseStream(report []byte) (stream, error) {
 	}
 	switch err := json.Unmarshal(report, &r); {
 	case err != nil:
-		return stream{}, fmt.Errorf("read the report of iperf3: %w", err)
+		return Stream{}, fmt.Errorf("read the report of iperf3: %w", err)
 	case r.Error != "":
-		return stream{}, errors.New("iperf3: " + r.Error)
+		return Stream{}, errors.New("iperf3: " + r.Error)
 	case r.End.Received == nil:
-		return stream{}, errors.New("iperf3 reports no received bytes")
+		return Stream{}, errors.New("iperf3 reports no received bytes")
 	}
-	return stream{Bytes: r.End.Received.Bytes, Rate: r.End.Received.Rate}, nil
+	return Stream{Bytes: r.End.Received.Bytes, Rate: r.End.Received.Rate}, nil
 }

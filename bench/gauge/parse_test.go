@@ -10,7 +10,7 @@ func TestParseStream(t *testing.T) {
 	t.Parallel()
 	s, err := parseStream(
 		[]byte(`{"start":{},"end":{"sum_sent":{"bytes":9,"retransmits":0},"sum_received":{"bytes":1250000,"bits_per_second":1e7}}}`))
-	if err != nil || s != (stream{Bytes: 1250000, Rate: 1e7}) {
+	if err != nil || s != (Stream{Bytes: 1250000, Rate: 1e7}) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	for text, want := range map[string]string{

@@ -1,3 +1,4 @@
+// Package report keeps what was measured, and shows it as a page with plots.
 package report
 
 import (

@@ -17,6 +17,7 @@ type Results struct {
 // Reason says why something is missing.
 type Reason struct{ What, Why string }
 
+// NewResults returns the results of so many rounds, in which nothing is measured yet.
 func NewResults(rounds int) *Results {
 	return &Results{rounds: rounds, samples: map[string]map[string][]float64{},
 		Version: map[string]string{}}

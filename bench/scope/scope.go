@@ -1,3 +1,4 @@
+// Package scope is the life of a lab outside of a test.
 package scope
 
 import (
@@ -18,7 +19,7 @@ import (
 // what they did.
 const termWait = 3 * time.Second
 
-// soon bounds every wait for something that should happen at once.
+// Soon bounds every wait for something that should happen at once.
 const Soon = 30 * time.Second
 
 // Scope is the life of one lab outside of a test: a lab.TB that turns a failure into an error.
@@ -62,9 +63,13 @@ func Within(ctx context.Context, name string, logf func(string, ...any), f func(
 	}
 }
 
-func (s *Scope) Helper()      {}
+// Helper implements lab.TB.
+func (s *Scope) Helper() {}
+
+// Name implements lab.TB.
 func (s *Scope) Name() string { return s.name }
 
+// Logf implements lab.TB.
 func (s *Scope) Logf(format string, args ...any) {
 	s.logf("%s: %s", s.name, fmt.Sprintf(format, args...))
 }
