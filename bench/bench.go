@@ -73,7 +73,7 @@ func (b *bench) steps() []step {
 			}
 		}
 	}
-	return []step{
+	steps := []step{
 		{[]string{"stream", "udp", "rtt"}, "LAN", all, b.lan},
 		{[]string{"wan0"}, "WAN without loss", all, b.wan("0")},
 		{[]string{"wan1"}, "WAN with 1 % loss", all, b.wan("1")},
@@ -82,6 +82,10 @@ func (b *bench) steps() []step {
 		{[]string{"reconnect"}, "reconnecting clients", secure, alone(b.reconnect)},
 		{[]string{"memory"}, "idle clients", secure, alone(b.memory)},
 	}
+	for _, l := range fatLines() {
+		steps = append(steps, step{[]string{groupFat}, l.title, all, b.fat(l)})
+	}
+	return steps
 }
 
 // round measures everything once, one contender after the other.

@@ -65,6 +65,13 @@ func figures() []figure {
 			figure{wanFigure(percent, figDown), "one stream, server to client, " + percent + " % loss", "Mbit/s", true},
 			figure{wanFigure(percent, figRTT), "mean round trip under four streams up, " + percent + " % loss", "ms", false})
 	}
+	for _, l := range fatLines() {
+		list = append(list,
+			figure{l.figure(figUp), "one stream up, " + l.title, "Mbit/s", true},
+			figure{l.figure(figUpFour), "four streams up, " + l.title, "Mbit/s", true},
+			figure{l.figure(figDownFour), "four streams down, " + l.title, "Mbit/s", true},
+			figure{l.figure(figRTT), "mean round trip under four streams up, " + l.title, "ms", false})
+	}
 	return append(list,
 		figure{figStall, "two clients' throughput while a third is stopped ÷ without", "", true},
 		figure{figMemory, "resident memory of the server per idle client", "KiB", false},
@@ -103,6 +110,7 @@ func groups() []group {
 		{"rtt", "Idle round trip on a LAN", "200 pings from client to server, one every 10 ms.", []plot{{"rtt", "Idle round trip on a LAN", []string{figRTT, figRTTMean}}}},
 		wan("0"),
 		wan("1"),
+		fatGroup(),
 		{"stall", "A stalled client", "Three clients on a switch. The server sends one TCP stream to each of two; in turns, three times, the third, for which it " +
 			"has datagrams waiting, is stopped with SIGSTOP. The figure is the mean sum of the two while it is, by that while it is not.",
 			[]plot{{"stall", "Two clients' throughput while a third is stopped ÷ without", []string{figStall}}}},

@@ -159,6 +159,10 @@ func (b *bench) plot(p plot) error {
 // seriesName is what a plot's legend calls a figure.
 func seriesName(id string) string {
 	switch {
+	case strings.HasSuffix(id, "-"+figUpFour):
+		return "four streams, client to server"
+	case strings.HasSuffix(id, "-"+figDownFour):
+		return "four streams, server to client"
 	case id == figUp, strings.HasSuffix(id, "-"+figUp):
 		return "client to server"
 	case id == figDown, strings.HasSuffix(id, "-"+figDown):

@@ -44,6 +44,15 @@ func targets() []target {
 				target{what + "mean round trip under four streams", wanFigure(line.percent, figRTT), c, "", line.rtt, false})
 		}
 	}
+	for _, l := range fatLines() {
+		list = append(list,
+			target{l.title + ", wss://, one stream up", l.figure(figUp), nameWSS, "", l.up, true},
+			target{l.title + ", wss://, four streams up", l.figure(figUpFour), nameWSS, "", l.several, true},
+			target{l.title + ", wss://, four streams down", l.figure(figDownFour), nameWSS, "", l.several, true})
+		if l.rtt > 0 {
+			list = append(list, target{l.title + ", wss://, mean round trip under four streams", l.figure(figRTT), nameWSS, "", l.rtt, false})
+		}
+	}
 	for _, c := range []string{nameWS, nameWSS} {
 		list = append(list, target{"one client stopped: the others' throughput ÷ without, " + c + "://", figStall, c, "", 0.95, true})
 	}

@@ -101,6 +101,9 @@ func TestRelayStalled(t *testing.T) {
 			t.Errorf("hasten %v: took %v", hasten, took)
 		}
 		r.gate.Unlock()
+		for r.String() == "" { // Close gives up on a write that has taken long, as this one has until now
+			time.Sleep(time.Millisecond)
+		}
 		w.Close(time.Now().Add(time.Minute))
 		if got := r.String(); !strings.Contains(got, "dropped ") || !strings.Contains(got, "line 9999 ") {
 			t.Errorf("hasten %v: got %.200q", hasten, got)
