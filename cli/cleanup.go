@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/config"
+	"tunnel/config/setting"
 	"tunnel/ipcmd"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -30,7 +31,7 @@ func cleanup(c *cli.Context) error {
 	if err := noMore(c, 0); err != nil {
 		return err
 	}
-	told, err := config.LoadCleanup(config.Sources{Lookup: os.LookupEnv, Flags: givenFlags(c)})
+	told, err := config.LoadCleanup(setting.Sources{Lookup: os.LookupEnv, Flags: givenFlags(c)})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/config"
+	"tunnel/config/setting"
 )
 
 func configCommand() *cli.Command {
@@ -77,11 +78,11 @@ func configShow(c *cli.Context) error {
 		}
 	}
 	i, err := invoke(c)
-	var wrong config.Errors
+	var wrong setting.Errors
 	if err != nil && !errors.As(err, &wrong) {
 		return err
 	}
-	return errors.Join(config.Show(c.App.Writer, i.settings(), i.common.From), err)
+	return errors.Join(setting.Show(c.App.Writer, i.settings(), i.common.From), err)
 }
 
 func configCheck(c *cli.Context) error {
@@ -109,7 +110,7 @@ func configCheck(c *cli.Context) error {
 	}
 	var least error
 	for _, command := range commands {
-		err := (&invocation{}).load(command, config.Sources{File: file})
+		err := (&invocation{}).load(command, setting.Sources{File: file})
 		if err == nil {
 			_, err = fmt.Fprintf(c.App.Writer, "%s: nothing is wrong; it is for tunnel %s\n", name, command)
 			return err

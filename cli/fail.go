@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
-	"tunnel/config"
+	"tunnel/config/setting"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/privsep"
@@ -144,7 +144,7 @@ func noCommand(c *cli.Context, before string) error {
 
 // didYouMean names the nearest to what was typed, for the end of a sentence; "" if nothing is near.
 func didYouMean(before, typed string, names []string) string {
-	if name := config.Nearest(typed, names); name != "" {
+	if name := setting.Nearest(typed, names); name != "" {
 		return "; did you mean `" + before + name + "`?"
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/config"
+	"tunnel/config/setting"
 )
 
 // The flags whose names this package says, or reads for commands that have no table of settings.
@@ -24,31 +25,31 @@ const (
 )
 
 // env names the environment variable of a flag.
-func env(flag string) []string { return []string{(&config.Setting{Name: flag}).Variable()} }
+func env(flag string) []string { return []string{(&setting.Setting{Name: flag}).Variable()} }
 
 // settingFlag is the flag of a setting. The environment is config's to read.
 type settingFlag struct {
 	*cli.GenericFlag
 
-	setting *config.Setting
+	setting *setting.Setting
 }
 
 // settingFlags returns the flags of a table of settings.
-func settingFlags(settings []*config.Setting) (flags []cli.Flag) {
+func settingFlags(settings []*setting.Setting) (flags []cli.Flag) {
 	for _, s := range settings {
 		if s.Argument {
 			continue
 		}
 		flags = append(flags, &settingFlag{setting: s, GenericFlag: &cli.GenericFlag{
 			Name: s.Name, Category: s.Category, Usage: s.Usage, DefaultText: s.Shown(), TakesFile: s.Input || s.Path,
-			Value: &given{isSwitch: s.Kind() == config.Switch},
+			Value: &given{isSwitch: s.Kind() == setting.Switch},
 		}})
 	}
 	return flags
 }
 
 // TakesValue implements cli.DocGenerationFlag.
-func (f *settingFlag) TakesValue() bool { return f.setting.Kind() != config.Switch }
+func (f *settingFlag) TakesValue() bool { return f.setting.Kind() != setting.Switch }
 
 // GetEnvVars implements cli.DocGenerationFlag.
 func (f *settingFlag) GetEnvVars() []string { return env(f.Name) }

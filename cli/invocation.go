@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/config"
+	"tunnel/config/setting"
 )
 
 // configDir is where serve.yaml and connect.yaml are looked for.
@@ -21,7 +22,7 @@ const configDir = "/etc/tunnel"
 // An invocation is one call of serve or of connect: what it was told, and the process that it is.
 type invocation struct {
 	c       *cli.Context
-	file    *config.File    // nil for none
+	file    *setting.File   // nil for none
 	common  *config.Common  // of the one below that is set
 	serve   *config.Serve   // nil for connect
 	connect *config.Connect // nil for serve
@@ -40,7 +41,7 @@ func invoke(c *cli.Context) (*invocation, error) {
 }
 
 // load makes an invocation of the command from its sources.
-func (i *invocation) load(command string, from config.Sources) (err error) {
+func (i *invocation) load(command string, from setting.Sources) (err error) {
 	if command == "serve" {
 		i.serve, err = config.LoadServe(from)
 		i.common = &i.serve.Common
@@ -52,7 +53,7 @@ func (i *invocation) load(command string, from config.Sources) (err error) {
 }
 
 // settings returns the table of what the invocation was told.
-func (i *invocation) settings() []*config.Setting {
+func (i *invocation) settings() []*setting.Setting {
 	if i.serve != nil {
 		return i.serve.Settings()
 	}
@@ -60,8 +61,8 @@ func (i *invocation) settings() []*config.Setting {
 }
 
 // sources returns where the values of the command in c come from.
-func (i *invocation) sources() (config.Sources, error) {
-	from := config.Sources{Lookup: os.LookupEnv, Flags: givenFlags(i.c)}
+func (i *invocation) sources() (setting.Sources, error) {
+	from := setting.Sources{Lookup: os.LookupEnv, Flags: givenFlags(i.c)}
 	command := i.c.Command.Name
 	if command == "connect" && i.c.Args().Present() {
 		from.Flags["url"] = i.c.Args().Slice()
@@ -74,7 +75,7 @@ func (i *invocation) sources() (config.Sources, error) {
 
 // configFile reads the configuration file; nil if there is none. A URL from elsewhere is another server than that of the
 // default file, which must not get the token of that one.
-func (i *invocation) configFile(command string, from config.Sources) (*config.File, error) {
+func (i *invocation) configFile(command string, from setting.Sources) (*setting.File, error) {
 	name, _ := from.Lookup(env(flagConfig)[0])
 	if texts := from.Flags[flagConfig]; len(texts) > 0 {
 		name = texts[len(texts)-1]
@@ -111,15 +112,15 @@ func (i *invocation) warn(log *slog.Logger) {
 }
 
 // readConfig reads an open configuration file.
-func readConfig(file io.Reader, name string) (*config.File, error) {
-	data, err := io.ReadAll(io.LimitReader(file, config.MaxFile+1))
-	if err == nil && len(data) > config.MaxFile {
-		err = fmt.Errorf("it is larger than %d bytes", config.MaxFile)
+func readConfig(file io.Reader, name string) (*setting.File, error) {
+	data, err := io.ReadAll(io.LimitReader(file, setting.MaxFile+1))
+	if err == nil && len(data) > setting.MaxFile {
+		err = fmt.Errorf("it is larger than %d bytes", setting.MaxFile)
 	}
 	if err != nil {
 		return nil, usage("--%s %s: %w", flagConfig, name, err)
 	}
-	return &config.File{Name: name, Data: data}, nil
+	return &setting.File{Name: name, Data: data}, nil
 }
 
 // log returns the log of the invocation, on stderr.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"tunnel/config"
+	"tunnel/config/setting"
 	"tunnel/privsep"
 )
 
@@ -40,7 +40,7 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	// They are caught up to the exit: another Ctrl-C must not end what ends in order.
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 
-	config.UnsetEmpty()
+	setting.UnsetEmpty()
 	output := newOutput(stdout, stderr)
 	defer output.close()
 	// A signal ends a command that prints while its reader does not read.
@@ -79,7 +79,7 @@ func report(stderr io.Writer, err error) int {
 		}
 		return worker.code
 	}
-	var told config.Errors
+	var told setting.Errors
 	if errors.As(err, &told) {
 		for _, line := range told {
 			_, _ = fmt.Fprintln(stderr, printable("tunnel: "+(&failure{step: stepUsage, err: errors.New(line)}).Error()))

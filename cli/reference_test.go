@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/config"
+	"tunnel/config/setting"
 )
 
 var update = flag.Bool("update", false, "write docs/REFERENCE.md")
@@ -55,7 +56,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-func settingsTable(settings []*config.Setting) string {
+func settingsTable(settings []*setting.Setting) string {
 	var b strings.Builder
 	b.WriteString("| flag and key | default | meaning |\n|---|---|---|\n")
 	for _, s := range settings {
@@ -73,7 +74,7 @@ func settingsTable(settings []*config.Setting) string {
 }
 
 // value returns a default for a table.
-func value(s *config.Setting) string {
+func value(s *setting.Setting) string {
 	switch text := strings.Trim(s.Shown(), `"`); text {
 	case "", s.Default:
 		return text

@@ -1,48 +1,51 @@
-package config
+package setting
 
 import (
 	"fmt"
 	"strings"
 )
 
-// Errors are all that is wrong with a configuration, a line each.
+// Errors are all problems of a configuration, a line each.
 type Errors []string
 
 func (e Errors) Error() string { return strings.Join(e, "\n") }
 
-// checker collects what is wrong. Of several problems with one setting the first counts.
-type checker struct {
-	from     Origins
+// A Checker collects problems. Of several problems with one setting it keeps the first.
+type Checker struct {
+	From Origins // where the values came from
+
 	settings []*Setting
 	said     map[string]bool
 	errors   Errors
 }
 
-func newChecker(settings []*Setting, from Origins) *checker {
-	return &checker{from: from, settings: settings, said: map[string]bool{}}
+// NewChecker returns a Checker of the settings whose values came from there.
+func NewChecker(settings []*Setting, from Origins) *Checker {
+	return &Checker{From: from, settings: settings, said: map[string]bool{}}
 }
 
-// wrong says what is wrong with the value of a setting, by words that follow its name: " 3 is too small", ": no such file".
-func (c *checker) wrong(name, format string, args ...any) {
+// Wrong adds a problem with the value of a setting. Its text follows the name: " 3 is too small",
+// ": no such file".
+func (c *Checker) Wrong(name, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if c.from[name].rank() == 1 {
-		c.about(name, "%s: %s", name, strings.TrimLeft(text, ": "))
+	if c.From[name].Rank() == 1 {
+		c.About(name, "%s: %s", name, strings.TrimLeft(text, ": "))
 		return
 	}
 	if !c.argument(name) {
 		text = "--" + name + text
 	}
-	c.about(name, "%s", strings.TrimSpace(text))
+	c.About(name, "%s", strings.TrimSpace(text))
 }
 
-// about says in a sentence of its own what is wrong with a setting, or with it and others.
-func (c *checker) about(name, format string, args ...any) {
+// About adds a problem with a setting, or with it and others, as a complete sentence.
+func (c *Checker) About(name, format string, args ...any) {
 	if c.said[name] {
 		return
 	}
 	c.said[name] = true
 	text := fmt.Sprintf(format, args...)
-	switch place := c.from[name]; place.rank() {
+	switch place := c.From[name]; place.Rank() {
 	case 1:
 		text = place.in(name) + ": " + text
 	case 2:
@@ -51,7 +54,7 @@ func (c *checker) about(name, format string, args ...any) {
 	c.errors = append(c.errors, text)
 }
 
-func (c *checker) argument(name string) bool {
+func (c *Checker) argument(name string) bool {
 	for _, s := range c.settings {
 		if s.Name == name {
 			return s.Argument
@@ -60,24 +63,28 @@ func (c *checker) argument(name string) bool {
 	return false
 }
 
-// within checks a number that must lie between least and most.
-func (c *checker) within(name string, n, least, most int) {
+// Within adds a problem if n is not between least and most.
+func (c *Checker) Within(name string, n, least, most int) {
 	if n < least || n > most {
-		c.wrong(name, " %d is not within %d to %d", n, least, most)
+		c.Wrong(name, " %d is not within %d to %d", n, least, most)
 	}
 }
 
-// given returns the first of the settings that was given, or the very first if none was.
-func (c *checker) given(names ...string) string {
+// Given returns the first setting that was given, or the first of all if none was.
+func (c *Checker) Given(names ...string) string {
 	for _, name := range names {
-		if c.from.Given(name) {
+		if c.From.Given(name) {
 			return name
 		}
 	}
 	return names[0]
 }
 
-func (c *checker) err() error {
+// Said reports whether a problem with the setting is known already.
+func (c *Checker) Said(name string) bool { return c.said[name] }
+
+// Err returns the problems as Errors, nil if there are none.
+func (c *Checker) Err() error {
 	if len(c.errors) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"github.com/xrash/smetrics"
 )
 
-// MaxFile is the most bytes of a configuration file.
+// MaxFile bounds a configuration file, in bytes.
 const MaxFile = 1 << 20
 
 // A File is a configuration file: a mapping of YAML whose keys are the names of settings.
@@ -29,11 +29,13 @@ type entry struct {
 	line  int
 }
 
-// read reads the file for a table of settings, and returns all that is wrong: an unknown key, a wrong type, a duplicate.
+// read parses the file by a table of settings, and returns all problems: unknown keys, wrong types,
+// duplicates.
 func (f *File) read(settings []*Setting) (all Errors) {
 	f.entries = map[string]entry{}
 	wrong := func(at *token.Token, format string, args ...any) {
-		all = append(all, fmt.Sprintf("%s:%d:%d: ", f.Name, at.Position.Line, at.Position.Column)+fmt.Sprintf(format, args...))
+		all = append(all, fmt.Sprintf("%s:%d:%d: ", f.Name, at.Position.Line,
+			at.Position.Column)+fmt.Sprintf(format, args...))
 	}
 	parsed, err := parser.ParseBytes(f.Data, 0)
 	var syntax interface {
@@ -60,7 +62,7 @@ func (f *File) read(settings []*Setting) (all Errors) {
 		mapping, ok := doc.Body.(*ast.MappingNode)
 		switch {
 		case i > 0:
-			wrong(doc.Body.GetToken(), "a second document: there is one only")
+			wrong(doc.Body.GetToken(), "a second document: only one is allowed")
 			return all
 		case !ok:
 			wrong(doc.Body.GetToken(), "not a list of `key: value`")
@@ -70,7 +72,7 @@ func (f *File) read(settings []*Setting) (all Errors) {
 			key := pair.Key.GetToken()
 			s := known[key.Value]
 			if s == nil {
-				wrong(key, "%s: there is no such key%s", key.Value, nearestOf(key.Value, known))
+				wrong(key, "%s: unknown key%s", key.Value, nearestOf(key.Value, known))
 				continue
 			}
 			texts, at := f.texts(s, pair.Value)
@@ -84,7 +86,7 @@ func (f *File) read(settings []*Setting) (all Errors) {
 	return all
 }
 
-// texts returns the texts of a value in the file. When it has the wrong type the token is where it stands.
+// texts returns the texts of a value in the file. If its type is wrong, the token is its position.
 func (f *File) texts(s *Setting, node ast.Node) ([]string, *token.Token) {
 	nodes := []ast.Node{node}
 	if sequence, ok := node.(*ast.SequenceNode); ok && s.Kind() == List {
@@ -104,7 +106,7 @@ func (f *File) texts(s *Setting, node ast.Node) ([]string, *token.Token) {
 	return texts, nil
 }
 
-// scalar returns the text of a node that is of the setting's type.
+// scalar returns the text of a node, and whether the node is of the setting's type.
 func scalar(s *Setting, n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -132,7 +134,7 @@ func (s *Setting) wants() string {
 	return "a text; a number or the like needs quotation marks"
 }
 
-// of returns what the file says of a setting.
+// of returns the value of a setting in the file, and its place.
 func (f *File) of(s *Setting) ([]string, Place) {
 	e, ok := f.entries[s.Name]
 	if !ok {
@@ -141,7 +143,7 @@ func (f *File) of(s *Setting) ([]string, Place) {
 	return e.texts, Place{File: f.Name, Line: e.line}
 }
 
-// nearestOf names the nearest of the known keys, for the end of a sentence.
+// nearestOf names the nearest known key, for the end of a sentence.
 func nearestOf(text string, known map[string]*Setting) string {
 	names := make([]string, 0, len(known))
 	for name := range known {
@@ -153,7 +155,7 @@ func nearestOf(text string, known map[string]*Setting) string {
 	return ""
 }
 
-// Nearest returns the one of names that text most likely means, "" if none is near.
+// Nearest returns the name that text most likely means, "" if none is near.
 func Nearest(text string, names []string) (nearest string) {
 	text = strings.ToLower(strings.ReplaceAll(text, "_", "-"))
 	best := max(2, len(text)/3) + 1

@@ -1,33 +1,11 @@
-package config
+package setting
 
 import (
 	"strings"
 )
 
-// Schema returns a JSON Schema (draft 2020-12) of the files of serve and connect; for an editor, say.
-func Schema() map[string]any {
-	return map[string]any{
-		"$schema": "https://json-schema.org/draft/2020-12/schema",
-		"title":   "tunnel: serve.yaml or connect.yaml",
-		"anyOf":   []any{reference("serve"), reference("connect")},
-		"$defs": map[string]any{
-			"serve":   schemaOf(DefaultServe().Settings()),
-			"connect": schemaOf(DefaultConnect().Settings()),
-		},
-	}
-}
-
-// SchemaOf returns the JSON Schema of one command's file.
-func SchemaOf(command string, settings []*Setting) map[string]any {
-	schema := schemaOf(settings)
-	schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	schema["title"] = "tunnel: " + command + ".yaml"
-	return schema
-}
-
-func reference(name string) any { return map[string]any{"$ref": "#/$defs/" + name} }
-
-func schemaOf(settings []*Setting) map[string]any {
+// Schema returns the JSON Schema of a file with these settings, without its version and title.
+func Schema(settings []*Setting) map[string]any {
 	properties := map[string]any{}
 	for _, s := range settings {
 		if !s.FlagOnly {
@@ -49,7 +27,7 @@ func (s *Setting) schema() map[string]any {
 	if s.orNumber() {
 		schema["type"] = []any{"string", "integer"}
 	}
-	if text := s.value.texts(); s.Kind() == Text && len(text) == 1 && text[0] != "" {
+	if text := s.Value.Texts(); s.Kind() == Text && len(text) == 1 && text[0] != "" {
 		schema["default"] = text[0]
 	}
 	return schema

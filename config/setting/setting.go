@@ -1,7 +1,7 @@
-// Package config has what a person can set: its typed values, their defaults, and where each value came from. Values come
-// from the defaults, a file, the environment and flags; each of these replaces the one before it. One table, the settings
-// of Serve and of Connect, makes the flags, the keys of the file, `config show`, the JSON Schema and the reference page.
-package config
+// Package setting has what the settings of package config are made of: a Setting is a value that a
+// user can set, bound to a field. One table of them makes flags, reads the file and the
+// environment, and prints values, the JSON Schema and the reference.
+package setting
 
 import (
 	"fmt"
@@ -21,12 +21,12 @@ const (
 
 // The groups of settings in help texts.
 const (
-	network = "network"
-	server  = "server"
-	machine = "this machine"
+	Network = "network"
+	Server  = "server"
+	Machine = "this machine"
 )
 
-// A Setting is one value that a person can set. It is bound to a field of a Serve or a Connect.
+// A Setting is one value that a user can set. It is bound to a field of a configuration.
 type Setting struct {
 	Name     string // of the flag, and the key in the file
 	Category string // its group in help texts
@@ -35,45 +35,46 @@ type Setting struct {
 	Default  string // describes a default that is found at run time; "" shows the value itself
 	Secret   bool   // never shown
 	Input    bool   // names a file that is read
-	Path     bool   // names a file or directory; in the configuration file it is relative to that file's directory
-	Argument bool   // has no flag: the arguments of the command are its values
-	FlagOnly bool   // cannot be in the file
+	// names a file or directory; in the configuration file it is relative to that file's directory
+	Path     bool
+	Argument bool // has no flag: the arguments of the command are its values
+	FlagOnly bool // cannot be in the file
 
-	value value
+	Value Value
 }
 
-// value is the field that a setting is bound to.
-type value interface {
-	kind() Kind
-	// set replaces the value. The error continues a sentence that begins with the setting's name.
-	set(texts []string) error
-	// texts returns the value as set takes it, without what is secret.
-	texts() []string
+// A Value is the field that a setting is bound to.
+type Value interface {
+	Kind() Kind
+	// Set replaces the value. The error continues a sentence that begins with the setting's name.
+	Set(texts []string) error
+	// Texts returns the value as Set takes it, without secrets.
+	Texts() []string
 }
 
 // Kind returns the type of the setting's value.
-func (s *Setting) Kind() Kind { return s.value.kind() }
+func (s *Setting) Kind() Kind { return s.Value.Kind() }
 
 // Text returns the present value of a setting that has one text.
-func (s *Setting) Text() string { return s.value.texts()[0] }
+func (s *Setting) Text() string { return s.Value.Texts()[0] }
 
 // Variable returns the name of the setting's environment variable.
 func (s *Setting) Variable() string {
 	return "TUNNEL_" + strings.ToUpper(strings.ReplaceAll(s.Name, "-", "_"))
 }
 
-// Shown returns the present value for a person, quoted where it is a text; "" if there is none. Before Load that is the
-// default.
+// Shown returns the present value for display, quoted if it is a text; "" if there is none. Before
+// Load that is the default.
 func (s *Setting) Shown() string {
-	if s.Default != "" && strings.Join(s.value.texts(), "") == "" {
+	if s.Default != "" && strings.Join(s.Value.Texts(), "") == "" {
 		return s.Default
 	}
 	return s.yaml()
 }
 
-// yaml returns the present value as it stands in a file; "" if there is none.
+// yaml returns the present value as a file has it; "" if there is none.
 func (s *Setting) yaml() string {
-	texts := s.value.texts()
+	texts := s.Value.Texts()
 	switch {
 	case strings.Join(texts, "") == "":
 		return ""
@@ -91,16 +92,16 @@ func (s *Setting) yaml() string {
 
 // bare reports whether a text is shown without quotation marks, as a time is.
 func (s *Setting) bare() bool {
-	b, ok := s.value.(interface{ bare() bool })
+	b, ok := s.Value.(interface{ bare() bool })
 	return ok && b.bare()
 }
 
-// orNumber reports whether a number will do for a text: the setting is one by nature, or can be.
+// orNumber reports whether the setting's text may be written as a number.
 func (s *Setting) orNumber() bool { return s.Name == "user" || s.Name == "max-memory" }
 
-// masked reports whether what is shown of the value has something left out.
+// masked reports whether the displayed value leaves out a secret.
 func (s *Setting) masked() bool {
-	m, ok := s.value.(interface{ masked() bool })
+	m, ok := s.Value.(interface{ masked() bool })
 	return ok && m.masked()
 }
 
@@ -112,7 +113,7 @@ type Place struct {
 	Flag     bool   // on the command line
 }
 
-// in returns the place of the setting name, for a person.
+// in returns the place of the setting name, for display.
 func (p Place) in(name string) string {
 	switch {
 	case p.Flag:
@@ -125,8 +126,8 @@ func (p Place) in(name string) string {
 	return "default"
 }
 
-// rank orders places: the higher goes before the lower.
-func (p Place) rank() int {
+// Rank orders places: the higher overrides the lower.
+func (p Place) Rank() int {
 	switch {
 	case p.Flag:
 		return 3
@@ -138,7 +139,8 @@ func (p Place) rank() int {
 	return 0
 }
 
-// Origins are the places of values, by the names of their settings; a setting that is missing has its default.
+// Origins are the places of values, by the names of their settings; a missing setting has its
+// default.
 type Origins map[string]Place
 
 // Given reports whether the setting was given anywhere.

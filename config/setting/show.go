@@ -1,4 +1,4 @@
-package config
+package setting
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 )
 
-// Show writes the values that count as a configuration file: each with the place it came from. What is secret, and what has
-// no value, is a comment.
+// Show writes the effective values as a configuration file, each with its place. Secrets, and
+// settings without a value, are comments.
 func Show(w io.Writer, settings []*Setting, from Origins) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.StripEscape)
 	for _, s := range settings {
@@ -28,7 +28,7 @@ func Show(w io.Writer, settings []*Setting, from Origins) error {
 func (s *Setting) line() string {
 	value := s.yaml()
 	if s.Secret {
-		value = strings.Join(s.value.texts(), "")
+		value = strings.Join(s.Value.Texts(), "")
 	}
 	switch {
 	case value == "":

@@ -1,6 +1,7 @@
-package config
+package setting
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -8,59 +9,65 @@ import (
 	"time"
 )
 
-// single is a setting that has one value.
-type single[T any] struct {
-	p      *T
-	k      Kind
-	parse  func(string) (T, error)
-	format func(T) string
-	plain  bool         // see Setting.bare
-	secret func(T) bool // reports whether format leaves something out; nil for never
+// Single is the value of a setting that has one text.
+type Single[T any] struct {
+	P      *T
+	Type   Kind // "" is Text
+	Parse  func(string) (T, error)
+	Format func(T) string
+	Bare   bool         // shown without quotation marks, as a time is
+	Secret func(T) bool // reports whether Format leaves something out; nil for never
 }
 
-func (v single[T]) kind() Kind { return v.k }
+// Kind implements Value.
+func (v Single[T]) Kind() Kind { return cmp.Or(v.Type, Text) }
 
-func (v single[T]) bare() bool { return v.plain }
+func (v Single[T]) bare() bool { return v.Bare }
 
-func (v single[T]) masked() bool { return v.secret != nil && v.secret(*v.p) }
+func (v Single[T]) masked() bool { return v.Secret != nil && v.Secret(*v.P) }
 
-func (v single[T]) texts() []string { return []string{v.format(*v.p)} }
+// Texts implements Value.
+func (v Single[T]) Texts() []string { return []string{v.Format(*v.P)} }
 
-// set takes the last of several texts, as flags do.
-func (v single[T]) set(texts []string) error {
-	parsed, err := v.parse(texts[len(texts)-1])
+// Set implements Value. It takes the last of several texts, as flags do.
+func (v Single[T]) Set(texts []string) error {
+	parsed, err := v.Parse(texts[len(texts)-1])
 	if err == nil {
-		*v.p = parsed
+		*v.P = parsed
 	}
 	return err
 }
 
-// list is a setting that may be given several times. A text of flags, of the file or of the environment may hold several.
-type list[T any] struct {
-	p      *[]T
-	split  func(string) []string // nil takes a text as it is
-	parse  func(string) (T, error)
-	format func(T) string
+// Several is the value of a setting that may be given several times. A text of flags, of the file
+// or of the environment may hold several.
+type Several[T any] struct {
+	P      *[]T
+	Split  func(string) []string // nil takes a text as it is
+	Parse  func(string) (T, error)
+	Format func(T) string
 }
 
-func (v list[T]) kind() Kind { return List }
+// Kind implements Value.
+func (v Several[T]) Kind() Kind { return List }
 
-func (v list[T]) texts() (all []string) {
-	for _, one := range *v.p {
-		all = append(all, v.format(one))
+// Texts implements Value.
+func (v Several[T]) Texts() (all []string) {
+	for _, one := range *v.P {
+		all = append(all, v.Format(one))
 	}
 	return all
 }
 
-func (v list[T]) set(texts []string) error {
+// Set implements Value.
+func (v Several[T]) Set(texts []string) error {
 	var all []T
 	for _, text := range texts {
 		words := []string{text}
-		if v.split != nil {
-			words = v.split(text)
+		if v.Split != nil {
+			words = v.Split(text)
 		}
 		for _, word := range words {
-			one, err := v.parse(word)
+			one, err := v.Parse(word)
 			if err != nil {
 				return err
 			}
@@ -70,31 +77,36 @@ func (v list[T]) set(texts []string) error {
 	if len(all) == 0 {
 		return fmt.Errorf(" is empty: give a value or leave it out")
 	}
-	*v.p = all
+	*v.P = all
 	return nil
 }
 
-// byCommas splits a text that may hold several values, with commas or spaces between.
-func byCommas(text string) []string {
+// ByCommas splits a text that may hold several values, with commas or spaces between.
+func ByCommas(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-func text(p *string) value {
-	return single[string]{p: p, k: Text, parse: func(s string) (string, error) { return s, nil }, format: strings.Clone}
+// String returns the value of a setting that takes any text.
+func String(p *string) Value {
+	return Single[string]{
+		P: p, Parse: func(s string) (string, error) { return s, nil }, Format: strings.Clone,
+	}
 }
 
-func number(p *int) value {
-	return single[int]{p: p, k: Number, parse: parseNumber, format: strconv.Itoa, plain: true}
+// Int returns the value of a setting that takes a whole number.
+func Int(p *int) Value {
+	return Single[int]{P: p, Type: Number, Parse: parseNumber, Format: strconv.Itoa, Bare: true}
 }
 
-// wish is a number of which 0 says that it was not given.
-func wish(p *int) value {
-	return single[int]{p: p, k: Number, parse: parseNumber, plain: true, format: func(n int) string {
-		if n == 0 {
-			return ""
-		}
-		return strconv.Itoa(n)
-	}}
+// OptionalInt is Int where 0 means "not given".
+func OptionalInt(p *int) Value {
+	return Single[int]{P: p, Type: Number, Parse: parseNumber, Bare: true,
+		Format: func(n int) string {
+			if n == 0 {
+				return ""
+			}
+			return strconv.Itoa(n)
+		}}
 }
 
 func parseNumber(s string) (int, error) {
@@ -105,24 +117,28 @@ func parseNumber(s string) (int, error) {
 	return int(n), nil
 }
 
-func onOff(p *bool) value {
-	return single[bool]{p: p, k: Switch, plain: true, format: strconv.FormatBool, parse: func(s string) (bool, error) {
+// Bool returns the value of a setting that is on or off.
+func Bool(p *bool) Value {
+	parse := func(s string) (bool, error) {
 		b, err := strconv.ParseBool(s)
 		if err != nil {
 			return false, fmt.Errorf(" %q is neither true nor false", s)
 		}
 		return b, nil
-	}}
+	}
+	return Single[bool]{P: p, Type: Switch, Bare: true, Format: strconv.FormatBool, Parse: parse}
 }
 
-func duration(p *time.Duration) value {
-	return single[time.Duration]{p: p, k: Text, plain: true, format: shortDuration, parse: func(s string) (time.Duration, error) {
+// Duration returns the value of a setting that takes a time like 1h30m.
+func Duration(p *time.Duration) Value {
+	parse := func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil {
 			return 0, fmt.Errorf(" %q is not a time like 20s or 1h30m", s)
 		}
 		return d, nil
-	}}
+	}
+	return Single[time.Duration]{P: p, Bare: true, Format: shortDuration, Parse: parse}
 }
 
 // shortDuration is Duration.String without parts that are 0.
@@ -137,13 +153,15 @@ func shortDuration(d time.Duration) string {
 	return s
 }
 
-func level(p *slog.Level) value {
-	return single[slog.Level]{p: p, k: Text, format: levelText, parse: func(s string) (l slog.Level, err error) {
+// Level returns the value of a setting that takes a level of the log.
+func Level(p *slog.Level) Value {
+	parse := func(s string) (l slog.Level, err error) {
 		if err := l.UnmarshalText([]byte(s)); err != nil || strings.ContainsAny(s, "+-") {
 			return l, fmt.Errorf(" %s is none of debug, info, warn, error", s)
 		}
 		return l, nil
-	}}
+	}
+	return Single[slog.Level]{P: p, Format: levelText, Parse: parse}
 }
 
 func levelText(l slog.Level) string { return strings.ToLower(l.String()) }
