@@ -61,7 +61,9 @@ const (
 	local cur=${COMP_WORDS[COMP_CWORD]}
 	local words=("${COMP_WORDS[@]:0:COMP_CWORD}")
 	[[ $cur == -* ]] && words+=("$cur")
-	mapfile -t COMPREPLY < <(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur")
+	local next
+	next=$("${words[@]}" --generate-bash-completion 2>/dev/null)
+	mapfile -t COMPREPLY < <(compgen -W "$next" -- "$cur")
 }
 complete -o default -F _tunnel tunnel
 `

@@ -25,8 +25,9 @@ func TestHook(t *testing.T) {
 		out     string
 		log     string
 	}{
-		"none":  {"", time.Minute, "", ""},
-		"shell": {`echo "$TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" | tee "$HOOK_OUT" >/dev/null && true`, time.Minute, "tun0 10.1.1.3 10.1.1.4\n", ""},
+		"none": {"", time.Minute, "", ""},
+		"shell": {`echo "$TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" | tee "$HOOK_OUT" >/dev/null && true`,
+			time.Minute, "tun0 10.1.1.3 10.1.1.4\n", ""},
 		"fails": {`echo x > "$HOOK_OUT"; exit 3`, time.Minute, "x\n",
 			`msg="hook failed" flag=--on-up err="exit status 3"`},
 		"too long": {`echo x > "$HOOK_OUT"; sleep 600 & wait`, time.Second, "x\n",
