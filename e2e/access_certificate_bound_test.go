@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestBoundToken has a token that opens to one client certificate alone, and an authority that is taken away
-// while a client is up: it stays, and does not get in again.
+// TestBoundToken has a token that opens to one client certificate alone, and an authority that is
+// taken away while a client is up: it stays, and does not get in again.
 func TestBoundToken(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
@@ -34,18 +34,22 @@ func TestBoundToken(t *testing.T) {
 		rename(t, file+".new", file)
 	}
 	put(ca)
-	secret, _, _ := server.TryCommand(bin.command(server, "token", "create", "laptop", "--cert-cn", "laptop.example", "--state", dir))
+	secret, _, _ := server.TryCommand(bin.command(server, "token", "create", "laptop", "--cert-cn",
+		"laptop.example", "--state", dir))
 	srv, line := bin.ownKey(t, server, "--state", dir, "--client-ca", file)
-	if list := server.Run(string(bin), "token", "list", "--state", dir); !strings.Contains(list, "laptop.example") {
+	if list := server.Run(string(bin), "token", "list", "--state", dir); !strings.Contains(list,
+		"laptop.example") {
 		t.Errorf("the list does not say to whom the token is bound:\n%s", list)
 	}
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(line)
 	connect := func(a *authority, name string) []string {
 		cert, key := a.issueClient(t, time.Now().Add(time.Hour), name)
-		return []string{"connect", "wss://" + directServer + ":8443", "--pin", pin, "--state", t.TempDir(),
+		return []string{"connect", "wss://" + directServer + ":8443", "--pin", pin, "--state",
+			t.TempDir(),
 			"--token", strings.TrimSpace(secret), "--tls-cert", cert, "--tls-key", key}
 	}
-	failure{name: "another's certificate", args: connect(ca, "phone.example"), code: 8, step: "auth", says: "bound to another certificate"}.check(t, other, bin)
+	failure{name: "another's certificate", args: connect(ca, "phone.example"), code: 8,
+		step: "auth", says: "bound to another certificate"}.check(t, other, bin)
 	if !strings.Contains(srv.Stderr(), "CN=laptop.example, and it came with CN=phone.example") {
 		t.Errorf("the server does not say why:\n%s", srv.Stderr())
 	}
@@ -63,7 +67,8 @@ func TestBoundToken(t *testing.T) {
 
 	time.Sleep(1100 * time.Millisecond) // the file is looked at once a second
 	put(next)
-	failure{name: "an authority that is gone", args: connect(ca, "laptop.example"), code: 6, step: "tls", says: "unknown certificate authority"}.check(t, other, bin)
+	failure{name: "an authority that is gone", args: connect(ca, "laptop.example"), code: 6,
+		step: "tls", says: "unknown certificate authority"}.check(t, other, bin)
 	reaches(t, client, "10.1.1.1") // who is up stays
 	stop(t, cl)
 	cl = bin.start(t, client, connect(next, "laptop.example")...)

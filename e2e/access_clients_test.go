@@ -24,7 +24,8 @@ func TestClientsApart(t *testing.T) {
 	for i, c := range clients {
 		cl := bin.connect(t, c, directURL)
 		wantLines(t, "stdout of connect", cl.Stdout(), fmt.Sprintf(
-			"up: dev tun0, address %s peer 10.1.1.%d, network 10.1.1.0/24, mtu 1400", addressOf(i), 4+2*i))
+			"up: dev tun0, address %s peer 10.1.1.%d, network 10.1.1.0/24, mtu 1400", addressOf(i),
+			4+2*i))
 	}
 	for i, c := range clients {
 		reaches(t, c, "10.1.1.1")
@@ -100,8 +101,11 @@ func TestSpoofedSource(t *testing.T) {
 	eventually(t, "the honest packets arrive", func() bool {
 		return echoesSeen(t, server)-seen >= 3+3+1 && echoesSeen(t, clients[1])-seenByOther >= 1
 	})
-	if n, other := echoesSeen(t, server)-seen-7, echoesSeen(t, clients[1])-seenByOther-1; n != 0 || other != 0 {
-		t.Errorf("echo requests with a foreign source: %d came to the server, %d to the other client", n, other)
+	if n, other := echoesSeen(t, server)-seen-7, echoesSeen(t, clients[1])-seenByOther-1; n != 0 ||
+		other != 0 {
+		t.Errorf(
+			"echo requests with a foreign source: %d came to the server, %d to the other client", n,
+			other)
 	}
 }
 

@@ -14,12 +14,14 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// ownKey starts a server on a host that has nothing but a token, and returns it with the line that it prints for clients.
+// ownKey starts a server on a host that has nothing but a token, and returns it with the line that
+// it prints for clients.
 func (p program) ownKey(t *testing.T, h *lab.Host, flags ...string) (proc *lab.Proc, line string) {
 	t.Helper()
 	proc = p.start(t, h, append([]string{"serve"}, flags...)...)
 	line = proc.WaitFor("tunnel connect ", soon)
-	if first, _, _ := strings.Cut(proc.Stdout(), "\n"); !strings.HasPrefix(first, "listening on ") || !strings.HasPrefix(line, "tunnel connect ") {
+	if first, _, _ := strings.Cut(proc.Stdout(), "\n"); !strings.HasPrefix(first,
+		"listening on ") || !strings.HasPrefix(line, "tunnel connect ") {
 		t.Errorf("printed\n%swant `listening on`, then `tunnel connect`", proc.Stdout())
 	}
 	return proc, line
@@ -28,14 +30,16 @@ func (p program) ownKey(t *testing.T, h *lab.Host, flags ...string) (proc *lab.P
 // tokenFile makes a file with the token of all tests.
 func tokenFile(t *testing.T) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "the token's file") // whose name a shell does not take as it is
+	// whose name a shell does not take as it is
+	file := filepath.Join(t.TempDir(), "the token's file")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
 }
 
-// paste runs a line in a shell of a host, as a person would, with the program in its PATH; more goes behind it.
+// paste runs a line in a shell of a host, as a person would, with the program in its PATH; more
+// goes behind it.
 func (p program) paste(t *testing.T, h *lab.Host, line, more string) *lab.Proc {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,8 +51,8 @@ func (p program) paste(t *testing.T, h *lab.Host, line, more string) *lab.Proc {
 	return watch(t, h.StartCommand(cmd))
 }
 
-// TestOwnKey starts a server without any certificate: it makes a key, once, and the line that it prints, pasted on
-// another machine, connects.
+// TestOwnKey starts a server without any certificate: it makes a key, once, and the line that it
+// prints, pasted on another machine, connects.
 func TestOwnKey(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -59,7 +63,8 @@ func TestOwnKey(t *testing.T) {
 	if !strings.HasPrefix(line, "tunnel connect wss://"+directServer+":8443 --pin sha256:") {
 		t.Errorf("the line is %s", line)
 	}
-	for path, want := range map[string]os.FileMode{state: os.ModeDir | 0o700, filepath.Join(state, "key.pem"): 0o600, filepath.Join(state, "cert.pem"): 0o600} {
+	for path, want := range map[string]os.FileMode{state: os.ModeDir | 0o700, filepath.Join(state,
+		"key.pem"): 0o600, filepath.Join(state, "cert.pem"): 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode() != want {
 			t.Errorf("%s: %v, %v; want mode %v", path, info.Mode(), err, want)
 		}
@@ -86,7 +91,8 @@ func TestOwnKey(t *testing.T) {
 	}
 	srv, other := bin.ownKey(t, server, flags...)
 	if other == line || strings.Contains(srv.Stdout()+srv.Stderr(), token) {
-		t.Errorf("a new key has the same line, or the token is printed:\n%s%s", srv.Stdout(), srv.Stderr())
+		t.Errorf("a new key has the same line, or the token is printed:\n%s%s", srv.Stdout(),
+			srv.Stderr())
 	}
 	cl.WaitFor("and --pin says sha256:", soon)
 	stop(t, cl)
@@ -96,7 +102,8 @@ func TestOwnKey(t *testing.T) {
 	if err := os.Truncate(key, 100); err != nil {
 		t.Fatal(err)
 	}
-	failure{name: "a damaged key", args: append([]string{"serve"}, flags...), code: 13, step: "state", says: key}.check(t, server, bin)
+	failure{name: "a damaged key", args: append([]string{"serve"}, flags...), code: 13,
+		step: "state", says: key}.check(t, server, bin)
 
 	// Behind a NAT only a person knows the address; the certificate follows.
 	if err := os.Remove(key); err != nil {
@@ -107,7 +114,8 @@ func TestOwnKey(t *testing.T) {
 		t.Errorf("the line is %s", line)
 	}
 	client.Hosts("198.51.100.1 server.example")
-	cl = bin.paste(t, client, line, "--ca "+filepath.Join(state, "cert.pem")) // now its name counts as well
+	// now its name counts as well
+	cl = bin.paste(t, client, line, "--ca "+filepath.Join(state, "cert.pem"))
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 }
@@ -118,7 +126,8 @@ func TestPinFails(t *testing.T) {
 	server, client := direct(t)
 	client.Hosts("198.51.100.1 server.example other.example")
 	bin := plainBuild(t)
-	_, line := bin.ownKey(t, server, "--token", token, "--state", t.TempDir(), "--public", "server.example:8443")
+	_, line := bin.ownKey(t, server, "--token", token, "--state", t.TempDir(), "--public",
+		"server.example:8443")
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(line)
 	if !strings.HasSuffix(line, " --token-file FILE") {
 		t.Errorf("the line is %s", line)
@@ -126,20 +135,29 @@ func TestPinFails(t *testing.T) {
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
 	oldCert, oldKey := ca.issue(t, time.Now().Add(-time.Hour), "server.example")
-	bin.serve(t, server, "--listen", ":443", "--network", "10.2.2.0/24", "--dev", "tun1", "--tls-cert", cert, "--tls-key", key)
-	bin.serve(t, server, "--listen", ":444", "--network", "10.3.3.0/24", "--dev", "tun2", "--tls-cert", oldCert, "--tls-key", oldKey)
+	bin.serve(t, server, "--listen", ":443", "--network", "10.2.2.0/24", "--dev", "tun1",
+		"--tls-cert", cert, "--tls-key", key)
+	bin.serve(t, server, "--listen", ":444", "--network", "10.3.3.0/24", "--dev", "tun2",
+		"--tls-cert", oldCert, "--tls-key", oldKey)
 	connect := func(url string, flags ...string) []string {
 		return append([]string{"connect", url, "--token", token, "--state", t.TempDir()}, flags...)
 	}
 	const wrong = "sha256:d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmM="
 	for _, f := range []failure{
-		{name: "another key, what was seen", args: connect("wss://server.example:8443", "--pin", wrong), code: 6, step: "tls", says: "key is " + pin},
-		{name: "another key, what was expected", args: connect("wss://server.example:8443", "--pin", wrong), code: 6, step: "tls", says: "says " + wrong},
-		{name: "another key, of a good certificate", args: connect("wss://server.example", "--pin", wrong, "--ca", ca.File), code: 6, step: "tls", says: wrong},
-		{name: "the right key, of no authority", args: connect("wss://server.example:8443", "--pin", pin, "--ca", ca.File), code: 6, step: "tls", says: "unknown authority"},
-		{name: "no pin", args: connect("wss://server.example:8443"), code: 6, step: "tls", says: "--pin " + pin + " if the server itself prints just that"},
-		{name: "another name", args: connect("wss://other.example", "--ca", ca.File), code: 6, step: "tls", says: "valid for server.example, not other.example"},
-		{name: "an expired certificate", args: connect("wss://server.example:444", "--ca", ca.File), code: 6, step: "tls", says: "has expired or is not yet valid: current time "},
+		{name: "another key, what was seen", args: connect("wss://server.example:8443", "--pin",
+			wrong), code: 6, step: "tls", says: "key is " + pin},
+		{name: "another key, what was expected", args: connect("wss://server.example:8443", "--pin",
+			wrong), code: 6, step: "tls", says: "says " + wrong},
+		{name: "another key, of a good certificate", args: connect("wss://server.example", "--pin",
+			wrong, "--ca", ca.File), code: 6, step: "tls", says: wrong},
+		{name: "the right key, of no authority", args: connect("wss://server.example:8443", "--pin",
+			pin, "--ca", ca.File), code: 6, step: "tls", says: "unknown authority"},
+		{name: "no pin", args: connect("wss://server.example:8443"), code: 6, step: "tls",
+			says: "--pin " + pin + " if the server itself prints just that"},
+		{name: "another name", args: connect("wss://other.example", "--ca", ca.File), code: 6,
+			step: "tls", says: "valid for server.example, not other.example"},
+		{name: "an expired certificate", args: connect("wss://server.example:444", "--ca", ca.File),
+			code: 6, step: "tls", says: "has expired or is not yet valid: current time "},
 	} {
 		f.check(t, client, bin)
 	}
@@ -153,10 +171,12 @@ func TestClientCertificates(t *testing.T) {
 	server, client := direct(t)
 	bin := raceBuild(t)
 	clients, others := newAuthority(t), newAuthority(t)
-	srv, line := bin.ownKey(t, server, "--token", token, "--state", t.TempDir(), "--client-ca", clients.File)
+	srv, line := bin.ownKey(t, server, "--token", token, "--state", t.TempDir(), "--client-ca",
+		clients.File)
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(line)
 	connect := func(flags ...string) []string {
-		return append([]string{"connect", "wss://" + directServer + ":8443", "--pin", pin, "--state", t.TempDir(), "--token", token}, flags...)
+		return append([]string{"connect", "wss://" + directServer + ":8443", "--pin", pin,
+			"--state", t.TempDir(), "--token", token}, flags...)
 	}
 	soonOver := time.Now().Add(time.Hour)
 	good, goodKey := clients.issueClient(t, soonOver, "client")
@@ -164,11 +184,16 @@ func TestClientCertificates(t *testing.T) {
 	old, oldKey := clients.issueClient(t, time.Now().Add(-time.Hour), "client")
 	serverKind, serverKindKey := clients.issue(t, soonOver, "client.example")
 	for _, f := range []failure{
-		{name: "no certificate", args: connect(), code: 6, step: "tls", says: "certificate required"},
-		{name: "another authority's", args: connect("--tls-cert", foreign, "--tls-key", foreignKey), code: 6, step: "tls", says: "unknown certificate authority"},
-		{name: "an expired one", args: connect("--tls-cert", old, "--tls-key", oldKey), code: 6, step: "tls", says: "expired certificate"},
-		{name: "a server's", args: connect("--tls-cert", serverKind, "--tls-key", serverKindKey), code: 6, step: "tls", says: "bad certificate"},
-		{name: "a certificate and no token", args: []string{"connect", "wss://" + directServer + ":8443", "--pin", pin, "--state", t.TempDir(),
+		{name: "no certificate", args: connect(), code: 6, step: "tls",
+			says: "certificate required"},
+		{name: "another authority's", args: connect("--tls-cert", foreign, "--tls-key", foreignKey),
+			code: 6, step: "tls", says: "unknown certificate authority"},
+		{name: "an expired one", args: connect("--tls-cert", old, "--tls-key", oldKey), code: 6,
+			step: "tls", says: "expired certificate"},
+		{name: "a server's", args: connect("--tls-cert", serverKind, "--tls-key", serverKindKey),
+			code: 6, step: "tls", says: "bad certificate"},
+		{name: "a certificate and no token", args: []string{"connect", "wss://" + directServer +
+			":8443", "--pin", pin, "--state", t.TempDir(),
 			"--tls-cert", good, "--tls-key", goodKey}, code: 8, step: "auth", says: "401"},
 	} {
 		f.check(t, client, bin)
@@ -181,15 +206,16 @@ func TestClientCertificates(t *testing.T) {
 }
 
 // issueClient is issue for a client's certificate.
-func (a *authority) issueClient(t *testing.T, until time.Time, name string) (certFile, keyFile string) {
+func (a *authority) issueClient(t *testing.T, until time.Time, name string) (certFile,
+	keyFile string) {
 	t.Helper()
 	a.usage = x509.ExtKeyUsageClientAuth
 	defer func() { a.usage = x509.ExtKeyUsageServerAuth }()
 	return a.issue(t, until, name)
 }
 
-// TestCertificateRotates renews the server's certificate while a transfer runs inside: the transfer's connection is not
-// touched, and the next one gets the new certificate.
+// TestCertificateRotates renews the server's certificate while a transfer runs inside: the
+// transfer's connection is not touched, and the next one gets the new certificate.
 func TestCertificateRotates(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -220,10 +246,11 @@ func TestCertificateRotates(t *testing.T) {
 	}
 	write(data[:part])
 	rename(t, next, cert) // half of it: a certificate without its key
-	eventually(t, "the server complains of half a rotation, and shows the old certificate", func() bool {
-		return shownBy(t, client, directServer+":8443", "server.example").Equal(first) &&
-			strings.Contains(srv.Stderr(), "the new certificate is not used")
-	})
+	eventually(t, "the server complains of half a rotation, and shows the old certificate",
+		func() bool {
+			return shownBy(t, client, directServer+":8443", "server.example").Equal(first) &&
+				strings.Contains(srv.Stderr(), "the new certificate is not used")
+		})
 	write(data[part : part+part/2])
 	rename(t, nextKey, key)
 	eventually(t, "the server shows the new certificate", func() bool {
@@ -250,7 +277,8 @@ func TestCertificateRotates(t *testing.T) {
 
 func rename(t *testing.T, from, to string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "mv", from, to).CombinedOutput(); err != nil { // may be another disk
+	// may be another disk
+	if out, err := exec.CommandContext(t.Context(), "mv", from, to).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -266,7 +294,8 @@ func shownBy(t *testing.T, from *lab.Host, address, name string) *x509.Certifica
 	if err := conn.SetDeadline(time.Now().Add(soon)); err != nil {
 		t.Fatal(err)
 	}
-	secured := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}) // to look is all we want
+	// to look is all we want
+	secured := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err := secured.HandshakeContext(t.Context()); err != nil {
 		return nil
 	}

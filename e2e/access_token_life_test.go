@@ -24,7 +24,8 @@ func (p program) fresh(t *testing.T, h *lab.Host, state string) (proc *lab.Proc,
 // token runs `tunnel token` on a state directory and returns what it prints.
 func (p program) token(t *testing.T, h *lab.Host, state string, args ...string) string {
 	t.Helper()
-	stdout, stderr, code := h.TryCommand(p.command(h, append(append([]string{"token"}, args...), "--state", state)...))
+	stdout, stderr, code := h.TryCommand(p.command(h, append(append([]string{"token"}, args...),
+		"--state", state)...))
 	if code != 0 {
 		t.Fatalf("token %v: exit code %d\n%s", args, code, stderr)
 	}
@@ -54,8 +55,10 @@ func TestFirstToken(t *testing.T) {
 	bin := raceBuild(t)
 	state := t.TempDir()
 	srv, line := bin.fresh(t, server, state)
-	text := regexp.MustCompile(`^tunnel connect wss://` + regexp.QuoteMeta(directServer) + `:8443 --pin sha256:\S{44} --token (tnl_\S+)$`).FindStringSubmatch(line)
-	if text == nil || strings.Count(srv.Stdout(), text[1]) != 1 || !strings.Contains(srv.Stdout(), "shown this once") {
+	text := regexp.MustCompile(`^tunnel connect wss://` + regexp.QuoteMeta(directServer) +
+		`:8443 --pin sha256:\S{44} --token (tnl_\S+)$`).FindStringSubmatch(line)
+	if text == nil || strings.Count(srv.Stdout(), text[1]) != 1 || !strings.Contains(srv.Stdout(),
+		"shown this once") {
 		t.Fatalf("the server prints\n%s", srv.Stdout())
 	}
 	// Until somebody has come with it, it may have been lost.
@@ -70,11 +73,13 @@ func TestFirstToken(t *testing.T) {
 	cl := bin.paste(t, client, line, "")
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).
+		MatchString(list) {
 		t.Errorf("list of the running server:\n%s", list)
 	}
 	stop(t, srv)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
+		MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
 	again, other := bin.fresh(t, server, state)
@@ -85,7 +90,8 @@ func TestFirstToken(t *testing.T) {
 	if strings.Contains(again.Stderr(), lost) {
 		t.Errorf("a start after its use says: %s", lost)
 	}
-	for _, text := range []string{again.Stdout(), again.Stderr(), srv.Stderr(), cl.Stderr(), cl.Stdout()} {
+	for _, text := range []string{again.Stdout(), again.Stderr(), srv.Stderr(), cl.Stderr(),
+		cl.Stdout()} {
 		if strings.Contains(text, "tnl_") {
 			t.Errorf("a token is shown once more, or in a log:\n%s", text)
 		}
@@ -120,7 +126,8 @@ func TestTokenRevoked(t *testing.T) {
 	receiver := server.Start("sh", "-c", "nc -d -l 10.1.1.1 9000 >/dev/null")
 	listening(t, server, 9000)
 	clients[0].Start("sh", "-c", "exec nc 10.1.1.1 9000 </dev/zero")
-	received := func() string { return server.Run("cat", "/sys/class/net/tun0/statistics/rx_bytes") }
+	received :=
+		func() string { return server.Run("cat", "/sys/class/net/tun0/statistics/rx_bytes") }
 	at := received()
 	eventually(t, "the transfer runs", func() bool { return received() != at })
 
@@ -132,8 +139,10 @@ func TestTokenRevoked(t *testing.T) {
 	}
 	untouched(t, clients[0], before)
 	reaches(t, clients[1], "10.1.1.1")
-	_, stderr, code := clients[0].TryCommand(bin.command(clients[0], "connect", "--token", text, "--state", t.TempDir(), "--log-level", "error", directURL))
-	if code != 8 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "401 Unauthorized: the token was revoked: ask for a new token") {
+	_, stderr, code := clients[0].TryCommand(bin.command(clients[0], "connect", "--token", text,
+		"--state", t.TempDir(), "--log-level", "error", directURL))
+	if code != 8 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
+		"401 Unauthorized: the token was revoked: ask for a new token") {
 		t.Errorf("connect with a revoked token: exit code %d\n%s", code, stderr)
 	}
 	receiver.Kill()
@@ -157,7 +166,8 @@ func TestTokenExpires(t *testing.T) {
 	if took := time.Since(began); took < 6*time.Second || took > 9*time.Second+slack {
 		t.Errorf("ended %v after it was made for 8s", took)
 	}
-	later := bin.start(t, client, "connect", directURL, "--token", text, "--state", t.TempDir(), "--keep-trying")
+	later := bin.start(t, client, "connect", directURL, "--token", text, "--state", t.TempDir(),
+		"--keep-trying")
 	givesUp(t, later, "401 Unauthorized: the token has expired: ask for a new token")
 }
 
@@ -175,12 +185,14 @@ func TestJoinToken(t *testing.T) {
 	file := filepath.Join(kept, "credential-tun0.json")
 	data, err := os.ReadFile(file)
 	info, statErr := os.Stat(file)
-	if err := errors.Join(err, statErr); err != nil || info.Mode().Perm() != 0o600 || !strings.Contains(string(data), "tnl_") || strings.Contains(string(data), join) {
+	if err := errors.Join(err, statErr); err != nil || info.Mode().Perm() != 0o600 ||
+		!strings.Contains(string(data), "tnl_") || strings.Contains(string(data), join) {
 		t.Errorf("the file of credentials: %v, %v", info, err)
 	}
 	refused := func(why string) {
 		t.Helper()
-		_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", join, "--state", t.TempDir(), "--log-level", "error", directURL))
+		_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", join,
+			"--state", t.TempDir(), "--log-level", "error", directURL))
 		if code != 8 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, why) {
 			t.Errorf("the second client: exit code %d\n%s", code, stderr)
 		}
@@ -200,7 +212,8 @@ func TestJoinToken(t *testing.T) {
 	stop(t, first)
 	// From now on it needs no token, and the join token opens nothing.
 	for _, args := range [][]string{{}, {"--token", join}} {
-		cl := bin.start(t, clients[0], append([]string{"connect", directURL, "--state", kept}, args...)...)
+		cl := bin.start(t, clients[0], append([]string{"connect", directURL, "--state", kept},
+			args...)...)
 		cl.WaitFor(up, soon)
 		reaches(t, clients[0], "10.1.1.1")
 		refused("401 Unauthorized: the join token was used by another client: ask for a new token")
@@ -233,13 +246,16 @@ func TestTokenAddress(t *testing.T) {
 	old := bin.startConnect(t, clients[1], directURL, "--token", text)
 	old.WaitFor("up: dev tun0, address 10.1.1.3 ", soon)
 	old.Signal(syscall.SIGSTOP)
-	bin.startConnect(t, clients[2], directURL, "--token", text).WaitFor("up: dev tun0, address 10.1.1.3 ", soon)
+	bin.startConnect(t, clients[2], directURL, "--token",
+		text).WaitFor("up: dev tun0, address 10.1.1.3 ", soon)
 	reaches(t, clients[2], "10.1.1.1")
 	old.Signal(syscall.SIGTERM)
 	old.Signal(syscall.SIGCONT)
 	old.Wait(soon)
-	for _, args := range [][]string{{"--address", "10.1.1.5"}, {"--address", "10.1.1.4"}, {"--address", "10.2.2.3"}, {"--route", "10.1.0.0/16"}} {
-		_, stderr, code := server.TryCommand(bin.command(server, append([]string{"token", "create", "x", "--state", state}, args...)...))
+	for _, args := range [][]string{{"--address", "10.1.1.5"}, {"--address", "10.1.1.4"},
+		{"--address", "10.2.2.3"}, {"--route", "10.1.0.0/16"}} {
+		_, stderr, code := server.TryCommand(bin.command(server, append([]string{"token", "create",
+			"x", "--state", state}, args...)...))
 		if code != 2 || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("token create %v: exit code %d\n%s", args, code, stderr)
 		}
@@ -255,9 +271,11 @@ func TestStateLocked(t *testing.T) {
 	state := t.TempDir()
 	bin.serve(t, server, "--plain", "--state", state)
 	cl := bin.connect(t, client, directURL)
-	_, stderr, code := server.TryCommand(bin.command(server, "serve", "--plain", "--state", state, "--dev", "tun7", "--network", "10.9.9.0/24",
+	_, stderr, code := server.TryCommand(bin.command(server, "serve", "--plain", "--state", state,
+		"--dev", "tun7", "--network", "10.9.9.0/24",
 		"--listen", ":9443", "--log-level", "error"))
-	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "another server uses this state directory") {
+	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
+		"another server uses this state directory") {
 		t.Errorf("a second server: exit code %d\n%s", code, stderr)
 	}
 	bin.token(t, server, state, "create", "x") // reaches the first
@@ -282,7 +300,8 @@ func TestStateDamaged(t *testing.T) {
 	}
 	bin.token(t, server, state, "create", "y") // by the file: the socket answers nobody
 	srv = bin.serve(t, server, "--plain", "--state", state)
-	if list := bin.token(t, server, state, "list"); !strings.Contains(list, "\nx ") || !strings.Contains(list, "\ny ") {
+	if list := bin.token(t, server, state, "list"); !strings.Contains(list, "\nx ") ||
+		!strings.Contains(list, "\ny ") {
 		t.Errorf("list:\n%s", list)
 	}
 	stop(t, srv)
@@ -296,9 +315,11 @@ func TestStateDamaged(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"serve", "--plain", "--token", token, "--log-level", "error"}, {"token", "list"}} {
+	for _, args := range [][]string{{"serve", "--plain", "--token", token, "--log-level", "error"},
+		{"token", "list"}} {
 		_, stderr, code := server.TryCommand(bin.command(server, append(args, "--state", state)...))
-		if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, file+": the file is damaged") {
+		if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
+			file+": the file is damaged") {
 			t.Errorf("%v: exit code %d\n%s", args, code, stderr)
 		}
 	}
@@ -324,14 +345,18 @@ func TestStateDiskFull(t *testing.T) {
 	reaches(t, client, "10.1.1.1")
 	stderr, code := "", 0
 	for i := 0; code == 0 && i < 50; i++ { // the file may have some room of its own
-		_, stderr, code = server.TryCommand(bin.command(server, "token", "create", fmt.Sprint("x", i), "--state", state))
+		_, stderr, code = server.TryCommand(bin.command(server, "token", "create",
+			fmt.Sprint("x", i), "--state", state))
 	}
-	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "the disk is full") {
+	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
+		"the disk is full") {
 		t.Errorf("token create: exit code %d\n%s", code, stderr)
 	}
-	_, stderr, code = server.TryCommand(bin.command(server, "serve", "--plain", "--token", token, "--state", filepath.Join(disk, "new"), "--dev", "tun7",
+	_, stderr, code = server.TryCommand(bin.command(server, "serve", "--plain", "--token", token,
+		"--state", filepath.Join(disk, "new"), "--dev", "tun7",
 		"--network", "10.9.9.0/24", "--listen", ":9443", "--log-level", "error"))
-	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "the disk is full: make room") {
+	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
+		"the disk is full: make room") {
 		t.Errorf("serve on a new directory: exit code %d\n%s", code, stderr)
 	}
 	// A restart needs nothing of the disk either.

@@ -22,15 +22,18 @@ func TestTokens(t *testing.T) {
 	if err := os.WriteFile(wrongFile, []byte(wrong+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	srv := bin.start(t, server, "serve", "--plain", "--token-file", file, "--state", t.TempDir(), "--log-level", "debug")
+	srv := bin.start(t, server, "serve", "--plain", "--token-file", file, "--state", t.TempDir(),
+		"--log-level", "debug")
 	srv.WaitFor("listening on ", soon)
 
-	good := bin.start(t, client, "connect", "--token-file", file, "--state", t.TempDir(), "--log-level", "debug", directURL)
+	good := bin.start(t, client, "connect", "--token-file", file, "--state", t.TempDir(),
+		"--log-level", "debug", directURL)
 	good.WaitFor("up: ", soon)
 	stop(t, good)
 
 	env := bin.command(client, "connect", "--state", t.TempDir())
-	env.Env = append(env.Env, "TUNNEL_TOKEN="+token, "TUNNEL_URL="+directURL, "TUNNEL_DEV=fromenv", "TUNNEL_LOG_FORMAT=json")
+	env.Env = append(env.Env, "TUNNEL_TOKEN="+token, "TUNNEL_URL="+directURL, "TUNNEL_DEV=fromenv",
+		"TUNNEL_LOG_FORMAT=json")
 	fromEnv := watch(t, client.StartCommand(env))
 	fromEnv.WaitFor("up: dev fromenv,", soon)
 	if !strings.Contains(fromEnv.Stderr(), `"msg":"run"`) {
@@ -45,7 +48,8 @@ func TestTokens(t *testing.T) {
 		{"--token", token + "x"},
 		{},
 	} {
-		cmd := bin.command(client, append([]string{"connect", "--state", t.TempDir(), "--log-level", "error", directURL}, args...)...)
+		cmd := bin.command(client, append([]string{"connect", "--state", t.TempDir(), "--log-level",
+			"error", directURL}, args...)...)
 		_, stderr, code := client.TryCommand(cmd)
 		if code != 8 {
 			t.Errorf("connect %v: exit code %d, want 8\n%s", args, code, stderr)
@@ -55,7 +59,8 @@ func TestTokens(t *testing.T) {
 		}
 		untouched(t, client, before)
 	}
-	for _, p := range []string{srv.Stderr(), good.Stderr(), fromEnv.Stderr(), srv.Stdout(), good.Stdout()} {
+	for _, p := range []string{srv.Stderr(), good.Stderr(), fromEnv.Stderr(), srv.Stdout(),
+		good.Stdout()} {
 		if strings.Contains(p, token) {
 			t.Errorf("the token is in the log:\n%s", p)
 		}
@@ -90,12 +95,14 @@ func TestServeWithoutTokens(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, stderr, code := server.TryCommand(bin.command(server, "serve", "--plain", "--state", t.TempDir(), "--token-file", empty)); code != 2 {
+	if _, stderr, code := server.TryCommand(bin.command(server, "serve", "--plain", "--state",
+		t.TempDir(), "--token-file", empty)); code != 2 {
 		t.Errorf("serve with an empty token file: exit code %d, want 2\n%s", code, stderr)
 	}
 	untouched(t, server, before)
 
-	bin.start(t, server, "serve", "--plain", "--insecure-no-auth", "--state", t.TempDir()).WaitFor("listening on ", soon)
+	bin.start(t, server, "serve", "--plain", "--insecure-no-auth", "--state",
+		t.TempDir()).WaitFor("listening on ", soon)
 	cl := bin.start(t, client, "connect", directURL, "--state", t.TempDir())
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")

@@ -17,7 +17,8 @@ import (
 	"tunnel/state"
 )
 
-// asks sends a connect with a wish, and returns the address that it got, or the code with which it was refused.
+// asks sends a connect with a wish, and returns the address that it got, or the code with which it
+// was refused.
 func (c *rawClient) asks(address string) (got string, code websocket.StatusCode) {
 	c.t.Helper()
 	c.send(fmt.Sprintf(`{"state":"connect","version":1,"framings":["ip"],"address":%q}`, address))
@@ -51,9 +52,10 @@ func (c *rawClient) overhears(address string, d time.Duration) (n int) {
 	}
 }
 
-// TestForeignConnection cuts a client's link in the middle of a transfer to it. The server's kernel goes on to repeat what it
-// has sent; whoever has another token, and asks for the address, or comes to a pool that is full, or comes after the server
-// was killed, gets neither the address nor one of these packets. When the link is back the transfer goes on.
+// TestForeignConnection cuts a client's link in the middle of a transfer to it. The server's kernel
+// goes on to repeat what it has sent; whoever has another token, and asks for the address, or comes
+// to a pool that is full, or comes after the server was killed, gets neither the address nor one of
+// these packets. When the link is back the transfer goes on.
 func TestForeignConnection(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
@@ -61,7 +63,8 @@ func TestForeignConnection(t *testing.T) {
 	state := t.TempDir()
 	thief := bin.token(t, server, state, "create", "thief")
 	filler := bin.token(t, server, state, "create", "filler")
-	flags := []string{"--plain", "--network", "10.1.1.0/28", "--ping-interval", "500ms", "--state", state}
+	flags := []string{"--plain", "--network", "10.1.1.0/28", "--ping-interval", "500ms", "--state",
+		state}
 	srv := bin.serve(t, server, flags...)
 	victim := bin.connect(t, clients[0], directURL, "--state", t.TempDir())
 	victim.WaitFor("address 10.1.1.3 ", soon)
@@ -99,15 +102,16 @@ func TestForeignConnection(t *testing.T) {
 	transfer.arrives(2 * soon)
 }
 
-// TestOneToken has one token come as often as it can: others get in all the same, keep their addresses, and the token is
-// told what is the matter.
+// TestOneToken has one token come as often as it can: others get in all the same, keep their
+// addresses, and the token is told what is the matter.
 func TestOneToken(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 4)
 	bin := raceBuild(t)
 	state := t.TempDir()
 	bin.serve(t, server, "--plain", "--max-sessions", "8", "--state", state)
-	idle, other := bin.token(t, server, state, "create", "idle"), bin.token(t, server, state, "create", "--max-sessions", "1", "other")
+	idle, other := bin.token(t, server, state, "create", "idle"), bin.token(t, server, state,
+		"create", "--max-sessions", "1", "other")
 	kept := t.TempDir()
 	stop(t, bin.connect(t, clients[1], directURL, "--token", idle, "--state", kept))
 
@@ -125,11 +129,13 @@ func TestOneToken(t *testing.T) {
 	}
 	before := tables(t, clients[3])
 	late := bin.startConnect(t, clients[3], directURL)
-	if code := late.Wait(soon); code != 9 || !strings.Contains(late.Stderr(), "tunnel: address: ") || !strings.Contains(late.Stderr(), "--max-sessions") {
+	if code := late.Wait(soon); code != 9 || !strings.Contains(late.Stderr(),
+		"tunnel: address: ") || !strings.Contains(late.Stderr(), "--max-sessions") {
 		t.Errorf("exit code %d, want 9 and a line about it\n%s", code, late.Stderr())
 	}
 	untouched(t, clients[3], before)
-	bin.connect(t, clients[1], directURL, "--token", idle, "--state", kept).WaitFor("address 10.1.1.3 ", soon)
+	bin.connect(t, clients[1], directURL, "--token", idle, "--state",
+		kept).WaitFor("address 10.1.1.3 ", soon)
 	has := bin.connect(t, clients[2], directURL, "--token", other)
 	reaches(t, clients[2], "10.1.1.1")
 
@@ -143,8 +149,9 @@ func TestOneToken(t *testing.T) {
 	givesUp(t, has, "the token was revoked")
 }
 
-// TestInheritedAddress gives an address to another client a day after its owner was there last, while a program on the
-// server still has a connection with the owner: the kernel's socket is ended before, and the new owner gets no packet of it.
+// TestInheritedAddress gives an address to another client a day after its owner was there last,
+// while a program on the server still has a connection with the owner: the kernel's socket is ended
+// before, and the new owner gets no packet of it.
 func TestInheritedAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)

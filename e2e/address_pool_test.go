@@ -30,7 +30,8 @@ func TestSmallPool(t *testing.T) {
 	// One goes: for some time its address is for nobody but itself.
 	stop(t, one)
 	three := bin.startConnect(t, clients[2], directURL)
-	if code := three.Wait(soon); code != 9 || !strings.Contains(three.Stderr(), "no free address pair in 10.5.5.0/29: the next one in ") {
+	if code := three.Wait(soon); code != 9 || !strings.Contains(three.Stderr(),
+		"no free address pair in 10.5.5.0/29: the next one in ") {
 		t.Errorf("exit code of the third client %d, want 9\n%s", code, three.Stderr())
 	}
 	bin.connect(t, clients[0], directURL, "--state", state).WaitFor("address 10.5.5.3 ", soon)
@@ -46,9 +47,11 @@ func TestAddressTaken(t *testing.T) {
 	bin.connect(t, clients[0], directURL, "--address", "10.1.1.9")
 	before := tables(t, clients[1])
 	for _, address := range []string{"10.1.1.9", "10.1.1.1", "10.1.1.255", "10.2.2.3"} {
-		_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", token, "--state", t.TempDir(),
+		_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token",
+			token, "--state", t.TempDir(),
 			"--log-level", "error", "--address", address, directURL))
-		if code != 9 || !strings.HasPrefix(stderr, "tunnel: address: ") || strings.Count(stderr, "\n") != 1 {
+		if code != 9 || !strings.HasPrefix(stderr, "tunnel: address: ") || strings.Count(stderr,
+			"\n") != 1 {
 			t.Errorf("--address %s: exit code %d, want 9\n%s", address, code, stderr)
 		}
 		untouched(t, clients[1], before)
@@ -62,10 +65,12 @@ func TestNetworkTooSmall(t *testing.T) {
 	before := tables(t, server)
 	bin := plainBuild(t)
 	for _, network := range []string{"10.1.1.0/30", "10.1.1.0/31", "10.1.1.0/32"} {
-		_, stderr, code := server.TryCommand(bin.command(server, "serve", "--plain", "--token", token,
+		_, stderr, code := server.TryCommand(bin.command(server, "serve", "--plain", "--token",
+			token,
 			"--state", t.TempDir(), "--network", network, "--log-level", "error"))
 		if code != 2 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, network) {
-			t.Errorf("--network %s: exit code %d, want 2 and a line about it\n%s", network, code, stderr)
+			t.Errorf("--network %s: exit code %d, want 2 and a line about it\n%s", network, code,
+				stderr)
 		}
 		untouched(t, server, before)
 	}
@@ -112,7 +117,8 @@ func tunAddress(t *testing.T, h *lab.Host) string {
 		Info []struct{ Local string } `json:"addr_info"`
 	}
 	out := h.Run("ip", "-j", "-4", "addr", "show", "dev", "tun0")
-	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 || len(links[0].Info) != 1 {
+	if err := json.Unmarshal([]byte(out), &links); err != nil || len(links) != 1 ||
+		len(links[0].Info) != 1 {
 		t.Fatalf("tun0 of %s: %v\n%s", h.Name(), err, out)
 	}
 	return links[0].Info[0].Local
@@ -149,7 +155,8 @@ func TestFullPool(t *testing.T) {
 	_ = last.conn.CloseNow()
 	back := dialRaw(t, client, directURL)
 	back.send(`{"state":"connect","version":1,"framings":["ip"],"session":"` + last.session + `"}`)
-	if _, data, err := back.conn.Read(t.Context()); err != nil || !strings.Contains(string(data), `"`+last.address+`"`) {
+	if _, data, err := back.conn.Read(t.Context()); err != nil || !strings.Contains(string(data),
+		`"`+last.address+`"`) {
 		t.Errorf("who left came back to %s, %v", data, err)
 	}
 }

@@ -17,7 +17,8 @@ import (
 // machine may need twice.
 const attackAfter = 20 * time.Second
 
-// peakMemory follows a program's memory until stop is called, which returns the most of it in bytes.
+// peakMemory follows a program's memory until stop is called, which returns the most of it in
+// bytes.
 func peakMemory(t *testing.T, p *lab.Proc) (stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -50,10 +51,12 @@ func testMaxMemory(t *testing.T, load memoryLoad) {
 	state := t.TempDir()
 	var all []string // not the good client's: its turns are not theirs
 	for len(all) < load.tokens {
-		out := server.Run(string(bin), "token", "create", "--state", state, fmt.Sprint("t", len(all)))
+		out := server.Run(string(bin), "token", "create", "--state", state,
+			fmt.Sprint("t", len(all)))
 		all = append(all, strings.TrimSpace(out))
 	}
-	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", state, "--network", "10.1.0.0/20",
+	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", state, "--network",
+		"10.1.0.0/20",
 		"--client-to-client", "--max-memory", "256M", "--max-sessions", "0")
 	srv.WaitFor("listening on ", soon)
 	good := bin.connect(t, clients[0], directURL)
@@ -86,8 +89,10 @@ func testMaxMemory(t *testing.T, load memoryLoad) {
 	if !load.drops {
 		return
 	}
-	if log := srv.Stderr(); !regexp.MustCompile(`drops\.memory=[1-9]`).MatchString(log) || strings.Count(log, "memory is short") != 1 ||
+	if log := srv.Stderr(); !regexp.MustCompile(`drops\.memory=[1-9]`).MatchString(log) ||
+		strings.Count(log, "memory is short") != 1 ||
 		!strings.Contains(log, "KiB in ") {
-		t.Errorf("the log says nothing, or too much, of what was dropped:\n%s", log[max(0, len(log)-2000):])
+		t.Errorf("the log says nothing, or too much, of what was dropped:\n%s",
+			log[max(0, len(log)-2000):])
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestConfigFile starts both sides from files that only root may read, split in two processes. The server's can be read once
-// only: its worker must get what the parent has read.
+// TestConfigFile starts both sides from files that only root may read, split in two processes. The
+// server's can be read once only: its worker must get what the parent has read.
 func TestConfigFile(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -31,18 +31,22 @@ func TestConfigFile(t *testing.T) {
 	}
 	written := make(chan error, 1)
 	go func() {
-		written <- os.WriteFile(fifo, []byte("plain: true\nnetwork: 10.9.0.0/16\ndev: hub\ntoken-file: secret\nstate: of-server\n"), 0)
+		written <- os.WriteFile(fifo,
+			[]byte("plain: true\nnetwork: 10.9.0.0/16\ndev: hub\ntoken-file: secret\nstate: "+
+				"of-server\n"), 0)
 	}()
 	srv := bin.start(t, server, "serve", "--config", fifo)
 	srv.WaitFor("listening on [::]:8443, network 10.9.0.0/16, dev hub, address 10.9.0.1 ", soon)
 	if err := <-written; err != nil {
 		t.Error(err)
 	}
-	file := write("connect.yaml", "url: "+directURL+"\ntoken: "+token+"\ndev: spoke\nstate: of-client\nmtu: 1300\n")
+	file := write("connect.yaml",
+		"url: "+directURL+"\ntoken: "+token+"\ndev: spoke\nstate: of-client\nmtu: 1300\n")
 	cl := bin.start(t, client, "connect", "--config", file, "--mtu", "1250")
 	cl.WaitFor("up: dev spoke, address 10.9.0.3 peer 10.9.0.4, network 10.9.0.0/16, mtu 1250", soon)
 	reaches(t, client, "10.9.0.1")
-	for what, proc := range map[string]int{"serve": srv.Worker() - srv.Pid(), "connect": cl.Worker() - cl.Pid()} {
+	for what, proc := range map[string]int{"serve": srv.Worker() - srv.Pid(),
+		"connect": cl.Worker() - cl.Pid()} {
 		if proc == 0 {
 			t.Errorf("%s has no worker", what)
 		}
@@ -61,25 +65,29 @@ func TestBareHost(t *testing.T) {
 	bin := plainBuild(t)
 	srv := bin.startServe(t, server)
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(srv.WaitFor("tunnel connect ", soon))
-	cl := bin.start(t, client, "connect", "198.51.100.1", "--pin", pin, "--token", token, "--state", t.TempDir())
+	cl := bin.start(t, client, "connect", "198.51.100.1", "--pin", pin, "--token", token, "--state",
+		t.TempDir())
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 	stop(t, cl)
 	// Of the two ports the one that got further has the word.
-	wrong := bin.start(t, client, "connect", "https://198.51.100.1", "--pin", pin, "--token", "another-token-of-16", "--state", t.TempDir())
+	wrong := bin.start(t, client, "connect", "https://198.51.100.1", "--pin", pin, "--token",
+		"another-token-of-16", "--state", t.TempDir())
 	if code := wrong.Wait(soon); code != 8 {
 		t.Errorf("exit code %d; want 8\n%s", code, wrong.Stderr())
 	}
 	oneLine(t, wrong.Stderr())
 }
 
-// TestFirstAttemptIsOneLine fails to connect, through a gateway and with a device: nothing is said but why.
+// TestFirstAttemptIsOneLine fails to connect, through a gateway and with a device: nothing is said
+// but why.
 func TestFirstAttemptIsOneLine(t *testing.T) {
 	t.Parallel()
 	_, client, _ := routed(t)
 	bin := plainBuild(t)
 	for _, more := range [][]string{nil, {"--no-sandbox"}} {
-		args := append([]string{"connect", "wss://203.0.113.1:1", "--token", token, "--state", t.TempDir()}, more...)
+		args := append([]string{"connect", "wss://203.0.113.1:1", "--token", token, "--state",
+			t.TempDir()}, more...)
 		proc := bin.start(t, client, args...)
 		if code := proc.Wait(soon); code != 4 {
 			t.Errorf("exit code %d; want 4", code)

@@ -12,7 +12,8 @@ import (
 // stdout; it must succeed.
 func asNobody(t *testing.T, h *lab.Host, bin program, args ...string) string {
 	t.Helper()
-	wrap := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", string(bin)}
+	wrap := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+		"--inh-caps=-all", string(bin)}
 	stdout, stderr, code := h.TryCommand(clean(h.Command(append(wrap, args...)...)))
 	if code != 0 {
 		t.Errorf("tunnel %s: exit code %d\n%s", strings.Join(args, " "), code, stderr)
@@ -43,23 +44,28 @@ func TestDryRun(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"serve", []string{"serve", "--plain", "--token", token, "--state", state, "--dry-run"}, []string{
-			"ip link set dev tun0 up mtu 1400 qlen 100",
-			"ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2",
-			"ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0",
-		}},
-		{"serve another network", []string{"serve", "--plain", "--token", token, "--state", state, "--dry-run", "--network", "10.9.0.0/16", "--dev", "hub", "--mtu", "1300", "--qlen", "7"}, []string{
+		{"serve", []string{"serve", "--plain", "--token", token, "--state", state, "--dry-run"},
+			[]string{
+				"ip link set dev tun0 up mtu 1400 qlen 100",
+				"ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2",
+				"ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0",
+			}},
+		{"serve another network", []string{"serve", "--plain", "--token", token, "--state", state,
+			"--dry-run", "--network", "10.9.0.0/16", "--dev", "hub", "--mtu", "1300", "--qlen",
+			"7"}, []string{
 			"ip link set dev hub up mtu 1300 qlen 7",
 			"ip addr add dev hub local 10.9.0.1 peer 10.9.0.2",
 			"ip route add 10.9.0.0/16 via 10.9.0.2 dev hub",
 		}},
-		{"connect", []string{"connect", "--dry-run", "--token", token, "--state", state, routedURL}, []string{
-			"ip -4 r a 203.0.113.1/32 via 10.77.0.1 dev eth0",
-			"ip link set dev tun0 up mtu 1400 qlen 100",
-			"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
-			"ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0",
-		}},
-		{"connect, flags after the URL", []string{"connect", routedURL, "--dry-run", "--token", token, "--state", state, "--dev", "vpn"}, []string{
+		{"connect", []string{"connect", "--dry-run", "--token", token, "--state", state, routedURL},
+			[]string{
+				"ip -4 r a 203.0.113.1/32 via 10.77.0.1 dev eth0",
+				"ip link set dev tun0 up mtu 1400 qlen 100",
+				"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
+				"ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0",
+			}},
+		{"connect, flags after the URL", []string{"connect", routedURL, "--dry-run", "--token",
+			token, "--state", state, "--dev", "vpn"}, []string{
 			"ip -4 r a 203.0.113.1/32 via 10.77.0.1 dev eth0",
 			"ip link set dev vpn up mtu 1400 qlen 100",
 			"ip addr add dev vpn local 10.1.1.3 peer 10.1.1.4",
@@ -102,16 +108,21 @@ func TestEnvironment(t *testing.T) {
 	server, client := direct(t)
 	bin := plainBuild(t)
 	cmd := bin.command(server, "serve", "--qlen", "300")
-	cmd.Env = append(cmd.Env, "TUNNEL_LISTEN=:80", "TUNNEL_PLAIN=true", "TUNNEL_PATH=/p", "TUNNEL_NETWORK=10.7.0.0/20",
-		"TUNNEL_DEV=hub", "TUNNEL_MTU=1200", "TUNNEL_QLEN=200", "TUNNEL_TOKEN="+token, "TUNNEL_CLIENT_TO_CLIENT=true",
-		"TUNNEL_PING_INTERVAL=7s", "TUNNEL_STATE="+t.TempDir(), "TUNNEL_LOG_FORMAT=json", "TUNNEL_LOG_LEVEL=warn")
+	cmd.Env = append(cmd.Env, "TUNNEL_LISTEN=:80", "TUNNEL_PLAIN=true", "TUNNEL_PATH=/p",
+		"TUNNEL_NETWORK=10.7.0.0/20",
+		"TUNNEL_DEV=hub", "TUNNEL_MTU=1200", "TUNNEL_QLEN=200", "TUNNEL_TOKEN="+token,
+		"TUNNEL_CLIENT_TO_CLIENT=true",
+		"TUNNEL_PING_INTERVAL=7s", "TUNNEL_STATE="+t.TempDir(), "TUNNEL_LOG_FORMAT=json",
+		"TUNNEL_LOG_LEVEL=warn")
 	srv := watch(t, server.StartCommand(cmd))
-	srv.WaitFor("listening on [::]:80, network 10.7.0.0/20, dev hub, address 10.7.0.1 peer 10.7.0.2", soon)
+	srv.WaitFor(
+		"listening on [::]:80, network 10.7.0.0/20, dev hub, address 10.7.0.1 peer 10.7.0.2", soon)
 	srv.WaitFor(`"level":"WARN"`, soon)
 	if strings.Contains(srv.Stderr(), "INFO") {
 		t.Errorf("the log is not of level warn:\n%s", srv.Stderr())
 	}
-	if text := server.Run("ip", "link", "show", "dev", "hub"); !strings.Contains(text, "mtu 1200") || !strings.Contains(text, "qlen 300") {
+	if text := server.Run("ip", "link", "show", "dev", "hub"); !strings.Contains(text,
+		"mtu 1200") || !strings.Contains(text, "qlen 300") {
 		t.Errorf("the device is not as told:\n%s", text)
 	}
 	cl := bin.connect(t, client, "ws://198.51.100.1/p")
@@ -129,8 +140,10 @@ func TestHelp(t *testing.T) {
 		want []string
 	}{
 		{[]string{"--help"}, []string{"serve", "connect", "cleanup", "version", "completion"}},
-		{[]string{"serve", "--help"}, []string{"--listen", ":8443", "--client-to-client", "TUNNEL_PING_INTERVAL", "tunnel serve "}},
-		{[]string{"connect", "--help"}, []string{"--keep-trying", "--on-up", "TUNNEL_TOKEN_FILE", "TUNNEL_URL", "tunnel connect "}},
+		{[]string{"serve", "--help"}, []string{"--listen", ":8443", "--client-to-client",
+			"TUNNEL_PING_INTERVAL", "tunnel serve "}},
+		{[]string{"connect", "--help"}, []string{"--keep-trying", "--on-up", "TUNNEL_TOKEN_FILE",
+			"TUNNEL_URL", "tunnel connect "}},
 		{[]string{"cleanup", "--help"}, []string{"tunnel cleanup"}},
 		{[]string{"version"}, []string{"\n"}},
 		{[]string{"completion", "bash"}, []string{"complete"}},

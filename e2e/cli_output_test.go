@@ -52,14 +52,16 @@ func fullPipe(t *testing.T) *sink {
 // stoppedTerminal returns a terminal that somebody has stopped by Ctrl-S.
 func stoppedTerminal(t *testing.T) *sink {
 	t.Helper()
-	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK,
+		0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER,
+		unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if errno != 0 {
 		t.Fatal(errno)
 	}
@@ -82,7 +84,8 @@ func newSink(t *testing.T, in, out int) *sink {
 // read begins to read, as after Ctrl-Q.
 func (s *sink) read(t *testing.T) {
 	t.Helper()
-	if err := unix.IoctlSetInt(int(s.in.Fd()), unix.TCXONC, unix.TCOON); err != nil && !errors.Is(err, unix.ENOTTY) {
+	if err := unix.IoctlSetInt(int(s.in.Fd()), unix.TCXONC, unix.TCOON); err != nil &&
+		!errors.Is(err, unix.ENOTTY) {
 		t.Fatal(err)
 	}
 	s.done = make(chan struct{})
@@ -143,7 +146,8 @@ type unheard struct {
 }
 
 // startUnheard starts the program with sinks; nil stands for a stream that is read.
-func (p program) startUnheard(t *testing.T, h *lab.Host, stdout, stderr *sink, args ...string) *unheard {
+func (p program) startUnheard(t *testing.T, h *lab.Host, stdout, stderr *sink,
+	args ...string) *unheard {
 	t.Helper()
 	// A shell puts the sinks in place, and becomes the program: a Proc has streams of its own.
 	redirect := `exec "$@"`
@@ -180,7 +184,10 @@ func sinks() map[string]func(t *testing.T) (stdout, stderr *sink) {
 			s := stoppedTerminal(t)
 			return s, s
 		},
-		"closed stdout, full disk": func(t *testing.T) (*sink, *sink) { return closed(t), openSink(t, "/dev/full") },
+		"closed stdout, full disk": func(t *testing.T) (*sink,
+			*sink) {
+			return closed(t), openSink(t, "/dev/full")
+		},
 		"reader gone": func(t *testing.T) (*sink, *sink) {
 			s := brokenPipe(t)
 			return s, s
@@ -196,11 +203,12 @@ func modes() map[string][]string {
 // awaitListen waits for a server whose output says nothing.
 func awaitListen(t *testing.T, server *lab.Host) {
 	t.Helper()
-	eventually(t, "the server listens", func() bool { return server.Run("ss", "-Hltn", "sport", "=", ":8443") != "" })
+	eventually(t, "the server listens",
+		func() bool { return server.Run("ss", "-Hltn", "sport", "=", ":8443") != "" })
 }
 
-// TestNobodyReads has both sides start, carry packets, let more clients in and stop while nobody reads
-// what they print. Not parallel: it measures how long they take to end.
+// TestNobodyReads has both sides start, carry packets, let more clients in and stop while nobody
+// reads what they print. Not parallel: it measures how long they take to end.
 func TestNobodyReads(t *testing.T) {
 	bin := plainBuild(t)
 	for mode, flags := range modes() {
@@ -213,18 +221,22 @@ func TestNobodyReads(t *testing.T) {
 				serverBefore, clientBefore := tables(t, server), tables(t, client)
 				start := func(h *lab.Host, args ...string) *unheard {
 					stdout, stderr := make(t)
-					args = append(args, "--token", token, "--state", t.TempDir(), "--log-level", "debug")
+					args = append(args, "--token", token, "--state", t.TempDir(), "--log-level",
+						"debug")
 					return bin.startUnheard(t, h, stdout, stderr, append(args, flags...)...)
 				}
 				srv := start(server, "serve", "--plain")
 				awaitListen(t, server)
-				cl := start(client, "connect", routedURL, "--on-up", "seq 50000", "--on-down", "seq 50000 >&2")
+				cl := start(client, "connect", routedURL, "--on-up", "seq 50000", "--on-down",
+					"seq 50000 >&2")
 				eventually(t, "packets cross", func() bool {
 					_, _, code := client.Try("ping", "-n", "-c1", "-W1", "10.1.1.1")
 					return code == 0
 				})
 				for range 3 { // each has lines, at both sides
-					client.Try("curl", "-s", "-m1", "-H", "Authorization: Bearer wrong-token-of-a-stranger", "http://203.0.113.1:8443/ws")
+					client.Try("curl", "-s", "-m1", "-H",
+						"Authorization: Bearer wrong-token-of-a-stranger",
+						"http://203.0.113.1:8443/ws")
 					client.Run("ip", "link", "set", "lo", "mtu", "60000")
 					client.Run("ip", "link", "set", "lo", "mtu", "65536")
 				}
@@ -239,11 +251,13 @@ func TestNobodyReads(t *testing.T) {
 	}
 }
 
-// TestReaderComesBack has somebody read again: all that was kept comes, in order, and after it the last lines.
+// TestReaderComesBack has somebody read again: all that was kept comes, in order, and after it the
+// last lines.
 func TestReaderComesBack(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
-	for name, make := range map[string]func(*testing.T) *sink{"pipe": fullPipe, "terminal": stoppedTerminal} {
+	for name, make := range map[string]func(*testing.T) *sink{"pipe": fullPipe,
+		"terminal": stoppedTerminal} {
 		for mode, flags := range modes() {
 			t.Run(mode+", "+name, func(t *testing.T) {
 				server, client := direct(t)
@@ -253,11 +267,14 @@ func TestReaderComesBack(t *testing.T) {
 				awaitListen(t, server)
 				cl := bin.connect(t, client, directURL)
 				s.read(t)
-				for _, line := range []string{"device made", "ip link set dev tun0 up", "ip addr add", "ip route add", "listening on ", "msg=connected"} {
+				for _, line := range []string{"device made", "ip link set dev tun0 up",
+					"ip addr add", "ip route add", "listening on ", "msg=connected"} {
 					s.waitFor(t, line)
 				}
 				text := s.String()
-				if link, addr, route := strings.Index(text, "ip link set"), strings.Index(text, "ip addr add"), strings.Index(text, "ip route add"); link > addr || addr > route {
+				if link, addr, route := strings.Index(text, "ip link set"), strings.Index(text,
+					"ip addr add"), strings.Index(text, "ip route add"); link > addr ||
+					addr > route {
 					t.Errorf("out of order\n%s", text)
 				}
 				stop(t, cl)
@@ -272,8 +289,8 @@ func TestReaderComesBack(t *testing.T) {
 	}
 }
 
-// TestDroppedLines makes more lines than are kept while nobody reads: when somebody reads again a line
-// says how many are missing, where they are, and the rest is there.
+// TestDroppedLines makes more lines than are kept while nobody reads: when somebody reads again a
+// line says how many are missing, where they are, and the rest is there.
 func TestDroppedLines(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
@@ -282,7 +299,8 @@ func TestDroppedLines(t *testing.T) {
 			t.Parallel()
 			server, state := lab.New(t).Host("server"), t.TempDir()
 			s := fullPipe(t)
-			args := []string{"serve", "--plain", "--token", token, "--state", state, "--log-format", "json"}
+			args := []string{"serve", "--plain", "--token", token, "--state", state, "--log-format",
+				"json"}
 			srv := bin.startUnheard(t, server, nil, s, append(args, flags...)...)
 			eventually(t, "the server answers", func() bool {
 				_, err := control.NewClient(state).List(t.Context())
@@ -331,14 +349,15 @@ func TestDroppedLines(t *testing.T) {
 	}
 }
 
-// TestCrashIsHeard has a worker crash while its reader pauses, with more to say than is kept: what the Go
-// runtime says comes whole, and after it what the parent says.
+// TestCrashIsHeard has a worker crash while its reader pauses, with more to say than is kept: what
+// the Go runtime says comes whole, and after it what the parent says.
 func TestCrashIsHeard(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
 	server, client := direct(t)
 	s := fullPipe(t)
-	srv := bin.startUnheard(t, server, nil, s, "serve", "--plain", "--token", token, "--state", t.TempDir(), "--max-per-address", "4096", "--max-connections", "8192")
+	srv := bin.startUnheard(t, server, nil, s, "serve", "--plain", "--token", token, "--state",
+		t.TempDir(), "--max-per-address", "4096", "--max-connections", "8192")
 	srv.WaitFor("listening on ", soon)
 	s.read(t)
 	const strangers = 600
@@ -359,91 +378,13 @@ func TestCrashIsHeard(t *testing.T) {
 	_ = s.in.Close()
 	<-s.done
 	text := s.String()
-	begin, end := strings.Index(text, "SIGQUIT: quit\n"), strings.Index(text, "tunnel: internal: the worker crashed")
+	begin, end := strings.Index(text, "SIGQUIT: quit\n"), strings.Index(text,
+		"tunnel: internal: the worker crashed")
 	if begin < 0 || end < begin || strings.Contains(text, "dropped") {
-		t.Fatalf("begins at %d, ends at %d of %d bytes\n%.2000s", begin, end, len(text), text[max(0, begin):])
+		t.Fatalf("begins at %d, ends at %d of %d bytes\n%.2000s", begin, end, len(text),
+			text[max(0, begin):])
 	}
 	if end-begin < 400<<10 { // else it shows nothing: the queue and two pipes hold as much
 		t.Errorf("%d bytes", end-begin)
-	}
-}
-
-// TestFirstTokenUnheard makes the first token while stdout takes nothing: stderr says how to make another,
-// which works, and does not when all is well.
-func TestFirstTokenUnheard(t *testing.T) {
-	t.Parallel()
-	bin := plainBuild(t)
-	const hint = "tunnel token create NAME"
-	for name, make := range map[string]func(*testing.T) *sink{
-		"read":     func(*testing.T) *sink { return nil },
-		"closed":   closed,
-		"null":     func(t *testing.T) *sink { return openSink(t, "/dev/null") },
-		"full":     func(t *testing.T) *sink { return openSink(t, "/dev/full") },
-		"broken":   brokenPipe,
-		"not read": fullPipe,
-	} {
-		for mode, flags := range modes() {
-			t.Run(mode+", "+name, func(t *testing.T) {
-				t.Parallel()
-				server := lab.New(t).Host("server")
-				state := t.TempDir()
-				srv := bin.startUnheard(t, server, make(t), nil, append([]string{"serve", "--state", state}, flags...)...)
-				awaitListen(t, server)
-				if name != "read" && name != "not read" {
-					srv.WaitFor(hint, soon)
-				}
-				if name == "read" {
-					srv.WaitFor("tunnel connect ", soon)
-				}
-				if secret := bin.token(t, server, state, "create", "another"); secret == "" {
-					t.Error("no token")
-				}
-				stop(t, srv.Proc)
-				if said := strings.Count(srv.Stderr(), hint); said != 1 && name != "read" || said != 0 && name == "read" {
-					t.Errorf("said %d times\n%s", said, srv.Stderr())
-				}
-			})
-		}
-	}
-}
-
-// TestFailureUnheard is a run that fails before it was up, and keeps trying: neither waits.
-func TestFailureUnheard(t *testing.T) {
-	bin := plainBuild(t)
-	_, client, _ := routed(t)
-	for _, keep := range []bool{false, true} {
-		s := stoppedTerminal(t)
-		args := []string{"connect", "ws://203.0.113.1:9", "--token", token, "--state", t.TempDir(), "--log-level", "debug"}
-		if keep {
-			args = append(args, "--keep-trying")
-		}
-		cl := bin.startUnheard(t, client, s, s, args...)
-		if keep {
-			time.Sleep(2 * time.Second) // several attempts
-			stopInTime(t, cl.Proc)
-		} else if code := cl.Wait(10 * time.Second); code != 4 {
-			t.Errorf("exit code %d, want 4", code)
-		}
-	}
-}
-
-// TestPagerGetsAll is a command that prints much, to somebody who reads slowly: all of it comes.
-func TestPagerGetsAll(t *testing.T) {
-	t.Parallel()
-	bin := plainBuild(t)
-	s := fullPipe(t)
-	p := bin.startUnheard(t, lab.New(t).Host("pager"), s, nil, "serve", "--help")
-	time.Sleep(3 * time.Second)
-	if p.Exited() {
-		t.Error("it ended before its output was read")
-	}
-	s.read(t)
-	if code := p.Wait(soon); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	_ = s.in.Close()
-	<-s.done
-	if got := s.String(); !strings.Contains(got, "--user") || !strings.HasPrefix(got, "NAME:") {
-		t.Errorf("got\n%s", got)
 	}
 }

@@ -39,7 +39,8 @@ func TestStopUnderFlood(t *testing.T) {
 	server, clients := star(t, 3)
 	before := tables(t, server)
 	bin := plainBuild(t)
-	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", t.TempDir(), "--network", "10.1.0.0/20", "--max-sessions", "0")
+	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--state", t.TempDir(),
+		"--network", "10.1.0.0/20", "--max-sessions", "0")
 	srv.WaitFor("listening on ", soon)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
@@ -73,7 +74,8 @@ func TestStopDuringHooks(t *testing.T) {
 	before := tables(t, client)
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
-	cl := bin.connect(t, client, directURL, "--on-up", "echo on-up runs; sleep 1000", "--on-down", "echo on-down runs; sleep 1000")
+	cl := bin.connect(t, client, directURL, "--on-up", "echo on-up runs; sleep 1000", "--on-down",
+		"echo on-down runs; sleep 1000")
 	cl.WaitFor("on-up runs", soon)
 	reaches(t, client, "10.1.1.1") // beside the hook
 	stopInTime(t, cl)

@@ -13,7 +13,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// onTerminal starts a client whose controlling terminal is a new one, and returns the other end of that.
+// onTerminal starts a client whose controlling terminal is a new one, and returns the other end of
+// that.
 func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.File) {
 	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -34,7 +35,8 @@ func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.Fil
 	cmd := bin.command(client, "connect", directURL, "--token", token, "--state", t.TempDir())
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	// As a login has it: where nohup has started the tests SIGHUP is ignored, and the client leaves it at that.
+	// As a login has it: where nohup has started the tests SIGHUP is ignored, and the client leaves
+	// it at that.
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -51,7 +53,11 @@ func TestTerminal(t *testing.T) {
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
 	for what, end := range map[string]func(*os.File) error{
-		"Ctrl-C":          func(ptmx *os.File) error { _, err := ptmx.WriteString("\x03"); return err },
+		"Ctrl-C": func(
+			ptmx *os.File) error {
+			_, err := ptmx.WriteString("\x03")
+			return err
+		},
 		"closed terminal": (*os.File).Close,
 	} {
 		cl, ptmx := onTerminal(t, bin, client)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// cgroup makes a memory cgroup with a limit in bytes, and returns its directory. It goes at the end of the test, when the programs in
-// it have ended.
+// cgroup makes a memory cgroup with a limit in bytes, and returns its directory. It goes at the end
+// of the test, when the programs in it have ended.
 func cgroup(t *testing.T, limit int) (dir string) {
 	t.Helper()
 	own, err := os.ReadFile("/proc/self/cgroup")
@@ -19,8 +19,11 @@ func cgroup(t *testing.T, limit int) (dir string) {
 	}
 	parent, file := "/sys/fs/cgroup", "memory.max"
 	for line := range strings.Lines(string(own)) {
-		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 && fields[1] == "memory" { // version 1
-			parent, file = filepath.Join("/sys/fs/cgroup/memory", fields[2]), "memory.limit_in_bytes"
+		// version 1
+		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 &&
+			fields[1] == "memory" {
+			parent, file = filepath.Join("/sys/fs/cgroup/memory", fields[2]),
+				"memory.limit_in_bytes"
 		}
 	}
 	if _, err := os.Stat(parent); err != nil { // in a container its own is the root
@@ -41,8 +44,9 @@ func cgroup(t *testing.T, limit int) (dir string) {
 	return dir
 }
 
-// TestLittleMemory has a server with default flags in a cgroup of 64 MiB, whose kernel ends what takes more: it takes the least that it
-// can, and neither many sessions that do not read nor what they leave behind end it.
+// TestLittleMemory has a server with default flags in a cgroup of 64 MiB, whose kernel ends what
+// takes more: it takes the least that it can, and neither many sessions that do not read nor what
+// they leave behind end it.
 func TestLittleMemory(t *testing.T) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
@@ -51,7 +55,8 @@ func TestLittleMemory(t *testing.T) {
 		/sys/fs/cgroup/memory/*) mkdir /sys/fs/cgroup/memory && mount -t cgroup -o memory memory /sys/fs/cgroup/memory ;;
 		*) mount -t cgroup2 cgroups /sys/fs/cgroup ;;
 		esac && echo $$ > "$1/cgroup.procs" && shift && exec "$@"`
-	srv := bin.startWrapped(t, server, []string{"unshare", "-m", "sh", "-c", enter, "sh", cgroup(t, 64<<20)},
+	srv := bin.startWrapped(t, server, []string{"unshare", "-m", "sh", "-c", enter, "sh",
+		cgroup(t, 64<<20)},
 		"serve", "--plain", "--network", "10.1.0.0/20", "--max-sessions", "0")
 	srv.WaitFor("listening on ", soon)
 	good := bin.connect(t, clients[0], directURL)

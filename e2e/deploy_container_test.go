@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// children returns the processes of a parent, in the state state of proc_pid_stat(5), or in any for "".
+// children returns the processes of a parent, in the state state of proc_pid_stat(5), or in any for
+// "".
 func children(t *testing.T, parent int, state string) (pids []int) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -34,8 +35,9 @@ func children(t *testing.T, parent int, state string) (pids []int) {
 	return pids
 }
 
-// TestInitReapsOrphans runs a client as PID 1, as a container's command: what its hooks leave behind does not stay a zombie,
-// and the ends of its own children (ip, the hooks, the worker) are still heard of.
+// TestInitReapsOrphans runs a client as PID 1, as a container's command: what its hooks leave
+// behind does not stay a zombie, and the ends of its own children (ip, the hooks, the worker) are
+// still heard of.
 func TestInitReapsOrphans(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -45,7 +47,8 @@ func TestInitReapsOrphans(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "orphans")
 	for _, sandbox := range []string{"--user=nobody", "--no-sandbox"} {
 		hook := `for i in 1 2 3 4 5; do (sleep 0.$i; echo $i >>` + marker + `) & done; exit 3`
-		cl := bin.startWrapped(t, client, []string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child"},
+		cl := bin.startWrapped(t, client, []string{"unshare", "--pid", "--fork", "--mount-proc",
+			"--kill-child"},
 			"connect", routedURL, sandbox, "--on-up", hook)
 		cl.WaitFor("hook failed", soon)
 		cl.WaitFor("exit status 3", soon)
@@ -57,7 +60,8 @@ func TestInitReapsOrphans(t *testing.T) {
 		if len(inits) != 1 {
 			t.Fatalf("unshare has the children %v", inits)
 		}
-		eventually(t, sandbox+": no zombie is left", func() bool { return len(children(t, inits[0], "Z")) == 0 })
+		eventually(t, sandbox+": no zombie is left",
+			func() bool { return len(children(t, inits[0], "Z")) == 0 })
 		reaches(t, client, "10.1.1.1")
 		kill(t, inits[0], syscall.SIGTERM)
 		if code := cl.Wait(soon); code != 0 {
@@ -68,8 +72,8 @@ func TestInitReapsOrphans(t *testing.T) {
 	}
 }
 
-// TestReadOnlyRun starts where root's directories cannot be written to, as in a container with --read-only:
-// the line says what helps there, and with that it runs.
+// TestReadOnlyRun starts where root's directories cannot be written to, as in a container with
+// --read-only: the line says what helps there, and with that it runs.
 func TestReadOnlyRun(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -78,7 +82,8 @@ func TestReadOnlyRun(t *testing.T) {
 	mounted := func(mounts string) []string {
 		return []string{"unshare", "-m", "sh", "-c", mounts + ` && exec "$@"`, "sh"}
 	}
-	const noRun, noState = `mount -t tmpfs -o ro none /run`, ` && mount -t tmpfs -o ro none /var/lib`
+	const noRun, noState = `mount -t tmpfs -o ro none /run`,
+		` && mount -t tmpfs -o ro none /var/lib`
 	failure{
 		name: "a read-only /run", code: 13, step: "state",
 		says: ": mount a tmpfs at /run/tunnel, in Docker with --tmpfs /run/tunnel",
@@ -93,7 +98,8 @@ func TestReadOnlyRun(t *testing.T) {
 	}.check(t, server, bin)
 	const state = ` && mount -t tmpfs none /var/lib && mkdir /var/lib/tunnel && mount -t tmpfs -o mode=1777 none /var/lib/tunnel && mount -o remount,ro /var/lib`
 	wrap := mounted(tmpfs + state)
-	srv := watch(t, server.StartCommand(clean(server.Command(append(append(wrap, string(bin)), args...)...))))
+	srv := watch(t, server.StartCommand(clean(server.Command(append(append(wrap, string(bin)),
+		args...)...))))
 	srv.WaitFor("listening on ", soon)
 	inside := []string{"nsenter", "-t", strconv.Itoa(srv.Pid()), "-m"}
 	out := server.Run(append(inside, "stat", "-c", "%a", "/var/lib/tunnel", "/run/tunnel/0")...)
@@ -103,8 +109,9 @@ func TestReadOnlyRun(t *testing.T) {
 	stop(t, srv)
 }
 
-// TestFullRun has /run/tunnel full at the start, and fill up while it runs: a run that cannot begin says so,
-// one that is there says what it cannot add, goes on when there is room again, and ends well without any.
+// TestFullRun has /run/tunnel full at the start, and fill up while it runs: a run that cannot begin
+// says so, one that is there says what it cannot add, goes on when there is room again, and ends
+// well without any.
 func TestFullRun(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -119,12 +126,15 @@ func TestFullRun(t *testing.T) {
 		args: []string{"connect", routedURL, "--token", token, "--state", t.TempDir()},
 		wrap: []string{"unshare", "-m", "sh", "-c", small + fill + `; exec "$@"`, "sh"},
 	}.check(t, client, bin)
-	cl := bin.startWrapped(t, client, []string{"unshare", "-m", "sh", "-c", small + `exec "$@"`, "sh"},
-		"connect", routedURL, "--on-up", "[ -e /run/tunnel/full ] || "+fill+"; touch /run/tunnel/full; echo filled")
+	cl := bin.startWrapped(t, client, []string{"unshare", "-m", "sh", "-c", small + `exec "$@"`,
+		"sh"},
+		"connect", routedURL, "--on-up",
+		"[ -e /run/tunnel/full ] || "+fill+"; touch /run/tunnel/full; echo filled")
 	cl.WaitFor("filled", soon)
 	stop(t, srv)
 	cl.WaitFor("down: ", soon)
-	bin.serve(t, server, "--plain", "--network", "10.9.9.0/24") // of which the client has to note address and route
+	// of which the client has to note address and route
+	bin.serve(t, server, "--plain", "--network", "10.9.9.0/24")
 	line := cl.WaitFor("in the journal: ", soon)
 	if !strings.Contains(line, "no space left on device") || strings.Contains(line, "internal") {
 		t.Errorf("it says %s", line)
@@ -138,8 +148,8 @@ func TestFullRun(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestUserNamespace runs a server as root of a user namespace that an ordinary user has made, without a setting: it keeps
-// its state below the user's home.
+// TestUserNamespace runs a server as root of a user namespace that an ordinary user has made,
+// without a setting: it keeps its state below the user's home.
 func TestUserNamespace(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
@@ -155,13 +165,17 @@ func TestUserNamespace(t *testing.T) {
 			"unshare", "-U", "-r", "-n", "sh", "-c", "ip link set lo up; exec "+program+" "+command)
 	}
 	rootless := func(command string) []string { return rootlessIn(home, command) }
-	for _, none := range []string{"", "/"} { // what the failure says to do is what the rest of the test does
-		_, stderr, code := client.TryCommand(clean(client.Command(rootlessIn(none, "serve --listen 127.0.0.1:8443")...)))
-		if code != 13 || !strings.HasSuffix(stderr, ": set HOME or XDG_RUNTIME_DIR to a directory of your own\n") {
+	// what the failure says to do is what the rest of the test does
+	for _, none := range []string{"", "/"} {
+		_, stderr, code := client.TryCommand(clean(client.Command(rootlessIn(none,
+			"serve --listen 127.0.0.1:8443")...)))
+		if code != 13 || !strings.HasSuffix(stderr,
+			": set HOME or XDG_RUNTIME_DIR to a directory of your own\n") {
 			t.Errorf("HOME=%s: exit code %d\n%s", none, code, stderr)
 		}
 	}
-	srv := watch(t, client.StartCommand(clean(client.Command(rootless("serve --listen 127.0.0.1:8443")...))))
+	srv := watch(t,
+		client.StartCommand(clean(client.Command(rootless("serve --listen 127.0.0.1:8443")...))))
 	srv.WaitFor("listening on ", soon)
 	out, stderr, code := client.TryCommand(clean(client.Command(rootless("token list")...)))
 	if code != 0 || !strings.Contains(out, "first") {
@@ -171,7 +185,8 @@ func TestUserNamespace(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(home, ".local/state/tunnel/tunnel.db")); err != nil {
 		t.Error(err)
 	}
-	if left, err := filepath.Glob(filepath.Join(home, ".local/state/tunnel/run/*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(home, ".local/state/tunnel/run/*")); err != nil ||
+		len(left) > 0 {
 		t.Errorf("left: %q, %v", left, err)
 	}
 }

@@ -48,7 +48,8 @@ func TestDemo(t *testing.T) {
 // TestDemoInterrupted presses Ctrl-C at several moments.
 func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
-	for _, moment := range []string{"Two hosts", "$ tunnel serve", "$ tunnel connect", "3 received", "<sent", "kill -TERM"} {
+	for _, moment := range []string{"Two hosts", "$ tunnel serve", "$ tunnel connect", "3 received",
+		"<sent", "kill -TERM"} {
 		t.Run(moment, func(t *testing.T) {
 			out, code := runDemo(t, plainBuild(t), moment)
 			if code != 130 || !strings.Contains(out, "everything is cleaned up") {
@@ -63,8 +64,10 @@ func TestDemoFails(t *testing.T) {
 	t.Parallel()
 	for step, script := range map[string]string{
 		"starting the server": "#!/bin/sh\necho 'tunnel: listen: no: do something' >&2; exit 12\n",
-		"starting the client": "#!/bin/sh\n[ $1 = serve ] && echo listening on && exec sleep 1000\n",
-		"pinging across":      "#!/bin/sh\n[ $1 = serve ] && echo listening on || echo up:\nexec sleep 1000\n",
+		"starting the client": "#!/bin/sh\n[ $1 = serve ] && echo listening on && exec sleep " +
+			"1000\n",
+		"pinging across": "#!/bin/sh\n[ $1 = serve ] && echo listening on || echo up:\nexec " +
+			"sleep 1000\n",
 	} {
 		t.Run(step, func(t *testing.T) {
 			broken := filepath.Join(t.TempDir(), "tunnel")
@@ -131,7 +134,8 @@ func runDemo(t *testing.T, bin program, interruptAt string) (out string, code in
 	if len(spaces) > 0 || len(files) > 0 {
 		t.Errorf("left: %v %v", spaces, files)
 	}
-	eventually(t, "no process of the demo is left", func() bool { return len(group(t, cmd.Process.Pid)) == 0 })
+	eventually(t, "no process of the demo is left",
+		func() bool { return len(group(t, cmd.Process.Pid)) == 0 })
 	return text.String(), cmd.ProcessState.ExitCode()
 }
 

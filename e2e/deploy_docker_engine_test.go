@@ -25,7 +25,8 @@ import (
 )
 
 const (
-	// engineDirs is where an engine keeps its data: /tmp may be in memory, and may refuse device nodes.
+	// engineDirs is where an engine keeps its data: /tmp may be in memory, and may refuse device
+	// nodes.
 	engineDirs = "/var/tmp"
 
 	// bridgeAddr is the engine's end of Docker's default bridge.
@@ -72,10 +73,12 @@ func startEngine(t *testing.T) *engine {
 	cgroup := filepath.Base(dir)
 	cmd := exec.CommandContext(context.Background(), "sh", "-ec",
 		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up; exec dockerd "$@"`, "dockerd",
-		"--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root",
+		filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"), "--bip", bridgeAddr+"/16",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", cgroup)
-	cmd.Env = append(os.Environ(), "HTTP_PROXY=http://127.0.0.1:"+proxyPort, "HTTPS_PROXY=http://127.0.0.1:"+proxyPort)
+	cmd.Env = append(os.Environ(), "HTTP_PROXY=http://127.0.0.1:"+proxyPort,
+		"HTTPS_PROXY=http://127.0.0.1:"+proxyPort)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
@@ -136,7 +139,8 @@ func (e *engine) run(argv ...string) (stdout string, err error) {
 	var outBuf, errBuf strings.Builder
 	cmd.Stdout, cmd.Stderr = &outBuf, &errBuf
 	if err := cmd.Run(); err != nil {
-		return outBuf.String(), fmt.Errorf("%s: %w\n%s%s", strings.Join(argv, " "), err, outBuf.String(), errBuf.String())
+		return outBuf.String(), fmt.Errorf("%s: %w\n%s%s", strings.Join(argv, " "), err,
+			outBuf.String(), errBuf.String())
 	}
 	return outBuf.String(), nil
 }
@@ -156,7 +160,8 @@ func (e *engine) in(container string, argv ...string) *exec.Cmd {
 	e.t.Helper()
 	// The pid that the engine knows means something among its own processes only.
 	pid := e.must("docker", "inspect", "-f", "{{.State.Pid}}", container)
-	args := []string{"--target", strconv.Itoa(e.pid), "--pid", "--mount", "nsenter", "--target", pid, "--net"}
+	args := []string{"--target", strconv.Itoa(e.pid), "--pid", "--mount", "nsenter", "--target",
+		pid, "--net"}
 	return exec.CommandContext(e.t.Context(), "nsenter", append(args, argv...)...)
 }
 
@@ -168,13 +173,14 @@ func (e *engine) wayOut() {
 		e.t.Fatalf("proxy for the engine: %v", err)
 	}
 	forward := &httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}}
-	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodConnect {
-			relay(w, r)
-			return
-		}
-		forward.ServeHTTP(w, r)
-	})}
+	srv := &http.Server{ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodConnect {
+				relay(w, r)
+				return
+			}
+			forward.ServeHTTP(w, r)
+		})}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
@@ -219,7 +225,8 @@ func listenIn(netns, addr string) (net.Listener, error) {
 	var lis net.Listener
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread must end with the goroutine, as it has left its namespace
+		// never unlocked: the thread must end with the goroutine, as it has left its namespace
+		runtime.LockOSThread()
 		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 		if err == nil {
 			lis, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)

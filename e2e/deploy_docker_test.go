@@ -52,7 +52,8 @@ func (e *engine) testRun(t *testing.T) {
 	e.must("docker", "volume", "rm", "hub")
 }
 
-// pin waits until a server in a container prints the line that joins it, and returns the pin that is in it.
+// pin waits until a server in a container prints the line that joins it, and returns the pin that
+// is in it.
 func (e *engine) pin(t *testing.T, container string) string {
 	t.Helper()
 	e.waitLog(t, container, "tunnel connect wss://")
@@ -199,8 +200,8 @@ func layOut(t *testing.T, root string, bin program) {
 	if err := os.Mkdir(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// By cp: a file that this process wrote cannot be run while a child that it has just forked, for another test,
-	// still has the descriptor.
+	// By cp: a file that this process wrote cannot be run while a child that it has just forked,
+	// for another test, still has the descriptor.
 	for _, args := range [][]string{
 		{"-r", "../deploy", "../.dockerignore", root},
 		{string(bin), filepath.Join(root, "bin", "tunnel")},

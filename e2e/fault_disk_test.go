@@ -44,7 +44,8 @@ func fill(t *testing.T, disk string) string {
 	return filler.Name()
 }
 
-// TestClientDiskFull has a client come with a join token while its disk is full: the token is not spent.
+// TestClientDiskFull has a client come with a join token while its disk is full: the token is not
+// spent.
 func TestClientDiskFull(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -58,12 +59,14 @@ func TestClientDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	connect := func(flags ...string) *lab.Proc {
-		return bin.start(t, client, append([]string{"connect", directURL, "--token", join, "--state", kept}, flags...)...)
+		return bin.start(t, client, append([]string{"connect", directURL, "--token", join,
+			"--state", kept}, flags...)...)
 	}
 	filler := fill(t, disk)
 	cl := connect()
 	const says = "the join token is not used, because its session cannot be stored"
-	if code := cl.Wait(soon); code != 13 || !strings.Contains(cl.Stderr(), "tunnel: state: "+says) || !strings.Contains(cl.Stderr(), "no space left") {
+	if code := cl.Wait(soon); code != 13 || !strings.Contains(cl.Stderr(),
+		"tunnel: state: "+says) || !strings.Contains(cl.Stderr(), "no space left") {
 		t.Errorf("on a full disk: exit code %d\n%s%s", code, cl.Stdout(), cl.Stderr())
 	}
 	cl = connect("--keep-trying")
@@ -73,7 +76,8 @@ func TestClientDiskFull(t *testing.T) {
 	}
 	cl.WaitFor("up: ", soon)
 	stop(t, cl)
-	if text, err := os.ReadFile(filepath.Join(kept, "credential-tun0.json")); err != nil || !strings.Contains(string(text), "tnl_") {
+	if text, err := os.ReadFile(filepath.Join(kept, "credential-tun0.json")); err != nil ||
+		!strings.Contains(string(text), "tnl_") {
 		t.Errorf("the credential is %q, %v", text, err)
 	}
 }

@@ -10,9 +10,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestKilledAtRandom kills either side at random moments of its run and of its start, fifty times in all, and starts it
-// again. One TCP connection between the two hosts outlives all of it, the address stays, and nothing old is left beside
-// the new: no second route, address, device or journal.
+// TestKilledAtRandom kills either side at random moments of its run and of its start, fifty times
+// in all, and starts it again. One TCP connection between the two hosts outlives all of it, the
+// address stays, and nothing old is left beside the new: no second route, address, device or
+// journal.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	const rounds = 25
@@ -26,14 +27,17 @@ func TestKilledAtRandom(t *testing.T) {
 			serverBefore, clientBefore := tables(t, server), tables(t, client)
 			serverState, clientState := t.TempDir(), t.TempDir()
 			serve := func() *lab.Proc {
-				return bin.startServe(t, server, "--plain", "--ping-interval", "1s", "--state", serverState)
+				return bin.startServe(t, server, "--plain", "--ping-interval", "1s", "--state",
+					serverState)
 			}
 			connect := func() *lab.Proc {
-				return bin.startConnect(t, client, directURL, "--keep-trying", "--state", clientState)
+				return bin.startConnect(t, client, directURL, "--keep-trying", "--state",
+					clientState)
 			}
 			srv := serve()
 			srv.WaitFor("listening on ", soon)
-			bin.connect(t, clients[1], directURL) // so that the address below is not simply the first
+			// so that the address below is not simply the first
+			bin.connect(t, clients[1], directURL)
 			cl := connect()
 			up := cl.WaitFor("up: ", soon)
 			if !strings.Contains(up, "address 10.1.1.5 ") {
@@ -48,7 +52,8 @@ func TestKilledAtRandom(t *testing.T) {
 			for round := range rounds {
 				pauseFor(r, 300*time.Millisecond)
 				side := r.IntN(2)
-				if servers++; side == 1 || servers > 3 { // a client waits ever longer for a server that never lasts
+				// a client waits ever longer for a server that never lasts
+				if servers++; side == 1 || servers > 3 {
 					side, servers = 1, 0
 				}
 				victim, start := &srv, serve
@@ -69,7 +74,9 @@ func TestKilledAtRandom(t *testing.T) {
 				took := x.flows(2 * soon)
 				slowest = max(slowest, took)
 				if side == 0 && device(client, "tun0") != index {
-					t.Errorf("round %d: the client's device is another one since the server was killed", round)
+					t.Errorf(
+						"round %d: the client's device is another one since the server was killed",
+						round)
 				}
 				for _, line := range stdoutLines(cl, "up: ") {
 					if line != up {
@@ -78,7 +85,8 @@ func TestKilledAtRandom(t *testing.T) {
 				}
 				for h, was := range map[*lab.Host]string{server: serverWas, client: clientWas} {
 					if now := living(t, h); now != was {
-						t.Errorf("round %d: the tables of %s are\n%s\nwere\n%s", round, h.Name(), now, was)
+						t.Errorf("round %d: the tables of %s are\n%s\nwere\n%s", round, h.Name(),
+							now, was)
 					}
 					if files := journals(t, h); len(files) != 1 {
 						t.Errorf("round %d: journals of %s: %q, want one", round, h.Name(), files)
@@ -89,7 +97,8 @@ func TestKilledAtRandom(t *testing.T) {
 				}
 			}
 			x.finish()
-			t.Logf("killed: the server %d times, the client %d times; the slowest return took %v", kills[0], kills[1], slowest)
+			t.Logf("killed: the server %d times, the client %d times; the slowest return took %v",
+				kills[0], kills[1], slowest)
 			stop(t, cl)
 			stop(t, srv)
 			untouched(t, client, clientBefore)
@@ -98,8 +107,9 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
-// TestKilledBetweenSteps kills either side while it starts, and while it stops, at moments from its first instruction to
-// its last step: the next start mends whatever that has left, without `tunnel cleanup`.
+// TestKilledBetweenSteps kills either side while it starts, and while it stops, at moments from its
+// first instruction to its last step: the next start mends whatever that has left, without `tunnel
+// cleanup`.
 func TestKilledBetweenSteps(t *testing.T) {
 	t.Parallel()
 	for _, side := range []string{"server", "client"} {
@@ -110,11 +120,15 @@ func TestKilledBetweenSteps(t *testing.T) {
 			bin := plainBuild(t)
 			state := t.TempDir()
 			host, word := server, "listening on "
-			start := func() *lab.Proc { return bin.startServe(t, server, "--plain", "--state", state) }
+			start := func() *lab.Proc {
+				return bin.startServe(t, server, "--plain", "--state", state)
+			}
 			if side == "client" {
 				bin.serve(t, server, "--plain", "--ping-interval", "1s")
 				host, word = client, "up: "
-				start = func() *lab.Proc { return bin.startConnect(t, client, routedURL, "--state", state) }
+				start = func() *lab.Proc {
+					return bin.startConnect(t, client, routedURL, "--state", state)
+				}
 			}
 			before := tables(t, host)
 			var was, said string
@@ -130,7 +144,8 @@ func TestKilledBetweenSteps(t *testing.T) {
 					was, said = living(t, host), line
 				}
 				if now := living(t, host); now != was || line != said {
-					t.Fatalf("round %d: %s and the tables\n%s\nwere %s and\n%s", round, line, now, said, was)
+					t.Fatalf("round %d: %s and the tables\n%s\nwere %s and\n%s", round, line, now,
+						said, was)
 				}
 				proc.Signal(syscall.SIGTERM)
 				if round%2 == 0 { // killed while it stops: the next start's

@@ -67,7 +67,8 @@ func TestServerKilled(t *testing.T) {
 	}()
 	srv = bin.serve(t, server, flags...)
 	cl.WaitForNth("up: ", 2, soon)
-	if ups := stdoutLines(cl, "up: "); ups[0] != ups[1] || !strings.Contains(ups[0], "address 10.1.1.5 ") {
+	if ups := stdoutLines(cl, "up: "); ups[0] != ups[1] || !strings.Contains(ups[0],
+		"address 10.1.1.5 ") {
 		t.Errorf("the client came back differently: %q", ups)
 	}
 	if now := device(client, "tun0"); now != index {
@@ -203,7 +204,8 @@ func TestClientKilledThenStarted(t *testing.T) {
 	cl.Kill()
 	const bypass = "203.0.113.1 via 10.77.0.1 dev eth0"
 	if n := countRoutes(routes(client), bypass); n != 1 {
-		t.Fatalf("%d routes to the server after the kill, want the stale one: %q", n, routes(client))
+		t.Fatalf("%d routes to the server after the kill, want the stale one: %q", n,
+			routes(client))
 	}
 	if len(journals(t, client)) != 1 {
 		t.Fatalf("journals after the kill: %q, want one", journals(t, client))
@@ -249,7 +251,8 @@ func TestCleanup(t *testing.T) {
 	}
 
 	// The server beside it, in a namespace of its own, was none of its business.
-	wantLines(t, "ip route on the server", server.Run("ip", "-4", "route"), "10.1.1.0/24 via 10.1.1.2 dev tun0")
+	wantLines(t, "ip route on the server", server.Run("ip", "-4", "route"),
+		"10.1.1.0/24 via 10.1.1.2 dev tun0")
 	srv.Kill()
 	if out, stderr, code := server.TryCommand(bin.command(server, "cleanup")); code != 0 {
 		t.Errorf("cleanup on the server: exit code %d\n%s%s", code, out, stderr)
@@ -339,7 +342,8 @@ func flood(t *testing.T, h *lab.Host, address string) {
 	payload := make([]byte, 1300)
 	for range 16 << 20 / (20 * len(payload)) {
 		for range 20 {
-			// Nobody listens there, and a process that is being stopped may still pass on that its host says so.
+			// Nobody listens there, and a process that is being stopped may still pass on that its
+			// host says so.
 			if _, err := conn.Write(payload); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Fatalf("flood %s: %v", address, err)
 			}

@@ -61,11 +61,13 @@ func (c *crossing) arrives(d time.Duration) {
 // downs counts how often a client has lost its connection.
 func downs(cl *lab.Proc) int { return len(stdoutLines(cl, "down: ")) }
 
-// TestDualStack has a name with an IPv6 address that swallows everything: the IPv4 address is tried beside it.
+// TestDualStack has a name with an IPv6 address that swallows everything: the IPv4 address is tried
+// beside it.
 func TestDualStack(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
-	client.Hosts("2001:db8::99 server.example", "2001:db8::98 server.example", directServer+" server.example")
+	client.Hosts("2001:db8::99 server.example", "2001:db8::98 server.example",
+		directServer+" server.example")
 	client.Run("ip", "-6", "addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad")
 	for _, dead := range []string{"2001:db8::98", "2001:db8::99"} {
 		client.Run("ip", "-6", "neigh", "add", dead, "lladdr", "02:00:00:00:00:99", "dev", "eth0")
@@ -87,14 +89,15 @@ func TestDualStack(t *testing.T) {
 	server.Run("ip", "-6", "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
 	client.Hosts("2001:db8::1 server.example", directServer+" server.example")
 	cl = bin.connect(t, client, "ws://server.example:8443")
-	if out := client.Run("ss", "-Htn", "dport", "=", ":8443"); !strings.Contains(out, "[2001:db8::1]:8443") {
+	if out := client.Run("ss", "-Htn", "dport", "=", ":8443"); !strings.Contains(out,
+		"[2001:db8::1]:8443") {
 		t.Errorf("connected by\n%s", out)
 	}
 	stop(t, cl)
 }
 
-// TestFailover loses one server after the other: the client goes to the one that is there, and has its old address where
-// it was before.
+// TestFailover loses one server after the other: the client goes to the one that is there, and has
+// its old address where it was before.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	first, hosts := star(t, 2)
@@ -106,7 +109,8 @@ func TestFailover(t *testing.T) {
 	occupied := dialRaw(t, client, directURL) // so that the address is not simply the first
 	occupied.connect()
 	state := t.TempDir()
-	cl := bin.start(t, client, "connect", "--token", token, "--state", state, directURL, "ws://198.51.100.2:8443")
+	cl := bin.start(t, client, "connect", "--token", token, "--state", state, directURL,
+		"ws://198.51.100.2:8443")
 	cl.WaitFor("up: dev tun0, address 10.1.1.5 ", soon)
 	_ = occupied.conn.CloseNow()
 	one.Kill()
@@ -125,8 +129,9 @@ func TestFailover(t *testing.T) {
 	second.TryCommand(bin.command(second, "cleanup")) // of the one that was killed for good
 }
 
-// twoUplinks is a server, 203.0.113.1, and a client with two cards that lead there by routers of their own: eth0, 10.77.0.2
-// by 10.77.0.1, which has the default route, and eth1, 10.78.0.2 by 10.78.0.1.
+// twoUplinks is a server, 203.0.113.1, and a client with two cards that lead there by routers of
+// their own: eth0, 10.77.0.2 by 10.77.0.1, which has the default route, and eth1, 10.78.0.2 by
+// 10.78.0.1.
 func twoUplinks(t *testing.T) (server, client *lab.Host) {
 	t.Helper()
 	l := lab.New(t)
@@ -145,8 +150,8 @@ func twoUplinks(t *testing.T) (server, client *lab.Host) {
 	return server, client
 }
 
-// TestNetworkChange takes a client from one network to another under a transfer, by a cable that is pulled and by a
-// default route that is moved; what is none of its business it leaves alone.
+// TestNetworkChange takes a client from one network to another under a transfer, by a cable that is
+// pulled and by a default route that is moved; what is none of its business it leaves alone.
 func TestNetworkChange(t *testing.T) {
 	t.Parallel()
 	t.Run("one lane", func(t *testing.T) { networkChange(t) })
@@ -175,7 +180,8 @@ func networkChange(t *testing.T, flags ...string) {
 			t.Errorf("%s: back after %v", strings.Join(change, " "), took)
 		}
 		bypass := fmt.Sprintf("203.0.113.1 via %s dev %s", via, ways[via])
-		if have := routes(client, "show", "exact", "203.0.113.1"); len(have) != 1 || have[0] != bypass {
+		if have := routes(client, "show", "exact", "203.0.113.1"); len(have) != 1 ||
+			have[0] != bypass {
 			t.Errorf("the way to the server is %q, want %q", have, bypass)
 		}
 	}
@@ -186,7 +192,8 @@ func networkChange(t *testing.T, flags ...string) {
 	comesBack(3, "10.77.0.1", "ip", "route", "replace", "default", "via", "10.77.0.1")
 	comesBack(4, "10.78.0.1", "ip", "route", "add", "203.0.113.0/24", "via", "10.78.0.1")
 	// The address that the connection has goes, the way stays.
-	client.Sysctl("net.ipv4.conf.eth1.promote_secondaries", "1") // or all routes by that card go with it
+	// or all routes by that card go with it
+	client.Sysctl("net.ipv4.conf.eth1.promote_secondaries", "1")
 	client.Run("ip", "addr", "add", "10.78.0.3/24", "dev", "eth1")
 	comesBack(5, "10.78.0.1", "ip", "addr", "del", "10.78.0.2/24", "dev", "eth1")
 	for _, line := range stdoutLines(cl, "down: ") {
@@ -221,8 +228,8 @@ func networkChange(t *testing.T, flags ...string) {
 	}
 }
 
-// TestNetworkAppears starts a client, and lets one wait, where there is no network: both connect when there is one, not
-// when their pauses end.
+// TestNetworkAppears starts a client, and lets one wait, where there is no network: both connect
+// when there is one, not when their pauses end.
 func TestNetworkAppears(t *testing.T) {
 	t.Parallel()
 	server, client := twoUplinks(t)
@@ -248,12 +255,14 @@ func hole(h *lab.Host, on bool) {
 		return
 	}
 	h.Run("nft", "add table inet hole; "+
-		"add chain inet hole in { type filter hook input priority 0; }; add chain inet hole out { type filter hook output priority 0; }; "+
+		"add chain inet hole in { type filter hook input priority 0; }; add chain inet hole out "+
+		"{ type filter hook output priority 0; }; "+
 		"add rule inet hole in tcp dport 8443 drop; add rule inet hole out tcp sport 8443 drop")
 }
 
-// TestLongOutage has the line swallow everything for half a minute, under transfers both ways: both sides notice within two
-// ping intervals, and within seconds of its end all goes on. This test takes 40 s.
+// TestLongOutage has the line swallow everything for half a minute, under transfers both ways: both
+// sides notice within two ping intervals, and within seconds of its end all goes on. This test
+// takes 40 s.
 func TestLongOutage(t *testing.T) {
 	t.Parallel()
 	const outage, interval = 30 * time.Second, 2 * time.Second
@@ -270,11 +279,13 @@ func TestLongOutage(t *testing.T) {
 	up.send()
 	down.send()
 	for what, wait := range map[string]func(){
-		"client": func() { cl.WaitFor("down: ", soon) }, "server": func() { srv.WaitFor(leftMessage, soon) },
+		"client": func() { cl.WaitFor("down: ", soon) },
+		"server": func() { srv.WaitFor(leftMessage, soon) },
 	} {
 		wait()
 		if took := time.Since(begin); took > 2*interval+slack {
-			t.Errorf("the %s noticed after %v, want at most two intervals of %v", what, took, interval)
+			t.Errorf("the %s noticed after %v, want at most two intervals of %v", what, took,
+				interval)
 		}
 	}
 	time.Sleep(outage - time.Since(begin))
@@ -294,8 +305,8 @@ func TestLongOutage(t *testing.T) {
 	}
 }
 
-// TestSaturatedLine fills a slow line with a deep queue in both directions, so that packets take longer than two ping
-// intervals: that is no reason to give up.
+// TestSaturatedLine fills a slow line with a deep queue in both directions, so that packets take
+// longer than two ping intervals: that is no reason to give up.
 func TestSaturatedLine(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
@@ -315,7 +326,8 @@ func TestSaturatedLine(t *testing.T) {
 			port := 9000 + 10*i + stream
 			way.to.Start("sh", "-c", fmt.Sprintf("exec nc -d -l %s %d >/dev/null", way.addr, port))
 			listening(t, way.to, port)
-			streams = append(streams, way.from.Start("sh", "-c", fmt.Sprintf("exec nc -N %s %d </dev/zero", way.addr, port)))
+			streams = append(streams, way.from.Start("sh", "-c",
+				fmt.Sprintf("exec nc -N %s %d </dev/zero", way.addr, port)))
 		}
 	}
 	time.Sleep(10 * time.Second)
@@ -369,7 +381,8 @@ func TestPlannedRestart(t *testing.T) {
 	up.arrives(soon)
 
 	// One that does not come back is asked again and again.
-	srv = bin.startServe(t, server, "--plain", "--listen", ":8444", "--dev", "tun1", "--network", "10.9.9.0/24")
+	srv = bin.startServe(t, server, "--plain", "--listen", ":8444", "--dev", "tun1", "--network",
+		"10.9.9.0/24")
 	srv.WaitFor("listening", soon)
 	cl := bin.connect(t, clients[0], "ws://198.51.100.1:8444", "--dev", "tun1")
 	srv.Signal(syscall.SIGTERM)

@@ -49,7 +49,8 @@ func newAuthority(t *testing.T) *authority {
 
 // issue makes a server's certificate for names and addresses, valid until the
 // given time, and returns the files of it and of its key.
-func (a *authority) issue(t *testing.T, until time.Time, names ...string) (certFile, keyFile string) {
+func (a *authority) issue(t *testing.T, until time.Time, names ...string) (certFile,
+	keyFile string) {
 	t.Helper()
 	key := newKey(t)
 	leaf := &x509.Certificate{

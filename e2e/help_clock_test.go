@@ -18,9 +18,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// jump makes the wall clock of one running program jump by d, seconds precisely, from the true time. All others on the
-// machine keep theirs: what changes is the program's own copy of the kernel's vDSO, from which Go takes the time, where
-// clock_gettime becomes one that adds d to CLOCK_REALTIME. Clocks that only measure spans stay true, as in a real jump.
+// jump makes the wall clock of one running program jump by d, seconds precisely, from the true
+// time. All others on the machine keep theirs: what changes is the program's own copy of the
+// kernel's vDSO, from which Go takes the time, where clock_gettime becomes one that adds d to
+// CLOCK_REALTIME. Clocks that only measure spans stay true, as in a real jump.
 func jump(t *testing.T, proc *lab.Proc, d time.Duration) {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
@@ -64,7 +65,8 @@ func clockGettime(t *testing.T, pid int, mem *os.File) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^([0-9a-f]+)-([0-9a-f]+) .*\[vdso\]$`).FindStringSubmatch(string(maps))
+	m := regexp.MustCompile(`(?m)^([0-9a-f]+)-([0-9a-f]+) .*\[vdso\]$`).FindStringSubmatch(
+		string(maps))
 	if m == nil {
 		t.Fatalf("no vDSO in\n%s", maps)
 	}
@@ -94,7 +96,8 @@ func clockGettime(t *testing.T, pid int, mem *os.File) uint64 {
 	return 0
 }
 
-// stoppedOutside tells whether all threads of a program stand still, none of them between two addresses.
+// stoppedOutside tells whether all threads of a program stand still, none of them between two
+// addresses.
 func stoppedOutside(t *testing.T, pid int, begin, end uint64) bool {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
@@ -102,7 +105,8 @@ func stoppedOutside(t *testing.T, pid int, begin, end uint64) bool {
 		t.Fatalf("threads of %d: %v", pid, err)
 	}
 	for _, thread := range threads {
-		text, err := os.ReadFile(filepath.Join(thread, "syscall")) // "running", or numbers of which the last is the place
+		// "running", or numbers of which the last is the place
+		text, err := os.ReadFile(filepath.Join(thread, "syscall"))
 		fields := strings.Fields(string(text))
 		if err != nil || len(fields) < 2 {
 			return false

@@ -14,8 +14,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// crowdWord as its first argument makes the test binary be many clients of one server, without devices: hundreds of real
-// ones would be too much for a small machine.
+// crowdWord as its first argument makes the test binary be many clients of one server, without
+// devices: hundreds of real ones would be too much for a small machine.
 const crowdWord = "crowd"
 
 // beCrowd is the program that startCrowd starts.
@@ -28,14 +28,16 @@ func beCrowd(args []string) {
 	}
 }
 
-// startCrowd starts n idle clients on a host, ten to an address, and waits until all are connected. The host gets the
-// addresses, which lie in network, a prefix such as "198.51.100.1%02d", n/10 < 100.
+// startCrowd starts n idle clients on a host, ten to an address, and waits until all are connected.
+// The host gets the addresses, which lie in network, a prefix such as "198.51.100.1%02d", n/10 <
+// 100.
 func startCrowd(t *testing.T, h *lab.Host, network, url string, n int) *lab.Proc {
 	t.Helper()
 	var from []string
 	for i := range (n + 9) / 10 {
 		addr := fmt.Sprintf(network, i)
-		if _, stderr, code := h.Try("ip", "addr", "add", addr+"/24", "dev", "eth0"); code != 0 && !strings.Contains(stderr, "already assigned") {
+		if _, stderr, code := h.Try("ip", "addr", "add", addr+"/24", "dev", "eth0"); code != 0 &&
+			!strings.Contains(stderr, "already assigned") {
 			t.Fatalf("ip addr add %s: %s", addr, stderr)
 		}
 		from = append(from, addr)
@@ -44,7 +46,8 @@ func startCrowd(t *testing.T, h *lab.Host, network, url string, n int) *lab.Proc
 	if err != nil {
 		t.Fatal(err)
 	}
-	crowd := watch(t, h.Start(exe, crowdWord, "-url", url, "-token", token, "-clients", strconv.Itoa(n), "-from", strings.Join(from, ",")))
+	crowd := watch(t, h.Start(exe, crowdWord, "-url", url, "-token", token, "-clients",
+		strconv.Itoa(n), "-from", strings.Join(from, ",")))
 	crowd.WaitFor(load.AllUp+" 1: ", 2*soon)
 	return crowd
 }

@@ -19,15 +19,17 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// datagrams is one flow of UDP from a host to another: at every tick a burst of so many, each of a size between least and
-// most. Each carries a number and a checksum; the receiver sees to it that none is changed, comes twice, or comes late.
+// datagrams is one flow of UDP from a host to another: at every tick a burst of so many, each of a
+// size between least and most. Each carries a number and a checksum; the receiver sees to it that
+// none is changed, comes twice, or comes late.
 type datagrams struct {
 	name        string
 	least, most int // bytes of payload, at least headerSize
 	burst       int
 	tick        time.Duration
-	segmented   bool // the burst goes to the kernel in one piece (UDP_SEGMENT), and leaves it as a super-packet
-	capable     bool // the sender takes part in ECN (RFC 3168)
+	// the burst goes to the kernel in one piece (UDP_SEGMENT), and leaves it as a super-packet
+	segmented bool
+	capable   bool // the sender takes part in ECN (RFC 3168)
 
 	t              *testing.T
 	v6             bool
@@ -55,7 +57,8 @@ func (d *datagrams) start(t *testing.T, from, to *lab.Host, addr string) *datagr
 	d.t, d.v6, d.stop = t, netip.MustParseAddr(addr).Is6(), make(chan struct{})
 	d.name = fmt.Sprintf("%s, %s → %s", d.name, from.Name(), addr)
 	err := to.Do(func() error {
-		conn, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", net.JoinHostPort(addr, "0"))
+		conn, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp",
+			net.JoinHostPort(addr, "0"))
 		if err == nil {
 			d.to, _ = conn.(*net.UDPConn)
 		}
@@ -95,7 +98,10 @@ func (d *datagrams) options() {
 			d.t.Fatal(err)
 		}
 		var failed error
-		if err := errors.Join(raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, value) }), failed); err != nil {
+		if err := errors.Join(
+			raw.Control(
+				func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, value) }),
+			failed); err != nil {
 			d.t.Fatalf("%s: option %d: %v", d.name, option, err)
 		}
 	}
@@ -109,7 +115,8 @@ func (d *datagrams) options() {
 	}
 }
 
-// send is the sender. A full socket, and a way that is not there for the moment, cost the datagram: they are not sent.
+// send is the sender. A full socket, and a way that is not there for the moment, cost the datagram:
+// they are not sent.
 func (d *datagrams) send() {
 	r := rand.New(rand.NewPCG(uint64(d.most), uint64(d.burst)))
 	ticker := time.NewTicker(d.tick)
@@ -144,7 +151,8 @@ func (d *datagrams) send() {
 }
 
 func (d *datagrams) fill(p []byte, number uint64, r *rand.Rand) {
-	for i := headerSize; i < len(p); i += 97 { // enough noise to see a byte in the wrong place, and cheap
+	// enough noise to see a byte in the wrong place, and cheap
+	for i := headerSize; i < len(p); i += 97 {
 		p[i] = byte(r.Uint32())
 	}
 	binary.BigEndian.PutUint64(p, number)
@@ -172,7 +180,8 @@ func (d *datagrams) receive() {
 			d.complain("a datagram of %d bytes", n)
 			continue
 		}
-		number, size, sum := binary.BigEndian.Uint64(p), binary.BigEndian.Uint32(p[8:]), binary.BigEndian.Uint32(p[12:])
+		number, size, sum := binary.BigEndian.Uint64(p), binary.BigEndian.Uint32(p[8:]),
+			binary.BigEndian.Uint32(p[12:])
 		binary.BigEndian.PutUint32(p[12:], 0)
 		if int(size) != n || sum != crc32.ChecksumIEEE(p) {
 			d.complain("number %d, of %d bytes, came with %d bytes or other ones", number, size, n)
@@ -200,7 +209,8 @@ func codepoint(oob []byte) int {
 		switch {
 		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_TOS && len(m.Data) > 0:
 			return int(m.Data[0]) & 3
-		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_TCLASS && len(m.Data) >= 4:
+		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_TCLASS &&
+			len(m.Data) >= 4:
 			return int(binary.NativeEndian.Uint32(m.Data)) & 3
 		}
 	}
@@ -242,8 +252,8 @@ func settle(flows []*datagrams) {
 	}
 }
 
-// judge fails the test when what has arrived of a settled flow is not what was sent. It returns how many datagrams did not
-// arrive.
+// judge fails the test when what has arrived of a settled flow is not what was sent. It returns how
+// many datagrams did not arrive.
 func (d *datagrams) judge() (lost int64) {
 	d.t.Helper()
 	sent, received := d.sent.Load(), d.received.Load()

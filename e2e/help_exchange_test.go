@@ -20,7 +20,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// exchangePatience is for how long the two kernels keep a connection of an exchange that gets no answer.
+// exchangePatience is for how long the two kernels keep a connection of an exchange that gets no
+// answer.
 const exchangePatience = 10 * time.Minute
 
 // pace is what an exchange sends, each way: at every tick a piece of up to so many bytes.
@@ -30,12 +31,13 @@ type pace struct {
 	mixed bool // pieces of all sizes from 1 byte on, each a segment of its own
 }
 
-// steady is about 4 MB/s: enough to be hurt by whatever goes wrong at any moment, and little enough for many tests at a
-// time.
+// steady is about 4 MB/s: enough to be hurt by whatever goes wrong at any moment, and little enough
+// for many tests at a time.
 func steady() pace { return pace{piece: 16 << 10, tick: 4 * time.Millisecond} }
 
-// exchange is one TCP connection between two hosts on which both ends send, until finish. It is no process that could be
-// killed: its sockets live in the kernels of the two hosts, so whether it survives is a question to the tunnel alone.
+// exchange is one TCP connection between two hosts on which both ends send, until finish. It is no
+// process that could be killed: its sockets live in the kernels of the two hosts, so whether it
+// survives is a question to the tunnel alone.
 type exchange struct {
 	t    *testing.T
 	name string
@@ -50,12 +52,14 @@ type way struct {
 	name           string
 	from, to       *net.TCPConn
 	sent, received atomic.Int64 // bytes
-	in, out        hash.Hash    // of what was sent and received; for finish, when both goroutines are over
-	mu             sync.Mutex
-	failed         error // guarded by mu
+	// of what was sent and received; for finish, when both goroutines are over
+	in, out hash.Hash
+	mu      sync.Mutex
+	failed  error // guarded by mu
 }
 
-// startExchange connects from one host to an address of another, across the tunnel, and lets both ends send.
+// startExchange connects from one host to an address of another, across the tunnel, and lets both
+// ends send.
 func startExchange(t *testing.T, from, to *lab.Host, addr string) *exchange {
 	t.Helper()
 	return startPaced(t, from, to, addr, steady())
@@ -65,9 +69,11 @@ func startExchange(t *testing.T, from, to *lab.Host, addr string) *exchange {
 func startPaced(t *testing.T, from, to *lab.Host, addr string, p pace) *exchange {
 	t.Helper()
 	a, b := connection(t, from, to, addr)
-	x := &exchange{t: t, name: from.Name() + " ⇄ " + to.Name() + " " + addr, pace: p, stop: make(chan struct{})}
+	x := &exchange{t: t, name: from.Name() + " ⇄ " + to.Name() + " " + addr, pace: p,
+		stop: make(chan struct{})}
 	for i, ends := range [][2]*net.TCPConn{{a, b}, {b, a}} {
-		w := &way{name: fmt.Sprintf("%s, way %d", x.name, i), from: ends[0], to: ends[1], in: sha256.New(), out: sha256.New()}
+		w := &way{name: fmt.Sprintf("%s, way %d", x.name, i), from: ends[0], to: ends[1],
+			in: sha256.New(), out: sha256.New()}
 		x.ways[i] = w
 		x.all.Go(func() { w.fail("send", w.send(rand.NewChaCha8([32]byte{byte(i)}), p, x.stop)) })
 		x.all.Go(func() { w.fail("receive", w.receive()) })
@@ -109,8 +115,9 @@ func connection(t *testing.T, from, to *lab.Host, addr string) (a, b *net.TCPCon
 	return a, b
 }
 
-// patient makes the kernel keep a connection for exchangePatience, and where it can (Linux 6.15) ask once a second whether
-// the way is there again: else it would ask ever more seldom, and tests would wait for that and not for the tunnel.
+// patient makes the kernel keep a connection for exchangePatience, and where it can (Linux 6.15)
+// ask once a second whether the way is there again: else it would ask ever more seldom, and tests
+// would wait for that and not for the tunnel.
 func patient(t *testing.T, c *net.TCPConn) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -120,7 +127,8 @@ func patient(t *testing.T, c *net.TCPConn) {
 	const rtoMax = 44 // TCP_RTO_MAX_MS of linux/tcp.h
 	var failed error
 	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(exchangePatience/time.Millisecond))
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
+			int(exchangePatience/time.Millisecond))
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, rtoMax, 1000)
 	})
 	if err = errors.Join(err, failed); err != nil {
@@ -184,8 +192,8 @@ func (w *way) err() error {
 	return w.failed
 }
 
-// flows waits until what both ends send from now on arrives, and returns how long that took. It fails the test when the
-// connection breaks, or after d.
+// flows waits until what both ends send from now on arrives, and returns how long that took. It
+// fails the test when the connection breaks, or after d.
 func (x *exchange) flows(d time.Duration) time.Duration {
 	x.t.Helper()
 	begin := time.Now()
@@ -196,7 +204,8 @@ func (x *exchange) flows(d time.Duration) time.Duration {
 				x.t.Fatal(err)
 			}
 			if time.Since(begin) > d {
-				x.t.Fatalf("%s: nothing arrives within %v: %d bytes of %d", w.name, d, w.received.Load(), w.sent.Load())
+				x.t.Fatalf("%s: nothing arrives within %v: %d bytes of %d", w.name, d,
+					w.received.Load(), w.sent.Load())
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -227,7 +236,8 @@ func (x *exchange) finish() {
 	select {
 	case <-over:
 	case <-time.After(2 * soon):
-		x.t.Fatalf("%s: hangs: %d of %d bytes and %d of %d", x.name, x.ways[0].received.Load(), x.ways[0].sent.Load(),
+		x.t.Fatalf("%s: hangs: %d of %d bytes and %d of %d", x.name, x.ways[0].received.Load(),
+			x.ways[0].sent.Load(),
 			x.ways[1].received.Load(), x.ways[1].sent.Load())
 	}
 	for _, w := range x.ways {
@@ -236,8 +246,10 @@ func (x *exchange) finish() {
 		}
 		sent, received := w.sent.Load(), w.received.Load()
 		if sent == 0 || sent != received || !bytes.Equal(w.in.Sum(nil), w.out.Sum(nil)) {
-			x.t.Errorf("%s: sent %d bytes with checksum %x, received %d with %x", w.name, sent, w.in.Sum(nil), received, w.out.Sum(nil))
+			x.t.Errorf("%s: sent %d bytes with checksum %x, received %d with %x", w.name, sent,
+				w.in.Sum(nil), received, w.out.Sum(nil))
 		}
 	}
-	x.t.Logf("%s: %d and %d KB, checksums right", x.name, x.ways[0].sent.Load()>>10, x.ways[1].sent.Load()>>10)
+	x.t.Logf("%s: %d and %d KB, checksums right", x.name, x.ways[0].sent.Load()>>10,
+		x.ways[1].sent.Load()>>10)
 }

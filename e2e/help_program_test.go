@@ -95,10 +95,12 @@ func (p program) start(t *testing.T, h *lab.Host, args ...string) *lab.Proc {
 	return watch(t, h.StartCommand(p.command(h, args...)))
 }
 
-// startWrapped is start by way of other programs, such as setpriv, with a token and a state directory of its own.
+// startWrapped is start by way of other programs, such as setpriv, with a token and a state
+// directory of its own.
 func (p program) startWrapped(t *testing.T, h *lab.Host, wrap []string, args ...string) *lab.Proc {
 	t.Helper()
-	argv := slices.Concat(wrap, []string{string(p)}, args, []string{"--token", token, "--state", t.TempDir()})
+	argv := slices.Concat(wrap, []string{string(p)}, args, []string{"--token", token, "--state",
+		t.TempDir()})
 	return watch(t, h.StartCommand(clean(h.Command(argv...))))
 }
 
@@ -121,7 +123,8 @@ func watch(t *testing.T, proc *lab.Proc) *lab.Proc {
 	return proc
 }
 
-// startServe starts `tunnel serve` with a token, which is for all clients of a test, and a state directory of its own.
+// startServe starts `tunnel serve` with a token, which is for all clients of a test, and a state
+// directory of its own.
 func (p program) startServe(t *testing.T, h *lab.Host, flags ...string) *lab.Proc {
 	t.Helper()
 	args := []string{"serve", "--token", token, "--max-sessions", "0", "--state", t.TempDir()}

@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-var seed = flag.Uint64("seed", 0, "seed of the tests that choose at random; 0 takes another each time")
+var seed = flag.Uint64("seed", 0,
+	"seed of the tests that choose at random; 0 takes another each time")
 
-// seeded returns a source of random choices. A failed test prints its seed: give that with -seed to see the same again, as
-// far as the machine's own timing allows.
+// seeded returns a source of random choices. A failed test prints its seed: give that with -seed to
+// see the same again, as far as the machine's own timing allows.
 func seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	n := *seed

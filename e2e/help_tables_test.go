@@ -31,8 +31,8 @@ func tables(t *testing.T, h *lab.Host) string {
 	return text.String()
 }
 
-// living is tables without the numbers of devices: what it says of a host on which the program runs stays the same when
-// the program is started anew.
+// living is tables without the numbers of devices: what it says of a host on which the program runs
+// stays the same when the program is started anew.
 func living(t *testing.T, h *lab.Host) string {
 	t.Helper()
 	return regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(tables(t, h), "")
@@ -86,7 +86,8 @@ func wantLines(t *testing.T, what, text string, want ...string) {
 // ranCommands returns the ip commands that a program has logged, in order.
 func ranCommands(proc *lab.Proc) []string {
 	var cmds []string
-	for _, m := range regexp.MustCompile(`msg=run cmd="([^"]*)"`).FindAllStringSubmatch(proc.Stderr(), -1) {
+	for _, m := range regexp.MustCompile(`msg=run cmd="([^"]*)"`).FindAllStringSubmatch(
+		proc.Stderr(), -1) {
 		cmds = append(cmds, m[1])
 	}
 	return cmds
@@ -102,6 +103,7 @@ func wantCommands(t *testing.T, proc *lab.Proc, want ...string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if len(have) < len(want) || !slices.Equal(have[:len(want)], want) {
-		t.Errorf("commands\n  %s\nwant\n  %s", strings.Join(have, "\n  "), strings.Join(want, "\n  "))
+		t.Errorf("commands\n  %s\nwant\n  %s", strings.Join(have, "\n  "), strings.Join(want,
+			"\n  "))
 	}
 }

@@ -48,7 +48,8 @@ func star(t *testing.T, n int) (server *lab.Host, clients []*lab.Host) {
 	return server, clients
 }
 
-// switched is star, with the switch. Its ports are eth0 for the server and eth1, eth2, … for the clients.
+// switched is star, with the switch. Its ports are eth0 for the server and eth1, eth2, … for the
+// clients.
 func switched(t *testing.T, n int) (server *lab.Host, clients []*lab.Host, sw *lab.Host) {
 	t.Helper()
 	l := lab.New(t)

@@ -36,7 +36,8 @@ func cannotReach(t *testing.T, h *lab.Host, addr string, flags ...string) {
 // packetsLost counts the echo requests that a ping, which has ended, got no answer to.
 func packetsLost(t *testing.T, ping *lab.Proc) int {
 	t.Helper()
-	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(ping.Stdout())
+	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(
+		ping.Stdout())
 	if m == nil {
 		t.Fatalf("no statistics of ping:\n%s%s", ping.Stdout(), ping.Stderr())
 	}
@@ -87,7 +88,8 @@ func iperf(t *testing.T, from, to *lab.Host, addr string, flags ...string) {
 	t.Helper()
 	server := to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
 	server.WaitFor("Server listening", soon)
-	argv := append([]string{"iperf3", "-c", addr, "-t1", "-J", "--connect-timeout", "5000"}, flags...)
+	argv := append([]string{"iperf3", "-c", addr, "-t1", "-J", "--connect-timeout", "5000"},
+		flags...)
 	out := from.Run(argv...)
 	var result struct {
 		End struct {
@@ -101,9 +103,11 @@ func iperf(t *testing.T, from, to *lab.Host, addr string, flags ...string) {
 		t.Fatalf("iperf3 printed no JSON: %v\n%s", err, out)
 	}
 	if result.End.Received.Bytes < 100_000 {
-		t.Errorf("iperf3 %s → %s %v moved %.0f bytes", from.Name(), to.Name(), flags, result.End.Received.Bytes)
+		t.Errorf("iperf3 %s → %s %v moved %.0f bytes", from.Name(), to.Name(), flags,
+			result.End.Received.Bytes)
 	}
-	t.Logf("iperf3 %s → %s %v: %.0f Mbit/s", from.Name(), to.Name(), flags, result.End.Received.Rate/1e6)
+	t.Logf("iperf3 %s → %s %v: %.0f Mbit/s", from.Name(), to.Name(), flags,
+		result.End.Received.Rate/1e6)
 	server.Wait(soon)
 }
 
@@ -115,7 +119,8 @@ func sendFile(t *testing.T, from, to *lab.Host, addr string, n int) {
 	listening(t, to, 9000)
 	from.Run("sh", "-c", "exec nc -N "+addr+" 9000 <"+path)
 	if code := receiver.Wait(soon); code != 0 || !strings.HasPrefix(receiver.Stdout(), want) {
-		t.Errorf("nc %s → %s: exit code %d, checksum %q, want %s", from.Name(), to.Name(), code, receiver.Stdout(), want)
+		t.Errorf("nc %s → %s: exit code %d, checksum %q, want %s", from.Name(), to.Name(), code,
+			receiver.Stdout(), want)
 	}
 }
 

@@ -2,7 +2,8 @@ package e2e
 
 import "testing"
 
-// TestFreebind has a server listen on addresses that its machine gets later only, and let clients in from then on.
+// TestFreebind has a server listen on addresses that its machine gets later only, and let clients
+// in from then on.
 func TestFreebind(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -12,12 +13,15 @@ func TestFreebind(t *testing.T) {
 		"[2001:db8:9::9]": {"ip", "addr", "add", "2001:db8:9::9/64", "dev", "eth0", "nodad"},
 	} {
 		failure{
-			name: "without the flag", code: 12, step: "listen", says: "give --freebind if the address comes later",
-			args: []string{"serve", "--plain", "--token", token, "--state", t.TempDir(), "--listen", address + ":8443"},
+			name: "without the flag", code: 12, step: "listen",
+			says: "give --freebind if the address comes later",
+			args: []string{"serve", "--plain", "--token", token, "--state", t.TempDir(), "--listen",
+				address + ":8443"},
 		}.check(t, server, bin)
 		srv := bin.serve(t, server, "--plain", "--freebind", "--listen", address+":8443")
 		server.Run(add...)
-		client.Try("ip", "addr", "add", "2001:db8:9::2/64", "dev", "eth0", "nodad") // the second time it is there
+		// the second time it is there
+		client.Try("ip", "addr", "add", "2001:db8:9::2/64", "dev", "eth0", "nodad")
 		cl := bin.connect(t, client, "ws://"+address+":8443")
 		reaches(t, client, "10.1.1.1")
 		stop(t, cl)

@@ -7,9 +7,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestResolverComesToLieInNetwork has this machine get a DNS server that lies in the network which the hub was granted long
-// ago: its questions go by the default route as before, in the session, after a reconnection and at a later start. Without
-// that DNS server the tunnel is there.
+// TestResolverComesToLieInNetwork has this machine get a DNS server that lies in the network which
+// the hub was granted long ago: its questions go by the default route as before, in the session,
+// after a reconnection and at a later start. Without that DNS server the tunnel is there.
 func TestResolverComesToLieInNetwork(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -20,7 +20,8 @@ func TestResolverComesToLieInNetwork(t *testing.T) {
 	state, before := t.TempDir(), tables(t, client)
 	srv := bin.serve(t, server, "--plain")
 	connect := func(flags ...string) *lab.Proc {
-		return bin.start(t, client, append([]string{"connect", routedURL, "--token", token, "--state", state}, flags...)...)
+		return bin.start(t, client, append([]string{"connect", routedURL, "--token", token,
+			"--state", state}, flags...)...)
 	}
 	past := func(what string) {
 		t.Helper()

@@ -6,8 +6,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestWayThatOnlyConnectionsHave has rules and routes that tell a connection to the server from a mere question about its
-// address: a client connects all the same, and where there is no way for a connection either it says so.
+// TestWayThatOnlyConnectionsHave has rules and routes that tell a connection to the server from a
+// mere question about its address: a client connects all the same, and where there is no way for a
+// connection either it says so.
 func TestWayThatOnlyConnectionsHave(t *testing.T) {
 	t.Parallel()
 	const server6 = "2001:db8:2::1"
@@ -48,7 +49,8 @@ func TestWayThatOnlyConnectionsHave(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	ipDo(client, "route del default")
 	failure{
-		name: "no way at all", code: 4, step: "tcp", says: "no route to 203.0.113.1: network is unreachable: check this machine's network",
+		name: "no way at all", code: 4, step: "tcp",
+		says: "no route to 203.0.113.1: network is unreachable: check this machine's network",
 		args: []string{"connect", routedURL, "--token", token, "--state", t.TempDir()},
 	}.check(t, client, bin)
 }

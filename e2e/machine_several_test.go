@@ -15,7 +15,8 @@ func TestTwoNetworks(t *testing.T) {
 	serverBefore, clientBefore := tables(t, server), tables(t, client)
 	bin := plainBuild(t)
 	one := bin.serve(t, server, "--plain")
-	two := bin.serve(t, server, "--plain", "--listen", ":8444", "--network", "10.2.2.0/24", "--dev", "tun1")
+	two := bin.serve(t, server, "--plain", "--listen", ":8444", "--network", "10.2.2.0/24", "--dev",
+		"tun1")
 	state := t.TempDir() // shared, as the default is
 	onOne := bin.connect(t, client, routedURL, "--state", state)
 	onTwo := bin.connect(t, client, "ws://203.0.113.1:8444", "--state", state, "--dev", "tun1")
@@ -45,7 +46,8 @@ func TestSameDeviceTwice(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	bin.connect(t, client, routedURL)
 	before := tables(t, client)
-	_, stderr, code := client.TryCommand(bin.command(client, "connect", "--token", token, "--state", t.TempDir(), "--log-level", "error", routedURL))
+	_, stderr, code := client.TryCommand(bin.command(client, "connect", "--token", token, "--state",
+		t.TempDir(), "--log-level", "error", routedURL))
 	if code != 10 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "tun0") {
 		t.Errorf("exit code %d, want 10\n%s", code, stderr)
 	}
@@ -60,7 +62,8 @@ func TestSameDeviceTwice(t *testing.T) {
 func TestGatewayChanges(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
-	sw, server, client, one, two := l.Switch("switch"), l.Host("server"), l.Host("client"), l.Host("one"), l.Host("two")
+	sw, server, client, one, two := l.Switch("switch"), l.Host("server"), l.Host("client"),
+		l.Host("one"), l.Host("two")
 	l.Attach(server, "203.0.113.1/24", sw)
 	l.Attach(one, "203.0.113.254/24", sw)
 	l.Attach(two, "203.0.113.253/24", sw)
@@ -82,7 +85,8 @@ func TestGatewayChanges(t *testing.T) {
 	one.Sysctl("net.ipv4.ip_forward", "0")
 	cl.WaitForNth("up: ", 2, 2*soon)
 	reaches(t, client, "10.1.1.1")
-	if now := routes(client, "show", "203.0.113.1"); len(now) != 1 || now[0] != "203.0.113.1 via 10.88.0.1 dev eth1" {
+	if now := routes(client, "show", "203.0.113.1"); len(now) != 1 ||
+		now[0] != "203.0.113.1 via 10.88.0.1 dev eth1" {
 		t.Errorf("the routes to the server are %q, want one through the new router", now)
 	}
 	if now := device(client, "tun0"); now != index {

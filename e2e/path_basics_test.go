@@ -21,7 +21,8 @@ func TestDocumentedSetup(t *testing.T) {
 		"--on-down", `echo "down $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" >>`+hook)
 
 	wantLines(t, "stdout of serve", srv.Stdout(),
-		"listening on 198.51.100.1:8443, network 10.1.1.0/24, dev tun0, address 10.1.1.1 peer 10.1.1.2")
+		"listening on 198.51.100.1:8443, network 10.1.1.0/24, dev tun0, address 10.1.1.1 peer "+
+			"10.1.1.2")
 	wantLines(t, "stdout of connect", cl.Stdout(),
 		"up: dev tun0, address 10.1.1.3 peer 10.1.1.4, network 10.1.1.0/24, mtu 1400")
 	wantCommands(t, srv,
@@ -61,7 +62,8 @@ func TestDocumentedSetup(t *testing.T) {
 	stopInTime(t, cl)
 	untouched(t, client, clientBefore)
 	text, err := os.ReadFile(hook)
-	if want := "up tun0 10.1.1.3 10.1.1.4\ndown tun0 10.1.1.3 10.1.1.4\n"; err != nil || string(text) != want {
+	if want := "up tun0 10.1.1.3 10.1.1.4\ndown tun0 10.1.1.3 10.1.1.4\n"; err != nil ||
+		string(text) != want {
 		t.Errorf("hooks wrote %q (%v), want %q", text, err, want)
 	}
 	stopInTime(t, srv)
@@ -101,10 +103,12 @@ func TestPacketSizes(t *testing.T) {
 		ping func(flags ...string) (string, string, int)
 	}{
 		{"client", func(f ...string) (string, string, int) {
-			return client.Try(append(append([]string{"ping", "-n", "-c2", "-i0.2", "-W5"}, f...), "10.1.1.1")...)
+			return client.Try(append(append([]string{"ping", "-n", "-c2", "-i0.2", "-W5"}, f...),
+				"10.1.1.1")...)
 		}},
 		{"server", func(f ...string) (string, string, int) {
-			return server.Try(append(append([]string{"ping", "-n", "-c2", "-i0.2", "-W5"}, f...), "10.1.1.3")...)
+			return server.Try(append(append([]string{"ping", "-n", "-c2", "-i0.2", "-W5"}, f...),
+				"10.1.1.3")...)
 		}},
 	} {
 		// 20 bytes of IP header and 8 of ICMP make 1400.
@@ -113,7 +117,9 @@ func TestPacketSizes(t *testing.T) {
 		}
 		out, stderr, code := way.ping("-M", "do", "-s", "1373", "-W1")
 		if code == 0 || !strings.Contains(out+stderr, "mtu=1400") {
-			t.Errorf("1401 bytes from the %s: exit code %d, want a refusal by the host itself\n%s%s", way.from, code, out, stderr)
+			t.Errorf(
+				"1401 bytes from the %s: exit code %d, want a refusal by the host itself\n%s%s",
+				way.from, code, out, stderr)
 		}
 		if out, stderr, code := way.ping("-s", "8000"); code != 0 { // in fragments
 			t.Errorf("8028 bytes from the %s do not pass\n%s%s", way.from, out, stderr)
@@ -170,7 +176,8 @@ func TestOverrides(t *testing.T) {
 	srv := bin.serve(t, server, "--plain", "--dev", "hub", "--mtu", "1300", "--qlen", "500",
 		"--network", "10.9.0.0/16", "--path", "/private/net", "--listen", ":80")
 	state := t.TempDir()
-	cl := bin.connect(t, client, "ws://198.51.100.1/private/net", "--state", state, "--dev", "vpn-to-hub", "--qlen", "700")
+	cl := bin.connect(t, client, "ws://198.51.100.1/private/net", "--state", state, "--dev",
+		"vpn-to-hub", "--qlen", "700")
 	wantLines(t, "stdout of connect", cl.Stdout(),
 		"up: dev vpn-to-hub, address 10.9.0.3 peer 10.9.0.4, network 10.9.0.0/16, mtu 1300")
 	wantCommands(t, srv,
@@ -183,7 +190,8 @@ func TestOverrides(t *testing.T) {
 		"ip route add 10.9.0.0/16 via 10.9.0.4 dev vpn-to-hub")
 	reaches(t, client, "10.9.0.1")
 	stop(t, cl)
-	cl = bin.connect(t, client, "ws://198.51.100.1/private/net", "--state", state, "--dev", "vpn-to-hub", "--mtu", "1280")
+	cl = bin.connect(t, client, "ws://198.51.100.1/private/net", "--state", state, "--dev",
+		"vpn-to-hub", "--mtu", "1280")
 	wantLines(t, "stdout of connect", cl.Stdout(),
 		"up: dev vpn-to-hub, address 10.9.0.3 peer 10.9.0.4, network 10.9.0.0/16, mtu 1280")
 }

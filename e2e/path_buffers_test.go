@@ -10,7 +10,8 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// The bounds of TCP buffers in the tests of this file, in bytes. They are low, so that a slow machine fills them too.
+// The bounds of TCP buffers in the tests of this file, in bytes. They are low, so that a slow
+// machine fills them too.
 const (
 	mostSend    = 1 << 20
 	mostReceive = 2 << 20
@@ -35,8 +36,8 @@ func roomOf(t *testing.T, h *lab.Host) (send, receive int) {
 	return send, receive
 }
 
-// TestFatPathGetsLargeBuffers has four streams on a path that is long and fast: the buffers of the tunnel's own connection grow beyond
-// tcp_wmem and tcp_rmem, at either end, in either direction.
+// TestFatPathGetsLargeBuffers has four streams on a path that is long and fast: the buffers of the
+// tunnel's own connection grow beyond tcp_wmem and tcp_rmem, at either end, in either direction.
 func TestFatPathGetsLargeBuffers(t *testing.T) {
 	l := lab.New(t)
 	server, client := l.Host("server"), l.Host("client")
@@ -54,9 +55,12 @@ func TestFatPathGetsLargeBuffers(t *testing.T) {
 	}{"up": {client, server, nil}, "down": {server, client, []string{"-R"}}} {
 		sink := server.Start("iperf3", "-s", "-1", "-B", "10.1.1.1", "--forceflush")
 		sink.WaitFor("Server listening", soon)
-		streams := client.Start(append([]string{"iperf3", "-c", "10.1.1.1", "-P4", "-t", "60"}, test.flags...)...)
-		eventually(t, name+": the sender's buffer grows", func() bool { n, _ := roomOf(t, test.sender); return n > mostSend })
-		eventually(t, name+": the receiver's buffer grows", func() bool { _, n := roomOf(t, test.receiver); return n > mostReceive })
+		streams := client.Start(append([]string{"iperf3", "-c", "10.1.1.1", "-P4", "-t", "60"},
+			test.flags...)...)
+		eventually(t, name+": the sender's buffer grows",
+			func() bool { n, _ := roomOf(t, test.sender); return n > mostSend })
+		eventually(t, name+": the receiver's buffer grows",
+			func() bool { _, n := roomOf(t, test.receiver); return n > mostReceive })
 		streams.Kill()
 		sink.Kill()
 	}
@@ -75,7 +79,8 @@ func TestLocalPathKeepsUsualBuffers(t *testing.T) {
 	iperf(t, client, server, "10.1.1.1", "-P4", "-t2", "-R")
 	for _, h := range []*lab.Host{server, client} {
 		if send, receive := roomOf(t, h); send > mostSend || receive > mostReceive {
-			t.Errorf("%s: buffers of %d and %d bytes; the kernel's bounds are %d and %d", h.Name(), send, receive, mostSend, mostReceive)
+			t.Errorf("%s: buffers of %d and %d bytes; the kernel's bounds are %d and %d", h.Name(),
+				send, receive, mostSend, mostReceive)
 		}
 	}
 }

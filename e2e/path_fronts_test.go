@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// TestFrontsSetUpWrongly has nginx and HAProxy in front of a server, set up in the ways that go wrong most often: the
-// client's one line names the cause, and the server's log does where the request has come as far.
+// TestFrontsSetUpWrongly has nginx and HAProxy in front of a server, set up in the ways that go
+// wrong most often: the client's one line names the cause, and the server's log does where the
+// request has come as far.
 func TestFrontsSetUpWrongly(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -19,7 +20,8 @@ func TestFrontsSetUpWrongly(t *testing.T) {
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
 	both := filepath.Join(t.TempDir(), "both.pem") // HAProxy wants certificate and key in one file
-	if out, err := exec.CommandContext(t.Context(), "sh", "-c", "umask 077; cat "+cert+" "+key+" >"+both).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c",
+		"umask 077; cat "+cert+" "+key+" >"+both).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	passwords := filepath.Join(t.TempDir(), "htpasswd")
@@ -59,22 +61,37 @@ backend tunnel
 	server tunnel 127.0.0.1:8443
 `, "haproxy", "-db", "-f", "FILE")
 	bin := plainBuild(t)
-	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--trusted-proxy", "127.0.0.1")
+	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--trusted-proxy",
+		"127.0.0.1")
 	connect := func(url string, flags ...string) []string {
-		return append([]string{"connect", url, "--token", token, "--state", t.TempDir(), "--ca", ca.File}, flags...)
+		return append([]string{"connect", url, "--token", token, "--state", t.TempDir(), "--ca",
+			ca.File}, flags...)
 	}
-	plain := func(url string) []string { return []string{"connect", url, "--token", token, "--state", t.TempDir()} }
+	plain := func(
+		url string) []string {
+		return []string{"connect", url, "--token", token, "--state", t.TempDir()}
+	}
 	for _, f := range []failure{
-		{name: "nginx without Upgrade", args: plain("ws://server.example"), code: 7, step: "http", says: "pass the Upgrade header on"},
-		{name: "nginx without Sec-WebSocket-Protocol", args: plain("ws://server.example/noproto"), code: 7, step: "http", says: "404"},
-		{name: "nginx's auth_basic", args: plain("ws://server.example/closed"), code: 8, step: "auth", says: "not the server's own word (it asks for Basic)"},
-		{name: "nginx's 403", args: plain("ws://server.example/403"), code: 7, step: "http", says: "may forbid WebSockets"},
-		{name: "511", args: plain("ws://server.example/511"), code: 7, step: "http", says: "wants a login"},
-		{name: "a login page", args: plain("ws://server.example/login"), code: 7, step: "http", says: "sends us to http://login.example/"},
-		{name: "HTTP/2 only, TLS", args: connect("wss://server.example:444"), code: 7, step: "http", says: "HTTP/2 only"},
-		{name: "HTTP/2 only", args: plain("ws://server.example:81"), code: 7, step: "http", says: "HTTP/2 only"},
-		{name: "plain HTTP on the port of wss", args: connect("wss://server.example:80"), code: 6, step: "tls", says: "speaks plain HTTP"},
-		{name: "TLS on the port of ws", args: plain("ws://server.example:443"), code: 7, step: "http", says: "wss://"},
+		{name: "nginx without Upgrade", args: plain("ws://server.example"), code: 7, step: "http",
+			says: "pass the Upgrade header on"},
+		{name: "nginx without Sec-WebSocket-Protocol", args: plain("ws://server.example/noproto"),
+			code: 7, step: "http", says: "404"},
+		{name: "nginx's auth_basic", args: plain("ws://server.example/closed"), code: 8,
+			step: "auth", says: "not the server's own word (it asks for Basic)"},
+		{name: "nginx's 403", args: plain("ws://server.example/403"), code: 7, step: "http",
+			says: "may forbid WebSockets"},
+		{name: "511", args: plain("ws://server.example/511"), code: 7, step: "http",
+			says: "wants a login"},
+		{name: "a login page", args: plain("ws://server.example/login"), code: 7, step: "http",
+			says: "sends us to http://login.example/"},
+		{name: "HTTP/2 only, TLS", args: connect("wss://server.example:444"), code: 7, step: "http",
+			says: "HTTP/2 only"},
+		{name: "HTTP/2 only", args: plain("ws://server.example:81"), code: 7, step: "http",
+			says: "HTTP/2 only"},
+		{name: "plain HTTP on the port of wss", args: connect("wss://server.example:80"), code: 6,
+			step: "tls", says: "speaks plain HTTP"},
+		{name: "TLS on the port of ws", args: plain("ws://server.example:443"), code: 7,
+			step: "http", says: "wss://"},
 	} {
 		f.check(t, client, bin)
 	}
@@ -84,7 +101,8 @@ backend tunnel
 		}
 	}
 	// With what auth_basic asks for the token goes beside it.
-	cl := bin.connect(t, client, "ws://server.example/closed", "--header", "Authorization=Basic dXNlcjpwYXNz")
+	cl := bin.connect(t, client, "ws://server.example/closed", "--header",
+		"Authorization=Basic dXNlcjpwYXNz")
 	reaches(t, client, "10.1.1.1")
 	stop(t, cl)
 	for _, secret := range []string{token, "dXNlcjpwYXNz"} {
@@ -94,8 +112,9 @@ backend tunnel
 	}
 }
 
-// TestLoginPageInFront has something else answer 401 in the place of the server, as a login page of the network does,
-// after the client was up: the client stays, and comes back when it is gone. The server's own 401 ends it.
+// TestLoginPageInFront has something else answer 401 in the place of the server, as a login page of
+// the network does, after the client was up: the client stays, and comes back when it is gone. The
+// server's own 401 ends it.
 func TestLoginPageInFront(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -115,7 +134,8 @@ func TestLoginPageInFront(t *testing.T) {
 	cl.WaitForNth("up: ", 2, 75*time.Second)
 	t.Logf("up again after %v", time.Since(began).Round(time.Second))
 	stop(t, srv)
-	bin.start(t, server, "serve", "--token", "another-"+token, "--state", t.TempDir(), "--plain").WaitFor("listening on ", soon)
+	bin.start(t, server, "serve", "--token", "another-"+token, "--state", t.TempDir(),
+		"--plain").WaitFor("listening on ", soon)
 	if code := cl.Wait(soon); code != 8 {
 		t.Errorf("exit code %d after the server's own 401\n%s", code, cl.Stderr())
 	}
@@ -142,5 +162,6 @@ acl known proxy_auth REQUIRED
 http_access allow known
 http_access deny all
 `, "squid", "-N", "-f", "FILE")
-	refuses(t, client, ca, "http://user:"+proxyPassword+"@10.77.0.1:3128", "407", "it takes NTLM only, and this program speaks Basic")
+	refuses(t, client, ca, "http://user:"+proxyPassword+"@10.77.0.1:3128", "407",
+		"it takes NTLM only, and this program speaks Basic")
 }

@@ -10,20 +10,23 @@ import (
 
 // laneCount returns how many connections a client has to port 8443 of the server.
 func laneCount(h *lab.Host) int {
-	return len(strings.Fields(h.Run("ss", "-HtnO", "state", "established", "dport", "=", ":8443"))) / 4
+	return len(strings.Fields(h.Run("ss", "-HtnO", "state", "established", "dport", "=",
+		":8443"))) / 4
 }
 
 // lanePorts returns the client's ports of these.
 func lanePorts(h *lab.Host) (ports []string) {
-	for line := range strings.Lines(h.Run("ss", "-HtnO", "state", "established", "dport", "=", ":8443")) {
+	for line := range strings.Lines(h.Run("ss", "-HtnO", "state", "established", "dport", "=",
+		":8443")) {
 		fields := strings.Fields(line)
 		ports = append(ports, fields[2][strings.LastIndexByte(fields[2], ':')+1:])
 	}
 	return ports
 }
 
-// TestLanes has one session over four connections, and breaks each of them under transfers both ways, one after the other:
-// all transfers arrive, nothing is reset, and the session is up all the time.
+// TestLanes has one session over four connections, and breaks each of them under transfers both
+// ways, one after the other: all transfers arrive, nothing is reset, and the session is up all the
+// time.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -36,8 +39,10 @@ func TestLanes(t *testing.T) {
 		t.Fatalf("%d connections; want 4", len(ports))
 	}
 	for i, port := range ports {
-		up := []*crossing{cross(t, client, server, "10.1.1.1", 9001), cross(t, client, server, "10.1.1.1", 9002)}
-		down := []*crossing{cross(t, server, client, "10.1.1.3", 9003), cross(t, server, client, "10.1.1.3", 9004)}
+		up := []*crossing{cross(t, client, server, "10.1.1.1", 9001), cross(t, client, server,
+			"10.1.1.1", 9002)}
+		down := []*crossing{cross(t, server, client, "10.1.1.3", 9003), cross(t, server, client,
+			"10.1.1.3", 9004)}
 		client.Run("ss", "-K", "sport", "=", ":"+port)
 		for _, c := range append(up, down...) {
 			c.send()
@@ -55,7 +60,8 @@ func TestLanes(t *testing.T) {
 		t.Errorf("the session was not up all the time:\n%s", cl.Stdout())
 	}
 	stop(t, cl)
-	eventually(t, "the client's connections are gone", func() bool { return laneCount(client) == 0 })
+	eventually(t, "the client's connections are gone",
+		func() bool { return laneCount(client) == 0 })
 }
 
 // TestLanesSpread has flows of one session share its connections, with TLS.
@@ -72,18 +78,20 @@ func TestLanesSpread(t *testing.T) {
 	iperf(t, client, server, "10.1.1.1", "-P4")
 	iperf(t, client, server, "10.1.1.1", "-P4", "-R")
 	for _, h := range []*lab.Host{client, server} {
-		for line := range strings.Lines(h.Run("ss", "-HtniO", "state", "established", "( dport = :8443 or sport = :8443 )")) {
+		for line := range strings.Lines(h.Run("ss", "-HtniO", "state", "established",
+			"( dport = :8443 or sport = :8443 )")) {
 			_, sent, _ := strings.Cut(line, " bytes_sent:")
 			if sent, _, _ = strings.Cut(sent, " "); len(sent) < 7 { // below 1 MB
-				t.Errorf("one of two connections of %s has carried next to nothing: %s", h.Name(), line)
+				t.Errorf("one of two connections of %s has carried next to nothing: %s", h.Name(),
+					line)
 			}
 		}
 	}
 	stop(t, cl)
 }
 
-// TestLanesServerDecides has a server that allows fewer connections than the client wants, and one that goes away with all
-// of them and comes back.
+// TestLanesServerDecides has a server that allows fewer connections than the client wants, and one
+// that goes away with all of them and comes back.
 func TestLanesServerDecides(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -23,7 +23,8 @@ func resolves(t *testing.T, h *lab.Host, server string, options ...string) {
 	}
 }
 
-// nameServer runs a name server on a host that answers A of server.example by an address, and leaves AAAA unanswered.
+// nameServer runs a name server on a host that answers A of server.example by an address, and
+// leaves AAAA unanswered.
 func nameServer(t *testing.T, h *lab.Host, address, a string) {
 	t.Helper()
 	var pc net.PacketConn
@@ -43,7 +44,8 @@ func nameServer(t *testing.T, h *lab.Host, address, a string) {
 				return
 			}
 			var m dnsmessage.Message
-			if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 || m.Questions[0].Type != dnsmessage.TypeA {
+			if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 ||
+				m.Questions[0].Type != dnsmessage.TypeA {
 				continue
 			}
 			m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
@@ -79,8 +81,9 @@ func TestResolverDropsAAAA(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestResolverInsideTunnel has a name server that is reached through the tunnel only: a client comes back after the
-// connection was lost, and after a restart of its own, and finds the server where it has moved to once the name says so.
+// TestResolverInsideTunnel has a name server that is reached through the tunnel only: a client
+// comes back after the connection was lost, and after a restart of its own, and finds the server
+// where it has moved to once the name says so.
 func TestResolverInsideTunnel(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -89,7 +92,8 @@ func TestResolverInsideTunnel(t *testing.T) {
 	state, before := t.TempDir(), tables(t, client)
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s")
 	connect := func() *lab.Proc {
-		return bin.start(t, client, "connect", "--token", token, "--state", state, "--keep-trying", "--network", "10.1.1.0/24",
+		return bin.start(t, client, "connect", "--token", token, "--state", state, "--keep-trying",
+			"--network", "10.1.1.0/24",
 			"ws://server.example:8443")
 	}
 	cl := connect()
@@ -127,8 +131,8 @@ func TestResolverInsideTunnel(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestNameLeadsIntoTunnel has a name become the tunnel's own address while the client is connected: no bypass cuts that
-// address off, the reason is said, and the address of last time is used.
+// TestNameLeadsIntoTunnel has a name become the tunnel's own address while the client is connected:
+// no bypass cuts that address off, the reason is said, and the address of last time is used.
 func TestNameLeadsIntoTunnel(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -166,15 +170,17 @@ func TestInternationalName(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestLinkLocal reaches a server by a link-local address with a zone, by ws and by wss, by the name and the index of the
-// interface.
+// TestLinkLocal reaches a server by a link-local address with a zone, by ws and by wss, by the name
+// and the index of the interface.
 func TestLinkLocal(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	var address string
-	for _, h := range []*lab.Host{client, server} { // both are to be done with duplicate address detection
+	// both are to be done with duplicate address detection
+	for _, h := range []*lab.Host{client, server} {
 		eventually(t, "a link-local address", func() bool {
-			f := strings.Fields(h.Run("ip", "-o", "-6", "addr", "show", "dev", "eth0", "scope", "link", "-tentative"))
+			f := strings.Fields(h.Run("ip", "-o", "-6", "addr", "show", "dev", "eth0", "scope",
+				"link", "-tentative"))
 			if len(f) > 3 {
 				address, _, _ = strings.Cut(f[3], "/")
 			}
@@ -187,14 +193,16 @@ func TestLinkLocal(t *testing.T) {
 	second := bin.serve(t, server, "--listen", ":443", "--network", "10.2.2.0/24", "--dev", "tun1")
 	_, pin, _ := strings.Cut(second.Stdout(), "--pin ")
 	pin, _, _ = strings.Cut(pin, " ")
-	index := strings.TrimSuffix(strings.Fields(client.Run("ip", "-o", "link", "show", "dev", "eth0"))[0], ":")
+	index := strings.TrimSuffix(strings.Fields(client.Run("ip", "-o", "link", "show", "dev",
+		"eth0"))[0], ":")
 	for _, args := range [][]string{
 		{"ws://[" + address + "%25eth0]:8443"}, {"ws://[" + address + "%25" + index + "]:8443"},
 		{"wss://[" + address + "%25eth0]", "--pin", pin},
 	} {
 		cl := bin.connect(t, client, args[0], args[1:]...)
 		reaches(t, client, map[bool]string{true: "10.2.2.1", false: "10.1.1.1"}[len(args) > 1])
-		client.Run("ip", "addr", "add", "198.51.100.99/32", "dev", "eth0") // a change of the network does not disturb it
+		// a change of the network does not disturb it
+		client.Run("ip", "addr", "add", "198.51.100.99/32", "dev", "eth0")
 		client.Run("ip", "addr", "del", "198.51.100.99/32", "dev", "eth0")
 		time.Sleep(time.Second)
 		if downs(cl) > 0 {
@@ -203,10 +211,15 @@ func TestLinkLocal(t *testing.T) {
 		stop(t, cl)
 		untouched(t, client, before)
 	}
-	connect := func(url string) []string { return []string{"connect", url, "--token", token, "--state", t.TempDir()} }
+	connect :=
+		func(url string) []string {
+			return []string{"connect", url, "--token", token, "--state", t.TempDir()}
+		}
 	for _, f := range []failure{
-		{name: "no zone", args: connect("ws://[" + address + "]:8443"), code: 4, step: "tcp", says: "a link-local address needs its interface"},
-		{name: "an unknown zone", args: connect("ws://[" + address + "%25eth7]:8443"), code: 4, step: "tcp", says: "no interface eth7"},
+		{name: "no zone", args: connect("ws://[" + address + "]:8443"), code: 4, step: "tcp",
+			says: "a link-local address needs its interface"},
+		{name: "an unknown zone", args: connect("ws://[" + address + "%25eth7]:8443"), code: 4,
+			step: "tcp", says: "no interface eth7"},
 	} {
 		f.check(t, client, bin)
 	}

@@ -19,7 +19,8 @@ func TestPythonClient(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	if out, stderr, code := client.Try(python, "-c", "import websockets"); code != 0 {
-		t.Fatalf("python3-websockets is not installed: apt-get install python3-websockets\n%s%s", out, stderr)
+		t.Fatalf("python3-websockets is not installed: apt-get install python3-websockets\n%s%s",
+			out, stderr)
 	}
 	text, err := os.ReadFile("client.py")
 	if err != nil {
@@ -31,7 +32,8 @@ func TestPythonClient(t *testing.T) {
 	before := tables(t, client)
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s")
-	cmd := client.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-", directURL+"/ws")
+	cmd := client.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python,
+		"-", directURL+"/ws")
 	cmd.Stdin = strings.NewReader(string(text)) // the file may lie where nobody may read
 	cmd.Env = append(cmd.Env, "TUNNEL_TOKEN="+token)
 	py := client.StartCommand(cmd)
@@ -89,10 +91,14 @@ func TestHostileClients(t *testing.T) {
 		{"fields of other types", initial, text(`{"state":7,"version":"one","framings":{}}`)},
 		{"no state", initial, text(`{"version":1,"framings":["ip"]}`)},
 		{"an unknown state", initial, text(`{"state":"dance","version":1,"framings":["ip"]}`)},
-		{"the server's state", initial, text(`{"state":"connected","version":1,"address":"10.1.1.1"}`)},
-		{"an unknown version", initial, text(`{"state":"connect","version":2031,"framings":["ip"]}`)},
-		{"no framing in common", initial, text(`{"state":"connect","version":1,"framings":["pigeon"]}`)},
-		{"a huge control message", initial, text(`{"state":"connect","version":1,"framings":["ip"],"x":"` + long(200_000) + `"}`)},
+		{"the server's state", initial,
+			text(`{"state":"connected","version":1,"address":"10.1.1.1"}`)},
+		{"an unknown version", initial,
+			text(`{"state":"connect","version":2031,"framings":["ip"]}`)},
+		{"no framing in common", initial,
+			text(`{"state":"connect","version":1,"framings":["pigeon"]}`)},
+		{"a huge control message", initial,
+			text(`{"state":"connect","version":1,"framings":["ip"],"x":"` + long(200_000) + `"}`)},
 		{"nested without end", initial, text(strings.Repeat("[", 15_000))},
 		{"a batch before connected", initial, binary(ping)},
 		{"connect twice", connected, text(`{"state":"connect","version":1,"framings":["ip"]}`)},
@@ -100,14 +106,20 @@ func TestHostileClients(t *testing.T) {
 		{"no JSON later", connected, text(`}`)},
 		{"a record cut short", connected, binary(ping[:40])},
 		{"a record cut inside its header", connected, binary(ping[:10])},
-		{"one good record and a cut one", connected, binary(append(append([]byte(nil), ping...), ping[:30]...))},
-		{"a record that is longer than it says", connected, binary(edit(func(p []byte) { p[3]-- }))},
-		{"a record shorter than a header", connected, binary(edit(func(p []byte) { p[2], p[3] = 0, 8 }))},
+		{"one good record and a cut one", connected, binary(append(append([]byte(nil), ping...),
+			ping[:30]...))},
+		{"a record that is longer than it says", connected,
+			binary(edit(func(p []byte) { p[3]-- }))},
+		{"a record shorter than a header", connected,
+			binary(edit(func(p []byte) { p[2], p[3] = 0, 8 }))},
 		{"a record of length zero", connected, binary(edit(func(p []byte) { p[2], p[3] = 0, 0 }))},
-		{"a header longer than its record", connected, binary(edit(func(p []byte) { p[0], p[3] = 0x4f, 40 }))},
+		{"a header longer than its record", connected,
+			binary(edit(func(p []byte) { p[0], p[3] = 0x4f, 40 }))},
 		{"a header too short", connected, binary(edit(func(p []byte) { p[0] = 0x41 }))},
-		{"an IP version that does not exist", connected, binary(edit(func(p []byte) { p[0] = 0xf5 }))},
-		{"a message over the limit", connected, binary(append(edit(func(p []byte) { p[0] = 0xf5 }), make([]byte, 1<<20)...))},
+		{"an IP version that does not exist", connected,
+			binary(edit(func(p []byte) { p[0] = 0xf5 }))},
+		{"a message over the limit", connected, binary(append(edit(func(p []byte) { p[0] = 0xf5 }),
+			make([]byte, 1<<20)...))},
 	} {
 		c := dialRaw(t, clients[1], directURL)
 		test.before(c)
@@ -176,37 +188,44 @@ func TestManyInOneMessage(t *testing.T) {
 	}
 }
 
-// TestStrangersAreTurnedAway asks for the WebSocket without what it takes: all
+// TestUnauthenticatedAreRefused asks for the WebSocket without what it takes: all
 // are refused before the upgrade.
-func TestStrangersAreTurnedAway(t *testing.T) {
+func TestUnauthenticatedAreRefused(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
-	upgrade := []string{"-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13",
-		"-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1"}
+	upgrade := []string{"-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H",
+		"Sec-WebSocket-Version: 13",
+		"-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H",
+		"Sec-WebSocket-Protocol: tunnel.v1"}
 	for _, test := range []struct {
 		name, path string
 		header     []string
 		want       string
 	}{
 		{"no token", "/ws", upgrade, "401"},
-		{"a wrong token", "/ws", append([]string{"-H", "Authorization: Bearer wrong"}, upgrade...), "401"},
-		{"part of the token", "/ws", append([]string{"-H", "Authorization: Bearer " + token[:8]}, upgrade...), "401"},
+		{"a wrong token", "/ws", append([]string{"-H", "Authorization: Bearer wrong"}, upgrade...),
+			"401"},
+		{"part of the token", "/ws", append([]string{"-H", "Authorization: Bearer " + token[:8]},
+			upgrade...), "401"},
 		{"another scheme", "/ws", append([]string{"-u", "user:" + token}, upgrade...), "401"},
-		{"another path", "/", append([]string{"-H", "Authorization: Bearer " + token}, upgrade...), "404"},
+		{"another path", "/", append([]string{"-H", "Authorization: Bearer " + token}, upgrade...),
+			"404"},
 		{"no upgrade", "/ws", []string{"-H", "Authorization: Bearer " + token}, "404"},
 	} {
-		argv := append([]string{"curl", "-sS", "-o", "/dev/null", "-m", "10", "-w", "%{http_code}"}, test.header...)
-		out, stderr, _ := client.Try(append(argv, fmt.Sprintf("http://%s:8443%s", directServer, test.path))...)
+		argv := append([]string{"curl", "-sS", "-o", "/dev/null", "-m", "10", "-w", "%{http_code}"},
+			test.header...)
+		out, stderr, _ := client.Try(append(argv, fmt.Sprintf("http://%s:8443%s", directServer,
+			test.path))...)
 		if out != test.want {
 			t.Errorf("%s: answer %s, want %s\n%s", test.name, out, test.want, stderr)
 		}
 	}
 }
 
-// TestSilentStrangers hold connections open without the next word: each is closed.
-func TestSilentStrangers(t *testing.T) {
+// TestSilentConnectionsEnd hold connections open without the next word: each is closed.
+func TestSilentConnectionsEnd(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)

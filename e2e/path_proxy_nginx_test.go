@@ -92,13 +92,15 @@ func TestThroughProxy(t *testing.T) {
 	t.Parallel()
 	server, client, router := routed(t)
 	router.Sysctl("net.ipv4.ip_forward", "0") // and the proxy on it is the only way
-	asked := connectProxy(t, router, "10.77.0.1:3128", map[string]string{"server.example:443": routedServer + ":443"})
+	asked := connectProxy(t, router, "10.77.0.1:3128",
+		map[string]string{"server.example:443": routedServer + ":443"})
 	before := tables(t, client)
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
 	bin := plainBuild(t)
 	bin.serve(t, server, "--listen", ":443", "--tls-cert", cert, "--tls-key", key)
-	cmd := bin.command(client, "connect", "--token", token, "--state", t.TempDir(), "--ca", ca.File, "wss://server.example")
+	cmd := bin.command(client, "connect", "--token", token, "--state", t.TempDir(), "--ca", ca.File,
+		"wss://server.example")
 	cmd.Env = append(cmd.Env, "HTTPS_PROXY=http://user:secret-of-proxy@10.77.0.1:3128")
 	cl := watch(t, client.StartCommand(cmd))
 	cl.WaitFor("up: ", soon)
@@ -116,7 +118,8 @@ func TestThroughProxy(t *testing.T) {
 
 // connectProxy runs an HTTP proxy on a host that knows nothing but CONNECT, for
 // user:secret-of-proxy, to the places given; it counts what it was asked for.
-func connectProxy(t *testing.T, h *lab.Host, address string, places map[string]string) *atomic.Int32 {
+func connectProxy(t *testing.T, h *lab.Host, address string,
+	places map[string]string) *atomic.Int32 {
 	t.Helper()
 	var ln net.Listener
 	err := h.Do(func() (err error) {
@@ -145,7 +148,8 @@ func connectProxy(t *testing.T, h *lab.Host, address string, places map[string]s
 				req.Header.Set("Authorization", req.Header.Get("Proxy-Authorization"))
 				user, password, _ := req.BasicAuth()
 				to := places[req.Host]
-				if req.Method != http.MethodConnect || to == "" || user != "user" || password != "secret-of-proxy" {
+				if req.Method != http.MethodConnect || to == "" || user != "user" ||
+					password != "secret-of-proxy" {
 					fmt.Fprint(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 					return
 				}
@@ -185,9 +189,11 @@ func TestTLS(t *testing.T) {
 		stop(t, cl)
 	}
 	// A header of the user's reaches the server's side: a Host of another name.
-	cl := bin.connect(t, client, "wss://server.example:8443", "--ca", ca.File, "--header", "X-Tenant=blue", "--header", "Host=inner.example")
+	cl := bin.connect(t, client, "wss://server.example:8443", "--ca", ca.File, "--header",
+		"X-Tenant=blue", "--header", "Host=inner.example")
 	stop(t, cl)
-	if left, err := filepath.Glob(filepath.Join(filepath.Dir(cert), "*")); err != nil || len(left) != 2 {
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(cert), "*")); err != nil ||
+		len(left) != 2 {
 		t.Errorf("files beside the certificate: %q (%v)", left, err)
 	}
 }

@@ -10,8 +10,9 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// On a long line the tunnel's own connection gets BBR, and BBR does not stay in STARTUP, where it sends at 2.9 times the
-// line's rate and loses what the line's queue does not hold: 5 MB and more here. It loses 1 or 2 before it can know.
+// On a long line the tunnel's own connection gets BBR, and BBR does not stay in STARTUP, where it
+// sends at 2.9 times the line's rate and loses what the line's queue does not hold: 5 MB and more
+// here. It loses 1 or 2 before it can know.
 func TestLeavesStartup(t *testing.T) {
 	l := lab.New(t)
 	server, client := l.Host("server"), l.Host("client")
@@ -27,7 +28,9 @@ func TestLeavesStartup(t *testing.T) {
 	time.Sleep(6 * time.Second)
 	state := client.Run("ss", "-tinO", "dst", directServer)
 	stream.Kill()
-	m := regexp.MustCompile(`bbr .*bytes_sent:([0-9]+)(?: bytes_retrans:([0-9]+))?.*pacing_gain:([0-9.]+)`).FindStringSubmatch(state)
+	m := regexp.MustCompile(
+		`bbr .*bytes_sent:([0-9]+)(?: bytes_retrans:([0-9]+))?.*pacing_gain:([0-9.]+)`).
+		FindStringSubmatch(state)
 	if m == nil {
 		t.Fatalf("not on BBR: %s", state)
 	}

@@ -7,8 +7,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestRootWithFewCapabilities runs a server as root with the capabilities that docs/OPERATIONS.md says to add to none, and
-// with fewer of them.
+// TestRootWithFewCapabilities runs a server as root with the capabilities that docs/OPERATIONS.md
+// says to add to none, and with fewer of them.
 func TestRootWithFewCapabilities(t *testing.T) {
 	t.Parallel()
 	const split = "-all,+net_admin,+setuid,+setgid,+setpcap"
@@ -16,7 +16,8 @@ func TestRootWithFewCapabilities(t *testing.T) {
 	bin := plainBuild(t)
 	state := t.TempDir()
 	start := func(capabilities, state string) *lab.Proc {
-		argv := []string{"setpriv", "--inh-caps=-all", "--bounding-set=" + capabilities, string(bin), "serve", "--plain",
+		argv := []string{"setpriv", "--inh-caps=-all", "--bounding-set=" + capabilities,
+			string(bin), "serve", "--plain",
 			"--listen", "127.0.0.1:8443", "--state", state}
 		return watch(t, h.StartCommand(clean(h.Command(argv...))))
 	}
@@ -39,7 +40,8 @@ func TestRootWithFewCapabilities(t *testing.T) {
 	}
 
 	srv = start("-all,+net_admin,+setgid", t.TempDir())
-	srv.WaitFor(`msg="no sandbox: all is one process" reason="root without CAP_SETUID, CAP_SETPCAP"`, soon)
+	srv.WaitFor(
+		`msg="no sandbox: all is one process" reason="root without CAP_SETUID, CAP_SETPCAP"`, soon)
 	srv.WaitFor("listening on ", soon)
 	stop(t, srv)
 }

@@ -30,7 +30,8 @@ func TestDeviceIsNobodyElses(t *testing.T) {
 			"ip", "tuntap", "del", "dev", "tun0", "mode", "tun"}, strings.Fields(flags)...)
 		_, stderr, code := client.Try(argv...)
 		if code == 0 || !strings.Contains(stderr, "ioctl(TUNSETIFF)") {
-			t.Errorf("another user attaches to the device (%q): exit code %d, %s", flags, code, stderr)
+			t.Errorf("another user attaches to the device (%q): exit code %d, %s", flags, code,
+				stderr)
 		}
 	}
 	reaches(t, client, "10.1.1.1")

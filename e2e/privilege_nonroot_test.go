@@ -23,7 +23,8 @@ func unprivileged(setpriv ...string) []string {
 	return append(wrap, setpriv...)
 }
 
-// ownedByNobody makes a directory for nobody, outside of t.TempDir, whose parent only root may enter.
+// ownedByNobody makes a directory for nobody, outside of t.TempDir, whose parent only root may
+// enter.
 func ownedByNobody(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tunnel-e2e-nobody-")
@@ -69,7 +70,8 @@ func TestDeviceNodeClosed(t *testing.T) {
 	}
 }
 
-// TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file, which only nobody's group may run.
+// TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file, which only nobody's
+// group may run.
 func TestFileCapability(t *testing.T) {
 	t.Parallel()
 	bin := capable(t, 0o750)
@@ -102,8 +104,8 @@ func capable(t *testing.T, mode os.FileMode) string {
 	return bin
 }
 
-// TestFileCapabilityForAll has a file with CAP_NET_ADMIN that everybody may run, against the documentation: what a user
-// can do by it to the machine is bounded all the same.
+// TestFileCapabilityForAll has a file with CAP_NET_ADMIN that everybody may run, against the
+// documentation: what a user can do by it to the machine is bounded all the same.
 func TestFileCapabilityForAll(t *testing.T) {
 	t.Parallel()
 	bin := capable(t, 0o755)
@@ -111,7 +113,8 @@ func TestFileCapabilityForAll(t *testing.T) {
 	client.Run("ip", "tuntap", "add", "dev", "vpn0", "mode", "tun")
 	client.Run("ip", "link", "set", "vpn0", "up")
 	client.Run("ip", "addr", "add", "10.8.0.1", "peer", "10.8.0.2", "dev", "vpn0")
-	// What root's VPN has, and a host by another gateway: without that route packets would go another way.
+	// What root's VPN has, and a host by another gateway: without that route packets would go
+	// another way.
 	client.Run("ip", "route", "add", "10.8.0.0/24", "via", "10.8.0.2", "dev", "vpn0")
 	client.Run("ip", "route", "add", "198.51.100.7/32", "via", "10.77.0.9", "dev", "eth0")
 	before := tables(t, client)

@@ -61,16 +61,19 @@ func TestPriority(t *testing.T) {
 			srv := bin.startWrapped(t, server, test.wrap, "serve", "--plain")
 			srv.WaitFor("listening on ", soon)
 			hook := filepath.Join(t.TempDir(), "hook")
-			cl := bin.startWrapped(t, client, test.wrap, "connect", directURL, "--on-up", `echo $$ >"`+hook+`.new" && mv "`+hook+`.new" "`+hook+`"; sleep 1000 & wait`)
+			cl := bin.startWrapped(t, client, test.wrap, "connect", directURL, "--on-up",
+				`echo $$ >"`+hook+`.new" && mv "`+hook+`.new" "`+hook+`"; sleep 1000 & wait`)
 			cl.WaitFor("up: ", soon)
 			reaches(t, client, "10.1.1.1") // so that threads are there which were not at the start
 			for what, proc := range map[string]*lab.Proc{"serve": srv, "connect": cl} {
 				if got := niceValues(t, proc.Worker()); !slices.Equal(got, []int{test.want}) {
 					t.Errorf("threads of %s have the nice values %d; want %d", what, got, test.want)
 				}
-				// Weighed against other sessions, the worker's is the worker: its own has nobody else in it.
+				// Weighed against other sessions, the worker's is the worker: its own has nobody
+				// else in it.
 				group, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", proc.Worker()))
-				if err == nil && !strings.HasSuffix(strings.TrimSpace(string(group)), fmt.Sprintf(" nice %d", test.want)) {
+				if err == nil && !strings.HasSuffix(strings.TrimSpace(string(group)),
+					fmt.Sprintf(" nice %d", test.want)) {
 					t.Errorf("%s: the session's group is %q; want nice %d", what, group, test.want)
 				}
 			}

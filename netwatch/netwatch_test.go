@@ -66,7 +66,7 @@ func heard(events <-chan netwatch.Event) map[netwatch.Event]bool {
 // What may change a packet's way is told, of the interface and family that it is about.
 func TestChanges(t *testing.T) {
 	const index = 77
-	card := []string{"link add ens160 index 77 type veth peer name other", "link set other up",
+	link := []string{"link add ens160 index 77 type veth peer name other", "link set other up",
 		"link set ens160 up addrgenmode none",
 		"addr add 192.168.107.5/24 dev ens160"}
 	for _, test := range []struct {
@@ -106,7 +106,7 @@ func TestChanges(t *testing.T) {
 			Family: netwatch.IPv6}},
 	} {
 		t.Run(test.change, func(t *testing.T) {
-			events := watching(t, card...)
+			events := watching(t, link...)
 			heard(events) // what the kernel still does by itself
 			iptest.IP(t, test.change)
 			if got := heard(events); !got[test.want] {

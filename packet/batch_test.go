@@ -153,8 +153,8 @@ func TestSplitRefuses(t *testing.T) {
 	}
 }
 
-// FuzzBatch: whatever a stranger sends, the records cover the message exactly or it is refused; and
-// what passes Check can be segmented.
+// FuzzBatch: whatever an unauthenticated client sends, the records cover the message exactly or it
+// is refused; and what passes Check can be segmented.
 func FuzzBatch(f *testing.F) {
 	f.Add(ipv4("10.1.1.3", "10.1.1.1", 28), false)
 	f.Add(append(ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 48)...), false)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// FuzzDropSegment: what a stranger sends to another client stands in a queue, where it may be
+// FuzzDropSegment: what a client sends to another one stands in a queue, where it may be
 // marked and lose segments. What is left of it are the other segments, byte for byte, and still a
 // record that Check accepts.
 func FuzzDropSegment(f *testing.F) {

@@ -48,7 +48,8 @@ func TestSegmentsLikeKernel(t *testing.T) {
 			"net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.in.rp_filter=0",
 	} {
 		words := strings.Fields(command)
-		if text, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
+		text, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput()
+		if err != nil {
 			t.Fatalf("%s: %v: %s", command, err, text)
 		}
 	}

@@ -16,7 +16,7 @@ type Packet struct {
 
 // SmallRoom is the most bytes of header and IP packet that get a small buffer. Most packets are
 // small or as large as can be; between the two are jumbo frames, runs of small datagrams, and the
-// super-packets of a flow on a slow line.
+// super-packets of a flow on a slow link.
 const SmallRoom = 2 << 10
 
 // MiddleRoom is the most bytes that get the next larger buffer.
