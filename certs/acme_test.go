@@ -38,7 +38,7 @@ func cached(t *testing.T, dir, domain string) *x509.Certificate {
 	return i.Certificate.Leaf
 }
 
-// Whatever name a stranger asks for, the authority is not asked for it.
+// No name that an unauthenticated client asks for is asked of the authority.
 func TestACMENames(t *testing.T) {
 	dir := t.TempDir()
 	first, second := cached(t, dir, "first.example"), cached(t, dir, "second.example")
@@ -100,15 +100,18 @@ func TestACMEReport(t *testing.T) {
 
 // Handshakes that come before there is a certificate hold no more threads than acmeWaiting.
 func TestACMEWaitersAreFew(t *testing.T) {
-	a := NewACME(ACMEConfig{Domains: []string{"a.example"}, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	a := NewACME(ACMEConfig{
+		Domains: []string{"a.example"}, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+	})
+	hello := &tls.ClientHelloInfo{ServerName: "a.example"}
 	var group sync.WaitGroup
 	for range acmeWaiting {
-		group.Go(func() { _, _ = a.GetCertificate(&tls.ClientHelloInfo{ServerName: "a.example"}) })
+		group.Go(func() { _, _ = a.GetCertificate(hello) })
 	}
 	for len(a.waiting) < acmeWaiting {
 		time.Sleep(time.Millisecond)
 	}
-	if _, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "a.example"}); !errors.Is(err, errNoCertificate) {
+	if _, err := a.GetCertificate(hello); !errors.Is(err, errNoCertificate) {
 		t.Errorf("one too many: %v", err)
 	}
 	close(a.ready["a.example"])

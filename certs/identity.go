@@ -162,8 +162,8 @@ func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.
 	return slices.Equal(have, want)
 }
 
-// makeLeaf writes a certificate for key, signed by itself. It is no authority, so that whoever
-// trusts it trusts this server and no other; and it does not say what it is for.
+// makeLeaf writes a certificate for key, signed by itself. It is no authority, so that a client
+// that trusts it trusts this server and no other; and it does not say what it is for.
 func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x509.Certificate,
 	error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))

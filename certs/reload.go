@@ -115,7 +115,7 @@ func (w *watch) changed() bool {
 // complain says that the certificate cannot be good for anybody.
 func (f *Files) complain() {
 	if leaf := f.pair.Leaf; time.Now().After(leaf.NotAfter) {
-		f.log.Warn("the certificate has expired: whoever checks it does not connect", "cert",
+		f.log.Warn("the certificate has expired: clients that check it do not connect", "cert",
 			f.cert, "until", leaf.NotAfter)
 	}
 }
