@@ -100,8 +100,8 @@ func (d *direct) OpenState() (*os.File, string, error) {
 }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	address, err := config.ListenAddress(
-		d.i.Serve.Listen) //nolint:contextcheck // it reads /etc/services
+	//nolint:contextcheck // it reads /etc/services
+	address, err := config.ListenAddress(d.i.Serve.Listen)
 	if err != nil {
 		return nil, failure.Usage("--listen%w", err)
 	}

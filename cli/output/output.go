@@ -95,8 +95,8 @@ func isNull(w io.Writer) bool {
 		return false
 	}
 	stat, ok := is.Sys().(*syscall.Stat_t)
-	return ok && uint64(stat.Rdev) == unix.Mkdev(1,
-		3) //nolint:unconvert // 32 bits on some machines
+	device := uint64(stat.Rdev) //nolint:unconvert // 32 bits on some machines
+	return ok && device == unix.Mkdev(1, 3)
 }
 
 // A Stream replaces the internal name of the state directory by the one that the user knows.

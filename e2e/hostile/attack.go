@@ -65,7 +65,7 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	a := attacker{target: to, kind: *kind, hello: clientHello(), due: make(chan struct{}, *rate)}
+	a := attacker{target: to, kind: *kind, hello: clientHello(ctx), due: make(chan struct{}, *rate)}
 	for text := range strings.SplitSeq(*from, ",") {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
@@ -97,14 +97,14 @@ type attacker struct {
 }
 
 // clientHello returns the first record of a TLS client.
-func clientHello() []byte {
+func clientHello(ctx context.Context) []byte {
 	client, server := net.Pipe()
 	defer server.Close()
 	go func() {
 		defer client.Close()
 		//nolint:gosec // nobody answers
 		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true,
-			NextProtos: []string{"http/1.1"}}).HandshakeContext(context.Background())
+			NextProtos: []string{"http/1.1"}}).HandshakeContext(ctx)
 	}()
 	buf := make([]byte, 16<<10)
 	n, _ := server.Read(buf)
