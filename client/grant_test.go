@@ -9,16 +9,16 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"tunnel/transport"
 	"tunnel/transport/dial"
 	"tunnel/transport/ws"
+
+	"tunnel/transport"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func newTarget() *target {
-	return &target{dialer: ws.Dialer{Dialer: dial.Dialer{URL: &url.URL{Host: "server.example"}}}}
+func newEndpoint() *endpoint {
+	return &endpoint{dialer: ws.Dialer{Dialer: dial.Dialer{URL: &url.URL{Host: "server.example"}}}}
 }
 
 // linkOf is what a server grants.
@@ -125,7 +125,7 @@ func TestChanges(t *testing.T) {
 		"mtu":     func(l *transport.Link) { l.MTU-- },
 		"qlen":    func(l *transport.Link) { l.Qlen++ },
 	} {
-		server := newTarget()
+		server := newEndpoint()
 		take := func(link transport.Link, at time.Time) bool {
 			if server.changes(link, at) != nil {
 				return false
