@@ -8,13 +8,14 @@ import (
 // dontFragment is the flag of that name in the byte of an IPv4 header that has the flags.
 const dontFragment = 0x40
 
-// sameFlow reports whether the headers of two packets with the transport t, up to the ports, are those of
-// one flow: the same but for lengths, checksums and IPv4's identification (as inet_gro_receive in
-// net/ipv4/af_inet.c and its IPv6 sibling compare them).
+// sameFlow reports whether the headers of two packets with the transport t, up to the ports, are
+// those of one flow: the same but for lengths, checksums and IPv4's identification (as
+// inet_gro_receive in net/ipv4/af_inet.c and its IPv6 sibling compare them).
 func sameFlow(a, b []byte, t transport) bool {
 	if a[0]>>4 == 4 {
 		// Version, length and type of service; flags and offset, TTL, protocol; addresses.
-		if !bytes.Equal(a[:2], b[:2]) || !bytes.Equal(a[6:10], b[6:10]) || !bytes.Equal(a[12:20], b[12:20]) {
+		if !bytes.Equal(a[:2], b[:2]) || !bytes.Equal(a[6:10], b[6:10]) ||
+			!bytes.Equal(a[12:20], b[12:20]) {
 			return false
 		}
 	} else if !bytes.Equal(a[:4], b[:4]) || !bytes.Equal(a[6:40], b[6:40]) {
@@ -23,8 +24,9 @@ func sameFlow(a, b []byte, t transport) bool {
 	return bytes.Equal(a[t.offset:t.offset+4], b[t.offset:t.offset+4])
 }
 
-// putSuper gives a record that is the headers of its first packet, and the payload of all, the lengths, the
-// partial checksum and the virtio_net_hdr of a super-packet whose segments carry size bytes each.
+// putSuper gives a record that is the headers of its first packet, and the payload of all, the
+// lengths, the partial checksum and the virtio_net_hdr of a super-packet whose segments carry size
+// bytes each.
 func putSuper(record []byte, t transport, size int) {
 	ip := record[HeaderLen:]
 	h := Header{

@@ -117,7 +117,8 @@ func (p *piece) merge(next *piece) bool {
 	return true
 }
 
-// sameOptions tells whether TCP options are the same but for the values of timestamps where they always stand.
+// sameOptions tells whether TCP options are the same but for the values of timestamps where they
+// always stand.
 func sameOptions(a, c []byte) bool {
 	const aligned = 0x0101080a // NOP, NOP, timestamps, 10 bytes (RFC 7323 appendix A)
 	if len(a) == 12 && len(c) == 12 {
