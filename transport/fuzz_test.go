@@ -10,7 +10,8 @@ import (
 	"tunnel/packet"
 )
 
-// What a stranger sends before it is connected reaches these two parsers and nothing else.
+// What an unauthenticated client sends before it is connected reaches these two parsers and nothing
+// else.
 
 func FuzzConnect(f *testing.F) {
 	for _, seed := range []string{
@@ -30,7 +31,7 @@ func FuzzConnect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := ParseConnect(data, packet.Offload{Vnet: true})
 		if err != nil {
-			fit(t, err)
+			fitsReason(t, err)
 			return
 		}
 		if m.State != MessageConnect || m.Version != Version || !slices.ContainsFunc(m.Framings, func(s string) bool { return s != "" }) {
@@ -60,7 +61,7 @@ func FuzzConnected(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := ParseConnected(data, []string{framingIP, FramingVnet})
 		if err != nil {
-			fit(t, err)
+			fitsReason(t, err)
 			return
 		}
 		l, err := m.Link()
@@ -79,8 +80,8 @@ func FuzzConnected(f *testing.F) {
 	})
 }
 
-// fit checks that an error's text can be the reason in a close frame.
-func fit(t *testing.T, err error) {
+// fitsReason checks that an error's text can be the reason in a close frame.
+func fitsReason(t *testing.T, err error) {
 	t.Helper()
 	if text := err.Error(); text == "" || len(text) > 123 || !utf8.ValidString(text) {
 		t.Errorf("%q cannot be the reason in a close frame", text)

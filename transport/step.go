@@ -37,7 +37,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a
 // client tells the server's own word from that of anything in front of it. It names nothing, as no
-// answer to strangers does.
+// answer to unauthenticated clients does.
 const Realm = "tnl"
 
 // BusyError is the Err of a StepError when the server takes no login for now: it answers 429 Too

@@ -138,7 +138,7 @@ func adviseConnect(err error) string {
 	case errors.As(err, &protocol):
 		return "check the proxy's port"
 	case !errors.As(err, &answer):
-		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask whoever runs it to allow CONNECT to this host and port"
+		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask its administrator to allow CONNECT to this host and port"
 	}
 	if answer.code >= 300 && answer.code < 400 || answer.code == http.StatusNetworkAuthenticationRequired {
 		return "this network, or the proxy, wants a login: open its page in a browser"
@@ -147,9 +147,9 @@ func adviseConnect(err error) string {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return "the proxy cannot reach the server: check the server's name and port, and that it runs"
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return "that is a web server rather than a proxy: check the proxy's host and port, or ask whoever runs it to allow CONNECT"
+		return "that is a web server rather than a proxy: check the proxy's host and port, or ask its administrator to allow CONNECT"
 	}
-	return "ask whoever runs the proxy to allow CONNECT to this host and port"
+	return "ask the administrator of the proxy to allow CONNECT to this host and port"
 }
 
 // requestConnect asks the proxy at the other end of conn for a connection to target.

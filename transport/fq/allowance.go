@@ -38,7 +38,7 @@ func (a *Allowance) Take(n int) int {
 		}
 		if a.used.CompareAndSwap(used, used+granted) {
 			if a.budget != nil && a.budget.charge(granted) {
-				a.budget.relieve()
+				a.budget.cutDown()
 			}
 			return int(granted)
 		}

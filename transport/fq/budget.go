@@ -81,9 +81,9 @@ func (b *Budget) NewQueue(limit int) *Queue {
 	return q
 }
 
-// NewSubflows returns Subflows without a connection whose packets take up to limit bytes of buffers, see
-// NewSubflows, and no more than b allows. All Subflows of one owner, a token's ID for example, have one
-// fair share of the turns to read.
+// NewSubflows returns Subflows without a connection whose packets take up to limit bytes of
+// buffers, see NewSubflows, and no more than b allows. All Subflows of one owner, a token's ID for
+// example, have one fair share of the turns to read.
 func (b *Budget) NewSubflows(limit int, owner string) *Subflows {
 	l := NewSubflows(limit)
 	if b != nil {
@@ -128,9 +128,9 @@ func (b *Budget) Settle() (held int64) {
 	return b.settle()
 }
 
-// relieve cuts the queues down if more is charged than there may be. The caller holds no queue's
+// cutDown cuts the queues down if more is charged than there may be. The caller holds no queue's
 // lock.
-func (b *Budget) relieve() {
+func (b *Budget) cutDown() {
 	b.cutting.Lock()
 	defer b.cutting.Unlock()
 	if b.used.Load() > b.limit { // nobody else has done it meanwhile
@@ -142,7 +142,7 @@ func (b *Budget) relieve() {
 // larger than that.
 func (b *Budget) short() bool { return b != nil && b.used.Load() > b.limit/2 }
 
-// charge charges n bytes, which may be negative, and reports whether that is too much: then relieve
+// charge charges n bytes, which may be negative, and reports whether that is too much: then cutDown
 // must be called when no lock is held any more.
 func (b *Budget) charge(n int64) (over bool) {
 	used := b.used.Add(n)
@@ -206,8 +206,8 @@ func (b *Budget) end(most, level int64) (freed int64) {
 	return freed
 }
 
-// level returns up to how much each may hold for all to hold no more than total: whoever holds less
-// counts for what he holds.
+// level returns up to how much each may hold for all to hold no more than total: a queue that holds
+// less counts for what he holds.
 func level(all []holding, total int64) int64 {
 	slices.SortFunc(all, func(a, b holding) int { return cmp.Compare(a.sum(), b.sum()) })
 	for i := range all {

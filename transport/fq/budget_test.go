@@ -20,8 +20,8 @@ func fill(q *Queue, flow uint16, n int) {
 	}
 }
 
-// The queues that hold most pay for all; whoever holds no more than a fair share loses nothing,
-// whenever that came.
+// The queues that hold most pay for all; a queue that holds no more than a fair share loses
+// nothing, whenever that came.
 func TestBudgetFattestFirst(t *testing.T) {
 	const limit = 4 << 20
 	b := NewBudget(limit)

@@ -42,7 +42,7 @@ func (q *Queue) Hold(n int) {
 	}
 	q.mu.Unlock()
 	if over && n > 0 {
-		q.budget.relieve()
+		q.budget.cutDown()
 	}
 }
 

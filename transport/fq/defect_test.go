@@ -2,7 +2,7 @@ package fq
 
 import "testing"
 
-// A panic while a queue is changed does not leave it locked: whoever reads the device would wait
+// A panic while a queue is changed does not leave it locked: the reader of the device would wait
 // for ever.
 func TestPanicLeavesNothingLocked(t *testing.T) {
 	subflows := NewSubflows(1 << 20)

@@ -14,7 +14,7 @@ import (
 // Queue holds the packets on their way to one peer (the seed's data channel): FQ-CoDel (RFC 8290).
 // Every flow has a queue of its own, the queues take turns byte by byte, a flow that has just begun
 // goes first, and a queue that stands loses packets, or has them marked, until its sender slows
-// down. Push never blocks: whoever reads the TUN device must not wait for a slow peer. Any number
+// down. Push never blocks: the reader of the TUN device must not wait for a slow peer. Any number
 // of goroutines may push and flush; one pops.
 type Queue struct {
 	limit    int                  // bytes of buffers; with subflows more, if the other queues leave room
@@ -89,7 +89,7 @@ func newQueue(limit int, clock func() int64) *Queue {
 // Push takes p over and puts it at the end of its flow.
 func (q *Queue) Push(p *packet.Packet) {
 	if q.pushOne(p, packet.FlowHash(p.IP())) {
-		q.budget.relieve()
+		q.budget.cutDown()
 	}
 }
 
@@ -101,7 +101,7 @@ func (q *Queue) pushOne(p *packet.Packet, hash uint32) (over bool) {
 }
 
 // push is Push for the caller who holds mu and knows the flow's hash. It reports whether the caller
-// has to relieve the budget when it holds no lock any more.
+// has to cutDown the budget when it holds no lock any more.
 func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	bucket := hash % buckets
 	p.Queued = q.clock()
@@ -234,7 +234,8 @@ func (q *Queue) end(f *flow) {
 	q.spare = f
 }
 
-// dropFattest drops from the head of the flow that holds most: whoever fills the queue pays for it.
+// dropFattest drops from the head of the flow that holds most: the flow that fills the queue pays
+// for it.
 func (q *Queue) dropFattest() {
 	var fattest *flow
 	for _, list := range []*turns{&q.newFlows, &q.oldFlows} {

@@ -89,7 +89,7 @@ func TestQueueSparseFlowFirst(t *testing.T) {
 	q.Close()
 }
 
-// Whoever fills the queue pays for it: a small flow loses nothing.
+// The flow that fills the queue pays for it: a small flow loses nothing.
 func TestQueueDropsFromFattest(t *testing.T) {
 	q, _ := fakeQueue(64 * 2048)
 	q.Push(datagram(9, 84, 0, 0))

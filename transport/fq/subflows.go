@@ -10,10 +10,10 @@ import (
 	"tunnel/packet"
 )
 
-// Subflows holds the packets on their way to one peer over one or several connections, its subflows: a
-// Queue for each. A flow stays on its subflow, so that its packets stay in order; it gets another when
-// it has rested, if that evens the load, or when its subflow is lost, and then what waits goes with
-// it. Push, Flush and the others may be called by any number of goroutines.
+// Subflows holds the packets on their way to one peer over one or several connections, its
+// subflows: a Queue for each. A flow stays on its subflow, so that its packets stay in order; it
+// gets another when it has rested, if that evens the load, or when its subflow is lost, and then
+// what waits goes with it. Push, Flush and the others may be called by any number of goroutines.
 type Subflows struct {
 	limit     int
 	budget    *Budget    // of the queues
@@ -35,7 +35,7 @@ type subflow struct {
 	queue *Queue
 	now   atomic.Int64 // bytes that were pushed since Subflows.rotated
 	last  int64        // and in a second before that
-	load  int64        // of leastLoaded
+	bytes int64        // of leastLoaded
 }
 
 // A pin holds the flows of one bucket to a subflow.
@@ -51,8 +51,8 @@ const (
 	usedStep = int64(10 * time.Millisecond)
 	// rest is after which time without a packet a flow may get another subflow.
 	rest = int64(time.Second)
-	// drainedIn is the longest that packets wait in a queue, or bytes in a socket, of a subflow that
-	// flows may leave.
+	// drainedIn is the longest that packets wait in a queue, or bytes in a socket, of a subflow
+	// that flows may leave.
 	drainedIn = int64(250 * time.Millisecond)
 	// flowWeight is what a flow counts for beside the bytes of the last seconds: it decides while
 	// there is no load.
@@ -61,12 +61,14 @@ const (
 	subflowRoom = 1 << 20
 	// shownStep is how exact, in bytes, Queue.shown is: it is not written for each packet.
 	shownStep = 64 << 10
-	// movable is how long a packet may have waited for a subflow that was lost, see Queue.TakeFresh.
+	// movable is how long a packet may have waited for a subflow that was lost, see
+	// Queue.TakeFresh.
 	movable = 2 * time.Second
 )
 
-// NewSubflows returns Subflows without a connection, whose packets take up to limit bytes of buffers.
-// Each of several subflows has a share of that, 1 MiB at least, and what the others leave free.
+// NewSubflows returns Subflows without a connection, whose packets take up to limit bytes of
+// buffers. Each of several subflows has a share of that, 1 MiB at least, and what the others leave
+// free.
 func NewSubflows(limit int) *Subflows {
 	q := NewQueue(limit)
 	l := &Subflows{limit: limit, clock: q.clock, allowance: &Allowance{limit: sessionAllowance}}
@@ -90,7 +92,7 @@ func (l *Subflows) Push(p *packet.Packet) {
 		}
 	}
 	if over {
-		l.budget.relieve()
+		l.budget.cutDown()
 	}
 }
 
@@ -121,7 +123,7 @@ func (q *Queue) pushAlone(p *packet.Packet, hash uint32) (over, pushed bool) {
 }
 
 // push pushes p where its flow is, if that is known and may not have changed. The caller holds mu,
-// be it for reading.
+// for reading at least.
 func (l *Subflows) push(p *packet.Packet, hash uint32, now int64) (over, pinned bool) {
 	to := (*l.all.Load())[0]
 	if l.pins != nil {
@@ -139,8 +141,8 @@ func (l *Subflows) push(p *packet.Packet, hash uint32, now int64) (over, pinned 
 	return to.queue.pushOne(p, hash), true
 }
 
-// assign finds the subflow for a packet that comes now of flows that have rested. The caller holds mu,
-// as for all that follows.
+// assign finds the subflow for a packet that comes now of flows that have rested. The caller holds
+// mu, as for all that follows.
 func (l *Subflows) assign(hash uint32, now int64) {
 	if l.pins == nil {
 		return
@@ -166,14 +168,14 @@ func (l *Subflows) leastLoaded(now int64) *subflow {
 		l.rotated = now
 	}
 	for _, subflow := range all {
-		subflow.load = subflow.now.Load() + subflow.last
+		subflow.bytes = subflow.now.Load() + subflow.last
 	}
 	for i := range l.pins {
 		if at := &l.pins[i]; at.subflow != nil && now-at.used.Load() < rest {
-			at.subflow.load += flowWeight
+			at.subflow.bytes += flowWeight
 		}
 	}
-	return slices.MinFunc(all, func(a, b *subflow) int { return cmp.Compare(a.load, b.load) })
+	return slices.MinFunc(all, func(a, b *subflow) int { return cmp.Compare(a.bytes, b.bytes) })
 }
 
 // passed tells whether the flows of a pin that has rested can have nothing under way any more:
@@ -193,8 +195,8 @@ func (q *Queue) passed(pin uint32, now int64) bool {
 }
 
 // Flush sends what waits, as far as the connections take it at once. It is called after Push, once
-// for many. What is for further subflows leaves on goroutines of their own, so that TLS uses more than
-// one core.
+// for many. What is for further subflows leaves on goroutines of their own, so that TLS uses more
+// than one core.
 func (l *Subflows) Flush() {
 	if q := l.only.Load(); q != nil {
 		q.Flush()
@@ -216,7 +218,7 @@ func (l *Subflows) Flush() {
 	}
 }
 
-// Join returns the queue of another subflow, for one Conn.Run. Whoever has it gives it back with
+// Join returns the queue of another subflow, for one Conn.Run. The caller gives it back with
 // Leave. What has waited for a first subflow is in it.
 func (l *Subflows) Join() *Queue {
 	l.mu.Lock()
@@ -250,8 +252,8 @@ func (l *Subflows) set(all []*subflow) {
 }
 
 // roomOf returns how many bytes of buffers q may hold beyond its share: what the other subflows'
-// queues leave of the limit. One flow is on one subflow, and needs as long a queue there as if it were
-// alone.
+// queues leave of the limit. One flow is on one subflow, and needs as long a queue there as if it
+// were alone.
 func (l *Subflows) roomOf(q *Queue) int {
 	if l == nil {
 		return q.limit
@@ -265,8 +267,8 @@ func (l *Subflows) roomOf(q *Queue) int {
 	return room
 }
 
-// Leave says that the subflow of q, which Join has returned, is lost, and its Run over. What waits in
-// q goes to the other subflows; when there is none, it waits there for the next.
+// Leave says that the subflow of q, which Join has returned, is lost, and its Run over. What waits
+// in q goes to the other subflows; when there is none, it waits there for the next.
 func (l *Subflows) Leave(q *Queue) {
 	l.leave(q)
 	l.Flush()

@@ -163,7 +163,7 @@ func TestSubflowsLose(t *testing.T) {
 	}
 }
 
-// Whoever still takes a queue for the only one finds out when it is not, and only then.
+// A caller that still takes a queue for the only one finds out when it is not, and only then.
 func TestSubflowsAlone(t *testing.T) {
 	l := NewSubflows(1 << 20)
 	alone := func(q *Queue) bool {
@@ -188,7 +188,7 @@ func TestSubflowsAlone(t *testing.T) {
 // While subflows come and go every flow keeps its order, and what does not come out is counted.
 func TestSubflowsConcurrent(t *testing.T) {
 	const flows, each = 6, 4000
-	l := NewSubflows(320 << 20) // enough for all of it, be it on one subflow of five, however slow the machine is
+	l := NewSubflows(320 << 20) // enough for all of it, even on one subflow of five, however slow the machine is
 	var out sync.Mutex          // makes one order of what comes out of all subflows
 	got := map[uint16][]int{}
 	popFrom := func(q *Queue) {
@@ -249,8 +249,8 @@ func TestSubflowsConcurrent(t *testing.T) {
 	l.Close()
 }
 
-// A flow on one of several subflows has as long a queue as on one alone; all subflows together hold what
-// one would, and a share for each that comes later.
+// A flow on one of several subflows has as long a queue as on one alone; all subflows together hold
+// what one would, and a share for each that comes later.
 func TestSubflowsShareTheirRoom(t *testing.T) {
 	const limit = 8 << 20
 	l, queues, _ := fakeSubflows(4)

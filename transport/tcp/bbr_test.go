@@ -158,7 +158,8 @@ func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 		t.Fatal(err)
 	}
 	s, reader = NewTuner(&Conn{raw: raw}, bbr), new(sync.Mutex)
-	// Without Start, which bounds what is unsent: the socket would look idle, and BBR stay in STARTUP.
+	// Without Start, which bounds what is unsent: the socket would look idle, and BBR stay in
+	// STARTUP.
 	if err := raw.Control(func(fd uintptr) { s.setControl(int(fd), bbr) }); err != nil || s.control != bbr {
 		t.Fatal("no BBR")
 	}

@@ -19,7 +19,7 @@ const (
 )
 
 // coalescing lets what comes in quick succession on a long path wait for up to coalesceTime, as a
-// network card coalesces its interrupts: it then comes in one piece, which costs less. And its
+// network interface coalesces its interrupts: it then comes in one piece, which costs less. And its
 // acknowledgments leave together, with gaps in between. A TCP sender inside takes an unbroken train
 // of them, half a round trip long, for a sign that the path is full, and ends its slow start
 // (HyStart); but the train is only as long as the connection underneath has made it by its pacing.

@@ -21,7 +21,7 @@ import (
 // Conn is the network connection under a WebSocket: TCP, and TLS on top if there is any. The
 // WebSocket library shakes hands over it; then frames are read and written here, without waiting
 // where the caller must not. It notes when the last byte came in: whatever comes is a sign of life,
-// be it half of a large message.
+// even half of a large message.
 type Conn struct {
 	net.Conn           // TLS, or the same as tcp
 	under    *segments // between TLS and TCP; nil without TLS
@@ -73,7 +73,7 @@ func (w *Conn) Trust() {
 // Gather keeps what TLS makes of each Write from now on, for Take.
 func (w *Conn) Gather() {
 	if w.under != nil {
-		w.under.hold()
+		w.under.gather()
 	}
 }
 
@@ -194,9 +194,10 @@ func consume(parts *net.Buffers, n int) {
 // to do so; that a WebSocket's end is no truncation is for its close frame to say.
 func (w *Conn) Close() error { return w.tcp.Close() }
 
-// Interrupt makes the reader, and whoever reads from now on, return os.ErrDeadlineExceeded. Unlike
-// Close it never waits: Close returns only when every callback of raw has (internal/poll.FD.Close),
-// so code that runs in such a callback, or holds a lock that a callback takes, must not call Close.
+// Interrupt makes the reader, and anyone who reads from now on, return os.ErrDeadlineExceeded.
+// Unlike Close it never waits: Close returns only when every callback of raw has
+// (internal/poll.FD.Close), so code that runs in such a callback, or holds a lock that a callback
+// takes, must not call Close.
 func (w *Conn) Interrupt() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
 
 // Writable tells whether the socket takes more: until then packets are better off in the Queue,

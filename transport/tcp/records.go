@@ -159,8 +159,8 @@ func (s *segments) readTCP(fd uintptr) bool {
 	return true
 }
 
-// buffer returns a buffer to read into, a small one before the other end has authenticated: whoever
-// sends a few bytes and no more must not hold a large one.
+// buffer returns a buffer to read into, a small one before the other end has authenticated: a
+// client that sends a few bytes and no more must not hold a large one.
 func (s *segments) buffer() *[]byte {
 	pool := &segmentsIn
 	if s.early > 0 {
@@ -182,8 +182,8 @@ func (s *segments) free() {
 
 var errEarly = errors.New("too many bytes before a login")
 
-// hold keeps what is written from now on, for take.
-func (s *segments) hold() {
+// gather keeps what is written from now on, for take.
+func (s *segments) gather() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = true

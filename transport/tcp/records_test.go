@@ -53,7 +53,7 @@ func TestSegmentsHalfHeader(t *testing.T) {
 // lost between, and nothing come twice.
 func TestSegmentsWriters(t *testing.T) {
 	s := &segments{}
-	s.hold()
+	s.gather()
 	const each = 500
 	record := func(writer, i uint32) []byte {
 		b := make([]byte, 8+4000)

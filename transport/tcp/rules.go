@@ -5,8 +5,8 @@ import "time"
 // Each rule says which symptom it cures, where that comes from, what it brought, and how to measure
 // it again. docs/PERFORMANCE.md has the figures in full; "the line" is 100 Mbit/s, 40 ms, 1 % loss.
 
-// worth returns how many bytes a path of that rate takes in d, between bounds.
-func worth(rate uint64, d time.Duration, least, most uint64) int {
+// bytesIn returns how many bytes a path of that rate takes in d, between bounds.
+func bytesIn(rate uint64, d time.Duration, least, most uint64) int {
 	return int(min(max(rate*uint64(d)/uint64(time.Second), least), most))
 }
 
@@ -26,7 +26,7 @@ const (
 	MaxMessage = maxMessage
 )
 
-func messageSize(rate uint64) int { return worth(rate, messageTime, minMessage, maxMessage) }
+func messageSize(rate uint64) int { return bytesIn(rate, messageTime, minMessage, maxMessage) }
 
 // Unsent bytes. Symptom: the kernel's queue is a FIFO in which all flows wait for each other.
 // Source: without TCP_NOTSENT_LOWAT the kernel takes whatever the buffer holds. Figure: 3 ms of the
@@ -40,12 +40,12 @@ const (
 	backlog = minUnsent / 4
 )
 
-func unsentBytes(rate uint64) int { return worth(rate, unsentTime, minUnsent, maxUnsent) }
+func unsentBytes(rate uint64) int { return bytesIn(rate, unsentTime, minUnsent, maxUnsent) }
 
 // Record size. Symptom: at 10 Mbit/s the last byte of a record of 16 KiB comes 13 ms after the
 // first, and the first is of no use before. Source: RFC 8446 section 5.2, a record is authenticated
 // as a whole. Figure: with 2 KiB the ping beside four streams over wss:// went from 118 to 108 ms,
-// for 1 % of the goodput. Again: e2e/wan with a line of 10 Mbit/s, as docs/PERFORMANCE.md says.
+// for 1 % of the goodput. Again: e2e/wan with a link of 10 Mbit/s, as docs/PERFORMANCE.md says.
 const (
 	recordTime = 1300 * time.Microsecond
 	minRecord  = 2 << 10
@@ -57,7 +57,7 @@ func recordSize(rate uint64, rtt time.Duration) int {
 	if rtt < longPath { // the processor is the limit
 		return maxRecord
 	}
-	return worth(rate, recordTime, minRecord, maxRecord)
+	return bytesIn(rate, recordTime, minRecord, maxRecord)
 }
 
 // CoDel. Symptom: with RFC 8289's 100 ms flows inside lose packets before they have heard of the
@@ -100,7 +100,7 @@ const coalesceRTT = 25 * time.Millisecond // coalesceTime is little beside it
 // to tcp_wmem and tcp_rmem, 4 and 6 MiB; a socket is writable while no more than two thirds of its
 // buffer are taken (sk_stream_is_writeable in include/net/sock.h), and bookkeeping takes a third to
 // a half of a buffer. Twice as much again, for the window doubles within a round trip, and a
-// segment that is lost costs one. Figure: docs/PERFORMANCE.md, "Long fat lines". Again: make bench
+// segment that is lost costs one. Figure: docs/PERFORMANCE.md, on long paths. Again: make bench
 // BENCH='-only fat'.
 const (
 	maxBuffer = 32 << 20 // bytes

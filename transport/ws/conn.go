@@ -31,7 +31,7 @@ import (
 const closeTimeout = 500 * time.Millisecond
 
 // Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently
-// with one another, each on one goroutine. Whoever got it from Dial or Accept ends it, with Run or
+// with one another, each on one goroutine. The caller of Dial or Accept ends it, with Run or
 // Close.
 type Conn struct {
 	wire    *tcp.Conn
@@ -167,7 +167,7 @@ func fitting(reason string) string {
 	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
 }
 
-// printable returns reason, which a stranger wrote, as something that can stand in a line of a log
+// printable returns reason, which the peer wrote, as something that can stand in a line of a log
 // or a terminal.
 func printable(reason string) string {
 	return strings.Map(func(r rune) rune {

@@ -50,12 +50,12 @@ func testBudgetEndsReaders(t *testing.T, config *tls.Config, dial func(*testing.
 		if err = errors.Join(err, c.Grant(t.Context(), request, granted(), packet.Offload{})); err != nil {
 			t.Error(err)
 		}
-		lanes := b.NewSubflows(8<<20, "")
-		defer lanes.Close()
-		queue := lanes.Join()
-		joined <- lanes
+		subflows := b.NewSubflows(8<<20, "")
+		defer subflows.Close()
+		queue := subflows.Join()
+		joined <- subflows
 		ended <- c.Run(t.Context(), queue, patience, func(*packet.Batch) error { return nil })
-		lanes.Leave(queue)
+		subflows.Leave(queue)
 	})
 	join := func() (*raw, *fq.Subflows) {
 		r := dial(t, address)
@@ -64,23 +64,23 @@ func testBudgetEndsReaders(t *testing.T, config *tls.Config, dial func(*testing.
 	}
 	good, _ := join()
 	var halves []func()
-	var lanes []*fq.Subflows
+	var subflows []*fq.Subflows
 	for i := range sessions {
-		r, lane := join()
+		r, joinedSubflows := join()
 		ip := make([]byte, 65000)
 		ip[0] = 0x45
 		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 		half := r.bytes(fin|opBinary, ip)[:30000+500*i] // the last that came holds most
 		halves = append(halves, func() { _, _ = r.conn.Write(half) })
-		lanes = append(lanes, lane)
+		subflows = append(subflows, joinedSubflows)
 	}
 	for i := range sessions / 2 { // each by itself
 		halves[i]()
 		most := int64(30000+500*i) - 20 // without the frame's header
-		for late := time.Now().Add(patience); lanes[i].Held() < most && len(ended) == 0; {
+		for late := time.Now().Add(patience); subflows[i].Held() < most && len(ended) == 0; {
 			if time.Now().After(late) {
 				settle(b)
-				t.Fatalf("session %d holds %d bytes", i, lanes[i].Held())
+				t.Fatalf("session %d holds %d bytes", i, subflows[i].Held())
 			}
 			time.Sleep(time.Millisecond)
 		}

@@ -275,17 +275,17 @@ func (in *input) shrink() {
 	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
 }
 
-// hold has the queue's budget charged for the buffer, while the reader waits.
-func (in *input) hold() {
-	in.unhold() // it has waited in vain
+// charge has the queue's budget charged for the buffer, while the reader waits.
+func (in *input) charge() {
+	in.refund() // it has waited in vain
 	if in.held = cap(in.few); in.buf != nil {
 		in.held = inputRoom
 	}
 	in.queue.Hold(in.held)
 }
 
-// unhold undoes hold.
-func (in *input) unhold() {
+// refund undoes charge.
+func (in *input) refund() {
 	in.queue.Hold(-in.held)
 	in.held = 0
 }
@@ -297,9 +297,9 @@ func (in *input) fill() error {
 	before := in.end - in.tail
 	if !in.turn.Try() {
 		in.shrink()
-		in.hold()
+		in.charge()
 		in.turn.Wait()
-		in.unhold()
+		in.refund()
 	}
 	var err error
 	if !in.wire.Secured() {
@@ -316,7 +316,7 @@ func (in *input) fill() error {
 			in.end += n
 		}
 	}
-	in.unhold()
+	in.refund()
 	if err != nil {
 		if in.few != nil { // of no use without the rest
 			in.few, in.tail, in.next, in.end = nil, 0, 0, 0
@@ -334,14 +334,14 @@ func (in *input) readTCP(fd uintptr) bool {
 		return true
 	}
 	var n int
-	in.unhold()
+	in.refund()
 	n, in.failed = nonblock.Read(fd, in.turn.Limit(in.room()))
 	in.end += n
 	switch {
 	case errors.Is(in.failed, unix.EAGAIN):
 		in.turn.End()
 		in.shrink()
-		in.hold()
+		in.charge()
 		return false
 	case n == 0 && in.failed == nil:
 		in.failed = io.EOF
@@ -366,7 +366,7 @@ func (in *input) room() []byte {
 // close ends the input; nobody may use it after.
 func (in *input) close() {
 	in.turn.End()
-	in.unhold()
+	in.refund()
 	in.few, in.tail = nil, in.end
 	in.release()
 }

@@ -35,8 +35,8 @@ func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]by
 		if in.shrink(); in.buf != nil || len(in.few) > n+maxWaiting {
 			panic("a buffer waits that is larger than what is in it")
 		}
-		in.hold()
-		in.unhold()
+		in.charge()
+		in.refund()
 	}
 	return packets, pings, false
 }

@@ -14,10 +14,10 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// output is the way out of a connection. Frames leave on the goroutine of whoever has something to
-// send, as long as the socket takes them at once: a packet then needs no other goroutine, whose
-// waking costs more than the packet. When the socket has enough, a goroutine waits for it and goes
-// on. Nobody else ever waits here.
+// output is the way out of a connection. Frames leave on the goroutine of the producer that has
+// something to send, as long as the socket takes them at once: a packet then needs no other
+// goroutine, whose waking costs more than the packet. When the socket has enough, a goroutine waits
+// for it and goes on. Nobody else ever waits here.
 type output struct {
 	wire    *tcp.Conn
 	form    frame.Form     // of the frames
@@ -52,8 +52,8 @@ type controlQueue struct {
 	closing bool // the last of them is a close frame
 }
 
-// maxControlQueue bounds the control frames that wait, in bytes: a peer that pings and does not read
-// loses pongs.
+// maxControlQueue bounds the control frames that wait, in bytes: a peer that pings and does not
+// read loses pongs.
 const maxControlQueue = 4 << 10
 
 // start makes q the way to the packets, and failed what is told of failures.
@@ -76,7 +76,7 @@ func (o *output) finish() {
 		o.count = 0
 	}
 	o.free()
-	o.unhold()
+	o.refund()
 	o.tuner.Release()
 	o.mu.Unlock()
 	o.resumes.Wait()
@@ -162,7 +162,7 @@ func (o *output) drain() (full bool, err error) {
 			return false, err
 		}
 		if len(o.left) > 0 {
-			o.hold()
+			o.charge()
 			return true, nil
 		}
 		some, full, err := o.next()
@@ -198,7 +198,7 @@ func (o *output) writeLeft() error {
 	o.sent.Store(int64(o.wire.Age()))
 	if len(o.left) == 0 {
 		o.free()
-		o.unhold()
+		o.refund()
 		o.count = 0
 		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
 			o.over = true
@@ -209,7 +209,7 @@ func (o *output) writeLeft() error {
 }
 
 // next makes left of what is next: control frames, or packets from the queue if the socket takes
-// them; full is that it does not.
+// them; full reports that it does not.
 func (o *output) next() (some, full bool, err error) {
 	if frames := o.takeControls(); len(frames) > 0 {
 		return true, false, o.encode(net.Buffers{frames})
@@ -240,9 +240,9 @@ func (o *output) budget() int {
 	return o.tuner.Message
 }
 
-// hold has the queue's budget charged for what is left, which may be there for long now. While
+// charge has the queue's budget charged for what is left, which may be there for long now. While
 // memory is short that is copied to a buffer of its size.
-func (o *output) hold() {
+func (o *output) charge() {
 	if o.queue == nil || o.held > 0 {
 		return
 	}
@@ -263,8 +263,8 @@ func (o *output) hold() {
 	o.queue.Hold(o.held)
 }
 
-// unhold undoes hold.
-func (o *output) unhold() {
+// refund undoes charge.
+func (o *output) refund() {
 	if o.held > 0 {
 		o.queue.Hold(-o.held)
 		o.held = 0
@@ -354,17 +354,17 @@ func (u *controlQueue) add(opcode byte, body []byte, client bool) {
 
 // write sends a batch, or a control message, and waits until the socket has taken it. Nobody else
 // is sending: before Run.
-func (o *output) write(load func() error) error {
-	err := o.writeAll(load)
+func (o *output) write(encode func() error) error {
+	err := o.writeAll(encode)
 	o.Flush() // a close frame may have come in between
 	return err
 }
 
-func (o *output) writeAll(load func() error) (err error) {
+func (o *output) writeAll(encode func() error) (err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer defect.Catch(&err)
-	err = load()
+	err = encode()
 	for err == nil && len(o.left) > 0 {
 		if err = o.wire.WaitWritable(); err == nil {
 			err = o.writeLeft()

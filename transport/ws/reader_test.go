@@ -26,14 +26,14 @@ func TestReadersTakeTurns(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		lanes := b.NewSubflows(8<<20, "")
-		defer lanes.Close()
-		queue := lanes.Join()
+		subflows := b.NewSubflows(8<<20, "")
+		defer subflows.Close()
+		queue := subflows.Join()
 		ended <- c.Run(t.Context(), queue, patience, func(*packet.Batch) error {
 			busy <- struct{}{}
 			return <-proceed
 		})
-		lanes.Leave(queue)
+		subflows.Leave(queue)
 	})
 	t.Cleanup(func() { close(proceed) }) // before the handlers are waited for
 	for range sessions {

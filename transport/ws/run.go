@@ -39,13 +39,13 @@ func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration, de
 		case errors.Is(err, fq.ErrMemory): // the caller may be a reader's callback and hold the budget's lock
 			end.because(err)
 			c.wire.Interrupt()
-		case !errors.Is(err, net.ErrClosed): // whoever closed it says why
+		case !errors.Is(err, net.ErrClosed): // the caller of Close says why
 			cut(plainEnd(err))
 		}
 	})
 	c.in.queue = q
 	q.Bind(&c.in.turn)
-	c.wire.TakeTurns(&c.in.turn, c.in.hold)
+	c.wire.TakeTurns(&c.in.turn, c.in.charge)
 	detach := q.Attach(&c.out)
 	c.out.Flush()
 	pulse := c.beat(keepalive, cut)

@@ -65,7 +65,7 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
-		return nil, d.refused(ctx, resp, hands.greeting(), err)
+		return nil, d.refused(ctx, resp, hands.answerStart(), err)
 	}
 	if ws.Subprotocol() != transport.Subprotocol {
 		_ = ws.CloseNow()

@@ -73,8 +73,8 @@ func (h *handshake) request() {
 	}
 }
 
-// greeting returns how the server's answer begins.
-func (h *handshake) greeting() []byte {
+// answerStart returns how the server's answer begins.
+func (h *handshake) answerStart() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.first)
