@@ -52,6 +52,11 @@ type Value interface {
 	Texts() []string
 }
 
+// A Masker is a Value whose Texts may leave something out.
+type Masker interface {
+	Masked() bool // reports whether they do
+}
+
 // Kind returns the type of the setting's value.
 func (s *Setting) Kind() Kind { return s.Value.Kind() }
 
@@ -101,8 +106,8 @@ func (s *Setting) orNumber() bool { return s.Name == "user" || s.Name == "max-me
 
 // masked reports whether the displayed value leaves out a secret.
 func (s *Setting) masked() bool {
-	m, ok := s.Value.(interface{ masked() bool })
-	return ok && m.masked()
+	m, ok := s.Value.(Masker)
+	return ok && m.Masked()
 }
 
 // A Place is where a value came from. The zero Place is the default.
