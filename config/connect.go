@@ -81,7 +81,8 @@ func (o *Connect) serverSettings() []*setting.Setting {
 			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further " +
 				"ones are " +
 				"tried when those before fail",
-			More: "The variable has spaces between them. A HOST without a port is port 443, then 8443"},
+			More: "The variable has spaces between them. A HOST without a port is port 443, then " +
+				"8443"},
 		{Name: "header", Category: setting.Server, Secret: true, Value: headers(&o.Header),
 			Usage: "further HTTP header, `K=V`; may be given several times",
 			More: "With `Authorization`, for a proxy in front, the token is sent in " +
@@ -231,7 +232,8 @@ func ParseAddress(text string) (netip.Addr, error) {
 	if a.As4()[3]%2 == 0 { // whatever the network is, see lease.PairOf
 		return netip.Addr{},
 			fmt.Errorf(
-				" %s: no client can have that, because pairs of addresses begin with an odd one", text)
+				" %s: no client can have that, because pairs of addresses begin with an odd one",
+				text)
 	}
 	return a, nil
 }

@@ -130,7 +130,8 @@ func (s *Serve) tlsSettings() []*setting.Setting {
 			Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM; " +
 				"read again " +
 				"when it changes",
-			More: "In addition to the token; `token create --cert-cn NAME` binds a token to a certificate"},
+			More: "In addition to the token; `token create --cert-cn NAME` binds a token to a " +
+				"certificate"},
 		{Name: "public", Category: setting.Server, Value: hostPort(&s.Public),
 			Usage: "`HOST[:PORT]` under which clients reach this server, if this machine cannot " +
 				"know it",
@@ -324,7 +325,8 @@ func proxyPrefixes(p *[]netip.Prefix) setting.Value {
 			}
 			prefix, err := netip.ParsePrefix(s)
 			if err != nil || prefix.Addr().Is4In6() {
-				return prefix, fmt.Errorf(" %s is neither a prefix like 192.0.2.0/24 nor an address", s)
+				return prefix,
+					fmt.Errorf(" %s is neither a prefix like 192.0.2.0/24 nor an address", s)
 			}
 			return prefix, nil
 		}}
@@ -334,8 +336,9 @@ func domains(p *[]string) setting.Value {
 	return setting.Several[string]{P: p, Split: setting.ByCommas, Format: strings.Clone,
 		Parse: func(s string) (string, error) {
 			_, notName := netip.ParseAddr(s)
-			if notName == nil || !strings.Contains(strings.Trim(s, "."), ".") || strings.ContainsFunc(s,
-				notInName) {
+			if notName == nil || !strings.Contains(strings.Trim(s, "."), ".") ||
+				strings.ContainsFunc(s,
+					notInName) {
 				return "", fmt.Errorf(" %s is not a full name of DNS, in ASCII and without *", s)
 			}
 			return strings.ToLower(strings.TrimSuffix(s, ".")), nil

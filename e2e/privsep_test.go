@@ -186,7 +186,7 @@ func TestForeignState(t *testing.T) {
 	}{
 		"another user's": {func(dir string) error { return os.Chown(dir, 12345, 12345) }, 13, "belongs to another user (uid 12345)"},
 		"all may write":  {func(dir string) error { return os.Chmod(dir, 0o777) }, 13, "may be written to by other users (mode 0777)"},
-		"not a state":    {func(dir string) error { return os.WriteFile(filepath.Join(dir, "passwd"), nil, 0o600) }, 13, "it is no state directory, for it has passwd"},
+		"not a state":    {func(dir string) error { return os.WriteFile(filepath.Join(dir, "passwd"), nil, 0o600) }, 13, "it is not a state directory: it has passwd"},
 		"a link in the worker's own": {func(dir string) error {
 			return firstError(os.Symlink(target, filepath.Join(dir, "session-tun0.json")), os.Chown(dir, nobody, nobody))
 		}, 13, "too many levels of symbolic links"},

@@ -1,4 +1,5 @@
-package cli
+// Package connect is the command `tunnel connect`.
+package connect
 
 import (
 	"context"
@@ -12,6 +13,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/auth"
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/machine"
+	"tunnel/cli/output"
 	"tunnel/client"
 	"tunnel/config"
 	"tunnel/ipcmd"
@@ -22,51 +27,49 @@ import (
 	"tunnel/transport"
 )
 
-// The flags of hooks, by which they are known to the parent process.
-const (
-	flagOnUp   = "on-up"
-	flagOnDown = "on-down"
-)
-
-func connectCommand() *cli.Command {
+// Command returns the command.
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:      "connect",
 		Usage:     "join the network of a server",
 		ArgsUsage: "URL [URL...]",
-		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the path is /ws if there is none. Further URLs are servers to join when\n" +
-			"the ones before cannot be. Flags may stand before and behind; TUNNEL_URL stands for the URLs. HTTPS_PROXY, HTTP_PROXY,\n" +
-			"ALL_PROXY and NO_PROXY are respected. Example:\n\n" +
+		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the default path is /ws. " +
+			"Further URLs are servers to try\n" +
+			"when those before fail. Flags may stand before and after the URLs; TUNNEL_URL " +
+			"replaces the URLs.\n" +
+			"HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are respected. Example:\n\n" +
 			"   sudo tunnel connect wss://server.example.com --token-file token",
-		Flags:           settingFlags(config.DefaultConnect().Settings()),
-		OnUsageError:    usageError,
+		Flags:           invocation.Flags(config.DefaultConnect().Settings()),
+		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
 		Action:          connect,
 	}
 }
 
 func connect(c *cli.Context) (err error) {
-	i, err := invoke(c)
+	i, err := invocation.New(c)
 	if err != nil {
 		return err
 	}
-	told := i.connect
+	told := i.Connect
 	if len(told.Servers) == 0 {
-		return usage("connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
+		return failure.Usage(
+			"connect needs the server's URL: tunnel connect wss://HOST[:PORT][/PATH]")
 	}
-	held := holdLog(i.log().Handler())
-	i.onLink = held.release
+	held := output.Hold(i.Log().Handler())
+	i.OnLink = held.Release
 	defer func() {
-		if err == nil { // a signal, before there was a connection
-			held.release()
+		if err == nil { // a signal before there was a connection
+			held.Release()
 		}
 	}()
 	if told.KeepTrying {
-		held.release()
+		held.Release()
 	}
-	limited := loglimit.New(held) // a hostile server decides how often there is something to say
+	limited := loglimit.New(held) // a hostile server can cause any number of lines
 	defer limited.Close()
 	log := slog.New(limited)
-	i.warn(log)
+	i.Warn(log)
 	if told.DryRun {
 		dialers, err := newDialers(i, log)
 		if err != nil {
@@ -74,7 +77,7 @@ func connect(c *cli.Context) (err error) {
 		}
 		return connectDryRun(c, told, dialers[0])
 	}
-	host, err := newHost(i, log)
+	host, err := machine.New(i, log)
 	if host == nil {
 		return err
 	}
@@ -96,36 +99,41 @@ func connect(c *cli.Context) (err error) {
 	if err != nil {
 		return failed(err)
 	}
-	takePriority(log)
+	machine.TakePriority(log)
 	out := c.App.Writer
 	return client.New(client.Config{
-		Dialer: dialers[0], Others: dialers[1:], Network: watchNetwork(log), Device: device, Router: router,
-		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin, Log: log,
-		Wanted: told.Address, Accept: told.Network, Resolvers: resolvers, MTU: told.MTU, Qlen: told.Qlen, KeepTrying: told.KeepTrying,
+		Dialer: dialers[0], Others: dialers[1:], Network: machine.WatchNetwork(log), Device: device,
+		Router:  router,
+		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
+		Log:    log,
+		Wanted: told.Address, Accept: told.Network, Resolvers: machine.Resolvers, MTU: told.MTU,
+		Qlen: told.Qlen, KeepTrying: told.KeepTrying,
 		Lanes: told.Lanes,
 		Events: client.Events{
 			Connected: func(l transport.Link) {
-				held.release()
-				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev, l.Address, l.Peer, l.Network, l.MTU)
+				held.Release()
+				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev,
+					l.Address, l.Peer, l.Network, l.MTU)
 			},
 			Lost: func(err error) {
 				_, _ = fmt.Fprintf(out, "down: %v\n", err)
 			},
 			Up: func(ctx context.Context, l transport.Link) {
-				host.Hook(ctx, flagOnUp, l)
+				host.Hook(ctx, invocation.OnUp, l)
 			},
 			Down: func(l transport.Link) {
-				host.Hook(context.WithoutCancel(c.Context), flagOnDown, l)
+				host.Hook(context.WithoutCancel(c.Context), invocation.OnDown, l)
 			},
 		},
 	}).Run(c.Context)
 }
 
-// newDialers returns the paths to all servers, at least one.
-func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err error) {
-	told := i.connect
-	first := transport.Dialer{Header: http.Header{}, Proxy: proxies(told.Proxy), Congestion: told.Congestion}
-	if first.Token, err = i.token(); err != nil {
+// newDialers returns a Dialer for each server, at least one.
+func newDialers(i *invocation.Invocation, log *slog.Logger) (all []*transport.Dialer, err error) {
+	told := i.Connect
+	first := transport.Dialer{Header: http.Header{}, Proxy: proxies(told.Proxy),
+		Congestion: told.Congestion}
+	if first.Token, err = i.Token(); err != nil {
 		return nil, err
 	}
 	for _, h := range told.Header {
@@ -142,8 +150,9 @@ func newDialers(i *invocation, log *slog.Logger) (all []*transport.Dialer, err e
 	return all, checkPlain(told.AllowPlain, all)
 }
 
-// connectDryRun prints what would run. Only the server knows the pair that it will give, so without --address the
-// first one of the default network, or of the first that --network accepts, stands for it.
+// connectDryRun prints the commands that would run. Only the server knows the pair that it will
+// assign, so without --address they show the first pair of the default network, or of the first
+// --network.
 func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Dialer) error {
 	hops, err := dialer.Hops(c.Context)
 	if err != nil {
@@ -159,12 +168,15 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Diale
 	if wanted.IsValid() {
 		pair = lease.Pair{Local: wanted, Peer: wanted.Next()}
 		network = netip.PrefixFrom(wanted, 24).Masked()
-		if at := slices.IndexFunc(accepted, func(p netip.Prefix) bool { return p.Contains(wanted) }); at >= 0 {
+		if at := slices.IndexFunc(accepted,
+			func(p netip.Prefix) bool { return p.Contains(wanted) }); at >= 0 {
 			network = accepted[at]
 		}
 	}
-	_, _ = fmt.Fprintln(c.App.Writer, "# the server decides on addresses, network, mtu and qlen; with its defaults:")
-	want := route.Config{Dev: told.Dev, MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer, Network: network}
+	_, _ = fmt.Fprintln(c.App.Writer,
+		"# the server decides on addresses, network, mtu and qlen; with its defaults:")
+	want := route.Config{Dev: told.Dev, MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer,
+		Network: network}
 	if mtu := told.MTU; mtu != 0 {
 		want.MTU = mtu
 	}

@@ -1,16 +1,18 @@
-package cli
+package connect
 
 import (
 	"net/netip"
 
+	"tunnel/cli/failure"
 	"tunnel/transport"
 )
 
 const flagAllowPlain = "allow-plain"
 
-// checkPlain refuses a server with ws:// beside one with wss:// unless --allow-plain is there: somebody on the path who
-// blocks TLS would be given the token in clear. A loopback address, and localhost, is no way for anybody to do that; a name
-// that resolves to one may tomorrow resolve to another.
+// checkPlain refuses a server with ws:// beside one with wss:// unless --allow-plain is given: an
+// attacker on the path who blocks TLS would get the token in clear. Loopback addresses and
+// localhost are exempt; a name that resolves to the loopback is not, because it may resolve to
+// another address later.
 func checkPlain(allowed bool, dialers []*transport.Dialer) error {
 	if allowed {
 		return nil
@@ -26,10 +28,12 @@ func checkPlain(allowed bool, dialers []*transport.Dialer) error {
 	if secured == nil || plain == nil {
 		return nil
 	}
-	return usage("%s is not encrypted, and %s is: whoever blocks the one gets the token by the other: use wss:// for both, or --%s", plain.URL, secured.URL, flagAllowPlain)
+	return failure.Usage(
+		"%s is not encrypted, and %s is: an attacker who blocks the latter gets the token by the "+
+			"former: use wss:// for both, or --%s", plain.URL, secured.URL, flagAllowPlain)
 }
 
-// literal returns the address that host is without a look-up, the zero Addr if only one can tell.
+// literal returns the address of host if no lookup is needed, else the zero Addr.
 func literal(host string) netip.Addr {
 	if host == "localhost" {
 		return netip.IPv6Loopback()

@@ -1,4 +1,4 @@
-package cli
+package connect
 
 import (
 	"errors"
@@ -6,30 +6,36 @@ import (
 	"path/filepath"
 
 	"tunnel/auth"
+	"tunnel/cli/failure"
+	"tunnel/cli/statedir"
 	"tunnel/client"
 	"tunnel/transport"
 )
 
-// openKept opens the files that a client keeps for its next run: its session, and the credentials that it got for join
-// tokens. With a credential for its server, a dialer uses that in place of its join token, or of none. That another client
-// has the files is no failure: this one then gets an address of its own.
-func openKept(dir, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile, *client.Credentials, error) {
+// openKept opens the files that a client keeps between runs: its session, and the credentials from
+// join tokens. A dialer with a credential for its server uses it instead of its join token, or of
+// none. If another client uses the files, this one runs without them and gets an address of its
+// own.
+func openKept(dir, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile,
+	*client.Credentials, error) {
 	session, err := client.OpenSession(filepath.Join(dir, "session-"+dev+".json"))
 	switch {
 	case errors.Is(err, client.ErrInUse):
-		log.Info("this run's session is not kept: give it its own --state", "err", err)
+		log.Info("this run's session is not saved: give it its own --state", "err", err)
 		return nil, nil, nil
 	case err != nil:
-		return nil, nil, fail(stepState, err, stateAdvice)
+		return nil, nil, failure.New(failure.StepState, err, statedir.Advice)
 	}
 	credentials, err := client.OpenCredentials(filepath.Join(dir, "credential-"+dev+".json"))
 	if err != nil {
 		session.Close()
-		return nil, nil, fail(stepState, err, "repair or delete it, or "+stateAdvice)
+		return nil, nil, failure.New(failure.StepState, err,
+			"repair or delete it, or "+statedir.Advice)
 	}
 	for _, d := range dialers {
 		kept := credentials.Get(d.URL.String())
-		if kept != "" && (d.Token == "" || auth.ID(d.Token) != "" && auth.ID(d.Token) == auth.ID(kept)) {
+		if kept != "" && (d.Token == "" || auth.ID(d.Token) != "" &&
+			auth.ID(d.Token) == auth.ID(kept)) {
 			d.Token = kept
 		}
 	}

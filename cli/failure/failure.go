@@ -1,4 +1,6 @@
-package cli
+// Package failure turns errors into the one line and the exit code that a user gets: the step that
+// failed, what failed, what to do.
+package failure
 
 import (
 	"errors"
@@ -9,7 +11,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
-	"tunnel/config/setting"
 	"tunnel/ipcmd"
 	"tunnel/lease"
 	"tunnel/privsep"
@@ -19,204 +20,176 @@ import (
 	"tunnel/tun"
 )
 
-// A step is where a run failed; each has an exit code of its own.
-type step string
+// A Step is where a run failed; each has its own exit code.
+type Step string
 
+// The steps.
 const (
-	stepInternal step = "internal"
-	stepUsage    step = "usage"
-	stepDevice   step = "device"
-	stepRoute    step = "route"
-	stepListen   step = "listen"
-	stepState    step = "state"
-	stepOutput   step = "output"
+	StepInternal Step = "internal"
+	StepUsage    Step = "usage"
+	StepDevice   Step = "device"
+	StepRoute    Step = "route"
+	StepListen   Step = "listen"
+	StepState    Step = "state"
+	StepOutput   Step = "output"
 
-	stepName    = step(transport.StepName)
-	stepTCP     = step(transport.StepTCP)
-	stepProxy   = step(transport.StepProxy)
-	stepTLS     = step(transport.StepTLS)
-	stepHTTP    = step(transport.StepHTTP)
-	stepAuth    = step(transport.StepAuth)
-	stepAddress = step(transport.StepAddress)
+	StepName    = Step(transport.StepName)
+	StepTCP     = Step(transport.StepTCP)
+	StepProxy   = Step(transport.StepProxy)
+	StepTLS     = Step(transport.StepTLS)
+	StepHTTP    = Step(transport.StepHTTP)
+	StepAuth    = Step(transport.StepAuth)
+	StepAddress = Step(transport.StepAddress)
 )
 
-// exits is the list of exit codes from 1 on.
-func exits() []struct {
-	step step
-	what string
-} {
-	return []struct {
-		step step
-		what string
-	}{
-		{stepInternal, "a defect of this program"},
-		{stepUsage, "flags, arguments, environment"},
-		{stepName, "the server's name does not resolve"},
-		{stepTCP, "no TCP connection to the server"},
-		{stepProxy, "the proxy on the way refuses"},
-		{stepTLS, "the TLS handshake or a certificate"},
-		{stepHTTP, "what answers is not a tunnel server"},
-		{stepAuth, "the token is refused"},
-		{stepAddress, "no free address, too many sessions, or a network that is not accepted"},
-		{stepDevice, "the TUN device: name, driver, privileges"},
-		{stepRoute, "an ip command failed, or ip is missing, too old or too small"},
-		{stepListen, "the port is in use or not allowed, or the address is not there"},
-		{stepState, "the state or journal directory"},
-		{stepOutput, "stdout takes nothing: a full disk"},
+// An Exit is an exit code: its step, and its meaning.
+type Exit struct {
+	Step Step
+	What string
+}
+
+// Exits returns the exit codes from 1 on, in order.
+func Exits() []Exit {
+	return []Exit{
+		{StepInternal, "a defect of this program"},
+		{StepUsage, "flags, arguments, environment"},
+		{StepName, "the server's name does not resolve"},
+		{StepTCP, "no TCP connection to the server"},
+		{StepProxy, "the proxy refuses"},
+		{StepTLS, "the TLS handshake or a certificate"},
+		{StepHTTP, "the answer is not that of a tunnel server"},
+		{StepAuth, "the token is refused"},
+		{StepAddress, "no free address, too many sessions, or a network that is not accepted"},
+		{StepDevice, "the TUN device: name, driver, privileges"},
+		{StepRoute, "an ip command failed, or ip is missing, too old or BusyBox's"},
+		{StepListen, "the port is in use or not allowed, or the address does not exist"},
+		{StepState, "the state or journal directory"},
+		{StepOutput, "stdout cannot be written: a full disk"},
 	}
 }
 
-func (s step) exitCode() int {
-	for i, e := range exits() {
-		if e.step == s {
+// ExitCode returns the exit code of the step, 1 for an unknown step.
+func (s Step) ExitCode() int {
+	for i, e := range Exits() {
+		if e.Step == s {
 			return i + 1
 		}
 	}
 	return 1
 }
 
-// doneText explains exit code 0.
-const doneText = "done, also after SIGINT, SIGTERM and SIGHUP"
+// DoneText explains exit code 0.
+const DoneText = "done, also after SIGINT, SIGTERM and SIGHUP"
 
-func exitCodes() string {
+// ExitCodes returns the exit codes for a help text.
+func ExitCodes() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "   %2d  %-9s%s", 0, "", doneText)
-	for i, e := range exits() {
-		fmt.Fprintf(&b, "\n   %2d  %-9s%s", i+1, e.step, e.what)
+	fmt.Fprintf(&b, "   %2d  %-9s%s", 0, "", DoneText)
+	for i, e := range Exits() {
+		fmt.Fprintf(&b, "\n   %2d  %-9s%s", i+1, e.Step, e.What)
 	}
 	return b.String()
 }
 
-// failure is an error that is one line for a person: where it failed, what failed, what to do.
-type failure struct {
-	step   step
-	err    error
-	advice string
+// A Failure is an error that is one line for the user: the step, what failed, what to do.
+type Failure struct {
+	Step   Step
+	Err    error
+	Advice string
 }
 
-func (f *failure) Error() string {
-	text := string(f.step) + ": " + f.err.Error()
-	if f.advice != "" {
-		text += ": " + f.advice
+func (f *Failure) Error() string {
+	text := string(f.Step) + ": " + f.Err.Error()
+	if f.Advice != "" {
+		text += ": " + f.Advice
 	}
 	return strings.Join(strings.Fields(text), " ")
 }
 
-func (f *failure) Unwrap() error { return f.err }
+func (f *Failure) Unwrap() error { return f.Err }
 
-func fail(s step, err error, advice string) error { return &failure{s, err, advice} }
+// New returns a Failure.
+func New(s Step, err error, advice string) error { return &Failure{s, err, advice} }
 
-// usage is the failure of somebody who calls the program wrongly.
-func usage(format string, args ...any) error {
-	return &failure{step: stepUsage, err: fmt.Errorf(format, args...)}
+// Usage returns the Failure of a wrong call of the program.
+func Usage(format string, args ...any) error {
+	return &Failure{Step: StepUsage, Err: fmt.Errorf(format, args...)}
 }
 
-// usageError is urfave/cli's hook for flags that it cannot parse.
-func usageError(c *cli.Context, err error, _ bool) error {
-	help := "tunnel --help"
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != c.App.Name {
-		help = c.Command.HelpName + " --help"
-	}
-	advice := "see `" + help + "`"
-	if name, ok := strings.CutPrefix(err.Error(), unknownFlag); ok && c.Command != nil {
-		var names []string
-		for _, f := range c.Command.Flags {
-			names = append(names, f.Names()...)
-		}
-		advice += didYouMean("--", name, names)
-	}
-	return fail(stepUsage, err, advice)
-}
-
-// unknownFlag begins package flag's error for a flag that does not exist; its name follows.
-const unknownFlag = "flag provided but not defined: -"
-
-// noCommand is the failure of somebody who mistypes a command; before is what leads to it.
-func noCommand(c *cli.Context, before string) error {
-	typed := c.Args().First()
-	var names []string
-	for _, command := range c.Command.Subcommands {
-		names = append(names, command.Name)
-	}
-	return fail(stepUsage, fmt.Errorf("there is no command %q", before+typed),
-		"see `tunnel "+before+"--help`"+didYouMean("tunnel "+before, typed, names))
-}
-
-// didYouMean names the nearest to what was typed, for the end of a sentence; "" if nothing is near.
-func didYouMean(before, typed string, names []string) string {
-	if name := setting.Nearest(typed, names); name != "" {
-		return "; did you mean `" + before + name + "`?"
-	}
-	return ""
-}
-
-// asFailure finds the step and the advice for an error from anywhere.
-func asFailure(err error) *failure {
+// Of returns the step and the advice for any error.
+func Of(err error) *Failure {
 	f := explain(err)
 	advice := resource(err)
 	switch {
-	case advice == "" || f.advice != "":
+	case advice == "" || f.Advice != "":
 		return f
-	case f.step == stepInternal: // the limits that it was started with
-		return &failure{stepUsage, f.err, advice}
+	case f.Step == StepInternal: // the limits at the start of the program
+		return &Failure{StepUsage, f.Err, advice}
 	}
-	return &failure{f.step, f.err, advice}
+	return &Failure{f.Step, f.Err, advice}
 }
 
-// explain is asFailure for what is not used up.
-func explain(err error) *failure {
-	var f *failure
+// explain is Of without exhausted resources.
+func explain(err error) *Failure {
+	var f *Failure
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
 	var command *ipcmd.Error
-	var remote *privsep.Failure // of a worker's parent
+	var remote *privsep.Failure // from a worker's parent
 	var journal *route.JournalError
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &dial):
-		return &failure{step(dial.Step), dial.Err, hint(dial)}
+		return &Failure{Step(dial.Step), dial.Err, hint(dial)}
 	case errors.As(err, &remote):
-		return &failure{step(remote.Step), err, remote.Advice}
+		return &Failure{Step(remote.Step), err, remote.Advice}
 	case errors.Is(err, route.ErrPublic):
-		return &failure{stepAddress, err, "have root run it"}
+		return &Failure{StepAddress, err, "have root run it"}
 	case errors.Is(err, route.ErrOverlap):
-		return &failure{stepAddress, err, "choose another --network on the server"}
+		return &Failure{StepAddress, err, "choose another --network on the server"}
 	case errors.Is(err, route.ErrNoRoute):
-		return &failure{stepTCP, err, "check this machine's network: `ip route`"}
+		return &Failure{StepTCP, err, "check this machine's network: `ip route`"}
 	case errors.Is(err, route.ErrBusy), errors.Is(err, tun.ErrTaken):
-		return &failure{stepDevice, err, "choose another with --dev, or end what uses it"}
+		return &Failure{StepDevice, err, "choose another with --dev, or end the run that uses it"}
 	case errors.Is(err, route.ErrContested):
-		return &failure{stepDevice, err, "find what does it (a network manager, a script), have it leave the device alone, and start again"}
+		return &Failure{StepDevice, err,
+			"find the cause (a network manager, a script), exclude the device from it, and start " +
+				"again"}
 	case errors.Is(err, route.ErrNotUsed):
-		return &failure{stepRoute, err, "see `ip rule` and `ip route show table all`"}
+		return &Failure{StepRoute, err, "see `ip rule` and `ip route show table all`"}
 	case errors.Is(err, tun.ErrGone), errors.Is(err, route.ErrGone):
-		return &failure{stepDevice, err, "something else on this machine deleted it: start again"}
+		return &Failure{StepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):
-		return &failure{stepUsage, err, "choose another --dev"}
+		return &Failure{StepUsage, err, "choose another --dev"}
 	case errors.Is(err, tun.ErrNoTun):
-		return &failure{stepDevice, err, "run `modprobe tun`; in Docker add --device /dev/net/tun"}
+		return &Failure{StepDevice, err, "run `modprobe tun`; in Docker add --device /dev/net/tun"}
 	case errors.Is(err, tun.ErrPermission):
-		return &failure{stepDevice, err, "run as root, or `setcap cap_net_admin+ep` the program; in Docker add --cap-add NET_ADMIN"}
+		return &Failure{StepDevice, err,
+			"run as root, or `setcap cap_net_admin+ep` the program; in Docker add --cap-add " +
+				"NET_ADMIN"}
 	case errors.Is(err, lease.ErrNetwork):
-		return &failure{stepUsage, err, "choose another --network"}
+		return &Failure{StepUsage, err, "choose another --network"}
 	case errors.Is(err, state.ErrLocked):
-		return &failure{stepState, err, "end the other, or give each its own --state"}
+		return &Failure{StepState, err, "end the other, or give each its own --state"}
 	case errors.Is(err, state.ErrDamaged):
-		return &failure{stepState, err, "put a copy of the file in its place, or move it away and start anew: all tokens and addresses are then new"}
+		return &Failure{StepState, err,
+			"put a copy of the file in its place, or move it away and start anew: all tokens and " +
+				"addresses are then new"}
 	case errors.Is(err, client.ErrNotStored):
-		return &failure{stepState, err, "make room on its disk, or give a directory of its own with --state"}
+		return &Failure{StepState, err,
+			"make room on its disk, or give a directory of its own with --state"}
 	case errors.Is(err, state.ErrFull):
-		return &failure{stepState, err, "make room on it, or give another --state"}
+		return &Failure{StepState, err, "make room on it, or give another --state"}
 	case errors.As(err, &journal):
-		return &failure{stepState, err, journal.Advice}
+		return &Failure{StepState, err, journal.Advice}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
-			return &failure{stepRoute, err, "CAP_NET_ADMIN is needed"}
+			return &Failure{StepRoute, err, "CAP_NET_ADMIN is needed"}
 		}
-		return &failure{step: stepRoute, err: err}
-	case errors.As(err, &help): // last, for an *exec.ExitError looks the same
-		return &failure{stepUsage, err, "see `tunnel --help`"}
+		return &Failure{Step: StepRoute, Err: err}
+	case errors.As(err, &help): // last, because *exec.ExitError implements it too
+		return &Failure{StepUsage, err, "see `tunnel --help`"}
 	}
-	return &failure{step: stepInternal, err: err}
+	return &Failure{Step: StepInternal, Err: err}
 }

@@ -1,4 +1,4 @@
-package cli
+package failure
 
 import (
 	"errors"
@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// resource returns what to do about an error that says that something of this machine, or of what this
-// process may have of it, is used up; "" for any other.
+// resource returns what to do about an exhausted resource of this machine or process, "" for other
+// errors.
 func resource(err error) string {
 	switch {
 	case errors.Is(err, unix.EMFILE):

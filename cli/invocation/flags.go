@@ -1,4 +1,6 @@
-package cli
+// Package invocation is one call of the program: flags, configuration, the files that flags name,
+// and which process this is.
+package invocation
 
 import (
 	"fmt"
@@ -9,69 +11,72 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cli/failure"
 	"tunnel/config"
 	"tunnel/config/setting"
 )
 
-// The flags whose names this package says, or reads for commands that have no table of settings.
+// Flags that code reads by name.
 const (
-	flagToken     = "token"
-	flagTokenFile = "token-file"
-	flagPin       = "pin"
-	flagState     = "state"
+	FlagToken     = "token"
+	FlagTokenFile = "token-file"
+	FlagPin       = "pin"
+	FlagState     = "state"
 	flagNetwork   = "network"
-	flagConfig    = "config"
-	defaultState  = "/var/lib/tunnel"
+	FlagConfig    = "config"
+	DefaultState  = "/var/lib/tunnel"
 )
 
-// env names the environment variable of a flag.
-func env(flag string) []string { return []string{(&setting.Setting{Name: flag}).Variable()} }
+// Variable returns the name of a flag's environment variable, for urfave/cli.
+func Variable(flag string) []string { return []string{(&setting.Setting{Name: flag}).Variable()} }
 
-// settingFlag is the flag of a setting. The environment is config's to read.
-type settingFlag struct {
+// Flag is the flag of a setting. Package config reads the environment.
+type Flag struct {
 	*cli.GenericFlag
 
 	setting *setting.Setting
 }
 
-// settingFlags returns the flags of a table of settings.
-func settingFlags(settings []*setting.Setting) (flags []cli.Flag) {
+// Flags returns the flags of a table of settings.
+func Flags(settings []*setting.Setting) (flags []cli.Flag) {
 	for _, s := range settings {
 		if s.Argument {
 			continue
 		}
-		flags = append(flags, &settingFlag{setting: s, GenericFlag: &cli.GenericFlag{
-			Name: s.Name, Category: s.Category, Usage: s.Usage, DefaultText: s.Shown(), TakesFile: s.Input || s.Path,
-			Value: &given{isSwitch: s.Kind() == setting.Switch},
+		flags = append(flags, &Flag{setting: s, GenericFlag: &cli.GenericFlag{
+			Name: s.Name, Category: s.Category, Usage: s.Usage, DefaultText: s.Shown(),
+			TakesFile: s.Input || s.Path,
+			Value:     &given{isSwitch: s.Kind() == setting.Switch},
 		}})
 	}
 	return flags
 }
 
 // TakesValue implements cli.DocGenerationFlag.
-func (f *settingFlag) TakesValue() bool { return f.setting.Kind() != setting.Switch }
+func (f *Flag) TakesValue() bool { return f.setting.Kind() != setting.Switch }
 
 // GetEnvVars implements cli.DocGenerationFlag.
-func (f *settingFlag) GetEnvVars() []string { return env(f.Name) }
+func (f *Flag) GetEnvVars() []string { return Variable(f.Name) }
 
-// String is the line of a help text.
-func (f *settingFlag) String() string { return cli.FlagStringer(f) }
+// String returns the line of the help text.
+func (f *Flag) String() string { return cli.FlagStringer(f) }
 
-// plain returns the flag as one of urfave/cli's own types, by which that knows which takes a file.
-func (f *settingFlag) plain() cli.Flag {
+// Plain returns the flag as one of urfave/cli's own types, which it needs to know which takes a
+// file.
+func (f *Flag) Plain() cli.Flag {
 	if !f.TakesValue() {
 		return &cli.BoolFlag{Name: f.Name, Usage: f.Usage}
 	}
 	return f.GenericFlag
 }
 
-// given collects what the command line says of a flag.
+// given collects the values of a flag on the command line.
 type given struct {
 	texts    []string
 	isSwitch bool
 }
 
-// Set implements flag.Value. What the text means is config's to say.
+// Set implements flag.Value. Package config parses the text.
 func (g *given) Set(text string) error {
 	g.texts = append(g.texts, text)
 	return nil
@@ -80,14 +85,14 @@ func (g *given) Set(text string) error {
 // String implements flag.Value.
 func (*given) String() string { return "" }
 
-// IsBoolFlag reports whether the flag may stand without a value, as package flag asks.
+// IsBoolFlag reports whether the flag may stand without a value. Package flag calls it.
 func (g *given) IsBoolFlag() bool { return g.isSwitch }
 
-// givenFlags returns what the command line says, by the names of the flags.
-func givenFlags(c *cli.Context) map[string][]string {
+// GivenFlags returns the values on the command line, by the names of the flags.
+func GivenFlags(c *cli.Context) map[string][]string {
 	all := map[string][]string{}
 	for _, f := range c.Command.Flags {
-		s, ok := f.(*settingFlag)
+		s, ok := f.(*Flag)
 		if !ok {
 			continue
 		}
@@ -98,9 +103,10 @@ func givenFlags(c *cli.Context) map[string][]string {
 	return all
 }
 
-// flagsFirst moves the flags behind the arguments of a command, as of `connect URL` and `token create NAME`, in front of
-// them: urfave/cli stops looking for flags at the first argument, and people write them behind it.
-func flagsFirst(app *cli.App, args []string) []string {
+// FlagsFirst moves flags after the arguments of a command, such as `connect URL` and `token create
+// NAME`, before them: urfave/cli stops looking for flags at the first argument, and users write
+// them after it.
+func FlagsFirst(app *cli.App, args []string) []string {
 	if len(args) < 3 || args[len(args)-1] == "--generate-bash-completion" {
 		return args
 	}
@@ -131,13 +137,15 @@ func flagsFirst(app *cli.App, args []string) []string {
 		}
 		flags = append(flags, word)
 		name := strings.TrimLeft(word, "-")
-		if name == "help" || name == "h" { // urfave/cli takes an argument behind it for a command to explain
+		// urfave/cli would take an argument after it for a command to explain
+		if name == "help" || name == "h" {
 			return append(slices.Clone(before), word)
 		}
 		if !takesValue[name] {
 			continue
 		}
-		if len(words) == 1 { // urfave/cli shall say that the value is missing, and not take the "--" below for it
+		// urfave/cli reports the missing value; the "--" below would be taken for it
+		if len(words) == 1 {
 			return append(slices.Clone(before), flags...)
 		}
 		words = words[1:]
@@ -147,39 +155,47 @@ func flagsFirst(app *cli.App, args []string) []string {
 	return append(append(sorted, "--"), rest...)
 }
 
-// token returns the shared secret of a configuration, "" if none was given.
-func (i *invocation) token() (string, error) {
-	if i.common.TokenFile == "" {
-		return i.common.Token, nil
+// Token returns the shared secret of the configuration, "" if none was given.
+func (i *Invocation) Token() (string, error) {
+	if i.Common.TokenFile == "" {
+		return i.Common.Token, nil
 	}
-	data, err := i.readInput(flagTokenFile)
+	data, err := i.ReadInput(FlagTokenFile)
 	if err != nil {
-		return "", usage("--token-file: %w", err)
+		return "", failure.Usage("--token-file: %w", err)
 	}
 	secret := strings.TrimSpace(string(data))
 	if secret == "" {
-		return "", usage("--token-file %s is empty: make a token with %s", i.common.TokenFile, config.MakeToken)
+		return "", failure.Usage("--token-file %s is empty: make a token with %s",
+			i.Common.TokenFile, config.MakeToken)
 	}
 	if err := config.CheckToken(secret); err != nil {
-		return "", usage("%w", err)
+		return "", failure.Usage("%w", err)
 	}
 	return secret, nil
 }
 
-// logger returns the log on stderr.
-func logger(c *cli.Context, told config.Log) *slog.Logger {
-	handler := func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewTextHandler(w, o) }
-	if told.Format == "json" {
-		handler = func(w io.Writer, o *slog.HandlerOptions) slog.Handler { return slog.NewJSONHandler(w, o) }
+// Logger returns the log on stderr.
+func Logger(c *cli.Context, told config.Log) *slog.Logger {
+	handler := func(w io.Writer,
+		o *slog.HandlerOptions) slog.Handler {
+		return slog.NewTextHandler(w, o)
 	}
-	outputOf(c).noticeDropped(handler)
+	if told.Format == "json" {
+		handler = func(w io.Writer,
+			o *slog.HandlerOptions) slog.Handler {
+			return slog.NewJSONHandler(w, o)
+		}
+	}
+	Output(c).NoticeDropped(handler)
 	return slog.New(handler(c.App.ErrWriter, &slog.HandlerOptions{Level: told.Level}))
 }
 
-// noMore refuses arguments that a command does not take.
-func noMore(c *cli.Context, most int) error {
+// NoMore refuses more than most arguments.
+func NoMore(c *cli.Context, most int) error {
 	if c.NArg() > most {
-		return fail(stepUsage, fmt.Errorf("unexpected argument %q", c.Args().Get(most)), "see `"+c.Command.HelpName+" --help`")
+		return failure.New(failure.StepUsage, fmt.Errorf("unexpected argument %q",
+			c.Args().Get(most)), "see `"+c.Command.HelpName+" --help`")
 	}
 	return nil
 }

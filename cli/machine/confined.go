@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"context"
@@ -6,17 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 
+	"tunnel/cli/invocation"
+	"tunnel/cli/statedir"
 	"tunnel/client"
 	"tunnel/privsep"
 	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// confined is the host of a worker: its parent.
+// confined is the Host of a worker: its parent.
 type confined struct {
 	*privsep.Worker
 
-	i    *invocation
+	i    *invocation.Invocation
 	user privsep.User
 	log  *slog.Logger
 }
@@ -26,21 +28,23 @@ func (h *confined) Device(ctx context.Context) (tun.Device, client.Router, error
 	return device, h.Worker, err
 }
 
-// State is where the worker enters its sandbox: it has all that it needs, and has read nothing from the network.
+// State enters the sandbox: the worker has all that it needs, and has read nothing from the network
+// yet.
 func (h *confined) State(ctx context.Context) (string, error) {
 	dir, name, err := h.Worker.State(ctx)
 	if err != nil {
 		return "", err
 	}
-	path, err := nameFor(h.i.c, dir, name)
+	path, err := statedir.NameFor(h.i.CLI, dir, name)
 	if err != nil {
 		return "", err
 	}
-	connects := h.i.serve == nil || len(h.i.serve.ACME) > 0
+	connects := h.i.Serve == nil || len(h.i.Serve.ACME) > 0
 	if connects {
-		_, _ = x509.SystemCertPool() // kept by the library; SSL_CERT_FILE may be root's
+		// crypto/x509 caches it; SSL_CERT_FILE may be readable by root only
+		_, _ = x509.SystemCertPool()
 	}
-	takePriority(h.log)
+	TakePriority(h.log)
 	if err := spreadPriority(); err != nil {
 		h.log.Debug("packets have no priority over other sessions", "err", err)
 	}
@@ -54,7 +58,7 @@ func (h *confined) State(ctx context.Context) (string, error) {
 }
 
 func (h *confined) Hook(ctx context.Context, flag string, _ transport.Link) {
-	if h.i.hook(flag) == "" {
+	if h.i.Hook(flag) == "" {
 		return
 	}
 	if err := h.Worker.Hook(ctx, flag); err != nil {

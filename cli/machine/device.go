@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cli/failure"
 	"tunnel/ipcmd"
 	"tunnel/packet"
 	"tunnel/route"
@@ -17,25 +18,27 @@ import (
 	"tunnel/tun"
 )
 
-// made is a TUN device, and the Router of its addresses and routes.
+// made is a new TUN device, and the Router of its addresses and routes.
 type made struct {
 	file    *os.File // to give to tun.Use
 	offload packet.Offload
 	router  *route.Router
-	healed  bool // a killed run had the same device
+	healed  bool // a killed run had this device
 }
 
-// What a killed run had goes with its last process, the worker, a moment after the journal that tells of it.
+// The device of a killed run vanishes with its last process, the worker, which may end a moment
+// after the parent has released the journal.
 const (
 	ghostLimit = 2 * time.Second
 	ghostPause = 20 * time.Millisecond
 )
 
-// makeDevice makes a device. What a killed run of the same name has left is mended first. When it fails nothing is left.
-// The caller owns what was made.
+// makeDevice creates a device, after undoing what a killed run with this device has left. On error
+// nothing is left. The caller closes what was made.
 func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err error) {
 	if err := tun.Check(name); err != nil {
-		// A device that a live run of ours has is better explained by its journal, below.
+		// If another run of this program has the device, its journal, below, gives the better
+		// error.
 		if !errors.Is(err, tun.ErrTaken) {
 			return made{}, err
 		}
@@ -73,7 +76,7 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 			break
 		}
 	}
-	if errors.Is(err, unix.EACCES) { // for want of CAP_NET_ADMIN it would be EPERM
+	if errors.Is(err, unix.EACCES) { // without CAP_NET_ADMIN it would be EPERM
 		return m, closedNode()
 	}
 	if err != nil {
@@ -86,13 +89,15 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	return m, nil
 }
 
-// closedNode explains that this process, which has CAP_NET_ADMIN, may not open the file by which devices are made.
+// closedNode returns the failure of a process with CAP_NET_ADMIN that may not open /dev/net/tun.
 func closedNode() error {
 	const node = "/dev/net/tun"
 	err := fmt.Errorf("open %s: %w", node, unix.EACCES)
 	var info unix.Stat_t
 	if unix.Stat(node, &info) == nil {
-		err = fmt.Errorf("%w (mode %04o, uid %d, gid %d)", err, info.Mode&0o7777, info.Uid, info.Gid)
+		err = fmt.Errorf("%w (mode %04o, uid %d, gid %d)", err, info.Mode&0o7777, info.Uid,
+			info.Gid)
 	}
-	return fail(stepDevice, err, "`sudo chmod 666 "+node+"`, as most distributions have it, or give it a group of this user")
+	return failure.New(failure.StepDevice, err,
+		"`sudo chmod 666 "+node+"`, as most distributions have it, or give it a group of this user")
 }

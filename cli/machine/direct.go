@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"context"
@@ -12,8 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/statedir"
 	"tunnel/client"
 	"tunnel/config"
+	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/privsep"
 	"tunnel/route"
@@ -21,17 +25,17 @@ import (
 	"tunnel/tun"
 )
 
-// direct is the host of a process that may do all by itself, and what a parent does for its worker.
+// direct is the Host of a process with privileges, and what a parent does for its worker.
 type direct struct {
-	i     *invocation
-	user  privsep.User // of a worker
-	split bool         // there is one
+	i     *invocation.Invocation
+	user  privsep.User // of the worker
+	split bool         // there is a worker
 	log   *slog.Logger
 
-	made made // what MakeDevice has made
+	made made // by MakeDevice
 
 	mu   sync.Mutex
-	down route.Config // guarded by mu; what --on-up has heard of and --on-down has not, or zero
+	down route.Config // guarded by mu; the last config of --on-up without --on-down yet, or zero
 }
 
 func (d *direct) Device(ctx context.Context) (tun.Device, client.Router, error) {
@@ -48,7 +52,7 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Router, error) 
 
 // MakeDevice implements privsep.Host.
 func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offload, error) {
-	name := d.i.common.Dev
+	name := d.i.Common.Dev
 	var err error
 	d.made, err = makeDevice(ctx, name, d.log)
 	if d.made.router != nil {
@@ -60,13 +64,14 @@ func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offlo
 // Router implements privsep.Host.
 func (d *direct) Router() *route.Router { return d.made.router }
 
-// close undoes what a worker that was killed has left.
+// close undoes what a killed worker has left.
 func (d *direct) close() error {
 	d.mu.Lock()
 	left := d.down
 	d.mu.Unlock()
 	if left != (route.Config{}) {
-		d.Hook(context.Background(), flagOnDown, transport.Link{Address: left.Local, Peer: left.Peer})
+		d.Hook(context.Background(), invocation.OnDown, transport.Link{Address: left.Local,
+			Peer: left.Peer})
 	}
 	if d.made.router == nil {
 		return nil
@@ -76,29 +81,31 @@ func (d *direct) close() error {
 
 func (d *direct) State(context.Context) (string, error) {
 	owner := privsep.User{UID: os.Geteuid(), GID: os.Getegid()}
-	dir, name, err := openState(d.i.state(), owner, d.user.UID)
+	dir, name, err := statedir.Open(stateOf(d.i), owner, d.user.UID)
 	if err != nil {
 		return "", err
 	}
 	return name, dir.Close()
 }
 
-// OpenState implements privsep.Host. What a worker had that was nobody, for want of a user tunnel, is that user's now.
+// OpenState implements privsep.Host. A directory of nobody, from before there was a user tunnel, is
+// handed over to that user.
 func (d *direct) OpenState() (*os.File, string, error) {
 	former := 0
-	if d.i.common.User == "" {
+	if d.i.Common.User == "" {
 		former = privsep.FormerUID(d.user)
 	}
-	return openState(d.i.state(), d.user, former)
+	return statedir.Open(stateOf(d.i), d.user, former)
 }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	address, err := config.ListenAddress(d.i.serve.Listen) //nolint:contextcheck // it reads /etc/services
+	address, err := config.ListenAddress(
+		d.i.Serve.Listen) //nolint:contextcheck // it reads /etc/services
 	if err != nil {
-		return nil, usage("--listen%w", err)
+		return nil, failure.Usage("--listen%w", err)
 	}
 	for until := time.Now().Add(ghostLimit); ; {
-		ln, err := listen(ctx, address, d.i.serve.Freebind)
+		ln, err := listen(ctx, address, d.i.Serve.Freebind)
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {
 			return ln, err
 		}
@@ -108,7 +115,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 
 // OpenListener implements privsep.Host.
 func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
-	if d.i.serve == nil {
+	if d.i.Serve == nil {
 		return nil, errors.New("refused: only serve listens")
 	}
 	ln, err := d.Listen(ctx)
@@ -118,54 +125,57 @@ func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
 	defer func() { _ = ln.Close() }()
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
-		return nil, fmt.Errorf("%T is no TCP listener", ln)
+		return nil, fmt.Errorf("%T is not a TCP listener", ln)
 	}
 	return tcp.File()
 }
 
 // Open implements privsep.Host.
 func (d *direct) Open(flag string) (*os.File, error) {
-	if flag == flagConfig {
-		return d.i.copyOfFile()
+	if flag == invocation.FlagConfig {
+		return d.i.CopyOfFile()
 	}
-	name := d.i.input(flag)
+	name := d.i.Input(flag)
 	if name == "" {
 		return nil, fmt.Errorf("refused: --%.20s names no file to read", flag)
 	}
 	return os.Open(name)
 }
 
-// Allow implements privsep.Host: a server's device is as its flags say, a client's as its server says, within bounds.
+// Allow implements privsep.Host: a server's device must be as its flags say, a client's as its
+// server says, within bounds.
 func (d *direct) Allow(want route.Config) error {
-	if d.i.serve != nil {
-		if want != serveConfig(d.i.serve) {
+	if d.i.Serve != nil {
+		if want != ServeConfig(d.i.Serve) {
 			return errors.New("refused: not what the flags say")
 		}
 		return nil
 	}
 	switch {
-	case want.Dev != d.i.common.Dev:
+	case want.Dev != d.i.Common.Dev:
 		return errors.New("refused: another device")
-	case want.MTU < transport.MinMTU || want.MTU > transport.MaxMTU || want.Qlen < 1 || want.Qlen > transport.MaxQlen:
+	case want.MTU < transport.MinMTU || want.MTU > transport.MaxMTU || want.Qlen < 1 ||
+		want.Qlen > transport.MaxQlen:
 		return fmt.Errorf("refused: mtu %d, qlen %d", want.MTU, want.Qlen)
 	}
-	if err := client.CheckGrant(want.Network, want.Local, want.Peer, d.i.connect.Network); err != nil {
+	accepted := d.i.Connect.Network
+	if err := client.CheckGrant(want.Network, want.Local, want.Peer, accepted); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
-	if d.i.onLink != nil {
-		d.i.onLink()
+	if d.i.OnLink != nil {
+		d.i.OnLink()
 	}
 	return nil
 }
 
 // RunHook implements privsep.Host.
 func (d *direct) RunHook(ctx context.Context, flag string, set route.Config) error {
-	if flag != flagOnUp && flag != flagOnDown {
-		return fmt.Errorf("refused: --%.20s is no hook", flag)
+	if flag != invocation.OnUp && flag != invocation.OnDown {
+		return fmt.Errorf("refused: --%.20s is not a hook", flag)
 	}
 	d.mu.Lock()
 	d.down = route.Config{}
-	if flag == flagOnUp {
+	if flag == invocation.OnUp {
 		d.down = set
 	}
 	d.mu.Unlock()
@@ -174,16 +184,30 @@ func (d *direct) RunHook(ctx context.Context, flag string, set route.Config) err
 }
 
 func (d *direct) Hook(ctx context.Context, flag string, link transport.Link) {
-	if flag == flagOnDown {
+	if flag == invocation.OnDown {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 		defer cancel()
 	}
-	runHook(ctx, "--"+flag, d.i.hook(flag), d.i.common.Dev, link, d.log)
+	runHook(ctx, "--"+flag, d.i.Hook(flag), d.i.Common.Dev, link, d.log)
 }
 
 // Explain implements privsep.Host.
 func (d *direct) Explain(err error) *privsep.Failure {
-	f := asFailure(err)
-	return &privsep.Failure{Step: string(f.step), Text: f.err.Error(), Advice: f.advice}
+	f := failure.Of(err)
+	return &privsep.Failure{Step: string(f.Step), Text: f.Err.Error(), Advice: f.Advice}
+}
+
+// ServeConfig returns the configuration of a server's device.
+func ServeConfig(told *config.Serve) route.Config {
+	pair, _ := lease.PairOf(told.Network, 0)
+	return route.Config{
+		Dev: told.Dev, MTU: told.MTU, Qlen: told.Qlen, Local: pair.Local, Peer: pair.Peer,
+		Network: told.Network,
+	}
+}
+
+// stateOf returns the state directory that an invocation chooses.
+func stateOf(i *invocation.Invocation) statedir.Choice {
+	return statedir.Choice{Dir: i.Common.State, Given: i.Common.From.Given(invocation.FlagState)}
 }

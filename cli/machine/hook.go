@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"context"
@@ -17,16 +17,18 @@ import (
 // downTimeout bounds --on-down, so that the program ends within two seconds of a signal.
 const downTimeout = time.Second
 
-// runHook runs a command that a person gave with --on-up or --on-down. It is a shell's business what it means, so it
-// goes to /bin/sh. Its output is the program's stderr, and the program's priority is not its own: it may compute for hours.
-// When ctx ends it and its children are killed.
-func runHook(ctx context.Context, flag, command string, dev string, link transport.Link, log *slog.Logger) {
+// runHook runs a command of --on-up or --on-down by /bin/sh. Its output goes to the program's
+// stderr. It does not inherit the program's priority, because it may compute for hours. When ctx
+// ends, it and its children are killed.
+func runHook(ctx context.Context, flag, command string, dev string, link transport.Link,
+	log *slog.Logger) {
 	if command == "" {
 		return
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), isSecret),
-		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(), "TUNNEL_PEER="+link.Peer.String())
+		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(),
+		"TUNNEL_PEER="+link.Peer.String())
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -48,8 +50,9 @@ func runHook(ctx context.Context, flag, command string, dev string, link transpo
 	}
 }
 
-// isSecret reports whether a variable of the environment is none of a hook's business: this program's own, which have the
-// token, and those of a proxy that have a user's name or password before an @, in a URL or without its scheme.
+// isSecret reports whether a hook must not get a variable of the environment: this program's own,
+// which may have the token, and those of a proxy with a user or password before an @, with or
+// without a scheme.
 func isSecret(variable string) bool {
 	name, value, _ := strings.Cut(variable, "=")
 	switch strings.ToUpper(name) {

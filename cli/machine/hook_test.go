@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"bytes"
@@ -17,17 +17,21 @@ import (
 func TestHook(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("HOOK_OUT", filepath.Join(dir, "out"))
-	link := transport.Link{Address: netip.MustParseAddr("10.1.1.3"), Peer: netip.MustParseAddr("10.1.1.4")}
+	link := transport.Link{Address: netip.MustParseAddr("10.1.1.3"),
+		Peer: netip.MustParseAddr("10.1.1.4")}
 	for name, test := range map[string]struct {
 		command string
 		limit   time.Duration
 		out     string
 		log     string
 	}{
-		"none":           {"", time.Minute, "", ""},
-		"shell":          {`echo "$TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" | tee "$HOOK_OUT" >/dev/null && true`, time.Minute, "tun0 10.1.1.3 10.1.1.4\n", ""},
-		"fails":          {`echo x > "$HOOK_OUT"; exit 3`, time.Minute, "x\n", `msg="hook failed" flag=--on-up err="exit status 3"`},
-		"too long":       {`echo x > "$HOOK_OUT"; sleep 600 & wait`, time.Second, "x\n", "it took too long"},
+		"none": {"", time.Minute, "", ""},
+		"shell": {`echo "$TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" | tee "$HOOK_OUT" >/dev/null && true`,
+			time.Minute, "tun0 10.1.1.3 10.1.1.4\n", ""},
+		"fails": {`echo x > "$HOOK_OUT"; exit 3`, time.Minute, "x\n",
+			`msg="hook failed" flag=--on-up err="exit status 3"`},
+		"too long": {`echo x > "$HOOK_OUT"; sleep 600 & wait`, time.Second, "x\n",
+			"it took too long"},
 		"does not exist": {"/nonexistent/command 2>/dev/null", time.Minute, "", "exit status 127"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -36,7 +40,8 @@ func TestHook(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), test.limit)
 			defer cancel()
 			began := time.Now()
-			runHook(ctx, "--on-up", test.command, "tun0", link, slog.New(slog.NewTextHandler(&log, nil)))
+			runHook(ctx, "--on-up", test.command, "tun0", link, slog.New(slog.NewTextHandler(&log,
+				nil)))
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("took %v", took)
 			}
@@ -44,7 +49,8 @@ func TestHook(t *testing.T) {
 			if string(out) != test.out || (err != nil) != (test.out == "") {
 				t.Errorf("wrote %q, %v; want %q", out, err, test.out)
 			}
-			if got := log.String(); (got == "") != (test.log == "") || !strings.Contains(got, test.log) {
+			if got := log.String(); (got == "") != (test.log == "") || !strings.Contains(got,
+				test.log) {
 				t.Errorf("logged %q; want %q", got, test.log)
 			}
 		})

@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"context"
@@ -8,15 +8,17 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/cli/failure"
 )
 
 const flagFreebind = "freebind"
 
-// listen returns a listener at address. freebind takes an address that this machine does not have (IP_FREEBIND in ip(7)):
-// who connects is served from the moment at which it has it.
+// listen returns a listener at address. With freebind the address need not exist yet (IP_FREEBIND
+// in ip(7)): clients can connect as soon as it does.
 func listen(ctx context.Context, address string, freebind bool) (net.Listener, error) {
-	// Sessions have signs of life of their own; the kernel's would cost each connection four system calls, also those that are
-	// turned away.
+	// Sessions have keepalives of their own; TCP's would cost each connection four system calls,
+	// even if it is refused.
 	config := net.ListenConfig{KeepAlive: -1}
 	if freebind {
 		config.Control = allowFreebind
@@ -24,14 +26,17 @@ func listen(ctx context.Context, address string, freebind bool) (net.Listener, e
 	ln, err := config.Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return nil, fail(stepListen, fmt.Errorf("%s is in use", address), "end what listens there, or choose another --listen")
+		return nil, failure.New(failure.StepListen, fmt.Errorf("%s is in use", address),
+			"end what listens there, or choose another --listen")
 	case errors.Is(err, unix.EACCES):
-		return nil, fail(stepListen, fmt.Errorf("%s is not allowed", address), "ports below 1024 need root or CAP_NET_BIND_SERVICE")
+		return nil, failure.New(failure.StepListen, fmt.Errorf("%s is not allowed", address),
+			"ports below 1024 need root or CAP_NET_BIND_SERVICE")
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return nil, fail(stepListen, fmt.Errorf("this machine does not have the address of %s", address),
+		return nil, failure.New(failure.StepListen,
+			fmt.Errorf("this machine does not have the address of %s", address),
 			"choose another --listen, or give --"+flagFreebind+" if the address comes later")
 	case err != nil:
-		return nil, fail(stepListen, err, "choose another --listen")
+		return nil, failure.New(failure.StepListen, err, "choose another --listen")
 	}
 	return ln, nil
 }
@@ -43,13 +48,15 @@ func allowFreebind(network, _ string, raw syscall.RawConn) error {
 		level, option = unix.SOL_IPV6, unix.IPV6_FREEBIND
 	}
 	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) }); err != nil {
+	if err := raw.Control(
+		func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) }); err != nil {
 		return err
 	}
 	return failed
 }
 
-func isLoopback(a net.Addr) bool {
+// IsLoopback reports whether a is a TCP address of the loopback.
+func IsLoopback(a net.Addr) bool {
 	tcp, ok := a.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
 }

@@ -1,4 +1,6 @@
-package cli
+// Package machine is a run's access to this machine: device, state directory, listener and hooks. A
+// process has it directly, or, as a worker, through its parent.
+package machine
 
 import (
 	"context"
@@ -7,67 +9,61 @@ import (
 	"net"
 	"os"
 
-	"github.com/urfave/cli/v2"
-
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 	"tunnel/client"
 	"tunnel/privsep"
 	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// host is what a run has of this machine: its own hands, or its parent's.
-type host interface {
-	// Device makes the TUN device, and the Router of its addresses and routes. The caller owns both: Router.Close first, so
-	// that what was added is taken away by name, then Device.Close.
+// Host is a run's access to this machine.
+type Host interface {
+	// Device creates the TUN device, and the Router of its addresses and routes. The caller closes
+	// both, the Router first, so that it removes what it has added by name.
 	Device(ctx context.Context) (tun.Device, client.Router, error)
-	// State returns the directory for what is kept between runs. From then on a worker can reach nothing else.
+	// State returns the state directory. A worker can access no other files afterwards.
 	State(ctx context.Context) (string, error)
 	Listen(ctx context.Context) (net.Listener, error)
 	// Hook runs the command of a flag, with the addresses of link, until ctx ends.
 	Hook(ctx context.Context, flag string, link transport.Link)
 }
 
-// exited is the end of a worker that has said itself why.
-type exited struct {
-	code int
-	left error // what its parent could not undo, nil if nothing
-}
-
-func (e *exited) Error() string { return fmt.Sprintf("the worker ended with exit code %d", e.code) }
-
-// ended returns the error of a run from what its worker ended with, and what could not be undone afterwards.
+// ended returns the error of a run from its worker's exit code and error, and from what could not
+// be undone afterwards.
 func ended(code int, err, left error) error {
 	switch {
 	case err != nil && left != nil:
-		return fail(stepInternal, fmt.Errorf("%w; and then: %w", err, left), "run `tunnel cleanup`")
+		return failure.New(failure.StepInternal, fmt.Errorf("%w; and then: %w", err, left),
+			"run `tunnel cleanup`")
 	case err != nil:
-		return fail(stepInternal, err, "")
+		return failure.New(failure.StepInternal, err, "")
 	case code != 0:
-		return &exited{code: code, left: left}
+		return &failure.WorkerEnded{Code: code, Left: left}
 	}
 	return left
 }
 
-// newHost returns the host of this process. When this process is to be the parent it runs the worker to its end before it
-// returns; host is then nil, and err that of the run.
-func newHost(i *invocation, log *slog.Logger) (host, error) {
-	outputOf(i.c).detach()
-	user, err := privsep.FindUser(i.common.User)
+// New returns the Host of this process. A process that becomes the parent runs its worker to the
+// end first; it then returns a nil Host, and the error of the run.
+func New(i *invocation.Invocation, log *slog.Logger) (Host, error) {
+	invocation.Output(i.CLI).Detach()
+	user, err := privsep.FindUser(i.Common.User)
 	if err != nil {
-		return nil, usage("--user: %w", err)
+		return nil, failure.Usage("--user: %w", err)
 	}
-	if w := workerOf(i.c); w != nil {
+	if w := invocation.Worker(i.CLI); w != nil {
 		return &confined{Worker: w, i: i, user: user, log: log}, nil
 	}
 	own := &direct{i: i, user: user, log: log}
 	if os.Geteuid() != 0 {
-		if i.common.User != "" {
-			return nil, usage("--user is for root: only root can become another user")
+		if i.Common.User != "" {
+			return nil, failure.Usage("--user is for root: only root can become another user")
 		}
 		return own, nil
 	}
-	if i.common.NoSandbox {
-		log.Warn("no sandbox: what talks to the network is root")
+	if i.Common.NoSandbox {
+		log.Warn("no sandbox: the process that talks to the network is root")
 		return own, nil
 	}
 	if why := privsep.CanSplit(user); why != nil {
@@ -76,32 +72,11 @@ func newHost(i *invocation, log *slog.Logger) (host, error) {
 	}
 	own.split = true
 	parent := privsep.New(own, user, log)
-	stdout, stderr := outputOf(i.c).stdout.w.Relay(), outputOf(i.c).stderr.w.Relay()
+	stdout, stderr := invocation.Output(i.CLI).Stdout.Spool.Relay(),
+		invocation.Output(i.CLI).Stderr.Spool.Relay()
 	parent.Stdout, parent.Stderr = stdout, stderr
-	code, err := parent.Run(i.c.Context, args(i.c)[1:])
+	code, err := parent.Run(i.CLI.Context, invocation.Args(i.CLI)[1:])
 	stdout.Flush()
 	stderr.Flush()
 	return nil, ended(code, err, own.close())
-}
-
-// The parts of an App's metadata: what a command must know of its process.
-const (
-	metaWorker = "worker"
-	metaArgs   = "args"
-	metaOutput = "output"
-)
-
-func workerOf(c *cli.Context) *privsep.Worker {
-	w, _ := c.App.Metadata[metaWorker].(*privsep.Worker)
-	return w
-}
-
-func outputOf(c *cli.Context) *output {
-	o, _ := c.App.Metadata[metaOutput].(*output)
-	return o
-}
-
-func args(c *cli.Context) []string {
-	args, _ := c.App.Metadata[metaArgs].([]string)
-	return args
 }

@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"errors"
@@ -12,18 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownNice is the nice value of a running tunnel. The kernel forwards packets before any program gets a processor; a tunnel
-// forwards them as one program among others, and what arrives while it waits for its turn is lost when the device's queue of
-// 100 is full. With more than this it would take the processor from the very programs whose packets it carries:
-// docs/PERFORMANCE.md has the figures.
+// ownNice is the nice value of a running tunnel. A kernel forwards packets before any program runs;
+// a tunnel is one program among others, and loses packets that arrive while it waits for a
+// processor once the device's queue of 100 is full. A lower value would take processor time from
+// the programs whose packets it carries: docs/PERFORMANCE.md has the figures.
 const ownNice = -5
 
-// zeroNice is a nice value of 0 as getpriority(2) returns it, which is 20 less the nice value: no answer is negative.
+// zeroNice is a nice value of 0 as the system call getpriority returns it: 20 minus the nice value.
 const zeroNice = 20
 
-// takePriority gives all threads, and those to come, ownNice. Whoever has started the program with a nice value other than
-// 0 has decided, and it stays. Without the right to it, which is CAP_SYS_NICE or RLIMIT_NICE, all goes on as it is.
-func takePriority(log *slog.Logger) {
+// TakePriority sets ownNice for all present and future threads. A nice value other than 0 at the
+// start is left alone. Without CAP_SYS_NICE or RLIMIT_NICE nothing changes.
+func TakePriority(log *slog.Logger) {
 	if err := renice(); err != nil {
 		log.Debug("packets have no priority over other programs", "err", err)
 	}
@@ -35,17 +35,18 @@ func renice() error {
 		return err
 	}
 	nice := ownNice
-	// setpriority(2) is about one thread on Linux. A build with cgo may have threads that the runtime does not know of, and
-	// gets ENOTSUP.
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(nice)); errno != 0 {
+	// On Linux setpriority(2) changes one thread. A build with cgo may have threads that the
+	// runtime does not know, and gets ENOTSUP.
+	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0,
+		uintptr(nice)); errno != 0 {
 		return fmt.Errorf("set the nice value to %d: %w", ownNice, errno)
 	}
 	return nil
 }
 
-// spreadPriority gives the session of this process, which must have nobody else's processes, its nice value. With
-// kernel.sched_autogroup_enabled the scheduler weighs sessions against each other, and nice values within one only
-// (sched(7)): those of a session of its own would count for nothing.
+// spreadPriority gives this process's nice value to its session, which must have no other
+// processes. With kernel.sched_autogroup_enabled the scheduler compares nice values within a
+// session only (sched(7)), and the session has a value of its own.
 func spreadPriority() error {
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil {
@@ -62,7 +63,7 @@ func spreadPriority() error {
 	return errors.Join(err, f.Close())
 }
 
-// dropPriority gives a group of processes the nice value 0 when this program's is less.
+// dropPriority sets the nice value of a process group to 0 if this program's is lower.
 func dropPriority(group int) error {
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil || now <= zeroNice {

@@ -1,4 +1,4 @@
-package cli
+package machine
 
 import (
 	"errors"
@@ -10,18 +10,20 @@ import (
 	"slices"
 	"strings"
 
+	"tunnel/cli/invocation"
 	"tunnel/ipcmd"
 )
 
 // The files that name this machine's DNS servers, as resolv.conf(5) and systemd-resolved(8) say.
 const (
-	resolvConf     = "/etc/resolv.conf"
-	resolvedUplink = "/run/systemd/resolve/resolv.conf" // when resolvConf names systemd-resolved itself
+	resolvConf = "/etc/resolv.conf"
+	// when resolvConf names systemd-resolved itself
+	resolvedUplink = "/run/systemd/resolve/resolv.conf"
 )
 
-// resolvers returns the addresses of this machine's DNS servers, as far as files tell. A file that is not there names none;
-// one that cannot be read is an error.
-func resolvers() ([]netip.Addr, error) {
+// Resolvers returns the addresses of this machine's DNS servers that its files name. A missing file
+// names none; an unreadable one is an error.
+func Resolvers() ([]netip.Addr, error) {
 	all, err := nameserversOf(resolvConf)
 	for _, stub := range []string{"127.0.0.53", "127.0.0.54"} {
 		if slices.Contains(all, netip.MustParseAddr(stub)) {
@@ -32,11 +34,12 @@ func resolvers() ([]netip.Addr, error) {
 	return all, err
 }
 
-// guarded returns what to count as this machine's DNS servers that no network of a tunnel may contain; nil is none. They are
-// the user's own to give away, by --network: not under AT_SECURE, where the user has no right to other users' questions.
-func guarded(i *invocation) func() ([]netip.Addr, error) {
-	if i.connect != nil && len(i.connect.Network) == 0 || ipcmd.SecureMode() {
-		return resolvers
+// guarded returns the function that names the DNS servers which a tunnel's network must not
+// contain; nil for none. A user may include them by --network, but not under AT_SECURE, where the
+// user has no right to other users' DNS queries.
+func guarded(i *invocation.Invocation) func() ([]netip.Addr, error) {
+	if i.Connect != nil && len(i.Connect.Network) == 0 || ipcmd.SecureMode() {
+		return Resolvers
 	}
 	return nil
 }
@@ -57,7 +60,7 @@ func nameserversOf(file string) ([]netip.Addr, error) {
 	return nameservers(text), err
 }
 
-// maxResolvConf bounds a resolv.conf, in bytes; DHCP servers and other users' programs have a say in it.
+// maxResolvConf bounds a resolv.conf, in bytes: DHCP servers and other programs can write to it.
 const maxResolvConf = 256 << 10
 
 // nameservers returns the nameserver lines of a resolv.conf.

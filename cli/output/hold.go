@@ -1,4 +1,4 @@
-package cli
+package output
 
 import (
 	"context"
@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// heldMost is how many records are held before all are released: more than a first attempt writes.
+// heldMost is the number of records after which all are released: more than a first attempt writes.
 const heldMost = 256
 
-// heldLog is a slog.Handler that holds back what is only worth reading once there is a connection: of a first attempt that
-// fails the error says all. Warnings and errors pass at once.
-type heldLog struct {
+// HeldLog is a slog.Handler that holds information back until there is a connection: if the first
+// attempt fails, its error is enough. Warnings and errors pass at once.
+type HeldLog struct {
 	slog.Handler
 
 	held *heldRecords
@@ -23,19 +23,21 @@ type heldRecords struct {
 	waiting  []func() // each writes one record
 }
 
-// holdLog returns a handler that holds the records for h until release is called. Of a log with debug lines nothing is held.
-func holdLog(h slog.Handler) *heldLog {
-	return &heldLog{h, &heldRecords{released: h.Enabled(context.Background(), slog.LevelDebug)}}
+// Hold returns a handler that holds the records for h until Release. It holds none if h logs debug
+// records.
+func Hold(h slog.Handler) *HeldLog {
+	return &HeldLog{h, &heldRecords{released: h.Enabled(context.Background(), slog.LevelDebug)}}
 }
 
 // Handle implements slog.Handler.
-func (h *heldLog) Handle(ctx context.Context, r slog.Record) error {
+func (h *HeldLog) Handle(ctx context.Context, r slog.Record) error {
 	h.held.mu.Lock()
 	defer h.held.mu.Unlock()
 	if h.held.released || r.Level >= slog.LevelWarn {
 		return h.Handler.Handle(ctx, r)
 	}
-	h.held.waiting = append(h.held.waiting, func() { _ = h.Handler.Handle(context.WithoutCancel(ctx), r) })
+	h.held.waiting = append(h.held.waiting,
+		func() { _ = h.Handler.Handle(context.WithoutCancel(ctx), r) })
 	if len(h.held.waiting) >= heldMost {
 		h.held.release()
 	}
@@ -43,23 +45,23 @@ func (h *heldLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (h *heldLog) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &heldLog{h.Handler.WithAttrs(attrs), h.held}
+func (h *HeldLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &HeldLog{h.Handler.WithAttrs(attrs), h.held}
 }
 
 // WithGroup implements slog.Handler.
-func (h *heldLog) WithGroup(name string) slog.Handler {
-	return &heldLog{h.Handler.WithGroup(name), h.held}
+func (h *HeldLog) WithGroup(name string) slog.Handler {
+	return &HeldLog{h.Handler.WithGroup(name), h.held}
 }
 
-// release writes what was held, and lets all that follows pass.
-func (h *heldLog) release() {
+// Release writes the held records, and lets all further ones pass.
+func (h *HeldLog) Release() {
 	h.held.mu.Lock()
 	defer h.held.mu.Unlock()
 	h.held.release()
 }
 
-// release is heldLog.release. The caller holds mu.
+// release is HeldLog.Release. The caller holds mu.
 func (r *heldRecords) release() {
 	r.released = true
 	for _, write := range r.waiting {

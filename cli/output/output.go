@@ -1,4 +1,5 @@
-package cli
+// Package output is stdout and stderr of the program: a reader that is slow or gone blocks nothing.
+package output
 
 import (
 	"bytes"
@@ -15,72 +16,73 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cli/failure"
 	"tunnel/privsep"
 	"tunnel/spool"
 )
 
-// output is stdout and stderr of this process. A worker's are pipes, which its parent reads.
-type output struct {
-	stdout, stderr *renamer
-	null           bool // stdout is /dev/null, as Go's runtime makes a closed one
+// Output is stdout and stderr of this process. A worker's are pipes that its parent reads.
+type Output struct {
+	Stdout, Stderr *Stream
+	Null           bool // stdout is /dev/null, which Go's runtime opens for a closed one
 }
 
-// outputLimit bounds the time to write the last lines of a process to a slow reader. Half as much for
-// stdout leaves time to say on stderr what stdout did not take.
+// outputLimit bounds the time to write the last lines of a process to a slow reader. Half as much
+// for stdout leaves time to report on stderr what was lost.
 const outputLimit = 700 * time.Millisecond
 
-// newOutput returns the output to what this process was started with, or a test gives. The caller
-// closes it.
-func newOutput(stdout, stderr io.Writer) *output {
-	return &output{
-		stdout: &renamer{w: spool.New(stdout)}, stderr: &renamer{w: spool.New(stderr)}, null: isNull(stdout),
+// New returns the Output to the streams of the process, or of a test. The caller closes it.
+func New(stdout, stderr io.Writer) *Output {
+	return &Output{
+		Stdout: &Stream{Spool: spool.New(stdout)}, Stderr: &Stream{Spool: spool.New(stderr)},
+		Null: isNull(stdout),
 	}
 }
 
-// detach is for the commands that carry packets: neither these nor a signal wait for somebody who reads
-// lines, and a reader who goes away ends nothing. The others print what they were asked for, also to a
-// pager.
-func (o *output) detach() {
-	keepPipe()
-	o.stdout.w.Detach()
-	o.stderr.w.Detach()
+// Detach is for commands that carry packets: they never wait for a reader, and a reader that goes
+// away does not end them. Other commands wait for theirs, as a pager expects.
+func (o *Output) Detach() {
+	KeepPipe()
+	o.Stdout.Spool.Detach()
+	o.Stderr.Spool.Detach()
 }
 
-// hasten is for the end: what is left of a command's output is not waited for any more.
-func (o *output) hasten() {
-	o.stdout.w.Hasten()
-	o.stderr.w.Hasten()
+// Hasten ends the waiting for readers, for the end of a command.
+func (o *Output) Hasten() {
+	o.Stdout.Spool.Hasten()
+	o.Stderr.Spool.Hasten()
 }
 
-// close writes what can be written of the last lines within outputLimit.
-func (o *output) close() {
-	o.hasten()
+// Close writes as many of the last lines as possible within outputLimit.
+func (o *Output) Close() {
+	o.Hasten()
 	now := time.Now()
-	o.stdout.w.Close(now.Add(outputLimit / 2))
-	o.stderr.w.Close(now.Add(outputLimit))
+	o.Stdout.Spool.Close(now.Add(outputLimit / 2))
+	o.Stderr.Spool.Close(now.Add(outputLimit))
 }
 
-// orphan ends a worker whose parent has ended.
-func (o *output) orphan(err error) {
-	o.hasten()
-	_, _ = fmt.Fprintf(o.stderr, "tunnel: internal: %v\n", privsep.Lost(err))
-	o.close()
+// Orphan ends a worker whose parent has ended.
+func (o *Output) Orphan(err error) {
+	o.Hasten()
+	_, _ = fmt.Fprintf(o.Stderr, "tunnel: internal: %v\n", privsep.Lost(err))
+	o.Close()
 	os.Exit(1)
 }
 
-// noticeDropped has the log say in its own format how many lines of it were dropped.
-func (o *output) noticeDropped(handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
-	o.stderr.w.SetNotice(func(lines uint64, why error) []byte {
+// NoticeDropped reports dropped lines of the log in the log's own format.
+func (o *Output) NoticeDropped(handler func(io.Writer, *slog.HandlerOptions) slog.Handler) {
+	o.Stderr.Spool.SetNotice(func(lines uint64, why error) []byte {
 		var line bytes.Buffer
-		slog.New(handler(&line, nil)).LogAttrs(context.Background(), slog.LevelWarn, "log lines dropped",
+		slog.New(handler(&line, nil)).LogAttrs(context.Background(), slog.LevelWarn,
+			"log lines dropped",
 			slog.Uint64("lines", lines), slog.Any("reason", why))
 		return line.Bytes()
 	})
 }
 
-// keepPipe lets this process go on when a reader of its output goes away: SIGPIPE, which ends a filter,
-// would leave half of something done.
-func keepPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+// KeepPipe lets this process continue when a reader of its output goes away: SIGPIPE, which ends a
+// filter, would leave an action half done.
+func KeepPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // isNull reports whether w is /dev/null.
 func isNull(w io.Writer) bool {
@@ -93,32 +95,35 @@ func isNull(w io.Writer) bool {
 		return false
 	}
 	stat, ok := is.Sys().(*syscall.Stat_t)
-	return ok && uint64(stat.Rdev) == unix.Mkdev(1, 3) //nolint:unconvert // 32 bits on some machines
+	return ok && uint64(stat.Rdev) == unix.Mkdev(1,
+		3) //nolint:unconvert // 32 bits on some machines
 }
 
-// renamer gives the state directory the name that a person knows.
-type renamer struct {
-	w      *spool.Writer
-	names  atomic.Pointer[[2][]byte] // ours, a person's
-	failed atomic.Pointer[failure]   // the first write that did
+// A Stream replaces the internal name of the state directory by the one that the user knows.
+type Stream struct {
+	Spool  *spool.Writer
+	Names  atomic.Pointer[[2][]byte]       // internal, user's
+	failed atomic.Pointer[failure.Failure] // the first write that failed
 }
 
-func (r *renamer) Write(b []byte) (int, error) {
+// Write implements io.Writer.
+func (r *Stream) Write(b []byte) (int, error) {
 	text := b
-	if names := r.names.Load(); names != nil {
+	if names := r.Names.Load(); names != nil {
 		text = bytes.ReplaceAll(b, names[0], names[1])
 	}
-	if _, err := r.w.Write(text); err != nil {
-		f := &failure{step: stepOutput, err: err, advice: "give it a place that takes it"}
+	if _, err := r.Spool.Write(text); err != nil {
+		f := &failure.Failure{Step: failure.StepOutput, Err: err,
+			Advice: "write to a place with room"}
 		r.failed.CompareAndSwap(nil, f)
 		return 0, f
 	}
 	return len(b), nil
 }
 
-// err returns why not all of it was written, nil if it was, or if its reader wanted no more. Much of
-// what prints does not look at errors.
-func (r *renamer) err() error {
+// Err returns why not all output was written; nil if it was, or if its reader closed the pipe. Most
+// callers that print ignore errors.
+func (r *Stream) Err() error {
 	if f := r.failed.Load(); f != nil && !errors.Is(f, syscall.EPIPE) {
 		return f
 	}

@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"context"
@@ -7,25 +7,28 @@ import (
 	"net"
 	"sync"
 
+	"tunnel/cli/machine"
 	"tunnel/client"
 	"tunnel/keep"
 	"tunnel/route"
 )
 
-// heldDevice is a server's device, which is held to what it was given while the server runs.
+// heldDevice is a server's device. Changes by others are undone while the server runs.
 type heldDevice struct {
 	keeper  *keep.Keeper
-	network client.Network // nil where changes are not told
+	network client.Network // nil if changes cannot be watched
 	log     *slog.Logger
 }
 
-// holdDevice gives the device what a server's has. The caller closes what it returns.
-func holdDevice(ctx context.Context, router keep.Router, want route.Config, log *slog.Logger) (*heldDevice, error) {
+// holdDevice configures the device. The caller closes the result.
+func holdDevice(ctx context.Context, router keep.Router, want route.Config,
+	log *slog.Logger) (*heldDevice, error) {
 	index := 0
 	if link, err := net.InterfaceByName(want.Dev); err == nil {
 		index = link.Index
 	}
-	held := &heldDevice{keeper: keep.New(router, index, log), network: watchNetwork(log), log: log}
+	held := &heldDevice{keeper: keep.New(router, index, log), network: machine.WatchNetwork(log),
+		log: log}
 	if err := held.keeper.Set(ctx, want); err != nil {
 		held.close()
 		return nil, err
@@ -39,7 +42,7 @@ func (h *heldDevice) close() {
 	}
 }
 
-// run runs serve, and ends it when the device is lost; the error is then why.
+// run runs serve, and ends it with an error when the device is lost.
 func (h *heldDevice) run(ctx context.Context, serve func(context.Context) error) error {
 	if h.network == nil {
 		return serve(ctx)

@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"bytes"
@@ -12,13 +12,18 @@ import (
 	"strings"
 	"sync"
 
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/output"
 	"tunnel/config"
 	"tunnel/transport"
 )
 
-// printConnectLine prints the line that joins another machine to this server. A server that never had a token makes one
-// here, and this is the only time that it can be seen. A secret that somebody gave is not in the line.
-func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serverState, listen net.Addr) error {
+// printConnectLine prints the command that joins another machine to this server. A server that
+// never had a token makes one here, and shows it this once. A secret that the user gave is not
+// printed.
+func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serverState,
+	listen net.Addr) error {
 	url := s.url(listen, told.Path)
 	made, err := kept.makeFirst()
 	if err != nil {
@@ -29,17 +34,19 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 	case told.InsecureNoAuth:
 	case made != "":
 		if url == "" {
-			url = urlOf("HOST", "", told.Path) // only a person knows; but the token has to be shown now
+			// only the user knows it, but the token must be shown now
+			url = urlOf("HOST", "", told.Path)
 		}
-		_, _ = fmt.Fprintf(w, firstMade+", %q; it is shown this once. To join, run on another machine:\n", firstToken)
-		credential = []string{"--" + flagToken, made}
+		_, _ = fmt.Fprintf(w,
+			firstMade+", %q; it is shown this once. To join, run on another machine:\n", firstToken)
+		credential = []string{"--" + invocation.FlagToken, made}
 	case file != "":
-		credential = []string{"--" + flagTokenFile, file}
+		credential = []string{"--" + invocation.FlagTokenFile, file}
 	case kept.nobody():
 		return nil
 	default:
 		kept.remind()
-		credential = []string{"--" + flagTokenFile, "FILE"}
+		credential = []string{"--" + invocation.FlagTokenFile, "FILE"}
 	}
 	if url != "" {
 		_, _ = fmt.Fprintln(w, connectLine(url, s.pin, credential...))
@@ -47,17 +54,17 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 	return nil
 }
 
-// firstMade begins the line above the join line of a first start.
+// firstMade begins the line above the join command of a first start.
 const firstMade = "made the first token"
 
-// watchJoinLine has the log say that the line which joins another machine did not get to stdout, for
-// the first token is shown nowhere else. It is for the process that writes to stdout itself. What goes
-// to /dev/null is dropped by choice, but for that token.
-func (o *output) watchJoinLine(log *slog.Logger) {
+// watchJoinLine logs when the join command could not be written to stdout, because the first token
+// is shown nowhere else. It is for the process that writes to stdout itself. Output to /dev/null is
+// lost on purpose, except for that token.
+func watchJoinLine(o *output.Output, log *slog.Logger) {
 	var once sync.Once
-	o.stdout.w.Observe(func(text []byte, err error) {
+	o.Stdout.Spool.Observe(func(text []byte, err error) {
 		first := bytes.Contains(text, []byte(firstMade))
-		if err == nil && first && o.null {
+		if err == nil && first && o.Null {
 			err = errors.New("it is closed, or /dev/null")
 		}
 		if err != nil && (first || bytes.Contains(text, []byte(joinCommand))) {
@@ -69,34 +76,25 @@ func (o *output) watchJoinLine(log *slog.Logger) {
 	})
 }
 
-// joinCommand begins the join line.
+// joinCommand begins the join command.
 const joinCommand = "tunnel connect "
 
-// connectLine returns the command that joins a machine to the server at url, for a POSIX shell. pin may be empty;
-// credential is the flags of the token.
+// connectLine returns the command that joins a machine to the server at url, quoted for a POSIX
+// shell. pin may be empty; credential has the flags of the token.
 func connectLine(url, pin string, credential ...string) string {
 	argv := append(strings.Fields(joinCommand), url)
 	if pin != "" {
-		argv = append(argv, "--"+flagPin, pin)
+		argv = append(argv, "--"+invocation.FlagPin, pin)
 	}
 	argv = append(argv, credential...)
 	for i, word := range argv {
-		argv[i] = shellQuote(word)
+		argv[i] = failure.ShellQuote(word)
 	}
 	return strings.Join(argv, " ")
 }
 
-// shellQuote returns word as a shell reads it.
-func shellQuote(word string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+/:.,@%"
-	if word != "" && strings.Trim(word, plain) == "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// url returns where clients find the server that listens there; "" if that is not known: behind a proxy, only --public
-// tells.
+// url returns the URL under which clients reach the server that listens there; "" if it is unknown,
+// as behind a proxy without --public.
 func (s *serverTLS) url(listen net.Addr, path string) string {
 	port := s.port
 	switch tcp, ok := listen.(*net.TCPAddr); {
@@ -108,7 +106,7 @@ func (s *serverTLS) url(listen net.Addr, path string) string {
 	return urlOf(s.host, port, path)
 }
 
-// urlOf puts a server's URL together.
+// urlOf returns a server's URL.
 func urlOf(host, port, path string) string {
 	if port != "" && port != "443" {
 		host = net.JoinHostPort(host, port)
@@ -122,8 +120,7 @@ func urlOf(host, port, path string) string {
 	return "wss://" + host + path
 }
 
-// withZone returns a listener's address with the zone that --listen names, which not every kernel
-// tells.
+// withZone returns a listener's address with the zone of --listen, which not every kernel reports.
 func withZone(address net.Addr, listen string) net.Addr {
 	tcp, ok := address.(*net.TCPAddr)
 	asked, err := netip.ParseAddrPort(listen)
@@ -133,7 +130,7 @@ func withZone(address net.Addr, listen string) net.Addr {
 	return &net.TCPAddr{IP: tcp.IP, Port: tcp.Port, Zone: asked.Addr().Zone()}
 }
 
-// guessHost returns by what name or address clients most likely reach the server, when nobody says so.
+// guessHost returns the name or address by which clients most likely reach the server.
 func (s *serverTLS) guessHost(listen string) string {
 	if s.plain {
 		return ""
@@ -153,16 +150,19 @@ func (s *serverTLS) guessHost(listen string) string {
 		}
 	}
 	host, _, _ := net.SplitHostPort(listen)
-	if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() || err != nil && host != "" {
+	if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() || err != nil &&
+		host != "" {
 		return host
 	}
 	return ownAddress()
 }
 
-// ownAddress returns this machine's address on the way to the internet; without one, the first that others may reach.
+// ownAddress returns this machine's source address towards the internet; without a route, its first
+// global address.
 func ownAddress() string {
-	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // nobody's addresses (RFC 5737, RFC 3849)
-		// No packet goes out: connecting a datagram socket only asks the kernel for a route.
+	// documentation addresses (RFC 5737, RFC 3849)
+	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} {
+		// This sends no packet: connecting a datagram socket only looks up a route.
 		conn, err := new(net.Dialer).DialContext(context.Background(), "udp", far)
 		if err != nil {
 			continue

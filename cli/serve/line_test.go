@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"net"
@@ -12,20 +12,30 @@ import (
 func TestConnectLine(t *testing.T) {
 	const pin = "sha256:d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmM="
 	for want, got := range map[string]string{
-		"tunnel connect wss://192.0.2.1:8443 --pin " + pin + " --token-file token": connectLine("wss://192.0.2.1:8443", pin, "--token-file", "token"),
-		"tunnel connect wss://server.example":                                      connectLine("wss://server.example", ""),
-		`tunnel connect 'wss://server.example/a b' --token '$(touch it)'`:          connectLine("wss://server.example/a b", "", "--token", "$(touch it)"),
-		`tunnel connect wss://h --token-file ''\''~'`:                              connectLine("wss://h", "", "--token-file", "'~"),
-		`tunnel connect wss://h --token-file ''`:                                   connectLine("wss://h", "", "--token-file", ""),
+		"tunnel connect wss://192.0.2.1:8443 --pin " + pin +
+			" --token-file token": connectLine("wss://192.0.2.1:8443", pin, "--token-file",
+			"token"),
+		"tunnel connect wss://server.example": connectLine(
+			"wss://server.example", ""),
+		`tunnel connect 'wss://server.example/a b' --token '$(touch it)'`: connectLine(
+			"wss://server.example/a b", "", "--token", "$(touch it)"),
+		`tunnel connect wss://h --token-file ''\''~'`: connectLine(
+			"wss://h", "", "--token-file", "'~"),
+		`tunnel connect wss://h --token-file ''`: connectLine(
+			"wss://h", "", "--token-file", ""),
 	} {
 		if got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}
 	// A shell has the last word.
-	words := []string{"a b", "it's", "$HOME", "`x`", "~", "*", "#", "", "a\\b", "[::1]", "&", "ä", "-", "a=b", "!"}
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", "tunnel() { printf '%s\\n' \"$@\"; }; "+connectLine("wss://[::1]:8443", "", words...)).Output()
-	if want := "connect\nwss://[::1]:8443\n" + strings.Join(words, "\n") + "\n"; err != nil || string(out) != want {
+	words := []string{"a b", "it's", "$HOME", "`x`", "~", "*", "#", "", "a\\b", "[::1]", "&", "ä",
+		"-", "a=b", "!"}
+	out, err := exec.CommandContext(t.Context(), "sh", "-c",
+		"tunnel() { printf '%s\\n' \"$@\"; }; "+connectLine("wss://[::1]:8443", "",
+			words...)).Output()
+	if want := "connect\nwss://[::1]:8443\n" + strings.Join(words, "\n") + "\n"; err != nil ||
+		string(out) != want {
 		t.Errorf("a shell reads %q (%v), want %q", out, err, want)
 	}
 }
@@ -46,13 +56,18 @@ func TestServerURL(t *testing.T) {
 		{listen: "[fe80::1%lo]:7000", addr: "[fe80::1%lo]:7000", want: "wss://[fe80::1%25lo]:7000"},
 		{listen: "[fe80::1%lo]:443", addr: "[fe80::1%lo]:443", want: "wss://[fe80::1%25lo]"},
 		{listen: "hub.example:443", addr: "192.0.2.1:443", want: "wss://hub.example"},
-		{listen: ":8443", public: "server.example", addr: "[::]:8443", want: "wss://server.example:8443"},
-		{listen: ":8443", public: "server.example:443", addr: "[::]:8443", want: "wss://server.example"},
-		{listen: ":8443", public: "[2001:db8::1]:444", addr: "[::]:8443", want: "wss://[2001:db8::1]:444"},
+		{listen: ":8443", public: "server.example", addr: "[::]:8443",
+			want: "wss://server.example:8443"},
+		{listen: ":8443", public: "server.example:443", addr: "[::]:8443",
+			want: "wss://server.example"},
+		{listen: ":8443", public: "[2001:db8::1]:444", addr: "[::]:8443",
+			want: "wss://[2001:db8::1]:444"},
 		{listen: ":443", public: "2001:db8::1", addr: "[::]:443", want: "wss://[2001:db8::1]"},
-		{listen: ":443", domains: []string{"a.example", "b.example"}, addr: "[::]:443", path: "/x", want: "wss://a.example/x"},
+		{listen: ":443", domains: []string{"a.example", "b.example"}, addr: "[::]:443", path: "/x",
+			want: "wss://a.example/x"},
 		{listen: "127.0.0.1:8443", plain: true, addr: "127.0.0.1:8443", want: ""},
-		{listen: "127.0.0.1:8443", plain: true, public: "server.example", addr: "127.0.0.1:8443", want: "wss://server.example"},
+		{listen: "127.0.0.1:8443", plain: true, public: "server.example", addr: "127.0.0.1:8443",
+			want: "wss://server.example"},
 	} {
 		s := &serverTLS{domains: test.domains, plain: test.plain}
 		public, err := config.ParseHostPort(test.public)
@@ -98,7 +113,8 @@ func TestListenZone(t *testing.T) {
 func TestOwnAddress(t *testing.T) {
 	s := new(serverTLS)
 	for _, listen := range []string{":8443", "0.0.0.0:8443", "[::]:8443"} {
-		if host := s.guessHost(listen); host == "" || strings.ContainsAny(host, "/ ") || host == "0.0.0.0" || host == "::" {
+		if host := s.guessHost(listen); host == "" || strings.ContainsAny(host, "/ ") ||
+			host == "0.0.0.0" || host == "::" {
 			t.Errorf("%s: guessed %q", listen, host)
 		}
 	}

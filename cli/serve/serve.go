@@ -1,4 +1,5 @@
-package cli
+// Package serve is the command `tunnel serve`.
+package serve
 
 import (
 	"context"
@@ -7,48 +8,53 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cli/invocation"
+	"tunnel/cli/machine"
 	"tunnel/config"
 	"tunnel/ipcmd"
-	"tunnel/lease"
 	"tunnel/route"
 	"tunnel/server"
 )
 
-func serveCommand() *cli.Command {
+// Command returns the command.
+func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
-		Usage: "be the hub: make the network, let clients in",
-		Description: "The first start makes a token, and without --plain, --tls-cert and --acme a key of its own, and prints the line that\n" +
-			"joins another machine; tunnel token makes more. Examples, the last for use behind a proxy that speaks TLS:\n\n" +
+		Usage: "run the hub: create the network and admit clients",
+		Description: "The first start makes a token, and without --plain, --tls-cert and --acme " +
+			"a key of its own, and\n" +
+			"prints the command that joins another machine; tunnel token makes more tokens. " +
+			"Examples, the\n" +
+			"last for use behind a proxy that ends TLS:\n\n" +
 			"   sudo tunnel serve\n" +
 			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
 			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
-		Flags:           settingFlags(config.DefaultServe().Settings()),
-		OnUsageError:    usageError,
+		Flags:           invocation.Flags(config.DefaultServe().Settings()),
+		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
 		Action:          serve,
 	}
 }
 
 func serve(c *cli.Context) (err error) {
-	if err := noMore(c, 0); err != nil {
+	if err := invocation.NoMore(c, 0); err != nil {
 		return err
 	}
-	i, err := invoke(c)
+	i, err := invocation.New(c)
 	if err != nil {
 		return err
 	}
-	told, log := i.serve, i.log()
-	i.warn(log)
+	told, log := i.Serve, i.Log()
+	i.Warn(log)
 	memory := serveMemory(told.MaxMemory)
-	want := serveConfig(told)
+	want := machine.ServeConfig(told)
 	if told.DryRun {
 		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
 	}
-	if workerOf(c) == nil {
-		outputOf(c).watchJoinLine(log)
+	if invocation.Worker(c) == nil {
+		watchJoinLine(invocation.Output(c), log)
 	}
-	host, err := newHost(i, log)
+	host, err := machine.New(i, log)
 	if host == nil {
 		return err
 	}
@@ -60,13 +66,14 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// Before the state is touched: whoever may not make the device has that to hear, not that a directory is missing.
+	// Before the state is touched: a user who may not create the device gets that error, and not
+	// that a directory is missing.
 	device, router, err := host.Device(c.Context)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, router.Close()) }()
-	defer func() { _ = device.Close() }() // Run closes it too; this is for failures before
+	defer func() { _ = device.Close() }() // Run closes it too; this is for earlier failures
 	dir, err := host.State(c.Context)
 	if err != nil {
 		return err
@@ -89,8 +96,10 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if tlsConfig == nil && !isLoopback(ln.Addr()) {
-		log.Warn("ws:// without TLS: everybody on the way can read the token and the packets; put a proxy with TLS in front")
+	if tlsConfig == nil && !machine.IsLoopback(ln.Addr()) {
+		log.Warn(
+			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
+				"proxy with TLS in front")
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		withZone(ln.Addr(), told.Listen), want.Network, want.Dev, want.Local, want.Peer)
@@ -103,18 +112,12 @@ func serve(c *cli.Context) (err error) {
 		Device: device, Leases: kept.leases, Tokens: kept.tokens, TLS: tlsConfig, Path: told.Path,
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: told.PingInterval,
 		Congestion: told.Congestion, ClientToClient: told.ClientToClient, Log: log,
-		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress, TrustedProxies: told.TrustedProxy,
-		MaxLanes: told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions, Sever: severing(log),
+		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress,
+		TrustedProxies: told.TrustedProxy,
+		MaxLanes:       told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions,
+		Sever: severing(log),
 	})
 	defer kept.control(c.Context, hub)()
-	takePriority(log)
+	machine.TakePriority(log)
 	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
-}
-
-// serveConfig returns what a server's device has.
-func serveConfig(told *config.Serve) route.Config {
-	pair, _ := lease.PairOf(told.Network, 0)
-	return route.Config{
-		Dev: told.Dev, MTU: told.MTU, Qlen: told.Qlen, Local: pair.Local, Peer: pair.Peer, Network: told.Network,
-	}
 }

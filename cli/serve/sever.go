@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"context"
@@ -8,11 +8,13 @@ import (
 	"tunnel/sever"
 )
 
-// severing returns what ends this kernel's connections with an address that changes hands.
+// severing returns the function that ends this kernel's connections with an address that is
+// reassigned.
 func severing(log *slog.Logger) func(context.Context, netip.Addr) error {
 	return func(ctx context.Context, a netip.Addr) error {
 		ended, err := sever.Address(ctx, a)
-		log.Debug("connections with an address ended", "address", a, "tcp", ended.TCP, "udp", ended.UDP, "conntrack", ended.Conntrack)
+		log.Debug("connections with an address ended", "address", a, "tcp", ended.TCP, "udp",
+			ended.UDP, "conntrack", ended.Conntrack)
 		return err
 	}
 }

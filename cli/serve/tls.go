@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"context"
@@ -11,45 +11,49 @@ import (
 	"sync"
 
 	"tunnel/auth"
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/statedir"
 )
 
-// serverTLS is the server's side of TLS, as the flags describe it. Exactly one of plain, files and domains is set, or
-// none, for a key of the server's own.
+// serverTLS is the server's side of TLS, from the flags. At most one of plain, files and domains is
+// set; none is for a key of the server's own.
 type serverTLS struct {
 	plain     bool
 	files     *auth.Files
 	domains   []string
-	clientCA  *auth.Authorities // nil demands no certificate of clients
+	clientCA  *auth.Authorities // nil demands no client certificate
 	acmeCA    *x509.CertPool
 	email     string
 	directory string
-	host      string // how clients reach this server, as far as it is known
-	port      string // of --public; "" is the one that the server listens on
+	host      string // how clients reach this server, "" if unknown
+	port      string // of --public; "" is the port of --listen
 	log       *slog.Logger
 
-	pin  string     // of the server's own key, once open was called
-	acme *auth.ACME // the same
+	pin  string     // of the server's own key; set by open
+	acme *auth.ACME // set by open
 }
 
-// newServerTLS reads the files that the configuration names; the state is not touched.
-func newServerTLS(i *invocation, log *slog.Logger) (*serverTLS, error) {
-	told := i.serve
+// newServerTLS reads the files that the configuration names. It does not touch the state.
+func newServerTLS(i *invocation.Invocation, log *slog.Logger) (*serverTLS, error) {
+	told := i.Serve
 	s := &serverTLS{
-		plain: told.Plain, domains: told.ACME, email: told.ACMEEmail, directory: told.ACMEDirectory, log: log,
+		plain: told.Plain, domains: told.ACME, email: told.ACMEEmail, directory: told.ACMEDirectory,
+		log:  log,
 		host: told.Public.Host, port: told.Public.Port,
 	}
 	var err error
 	if told.ClientCA != "" {
-		open := func(string) (*os.File, error) { return i.openInput(flagClientCA) }
+		open := func(string) (*os.File, error) { return i.OpenInput(invocation.FlagClientCA) }
 		if s.clientCA, err = auth.OpenAuthorities(told.ClientCA, open, log); err != nil {
-			return nil, usage("--%s: %w", flagClientCA, err)
+			return nil, failure.Usage("--%s: %w", invocation.FlagClientCA, err)
 		}
 	}
-	if s.acmeCA, err = i.certPool(flagACMECA); err != nil {
+	if s.acmeCA, err = i.CertPool(invocation.FlagACMECA); err != nil {
 		return nil, err
 	}
 	if told.TLSCert != "" {
-		if s.files, err = i.openPair(log); err != nil {
+		if s.files, err = i.OpenPair(log); err != nil {
 			return nil, err
 		}
 	}
@@ -59,8 +63,8 @@ func newServerTLS(i *invocation, log *slog.Logger) (*serverTLS, error) {
 	return s, nil
 }
 
-// open returns the configuration of TLS, nil for none. What the server makes or gets for itself is kept in dir, the state
-// directory, which no other process may have.
+// open returns the TLS configuration, nil for none. The server's own keys and certificates are in
+// dir, the state directory, which no other process may use.
 func (s *serverTLS) open(dir string) (*tls.Config, error) {
 	if s.plain {
 		return nil, nil
@@ -71,7 +75,8 @@ func (s *serverTLS) open(dir string) (*tls.Config, error) {
 		config.GetCertificate = s.files.GetCertificate
 	case len(s.domains) > 0:
 		s.acme = auth.NewACME(auth.ACMEConfig{
-			Domains: s.domains, Dir: filepath.Join(dir, acmeDir), Email: s.email, Directory: s.directory, Roots: s.acmeCA, Log: s.log,
+			Domains: s.domains, Dir: filepath.Join(dir, statedir.ACMEDir), Email: s.email,
+			Directory: s.directory, Roots: s.acmeCA, Log: s.log,
 		})
 		config.GetCertificate = s.acme.GetCertificate
 		config.NextProtos = append(config.NextProtos, auth.ACMEProtocol)
@@ -79,19 +84,22 @@ func (s *serverTLS) open(dir string) (*tls.Config, error) {
 		identity, err := auth.OpenIdentity(dir, s.host)
 		switch {
 		case errors.Is(err, auth.ErrIdentity):
-			return nil, fail(stepState, err, "restore it from a backup, or delete it and give every client the new --pin")
+			return nil, failure.New(failure.StepState, err,
+				"restore it from a backup, or delete it and give every client the new --pin")
 		case err != nil:
-			return nil, fail(stepState, err, "check the disk and who may write there, or give another --state DIR")
+			return nil, failure.New(failure.StepState, err,
+				"check the disk and who may write there, or give another --state DIR")
 		}
 		s.pin = identity.Pin().String()
 		if identity.New {
-			s.log.Info("made a key of its own: clients know the server by its pin", "dir", dir, "pin", s.pin)
+			s.log.Info("created the server's own key: clients identify the server by its pin",
+				"dir", dir, "pin", s.pin)
 		}
 		config.Certificates = []tls.Certificate{identity.Certificate}
 	}
 	if s.clientCA != nil {
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, s.clientCA.Pool()
-		config.SessionTicketsDisabled = true // a ticket would outlive its authority
+		config.SessionTicketsDisabled = true // a ticket would remain valid without its authority
 	}
 	if s.acme != nil || s.clientCA != nil {
 		config.GetConfigForClient = s.forClient(config)
@@ -99,8 +107,8 @@ func (s *serverTLS) open(dir string) (*tls.Config, error) {
 	return config, nil
 }
 
-// forClient is a tls.Config's GetConfigForClient: the client authorities are those of now, and the ACME
-// authority needs no certificate.
+// forClient returns a tls.Config's GetConfigForClient: it uses the present client authorities, and
+// exempts the ACME authority from a client certificate.
 func (s *serverTLS) forClient(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	challenge := func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }
 	if s.acme != nil {
@@ -123,13 +131,15 @@ func (s *serverTLS) forClient(config *tls.Config) func(*tls.ClientHelloInfo) (*t
 	}
 }
 
-// challengeOnly is a tls.Config's GetConfigForClient: the ACME authority has no client certificate, and wants to see ours
-// and nothing else. So its handshake ends when it has seen that; whoever does as if gets no further.
+// challengeOnly returns a tls.Config's GetConfigForClient for ACME challenges. The authority has no
+// client certificate, and only needs to see the server's. So its handshake fails after that: a
+// client that pretends to be the authority gets no further.
 func challengeOnly(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	challenge := config.Clone()
 	challenge.ClientAuth, challenge.ClientCAs = tls.NoClientCert, nil
 	challenge.SessionTicketsDisabled = true
-	challenge.VerifyConnection = func(tls.ConnectionState) error { return errors.New("an ACME challenge, and no more") }
+	challenge.VerifyConnection =
+		func(tls.ConnectionState) error { return errors.New("ACME challenge only") }
 	return func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if auth.Challenges(hello) {
 			return challenge, nil
@@ -138,7 +148,7 @@ func challengeOnly(config *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, 
 	}
 }
 
-// keep gets and renews certificates while the server runs; the function that it returns ends that.
+// keep gets and renews certificates until the returned function is called.
 func (s *serverTLS) keep(ctx context.Context) (stop func()) {
 	if s.acme == nil {
 		return func() {}
@@ -147,45 +157,4 @@ func (s *serverTLS) keep(ctx context.Context) (stop func()) {
 	var group sync.WaitGroup
 	group.Go(func() { s.acme.Run(ctx) })
 	return func() { cancel(); group.Wait() }
-}
-
-// The flags of files about certificates.
-const (
-	flagTLSCert  = "tls-cert"
-	flagTLSKey   = "tls-key"
-	flagClientCA = "client-ca"
-	flagACMECA   = "acme-ca"
-	flagCA       = "ca"
-)
-
-// certPool reads the certificates of a flag's file; nil if the flag was not given.
-func (i *invocation) certPool(flag string) (*x509.CertPool, error) {
-	name := i.input(flag)
-	if name == "" {
-		return nil, nil
-	}
-	pem, err := i.readInput(flag)
-	if err != nil {
-		return nil, usage("--%s: %w", flag, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usage("--%s %s has no certificate in PEM", flag, name)
-	}
-	return pool, nil
-}
-
-// openPair opens the files of --tls-cert and --tls-key.
-func (i *invocation) openPair(log *slog.Logger) (*auth.Files, error) {
-	cert, key := i.input(flagTLSCert), i.input(flagTLSKey)
-	files, err := auth.OpenFiles(cert, key, func(name string) (*os.File, error) {
-		if name == cert {
-			return i.openInput(flagTLSCert)
-		}
-		return i.openInput(flagTLSKey)
-	}, log)
-	if err != nil {
-		return nil, usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
-	}
-	return files, nil
 }

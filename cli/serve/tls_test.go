@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"crypto/tls"
@@ -10,7 +10,8 @@ import (
 	"tunnel/auth"
 )
 
-// Whoever says that it is the ACME authority sees the certificate, without having one, and nothing else.
+// Whoever says that it is the ACME authority sees the certificate, without having one, and nothing
+// else.
 func TestChallengeOnly(t *testing.T) {
 	identity, err := auth.OpenIdentity(t.TempDir(), "server.example")
 	if err != nil {
@@ -47,7 +48,8 @@ func TestChallengeOnly(t *testing.T) {
 				let <- false
 				return
 			}
-			_, _ = ours.SetDeadline(time.Now().Add(10*time.Second)), theirs.SetDeadline(time.Now().Add(10*time.Second))
+			_, _ = ours.SetDeadline(time.Now().Add(10*time.Second)),
+				theirs.SetDeadline(time.Now().Add(10*time.Second))
 			// What reaches the HTTP server is what Read returns.
 			n, err := tls.Server(ours, config).Read(make([]byte, 1))
 			let <- n > 0 || err == nil

@@ -1,4 +1,4 @@
-package cli
+package statedir
 
 import (
 	"errors"
@@ -13,30 +13,32 @@ import (
 	"tunnel/privsep"
 )
 
-// acmeDir is where a state directory has what came from an ACME authority.
-const acmeDir = "acme"
+// ACMEDir is the subdirectory of an ACME authority's files.
+const ACMEDir = "acme"
 
 // stateNames are patterns of the files that this program keeps in a state directory.
 func stateNames() []string {
 	return []string{
-		stateFile, stateFile + ".*.new", auth.IdentityKey, auth.IdentityKey + ".new", auth.IdentityCert, auth.IdentityCert + ".new",
-		"session-*.json", "credential-*.json", "credential-*.json.new", control.SocketName, acmeDir,
+		FileName, FileName + ".*.new", auth.IdentityKey, auth.IdentityKey + ".new",
+		auth.IdentityCert, auth.IdentityCert + ".new",
+		"session-*.json", "credential-*.json", "credential-*.json.new", control.SocketName, ACMEDir,
 	}
 }
 
-// handOver gives a state directory to the user owner: what this program keeps there, and then the directory. What belongs
-// to neither root nor the user other stays as it is, and so does what has a second name, or is a link. A directory that has
-// only other things is refused: it may be anything, as /etc.
+// handOver gives a state directory to the user owner: first this program's files, then the
+// directory. Files of users other than root and other stay as they are, and so do symbolic links
+// and files with a second hard link. A directory with only foreign files is refused: it may be any
+// directory, even /etc.
 func handOver(dir *os.File, owner privsep.User, other int) error {
 	ours, others, err := list(dir)
 	if err != nil {
 		return err
 	}
 	if len(ours) == 0 && len(others) > 0 && owner.UID != 0 {
-		return fmt.Errorf("it is no state directory, for it has %s and nothing of tunnel", others[0])
+		return fmt.Errorf("it is not a state directory: it has %s and no file of tunnel", others[0])
 	}
 	for _, name := range ours {
-		if name == acmeDir {
+		if name == ACMEDir {
 			err = handOverACME(dir, owner, other)
 		} else {
 			err = giveFile(dir, name, owner, other)
@@ -48,10 +50,11 @@ func handOver(dir *os.File, owner privsep.User, other int) error {
 	return give(dir, unix.S_IFDIR, owner, other)
 }
 
-// list returns the names in a directory: those that this program gives, and all others but that of a file system's own.
+// list returns the names in a directory: this program's, and all others except lost+found.
 func list(dir *os.File) (ours, others []string, err error) {
 	f, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, unix.EACCES) { // root without CAP_DAC_OVERRIDE, in a directory that was handed over already
+	// root without CAP_DAC_OVERRIDE, after the directory was handed over
+	if errors.Is(err, unix.EACCES) {
 		return nil, nil, nil
 	}
 	if err != nil {
@@ -79,9 +82,9 @@ func list(dir *os.File) (ours, others []string, err error) {
 
 // handOverACME is handOver for the directory of an ACME authority's files.
 func handOverACME(dir *os.File, owner privsep.User, other int) error {
-	sub, err := openAt(dir, acmeDir, unix.O_RDONLY|unix.O_DIRECTORY)
+	sub, err := openAt(dir, ACMEDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil // no directory, or nobody's to read: it is not handed over
+		return nil // missing or unreadable: it is not handed over
 	}
 	defer func() { _ = sub.Close() }()
 	names, err := sub.Readdirnames(-1)
@@ -99,20 +102,22 @@ func handOverACME(dir *os.File, owner privsep.User, other int) error {
 func giveFile(dir *os.File, name string, owner privsep.User, other int) error {
 	f, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
-		return nil // it is gone, or was not root's to see
+		return nil // it is gone, or root may not see it
 	}
 	defer func() { _ = f.Close() }()
 	return give(f, unix.S_IFREG, owner, other)
 }
 
-// give makes the owner that of an open file of the type kind, if it was root's or the user other's and has no second name.
+// give changes the owner of an open file of the type kind, if it belongs to root or other and has
+// no second hard link.
 func give(f *os.File, kind uint32, owner privsep.User, other int) error {
 	var info unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &info); err != nil {
 		return err
 	}
 	uid := int(info.Uid)
-	if info.Mode&unix.S_IFMT != kind || kind == unix.S_IFREG && info.Nlink != 1 || uid == owner.UID || uid != 0 && uid != other {
+	if info.Mode&unix.S_IFMT != kind || kind == unix.S_IFREG && info.Nlink != 1 ||
+		uid == owner.UID || uid != 0 && uid != other {
 		return nil
 	}
 	if err := unix.Fchownat(int(f.Fd()), "", owner.UID, owner.GID, unix.AT_EMPTY_PATH); err != nil {
@@ -121,7 +126,7 @@ func give(f *os.File, kind uint32, owner privsep.User, other int) error {
 	return nil
 }
 
-// openAt opens a file of a directory, and follows no link.
+// openAt opens a file of a directory, and does not follow a symbolic link.
 func openAt(dir *os.File, name string, flag int) (*os.File, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

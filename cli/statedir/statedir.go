@@ -1,4 +1,5 @@
-package cli
+// Package statedir finds, opens and secures the directory of --state.
+package statedir
 
 import (
 	"errors"
@@ -10,37 +11,30 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"tunnel/cli/failure"
+	"tunnel/cli/output"
 	"tunnel/privsep"
 	"tunnel/route"
 )
 
 // What to do about a state directory.
 const (
-	stateAdvice   = "give a directory that you may write to with --state DIR"
-	stateOfServer = "give the server's with --state DIR"
+	Advice       = "give a directory that you may write to with --state DIR"
+	AdviceServer = "give the server's with --state DIR"
 )
 
-// stateChoice is the directory of --state.
-type stateChoice struct {
-	dir   string
-	given bool // by a person, and not the default
+// A Choice is the directory of --state.
+type Choice struct {
+	Dir   string
+	Given bool // by the user, and not the default
 }
 
-// state returns the choice of an invocation.
-func (i *invocation) state() stateChoice {
-	return stateChoice{i.common.State, i.common.From.Given(flagState)}
-}
-
-// chosenState returns that of a command with a flag of its own.
-func chosenState(c *cli.Context) stateChoice {
-	return stateChoice{c.String(flagState), c.IsSet(flagState)}
-}
-
-// openState opens the directory for what is kept between runs with O_PATH, and returns its name as well. It is made with
-// mode 0700 if there is none. It must belong to owner: one of root or of the user other is handed over, and any other is
-// refused. Without --state, a user who may not write to the default gets one of their own (XDG Base Directory Specification).
-func openState(state stateChoice, owner privsep.User, other int) (*os.File, string, error) {
-	name, err := stateDir(state, makeDir)
+// Open opens the state directory with O_PATH, and returns its name as well. It creates the
+// directory with mode 0700 if necessary. The directory must belong to owner: one of root or of the
+// user other is handed over, and any other is refused. Without --state, a user who may not write to
+// the default gets one of their own (XDG Base Directory Specification).
+func Open(state Choice, owner privsep.User, other int) (*os.File, string, error) {
+	name, err := stateDir(state, Make)
 	if err != nil {
 		return nil, "", err
 	}
@@ -55,13 +49,14 @@ func openState(state stateChoice, owner privsep.User, other int) (*os.File, stri
 	return dir, name, nil
 }
 
-// stateDir returns the name of the directory of --state, or in its place that of the user, after use has
-// made or found it.
-func stateDir(state stateChoice, use func(dir string) error) (string, error) {
-	name := state.dir
+// stateDir returns the name of the directory of --state, or of the user's own instead, after use
+// has created or found it.
+func stateDir(state Choice, use func(dir string) error) (string, error) {
+	name := state.Dir
 	err := use(name)
 	own, ok := userStateDir()
-	if ok && !state.given && isOrdinary() && (errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist)) {
+	if ok && !state.Given && isOrdinary() && (errors.Is(err, os.ErrPermission) ||
+		errors.Is(err, os.ErrNotExist)) {
 		name, err = own, use(own)
 	}
 	if err != nil {
@@ -70,31 +65,32 @@ func stateDir(state stateChoice, use func(dir string) error) (string, error) {
 	return name, nil
 }
 
-// isOrdinary reports whether this process is not root, or root of a user namespace only, to which root's
-// directories may be closed.
+// isOrdinary reports whether root's directories may be closed to this process: it is not root, or
+// root in a user namespace only.
 func isOrdinary() bool { return os.Geteuid() != 0 || route.InUserNamespace() }
 
-// stateFailure says what to do when a state directory cannot be used.
+// stateFailure returns the failure of a state directory that cannot be used.
 func stateFailure(name string, err error) error {
-	advice := stateAdvice
+	advice := Advice
 	switch {
 	case errors.Is(err, unix.EROFS):
-		advice = "mount a volume at " + name + ", in Docker with --volume NAME:" + name + ", or a tmpfs if nothing is to be kept, or " + advice
+		advice = "mount a volume at " + name + ", in Docker with --volume NAME:" + name +
+			", or a tmpfs if nothing is to be kept, or " + advice
 	case errors.Is(err, os.ErrNotExist):
-		advice = stateOfServer
+		advice = AdviceServer
 	}
-	return fail(stepState, err, advice)
+	return failure.New(failure.StepState, err, advice)
 }
 
 func openDir(name string) (*os.File, error) {
 	dir, err := os.OpenFile(name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, fail(stepState, err, stateAdvice)
+		return nil, failure.New(failure.StepState, err, Advice)
 	}
 	return dir, nil
 }
 
-// own makes sure that the directory is the owner's alone.
+// own ensures that only the owner can write to the directory.
 func own(dir *os.File, owner privsep.User, other int) error {
 	info, err := closed(dir)
 	if err != nil {
@@ -102,21 +98,27 @@ func own(dir *os.File, owner privsep.User, other int) error {
 	}
 	root := os.Geteuid() == 0
 	switch uid := int(info.Uid); {
-	case !root && (uid == owner.UID || uid == 0): // one of root's that this user may write to has an access list
+	// root's directory may have an access list for this user
+	case !root && (uid == owner.UID || uid == 0):
 		return nil
 	case !root:
-		return fail(stepState, foreign(dir, uid), "give a directory of your own with --state DIR")
+		return failure.New(failure.StepState, foreign(dir, uid),
+			"give a directory of your own with --state DIR")
 	case uid != owner.UID && uid != 0 && uid != other:
-		return fail(stepState, foreign(dir, uid),
-			fmt.Sprintf("`chown -R %d:%d %s` if it is to be this server's or client's, or give another one with --state DIR",
-				owner.UID, owner.GID, shellQuote(dir.Name())))
+		return failure.New(failure.StepState, foreign(dir, uid),
+			fmt.Sprintf(
+				"`chown -R %d:%d %s` if it is to be this server's or client's, or give another "+
+					"one with --state DIR",
+				owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
 	}
 	if err := handOver(dir, owner, other); errors.Is(err, unix.EPERM) {
-		return fail(stepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), owner.Name, err),
+		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
+			owner.Name, err),
 			fmt.Sprintf("add the capability CHOWN, or have it be `chown -R %d:%d %s` before",
-				owner.UID, owner.GID, shellQuote(dir.Name())))
+				owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
 	} else if err != nil {
-		return fail(stepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), owner.Name, err),
+		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
+			owner.Name, err),
 			"give a directory of its own with --state DIR")
 	}
 	return nil
@@ -126,20 +128,23 @@ func foreign(dir *os.File, uid int) error {
 	return fmt.Errorf("%s belongs to another user (uid %d)", dir.Name(), uid)
 }
 
-// closed makes sure that only its owner can put files into a directory.
+// closed ensures that only its owner can create files in a directory.
 func closed(dir *os.File) (info unix.Stat_t, err error) {
 	if err := unix.Fstat(int(dir.Fd()), &info); err != nil {
-		return info, fail(stepState, fmt.Errorf("examine %s: %w", dir.Name(), err), stateAdvice)
+		return info, failure.New(failure.StepState, fmt.Errorf("examine %s: %w", dir.Name(), err),
+			Advice)
 	}
 	if info.Mode&0o022 != 0 && !closeEmpty(dir, info) {
-		return info, fail(stepState, fmt.Errorf("%s may be written to by other users (mode %04o)", dir.Name(), info.Mode&0o7777),
+		return info, failure.New(failure.StepState,
+			fmt.Errorf("%s may be written to by other users (mode %04o)", dir.Name(),
+				info.Mode&0o7777),
 			"`chmod go-w` it, or give another one with --state DIR")
 	}
 	return info, nil
 }
 
-// closeEmpty takes a sticky directory of this user's, as Docker's --tmpfs makes it, from others. It reports
-// whether nothing was in it: nothing can have been put there since.
+// closeEmpty closes an empty sticky directory of this user, as Docker's --tmpfs creates it, to
+// others. It reports whether the directory was empty, and is empty still.
 func closeEmpty(dir *os.File, info unix.Stat_t) bool {
 	if int(info.Uid) != os.Geteuid() || info.Mode&unix.S_ISVTX == 0 {
 		return false
@@ -150,7 +155,7 @@ func closeEmpty(dir *os.File, info unix.Stat_t) bool {
 	}
 	defer func() { _ = f.Close() }()
 	if names, err := f.Readdirnames(1); len(names) > 0 || !errors.Is(err, io.EOF) {
-		return false // it is perhaps no state directory: it stays as it is
+		return false // it may be another program's directory: it stays as it is
 	}
 	if f.Chmod(0o700) != nil {
 		return false
@@ -162,16 +167,16 @@ func closeEmpty(dir *os.File, info unix.Stat_t) bool {
 	return len(names) == 0 && errors.Is(err, io.EOF)
 }
 
-// makeDir makes sure that dir is a directory, and that this process can write to it.
-func makeDir(dir string) error {
+// Make creates dir if necessary, and checks that this process can write to it.
+func Make(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	return writable(dir)
 }
 
-// findDir is makeDir for a directory that must be there.
-func findDir(dir string) error {
+// Find is Make for a directory that must exist.
+func Find(dir string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return err
 	}
@@ -180,17 +185,18 @@ func findDir(dir string) error {
 
 func writable(dir string) error {
 	err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
-	// Root without CAP_DAC_OVERRIDE may not write to what it has handed over.
+	// Root without CAP_DAC_OVERRIDE may not write to a directory that it has handed over.
 	if err != nil && (isOrdinary() || !errors.Is(err, unix.EACCES)) {
 		return fmt.Errorf("write to %s: %w", dir, err)
 	}
 	return nil
 }
 
-// tokenDir returns the state directory for a command that may be root's while the directory is another user's: it becomes
-// that user first, so that a link that the user has put there leads nowhere that the user could not go.
-func tokenDir(c *cli.Context, use func(dir string) error) (string, error) {
-	name, err := stateDir(chosenState(c), use)
+// ForTokens returns the state directory for a command that root may run while the directory belongs
+// to another user. The process becomes that user first, so that a symbolic link in the directory
+// gives no access that the user does not have.
+func ForTokens(c *cli.Context, choice Choice, use func(dir string) error) (string, error) {
+	name, err := stateDir(choice, use)
 	if err != nil {
 		return "", err
 	}
@@ -199,30 +205,34 @@ func tokenDir(c *cli.Context, use func(dir string) error) (string, error) {
 		return "", err
 	}
 	if os.Geteuid() != 0 {
-		return name, errors.Join(own(dir, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0), dir.Close())
+		return name, errors.Join(own(dir, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0),
+			dir.Close())
 	}
 	info, err := closed(dir)
 	if err != nil || info.Uid == 0 {
 		return name, errors.Join(err, dir.Close())
 	}
-	if err := privsep.Become(privsep.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}); err != nil {
-		return "", fail(stepState, err, "run it as the user that "+name+" belongs to")
+	user := privsep.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}
+	if err := privsep.Become(user); err != nil {
+		return "", failure.New(failure.StepState, err,
+			"run it as the user that "+name+" belongs to")
 	}
-	return nameFor(c, dir, name)
+	return NameFor(c, dir, name)
 }
 
-// nameFor returns a name of an open directory for a user who may not get to it by its own, and has that one shown to people.
-// It takes dir over, and keeps it open for as long as the process lives.
-func nameFor(c *cli.Context, dir *os.File, name string) (string, error) {
+// NameFor returns a name of an open directory for a user who may not search the directories above
+// it, and shows the original name in the output. It takes dir over, and keeps it open until the
+// process ends.
+func NameFor(c *cli.Context, dir *os.File, name string) (string, error) {
 	defer func() { _ = dir.Close() }()
 	fd, err := unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return "", fail(stepState, fmt.Errorf("keep %s open: %w", name, err), "")
+		return "", failure.New(failure.StepState, fmt.Errorf("keep %s open: %w", name, err), "")
 	}
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
 	for _, w := range []io.Writer{c.App.Writer, c.App.ErrWriter} {
-		if r, ok := w.(*renamer); ok {
-			r.names.Store(&[2][]byte{[]byte(path), []byte(name)})
+		if r, ok := w.(*output.Stream); ok {
+			r.Names.Store(&[2][]byte{[]byte(path), []byte(name)})
 		}
 	}
 	return path, nil

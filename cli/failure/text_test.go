@@ -1,4 +1,4 @@
-package cli
+package failure
 
 import (
 	"strings"
@@ -15,7 +15,7 @@ func TestPrintable(t *testing.T) {
 		strings.Repeat("x", 2*maxLine):    strings.Repeat("x", maxLine) + "…",
 		strings.Repeat("\x1b", 2*maxLine): strings.Repeat(`\x1b`, maxLine/4) + "…",
 	} {
-		if got := printable(text); got != want {
+		if got := Printable(text); got != want {
 			t.Errorf("%q is printed as %q; want %q", text, got, want)
 		}
 	}
