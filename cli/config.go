@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/auth"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/config"
@@ -86,7 +88,10 @@ func configShow(c *cli.Context) error {
 	if err != nil && !errors.As(err, &wrong) {
 		return err
 	}
-	return errors.Join(setting.Show(c.App.Writer, i.Settings(), i.Common.From), err)
+	var shown bytes.Buffer
+	err = errors.Join(setting.Show(&shown, i.Settings(), i.Common.From), err)
+	_, writeErr := c.App.Writer.Write(auth.Redact(shown.Bytes())) // a token in the wrong place
+	return errors.Join(err, writeErr)
 }
 
 func configCheck(c *cli.Context) error {
