@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -102,12 +101,7 @@ func configCheck(c *cli.Context) error {
 	if name == "" {
 		return failure.Usage("which file? tunnel config check FILE")
 	}
-	open, err := os.Open(name)
-	if err != nil {
-		return failure.Usage("%w", err)
-	}
-	defer func() { _ = open.Close() }()
-	file, err := invocation.ReadConfig(open, name)
+	file, err := invocation.ReadConfig(c.Context, name)
 	if err != nil {
 		return err
 	}

@@ -134,11 +134,11 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
-		{Name: "on-up", Category: setting.Machine, Value: setting.String(&o.OnUp),
+		{Name: "on-up", Command: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and " +
 				"TUNNEL_PEER"},
-		{Name: "on-down", Category: setting.Machine, Value: setting.String(&o.OnDown),
+		{Name: "on-down", Command: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
 	}
 }

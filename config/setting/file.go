@@ -19,6 +19,10 @@ const MaxFile = 1 << 20
 type File struct {
 	Name string
 	Data []byte
+	// Owner is the uid of a user, neither root nor that of this process, to whom the file belongs;
+	// 0 if there is none. That user's commands are not run.
+	Owner  int
+	Public bool // other users may read it
 
 	entries map[string]entry
 }

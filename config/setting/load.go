@@ -31,6 +31,10 @@ func Load(settings []*Setting, from Sources, origins Origins, check func(*Checke
 			c.Wrong(s.Name, " is empty: give a value or leave it out")
 			continue
 		}
+		if s.Command && place.File != "" && from.File.Owner != 0 {
+			c.Wrong(s.Name, " is a command of another user (uid %d), to whom this file belongs: "+
+				"`chown root` it, or give --%s", from.File.Owner, s.Name)
+		}
 		if err := s.Value.Set(texts); err != nil {
 			c.Wrong(s.Name, "%v", err)
 		}

@@ -39,6 +39,7 @@ type Setting struct {
 	Path     bool
 	Argument bool // has no flag: the arguments of the command are its values
 	FlagOnly bool // cannot be in the file
+	Command  bool // is run by a shell: a file of another user cannot have it
 
 	Value Value
 }
