@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// LogCounts returns a group for a log line: what has been counted for each reason to drop a packet, by its name.
-// Reason 0 is that it passed; nobody counts those.
+// LogCounts returns a group for a log line: the number of dropped packets for each reason, by name.
+// Reason 0, passed, is not counted.
 func LogCounts[R ~int](counts []atomic.Uint64, name func(R) string) slog.Value {
 	var attrs []slog.Attr
 	for r := 1; r < len(counts); r++ {

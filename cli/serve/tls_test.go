@@ -10,8 +10,7 @@ import (
 	"tunnel/auth"
 )
 
-// Whoever says that it is the ACME authority sees the certificate, without having one, and nothing
-// else.
+// TestChallengeOnly lets a client that offers the ACME protocol see the certificate, and no more.
 func TestChallengeOnly(t *testing.T) {
 	identity, err := auth.OpenIdentity(t.TempDir(), "server.example")
 	if err != nil {
