@@ -23,9 +23,9 @@ import (
 
 // The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
 const (
-	sendVariable = "PRIVSEP_TEST_SEND" // lines to send, one message each
-	outVariable  = "PRIVSEP_TEST_OUT"  // the file for what comes back
-	readVariable = "PRIVSEP_TEST_READ" // how many messages to wait for; all that were sent without it
+	sendVariable = "TUNNEL_TEST_SEND" // lines to send, one message each
+	outVariable  = "TUNNEL_TEST_OUT"  // the file for what comes back
+	readVariable = "TUNNEL_TEST_READ" // how many messages to wait for; all that were sent without it
 	workerCode   = 7                   // of a worker that came to its end
 )
 

@@ -81,15 +81,18 @@ func (i *Invocation) sources() (setting.Sources, error) {
 
 // configFile reads the configuration file; it returns nil if there is none. A URL from another
 // source may be another server than that of the default file, and must not get that server's token.
+// The same holds for a URL on the command line and the file of TUNNEL_CONFIG.
 func (i *Invocation) configFile(command string, from setting.Sources) (*setting.File, error) {
 	name, _ := from.Lookup(Variable(FlagConfig)[0])
 	if texts := from.Flags[FlagConfig]; len(texts) > 0 {
 		name = texts[len(texts)-1]
+	} else if len(from.Flags["url"]) > 0 {
+		return nil, nil
 	}
 	optional := name == ""
 	if optional {
 		_, byVariable := from.Lookup(Variable("url")[0])
-		if command == "connect" && (len(from.Flags["url"]) > 0 || byVariable) {
+		if command == "connect" && byVariable {
 			return nil, nil
 		}
 		name = filepath.Join(configDir, command+".yaml")
