@@ -23,7 +23,7 @@ import (
 
 // The test binary is also the process in the sandbox, and the parent's worker.
 const (
-	confinedVariable = "TUNNEL_TEST_CONFINED" // the state directory
+	confinedVariable = "PRIVSEP_TEST_CONFINED" // the state directory
 	behaviorVariable = "TUNNEL_TEST_WORKER"   // what the worker does
 )
 
@@ -86,14 +86,14 @@ func attempts(dir string) map[string]func() error {
 			return err
 		},
 		"connect": func() error {
-			conn, err := net.Dial("tcp", os.Getenv("TUNNEL_TEST_LISTENER")) //nolint:noctx // it must fail
+			conn, err := net.Dial("tcp", os.Getenv("PRIVSEP_TEST_LISTENER")) //nolint:noctx // it must fail
 			if err == nil {
 				_ = conn.Close()
 			}
 			return err
 		},
 		"an abstract socket": func() error {
-			conn, err := net.Dial("unix", "@"+os.Getenv("TUNNEL_TEST_ABSTRACT")) //nolint:noctx // it must fail
+			conn, err := net.Dial("unix", "@"+os.Getenv("PRIVSEP_TEST_ABSTRACT")) //nolint:noctx // it must fail
 			if err == nil {
 				_ = conn.Close()
 			}
@@ -255,7 +255,7 @@ func TestSandbox(t *testing.T) {
 	}
 	defer unixListener.Close()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), confinedVariable+"="+state, "TUNNEL_TEST_LISTENER="+tcp.Addr().String(), "PRIVSEP_TEST_ABSTRACT="+abstract)
+	cmd.Env = append(os.Environ(), confinedVariable+"="+state, "PRIVSEP_TEST_LISTENER="+tcp.Addr().String(), "PRIVSEP_TEST_ABSTRACT="+abstract)
 	cmd.ExtraFiles = []*os.File{openTerminal(t), openTUN(t), openProgram(t)}
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -105,6 +105,9 @@ func (i *Invocation) configFile(command string, from setting.Sources) (*setting.
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err == nil && Worker(i.CLI) != nil { // a copy; the parent has looked at the file
+		file.Owner, file.Public = 0, false
+	}
 	return file, err
 }
 
