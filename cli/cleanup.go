@@ -7,12 +7,12 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/cli/invocation"
+	"tunnel/cli/machine"
 	"tunnel/cli/output"
 	"tunnel/config"
 	"tunnel/config/setting"
-	"tunnel/ipcmd"
-	"tunnel/route"
-	"tunnel/rtnl"
+	"tunnel/host"
+	"tunnel/journal"
 )
 
 func cleanupCommand() *cli.Command {
@@ -41,11 +41,11 @@ func cleanup(c *cli.Context) error {
 	}
 	log := invocation.Logger(c, told.Log)
 	output.KeepPipe()
-	dirs, err := route.JournalDirs()
+	dirs, err := journal.Dirs()
 	if err != nil {
 		return err
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
+	report, err := journal.Cleanup(c.Context, machine.Kernel(log), host.Kinds(), log, dirs...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

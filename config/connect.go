@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
-	"tunnel/client"
+	"tunnel/client/grant"
 	"tunnel/config/setting"
 	"tunnel/transport"
 )
@@ -256,9 +256,9 @@ func acceptedNetworks(p *[]netip.Prefix) setting.Value {
 				return n, fmt.Errorf(" %s is not an IPv4 prefix like 10.1.1.0/24", s)
 			case n != n.Masked():
 				return n, fmt.Errorf(" %s has host bits set, its prefix is %s", s, n.Masked())
-			case n.Bits() < client.MinNetworkBits || n.Bits() > client.MaxNetworkBits:
+			case n.Bits() < grant.MinBits || n.Bits() > grant.MaxBits:
 				return n, fmt.Errorf(" %s: no server can have that, networks are /%d to /%d", s,
-					client.MinNetworkBits, client.MaxNetworkBits)
+					grant.MinBits, grant.MaxBits)
 			case slices.ContainsFunc(neverRouted(), n.Overlaps):
 				return n, fmt.Errorf(" %s: these are addresses that no network routes", s)
 			}

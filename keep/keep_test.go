@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/netwatch"
 	"tunnel/route"
@@ -19,9 +20,9 @@ type fake struct {
 	asked        []string
 }
 
-func (f *fake) Overlap(context.Context, netip.Prefix) error { return f.overlap }
+func (f *fake) Overlap(context.Context, ...netip.Prefix) error { return f.overlap }
 
-func (f *fake) Set(context.Context, route.Config) error {
+func (f *fake) Apply(context.Context, host.Want) error {
 	f.asked = append(f.asked, "set")
 	return f.set
 }
@@ -31,8 +32,8 @@ func (f *fake) Withdraw(context.Context) error {
 	return nil
 }
 
-func config() route.Config {
-	return route.Config{Dev: "tun0", Network: netip.MustParsePrefix("10.1.1.0/24")}
+func config() host.Want {
+	return host.Want{Dev: "tun0", Routes: []host.Route{{Prefix: netip.MustParsePrefix("10.1.1.0/24")}}}
 }
 
 // A network that overlaps is withdrawn once, and comes back once.
@@ -58,7 +59,7 @@ func TestCheck(t *testing.T) {
 	if want := []string{"set", "withdraw", "set"}; !slices.Equal(f.asked, want) {
 		t.Errorf("asked for %q, want %q", f.asked, want)
 	}
-	f.set = route.ErrGone
+	f.set = host.ErrGone
 	if err := k.Check(t.Context()); !keep.Fatal(err) {
 		t.Errorf("gone: %v", err)
 	}

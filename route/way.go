@@ -1,10 +1,12 @@
 package route
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
-	"os"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/rtnl"
 )
 
 // Way is how packets to one address leave this machine.
@@ -15,27 +17,20 @@ type Way struct {
 	Running bool       // Dev is up and has something at its other end
 }
 
-// Way returns how packets to server leave this machine now, by a bypass if it has one. Without any way the error is an
-// ErrNoRoute.
-func (r *Router) Way(_ context.Context, server netip.Addr) (Way, error) {
-	server = server.Unmap()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return Way{}, fmt.Errorf("find the way to %s: %w", server, os.ErrClosed)
+// Way returns how packets to server leave this machine now, by a bypass if it has one. Without any
+// route the error is an ErrNoRoute.
+func (v View) Way(server netip.Addr) (Way, error) {
+	found, err := v.Resolve(rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
+	if err == nil && len(found.Hops) == 0 {
+		err = fmt.Errorf("%w to %s", ErrNoRoute, server)
 	}
-	if r.look == nil {
-		return Way{}, fmt.Errorf("find the way to %s: %w", server, errNoLookup)
-	}
-	found, err := r.resolve(server)
-	if err != nil || len(found.Hops) == 0 {
-		return Way{}, fmt.Errorf("find the way to %s: %w", server, err)
-	}
-	way := Way{Gateway: found.Hops[0].Via}
-	link, err := r.look.LinkByIndex(found.Hops[0].Index)
 	if err != nil {
-		return Way{}, fmt.Errorf("find the way to %s: %w", server, err)
+		return Way{}, err
 	}
-	way.Dev, way.Index, way.Running = link.Name, link.Index, link.Running
-	return way, nil
+	link, err := v.Look.LinkByIndex(found.Hops[0].Index)
+	if err != nil {
+		return Way{}, err
+	}
+	return Way{Dev: link.Name, Gateway: found.Hops[0].Via, Index: link.Index,
+		Running: link.Running}, nil
 }

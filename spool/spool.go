@@ -72,8 +72,8 @@ var ErrClosed = errors.New("the output is closed")
 // New returns a Writer to w, which only the Writer may write to. The caller closes it.
 func New(w io.Writer) *Writer {
 	s := &Writer{
-		to: w, detached: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{},
-			1),
+		to: w, detached: make(chan struct{}), done: make(chan struct{}),
+		room: make(chan struct{}, 1),
 	}
 	s.filled = sync.NewCond(&s.mu)
 	s.SetNotice(func(lines uint64, why error) []byte {

@@ -57,8 +57,7 @@ func TestStalled(t *testing.T) {
 	for _, padding := range []int{0, 100, 9000} {
 		r := newReader()
 		w := spool.New(r)
-		w.SetNotice(func(lines uint64,
-			_ error) []byte {
+		w.SetNotice(func(lines uint64, _ error) []byte {
 			return fmt.Appendf(nil, "lost %d\n", lines)
 		})
 		w.Detach()

@@ -18,11 +18,12 @@ import (
 	"tunnel/cli/machine"
 	"tunnel/cli/output"
 	"tunnel/client"
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
+	"tunnel/host"
+	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/loglimit"
-	"tunnel/route"
 	"tunnel/rtnl"
 	"tunnel/transport"
 )
@@ -77,8 +78,8 @@ func connect(c *cli.Context) (err error) {
 		}
 		return connectDryRun(c, told, dialers[0])
 	}
-	host, err := machine.New(i, log)
-	if host == nil {
+	this, err := machine.New(i, log)
+	if this == nil {
 		return err
 	}
 	dialers, err := newDialers(i, log)
@@ -86,12 +87,12 @@ func connect(c *cli.Context) (err error) {
 		return err
 	}
 	dev := told.Dev
-	device, router, err := host.Device(c.Context)
+	device, own, err := this.Device(c.Context)
 	if err != nil {
 		return err
 	}
-	failed := func(err error) error { return errors.Join(err, router.Close(), device.Close()) }
-	dir, err := host.State(c.Context)
+	failed := func(err error) error { return errors.Join(err, own.Close(), device.Close()) }
+	dir, err := this.State(c.Context)
 	if err != nil {
 		return failed(err)
 	}
@@ -103,7 +104,7 @@ func connect(c *cli.Context) (err error) {
 	out := c.App.Writer
 	return client.New(client.Config{
 		Dialer: dialers[0], Others: dialers[1:], Network: machine.WatchNetwork(log), Device: device,
-		Router:  router,
+		Host:    own,
 		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
 		Log:    log,
 		Wanted: told.Address, Accept: told.Network, Resolvers: machine.Resolvers, MTU: told.MTU,
@@ -118,11 +119,11 @@ func connect(c *cli.Context) (err error) {
 			Lost: func(err error) {
 				_, _ = fmt.Fprintf(out, "down: %v\n", err)
 			},
-			Up: func(ctx context.Context, l transport.Link) {
-				host.Hook(ctx, invocation.OnUp, l)
+			Up: func(ctx context.Context, a host.Address) {
+				this.Hook(ctx, invocation.OnUp, a)
 			},
-			Down: func(l transport.Link) {
-				host.Hook(context.WithoutCancel(c.Context), invocation.OnDown, l)
+			Down: func(a host.Address) {
+				this.Hook(context.WithoutCancel(c.Context), invocation.OnDown, a)
 			},
 		},
 	}).Run(c.Context)
@@ -158,8 +159,10 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Diale
 	if err != nil {
 		return err
 	}
-	router := route.New(ipcmd.DryRun{W: c.App.Writer}, rtnl.Kernel{}, nil, nil)
-	if err := router.Bypass(c.Context, hops[0]); err != nil {
+	dry := host.New(journal.Machine{
+		Run: cmdrun.DryRun{W: c.App.Writer}, Look: rtnl.Kernel{},
+	}, nil, nil)
+	if err := dry.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}
 	wanted, accepted := told.Address, told.Network
@@ -175,13 +178,12 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *transport.Diale
 	}
 	_, _ = fmt.Fprintln(c.App.Writer,
 		"# the server decides on addresses, network, mtu and qlen; with its defaults:")
-	want := route.Config{Dev: told.Dev, MTU: 1400, Qlen: 100, Local: pair.Local, Peer: pair.Peer,
-		Network: network}
+	want := host.Pair(told.Dev, 1400, 100, pair.Local, pair.Peer, network)
 	if mtu := told.MTU; mtu != 0 {
 		want.MTU = mtu
 	}
 	if qlen := told.Qlen; qlen != 0 {
 		want.Qlen = qlen
 	}
-	return router.Set(c.Context, want)
+	return dry.Apply(c.Context, want)
 }

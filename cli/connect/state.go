@@ -8,7 +8,7 @@ import (
 	"tunnel/auth"
 	"tunnel/cli/failure"
 	"tunnel/cli/statedir"
-	"tunnel/client"
+	"tunnel/client/store"
 	"tunnel/transport"
 )
 
@@ -16,17 +16,17 @@ import (
 // join tokens. A dialer with a credential for its server uses it instead of its join token, or of
 // none. If another client uses the files, this one runs without them and gets an address of its
 // own.
-func openKept(dir, dev string, dialers []*transport.Dialer, log *slog.Logger) (*client.SessionFile,
-	*client.Credentials, error) {
-	session, err := client.OpenSession(filepath.Join(dir, "session-"+dev+".json"))
+func openKept(dir, dev string, dialers []*transport.Dialer, log *slog.Logger) (*store.Sessions,
+	*store.Credentials, error) {
+	session, err := store.OpenSessions(filepath.Join(dir, "session-"+dev+".json"))
 	switch {
-	case errors.Is(err, client.ErrInUse):
+	case errors.Is(err, store.ErrInUse):
 		log.Info("this run's session is not saved: give it its own --state", "err", err)
 		return nil, nil, nil
 	case err != nil:
 		return nil, nil, failure.New(failure.StepState, err, statedir.Advice)
 	}
-	credentials, err := client.OpenCredentials(filepath.Join(dir, "credential-"+dev+".json"))
+	credentials, err := store.OpenCredentials(filepath.Join(dir, "credential-"+dev+".json"))
 	if err != nil {
 		session.Close()
 		return nil, nil, failure.New(failure.StepState, err,

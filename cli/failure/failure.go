@@ -11,7 +11,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/client"
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
+	"tunnel/host"
+	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/privsep"
 	"tunnel/route"
@@ -134,9 +136,9 @@ func explain(err error) *Failure {
 	var f *Failure
 	var help cli.ExitCoder // of urfave/cli's own command `help`
 	var dial *transport.StepError
-	var command *ipcmd.Error
+	var command *cmdrun.Error
 	var remote *privsep.Failure // from a worker's parent
-	var journal *route.JournalError
+	var notes *journal.Error
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -150,15 +152,15 @@ func explain(err error) *Failure {
 		return &Failure{StepAddress, err, "choose another --network on the server"}
 	case errors.Is(err, route.ErrNoRoute):
 		return &Failure{StepTCP, err, "check this machine's network: `ip route`"}
-	case errors.Is(err, route.ErrBusy), errors.Is(err, tun.ErrTaken):
+	case errors.Is(err, journal.ErrBusy), errors.Is(err, tun.ErrTaken):
 		return &Failure{StepDevice, err, "choose another with --dev, or end the run that uses it"}
-	case errors.Is(err, route.ErrContested):
+	case errors.Is(err, host.ErrContested):
 		return &Failure{StepDevice, err,
 			"find the cause (a network manager, a script), exclude the device from it, and start " +
 				"again"}
-	case errors.Is(err, route.ErrNotUsed):
+	case errors.Is(err, host.ErrNotUsed):
 		return &Failure{StepRoute, err, "see `ip rule` and `ip route show table all`"}
-	case errors.Is(err, tun.ErrGone), errors.Is(err, route.ErrGone):
+	case errors.Is(err, tun.ErrGone), errors.Is(err, host.ErrGone):
 		return &Failure{StepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):
 		return &Failure{StepUsage, err, "choose another --dev"}
@@ -181,8 +183,8 @@ func explain(err error) *Failure {
 			"make room on its disk, or give a directory of its own with --state"}
 	case errors.Is(err, state.ErrFull):
 		return &Failure{StepState, err, "make room on it, or give another --state"}
-	case errors.As(err, &journal):
-		return &Failure{StepState, err, journal.Advice}
+	case errors.As(err, &notes):
+		return &Failure{StepState, err, notes.Advice}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &Failure{StepRoute, err, "CAP_NET_ADMIN is needed"}

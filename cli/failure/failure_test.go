@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
+	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/route"
 	"tunnel/state"
@@ -49,7 +51,7 @@ func TestAsFailure(t *testing.T) {
 			"address: invalid Prefix overlaps the route 10.0.0.0/8 dev eth0: choose another " +
 				"--network"},
 		{route.ErrNoRoute, "tcp: no route: check"},
-		{&route.BusyError{Dev: "tun0", PID: 7},
+		{&journal.BusyError{Dev: "tun0", PID: 7},
 			"device: device tun0 is in use by another run of tunnel (pid 7): choose another with " +
 				"--dev"},
 		{fmt.Errorf("%w: tun0", tun.ErrGone),
@@ -61,32 +63,32 @@ func TestAsFailure(t *testing.T) {
 		{tun.ErrNoTun,
 			"device: no TUN driver: /dev/net/tun is missing: run `modprobe tun`; in Docker"},
 		{tun.ErrPermission, "device: not permitted: CAP_NET_ADMIN is needed: run as root"},
-		{&route.JournalError{Err: fmt.Errorf("note x in the journal: %w", unix.ENOSPC)},
+		{&journal.Error{Err: fmt.Errorf("note x in the journal: %w", unix.ENOSPC)},
 			"state: note x in the journal: no space left on device: make room"},
-		{&route.JournalError{Err: unix.EIO}, "state: input/output error"},
+		{&journal.Error{Err: unix.EIO}, "state: input/output error"},
 		{fmt.Errorf("make a socket pair: %w", unix.EMFILE),
 			"usage: make a socket pair: too many open files: raise the limit"},
-		{&ipcmd.Error{Command: command, ExitCode: -2, Err: unix.EMFILE},
+		{&cmdrun.Error{Command: command, ExitCode: -2, Err: unix.EMFILE},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: too many open files: raise the " +
 				"limit"},
 		{lease.ErrNetwork, "usage: unusable network: choose another --network"},
 		{state.ErrLocked, "state: another server uses this state directory: end the other"},
-		{&route.JournalError{Err: unix.ENOSPC, Advice: "make room"},
+		{&journal.Error{Err: unix.ENOSPC, Advice: "make room"},
 			"state: no space left on device: make room"},
-		{&ipcmd.Error{Command: command, ExitCode: 1, Err: &ipcmd.UnsuitableError{}},
+		{&cmdrun.Error{Command: command, ExitCode: 1, Err: &ipcmd.UnsuitableError{}},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: the program ip is not that of " +
 				"iproute2, which does not know this command: install the package iproute2"},
-		{&ipcmd.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound},
+		{&cmdrun.Error{Command: command, ExitCode: -2, Err: exec.ErrNotFound},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: ip is not in PATH: install " +
 				"iproute2"},
 		{
-			&ipcmd.Error{Command: command, ExitCode: 2,
+			&cmdrun.Error{Command: command, ExitCode: 2,
 				Stderr: "RTNETLINK answers: Operation not permitted", Err: &exec.ExitError{}},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: RTNETLINK answers: Operation not " +
 				"permitted (exit code 2): CAP_NET_ADMIN is needed",
 		},
 		{
-			&ipcmd.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers:\nout of order",
+			&cmdrun.Error{Command: command, ExitCode: 2, Stderr: "RTNETLINK answers:\nout of order",
 				Err: &exec.ExitError{}},
 			"route: ip link set dev tun0 up mtu 1400 qlen 100: RTNETLINK answers: out of order " +
 				"(exit code 2)",

@@ -12,7 +12,7 @@ import (
 
 // Each reason has words, and those of some are looked for by people who have met them before.
 func TestHints(t *testing.T) {
-	source, err := os.ReadFile("../transport/reason.go")
+	source, err := os.ReadFile("../../transport/reason.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,21 +9,22 @@ import (
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
 	"tunnel/client"
+	"tunnel/host"
 	"tunnel/privsep"
-	"tunnel/transport"
+	"tunnel/privsep/sandbox"
 	"tunnel/tun"
 )
 
-// confined is the Host of a worker: its parent.
+// confined is the Machine of a worker: its parent.
 type confined struct {
 	*privsep.Worker
 
 	i    *invocation.Invocation
-	user privsep.User
+	user sandbox.User
 	log  *slog.Logger
 }
 
-func (h *confined) Device(ctx context.Context) (tun.Device, client.Router, error) {
+func (h *confined) Device(ctx context.Context) (tun.Device, client.Host, error) {
 	device, err := h.Worker.Device(ctx)
 	return device, h.Worker, err
 }
@@ -48,16 +49,16 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	if err := spreadPriority(); err != nil {
 		h.log.Debug("packets have no priority over other sessions", "err", err)
 	}
-	if err := privsep.Drop(h.user); err != nil {
+	if err := sandbox.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
-	if err := privsep.Confine(privsep.Sandbox{State: path, Connect: connects}, h.log); err != nil {
+	if err := sandbox.Confine(sandbox.Limits{State: path, Connect: connects}, h.log); err != nil {
 		return "", err
 	}
 	return path, nil
 }
 
-func (h *confined) Hook(ctx context.Context, flag string, _ transport.Link) {
+func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
 	if h.i.Hook(flag) == "" {
 		return
 	}

@@ -11,18 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/cli/failure"
+	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd"
+	"tunnel/journal"
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/rtnl"
 	"tunnel/tun"
 )
 
-// made is a new TUN device, and the Router of its addresses and routes.
+// made is a new TUN device, and the Host of its addresses and routes.
 type made struct {
 	file    *os.File // to give to tun.Use
 	offload packet.Offload
-	router  *route.Router
+	host    *host.Host
 	healed  bool // a killed run had this device
 }
 
@@ -43,31 +46,31 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 			return made{}, err
 		}
 	}
-	run := ipcmd.NewExec(log)
-	dir, err := route.JournalDir()
+	this := Kernel(log)
+	dir, err := journal.Dir()
 	if err != nil {
 		return made{}, err
 	}
-	journal, err := route.OpenJournal(dir, name)
+	notes, err := journal.Open(dir, name, host.Kinds())
 	if err != nil {
 		return made{}, err
 	}
-	m.healed = journal.Leftover()
-	m.router = route.New(run, rtnl.Kernel{}, journal, log)
+	m.healed = notes.Leftover()
+	m.host = host.New(this, notes, log)
 	defer func() { //nolint:contextcheck // Close has its own time
 		if err != nil {
-			err = errors.Join(err, m.router.Close())
+			err = errors.Join(err, m.host.Close())
 			m = made{}
 		}
 	}()
-	removed, err := journal.Heal(ctx, run, rtnl.Kernel{})
+	removed, err := notes.Heal(ctx, this)
 	for _, what := range removed {
 		log.Info("removed what a killed run left", "what", what)
 	}
 	if err != nil {
 		return m, err
 	}
-	if err := journal.RecordDevice(); err != nil {
+	if err := notes.Note(route.Device{Dev: name}); err != nil {
 		return m, err
 	}
 	for until := time.Now().Add(ghostLimit); ; time.Sleep(ghostPause) {
@@ -82,11 +85,16 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	if err != nil {
 		return m, err
 	}
-	if err := journal.ForgetDevice(); err != nil {
+	if err := notes.Drop(route.Device{Dev: name}); err != nil {
 		return m, errors.Join(err, m.file.Close())
 	}
 	log.Info("device made", "dev", name, "offload", m.offload)
 	return m, nil
+}
+
+// Kernel returns the access to this machine's kernel by `ip` and rtnetlink.
+func Kernel(log *slog.Logger) journal.Machine {
+	return journal.Machine{Run: ipcmd.NewRunner(cmdrun.NewExec(log)), Look: rtnl.Kernel{}}
 }
 
 // closedNode returns the failure of a process with CAP_NET_ADMIN that may not open /dev/net/tun.

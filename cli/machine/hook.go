@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"tunnel/transport"
+	"tunnel/host"
 )
 
 // downTimeout bounds --on-down, so that the program ends within two seconds of a signal.
@@ -20,15 +20,15 @@ const downTimeout = time.Second
 // runHook runs a command of --on-up or --on-down by /bin/sh. Its output goes to the program's
 // stderr. It does not inherit the program's priority, because it may compute for hours. When ctx
 // ends, it and its children are killed.
-func runHook(ctx context.Context, flag, command string, dev string, link transport.Link,
+func runHook(ctx context.Context, flag, command string, dev string, address host.Address,
 	log *slog.Logger) {
 	if command == "" {
 		return
 	}
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), isSecret),
-		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+link.Address.String(),
-		"TUNNEL_PEER="+link.Peer.String())
+		"TUNNEL_DEV="+dev, "TUNNEL_ADDRESS="+address.Local.String(),
+		"TUNNEL_PEER="+address.Peer.String())
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

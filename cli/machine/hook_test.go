@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"tunnel/transport"
+	"tunnel/host"
 )
 
 func TestHook(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("HOOK_OUT", filepath.Join(dir, "out"))
-	link := transport.Link{Address: netip.MustParseAddr("10.1.1.3"),
+	link := host.Address{Local: netip.MustParseAddr("10.1.1.3"),
 		Peer: netip.MustParseAddr("10.1.1.4")}
 	for name, test := range map[string]struct {
 		command string

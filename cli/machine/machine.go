@@ -12,21 +12,22 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/client"
+	"tunnel/host"
 	"tunnel/privsep"
-	"tunnel/transport"
+	"tunnel/privsep/sandbox"
 	"tunnel/tun"
 )
 
-// Host is a run's access to this machine.
-type Host interface {
-	// Device creates the TUN device, and the Router of its addresses and routes. The caller closes
-	// both, the Router first, so that it removes what it has added by name.
-	Device(ctx context.Context) (tun.Device, client.Router, error)
+// Machine is a run's access to this machine.
+type Machine interface {
+	// Device creates the TUN device, and the Host of its addresses and routes. The caller closes
+	// both, the Host first, so that it removes what it has added by name.
+	Device(ctx context.Context) (tun.Device, client.Host, error)
 	// State returns the state directory. A worker can access no other files afterwards.
 	State(ctx context.Context) (string, error)
 	Listen(ctx context.Context) (net.Listener, error)
-	// Hook runs the command of a flag, with the addresses of link, until ctx ends.
-	Hook(ctx context.Context, flag string, link transport.Link)
+	// Hook runs the command of a flag, with the device's address, until ctx ends.
+	Hook(ctx context.Context, flag string, address host.Address)
 }
 
 // ended returns the error of a run from its worker's exit code and error, and from what could not
@@ -44,11 +45,11 @@ func ended(code int, err, left error) error {
 	return left
 }
 
-// New returns the Host of this process. A process that becomes the parent runs its worker to the
-// end first; it then returns a nil Host, and the error of the run.
-func New(i *invocation.Invocation, log *slog.Logger) (Host, error) {
+// New returns the Machine of this process. A process that becomes the parent runs its worker to the
+// end first; it then returns a nil Machine, and the error of the run.
+func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 	invocation.Output(i.CLI).Detach()
-	user, err := privsep.FindUser(i.Common.User)
+	user, err := sandbox.FindUser(i.Common.User)
 	if err != nil {
 		return nil, failure.Usage("--user: %w", err)
 	}
@@ -66,12 +67,12 @@ func New(i *invocation.Invocation, log *slog.Logger) (Host, error) {
 		log.Warn("no sandbox: the process that talks to the network is root")
 		return own, nil
 	}
-	if why := privsep.CanSplit(user); why != nil {
+	if why := sandbox.CanSplit(user); why != nil {
 		log.Info("no sandbox: all is one process", "reason", why)
 		return own, nil
 	}
 	own.split = true
-	parent := privsep.New(own, user, log)
+	parent := privsep.New(own, log)
 	stdout, stderr := invocation.Output(i.CLI).Stdout.Spool.Relay(),
 		invocation.Output(i.CLI).Stderr.Spool.Relay()
 	parent.Stdout, parent.Stderr = stdout, stderr

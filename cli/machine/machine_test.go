@@ -15,8 +15,7 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/config"
-	"tunnel/route"
-	"tunnel/transport"
+	"tunnel/host"
 )
 
 // invocationOf returns what a subcommand is told by its arguments.
@@ -41,44 +40,41 @@ func invocationOf(t *testing.T, args ...string) *invocation.Invocation {
 
 // TestAllow is what a worker may have its parent set.
 func TestAllow(t *testing.T) {
-	pair := func(local, peer, network string) route.Config {
-		return route.Config{
-			Dev: "tun0", MTU: 1400, Qlen: 100,
-			Local: netip.MustParseAddr(local), Peer: netip.MustParseAddr(peer),
-			Network: netip.MustParsePrefix(network),
-		}
+	pair := func(local, peer, network string) host.Want {
+		return host.Pair("tun0", 1400, 100, netip.MustParseAddr(local), netip.MustParseAddr(peer),
+			netip.MustParsePrefix(network))
 	}
-	change := func(c route.Config, f func(*route.Config)) route.Config { f(&c); return c }
+	change := func(c host.Want, f func(*host.Want)) host.Want { f(&c); return c }
 	hub, spoke := pair("10.1.1.1", "10.1.1.2", "10.1.1.0/24"), pair("10.1.1.3", "10.1.1.4",
 		"10.1.1.0/24")
 	for name, test := range map[string]struct {
 		command string
-		want    route.Config
+		want    host.Want
 		allowed bool
 	}{
 		"a server's own":       {"serve", hub, true},
 		"a server, other pair": {"serve", spoke, false},
-		"a server, other device": {"serve", change(hub, func(c *route.Config) { c.Dev = "tun1" }),
+		"a server, other device": {"serve", change(hub, func(c *host.Want) { c.Dev = "tun1" }),
 			false},
-		"a server, other size": {"serve", change(hub, func(c *route.Config) { c.MTU = 1500 }),
+		"a server, other size": {"serve", change(hub, func(c *host.Want) { c.MTU = 1500 }),
 			false},
 		"a client's": {"connect", spoke, true},
-		"a client, other size": {"connect", change(spoke, func(c *route.Config) {
+		"a client, other size": {"connect", change(spoke, func(c *host.Want) {
 			c.MTU,
 				c.Qlen = 9000, 500
 		}), true},
 		"a client, other device": {"connect",
-			change(spoke, func(c *route.Config) { c.Dev = "eth0" }), false},
+			change(spoke, func(c *host.Want) { c.Dev = "eth0" }), false},
 		"too large a packet": {"connect",
-			change(spoke, func(c *route.Config) { c.MTU = 65536 }), false},
-		"no queue": {"connect", change(spoke, func(c *route.Config) { c.Qlen = 0 }),
+			change(spoke, func(c *host.Want) { c.MTU = 65536 }), false},
+		"no queue": {"connect", change(spoke, func(c *host.Want) { c.Qlen = 0 }),
 			false},
 		"public":             {"connect", pair("8.8.8.1", "8.8.8.2", "8.8.8.0/24"), false},
 		"everything":         {"connect", pair("10.1.1.3", "10.1.1.4", "0.0.0.0/0"), false},
 		"more than RFC 1918": {"connect", pair("10.1.1.3", "10.1.1.4", "10.0.0.0/7"), false},
 		"pair outside":       {"connect", pair("10.2.1.3", "10.1.1.4", "10.1.1.0/24"), false},
 		"one address":        {"connect", pair("10.1.1.3", "10.1.1.3", "10.1.1.0/24"), false},
-		"nothing":            {"connect", route.Config{}, false},
+		"nothing":            {"connect", host.Want{}, false},
 	} {
 		d := &direct{i: invocationOf(t, test.command)}
 		if err := d.Allow(test.want); (err == nil) != test.allowed {
@@ -148,7 +144,7 @@ func TestHookEnvironment(t *testing.T) {
 	t.Setenv("NO_PROXY", "example.com")
 	t.Setenv("HOOK_OWN", "kept")
 	var log bytes.Buffer
-	link := transport.Link{Address: netip.MustParseAddr("10.1.1.3"),
+	link := host.Address{Local: netip.MustParseAddr("10.1.1.3"),
 		Peer: netip.MustParseAddr("10.1.1.4")}
 	const command = `
 		test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" &&

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"tunnel/cli/invocation"
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 )
 
 // The files that name this machine's DNS servers, as resolv.conf(5) and systemd-resolved(8) say.
@@ -38,7 +38,7 @@ func Resolvers() ([]netip.Addr, error) {
 // contain; nil for none. A user may include them by --network, but not under AT_SECURE, where the
 // user has no right to other users' DNS queries.
 func guarded(i *invocation.Invocation) func() ([]netip.Addr, error) {
-	if i.Connect != nil && len(i.Connect.Network) == 0 || ipcmd.SecureMode() {
+	if i.Connect != nil && len(i.Connect.Network) == 0 || cmdrun.SecureMode() {
 		return Resolvers
 	}
 	return nil

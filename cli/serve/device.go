@@ -9,6 +9,7 @@ import (
 
 	"tunnel/cli/machine"
 	"tunnel/client"
+	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/route"
 )
@@ -21,7 +22,7 @@ type heldDevice struct {
 }
 
 // holdDevice configures the device. The caller closes the result.
-func holdDevice(ctx context.Context, router keep.Router, want route.Config,
+func holdDevice(ctx context.Context, router keep.Router, want host.Want,
 	log *slog.Logger) (*heldDevice, error) {
 	index := 0
 	if link, err := net.InterfaceByName(want.Dev); err == nil {
@@ -60,7 +61,7 @@ func (h *heldDevice) run(ctx context.Context, serve func(context.Context) error)
 			case err == nil, watching.Err() != nil, errors.Is(err, route.ErrOverlap):
 			case keep.Fatal(err):
 				cancel(err)
-			case errors.Is(err, route.ErrNotUsed):
+			case errors.Is(err, host.ErrNotUsed):
 				h.log.Warn("clients cannot be reached", "err", err)
 			default:
 				h.log.Warn("the device is not as it should be", "err", err)

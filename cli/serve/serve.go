@@ -10,9 +10,10 @@ import (
 
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
+	"tunnel/cmdrun"
 	"tunnel/config"
-	"tunnel/ipcmd"
-	"tunnel/route"
+	"tunnel/host"
+	"tunnel/journal"
 	"tunnel/server"
 )
 
@@ -47,15 +48,16 @@ func serve(c *cli.Context) (err error) {
 	told, log := i.Serve, i.Log()
 	i.Warn(log)
 	memory := serveMemory(told.MaxMemory)
-	want := machine.ServeConfig(told)
+	want := machine.ServeWant(told)
 	if told.DryRun {
-		return route.New(ipcmd.DryRun{W: c.App.Writer}, nil, nil, nil).Set(c.Context, want)
+		dry := host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}}, nil, nil)
+		return dry.Apply(c.Context, want)
 	}
 	if invocation.Worker(c) == nil {
 		watchJoinLine(invocation.Output(c), log)
 	}
-	host, err := machine.New(i, log)
-	if host == nil {
+	this, err := machine.New(i, log)
+	if this == nil {
 		return err
 	}
 	secret, err := serverToken(i, log)
@@ -68,13 +70,13 @@ func serve(c *cli.Context) (err error) {
 	}
 	// Before the state is touched: a user who may not create the device gets that error, and not
 	// that a directory is missing.
-	device, router, err := host.Device(c.Context)
+	device, own, err := this.Device(c.Context)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, router.Close()) }()
+	defer func() { err = errors.Join(err, own.Close()) }()
 	defer func() { _ = device.Close() }() // Run closes it too; this is for earlier failures
-	dir, err := host.State(c.Context)
+	dir, err := this.State(c.Context)
 	if err != nil {
 		return err
 	}
@@ -87,12 +89,12 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	held, err := holdDevice(c.Context, router, want, log)
+	held, err := holdDevice(c.Context, own, want, log)
 	if err != nil {
 		return err
 	}
 	defer held.close()
-	ln, err := host.Listen(c.Context)
+	ln, err := this.Listen(c.Context)
 	if err != nil {
 		return err
 	}
@@ -102,7 +104,8 @@ func serve(c *cli.Context) (err error) {
 				"proxy with TLS in front")
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
-		withZone(ln.Addr(), told.Listen), want.Network, want.Dev, want.Local, want.Peer)
+		withZone(ln.Addr(), told.Listen), told.Network, want.Dev,
+		want.Addresses[0].Local, want.Addresses[0].Peer)
 	if err := printConnectLine(c.App.Writer, told, secure, kept, ln.Addr()); err != nil {
 		return err
 	}

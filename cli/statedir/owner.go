@@ -12,7 +12,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/control"
-	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
 )
 
 // ACMEDir is the subdirectory of an ACME authority's files.
@@ -37,7 +37,7 @@ func distinctive(name string) bool {
 // directory. Files of users other than root and other stay as they are, and so do symbolic links
 // and files with a second hard link. A directory of root, whose number is uid, is refused if it has
 // anything else: it may be any directory, even /etc or /etc/tunnel.
-func handOver(dir *os.File, owner privsep.User, other, uid int) error {
+func handOver(dir *os.File, owner sandbox.User, other, uid int) error {
 	ours, others, err := list(dir)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func list(dir *os.File) (ours, others []string, err error) {
 }
 
 // handOverACME is handOver for the directory of an ACME authority's files.
-func handOverACME(dir *os.File, owner privsep.User, other int) error {
+func handOverACME(dir *os.File, owner sandbox.User, other int) error {
 	sub, err := openAt(dir, ACMEDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil // missing or unreadable: it is not handed over
@@ -114,7 +114,7 @@ func handOverACME(dir *os.File, owner privsep.User, other int) error {
 	return give(sub, unix.S_IFDIR, owner, other)
 }
 
-func giveFile(dir *os.File, name string, owner privsep.User, other int) error {
+func giveFile(dir *os.File, name string, owner sandbox.User, other int) error {
 	f, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
 		return nil // it is gone, or root may not see it
@@ -125,7 +125,7 @@ func giveFile(dir *os.File, name string, owner privsep.User, other int) error {
 
 // give changes the owner of an open file of the type kind, if it belongs to root or other and has
 // no second hard link.
-func give(f *os.File, kind uint32, owner privsep.User, other int) error {
+func give(f *os.File, kind uint32, owner sandbox.User, other int) error {
 	var info unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &info); err != nil {
 		return err

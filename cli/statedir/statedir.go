@@ -13,8 +13,8 @@ import (
 
 	"tunnel/cli/failure"
 	"tunnel/cli/output"
-	"tunnel/privsep"
-	"tunnel/route"
+	"tunnel/journal"
+	"tunnel/privsep/sandbox"
 )
 
 // What to do about a state directory.
@@ -33,7 +33,7 @@ type Choice struct {
 // directory with mode 0700 if necessary. The directory must belong to owner: one of root or of the
 // user other is handed over, and any other is refused. Without --state, a user who may not write to
 // the default gets one of their own (XDG Base Directory Specification).
-func Open(state Choice, owner privsep.User, other int) (*os.File, string, error) {
+func Open(state Choice, owner sandbox.User, other int) (*os.File, string, error) {
 	name, err := stateDir(state, Make)
 	if err != nil {
 		return nil, "", err
@@ -67,7 +67,7 @@ func stateDir(state Choice, use func(dir string) error) (string, error) {
 
 // isOrdinary reports whether root's directories may be closed to this process: it is not root, or
 // root in a user namespace only.
-func isOrdinary() bool { return os.Geteuid() != 0 || route.InUserNamespace() }
+func isOrdinary() bool { return os.Geteuid() != 0 || journal.InUserNamespace() }
 
 // stateFailure returns the failure of a state directory that cannot be used.
 func stateFailure(name string, err error) error {
@@ -91,7 +91,7 @@ func openDir(name string) (*os.File, error) {
 }
 
 // own ensures that only the owner can write to the directory.
-func own(dir *os.File, owner privsep.User, other int) error {
+func own(dir *os.File, owner sandbox.User, other int) error {
 	info, err := closed(dir)
 	if err != nil {
 		return err
@@ -206,15 +206,15 @@ func ForTokens(c *cli.Context, choice Choice, use func(dir string) error) (strin
 		return "", err
 	}
 	if os.Geteuid() != 0 {
-		return name, errors.Join(own(dir, privsep.User{UID: os.Geteuid(), GID: os.Getegid()}, 0),
+		return name, errors.Join(own(dir, sandbox.User{UID: os.Geteuid(), GID: os.Getegid()}, 0),
 			dir.Close())
 	}
 	info, err := closed(dir)
 	if err != nil || info.Uid == 0 {
 		return name, errors.Join(err, dir.Close())
 	}
-	user := privsep.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}
-	if err := privsep.Become(user); err != nil {
+	user := sandbox.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)}
+	if err := sandbox.Become(user); err != nil {
 		return "", failure.New(failure.StepState, err,
 			"run it as the user that "+name+" belongs to")
 	}

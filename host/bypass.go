@@ -1,0 +1,161 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+
+	"tunnel/cmdrun"
+	"tunnel/route"
+	"tunnel/rtnl"
+)
+
+// Bypass keeps the path to the server outside the tunnel: when the kernel sends packets to server
+// through a gateway, it routes that one address through the same gateway and interface, with what
+// the route beneath says of the path. Call it before each attempt to connect, and when the network
+// has changed: it replaces its own route when the kernel's decision without that is another, and
+// when it is the same it changes nothing.
+//
+// It adds nothing for a server that is this machine or on a link of it, for an IPv6 server, since
+// the tunnel routes IPv4 only, where a rule decides before the main table, and when a host route to
+// server exists that it did not add, which it never touches. A bypass that the kernel does not take
+// is a warning, once: most connections work without one. Without any path to the server the error
+// is a route.ErrNoRoute.
+func (h *Host) Bypass(ctx context.Context, server netip.Addr) error {
+	err := h.bypass(ctx, server)
+	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one when it counts
+		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server, "err",
+			err)
+		return nil
+	}
+	return err
+}
+
+func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
+	server = server.Unmap()
+	if !server.Is4() || server.IsLoopback() || server.IsUnspecified() {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return fmt.Errorf("find the way to %s: %w", server, os.ErrClosed)
+	}
+	if h.machine.Look == nil {
+		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server)
+		return nil
+	}
+	good, err := h.checkOwn(ctx, server)
+	if err != nil || good {
+		return err
+	}
+	beneath, err := h.view().Match(server)
+	if err != nil {
+		return fmt.Errorf("find the way to %s: %w", server, err)
+	}
+	if known, ok := h.beside[server]; ok && known.Equal(beneath) {
+		return nil
+	}
+	delete(h.beside, server)
+	want, needed, err := h.view().BypassTo(server, beneath)
+	if err != nil {
+		return fmt.Errorf("find the way to %s: %w", server, err)
+	}
+	if !needed {
+		return nil
+	}
+	return h.addBypass(ctx, want, beneath)
+}
+
+// addBypass adds a bypass, and takes it away again where the kernel does not go by it: a rule leads
+// elsewhere before the main table is looked at. The caller holds mu.
+func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route) error {
+	server := b.Prefix.Addr()
+	err := h.make(ctx, b)
+	switch {
+	case err == nil && h.dry:
+		return nil
+	case err == nil:
+	case errors.Is(err, fs.ErrExist): // somebody was faster than we; it is theirs
+		return nil
+	case ctx.Err() != nil, cmdrun.IsMissing(err), slices.Contains(h.made, fact(b)):
+		return err
+	default:
+		h.log.WarnContext(ctx,
+			"no bypass: the path to the server is this machine's, also if it leads into the tunnel",
+			"server", server, "err", err)
+		h.beside[server] = beneath
+		return nil
+	}
+	now, err := h.view().Match(server)
+	link, failed := h.machine.Look.LinkByName(b.Dev)
+	if err != nil || failed != nil || b.Is(now, link.Index) || !now.Equal(beneath) {
+		return nil //nolint:nilerr // it was taken; what changes meanwhile is looked at next time
+	}
+	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)",
+		"server", server,
+		"table", now.Table)
+	h.beside[server] = now
+	return h.remove(ctx, b)
+}
+
+// Retain removes the bypasses of all servers but those given: the ones that are tried or in use.
+func (h *Host) Retain(ctx context.Context, servers ...netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	inUse := func(a netip.Addr) bool {
+		return slices.ContainsFunc(servers, func(s netip.Addr) bool { return s.Unmap() == a })
+	}
+	for server := range h.beside {
+		if !inUse(server) {
+			delete(h.beside, server)
+		}
+	}
+	return h.removeAll(ctx, func(f fact) bool {
+		b, isBypass := f.(route.Bypass)
+		return isBypass && !inUse(b.Prefix.Addr())
+	})
+}
+
+// checkOwn looks at the bypass to server that this Router added earlier, if any. It reports whether
+// the kernel goes by it and would go the same way without it; otherwise it removes it. The caller
+// holds mu.
+func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
+	var own route.Bypass
+	for _, f := range h.made {
+		if b, isBypass := f.(route.Bypass); isBypass && b.Prefix.Addr() == server {
+			own = b
+		}
+	}
+	if own == (route.Bypass{}) {
+		return false, nil
+	}
+	link, err := h.machine.Look.LinkByName(own.Dev)
+	if err != nil {
+		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
+	}
+	now, err := h.view().Match(server)
+	if err != nil && !errors.Is(err, route.ErrNoRoute) {
+		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
+	}
+	if err != nil || !own.Is(now, link.Index) {
+		// It is gone, for example because its interface was down for a moment, or rules lead past
+		// it.
+		return false, h.remove(ctx, own)
+	}
+	beneath, err := h.view().Beneath(server)
+	if err != nil && !errors.Is(err, route.ErrNoRoute) {
+		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
+	}
+	if err == nil {
+		agrees, failed := h.view().Agrees(beneath, own, link.Index)
+		if agrees || failed != nil {
+			return agrees, failed
+		}
+	}
+	return false, h.remove(ctx, own)
+}

@@ -1,0 +1,219 @@
+// Package host is everything that this program does to a machine beside its TUN device: one value,
+// Want, that is compared with what the machine has, made, held and undone. Each change is a fact in
+// the journal before it is made, so that what a killed run left is found, and nothing is removed
+// that this program did not add. The path to the server stays outside the tunnel.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"tunnel/cmdrun"
+	"tunnel/journal"
+	"tunnel/route"
+	"tunnel/rtnl"
+)
+
+// fact is a fact that this program makes itself.
+type fact interface {
+	journal.Fact
+	// Make adds it to the machine. What stands in its place on the tunnel's own device goes first.
+	Make(context.Context, journal.Machine) error
+}
+
+// Host owns the facts that it makes, until Close. It is safe for concurrent use.
+type Host struct {
+	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain; nil
+	// is that any may. Set before use.
+	Resolvers func() ([]netip.Addr, error)
+
+	machine journal.Machine
+	dry     bool             // machine.Run changes nothing, so that machine.Look does not see it
+	journal *journal.Journal // owned
+	log     *slog.Logger
+
+	mu sync.Mutex
+	// guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
+	link link
+	made []fact // what was made, or may have been, oldest first
+	// by server: the kernel's decision that no bypass changes, or that takes none
+	beside map[netip.Addr]rtnl.Route
+	// what the last Apply that succeeded was given; zero since Withdraw
+	held Want
+	// when something had to be restored, or could not be, of late
+	restored []time.Time
+	closed   bool
+}
+
+// closeTimeout bounds Close: long enough for a busy machine, since what Close leaves only a later
+// run removes.
+const closeTimeout = 5 * time.Second
+
+// New returns a Host of this machine, whose Look may be nil in a dry run. It takes over the
+// journal, which must be healed and may be nil; a nil log is silent.
+func New(m journal.Machine, j *journal.Journal, log *slog.Logger) *Host {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log,
+		beside: map[netip.Addr]rtnl.Route{}}
+}
+
+// make notes f, then makes it. The caller holds mu.
+func (h *Host) make(ctx context.Context, f fact) error {
+	if err := f.Check(journal.RulesFor(h.device())); err != nil {
+		return fmt.Errorf("add %s: %w", f, err)
+	}
+	if err := h.journal.Note(f); err != nil {
+		return err
+	}
+	h.made = append(h.made, f)
+	err := f.Make(ctx, h.machine)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("add %s: %w", f, err)
+	if cmdrun.Uncertain(err) && h.mayBeThere(f) {
+		return err // and Close removes it
+	}
+	return errors.Join(err, h.forget(f))
+}
+
+// mayBeThere reports whether a change that was cut short by the end of its context may have been
+// made nevertheless.
+func (h *Host) mayBeThere(f fact) bool {
+	if h.machine.Look == nil {
+		return true
+	}
+	there, err := f.Find(h.machine)
+	return there || err != nil
+}
+
+// remove undoes f, unless it is gone. The caller holds mu.
+func (h *Host) remove(ctx context.Context, f fact) error {
+	if h.machine.Look != nil { // else it is a dry run that made nothing
+		if _, err := journal.Undo(ctx, h.machine, f); err != nil {
+			return err
+		}
+	}
+	return h.forget(f)
+}
+
+// removeAll removes what was made and fits, newest first. The caller holds mu.
+func (h *Host) removeAll(ctx context.Context, fits func(fact) bool) error {
+	for _, f := range slices.Backward(slices.Clone(h.made)) {
+		if !fits(f) {
+			continue
+		}
+		if err := h.remove(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget takes f, which the machine has not, from the books. The caller holds mu.
+func (h *Host) forget(f fact) error {
+	h.made = slices.DeleteFunc(h.made, func(other fact) bool { return other == f })
+	return h.journal.Drop(f)
+}
+
+// device returns the name of the tunnel's own device, or "" if it is not known yet.
+func (h *Host) device() string {
+	if h.journal != nil {
+		return h.journal.Dev()
+	}
+	return h.link.dev
+}
+
+// view returns what the kernel decides, beside the tunnel's own device. The caller holds mu.
+func (h *Host) view() route.View {
+	v := route.View{Look: h.machine.Look, Dev: h.device(), Own: h.link.index}
+	if v.Own == 0 && v.Look != nil && v.Dev != "" {
+		if own, err := v.Look.LinkByName(v.Dev); err == nil {
+			v.Own = own.Index
+		}
+	}
+	return v
+}
+
+// Overlap refuses networks that this machine has elsewhere or needs for something else, with a
+// *route.OverlapError: see route.View.Overlap.
+func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
+	masked := slices.Clone(networks)
+	for i, n := range networks {
+		if !n.IsValid() || !n.Addr().Is4() {
+			return fmt.Errorf("%s is not an IPv4 network", n)
+		}
+		masked[i] = n.Masked()
+	}
+	if h.machine.Look == nil {
+		return nil
+	}
+	h.mu.Lock()
+	view := h.view()
+	h.mu.Unlock()
+	var resolvers []netip.Addr
+	var unknown error
+	if h.Resolvers != nil {
+		resolvers, unknown = h.Resolvers()
+	}
+	if err := view.Overlap(resolvers, masked...); err != nil {
+		return err
+	}
+	if unknown != nil {
+		return fmt.Errorf("look for DNS servers in %v: %w", masked, unknown)
+	}
+	return nil
+}
+
+// errNoLookup says that a Host has no Lookup, as in a dry run.
+var errNoLookup = errors.New("no look-up in a dry run")
+
+// Way returns how packets to server leave this machine now, see route.View.Way.
+func (h *Host) Way(_ context.Context, server netip.Addr) (route.Way, error) {
+	server = server.Unmap()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := errNoLookup
+	switch {
+	case h.closed:
+		err = os.ErrClosed
+	case h.machine.Look != nil:
+		var way route.Way
+		if way, err = h.view().Way(server); err == nil {
+			return way, nil
+		}
+	}
+	return route.Way{}, fmt.Errorf("find the path to %s: %w", server, err)
+}
+
+// Close undoes everything that this Host made and that is still there as it was made, newest first,
+// in its own time of a few seconds, and closes the journal, which deletes it. What could not be
+// undone stays noted for Cleanup. Link settings are not undone: the device goes with its owner. It
+// is idempotent.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil
+	}
+	h.closed = true
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	var failures []error
+	for _, f := range slices.Backward(slices.Clone(h.made)) {
+		if err := h.remove(ctx, f); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	failures = append(failures, h.journal.Close())
+	return errors.Join(failures...)
+}
