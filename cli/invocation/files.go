@@ -24,8 +24,8 @@ func (i *Invocation) Input(flag string) string {
 	return ""
 }
 
-// OpenInput opens the file to read that a flag gives. A signal ends the reading of it, if that waits
-// for another program. A worker, which may not open it, gets it from its parent.
+// OpenInput opens the file to read that a flag gives. A signal ends the reading of it, if that
+// waits for another program. A worker, which may not open it, gets it from its parent.
 func (i *Invocation) OpenInput(flag string) (*os.File, error) {
 	file, err := i.openInput(flag)
 	if err != nil {

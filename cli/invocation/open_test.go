@@ -81,30 +81,33 @@ func TestOpenFile(t *testing.T) {
 		"of root's group":                {0o660, 0o775, me, 0, ""},
 		"of another user":                {0o600, 0o755, world, group, ""},
 		"of the user's own group":        {0o660, 0o775, world, world, ""},
-		"for a group":                    {0o660, 0o755, me, group, "other users may write to it (mode 0660)"},
-		"for all to write":               {0o602, 0o755, me, 0, "other users may write to it (mode 0602)"},
+		"for a group":                    {0o660, 0o755, me, group, "write to it (mode 0660)"},
+		"for all to write":               {0o602, 0o755, me, 0, "write to it (mode 0602)"},
 		"in a directory of a group":      {0o600, 0o775, me, group, "where it is (mode 0775)"},
 		"in a directory of all":          {0o600, 0o777, me, 0, "where it is (mode 0777)"},
 		"in a sticky directory":          {0o600, 0o777 | os.ModeSticky, me, 0, ""},
-		"in a sticky directory, for all": {0o666, 0o777 | os.ModeSticky, me, 0, "other users may write to it"},
+		"in a sticky directory, for all": {0o666, 0o777 | os.ModeSticky, me, 0, "write to it"},
 	} {
 		dir := filepath.Join(t.TempDir(), "dir")
 		below := filepath.Join(dir, "below")
 		file, link := filepath.Join(below, "file"), filepath.Join(t.TempDir(), "link")
-		if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(below, 0o700), os.WriteFile(file, nil, 0o600),
-			os.Chown(file, test.uid, test.gid), os.Chown(dir, test.uid, test.gid), os.Chmod(file, test.file),
-			os.Chmod(dir, test.dir), os.Symlink(file, link)); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(below, 0o700),
+			os.WriteFile(file, nil, 0o600), os.Chown(file, test.uid, test.gid),
+			os.Chown(dir, test.uid, test.gid), os.Chmod(file, test.file), os.Chmod(dir, test.dir),
+			os.Symlink(file, link)); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{file, link} {
 			f, err := OpenFile(name)
-			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			if (err == nil) != (test.want == "") ||
+				err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s: %v; want %q", what, err, test.want)
 			}
 			if err != nil {
 				continue
 			}
-			if owner, public, err := ownerOf(f); err != nil || owner != test.uid || public != (test.file&4 != 0) {
+			owner, public, err := ownerOf(f)
+			if err != nil || owner != test.uid || public != (test.file&4 != 0) {
 				t.Errorf("%s: owner %d, public %v, %v", what, owner, public, err)
 			}
 			_ = f.Close()

@@ -101,8 +101,8 @@ func isNull(w io.Writer) bool {
 		3) //nolint:unconvert // 32 bits on some machines
 }
 
-// A Stream replaces the internal name of the state directory by the one that the user knows. That of
-// stderr, to which failures and the log go, also hides tokens, which only stdout may show.
+// A Stream replaces the internal name of the state directory by the one that the user knows. That
+// of stderr, to which failures and the log go, also hides tokens, which only stdout may show.
 type Stream struct {
 	Spool  *spool.Writer
 	redact bool

@@ -14,8 +14,8 @@ type Sources struct {
 }
 
 // Load sets the values of the settings from their sources, notes in origins where each came from,
-// and returns all problems as Errors, those that check finds included. An empty value is one: it may
-// be a variable of a script that is not set, and would switch off what the setting protects.
+// and returns all problems as Errors, those that check finds included. An empty value is one: it
+// may be a variable of a script that is not set, and would switch off what the setting protects.
 func Load(settings []*Setting, from Sources, origins Origins, check func(*Checker)) error {
 	c := NewChecker(settings, origins)
 	if from.File != nil {
