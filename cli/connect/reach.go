@@ -23,8 +23,8 @@ func proxies(told config.Proxy) transport.ProxyFunc {
 }
 
 // environmentProxies uses HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and ALL_PROXY where the first two
-// are not set. Where a variable applies that is not the URL of a proxy, the error names it: to connect
-// without a proxy would not be what the user wants.
+// are not set. Where a variable applies that is not the URL of a proxy, the error names it: to
+// connect without a proxy would not be what the user wants.
 func environmentProxies() transport.ProxyFunc {
 	config := httpproxy.FromEnvironment()
 	chosen := map[string]variable{
