@@ -83,6 +83,17 @@ func ID(text string) string {
 	return rest[:idLen]
 }
 
+// Is reports whether text is in the form of a token's text, and has the ID of t.
+func (t *Token) Is(text string) bool {
+	id := ID(text)
+	if id == "" || id != t.ID || strings.Trim(id, "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		return false
+	}
+	secret := strings.TrimPrefix(text[len(tokenPrefix)+idLen+1:], joinMark)
+	random, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ToUpper(secret))
+	return err == nil && tokenText(id, t.Kind, random) == text
+}
+
 // Exchanges reports whether credential can be what became of token: token is a join token by its
 // text, and credential is not, and has the same id.
 func Exchanges(token, credential string) bool {

@@ -84,6 +84,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 
 	cmd := exec.Command(ownProgram) //nolint:noctx // ctx tells it to stop, and stopLimit kills it
 	cmd.Args = append([]string{workerName}, args...)
+	cmd.Env = inherited(os.Environ())
 	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
 	cmd.WaitDelay = outputLimit
 	cmd.ExtraFiles = []*os.File{theirs}

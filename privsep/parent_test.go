@@ -25,11 +25,11 @@ import (
 // The worker of these tests writes to the socket pair whatever the test says, as one that was
 // broken into could.
 const (
-	behaviorVariable = "PRIVSEP_TEST_WORKER" // what the worker does
-	sendVariable     = "PRIVSEP_TEST_SEND"   // lines to send, one message each
-	outVariable      = "PRIVSEP_TEST_OUT"    // the file for what comes back
+	behaviorVariable = "TUNNEL_TEST_WORKER" // what the worker does
+	sendVariable     = "TUNNEL_TEST_SEND"   // lines to send, one message each
+	outVariable      = "TUNNEL_TEST_OUT"    // the file for what comes back
 	// how many messages to wait for; all that were sent without it
-	readVariable = "PRIVSEP_TEST_READ"
+	readVariable = "TUNNEL_TEST_READ"
 	workerCode   = 7 // of a worker that came to its end
 )
 

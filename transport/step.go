@@ -73,7 +73,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	if resp == nil {
 		return d.unanswered(ctx, first, err)
 	}
-	what := fmt.Errorf("%s answered %s", readable(d.URL), resp.Status)
+	what := fmt.Errorf("%s answered %s", Readable(d.URL), resp.Status)
 	own, why := marked(resp)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized && own && why != "":
@@ -120,14 +120,14 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 	case protocol == "TLS":
 		return &StepError{Step: StepHTTP, Err: errors.New("the server answered with a TLS alert"), Advice: "it speaks TLS: use wss://"}
 	case protocol == "HTTP/2":
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks HTTP/2 only", readable(d.URL)), Advice: adviseHTTP2}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks HTTP/2 only", Readable(d.URL)), Advice: adviseHTTP2}
 	case protocol != "":
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", readable(d.URL), protocol, quoteLine(first)),
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", Readable(d.URL), protocol, quoteLine(first)),
 			Advice: adviseProtocol(protocol)}
 	case strings.Contains(err.Error(), "response headers exceeded"): // net/http has no error value for it
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), errLongAnswer), Reason: ReasonURL}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", Readable(d.URL), errLongAnswer), Reason: ReasonURL}
 	case ctx.Err() != nil:
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", readable(d.URL)),
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", Readable(d.URL)),
 			Reason: ReasonURL, Advice: ", and that a proxy in front passes WebSockets on at once"}
 	case len(first) == 0 && hungUp(err):
 		advice := "if it speaks TLS, use wss://; if HTTP/2 only, let it offer HTTP/1.1 as well"
@@ -139,7 +139,7 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 		}
 		return &StepError{Step: StepHTTP, Err: errHungUp, Advice: advice}
 	}
-	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), plain(err)), Reason: ReasonURL}
+	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", Readable(d.URL), plain(err)), Reason: ReasonURL}
 }
 
 // offered returns by which schemes a 401 asks for a password, in brackets for the middle of a sentence; "" for none.
