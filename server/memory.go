@@ -77,20 +77,27 @@ func (s *Server) surge(ctx context.Context, look func()) {
 		peak = max(peak, held)
 		settled := held >= last
 		if settled && peak-held >= max(worthFreeing, peak/4) {
-			runtime.GC() // a sync.Pool keeps what is in it for one collection
-			debug.FreeOSMemory()
+			giveBack()
 			peak = held
 		}
-		if settled && held < worthFreeing {
-			return
-		}
+		over := settled && held < worthFreeing
 		last = held
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
+		if over { // sessions that ended with the surge have left the rest by now
+			giveBack()
+			return
+		}
 	}
+}
+
+// giveBack collects garbage and gives free memory back to the system.
+func giveBack() {
+	runtime.GC() // a sync.Pool keeps what is in it for one collection
+	debug.FreeOSMemory()
 }
 
 // holders names the tokens whose clients' queues hold most, for a line of the log.

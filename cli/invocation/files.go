@@ -70,7 +70,7 @@ func (i *Invocation) ReadInput(flag string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	return readAll(i.CLI.Context, file, auth.MaxFile)
+	return readAll(i.CLI.Context, file, certs.MaxFile)
 }
 
 // CopyOfFile returns the configuration file as this process has read it, for its worker: the file
