@@ -309,6 +309,7 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	if err := c.watch.keeper.Set(ctx, want); err != nil || !changes {
 		return err
 	}
+	c.watch.holds()
 	c.mu.Lock()
 	c.address = link.Address
 	c.mu.Unlock()

@@ -38,13 +38,15 @@ type watch struct {
 	lost   func(error)   // ends the client; set before follow
 	moved  chan struct{} // holds one token when a pause shall end
 
-	mu    sync.Mutex
-	ways  map[netip.Addr]way // of each hop that was tried last, or is in use
-	conns []*transport.Conn  // of the session; none while there is none
-	end   func()             // ends the attempt, nil while there is none
-	since time.Time          // when the attempt, or the pause, began
-	stage int                // counts attempts, connections and pauses
-	why   error              // why the connection or the attempt was ended here, nil if it was not
+	mu      sync.Mutex
+	network Network            // that follow reads, nil before
+	device  netwatch.Limits    // what can concern the device
+	ways    map[netip.Addr]way // of each hop that was tried last, or is in use
+	conns   []*transport.Conn  // of the session; none while there is none
+	end     func()             // ends the attempt, nil while there is none
+	since   time.Time          // when the attempt, or the pause, began
+	stage   int                // counts attempts, connections and pauses
+	why     error              // why the connection or the attempt was ended here, nil if it was not
 
 	lookDevice, lookWays bool // there was a change of these
 	unsettled            bool // the device is to be looked at again
@@ -65,24 +67,65 @@ func newWatch(c *Client) *watch {
 	if link, err := net.InterfaceByName(c.Device.Name()); err == nil {
 		own = link.Index
 	}
-	return &watch{
+	w := &watch{
 		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log, moved: make(chan struct{}, 1),
 		lost: func(error) {},
 	}
+	w.holds()
+	return w
 }
 
 // begin is the beginning of another stage. The caller holds mu.
 func (w *watch) begin(conns []*transport.Conn, end func()) {
 	w.conns, w.end, w.since, w.why = conns, end, time.Now(), nil
 	w.stage++
+	w.limit()
+}
+
+// limit tells the network what can concern this client: everything while paths are looked for. The caller holds mu.
+func (w *watch) limit() {
+	if w.network == nil {
+		return
+	}
+	var limits *netwatch.Limits
+	if w.end == nil && len(w.ways) > 0 {
+		own := netwatch.Limits{
+			Networks: w.device.Networks, Hosts: slices.Clone(w.device.Hosts), Links: slices.Clone(w.device.Links),
+		}
+		for hop, known := range w.ways {
+			own.Hosts = append(own.Hosts, hop.WithZone(""))
+			if known.Gateway.IsValid() {
+				own.Hosts = append(own.Hosts, known.Gateway.WithZone(""))
+			}
+			if known.Dev != "" {
+				own.Links = append(own.Links, known.Index)
+			}
+		}
+		for _, conn := range w.conns {
+			own.Hosts = append(own.Hosts, conn.Local().WithZone(""))
+		}
+		limits = &own
+	}
+	if err := w.network.Limit(limits); err != nil {
+		w.log.Debug("this machine is watched as a whole", "err", err)
+	}
+}
+
+// holds says that the keeper has another Want.
+func (w *watch) holds() {
+	device := w.keeper.Limits()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.device = device
+	w.limit()
 }
 
 // dialling says that an attempt begins, which end would end.
 func (w *watch) dialling(end func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.begin(nil, end)
 	w.ways = map[netip.Addr]way{}
+	w.begin(nil, end)
 	select {
 	case <-w.moved:
 	default:
@@ -109,8 +152,8 @@ func (w *watch) try(ctx context.Context, hop netip.Addr) (noWay, err error) {
 func (w *watch) connected(conn *transport.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.begin([]*transport.Conn{conn}, nil)
 	w.ways = map[netip.Addr]way{conn.Hop(): w.ways[conn.Hop()]}
+	w.begin([]*transport.Conn{conn}, nil)
 }
 
 // joined says that the session has another connection, to the same hop.
@@ -167,6 +210,10 @@ func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
 // follow reads what network has to tell until it is closed, and looks at the device and at the ways when that may concern
 // them, until ctx ends. It closes network.
 func (w *watch) follow(ctx context.Context, network Network) {
+	w.mu.Lock()
+	w.network = network
+	w.limit()
+	w.mu.Unlock()
 	keep.Follow(ctx, network, w.concerns, func() bool { return w.look(ctx) }, func(err error) {
 		w.log.Warn("the network is not watched any more", "err", err)
 	})
@@ -310,6 +357,9 @@ func (w *watch) check(ctx context.Context) {
 			w.ways[hop] = found
 			change = true
 		}
+	}
+	if change {
+		w.limit()
 	}
 	if !change || w.why != nil {
 		return

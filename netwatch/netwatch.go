@@ -62,8 +62,11 @@ const (
 // bufferSize is large enough for whatever the kernel puts into one message.
 const bufferSize = 64 << 10
 
+// receiveBuffer is what the kernel may hold for a Watcher, in bytes: about a thousand changes of links.
+const receiveBuffer = 4 << 20
+
 // Open returns a Watcher of the calling thread's network namespace, and of files, which need not be there. A change of a file
-// is noticed within fileInterval, and within fileSettle of another change. It takes no privileges. Close it.
+// is noticed within fileInterval, and within fileSettle of another that Next returns. It takes no privileges. Close it.
 func Open(paths ...string) (*Watcher, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -74,6 +77,10 @@ func Open(paths ...string) (*Watcher, error) {
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch the network: %w", err)
+	}
+	// A burst shall not overflow it: without the right to have a larger one it is as large as it may be.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
 	w := &Watcher{file: os.NewFile(uintptr(fd), "rtnetlink"), buffer: make([]byte, bufferSize)}
 	if len(paths) > 0 {
