@@ -184,14 +184,14 @@ func explain(err error) *failure {
 		return &failure{stepAddress, err, "have root run it"}
 	case errors.Is(err, route.ErrOverlap):
 		return &failure{stepAddress, err, "choose another --network on the server"}
+	case errors.Is(err, host.ErrNotUsed):
+		return &failure{stepRoute, err, "see `ip rule` and `ip route show table all`"}
 	case errors.Is(err, route.ErrNoRoute):
 		return &failure{stepTCP, err, "check this machine's network: `ip route`"}
 	case errors.Is(err, journal.ErrBusy), errors.Is(err, tun.ErrTaken):
 		return &failure{stepDevice, err, "choose another with --dev, or end what uses it"}
 	case errors.Is(err, host.ErrContested):
 		return &failure{stepDevice, err, "find what does it (a network manager, a script), have it leave the device alone, and start again"}
-	case errors.Is(err, host.ErrNotUsed):
-		return &failure{stepRoute, err, "see `ip rule` and `ip route show table all`"}
 	case errors.Is(err, tun.ErrGone), errors.Is(err, host.ErrGone):
 		return &failure{stepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):

@@ -69,6 +69,7 @@ type Server struct {
 	limiter  *admission.Limiter
 	bans     *admission.Bans
 	refused  *refused
+	foreign  *foreign
 	sessions sessions
 	defects  defect.Log
 	hinted   atomic.Bool               // the log has been told of a proxy that is not trusted
@@ -87,6 +88,7 @@ func New(c Config) *Server {
 	}
 	s.Log = slog.New(limited)
 	s.refused = newRefused(s.Log)
+	s.foreign = newForeign(s)
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
@@ -130,7 +132,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(s.foreign.listener(newListener(ln, s))); !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
@@ -161,6 +163,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 
 // connContext is the http.Server's hook of that name.
 func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
+	if first, ok := c.(*firstConn); ok {
+		c = first.Conn
+	}
 	return s.limiter.ConnContext(transport.ConnContext(ctx, c), c)
 }
 
