@@ -19,10 +19,11 @@ const (
 )
 
 // How long one write may take before its reader counts as gone: at the end of the program, and while
-// another process waits for room.
+// another process waits for room; and how long a text may wait before its Observer is told.
 const (
-	closePatience = 300 * time.Millisecond
-	relayPatience = 3 * time.Second
+	closePatience   = 300 * time.Millisecond
+	relayPatience   = 3 * time.Second
+	observePatience = 3 * time.Second
 )
 
 // Writer writes to another writer, in order, each Write by one Write. Until Detach is called a Write
@@ -51,18 +52,22 @@ type Writer struct {
 // item is what one Write was given.
 type item struct {
 	text    []byte
-	written chan error // has room for one; nil if nobody waits
+	written chan error  // has room for one; nil if nobody waits
+	late    *time.Timer // tells the Observer that it waits; nil if there is none
 }
 
 // A Notice returns the line that stands where lines were dropped, and why.
 type Notice func(lines uint64, why error) []byte
 
 // An Observer is told what became of each text that was written after Detach: nil if the writer took
-// it. It must not block.
+// it. Of one that waits for long it is told ErrLate before. It must not block.
 type Observer func(text []byte, err error)
 
 // ErrUnread is why lines were dropped whose writer did not take them in time.
 var ErrUnread = errors.New("not read in time")
+
+// ErrLate says that a text still waits for its reader.
+var ErrLate = errors.New("not read yet")
 
 // ErrClosed is returned by Write after Close.
 var ErrClosed = errors.New("the output is closed")
@@ -104,7 +109,14 @@ func (s *Writer) Write(b []byte) (int, error) {
 	default:
 		it.written = make(chan error, 1)
 	}
+	if observer := s.observer.Load(); it.written == nil && observer != nil {
+		text := it.text
+		it.late = time.AfterFunc(observePatience, func() { (*observer)(text, ErrLate) })
+	}
 	if !s.push(it) {
+		if it.late != nil {
+			it.late.Stop()
+		}
 		return 0, ErrClosed
 	}
 	if it.written != nil {
@@ -158,6 +170,9 @@ func (s *Writer) lose(it item, why error) {
 }
 
 func (s *Writer) observe(it item, err error) {
+	if it.late != nil {
+		it.late.Stop()
+	}
 	if observer := s.observer.Load(); observer != nil {
 		(*observer)(it.text, err)
 	}
