@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,12 @@ func listen(ctx context.Context, address string, freebind bool) (net.Listener, e
 	config := net.ListenConfig{KeepAlive: -1}
 	if freebind {
 		config.Control = allowFreebind
+	}
+	if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().Zone() != "" {
+		if zone := at.Addr().Zone(); !hasLink(zone) { // the kernel only says that something is invalid
+			return nil, fail(stepListen, fmt.Errorf("listen on %s: this machine has no interface %s", address, zone),
+				"start when it is there, or choose another --listen")
+		}
 	}
 	ln, err := config.Listen(ctx, "tcp", address)
 	switch {
@@ -47,6 +55,16 @@ func allowFreebind(network, _ string, raw syscall.RawConn) error {
 		return err
 	}
 	return failed
+}
+
+// hasLink reports whether an interface has that name or index.
+func hasLink(zone string) bool {
+	if index, err := strconv.Atoi(zone); err == nil {
+		_, err = net.InterfaceByIndex(index)
+		return err == nil
+	}
+	_, err := net.InterfaceByName(zone)
+	return err == nil
 }
 
 func isLoopback(a net.Addr) bool {

@@ -223,7 +223,7 @@ func TestForeignJournalDir(t *testing.T) {
 		wrap := []string{"unshare", "-m", "sh", "-c", plant, "sh", string(plainBuild(t))}
 		cmd := clean(server.Command(append(wrap, args...)...))
 		_, stderr, code := server.TryCommand(cmd)
-		const says = "tunnel: state: journal directory /run/tunnel: not owned by this user alone (uid 12345, mode 0700): sudo chown root "
+		const says = "tunnel: state: journal directory /run/tunnel: not owned by this user alone (uid 12345, mode 0700): chown root "
 		if code != 13 || !strings.Contains(stderr, says) {
 			t.Errorf("%s: exit code %d\n%s", args[0], code, stderr)
 		}
