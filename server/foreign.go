@@ -6,37 +6,22 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"time"
-
-	"golang.org/x/time/rate"
 
 	"tunnel/transport"
 )
 
-// foreignPause is the time between two lines of the log about what speaks another protocol.
-const foreignPause = time.Minute
-
 // foreign tells the log what speaks another protocol than this server, which a proxy in front does that
 // is set up wrongly: its own log and the client only say that there is no answer.
-type foreign struct {
-	server *Server
-	pause  rate.Sometimes
-}
-
-func newForeign(s *Server) *foreign {
-	return &foreign{server: s, pause: rate.Sometimes{Interval: foreignPause}}
-}
+type foreign struct{ server *Server }
 
 // note says that the other side of a connection speaks protocol.
-func (f *foreign) note(protocol, remote string) {
-	f.pause.Do(func() {
-		f.server.Log.Warn("refused: something speaks "+protocol+" to this port: if it is a proxy in front, set it to "+
-			f.wanted(), "remote", remote)
-	})
+func (f foreign) note(protocol, remote string) {
+	f.server.Log.Warn("refused: something speaks "+protocol+" to this port: if it is a proxy in front, set it to "+
+		f.wanted(), "remote", remote)
 }
 
 // wanted returns what this server speaks.
-func (f *foreign) wanted() string {
+func (f foreign) wanted() string {
 	if f.server.TLS == nil {
 		return "HTTP/1.1 without TLS"
 	}
@@ -44,14 +29,14 @@ func (f *foreign) wanted() string {
 }
 
 // listener returns ln as the server's http.Server needs it, with a look at how connections begin.
-func (f *foreign) listener(ln net.Listener) net.Listener {
+func (f foreign) listener(ln net.Listener) net.Listener {
 	s := f.server
 	return &firstListener{transport.Listener(ln, f.watchTLS(s.TLS), s.limiter.Handshake), f}
 }
 
 // look looks at what the first read of a connection has returned: a ClientHello (RFC 8446 section 5.1) to a
 // port without TLS, or the preface of HTTP/2 (RFC 9113 section 3.4) inside TLS or without it.
-func (f *foreign) look(first []byte, err error, remote string) {
+func (f foreign) look(first []byte, err error, remote string) {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) {
 		first = record.RecordHeader[:]
@@ -65,7 +50,7 @@ func (f *foreign) look(first []byte, err error, remote string) {
 }
 
 // watchTLS returns config with a look at the protocols that a client offers, and nil for nil.
-func (f *foreign) watchTLS(config *tls.Config) *tls.Config {
+func (f foreign) watchTLS(config *tls.Config) *tls.Config {
 	if config == nil {
 		return nil
 	}
@@ -87,7 +72,7 @@ func (f *foreign) watchTLS(config *tls.Config) *tls.Config {
 type firstListener struct {
 	net.Listener
 
-	foreign *foreign
+	foreign foreign
 }
 
 func (l *firstListener) Accept() (net.Conn, error) {

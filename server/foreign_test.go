@@ -11,7 +11,7 @@ import (
 	"tunnel/server"
 )
 
-// A proxy in front that speaks HTTP/2 or TLS to a server that does not is named in the log, once however often it tries.
+// A proxy in front that speaks HTTP/2 or TLS to a server that does not is named in the log, now and then if it tries often.
 func TestForeignProtocol(t *testing.T) {
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	pair := httptest.NewTLSServer(nil)
@@ -20,7 +20,7 @@ func TestForeignProtocol(t *testing.T) {
 	over := func(offers ...string) func(net.Conn) {
 		return func(c net.Conn) {
 			secure := tls.Client(c, &tls.Config{InsecureSkipVerify: true, NextProtos: offers}) //nolint:gosec // what is said is not believed
-			_, _ = io.WriteString(secure, preface)                                              // makes the handshake, which may fail
+			_, _ = io.WriteString(secure, preface)                                             // makes the handshake
 			_, _ = io.ReadAll(secure)
 		}
 	}
@@ -49,7 +49,7 @@ func TestForeignProtocol(t *testing.T) {
 					c.TLS = &tls.Config{Certificates: certificates, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 				}
 			})
-			for range 3 {
+			for range 20 {
 				conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address)
 				if err != nil {
 					t.Fatal(err)
@@ -59,11 +59,8 @@ func TestForeignProtocol(t *testing.T) {
 			}
 			h.drops() // stops it
 			log := string(h.log.text())
-			want := 0
-			if test.says != "" {
-				want = 1
-			}
-			if n := strings.Count(log, "to this port"); n != want || !strings.Contains(log, test.says) {
+			n := strings.Count(log, "to this port")
+			if n > 10 || (n > 0) != (test.says != "") || !strings.Contains(log, test.says) {
 				t.Errorf("%d lines; want %q in\n%s", n, test.says, log)
 			}
 		})

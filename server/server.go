@@ -69,7 +69,7 @@ type Server struct {
 	limiter  *admission.Limiter
 	bans     *admission.Bans
 	refused  *refused
-	foreign  *foreign
+	foreign  foreign
 	sessions sessions
 	defects  defect.Log
 	hinted   atomic.Bool               // the log has been told of a proxy that is not trusted
@@ -88,7 +88,7 @@ func New(c Config) *Server {
 	}
 	s.Log = slog.New(limited)
 	s.refused = newRefused(s.Log)
-	s.foreign = newForeign(s)
+	s.foreign = foreign{s}
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}

@@ -109,14 +109,7 @@ func (s *Writer) Write(b []byte) (int, error) {
 	default:
 		it.written = make(chan error, 1)
 	}
-	if observer := s.observer.Load(); it.written == nil && observer != nil {
-		text := it.text
-		it.late = time.AfterFunc(observePatience, func() { (*observer)(text, ErrLate) })
-	}
 	if !s.push(it) {
-		if it.late != nil {
-			it.late.Stop()
-		}
 		return 0, ErrClosed
 	}
 	if it.written != nil {
@@ -137,6 +130,9 @@ func (s *Writer) push(it item) bool {
 	if s.closed {
 		s.mu.Unlock()
 		return false
+	}
+	if observer := s.observer.Load(); it.written == nil && observer != nil {
+		it.late = time.AfterFunc(observePatience, func() { (*observer)(it.text, ErrLate) })
 	}
 	s.queue = append(s.queue, it)
 	s.size += len(it.text)

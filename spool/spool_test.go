@@ -242,9 +242,8 @@ func TestObserveLate(t *testing.T) {
 	w.Observe(f.observe)
 	w.Detach()
 	r.gate.Lock()
-	for _, text := range []string{"first\n", "second\n"} { // one is being written, one is in the queue
-		_, _ = w.Write([]byte(text))
-	}
+	_, _ = w.Write([]byte("first\n"))          // is being written
+	_, _ = w.Relay().Write([]byte("second\n")) // is in the queue, and another process's
 	told := func(want error) func() bool {
 		return func() bool {
 			f.mu.Lock()

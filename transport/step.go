@@ -112,7 +112,8 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 		if after, told := retryAfter(resp, time.Now()); told && code == http.StatusServiceUnavailable {
 			what = &BusyError{what, after}
 		}
-		return &StepError{Step: StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it"}
+		return &StepError{Step: StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it, " +
+			"and that the proxy speaks HTTP/1.1 to it, not HTTP/2 or a TLS that it does not expect: its log says so"}
 	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
 		return &StepError{Step: StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
 	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
