@@ -1,4 +1,5 @@
-// Package atomicfile reads and replaces small files in directories that other users may have put links into.
+// Package atomicfile reads and replaces small files in directories that other users may have put
+// links into.
 package atomicfile
 
 import (
@@ -13,8 +14,8 @@ import (
 // ErrNotRegular says that a name leads to a directory, a device, a FIFO or a socket.
 var ErrNotRegular = errors.New("not a regular file")
 
-// Open opens a file as os.OpenFile does, but follows no symbolic link in its last element, and waits for nobody where there
-// is a FIFO. It refuses what is no regular file.
+// Open opens a file as os.OpenFile does, but follows no symbolic link in its last element, and
+// waits for nobody where there is a FIFO. It refuses what is no regular file.
 func Open(path string, flag int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if err != nil {
@@ -41,8 +42,8 @@ func Read(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// Replace makes the file hold data, with mode 0600, or leaves it as it was, whatever happens meanwhile. When it returns, the
-// data survives a power cut. Only one process at a time may do so.
+// Replace makes the file hold data, with mode 0600, or leaves it as it was, whatever happens
+// meanwhile. When it returns, the data survives a power cut. Only one process at a time may do so.
 func Replace(path string, data []byte) error {
 	next, err := write(path, data, true)
 	if err != nil {

@@ -15,8 +15,8 @@ var ErrLocked = errors.New("locked by another process")
 // lockPause is the time between two attempts to lock a file.
 const lockPause = 20 * time.Millisecond
 
-// Flock locks f for this process alone (flock(2)), and waits as long as patience for another to give it up; the error is
-// then ErrLocked. The lock goes with the last descriptor of f.
+// Flock locks f for this process alone (flock(2)), and waits as long as patience for another to
+// give it up; the error is then ErrLocked. The lock goes with the last descriptor of f.
 func Flock(f *os.File, patience time.Duration) error {
 	for until := time.Now().Add(patience); ; time.Sleep(lockPause) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -29,14 +29,15 @@ func Flock(f *os.File, patience time.Duration) error {
 	}
 }
 
-// Locked is a file whose name this process holds locked, also while its content is replaced. It is for one goroutine.
+// Locked is a file whose name this process holds locked, also while its content is replaced. It is
+// for one goroutine.
 type Locked struct {
 	path string
 	file *os.File
 }
 
-// Lock opens the file at path as Open does, for reading and writing, with mode 0600 if flag is os.O_CREATE and there is none,
-// and locks it as Flock does. Close it, or Remove it.
+// Lock opens the file at path as Open does, for reading and writing, with mode 0600 if flag is
+// os.O_CREATE and there is none, and locks it as Flock does. Close it, or Remove it.
 func Lock(path string, flag int, patience time.Duration) (*Locked, error) {
 	for {
 		file, err := Open(path, os.O_RDWR|flag, 0o600)
@@ -57,7 +58,8 @@ func Lock(path string, flag int, patience time.Duration) (*Locked, error) {
 	}
 }
 
-// isCurrent reports whether the name still leads to the file: its holder may have replaced or removed it before the lock.
+// isCurrent reports whether the name still leads to the file: its holder may have replaced or
+// removed it before the lock.
 func (l *Locked) isCurrent() (bool, error) {
 	opened, err := l.Stat()
 	if err != nil {
@@ -83,8 +85,8 @@ func (l *Locked) Read(limit int64) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(l.file, 0, limit))
 }
 
-// Replace makes the file hold data, or leaves it as it was, whatever happens meanwhile, and keeps the lock. With durable the
-// data survives a power cut when Replace returns.
+// Replace makes the file hold data, or leaves it as it was, whatever happens meanwhile, and keeps
+// the lock. With durable the data survives a power cut when Replace returns.
 func (l *Locked) Replace(data []byte, durable bool) error {
 	if _, err := l.Stat(); err != nil { // it is closed, and another process may have it
 		return err
@@ -99,7 +101,8 @@ func (l *Locked) Replace(data []byte, durable bool) error {
 	if err := rename(next, l.path); err != nil {
 		return errors.Join(err, next.Close())
 	}
-	// A process that waits for the old file's lock gets it now, sees that the path names another file, and tries again.
+	// A process that waits for the old file's lock gets it now, sees that the path names another
+	// file, and tries again.
 	err = l.file.Close()
 	l.file = next
 	if err == nil && durable {

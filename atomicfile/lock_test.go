@@ -10,8 +10,9 @@ import (
 	"tunnel/atomicfile"
 )
 
-// TestLockFollowsTheName has another process wait for a file that its holder replaces, and then removes: each time it must get
-// the file that the name leads to, and never one that its holder has still.
+// TestLockFollowsTheName has another process wait for a file that its holder replaces, and then
+// removes: each time it must get the file that the name leads to, and never one that its holder has
+// still.
 func TestLockFollowsTheName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	holder, err := atomicfile.Lock(path, os.O_CREATE, 0)

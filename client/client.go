@@ -1,5 +1,6 @@
-// Package client is the side that joins: one TUN device, one session with a server. It dials, configures the device
-// with what the server grants, moves packets, and comes back by itself when the connection breaks.
+// Package client is the side that joins: one TUN device, one session with a server. It dials,
+// configures the device with what the server grants, moves packets, and comes back by itself when
+// the connection breaks.
 package client
 
 import (
@@ -9,15 +10,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
+	"tunnel/client/backoff"
 	"tunnel/client/store"
 	"tunnel/defect"
 	"tunnel/host"
 	"tunnel/keep"
-	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -25,30 +25,40 @@ import (
 
 // Config is what a Client needs. Dialer, Device, Host and Log must be set; Dialer.Before must not.
 type Config struct {
-	Dialer      *transport.Dialer
-	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
-	Device      tun.Device          // closed by Run
-	Host        Host                // closed by Run
-	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
-	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
-	MTU         int                 // bytes; 0 is what the server says
-	Qlen        int                 // packets; 0 is what the server says
-	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
-	KeepTrying  bool                // do not give up when the first attempt fails
-	Session     *store.Sessions     // where the session is kept for the next run; nil keeps none
-	Credentials *store.Credentials  // where the credential that a join token gives is kept; nil keeps none
-	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
-	IsJoin      func(string) bool   // which tokens are join tokens: none is used before its session is stored; nil is none
-	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
-	Events      Events
-	Log         *slog.Logger
+	Dialer *transport.Dialer
+	// to further servers, in the order in which to ask them when Dialer's is not there
+	Others []*transport.Dialer
+	Device tun.Device // closed by Run
+	Host   Host       // closed by Run
+	// the only address to accept; the zero Addr leaves it to the server
+	Wanted netip.Addr
+	// the network that a server grants must lie in one of them, and may be public; none: it must be
+	// private
+	Accept []netip.Prefix
+	MTU    int // bytes; 0 is what the server says
+	Qlen   int // packets; 0 is what the server says
+	// connections to have for the session, if the server allows so many; 0 is one
+	Lanes      int
+	KeepTrying bool            // do not give up when the first attempt fails
+	Session    *store.Sessions // where the session is kept for the next run; nil keeps none
+	// where the credential that a join token gives is kept; nil keeps none
+	Credentials *store.Credentials
+	Exchanges   Exchanges // which tokens a server may give a credential for; nil is none
+	// which tokens are join tokens: none is used before its session is stored; nil is none
+	IsJoin func(string) bool
+	// tells of changes of this machine's network; nil does not. Closed by Run
+	Network Network
+	Events  Events
+	Log     *slog.Logger
 
-	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
-	// cannot be found out. nil is that there are none. While the session lasts it is Host.Overlap that judges them.
+	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain
+	// one, or be taken while they cannot be found out. nil is that there are none. While the
+	// session lasts it is Host.Overlap that judges them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
-// Host makes addresses and routes on this machine: a *host.Host, or what stands for one in another process.
+// Host makes addresses and routes on this machine: a *host.Host, or what stands for one in another
+// process.
 type Host interface {
 	Overlap(ctx context.Context, networks ...netip.Prefix) error
 	Apply(ctx context.Context, w host.Want) error
@@ -59,12 +69,15 @@ type Host interface {
 	Close() error
 }
 
-// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
+// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields
+// may be nil.
 type Events struct {
-	Connected func(transport.Link)                // a session is there, the device is configured
-	Lost      func(error)                         // the session is not there any more; the device stays
-	Up        func(context.Context, host.Address) // the device has got this address; on a goroutine of its own
-	Down      func(host.Address)                  // the device is about to lose it; Up is over
+	Connected func(transport.Link) // a session is there, the device is configured
+	// the session is not there any more; the device stays
+	Lost func(error)
+	// the device has got this address; on a goroutine of its own
+	Up   func(context.Context, host.Address)
+	Down func(host.Address) // the device is about to lose it; Up is over
 }
 
 // requestTimeout bounds the wait for connected.
@@ -83,11 +96,12 @@ type Client struct {
 
 	// Owned by Run.
 	targets []*target
-	servers int                   // how many they are
-	known   map[string]netip.Addr // by host: the addresses that the last sessions were reached by; replaced, never changed
-	current *target               // the one of the last session, nil before the first
-	link    transport.Link        // what the device is configured for, zero while it is not
-	hook    hook                  // Up, while it runs
+	servers int // how many they are
+	// by host: the addresses that the last sessions were reached by; replaced, never changed
+	known   map[string]netip.Addr
+	current *target        // the one of the last session, nil before the first
+	link    transport.Link // what the device is configured for, zero while it is not
+	hook    hook           // Up, while it runs
 
 	defects defect.Log
 
@@ -95,7 +109,8 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// fresh is how long a packet may have waited for a connection and still be sent, see transport.Queue.Salvage.
+// fresh is how long a packet may have waited for a connection and still be sent, see
+// transport.Queue.Salvage.
 const fresh = 2 * time.Second
 
 // queueLimit bounds what waits for the server, in bytes of buffers.
@@ -108,9 +123,9 @@ func New(c Config) *Client {
 	return client
 }
 
-// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token, or until the device
-// fails. Unless KeepTrying is set, a first attempt that fails ends it too. The server is told, and addresses, routes
-// and the device are gone, when Run returns.
+// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token,
+// or until the device fails. Unless KeepTrying is set, a first attempt that fails ends it too. The
+// server is told, and addresses, routes and the device are gone, when Run returns.
 func (c *Client) Run(ctx context.Context) (err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
@@ -155,7 +170,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 
 // stay makes one session after the other until ctx ends or there is no point in another attempt.
 func (c *Client) stay(ctx context.Context) error {
-	var wait backoff
+	var wait backoff.Backoff
 	for first := true; ; {
 		if c.isUp() && !c.watch.keeper.Has(c.device(c.link)) { // withdrawn
 			c.down()
@@ -165,23 +180,24 @@ func (c *Client) stay(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		lasted := connected && time.Since(began) > steady
+		lasted := connected && time.Since(began) > backoff.Steady
 		if lasted {
-			wait = backoff{}
+			wait = backoff.Backoff{}
 		}
 		first = first && !connected
 		if errors.Is(err, errMoved) {
-			wait = backoff{}
+			wait = backoff.Backoff{}
 			continue
 		}
 		if keep.Fatal(err) {
 			return err
 		}
-		// Where there are other servers they are to be asked before this one's last word is the end.
+		// Where there are other servers they are to be asked before this one's last word is the
+		// end.
 		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
 			return err
 		}
-		delay, rest := wait.after(err, lasted, time.Now()), c.rest(time.Now())
+		delay, rest := wait.After(err, lasted, time.Now()), c.rest(time.Now())
 		var busy *transport.BusyError
 		if errors.As(err, &busy) { // else all whom the server has sent away would come back in step
 			delay += rest
@@ -198,7 +214,8 @@ func (c *Client) stay(ctx context.Context) error {
 	}
 }
 
-// session is one connection from its dial to its end. connected tells whether packets could pass in between.
+// session is one connection from its dial to its end. connected tells whether packets could pass in
+// between.
 func (c *Client) session(ctx context.Context, t *target) (connected bool, err error) {
 	defer func() {
 		if !connected {
@@ -218,7 +235,8 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		c.forget(conn)
 		return false, err
 	}
-	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
+	// The way to the addresses that did not answer, where the server's name has several, is the
+	// kernel's own again.
 	if err := errors.Join(c.configure(ctx, link), c.Host.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
@@ -226,9 +244,11 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	c.took(t, link, time.Now())
 	c.learn(conn)
 	c.exchange(t, link.Credential)
-	c.current, t.resume = t, store.Session{Session: link.Session, Address: link.Address, Network: link.Network}
+	c.current, t.resume = t, store.Session{Session: link.Session, Address: link.Address,
+		Network: link.Network}
 	c.saveSession(t)
-	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host), slog.Any("address", link.Address), conn.Security())
+	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host),
+		slog.Any("address", link.Address), conn.Security())
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
 	}
@@ -255,9 +275,11 @@ func (c *Client) saveSession(t *target) {
 	}
 }
 
-// request asks for the address of last time, judges what the server grants, and puts this side's own wishes over it.
-// The connection is closed on error.
-func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
+// request asks for the address of last time, judges what the server grants, and puts this side's
+// own wishes over it. The connection is closed on error.
+func (c *Client) request(
+	ctx context.Context, conn *transport.Conn, t *target,
+) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ask := transport.Connect{Session: t.resume.Session, Lanes: c.Lanes}
@@ -268,19 +290,23 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	var closed *transport.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
+		return link, &transport.StepError{Step: transport.StepAddress,
+			Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
 	case errors.As(err, &closed) && closed.Code == transport.CodeSessions:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
+		return link, &transport.StepError{Step: transport.StepAddress,
+			Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
 	case over(err) != nil:
 		return link, over(err)
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
-		return link, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("ask for an address: %w", err),
+		return link, &transport.StepError{Step: transport.StepHTTP,
+			Err:    fmt.Errorf("ask for an address: %w", err),
 			Advice: "check that the server is a `tunnel serve` of a matching version"}
 	case c.Wanted.IsValid() && link.Address != c.Wanted:
 		conn.Close(transport.CodeNormal, "not the address that was asked for")
 		return link, &transport.StepError{Step: transport.StepAddress,
-			Err: fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network), Reason: transport.ReasonAddress}
+			Err: fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address,
+				link.Network), Reason: transport.ReasonAddress}
 	}
 	if c.MTU != 0 {
 		link.MTU = c.MTU
@@ -295,8 +321,9 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	return link, nil
 }
 
-// configure makes the device what the server grants, and what has changed of that meanwhile as it was. Running hooks of
-// another configuration end first. A network that overlaps with this machine's leaves the device as it is.
+// configure makes the device what the server grants, and what has changed of that meanwhile as it
+// was. Running hooks of another configuration end first. A network that overlaps with this
+// machine's leaves the device as it is.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	want := c.device(link)
 	changes := !c.isUp() || !want.Equal(c.device(c.link))
@@ -341,58 +368,4 @@ func (c *Client) down() {
 		c.Events.Down(host.Address{Local: c.link.Address, Peer: c.link.Peer})
 	}
 	c.link = transport.Link{}
-}
-
-// forward is the way out: what the kernel sends into the device goes to the queue. While there is no connection the
-// queue fills and the rest is lost, as on a cable that is out.
-func (c *Client) forward() error {
-	for {
-		err := c.read()
-		switch {
-		case c.defects.Note(err, c.Log):
-			time.Sleep(readerPause)
-		case errors.Is(err, os.ErrClosed):
-			return nil
-		default:
-			return err
-		}
-	}
-}
-
-// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
-const readerPause = 100 * time.Millisecond
-
-// read reads the device until that ends. A panic is the error; the batch that met it is lost.
-func (c *Client) read() (err error) {
-	defer defect.Catch(&err)
-	return c.Device.ReadBatches(func(b *packet.Batch) {
-		c.mu.RLock()
-		own := c.address
-		c.mu.RUnlock()
-		for i := range b.Len() {
-			// The server would drop any other source; the kernel's own IPv6 chatter has one.
-			if packet.Source(b.IP(i)) != own {
-				c.drops[dropForeign].Add(1)
-				continue
-			}
-			c.queue.Push(b.Take(i))
-		}
-		c.queue.Flush()
-	})
-}
-
-// receive returns the way in: from the server to the kernel.
-func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
-	return func(b *packet.Batch) error {
-		b.Filter(func(i int) bool {
-			v := judge(link, b, i)
-			if v != pass {
-				c.drops[v].Add(1)
-			}
-			return v == pass
-		})
-		refused, err := c.Device.WriteBatch(b)
-		c.drops[dropKernel].Add(uint64(refused))
-		return err
-	}
 }

@@ -25,7 +25,8 @@ func TestJoin(t *testing.T) {
 		tuntest.Packet("192.168.107.5", "10.1.1.1", 2), // which the server would have to drop
 		tuntest.Packet("fe80::1", "ff02::16", 3),
 		tuntest.Packet("10.1.1.3", "10.1.1.1", 4))
-	if a, b := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(h.device.Gets(t)); min(a, b) != 1 || max(a, b) != 4 {
+	if a, b := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(h.device.Gets(t)); min(a, b) != 1 ||
+		max(a, b) != 4 {
 		t.Errorf("the server's kernel got packets %d and %d; want 1 and 4", a, b)
 	}
 	h.device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 5))
@@ -40,10 +41,12 @@ func TestJoin(t *testing.T) {
 		t.Errorf("stopping took %v", took)
 	}
 	got := c.happened()
-	if at := slices.Index(got, "up 10.1.1.3 10.1.1.4"); at < slices.Index(got, route3) || at > slices.Index(got, "up is over") {
+	if at := slices.Index(got, "up 10.1.1.3 10.1.1.4"); at < slices.Index(got, route3) ||
+		at > slices.Index(got, "up is over") {
 		t.Errorf("up is %d of %q", at, got)
 	}
-	c.same(linkUp, addr3, route3, "connected 10.1.1.3 10.1.1.0/24 1400 100", "up is over", "down 10.1.1.3 10.1.1.4", unroute3, unaddr3)
+	c.same(linkUp, addr3, route3, "connected 10.1.1.3 10.1.1.0/24 1400 100", "up is over",
+		"down 10.1.1.3 10.1.1.4", unroute3, unaddr3)
 	h.log.until(t, "the client stops (code 1000)", 1)
 	h.stop()
 	if log := h.log.text(); !bytes.Contains(log, []byte(`"source":0`)) {
@@ -65,7 +68,8 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// A connection that breaks comes back by itself: same address, same device, no command runs, no hook runs.
+// A connection that breaks comes back by itself: same address, same device, no command runs, no
+// hook runs.
 func TestReconnect(t *testing.T) {
 	h := startHub(t)
 	r := newRelay(t, h.address)
@@ -81,7 +85,8 @@ func TestReconnect(t *testing.T) {
 			t.Errorf("the server's kernel got packet %d", id)
 		}
 	}
-	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: the other side hung up", "connected 10.1.1.3…",
+	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: the other side hung up",
+		"connected 10.1.1.3…",
 		"lost: the other side hung up", "connected 10.1.1.3…")
 }
 
@@ -93,7 +98,8 @@ func TestServerRestarts(t *testing.T) {
 	c.until("connected 10.1.1.5 ", 1)
 	other.Close(transport.CodeNormal, "")
 	h.stop()
-	c.until("lost: the other side closed the connection: the server stops: come back in 0.5", 1) // 3 ms later if the other has not gone yet
+	// 3 ms later if the other has not gone yet
+	c.until("lost: the other side closed the connection: the server stops: come back in 0.5", 1)
 	c.logged("retry_in=50", 1)
 	h.file = filepath.Join(t.TempDir(), "new.db")
 	h.start()
@@ -113,10 +119,13 @@ func TestNetworkChanges(t *testing.T) {
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: …", "up is over", "down 10.1.1.3 10.1.1.4", unroute3, unaddr3,
-		"ip addr add dev tun0 local 10.9.0.3 peer 10.9.0.4", "ip route add 10.9.0.0/16 via 10.9.0.4 dev tun0", "connected 10.9.0.3…",
+	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: …", "up is over",
+		"down 10.1.1.3 10.1.1.4", unroute3, unaddr3,
+		"ip addr add dev tun0 local 10.9.0.3 peer 10.9.0.4",
+		"ip route add 10.9.0.0/16 via 10.9.0.4 dev tun0", "connected 10.9.0.3…",
 		"up is over", "down 10.9.0.3 10.9.0.4",
-		"ip route del 10.9.0.0/16 via 10.9.0.4 dev tun0", "ip addr del dev tun0 local 10.9.0.3 peer 10.9.0.4")
+		"ip route del 10.9.0.0/16 via 10.9.0.4 dev tun0",
+		"ip addr del dev tun0 local 10.9.0.3 peer 10.9.0.4")
 }
 
 // The session outlives the run, in its file.

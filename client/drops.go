@@ -19,21 +19,24 @@ const (
 	dropSource              // from the server: its source lies outside the private network
 	dropDestination         // from the server: for another address than this client's
 	dropForeign             // from this machine: its source is not this client's address
-	dropQueue               // the queue to the server was full, perhaps because there was no connection
-	dropCoDel               // the queue to the server stood for too long
-	dropCut                 // on its way out when a connection broke
-	dropKernel              // the kernel refused it
-	dropICMP                // from the server: an ICMP error about a packet that this client has not sent into the tunnel
+	// the queue to the server was full, perhaps because there was no connection
+	dropQueue
+	dropCoDel  // the queue to the server stood for too long
+	dropCut    // on its way out when a connection broke
+	dropKernel // the kernel refused it
+	// from the server: an ICMP error about a packet that this client has not sent into the tunnel
+	dropICMP
 	verdicts
 )
 
 // name is the verdict's name in logs.
 func (v verdict) name() string {
-	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full", "codel", "cut", "kernel", "icmp_error"}[v]
+	return [verdicts]string{"passed", "malformed", "source", "destination", "foreign", "queue_full",
+		"codel", "cut", "kernel", "icmp_error"}[v]
 }
 
-// judge looks at record i of a batch from the server. A server is trusted with the private network, not with the rest
-// of this machine.
+// judge looks at record i of a batch from the server. A server is trusted with the private network,
+// not with the rest of this machine.
 func judge(link transport.Link, b *packet.Batch, i int) verdict {
 	switch {
 	case b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil:

@@ -30,11 +30,16 @@ func TestFirstAttemptFails(t *testing.T) {
 		step   transport.Step
 		says   string
 	}{
-		"nobody there":  {func(h *hub) { h.stop() }, nil, transport.StepTCP, "connection refused"},
-		"another path":  {nil, func(c *client.Config) { c.Dialer.URL.Path = "/other" }, transport.StepHTTP, "404"},
-		"refused token": {nil, func(c *client.Config) { c.Dialer.Token = "wrong-horse-battery" }, transport.StepAuth, "401"},
+		"nobody there": {func(h *hub) { h.stop() }, nil, transport.StepTCP, "connection refused"},
+		"another path": {nil, func(c *client.Config) { c.Dialer.URL.Path = "/other" },
+			transport.StepHTTP, "404"},
+		"refused token": {nil, func(c *client.Config) { c.Dialer.Token = "wrong-horse-battery" },
+			transport.StepAuth, "401"},
 		"refused token, keep trying": {
-			nil, func(c *client.Config) { c.Dialer.Token, c.KeepTrying = "wrong-horse-battery", true }, transport.StepAuth, "401",
+			nil, func(c *client.Config) {
+				c.Dialer.Token, c.KeepTrying = "wrong-horse-battery",
+					true
+			}, transport.StepAuth, "401",
 		},
 		"a full pool": {
 			func(h *hub) {
@@ -57,10 +62,12 @@ func TestFirstAttemptFails(t *testing.T) {
 		},
 		"a taken address": {
 			func(h *hub) { h.join(transport.Connect{Address: "10.1.1.77"}) },
-			func(c *client.Config) { c.Wanted = addr("10.1.1.77") }, transport.StepAddress, "asked for 10.1.1.77, got 10.1.1.3",
+			func(c *client.Config) { c.Wanted = addr("10.1.1.77") }, transport.StepAddress,
+			"asked for 10.1.1.77, got 10.1.1.3",
 		},
 		"an address that nobody has": {
-			nil, func(c *client.Config) { c.Wanted = addr("10.1.1.4") }, transport.StepAddress, "asked for 10.1.1.4, got 10.1.1.3",
+			nil, func(c *client.Config) { c.Wanted = addr("10.1.1.4") }, transport.StepAddress,
+			"asked for 10.1.1.4, got 10.1.1.3",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +79,9 @@ func TestFirstAttemptFails(t *testing.T) {
 			c := start(t, h.address, test.change)
 			err := c.wait()
 			var step *transport.StepError
-			if !errors.As(err, &step) || step.Step != test.step || !strings.Contains(err.Error(), test.says) || step.Advice == "" && step.Reason == "" {
+			if !errors.As(err, &step) || step.Step != test.step ||
+				!strings.Contains(err.Error(), test.says) ||
+				step.Advice == "" && step.Reason == "" {
 				t.Errorf("%v (%+v); want %s, %s", err, step, test.step, test.says)
 			}
 			if took := time.Since(began); took > 5*time.Second {
@@ -95,14 +104,18 @@ func TestMachineFails(t *testing.T) {
 			func(err error) bool { return errors.Is(err, route.ErrOverlap) }, nil,
 		},
 		"an overlapping address": {
-			func(k *iptest.Kernel) { do(t, k, "ip addr add dev ens160 local 10.1.1.200 peer 10.1.1.201") },
+			func(k *iptest.Kernel) {
+				do(t, k,
+					"ip addr add dev ens160 local 10.1.1.200 peer 10.1.1.201")
+			},
 			func(err error) bool { return errors.Is(err, route.ErrOverlap) }, nil,
 		},
 		"an ip that fails": {
 			func(k *iptest.Kernel) { k.Fail(route3, 2, "RTNETLINK answers: out of order") },
 			func(err error) bool {
 				var failed *cmdrun.Error
-				return errors.As(err, &failed) && failed.Command.String() == route3 && strings.Contains(err.Error(), "out of order")
+				return errors.As(err, &failed) && failed.Command.String() == route3 &&
+					strings.Contains(err.Error(), "out of order")
 			},
 			[]string{linkUp, addr3, route3, unaddr3},
 		},
@@ -124,7 +137,8 @@ func do(t *testing.T, k *iptest.Kernel, command string) {
 	}
 }
 
-// A server that has had too many logins, or sessions, is asked again, not before it said so, and in the end lets the client in.
+// A server that has had too many logins, or sessions, is asked again, not before it said so, and in
+// the end lets the client in.
 func TestTooMany(t *testing.T) {
 	h := startHub(t)
 	h.stop()
@@ -214,7 +228,8 @@ func TestUndoFails(t *testing.T) {
 	c.kernel.Fail(unaddr3, 2, "RTNETLINK answers: Device or resource busy")
 	c.cancel()
 	<-c.ended
-	if c.err == nil || !strings.Contains(c.err.Error(), "undo") || !strings.Contains(c.err.Error(), "busy") {
+	if c.err == nil || !strings.Contains(c.err.Error(), "undo") ||
+		!strings.Contains(c.err.Error(), "busy") {
 		t.Errorf("Run returns %v", c.err)
 	}
 	c.kernel.Fail(unaddr3, 0, "")
@@ -278,7 +293,8 @@ func TestUnusableServer(t *testing.T) {
 			_, err := conn.Requested(t.Context(), packet.Offload{})
 			m := granted()
 			test.change(&m)
-			if err := errors.Join(err, conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})); err != nil {
+			if err := errors.Join(err, conn.Grant(t.Context(),
+				transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})); err != nil {
 				t.Error(err)
 			}
 			<-t.Context().Done()
@@ -286,7 +302,8 @@ func TestUnusableServer(t *testing.T) {
 		})
 		c := start(t, address, nil)
 		var step *transport.StepError
-		if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepHTTP || !strings.Contains(fmt.Sprint(err), test.want) {
+		if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepHTTP ||
+			!strings.Contains(fmt.Sprint(err), test.want) {
 			t.Errorf("%s: Run returns %v", name, err)
 		}
 		c.same()

@@ -8,28 +8,30 @@ import (
 )
 
 const (
-	// doubtPause is how long a server is left alone whose token was refused by something that may not be the server: if it
-	// is the server after all, ten wrong tokens in a minute are a ban.
+	// doubtPause is how long a server is left alone whose token was refused by something that may
+	// not be the server: if it is the server after all, ten wrong tokens in a minute are a ban.
 	doubtPause = time.Minute
-	// doubtMoved is the same when the path to the server has changed meanwhile: what has refused may be gone with it, and
-	// the server may have sent away the address that this machine had.
+	// doubtMoved is the same when the path to the server has changed meanwhile: what has refused
+	// may be gone with it, and the server may have sent away the address that this machine had.
 	doubtMoved = 10 * time.Second
 )
 
-// hopeless reports whether another attempt cannot end in another way: the server itself refuses the token.
+// hopeless reports whether another attempt cannot end in another way: the server itself refuses the
+// token.
 func hopeless(err error) bool {
 	var step *transport.StepError
 	return errors.As(err, &step) && step.Step == transport.StepAuth && !step.Doubtful
 }
 
-// doubtful reports whether the token was refused, but perhaps not by the server: a login page of the network may have
-// answered, or a proxy in front.
+// doubtful reports whether the token was refused, but perhaps not by the server: a login page of
+// the network may have answered, or a proxy in front.
 func doubtful(err error) bool {
 	var step *transport.StepError
 	return errors.As(err, &step) && step.Doubtful
 }
 
-// A doubt is why a server is left alone: its refusal of the token may not be its own, or it wants us to come back later.
+// A doubt is why a server is left alone: its refusal of the token may not be its own, or it wants
+// us to come back later.
 type doubt struct {
 	err   error
 	since time.Time

@@ -12,9 +12,10 @@ import (
 // changePause is the least time between two changes of what one server grants.
 const changePause = time.Minute
 
-// acceptable returns why this machine does not take what a server grants, nil if it does. Routes and addresses of this machine are
-// for Host.Overlap, as are its DNS servers later in the session. That the same network was taken before says nothing: this
-// machine may be elsewhere now, with other DNS servers.
+// acceptable returns why this machine does not take what a server grants, nil if it does. Routes
+// and addresses of this machine are for Host.Overlap, as are its DNS servers later in the session.
+// That the same network was taken before says nothing: this machine may be elsewhere now, with
+// other DNS servers.
 func (c *Client) acceptable(link transport.Link) error {
 	err := grant.Check(link.Network, link.Address, link.Peer, c.Accept)
 	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil {
@@ -28,7 +29,8 @@ var errChanging = errors.New("the server changes what it grants more than once a
 
 // changes refuses another change of what t grants, within changePause of the last.
 func (t *target) changes(link transport.Link, now time.Time) error {
-	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) || now.Sub(t.changed) >= changePause {
+	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) ||
+		now.Sub(t.changed) >= changePause {
 		return nil
 	}
 	return &transport.StepError{
@@ -50,7 +52,8 @@ func (c *Client) took(t *target, link transport.Link, now time.Time) {
 		return
 	}
 	t.changed = now
-	log := c.Log.With("server", t.dialer.URL.Host, "address", link.Address, "mtu", link.MTU, "qlen", link.Qlen)
+	log := c.Log.With("server", t.dialer.URL.Host, "address", link.Address, "mtu", link.MTU, "qlen",
+		link.Qlen)
 	if from := before.Routes[0].Prefix; from != link.Network {
 		log.Warn("the server changed the network", "from", from, "to", link.Network)
 	} else {

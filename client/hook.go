@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// hook is one function that runs beside the session: a person's command may use the tunnel, so that the session
-// cannot wait for it.
+// hook is one function that runs beside the session: a person's command may use the tunnel, so that
+// the session cannot wait for it.
 type hook struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup

@@ -43,8 +43,8 @@ type hub struct {
 	stop    func() // nil while it does not run
 }
 
-// newHub returns a hub that is not started; its port refuses connections. It is one of an address of its own, so that
-// nobody takes the port while the hub does not run.
+// newHub returns a hub that is not started; its port refuses connections. It is one of an address
+// of its own, so that nobody takes the port while the hub does not run.
 func newHub(t *testing.T) *hub {
 	t.Helper()
 	ln := listen(t, fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(250), rand.N(250), 1+rand.N(250)))
@@ -78,7 +78,8 @@ func (h *hub) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network), lease.Options{})
+	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network),
+		lease.Options{})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -166,7 +167,8 @@ func (l *logs) text() []byte {
 // until waits until text is in the log n times.
 func (l *logs) until(t *testing.T, text string, n int) {
 	t.Helper()
-	for late := time.Now().Add(patience); bytes.Count(l.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(patience); bytes.Count(l.text(),
+		[]byte(text)) < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%q is not %d times in the log:\n%s", text, n, l.text())
 		}

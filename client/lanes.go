@@ -9,16 +9,18 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/client/backoff"
 	"tunnel/transport"
 )
 
-// A bundle is the connections of one session, its lanes. The session lasts while one of them is up; one that breaks is
-// dialled again meanwhile.
+// A bundle is the connections of one session, its lanes. The session lasts while one of them is up;
+// one that breaks is dialled again meanwhile.
 type bundle struct {
 	client *Client
 	target *target
 	link   transport.Link
-	hop    netip.Addr // where all of them lead: another address of the same name may be another server
+	// where all of them lead: another address of the same name may be another server
+	hop netip.Addr
 
 	mu   sync.Mutex
 	up   int
@@ -27,7 +29,8 @@ type bundle struct {
 }
 
 // ride moves packets over the session that first has begun, until it ends; the error says why.
-func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, link transport.Link) error {
+func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn,
+	link transport.Link) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	b := &bundle{client: c, target: t, link: link, hop: first.Hop(), up: 1}
@@ -40,15 +43,15 @@ func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, lin
 	return b.err
 }
 
-// keep keeps lane i up until the session is over; conn is its connection, nil before there is one. Whoever finds that the
-// session is over says so to the others by end.
+// keep keeps lane i up until the session is over; conn is its connection, nil before there is one.
+// Whoever finds that the session is over says so to the others by end.
 func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
-	var wait backoff
+	var wait backoff.Backoff
 	var least time.Duration // that the server wants
 	log := b.client.Log.With("lane", i)
 	for again := conn != nil; ; again = true {
 		if conn == nil {
-			if again && !pause(ctx, wait.next(time.Now())+least) {
+			if again && !pause(ctx, wait.Next(time.Now())+least) {
 				return
 			}
 			var err error
@@ -61,7 +64,8 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 				if least = 0; errors.As(err, &busy) {
 					least = busy.After
 				}
-				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) { // who asks again is banned
+				// who asks again is banned
+				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) {
 					return
 				}
 				continue
@@ -75,8 +79,8 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 			return
 		}
 		log.Warn("lane lost", "reason", err)
-		if time.Since(began) > steady {
-			wait = backoff{}
+		if time.Since(began) > backoff.Steady {
+			wait = backoff.Backoff{}
 		}
 		conn = nil
 	}
@@ -104,7 +108,8 @@ func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
 	}
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	link, err := conn.Request(asking, transport.Connect{Session: b.link.Session, Lane: &i}, b.client.Device.Offload())
+	link, err := conn.Request(asking, transport.Connect{Session: b.link.Session, Lane: &i},
+		b.client.Device.Offload())
 	switch {
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
@@ -142,8 +147,8 @@ func (b *bundle) run(ctx context.Context, conn *transport.Conn) error {
 	return err
 }
 
-// lost takes note that a lane is lost, and tells whether the session is over: because it was the last, because ctx has
-// ended, or because the server has said so to all of them.
+// lost takes note that a lane is lost, and tells whether the session is over: because it was the
+// last, because ctx has ended, or because the server has said so to all of them.
 func (b *bundle) lost(ctx context.Context, err error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -157,6 +162,7 @@ func (b *bundle) lost(ctx context.Context, err error) bool {
 // endsSession tells whether what ended a lane ends all of them.
 func endsSession(err error) bool {
 	var closed *transport.CloseError
-	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced, transport.CodeRevoked}
+	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced,
+		transport.CodeRevoked}
 	return errors.As(err, &closed) && closed.Remote && slices.Contains(all, closed.Code)
 }

@@ -14,7 +14,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// startLanes starts a hub that allows so many lanes, and a client that wants so many and comes by a relay.
+// startLanes starts a hub that allows so many lanes, and a client that wants so many and comes by a
+// relay.
 func startLanes(t *testing.T, allowed, wanted int) (*hub, *relay, *joined) {
 	t.Helper()
 	h := newHub(t)
@@ -96,7 +97,8 @@ func TestLanesAllowed(t *testing.T) {
 	}
 }
 
-// What the server says to one lane about the session counts for all: nobody goes on with a lane of what is over.
+// What the server says to one lane about the session counts for all: nobody goes on with a lane of
+// what is over.
 func TestLanesEnd(t *testing.T) {
 	h, _, j := startLanes(t, 4, 3)
 	j.until("connected 10.1.1.3", 1)
@@ -105,7 +107,8 @@ func TestLanesEnd(t *testing.T) {
 	h.start()
 	j.until("connected 10.1.1.3", 2)
 	h.logged(`"lane connected"`, 4)
-	if j.count("lost: the other side closed the connection: the server stops") != 1 || j.count("lost") != 1 {
+	if j.count("lost: the other side closed the connection: the server stops") != 1 ||
+		j.count("lost") != 1 {
 		t.Errorf("happened: %q", j.happened())
 	}
 	both(t, h, j, "10.1.1.3", 1)

@@ -19,13 +19,14 @@ import (
 
 // A target is one of the servers that this client may join, and what it has there.
 type target struct {
-	server  int              // which one it is; several targets may be one server on several ports
-	dialer  transport.Dialer // Token becomes the credential that the server gives for it
-	resume  store.Session    // what to ask for on the next attempt
-	granted host.Want        // what the device last had at this server's word, without its name; none before
-	changed time.Time        // when the server last changed that
-	warned  bool             // that the connection to it is not encrypted
-	doubt   doubt            // why it is left alone for some time
+	server int              // which one it is; several targets may be one server on several ports
+	dialer transport.Dialer // Token becomes the credential that the server gives for it
+	resume store.Session    // what to ask for on the next attempt
+	// what the device last had at this server's word, without its name; none before
+	granted host.Want
+	changed time.Time // when the server last changed that
+	warned  bool      // that the connection to it is not encrypted
+	doubt   doubt     // why it is left alone for some time
 }
 
 func (t *target) url() string { return t.dialer.URL.String() }
@@ -38,14 +39,16 @@ func (c *Client) newTargets() []*target {
 		if !d.Guess || c.servers == 0 {
 			c.servers++
 		}
-		all = append(all, &target{server: c.servers, dialer: *d, resume: c.Session.Load(d.URL.String())})
+		all = append(all, &target{server: c.servers, dialer: *d,
+			resume: c.Session.Load(d.URL.String())})
 	}
 	return all
 }
 
-// round asks one server after the other until one has given a session, and waits for the session's end. First comes the
-// server of the last session, because there this client has its address, and its connections go on; then the others in the
-// order of the Config. The error is that of the server that was asked first, unless another had a more hopeful one.
+// round asks one server after the other until one has given a session, and waits for the session's
+// end. First comes the server of the last session, because there this client has its address, and
+// its connections go on; then the others in the order of the Config. The error is that of the
+// server that was asked first, unless another had a more hopeful one.
 func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	order := c.targets
 	if c.current != nil {
@@ -91,7 +94,8 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
 		if c.link.Network.Contains(hop) { // the bypass would cut that address off from the tunnel
 			return &transport.StepError{Step: transport.StepTCP,
-				Err:    fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop, c.link.Network),
+				Err: fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop,
+					c.link.Network),
 				Advice: "let the name resolve to the server's public address, or give that in the URL"}
 		}
 		tried = append(tried, hop)
@@ -109,7 +113,8 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 		c.watch.connected(conn)
 		return conn, nil
 	}
-	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) ||
+	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) ||
+		errors.Is(err, unix.EACCES) ||
 		errors.Is(err, unix.EINVAL)) {
 		err = noWay // and so it is
 	}
@@ -139,11 +144,15 @@ func (c *Client) learn(conn *transport.Conn) {
 // forget is the opposite of learn: what answers there is not, or no longer, the server.
 func (c *Client) forget(conn *transport.Conn) {
 	c.known = maps.Clone(c.known)
-	maps.DeleteFunc(c.known, func(host string, a netip.Addr) bool { return conn.Known()[host] == a })
+	maps.DeleteFunc(c.known, func(host string,
+		a netip.Addr) bool {
+		return conn.Known()[host] == a
+	})
 }
 
-// wish says which address to ask a server for: what it gave last time, else what the device has now from another server,
-// so that connections inside survive if both serve one network. The zero Addr leaves it to the server.
+// wish says which address to ask a server for: what it gave last time, else what the device has now
+// from another server, so that connections inside survive if both serve one network. The zero Addr
+// leaves it to the server.
 func (c *Client) wish(t *target) netip.Addr {
 	switch {
 	case c.Wanted.IsValid():

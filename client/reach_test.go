@@ -21,7 +21,8 @@ func others(t *testing.T, addresses ...string) func(*client.Config) {
 	}
 }
 
-// The servers are asked in their order; the one of the last session is asked first; each has a session of its own.
+// The servers are asked in their order; the one of the last session is asked first; each has a
+// session of its own.
 func TestOthers(t *testing.T) {
 	one, two := newHub(t), newHub(t)
 	two.network = "10.9.0.0/16"
@@ -74,19 +75,23 @@ func TestOthersOfOneNetwork(t *testing.T) {
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	c.same(linkUp, "ip addr add dev tun0 local 10.1.1.5 peer 10.1.1.6", "ip route add 10.1.1.0/24 via 10.1.1.6 dev tun0", "connected 10.1.1.5…",
+	c.same(linkUp, "ip addr add dev tun0 local 10.1.1.5 peer 10.1.1.6",
+		"ip route add 10.1.1.0/24 via 10.1.1.6 dev tun0", "connected 10.1.1.5…",
 		"lost: …", "connected 10.1.1.5…", "up is over", "down 10.1.1.5 10.1.1.6",
-		"ip route del 10.1.1.0/24 via 10.1.1.6 dev tun0", "ip addr del dev tun0 local 10.1.1.5 peer 10.1.1.6")
+		"ip route del 10.1.1.0/24 via 10.1.1.6 dev tun0",
+		"ip addr del dev tun0 local 10.1.1.5 peer 10.1.1.6")
 }
 
-// When none is there the first one's error is told; a token that one refuses is not the end while there is another.
+// When none is there the first one's error is told; a token that one refuses is not the end while
+// there is another.
 func TestOthersFail(t *testing.T) {
 	refusing, gone := newHub(t), newHub(t)
 	refusing.token = "another-horse-battery"
 	refusing.start()
 	var step *transport.StepError
 	c := start(t, refusing.address, others(t, gone.address))
-	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepTCP || !strings.Contains(err.Error(), gone.address) {
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepTCP ||
+		!strings.Contains(err.Error(), gone.address) {
 		t.Errorf("Run returns %v", err)
 	}
 	c = start(t, refusing.address, func(c *client.Config) {

@@ -27,7 +27,8 @@ func (v *refusals) note(t *target, err error) {
 	}
 }
 
-// first returns the error of the server that was asked first, unless another had a more hopeful one.
+// first returns the error of the server that was asked first, unless another had a more hopeful
+// one.
 func (v *refusals) first() (err error) {
 	for _, s := range v.servers {
 		if !hopeless(v.errs[s]) {
@@ -47,6 +48,7 @@ func progress(err error) int {
 		return -1
 	}
 	return slices.Index([]transport.Step{
-		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS, transport.StepHTTP, transport.StepAuth, transport.StepAddress,
+		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS,
+		transport.StepHTTP, transport.StepAuth, transport.StepAddress,
 	}, step.Step)
 }

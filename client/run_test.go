@@ -76,7 +76,8 @@ func (j *joined) until(prefix string, n int) {
 		select {
 		case <-j.more:
 		case <-late:
-			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n, strings.Join(j.happened(), "\n"), j.log.text())
+			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n,
+				strings.Join(j.happened(), "\n"), j.log.text())
 		}
 	}
 }
@@ -87,11 +88,14 @@ func (j *joined) logged(text string, n int) {
 	j.log.until(j.t, text, n)
 }
 
-// same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself, which runs beside
-// all else, has no place of its own and is left out.
+// same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself,
+// which runs beside all else, has no place of its own and is left out.
 func (j *joined) same(want ...string) {
 	j.t.Helper()
-	got := slices.DeleteFunc(j.happened(), func(e string) bool { return strings.HasPrefix(e, "up 1") })
+	got := slices.DeleteFunc(j.happened(), func(e string) bool {
+		return strings.HasPrefix(e,
+			"up 1")
+	})
 	ok := len(got) == len(want)
 	for i := 0; ok && i < len(want); i++ {
 		prefix, cut := strings.CutSuffix(want[i], "…")
@@ -102,9 +106,10 @@ func (j *joined) same(want ...string) {
 	}
 }
 
-// start runs a client of HOST:PORT, with whatever change makes of its Config and prepare of its machine. It is over when
-// the test ends.
-func start(t *testing.T, address string, change func(*client.Config), prepare ...func(*iptest.Kernel)) *joined {
+// start runs a client of HOST:PORT, with whatever change makes of its Config and prepare of its
+// machine. It is over when the test ends.
+func start(t *testing.T, address string, change func(*client.Config),
+	prepare ...func(*iptest.Kernel)) *joined {
 	t.Helper()
 	j := &joined{
 		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &logs{},
@@ -122,11 +127,16 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 		t.Fatal(err)
 	}
 	config := client.Config{
-		Dialer: dialer(t, address), Device: j.device, Host: host.New(journal.Machine{Run: j, Look: j.kernel}, notes, nil),
-		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
+		Dialer: dialer(t, address), Device: j.device,
+		Host: host.New(journal.Machine{Run: j, Look: j.kernel}, notes, nil),
+		Log:  slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges,
+		IsJoin: auth.IsJoin,
 		Events: client.Events{
-			Connected: func(l transport.Link) { j.note("connected %s %s %d %d", l.Address, l.Network, l.MTU, l.Qlen) },
-			Lost:      func(err error) { j.note("lost: %v", err) },
+			Connected: func(l transport.Link) {
+				j.note("connected %s %s %d %d", l.Address,
+					l.Network, l.MTU, l.Qlen)
+			},
+			Lost: func(err error) { j.note("lost: %v", err) },
 			Up: func(ctx context.Context, a host.Address) {
 				j.note("up %s %s", a.Local, a.Peer)
 				<-ctx.Done()

@@ -39,7 +39,8 @@ func granted() transport.Connected {
 	}
 }
 
-// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when the test ends.
+// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when
+// the test ends.
 func serve(t *testing.T, handle func(*transport.Conn)) string {
 	t.Helper()
 	ln := listen(t, "127.0.0.1:0")
@@ -71,7 +72,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 		}
 		m := granted()
 		m.Keepalive = keepalive.Seconds()
-		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})
+		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m,
+			packet.Offload{})
 		for err := error(nil); err == nil; {
 			err = conn.ReadBatch(new(packet.Batch))
 		}
@@ -79,7 +81,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 	})
 }
 
-// A server is trusted with the private network, not with the rest of the machine; what it sends beyond is counted.
+// A server is trusted with the private network, not with the rest of the machine; what it sends
+// beyond is counted.
 func TestServerIsFiltered(t *testing.T) {
 	all := packet.Offload{Vnet: true, USO: true}
 	address := serve(t, func(conn *transport.Conn) {
@@ -140,6 +143,7 @@ func TestQueueOverflows(t *testing.T) {
 	_, lost, _ := bytes.Cut(c.log.text(), []byte("drops.queue_full="))
 	var n int
 	if _, err := fmt.Sscan(string(lost), &n); err != nil || n < sent-most || n > sent {
-		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most, c.log.text())
+		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most,
+			c.log.text())
 	}
 }

@@ -33,13 +33,14 @@ func TestRevoked(t *testing.T) {
 		t.Fatal(err)
 	}
 	var step *transport.StepError
-	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth || step.Err.Error() != "the token was revoked" || step.Reason != transport.ReasonTokenOver {
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth ||
+		step.Err.Error() != "the token was revoked" || step.Reason != transport.ReasonTokenOver {
 		t.Errorf("Run returns %v", err)
 	}
 }
 
-// A join token becomes a credential, at once and for the next run. Where that cannot be stored, the join token goes on to open
-// the server to this client.
+// A join token becomes a credential, at once and for the next run. Where that cannot be stored, the
+// join token goes on to open the server to this client.
 func TestExchange(t *testing.T) {
 	for name, stored := range map[string]bool{"stored": true, "not stored": false} {
 		t.Run(name, func(t *testing.T) {
@@ -95,14 +96,16 @@ func TestExchange(t *testing.T) {
 			}
 			c = run(next)
 			c.until("connected 10.1.1.3 ", 1)
-			if strings.Contains(string(c.log.text()), "tnl_") || strings.Contains(string(h.log.text()), "tnl_") {
+			if strings.Contains(string(c.log.text()), "tnl_") ||
+				strings.Contains(string(h.log.text()), "tnl_") {
 				t.Error("a token is in a log")
 			}
 		})
 	}
 }
 
-// A join token whose session cannot be stored is not used: it opens the server to the next client as if this one had not come.
+// A join token whose session cannot be stored is not used: it opens the server to the next client
+// as if this one had not come.
 func TestJoinTokenIsNotWasted(t *testing.T) {
 	h := startHub(t)
 	join := h.made(auth.Spec{Name: "phone", Once: true, Expires: time.Now().Add(time.Hour)})
@@ -117,7 +120,10 @@ func TestJoinTokenIsNotWasted(t *testing.T) {
 	closed := session()
 	closed.Close() // as good as a full disk
 	for name, unusable := range map[string]*store.Sessions{"none": nil, "not writable": closed} {
-		c := start(t, h.address, func(c *client.Config) { c.Dialer.Token, c.Session = join, unusable })
+		c := start(t, h.address, func(c *client.Config) {
+			c.Dialer.Token, c.Session = join,
+				unusable
+		})
 		if err := c.wait(); !errors.Is(err, client.ErrNotStored) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -126,7 +132,8 @@ func TestJoinTokenIsNotWasted(t *testing.T) {
 	c.until("connected 10.1.1.3 ", 1)
 }
 
-// A token that one server ends is not the end while another takes this client; with each it has a credential of its own.
+// A token that one server ends is not the end while another takes this client; with each it has a
+// credential of its own.
 func TestRevokedByOne(t *testing.T) {
 	one, two := startHub(t), startHub(t)
 	two.network = "10.9.0.0/16"
@@ -149,7 +156,8 @@ func TestRevokedByOne(t *testing.T) {
 		c.Session, c.Credentials = session, credentials
 	})
 	c.until("connected 10.1.1.3 ", 1)
-	if credentials.Get("ws://"+one.address+"/ws") == "" || credentials.Get("ws://"+two.address+"/ws") != "" {
+	if credentials.Get("ws://"+one.address+"/ws") == "" ||
+		credentials.Get("ws://"+two.address+"/ws") != "" {
 		t.Error("after the first server the credentials are not those of it alone")
 	}
 	if err := one.server.RevokeToken("phone"); err != nil {

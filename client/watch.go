@@ -20,16 +20,18 @@ import (
 // Network tells when this machine's network changes, as netwatch.Watcher does.
 type Network = keep.Network
 
-// errMoved says that packets would take another way to the server now than the connection, or the attempt at one, does.
+// errMoved says that packets would take another way to the server now than the connection, or the
+// attempt at one, does.
 var errMoved = errors.New("this machine's way to the server has changed")
 
 const (
-	// blind is how old an attempt must be that knows no way yet, because no name resolves, to begin anew on any change.
+	// blind is how old an attempt must be that knows no way yet, because no name resolves, to begin
+	// anew on any change.
 	blind = time.Second
 )
 
-// A watch knows by which way packets get to the server, and ends the connection, the attempt or the pause before the next
-// one when there is another.
+// A watch knows by which way packets get to the server, and ends the connection, the attempt or the
+// pause before the next one when there is another.
 type watch struct {
 	host   Host
 	keeper *keep.Keeper
@@ -68,8 +70,9 @@ func newWatch(c *Client) *watch {
 		own = link.Index
 	}
 	w := &watch{
-		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log, moved: make(chan struct{}, 1),
-		lost: func(error) {},
+		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log,
+		moved: make(chan struct{}, 1),
+		lost:  func(error) {},
 	}
 	w.holds()
 	return w
@@ -82,7 +85,8 @@ func (w *watch) begin(conns []*transport.Conn, end func()) {
 	w.limit()
 }
 
-// limit tells the network what can concern this client: everything while paths are looked for. The caller holds mu.
+// limit tells the network what can concern this client: everything while paths are looked for. The
+// caller holds mu.
 func (w *watch) limit() {
 	if w.network == nil {
 		return
@@ -90,7 +94,8 @@ func (w *watch) limit() {
 	var limits *netwatch.Limits
 	if w.end == nil && len(w.ways) > 0 {
 		own := netwatch.Limits{
-			Networks: w.device.Networks, Hosts: slices.Clone(w.device.Hosts), Links: slices.Clone(w.device.Links),
+			Networks: w.device.Networks, Hosts: slices.Clone(w.device.Hosts),
+			Links: slices.Clone(w.device.Links),
 		}
 		for hop, known := range w.ways {
 			own.Hosts = append(own.Hosts, hop.WithZone(""))
@@ -132,8 +137,9 @@ func (w *watch) dialling(end func()) {
 	}
 }
 
-// try makes the way to a hop that is about to be tried. noWay is that the look-up alone knows none: rules may tell packets of
-// the connection by what the look-up does not say, its port or its source address, so that it is worth trying.
+// try makes the way to a hop that is about to be tried. noWay is that the look-up alone knows none:
+// rules may tell packets of the connection by what the look-up does not say, its port or its source
+// address, so that it is worth trying.
 func (w *watch) try(ctx context.Context, hop netip.Addr) (noWay, err error) {
 	now, err := w.find(ctx, hop)
 	if errors.Is(err, route.ErrNoRoute) {
@@ -171,12 +177,13 @@ func (w *watch) left(conn *transport.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.conns) > 1 {
-		w.conns = slices.DeleteFunc(slices.Clone(w.conns), func(c *transport.Conn) bool { return c == conn })
+		w.conns = slices.DeleteFunc(slices.Clone(w.conns),
+			func(c *transport.Conn) bool { return c == conn })
 	}
 }
 
-// pause says that there is neither a connection nor an attempt at one, and returns why if that is this watch's doing, else
-// err.
+// pause says that there is neither a connection nor an attempt at one, and returns why if that is
+// this watch's doing, else err.
 func (w *watch) pause(err error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,8 +194,8 @@ func (w *watch) pause(err error) error {
 	return err
 }
 
-// find refreshes the bypass to a hop and returns the way to it; the error is that there is none, or that it could not be
-// made.
+// find refreshes the bypass to a hop and returns the way to it; the error is that there is none, or
+// that it could not be made.
 func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
 	if zone := hop.Zone(); zone != "" { // a link-local address: it is on the link that it names
 		now := way{route.Way{Dev: zone}}
@@ -207,8 +214,8 @@ func (w *watch) find(ctx context.Context, hop netip.Addr) (way, error) {
 	return way{found}, nil
 }
 
-// follow reads what network has to tell until it is closed, and looks at the device and at the ways when that may concern
-// them, until ctx ends. It closes network.
+// follow reads what network has to tell until it is closed, and looks at the device and at the ways
+// when that may concern them, until ctx ends. It closes network.
 func (w *watch) follow(ctx context.Context, network Network) {
 	w.mu.Lock()
 	w.network = network
@@ -229,8 +236,9 @@ func (w *watch) concerns(e netwatch.Event) bool {
 	return device || ways
 }
 
-// leads reports whether a change may be one of the way to the server: a route or rule that may decide about it, the address
-// that a connection has, or the interface that leads there. The caller holds mu.
+// leads reports whether a change may be one of the way to the server: a route or rule that may
+// decide about it, the address that a connection has, or the interface that leads there. The caller
+// holds mu.
 func (w *watch) leads(e netwatch.Event) bool {
 	if e.Kind == netwatch.File || e.Kind != netwatch.Route && e.Link != 0 && e.Link == w.own {
 		return false
@@ -252,9 +260,11 @@ func (w *watch) leads(e netwatch.Event) bool {
 		if e.Family != 0 && e.Family != family {
 			continue
 		}
-		if !e.Prefix.IsValid() || e.Prefix.Masked().Contains(hop) || e.Prefix.Masked().Contains(known.Gateway) ||
+		if !e.Prefix.IsValid() || e.Prefix.Masked().Contains(hop) ||
+			e.Prefix.Masked().Contains(known.Gateway) ||
 			e.Kind == netwatch.Address && e.Link == known.Index ||
-			slices.ContainsFunc(w.conns, func(c *transport.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
+			slices.ContainsFunc(w.conns,
+				func(c *transport.Conn) bool { return c.Local() == e.Prefix.Addr() }) {
 			return true
 		}
 	}
@@ -277,7 +287,8 @@ func (w *watch) look(ctx context.Context) bool {
 	return done
 }
 
-// checkDevice has the device be what it was given, and ends a connection that can do nothing with it.
+// checkDevice has the device be what it was given, and ends a connection that can do nothing with
+// it.
 func (w *watch) checkDevice(ctx context.Context) bool {
 	err := w.keeper.Check(ctx)
 	w.mu.Lock()
@@ -292,7 +303,8 @@ func (w *watch) checkDevice(ctx context.Context) bool {
 		}
 	case keep.Fatal(err):
 		w.lost(err)
-	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed): // what ends it is an event of its own
+	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed):
+		// what ends it is an event of its own
 		w.blocked = true
 		if len(w.conns) > 0 && w.why == nil {
 			w.cut(err)
@@ -338,7 +350,8 @@ func (w *watch) check(ctx context.Context) {
 		now[hop] = found
 	}
 	connected := len(conns) > 0
-	held := !slices.ContainsFunc(conns, func(c *transport.Conn) bool { return !hasAddress(c.Local()) })
+	held := !slices.ContainsFunc(conns,
+		func(c *transport.Conn) bool { return !hasAddress(c.Local()) })
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -364,7 +377,8 @@ func (w *watch) check(ctx context.Context) {
 	if !change || w.why != nil {
 		return
 	}
-	w.log.Info("the way to the server has changed", "stage", map[bool]string{true: "connected", false: "not connected"}[connected])
+	w.log.Info("the way to the server has changed", "stage",
+		map[bool]string{true: "connected", false: "not connected"}[connected])
 	switch {
 	case connected:
 		w.cut(errMoved)

@@ -16,7 +16,8 @@ func TestDryRun(t *testing.T) {
 	if _, err := dry.Run(t.Context(), ipcmd.AddrAdd("tun0", local, peer)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := out.String(), "ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2\n"; got != want {
+	if got, want := out.String(),
+		"ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2\n"; got != want {
 		t.Errorf("printed %s", got)
 	}
 }

@@ -18,8 +18,8 @@ const (
 // Error is a command that failed. Its text is one line.
 type Error struct {
 	Command Command
-	// ExitCode is the program's own, Killed or NotStarted. That of ip is 1 for wrong usage or a missing device and 2 when
-	// the kernel refused.
+	// ExitCode is the program's own, Killed or NotStarted. That of ip is 1 for wrong usage or a
+	// missing device and 2 when the kernel refused.
 	ExitCode int
 	// Stderr is what the program wrote there, trimmed.
 	Stderr string
@@ -34,10 +34,12 @@ func (e *Error) Error() string {
 	case errors.Is(e.Err, exec.ErrNotFound):
 		return text + e.Command.Program + " is not in PATH: install " + packageOf(e.Command.Program)
 	case e.ExitCode == Killed && errors.Is(e.Err, context.DeadlineExceeded):
-		return text + e.Command.Program + " did not end in time, and was killed: run `" + probeOf(e.Command.Program) +
+		return text + e.Command.Program + " did not end in time, and was killed: run `" +
+			probeOf(e.Command.Program) +
 			"` by hand to see whether that hangs too"
 	case e.ExitCode > 0 && e.Stderr != "":
-		return text + strings.Join(strings.Fields(e.Stderr), " ") + fmt.Sprintf(" (exit code %d)", e.ExitCode)
+		return text + strings.Join(strings.Fields(e.Stderr), " ") +
+			fmt.Sprintf(" (exit code %d)", e.ExitCode)
 	default:
 		return fmt.Sprint(text, e.Err)
 	}
@@ -62,7 +64,8 @@ func probeOf(program string) string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is lets errors.Is tell the kernel's refusals apart: fs.ErrPermission (no CAP_NET_ADMIN) and fs.ErrExist.
+// Is lets errors.Is tell the kernel's refusals apart: fs.ErrPermission (no CAP_NET_ADMIN) and
+// fs.ErrExist.
 func (e *Error) Is(target error) bool {
 	switch {
 	case e.ExitCode <= 0:
@@ -70,7 +73,8 @@ func (e *Error) Is(target error) bool {
 	case errors.Is(target, fs.ErrPermission):
 		return strings.Contains(e.Stderr, "Operation not permitted")
 	case errors.Is(target, fs.ErrExist):
-		return strings.Contains(e.Stderr, "File exists") || strings.Contains(e.Stderr, "already assigned")
+		return strings.Contains(e.Stderr, "File exists") ||
+			strings.Contains(e.Stderr, "already assigned")
 	default:
 		return false
 	}
@@ -79,8 +83,8 @@ func (e *Error) Is(target error) bool {
 // IsMissing reports whether err says that the program is not installed on this machine.
 func IsMissing(err error) bool { return errors.Is(err, exec.ErrNotFound) }
 
-// Uncertain reports whether err leaves open that the command has made its change: the program was killed while it ran, or
-// was done when waiting for it failed.
+// Uncertain reports whether err leaves open that the command has made its change: the program was
+// killed while it ran, or was done when waiting for it failed.
 func Uncertain(err error) bool {
 	var failed *Error
 	return errors.As(err, &failed) && (failed.ExitCode == Killed || failed.ExitCode == 0)

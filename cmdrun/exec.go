@@ -16,7 +16,8 @@ type Exec struct {
 	timeout time.Duration
 }
 
-// timeout bounds each command. It is long enough for a machine under load, and the caller's context may end it earlier.
+// timeout bounds each command. It is long enough for a machine under load, and the caller's context
+// may end it earlier.
 const timeout = 30 * time.Second
 
 // NewExec returns a Runner that logs every command at info; a nil log is silent.
@@ -27,11 +28,12 @@ func NewExec(log *slog.Logger) *Exec {
 	return &Exec{log: log, timeout: timeout}
 }
 
-// pipeDelay bounds how long Run waits for pipes that a killed child's children could still hold open.
+// pipeDelay bounds how long Run waits for pipes that a killed child's children could still hold
+// open.
 const pipeDelay = time.Second
 
-// Run implements Runner. The command is killed when ctx ends, or after 30 seconds; the Error's ExitCode is then -1, and
-// whether the command has made its change is unknown.
+// Run implements Runner. The command is killed when ctx ends, or after 30 seconds; the Error's
+// ExitCode is then -1, and whether the command has made its change is unknown.
 func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Command: c, ExitCode: NotStarted, Err: err}
@@ -46,7 +48,8 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	var stdout, stderr bounded
 	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr // Stdin nil is /dev/null
-	// Nothing of the caller's environment: a child that inherits CAP_NET_ADMIN must not load what LD_PRELOAD names.
+	// Nothing of the caller's environment: a child that inherits CAP_NET_ADMIN must not load what
+	// LD_PRELOAD names.
 	cmd.Env = []string{"LC_ALL=C"}
 	cmd.WaitDelay = pipeDelay
 	cmd.SysProcAttr = attributes()
@@ -64,7 +67,8 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 		err = errTooLong
 	}
 	if err != nil {
-		return nil, &Error{Command: c, ExitCode: code, Stderr: strings.TrimSpace(stderr.kept.String()), Err: err}
+		return nil, &Error{Command: c, ExitCode: code,
+			Stderr: strings.TrimSpace(stderr.kept.String()), Err: err}
 	}
 	return stdout.kept.Bytes(), nil
 }

@@ -26,7 +26,8 @@ import (
 
 const helperVariable = "TUNNEL_TEST_HELPER"
 
-// TestMain lets the test binary be the program with a file capability that TestExecFileCapability needs.
+// TestMain lets the test binary be the program with a file capability that TestExecFileCapability
+// needs.
 func TestMain(m *testing.M) {
 	if os.Getenv(helperVariable) != "" {
 		_, err := cmdrun.NewExec(nil).Run(context.Background(), ipcmd.LinkUp("tun0", 1300, 50))
@@ -48,7 +49,8 @@ func TestExec(t *testing.T) {
 	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); err != nil {
 		t.Fatal(err)
 	}
-	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400") || !strings.Contains(got, "qlen 100") {
+	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400") ||
+		!strings.Contains(got, "qlen 100") {
 		t.Errorf("link is %s", got)
 	}
 	if want := `level=INFO msg=run cmd="ip link set dev tun0 up mtu 1400 qlen 100"`; !strings.Contains(out.String(), want) {
@@ -67,7 +69,8 @@ func TestExecFailures(t *testing.T) {
 	if !errors.As(err, &failed) || failed.ExitCode != 2 || failed.Stderr == "" {
 		t.Fatalf("got %#v", err)
 	}
-	if want := "ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0: "; !strings.HasPrefix(err.Error(), want) {
+	if want := "ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0: "; !strings.HasPrefix(err.Error(),
+		want) {
 		t.Errorf("got %v, want %s...", err, want)
 	}
 	for range 2 {
@@ -76,7 +79,8 @@ func TestExecFailures(t *testing.T) {
 	if !errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrPermission) {
 		t.Errorf("added twice: %v", err)
 	}
-	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun9", 1400, 100)); err == nil || errors.Is(err, fs.ErrExist) {
+	if _, err := run.Run(t.Context(), ipcmd.LinkUp("tun9", 1400, 100)); err == nil ||
+		errors.Is(err, fs.ErrExist) {
 		t.Errorf("no such device: %v", err)
 	}
 }
@@ -84,7 +88,8 @@ func TestExecFailures(t *testing.T) {
 func TestExecNoIP(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := cmdrun.NewExec(nil).Run(t.Context(), show())
-	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(), "ip is not in PATH: install iproute2") {
+	if !errors.Is(err, exec.ErrNotFound) || !strings.HasSuffix(err.Error(),
+		"ip is not in PATH: install iproute2") {
 		t.Errorf("got %v", err)
 	}
 	if cmdrun.Uncertain(err) {
@@ -103,10 +108,12 @@ func TestExecCancel(t *testing.T) {
 	defer cancel()
 	start := time.Now()
 	_, err := cmdrun.NewExec(nil).Run(ctx, show())
-	if !errors.Is(err, context.DeadlineExceeded) || !cmdrun.Uncertain(err) || time.Since(start) > 10*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || !cmdrun.Uncertain(err) ||
+		time.Since(start) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
-	if !strings.Contains(err.Error(), "ip did not end in time, and was killed: run `ip link` by hand") {
+	if !strings.Contains(err.Error(),
+		"ip did not end in time, and was killed: run `ip link` by hand") {
 		t.Errorf("no advice: %v", err)
 	}
 	_, err = cmdrun.NewExec(nil).Run(ctx, show())
@@ -115,7 +122,8 @@ func TestExecCancel(t *testing.T) {
 	}
 }
 
-// TestExecFileCapability runs this binary as an ordinary user, without and with the file capability cap_net_admin+ep.
+// TestExecFileCapability runs this binary as an ordinary user, without and with the file capability
+// cap_net_admin+ep.
 func TestExecFileCapability(t *testing.T) {
 	iptest.Namespace(t)
 	iptest.OpenTun(t, "tun0", 0)
@@ -139,7 +147,8 @@ func TestExecFileCapability(t *testing.T) {
 	if err == nil || !strings.Contains(out, "Operation not permitted") {
 		t.Fatalf("without the capability: %v: %s", err, out)
 	}
-	// struct vfs_cap_data: revision 2 with the effective bit, then permitted and inheritable, low and high words.
+	// struct vfs_cap_data: revision 2 with the effective bit, then permitted and inheritable, low
+	// and high words.
 	value := make([]byte, 20)
 	value[0], value[3], value[5] = 1, 2, 1<<(unix.CAP_NET_ADMIN-8)
 	if err := unix.Setxattr(program, "security.capability", value, 0); err != nil {
@@ -185,4 +194,3 @@ func show() cmdrun.Command {
 	return cmdrun.Command{Program: "ip", Args: []string{"-j", "link", "show"}}
 }
 
-func addr(text string) netip.Addr { return netip.MustParseAddr(text) }

@@ -9,7 +9,8 @@ import (
 	"tunnel/ipcmd"
 )
 
-// TestExecOutlivesSignals has no signal to the program's process group end or stop ip, however early it comes.
+// TestExecOutlivesSignals has no signal to the program's process group end or stop ip, however
+// early it comes.
 func TestExecOutlivesSignals(t *testing.T) {
 	dir := t.TempDir()
 	const script = `#!/bin/sh

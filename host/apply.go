@@ -21,7 +21,8 @@ var (
 	ErrGone = errors.New("the device is gone")
 	// ErrContested says that what Apply made is taken away again and again.
 	ErrContested = errors.New("taken away again and again")
-	// ErrNotUsed says that the kernel sends packets to a network elsewhere although the route is there.
+	// ErrNotUsed says that the kernel sends packets to a network elsewhere although the route is
+	// there.
 	ErrNotUsed = errors.New("the route is not used")
 )
 
@@ -31,17 +32,20 @@ const (
 	contestTime = time.Minute
 )
 
-// Apply makes the machine what w says: it removes what an earlier Apply made and w does not ask for, sets the device up, and
-// makes what is missing, in w's order. Given the same Want again it restores what another program changed or took away, with a
-// line in the log; when all is as it was it runs nothing. When that happens again and again, or fails so, the error is an
-// ErrContested, for a device that is no longer there an ErrGone, and an ErrNotUsed when packets do not take a route. After a
-// failure what was done stays until the next Apply, which goes on from there, or Close. A failed command is a *cmdrun.Error.
+// Apply makes the machine what w says: it removes what an earlier Apply made and w does not ask
+// for, sets the device up, and makes what is missing, in w's order. Given the same Want again it
+// restores what another program changed or took away, with a line in the log; when all is as it was
+// it runs nothing. When that happens again and again, or fails so, the error is an ErrContested,
+// for a device that is no longer there an ErrGone, and an ErrNotUsed when packets do not take a
+// route. After a failure what was done stays until the next Apply, which goes on from there, or
+// Close. A failed command is a *cmdrun.Error.
 func (h *Host) Apply(ctx context.Context, w Want) error {
 	if err := w.check(); err != nil {
 		return fmt.Errorf("set addresses and routes: %w", err)
 	}
 	if h.journal != nil && h.journal.Dev() != w.Dev {
-		return fmt.Errorf("set addresses and routes: the journal is that of %s, not of %s", h.journal.Dev(), w.Dev)
+		return fmt.Errorf("set addresses and routes: the journal is that of %s, not of %s",
+			h.journal.Dev(), w.Dev)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,13 +62,15 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 	h.held = w
 	if len(lost) > 0 {
 		h.restored = append(h.restored, time.Now())
-		h.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev", w.Dev,
+		h.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev",
+			w.Dev,
 			"what", strings.Join(lost, ", "))
 	}
 	return h.checkUsed(w)
 }
 
-// apply is Apply without its count of restorations, and returns what it restored. The caller holds mu.
+// apply is Apply without its count of restorations, and returns what it restored. The caller holds
+// mu.
 func (h *Host) apply(ctx context.Context, w Want) (lost []string, err error) {
 	if err := h.removeStale(ctx, w.facts(h.indexOf(w.Dev))); err != nil {
 		return nil, err
@@ -89,14 +95,18 @@ func (h *Host) apply(ctx context.Context, w Want) (lost []string, err error) {
 	return append(lost, gone...), nil
 }
 
-// removeStale removes what an earlier Apply made and is not wanted, with what leans on that. The caller holds mu.
+// removeStale removes what an earlier Apply made and is not wanted, with what leans on that. The
+// caller holds mu.
 func (h *Host) removeStale(ctx context.Context, wanted []fact) error {
-	stale := withLeaning(h.made, func(f fact) bool { return isApplied(f) && !slices.Contains(wanted, f) })
+	stale := withLeaning(h.made, func(f fact) bool {
+		return isApplied(f) &&
+			!slices.Contains(wanted, f)
+	})
 	return h.removeAll(ctx, func(f fact) bool { return slices.Contains(stale, f) })
 }
 
-// forgetLost takes from the books what the machine has no longer, and returns it. What leans on that is removed, so that it is
-// made anew. The caller holds mu.
+// forgetLost takes from the books what the machine has no longer, and returns it. What leans on
+// that is removed, so that it is made anew. The caller holds mu.
 func (h *Host) forgetLost(ctx context.Context, wanted []fact) (lost []string, err error) {
 	if h.machine.Look == nil || !slices.ContainsFunc(h.made, isApplied) {
 		return nil, nil
@@ -142,12 +152,14 @@ func isIntact(m journal.Machine, f fact) (bool, error) {
 	return f.Find(m)
 }
 
-// withLeaning returns the facts that fit, and those that lean on one of these: when the one goes the other goes first.
+// withLeaning returns the facts that fit, and those that lean on one of these: when the one goes
+// the other goes first.
 func withLeaning(all []fact, fits func(fact) bool) []fact {
 	var found []fact
 	for _, f := range all {
 		leaning, leans := f.(interface{ LeansOn(journal.Fact) bool })
-		leans = leans && slices.ContainsFunc(found, func(on fact) bool { return leaning.LeansOn(on) })
+		leans = leans && slices.ContainsFunc(found,
+			func(on fact) bool { return leaning.LeansOn(on) })
 		if leans || fits(f) {
 			found = append(found, f)
 		}
@@ -155,18 +167,22 @@ func withLeaning(all []fact, fits func(fact) bool) []fact {
 	return found
 }
 
-// contest returns an ErrContested if there was enough to restore of late already. The caller holds mu.
+// contest returns an ErrContested if there was enough to restore of late already. The caller holds
+// mu.
 func (h *Host) contest(lost []string) error {
-	h.restored = slices.DeleteFunc(h.restored, func(t time.Time) bool { return time.Since(t) > contestTime })
+	h.restored = slices.DeleteFunc(h.restored,
+		func(t time.Time) bool { return time.Since(t) > contestTime })
 	if len(h.restored) < maxRestored {
 		return nil
 	}
-	return fmt.Errorf("%s: %w, %d times within a minute: %s", h.link.dev, ErrContested, maxRestored+1, strings.Join(lost, ", "))
+	return fmt.Errorf("%s: %w, %d times within a minute: %s", h.link.dev, ErrContested,
+		maxRestored+1, strings.Join(lost, ", "))
 }
 
-// countFailure counts a restoration that the kernel refuses as one that was made, so that there is an end to both: it returns
-// err, or an ErrContested. What a device never had is no restoration, and what this program could not do for reasons of its own,
-// such as a full disk, was not refused. The caller holds mu.
+// countFailure counts a restoration that the kernel refuses as one that was made, so that there is
+// an end to both: it returns err, or an ErrContested. What a device never had is no restoration, and
+// what this program could not do for reasons of its own, such as a full disk, was not refused. The
+// caller holds mu.
 func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
 	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrContested) || !isRefused(err) {
 		return err
@@ -184,8 +200,8 @@ func isRefused(err error) bool {
 	return errors.As(err, &failed) && failed.ExitCode > 0
 }
 
-// Withdraw takes away what Apply made, so that what it hides on this machine is seen again. The device stays up, and bypasses
-// stay. The next Apply makes it anew.
+// Withdraw takes away what Apply made, so that what it hides on this machine is seen again. The
+// device stays up, and bypasses stay. The next Apply makes it anew.
 func (h *Host) Withdraw(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

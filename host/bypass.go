@@ -14,19 +14,22 @@ import (
 	"tunnel/rtnl"
 )
 
-// Bypass keeps the path to the server outside the tunnel: when the kernel sends packets to server through a gateway, it
-// routes that one address through the same gateway and interface, with what the route beneath says of the path. Call it
-// before each attempt to connect, and when the network has changed: it replaces its own route when the kernel's decision
-// without that is another, and when it is the same it changes nothing.
+// Bypass keeps the path to the server outside the tunnel: when the kernel sends packets to server
+// through a gateway, it routes that one address through the same gateway and interface, with what
+// the route beneath says of the path. Call it before each attempt to connect, and when the network
+// has changed: it replaces its own route when the kernel's decision without that is another, and
+// when it is the same it changes nothing.
 //
-// It adds nothing for a server that is this machine or on a link of it, for an IPv6 server, since the tunnel routes IPv4
-// only, where a rule decides before the main table, and when a host route to server exists that it did not add, which it
-// never touches. A bypass that the kernel does not take is a warning, once: most connections work without one. Without
-// any path to the server the error is a route.ErrNoRoute.
+// It adds nothing for a server that is this machine or on a link of it, for an IPv6 server, since
+// the tunnel routes IPv4 only, where a rule decides before the main table, and when a host route to
+// server exists that it did not add, which it never touches. A bypass that the kernel does not take
+// is a warning, once: most connections work without one. Without any path to the server the error
+// is a route.ErrNoRoute.
 func (h *Host) Bypass(ctx context.Context, server netip.Addr) error {
 	err := h.bypass(ctx, server)
 	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one when it counts
-		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server, "err", err)
+		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server, "err",
+			err)
 		return nil
 	}
 	return err
@@ -68,8 +71,8 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 	return h.addBypass(ctx, want, beneath)
 }
 
-// addBypass adds a bypass, and takes it away again where the kernel does not go by it: a rule leads elsewhere before the
-// main table is looked at. The caller holds mu.
+// addBypass adds a bypass, and takes it away again where the kernel does not go by it: a rule leads
+// elsewhere before the main table is looked at. The caller holds mu.
 func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route) error {
 	server := b.Prefix.Addr()
 	err := h.make(ctx, b)
@@ -82,7 +85,8 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	case ctx.Err() != nil, cmdrun.IsMissing(err), slices.Contains(h.made, fact(b)):
 		return err
 	default:
-		h.log.WarnContext(ctx, "no bypass: the path to the server is this machine's, also if it leads into the tunnel",
+		h.log.WarnContext(ctx,
+			"no bypass: the path to the server is this machine's, also if it leads into the tunnel",
 			"server", server, "err", err)
 		h.beside[server] = beneath
 		return nil
@@ -92,7 +96,8 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	if err != nil || failed != nil || b.Is(now, link.Index) || !now.Equal(beneath) {
 		return nil //nolint:nilerr // it was taken; what changes meanwhile is looked at next time
 	}
-	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)", "server", server,
+	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)",
+		"server", server,
 		"table", now.Table)
 	h.beside[server] = now
 	return h.remove(ctx, b)
@@ -116,8 +121,9 @@ func (h *Host) Retain(ctx context.Context, servers ...netip.Addr) error {
 	})
 }
 
-// checkOwn looks at the bypass to server that this Router added earlier, if any. It reports whether the kernel goes by it
-// and would go the same way without it; otherwise it removes it. The caller holds mu.
+// checkOwn looks at the bypass to server that this Router added earlier, if any. It reports whether
+// the kernel goes by it and would go the same way without it; otherwise it removes it. The caller
+// holds mu.
 func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 	var own route.Bypass
 	for _, f := range h.made {
@@ -137,7 +143,8 @@ func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
 	}
 	if err != nil || !own.Is(now, link.Index) {
-		// It is gone, for example because its interface was down for a moment, or rules lead past it.
+		// It is gone, for example because its interface was down for a moment, or rules lead past
+		// it.
 		return false, h.remove(ctx, own)
 	}
 	beneath, err := h.view().Beneath(server)

@@ -24,17 +24,20 @@ func TestBypass(t *testing.T) {
 		before []string // what happened on the machine before
 		want   string
 	}{
-		"gateway":               {"101.43.253.110", nil, addBypass},
-		"IPv4 written as IPv6":  {"::ffff:101.43.253.110", nil, addBypass},
-		"on the link":           {"192.168.107.9", nil, ""},
-		"loopback":              {"127.0.0.1", nil, ""},
-		"this machine":          {"10.9.9.9", []string{"ip addr add dev ens160 local 10.9.9.9 peer 10.9.9.9"}, ""},
-		"IPv6":                  {"2001:db8::1", nil, ""},
-		"a bypass of the user":  {"101.43.253.110", []string{strings.TrimSpace(addBypass)}, ""},
-		"another of the user's": {"101.43.253.110", []string{"ip -4 r a 101.43.253.110/32 via 192.168.107.77 dev ens160"}, ""},
+		"gateway":              {"101.43.253.110", nil, addBypass},
+		"IPv4 written as IPv6": {"::ffff:101.43.253.110", nil, addBypass},
+		"on the link":          {"192.168.107.9", nil, ""},
+		"loopback":             {"127.0.0.1", nil, ""},
+		"this machine": {"10.9.9.9",
+			[]string{"ip addr add dev ens160 local 10.9.9.9 peer 10.9.9.9"}, ""},
+		"IPv6":                 {"2001:db8::1", nil, ""},
+		"a bypass of the user": {"101.43.253.110", []string{strings.TrimSpace(addBypass)}, ""},
+		"another of the user's": {"101.43.253.110",
+			[]string{"ip -4 r a 101.43.253.110/32 via 192.168.107.77 dev ens160"}, ""},
 		"attracted by the tunnel": {
 			"101.43.253.110",
-			[]string{"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4", "ip route add 101.0.0.0/8 via 10.1.1.4 dev tun0"},
+			[]string{"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
+				"ip route add 101.0.0.0/8 via 10.1.1.4 dev tun0"},
 			addBypass,
 		},
 	} {
@@ -61,12 +64,14 @@ func TestBypass(t *testing.T) {
 func TestBypassNoRoute(t *testing.T) {
 	r := newOn(pretend(t, false))
 	err := r.Bypass(t.Context(), addr("101.43.253.110"))
-	if !errors.Is(err, route.ErrNoRoute) || !strings.Contains(err.Error(), "no route to 101.43.253.110: network is unreachable") {
+	if !errors.Is(err, route.ErrNoRoute) || !strings.Contains(err.Error(),
+		"no route to 101.43.253.110: network is unreachable") {
 		t.Errorf("got %v", err)
 	}
 
 	kernel, _, r, _ := setup(t)
-	do(t, kernel, "ip route del default via 192.168.107.2 dev ens160", "ip route add default dev tun0")
+	do(t, kernel, "ip route del default via 192.168.107.2 dev ens160",
+		"ip route add default dev tun0")
 	if err := r.Bypass(t.Context(), addr("101.43.253.110")); !errors.Is(err, route.ErrNoRoute) ||
 		!strings.Contains(err.Error(), "through the tunnel itself (tun0)") {
 		t.Errorf("got %v", err)
@@ -123,14 +128,16 @@ func TestBypassFollows(t *testing.T) {
 			}
 			test.change(t, kernel)
 			recorder.Reset()
-			if err := r.Bypass(t.Context(), addr("101.43.253.110")); errors.Is(err, route.ErrNoRoute) != test.noRoute ||
+			if err := r.Bypass(t.Context(), addr("101.43.253.110")); errors.Is(err,
+				route.ErrNoRoute) != test.noRoute ||
 				err != nil && !test.noRoute {
 				t.Fatal(err)
 			}
 			if got := recorder.Transcript(); got != test.want {
 				t.Errorf("got\n%swant\n%s", got, test.want)
 			}
-			if err := r.Close(); err != nil || strings.Contains(kernel.Dump(), "101.43.253.110/32") {
+			if err := r.Close(); err != nil ||
+				strings.Contains(kernel.Dump(), "101.43.253.110/32") {
 				t.Errorf("%v, left\n%s", err, kernel.Dump())
 			}
 			empty(t, dir)
@@ -180,24 +187,31 @@ func TestOverlap(t *testing.T) {
 		want   string
 	}{
 		"default routes only": {
-			[]string{"ip route add 0.0.0.0/1 dev ens160", "ip route add 128.0.0.0/1 dev ens160"}, "",
+			[]string{"ip route add 0.0.0.0/1 dev ens160", "ip route add 128.0.0.0/1 dev ens160"},
+			"",
 		},
-		"larger":  {[]string{"ip route add 10.1.0.0/16 dev eth1"}, "10.1.1.0/24 overlaps the route 10.1.0.0/16 dev eth1"},
-		"inside":  {[]string{"ip route add 10.1.1.64/26 via 192.168.107.3 dev eth1"}, "10.1.1.0/24 overlaps the route 10.1.1.64/26 via 192.168.107.3 dev eth1"},
-		"address": {[]string{"ip addr add dev eth1 local 10.1.1.9 peer 10.9.9.9"}, "10.1.1.0/24 overlaps the address 10.1.1.9 dev eth1"},
+		"larger": {[]string{"ip route add 10.1.0.0/16 dev eth1"},
+			"10.1.1.0/24 overlaps the route 10.1.0.0/16 dev eth1"},
+		"inside": {[]string{"ip route add 10.1.1.64/26 via 192.168.107.3 dev eth1"},
+			"10.1.1.0/24 overlaps the route 10.1.1.64/26 via 192.168.107.3 dev eth1"},
+		"address": {[]string{"ip addr add dev eth1 local 10.1.1.9 peer 10.9.9.9"},
+			"10.1.1.0/24 overlaps the address 10.1.1.9 dev eth1"},
 		"a gateway": {
 			[]string{"ip route add 172.20.0.0/16 via 10.1.1.254 dev eth1"},
 			"10.1.1.0/24 overlaps the gateway 10.1.1.254 of the route 172.20.0.0/16 via 10.1.1.254 dev eth1",
 		},
-		"our own":   {[]string{"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4", "ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0"}, ""},
-		"neighbour": {[]string{"ip route add 10.1.0.0/24 dev eth1", "ip route add 10.1.2.0/23 dev eth1"}, ""},
+		"our own": {[]string{"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
+			"ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0"}, ""},
+		"neighbour": {[]string{"ip route add 10.1.0.0/24 dev eth1",
+			"ip route add 10.1.2.0/23 dev eth1"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel, _, r, _ := setup(t)
 			kernel.AddLink("eth1")
 			do(t, kernel, test.before...)
 			err := r.Overlap(t.Context(), prefix("10.1.1.7/24"))
-			if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want) {
+			if test.want == "" && err != nil ||
+				test.want != "" && (err == nil || err.Error() != test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 			if errors.Is(err, route.ErrOverlap) != (test.want != "") {
@@ -207,19 +221,23 @@ func TestOverlap(t *testing.T) {
 	}
 	_, _, r, _ := setup(t)
 	for _, test := range []struct{ resolver, want string }{
-		{"10.1.1.53", "10.1.1.0/24 overlaps this machine's DNS server 10.1.1.53"}, {"10.1.2.53", ""}, {"fd00::53", ""},
+		{"10.1.1.53", "10.1.1.0/24 overlaps this machine's DNS server 10.1.1.53"},
+		{"10.1.2.53", ""}, {"fd00::53", ""},
 	} {
 		r.Resolvers = func() ([]netip.Addr, error) { return []netip.Addr{addr(test.resolver)}, nil }
 		err := r.Overlap(t.Context(), prefix("10.1.1.0/24"))
-		if errors.Is(err, route.ErrOverlap) != (test.want != "") || err != nil && err.Error() != test.want {
+		if errors.Is(err, route.ErrOverlap) != (test.want != "") ||
+			err != nil && err.Error() != test.want {
 			t.Errorf("with the DNS server %s: %v", test.resolver, err)
 		}
 	}
 	r.Resolvers = func() ([]netip.Addr, error) { return nil, os.ErrPermission }
-	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); !errors.Is(err, os.ErrPermission) || errors.Is(err, route.ErrOverlap) {
+	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); !errors.Is(err, os.ErrPermission) ||
+		errors.Is(err, route.ErrOverlap) {
 		t.Errorf("DNS servers that are not known: %v", err)
 	}
-	if err := host.New(journal.Machine{Run: iptest.NewRecorder(nil)}, nil, nil).Overlap(t.Context(), prefix("fd00::/8")); err == nil {
+	if err := host.New(journal.Machine{Run: iptest.NewRecorder(nil)}, nil, nil).Overlap(t.Context(),
+		prefix("fd00::/8")); err == nil {
 		t.Error("an IPv6 network passes")
 	}
 }

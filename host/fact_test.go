@@ -32,7 +32,8 @@ func TestForgedFacts(t *testing.T) {
 			kernel, dir := pretend(t, true), t.TempDir()
 			path := leave(t, dir, headLine+line+"\n")
 			recorder := iptest.NewRecorder(kernel)
-			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: recorder, Look: kernel}, host.Kinds(), nil, dir)
+			report, err := journal.Cleanup(t.Context(),
+				journal.Machine{Run: recorder, Look: kernel}, host.Kinds(), nil, dir)
 			if err != nil || len(report.Removed) != 0 || len(recorder.Commands()) != 0 {
 				t.Errorf("removed %q, %v; ran %v", report.Removed, err, recorder.Commands())
 			}
@@ -49,7 +50,8 @@ func TestRefusedConfigs(t *testing.T) {
 		"default route": func(c *host.Want) { c.Routes[0].Prefix = prefix("0.0.0.0/0") },
 		"half of all":   func(c *host.Want) { c.Routes[0].Prefix = prefix("0.0.0.0/1") },
 		"loopback": func(c *host.Want) {
-			*c = host.Pair("tun0", 1400, 100, addr("127.0.0.3"), addr("127.0.0.4"), prefix("127.0.0.0/8"))
+			*c = host.Pair("tun0", 1400, 100, addr("127.0.0.3"), addr("127.0.0.4"),
+				prefix("127.0.0.0/8"))
 		},
 		"peer elsewhere":  func(c *host.Want) { c.Routes[0].Prefix = prefix("10.9.0.0/24") },
 		"both ends equal": func(c *host.Want) { c.Addresses[0].Peer = c.Addresses[0].Local },
@@ -78,8 +80,10 @@ func TestRefusedConfigs(t *testing.T) {
 
 func TestIsPrivate(t *testing.T) {
 	for text, want := range map[string]bool{
-		"10.0.0.0/8": true, "10.1.1.0/24": true, "172.16.0.0/12": true, "192.168.7.0/31": true, "100.64.0.0/10": true,
-		"10.0.0.0/7": false, "172.32.0.0/16": false, "192.168.0.0/15": false, "8.8.8.0/24": false, "0.0.0.0/0": false,
+		"10.0.0.0/8": true, "10.1.1.0/24": true, "172.16.0.0/12": true, "192.168.7.0/31": true,
+		"100.64.0.0/10": true,
+		"10.0.0.0/7":    false, "172.32.0.0/16": false, "192.168.0.0/15": false, "8.8.8.0/24": false,
+		"0.0.0.0/0":      false,
 		"100.128.0.0/16": false, "fd00::/8": false,
 	} {
 		if got := route.IsPrivate(prefix(text)); got != want {

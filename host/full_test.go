@@ -57,8 +57,8 @@ func small(t *testing.T) string {
 	return dir
 }
 
-// TestFullJournal has no room for the journal: nothing may be added, what is there is taken away all the
-// same, and what to do is said.
+// TestFullJournal has no room for the journal: nothing may be added, what is there is taken away
+// all the same, and what to do is said.
 func TestFullJournal(t *testing.T) {
 	dir := small(t)
 	room := fill(t, dir)
@@ -84,8 +84,11 @@ func TestFullJournal(t *testing.T) {
 	if err := j.Note(route.Device{Dev: "tun0"}); err != nil {
 		t.Errorf("what the file still has: %v", err)
 	}
-	err = j.Note(route.Bypass{Dev: "eth0", Prefix: prefix("203.0.113.1/32"), Via: addr("10.77.0.1")})
-	if !errors.As(err, &failed) || !strings.Contains(err.Error(), "note route 203.0.113.1/32 via 10.77.0.1 dev eth0 in the journal") {
+	err = j.Note(route.Bypass{
+		Dev: "eth0", Prefix: prefix("203.0.113.1/32"), Via: addr("10.77.0.1"),
+	})
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(),
+		"note route 203.0.113.1/32 via 10.77.0.1 dev eth0 in the journal") {
 		t.Errorf("noted: %v", err)
 	}
 	if err := j.Close(); err != nil {
@@ -99,7 +102,8 @@ func TestFullJournal(t *testing.T) {
 	do(t, kernel, strings.TrimSpace(addBypass))
 	leave(t, dir, headLine+bypassLine)
 	room = fill(t, dir)
-	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+		host.Kinds(), nil, dir)
 	if err != nil || len(report.Removed) != 1 || kernel.Dump() != before {
 		t.Errorf("cleanup: %v, %v, left\n%s", report, err, kernel.Dump())
 	}
@@ -107,8 +111,9 @@ func TestFullJournal(t *testing.T) {
 	empty(t, dir)
 }
 
-// What a device was given is restored also when the journal's directory has become full, and is undone in the end. What the
-// journal does not have is not made; however often that fails, nothing has taken anything away.
+// What a device was given is restored also when the journal's directory has become full, and is
+// undone in the end. What the journal does not have is not made; however often that fails, nothing
+// has taken anything away.
 func TestRestoreWithoutRoom(t *testing.T) {
 	dir := small(t)
 	kernel := pretend(t, true)
@@ -138,7 +143,11 @@ func TestRestoreWithoutRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	do(t, kernel, "ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0")
-	if err := j.Drop(route.Network{Own: route.Own{Dev: "tun0", Index: indexOf(t, kernel, "tun0")}, Prefix: prefix("10.1.1.0/24"), Via: addr("10.1.1.4")}); err != nil {
+	err = j.Drop(route.Network{
+		Own:    route.Own{Dev: "tun0", Index: indexOf(t, kernel, "tun0")},
+		Prefix: prefix("10.1.1.0/24"), Via: addr("10.1.1.4"),
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	room = fill(t, dir)

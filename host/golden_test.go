@@ -43,7 +43,8 @@ func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
-// pretend returns a pretended machine with a card; behindGateway says whether it has a default route.
+// pretend returns a pretended machine with a card; behindGateway says whether it has a default
+// route.
 func pretend(t *testing.T, behindGateway bool) *iptest.Kernel {
 	t.Helper()
 	kernel := iptest.New("lo", "ens160", "tun0")
@@ -69,7 +70,8 @@ func do(t *testing.T, kernel *iptest.Kernel, commands ...string) {
 }
 
 func TestGolden(t *testing.T) {
-	server, client, other := pair("10.1.1.1", "10.1.1.2"), pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.5", "10.1.1.6")
+	server, client, other := pair("10.1.1.1", "10.1.1.2"), pair("10.1.1.3", "10.1.1.4"),
+		pair("10.1.1.5", "10.1.1.6")
 	public, neighbour := addr("101.43.253.110"), addr("192.168.107.9")
 	type step func(t *testing.T, kernel *iptest.Kernel, r *host.Host) error
 	set := func(c host.Want) step {
@@ -96,7 +98,8 @@ func TestGolden(t *testing.T) {
 		"client-behind-gateway": {bypass(public), set(client)},
 		"client-reconnect":      {bypass(public), set(client), bypass(public), set(client)},
 		"client-other-address":  {bypass(public), set(client), bypass(public), set(other)},
-		"client-other-gateway":  {bypass(public), set(client), gatewayChanges, bypass(public), set(client)},
+		"client-other-gateway": {bypass(public), set(client), gatewayChanges, bypass(public),
+			set(client)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel := pretend(t, true)
@@ -124,7 +127,8 @@ func TestGolden(t *testing.T) {
 
 // A dry run prints the same lines, whether or not it can look things up.
 func TestDryRun(t *testing.T) {
-	for name, lookup := range map[string]rtnl.Lookup{"client.txt": nil, "client-behind-gateway.txt": pretend(t, true)} {
+	for name, lookup := range map[string]rtnl.Lookup{"client.txt": nil,
+		"client-behind-gateway.txt": pretend(t, true)} {
 		var out strings.Builder
 		r := host.New(journal.Machine{Run: cmdrun.DryRun{W: &out}, Look: lookup}, nil, nil)
 		if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {

@@ -1,6 +1,7 @@
-// Package host is everything that this program does to a machine beside its TUN device: one value, Want, that is compared with
-// what the machine has, made, held and undone. Each change is a fact in the journal before it is made, so that what a killed
-// run left is found, and nothing is removed that this program did not add. The path to the server stays outside the tunnel.
+// Package host is everything that this program does to a machine beside its TUN device: one value,
+// Want, that is compared with what the machine has, made, held and undone. Each change is a fact in
+// the journal before it is made, so that what a killed run left is found, and nothing is removed
+// that this program did not add. The path to the server stays outside the tunnel.
 package host
 
 import (
@@ -29,8 +30,8 @@ type fact interface {
 
 // Host owns the facts that it makes, until Close. It is safe for concurrent use.
 type Host struct {
-	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain; nil is that any may. Set
-	// before use.
+	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain; nil
+	// is that any may. Set before use.
 	Resolvers func() ([]netip.Addr, error)
 
 	machine journal.Machine
@@ -38,25 +39,31 @@ type Host struct {
 	journal *journal.Journal // owned
 	log     *slog.Logger
 
-	mu       sync.Mutex
-	link     link                      // guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
-	made     []fact                    // what was made, or may have been, oldest first
-	beside   map[netip.Addr]rtnl.Route // by server: the kernel's decision that no bypass changes, or that takes none
-	held     Want                      // what the last Apply that succeeded was given; zero since Withdraw
-	restored []time.Time               // when something had to be restored, or could not be, of late
+	mu sync.Mutex
+	// guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
+	link link
+	made []fact // what was made, or may have been, oldest first
+	// by server: the kernel's decision that no bypass changes, or that takes none
+	beside map[netip.Addr]rtnl.Route
+	// what the last Apply that succeeded was given; zero since Withdraw
+	held Want
+	// when something had to be restored, or could not be, of late
+	restored []time.Time
 	closed   bool
 }
 
-// closeTimeout bounds Close: long enough for a busy machine, since what Close leaves only a later run removes.
+// closeTimeout bounds Close: long enough for a busy machine, since what Close leaves only a later
+// run removes.
 const closeTimeout = 5 * time.Second
 
-// New returns a Host of this machine, whose Look may be nil in a dry run. It takes over the journal, which must be healed and
-// may be nil; a nil log is silent.
+// New returns a Host of this machine, whose Look may be nil in a dry run. It takes over the
+// journal, which must be healed and may be nil; a nil log is silent.
 func New(m journal.Machine, j *journal.Journal, log *slog.Logger) *Host {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log, beside: map[netip.Addr]rtnl.Route{}}
+	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log,
+		beside: map[netip.Addr]rtnl.Route{}}
 }
 
 // make notes f, then makes it. The caller holds mu.
@@ -79,7 +86,8 @@ func (h *Host) make(ctx context.Context, f fact) error {
 	return errors.Join(err, h.forget(f))
 }
 
-// mayBeThere reports whether a change that was cut short by the end of its context may have been made nevertheless.
+// mayBeThere reports whether a change that was cut short by the end of its context may have been
+// made nevertheless.
 func (h *Host) mayBeThere(f fact) bool {
 	if h.machine.Look == nil {
 		return true
@@ -136,8 +144,8 @@ func (h *Host) view() route.View {
 	return v
 }
 
-// Overlap refuses networks that this machine has elsewhere or needs for something else, with a *route.OverlapError: see
-// route.View.Overlap.
+// Overlap refuses networks that this machine has elsewhere or needs for something else, with a
+// *route.OverlapError: see route.View.Overlap.
 func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
 	masked := slices.Clone(networks)
 	for i, n := range networks {
@@ -187,9 +195,10 @@ func (h *Host) Way(_ context.Context, server netip.Addr) (route.Way, error) {
 	return route.Way{}, fmt.Errorf("find the path to %s: %w", server, err)
 }
 
-// Close undoes everything that this Host made and that is still there as it was made, newest first, in its own time of a few
-// seconds, and closes the journal, which deletes it. What could not be undone stays noted for Cleanup. Link settings are not
-// undone: the device goes with its owner. It is idempotent.
+// Close undoes everything that this Host made and that is still there as it was made, newest first,
+// in its own time of a few seconds, and closes the journal, which deletes it. What could not be
+// undone stays noted for Cleanup. Link settings are not undone: the device goes with its owner. It
+// is idempotent.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -33,7 +33,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim is a client as far as this package is concerned; it says that it is up and waits for its end.
+// victim is a client as far as this package is concerned; it says that it is up and waits for its
+// end.
 func victim(dir string) error {
 	j, err := openJournal(dir, "tun0")
 	if err != nil {
@@ -130,7 +131,9 @@ func TestJournalBusy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: iptest.New(), Look: iptest.New()}, host.Kinds(), nil, dir); err != nil || len(report.Busy) != 1 ||
+	if report, err := journal.Cleanup(t.Context(),
+		journal.Machine{Run: iptest.New(), Look: iptest.New()}, host.Kinds(), nil,
+		dir); err != nil || len(report.Busy) != 1 ||
 		report.Busy[0].Dev != "tun0" || report.Busy[0].PID != os.Getpid() {
 		t.Errorf("cleanup: %+v, %v", report, err)
 	}
@@ -172,7 +175,8 @@ func TestJournalRace(t *testing.T) {
 					done <- errors.New("two hold the journal")
 					return
 				}
-				err = errors.Join(j.Note(route.Device{Dev: "tun0"}), j.Drop(route.Device{Dev: "tun0"}))
+				err = errors.Join(j.Note(route.Device{Dev: "tun0"}),
+					j.Drop(route.Device{Dev: "tun0"}))
 				<-holders
 				if err := errors.Join(err, j.Close()); err != nil {
 					done <- err
@@ -219,7 +223,8 @@ func TestHealDamaged(t *testing.T) {
 			}
 			recorder := iptest.NewRecorder(kernel)
 			removed, err := j.Heal(t.Context(), journal.Machine{Run: recorder, Look: kernel})
-			if err != nil || strings.Join(removed, ",") != "route 101.43.253.110/32 via 192.168.107.2 dev ens160" {
+			if err != nil || strings.Join(removed,
+				",") != "route 101.43.253.110/32 via 192.168.107.2 dev ens160" {
 				t.Errorf("got %v, %v", removed, err)
 			}
 			if got := recorder.Transcript(); got != delBypass || kernel.Dump() != before {
@@ -242,14 +247,16 @@ func TestHealFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel.Fail(strings.TrimSpace(delBypass), 2, "RTNETLINK answers: Operation not permitted")
-	if removed, err := j.Heal(t.Context(), journal.Machine{Run: kernel, Look: kernel}); !errors.Is(err, os.ErrPermission) || removed != nil {
+	if removed, err := j.Heal(t.Context(), journal.Machine{Run: kernel,
+		Look: kernel}); !errors.Is(err, os.ErrPermission) || removed != nil {
 		t.Errorf("got %v, %v", removed, err)
 	}
 	if err := j.Close(); err != nil { // the file stays
 		t.Fatal(err)
 	}
 	kernel.Fail(strings.TrimSpace(delBypass), 0, "")
-	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir); err != nil || len(report.Removed) != 1 {
+	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+		host.Kinds(), nil, dir); err != nil || len(report.Removed) != 1 {
 		t.Errorf("got %v, %v", report, err)
 	}
 	empty(t, dir)
@@ -267,7 +274,8 @@ func TestHealLeavesOthers(t *testing.T) {
 		do(t, kernel, other)
 		before := kernel.Dump()
 		leave(t, dir, headLine+bypassLine)
-		report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
+		report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+			host.Kinds(), nil, dir)
 		if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 			t.Errorf("%s: got %v, %v", other, report, err)
 		}
@@ -293,11 +301,13 @@ func TestCleanupOtherJournals(t *testing.T) {
 	if err := os.Rename(path, otherNamespace); err != nil {
 		t.Fatal(err)
 	}
-	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir, filepath.Join(dir, "none"))
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+		host.Kinds(), nil, dir, filepath.Join(dir, "none"))
 	if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 		t.Errorf("got %v, %v", report, err)
 	}
-	for name, stays := range map[string]bool{otherBoot: false, otherNamespace: true, unrelated: true} {
+	for name, stays := range map[string]bool{otherBoot: false, otherNamespace: true,
+		unrelated: true} {
 		if _, err := os.Stat(name); (err == nil) != stays {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -308,7 +318,10 @@ func TestCleanupOtherJournals(t *testing.T) {
 func TestForeignJournals(t *testing.T) {
 	iptest.NeedRoot(t)
 	for name, plant := range map[string]func(t *testing.T, path string) error{
-		"another user's": func(_ *testing.T, path string) error { return os.Chown(path, 65534, 65534) },
+		"another user's": func(_ *testing.T,
+			path string) error {
+			return os.Chown(path, 65534, 65534)
+		},
 		"hard link": func(t *testing.T, path string) error {
 			t.Helper()
 			return os.Link(path, filepath.Join(t.TempDir(), "other name"))
@@ -331,14 +344,16 @@ func TestForeignJournals(t *testing.T) {
 				t.Errorf("opened: %v", err)
 			}
 			var out strings.Builder
-			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), slog.New(slog.NewTextHandler(&out, nil)), dir)
+			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+				host.Kinds(), slog.New(slog.NewTextHandler(&out, nil)), dir)
 			if err != nil || len(report.Removed) != 0 || kernel.Dump() != before {
 				t.Errorf("got %v, %v", report, err)
 			}
 			if !strings.Contains(out.String(), `level=WARN msg="journal ignored"`) {
 				t.Errorf("no warning: %s", &out)
 			}
-			if content, err := os.ReadFile(path); err != nil || string(content) != headLine+bypassLine {
+			if content, err := os.ReadFile(path); err != nil ||
+				string(content) != headLine+bypassLine {
 				t.Errorf("changed to %s, %v", content, err)
 			}
 		})

@@ -9,16 +9,18 @@ import (
 	"tunnel/ipcmd/iptest"
 )
 
-// Whatever another program makes of the device's own address and route, the next Set makes them ours again.
+// Whatever another program makes of the device's own address and route, the next Set makes them
+// ours again.
 func TestKernelOwnRouteChanged(t *testing.T) {
 	const network = "10.1.1.0/24 "
 	for name, changes := range map[string][]string{
-		"a path MTU":   {"route change " + network + "via 10.1.1.4 dev tun0 mtu 1300"},
-		"no gateway":   {"route replace " + network + "dev tun0"},
-		"a protocol":   {"route replace " + network + "via 10.1.1.4 dev tun0 proto static"},
-		"a source":     {"route replace " + network + "via 10.1.1.4 dev tun0 src 10.1.1.3"},
-		"a scope":      {"route del " + network, "route add " + network + "dev tun0 scope link"},
-		"two for one":  {"route del " + network, "route add " + network + "dev tun0", "route append " + network + "dev tun0 proto static"},
+		"a path MTU": {"route change " + network + "via 10.1.1.4 dev tun0 mtu 1300"},
+		"no gateway": {"route replace " + network + "dev tun0"},
+		"a protocol": {"route replace " + network + "via 10.1.1.4 dev tun0 proto static"},
+		"a source":   {"route replace " + network + "via 10.1.1.4 dev tun0 src 10.1.1.3"},
+		"a scope":    {"route del " + network, "route add " + network + "dev tun0 scope link"},
+		"two for one": {"route del " + network, "route add " + network + "dev tun0",
+			"route append " + network + "dev tun0 proto static"},
 		"a metric":     {"route del " + network, "route add " + network + "dev tun0 metric 5"},
 		"gone":         {"route del " + network},
 		"a whole net":  {"addr flush dev tun0", "addr add 10.1.1.3/24 dev tun0"},
@@ -43,10 +45,12 @@ func TestKernelOwnRouteChanged(t *testing.T) {
 			if err := r.Apply(t.Context(), want); err != nil || recorder.Transcript() != "" {
 				t.Errorf("once more: %v, ran\n%s", err, recorder.Transcript())
 			}
-			if local := "local 10.1.1.3 dev tun0 "; !strings.Contains(iptest.IP(t, "route show table local"), local) {
+			if local := "local 10.1.1.3 dev tun0 "; !strings.Contains(iptest.IP(t,
+				"route show table local"), local) {
 				t.Errorf("no %s", local)
 			}
-			for _, line := range []string{"10.1.1.0/24 via 10.1.1.4 dev tun0 \n", "10.1.1.4 dev tun0 proto kernel scope link src 10.1.1.3 \n"} {
+			for _, line := range []string{"10.1.1.0/24 via 10.1.1.4 dev tun0 \n",
+				"10.1.1.4 dev tun0 proto kernel scope link src 10.1.1.3 \n"} {
 				if have := iptest.IP(t, "-4 route show"); !strings.Contains(have, line) {
 					t.Errorf("no %s in\n%s", line, have)
 				}

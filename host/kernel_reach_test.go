@@ -9,7 +9,8 @@ import (
 	"tunnel/route"
 )
 
-// A route in another table overlaps where a rule may lead packets of the network there, and only there.
+// A route in another table overlaps where a rule may lead packets of the network there, and only
+// there.
 func TestKernelOverlapInReachedTables(t *testing.T) {
 	for name, test := range map[string]struct {
 		rule    string
@@ -37,7 +38,8 @@ func TestKernelOverlapInReachedTables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			behindGateway(t)
 			value := map[bool]string{true: "1", false: "0"}[test.forward]
-			if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(value), 0o600); err != nil {
+			if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(value),
+				0o600); err != nil {
 				t.Skip(err)
 			}
 			iptest.IP(t, "route add 10.1.1.0/24 via 192.168.107.3 table 99")

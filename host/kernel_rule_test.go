@@ -9,7 +9,8 @@ import (
 	"tunnel/ipcmd/iptest"
 )
 
-// A rule that leads only packets from this side's own address past the route is noticed, on either side.
+// A rule that leads only packets from this side's own address past the route is noticed, on either
+// side.
 func TestKernelNotUsedFromOwnAddress(t *testing.T) {
 	for name, pair := range map[string]host.Want{
 		"client": pair("10.1.1.3", "10.1.1.4"),
@@ -21,7 +22,8 @@ func TestKernelNotUsedFromOwnAddress(t *testing.T) {
 			iptest.IP(t, "route add default via 192.168.107.2 table 60")
 			iptest.IP(t, "rule add pref 50 from 10.0.0.0/8 lookup 60")
 			err := r.Apply(t.Context(), pair)
-			want := "packets to 10.1.1.0/24 from " + pair.Addresses[0].Local.String() + " leave by ens160, not by tun0 (table 60)"
+			want := "packets to 10.1.1.0/24 from " + pair.Addresses[0].Local.String() +
+				" leave by ens160, not by tun0 (table 60)"
 			if !errors.Is(err, host.ErrNotUsed) || !strings.HasSuffix(err.Error(), want) {
 				t.Errorf("got %v, want %s", err, want)
 			}
@@ -38,7 +40,8 @@ func TestKernelRulesOfOtherProtocols(t *testing.T) {
 	behindGateway(t)
 	r, recorder := newRouter(t, t.TempDir())
 	iptest.IP(t, "rule add pref 50 ipproto udp unreachable")
-	if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil || recorder.Transcript() != addBypass {
+	if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil ||
+		recorder.Transcript() != addBypass {
 		t.Errorf("%v, ran\n%s", err, recorder.Transcript())
 	}
 	if way, err := r.Way(t.Context(), addr("101.43.253.110")); err != nil || way.Dev != "ens160" {

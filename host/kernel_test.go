@@ -51,7 +51,8 @@ func behindGateway(t *testing.T) string {
 	return state(t)
 }
 
-// routeTable is the kernel's table as `route -n` shows it: destination, gateway, mask, flags, metric, card.
+// routeTable is the kernel's table as `route -n` shows it: destination, gateway, mask, flags,
+// metric, card.
 func routeTable(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile("/proc/thread-self/net/route")
@@ -65,7 +66,8 @@ func routeTable(t *testing.T) []string {
 		if f[0] == "Iface" {
 			continue
 		}
-		lines = append(lines, strings.Join([]string{dotted(t, f[1]), dotted(t, f[2]), dotted(t, f[7]), flags[f[3]], f[6], f[0]}, " "))
+		lines = append(lines, strings.Join([]string{dotted(t, f[1]), dotted(t, f[2]),
+			dotted(t, f[7]), flags[f[3]], f[6], f[0]}, " "))
 	}
 	return lines
 }
@@ -101,10 +103,12 @@ func TestKernelServer(t *testing.T) {
 	if got := routeTable(t); !slices.Equal(got, want) {
 		t.Errorf("the table is\n%s", strings.Join(got, "\n"))
 	}
-	if got := iptest.IP(t, "-4 -o addr show dev tun0"); !strings.Contains(got, "inet 10.1.1.1 peer 10.1.1.2/32 ") {
+	if got := iptest.IP(t, "-4 -o addr show dev tun0"); !strings.Contains(got,
+		"inet 10.1.1.1 peer 10.1.1.2/32 ") {
 		t.Errorf("the address is %s", got)
 	}
-	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400 ") || !strings.Contains(got, "qlen 100") {
+	if got := iptest.IP(t, "link show dev tun0"); !strings.Contains(got, "mtu 1400 ") ||
+		!strings.Contains(got, "qlen 100") {
 		t.Errorf("the link is %s", got)
 	}
 	if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {
@@ -158,7 +162,8 @@ func TestKernelOtherAddress(t *testing.T) {
 	before := behindGateway(t)
 	r, recorder := newRouter(t, t.TempDir())
 	for _, c := range []host.Want{pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.5", "10.1.1.6")} {
-		if err := errors.Join(r.Bypass(t.Context(), addr("101.43.253.110")), r.Apply(t.Context(), c)); err != nil {
+		if err := errors.Join(r.Bypass(t.Context(), addr("101.43.253.110")),
+			r.Apply(t.Context(), c)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -253,18 +258,21 @@ func TestKernelOverlap(t *testing.T) {
 		"10.8.0.0/16": "10.8.0.0/16 overlaps the route blackhole 10.8.0.0/16",
 		"10.7.7.0/24": "10.7.7.0/24 overlaps the address 10.7.7.7 dev lo",
 	} {
-		if err := r.Overlap(t.Context(), prefix(network)); !errors.Is(err, route.ErrOverlap) || err.Error() != want {
+		if err := r.Overlap(t.Context(), prefix(network)); !errors.Is(err, route.ErrOverlap) ||
+			err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
-	for _, network := range []string{"10.2.0.0/16", "10.8.8.0/30"} { // the second goes before the blackhole
+	// the second goes before the blackhole
+	for _, network := range []string{"10.2.0.0/16", "10.8.8.0/30"} {
 		if err := r.Overlap(t.Context(), prefix(network)); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// A run is killed; the next one heals what is left, whether its device went with it or somebody else keeps it.
+// A run is killed; the next one heals what is left, whether its device went with it or somebody
+// else keeps it.
 func TestKernelKilled(t *testing.T) {
 	for name, keep := range map[string]bool{"device gone": false, "device kept": true} {
 		t.Run(name, func(t *testing.T) {
@@ -276,7 +284,9 @@ func TestKernelKilled(t *testing.T) {
 			if _, err := openJournal(dir, "tun0"); !errors.Is(err, journal.ErrBusy) {
 				t.Errorf("while it lives: %v", err)
 			}
-			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil, dir)
+			report, err := journal.Cleanup(t.Context(),
+				journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil,
+				dir)
 			if err != nil || len(report.Busy) != 1 || report.Busy[0].PID != victim.Process.Pid {
 				t.Errorf("while it lives: %+v, %v", report, err)
 			}
@@ -293,11 +303,13 @@ func TestKernelKilled(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			removed, err := j.Heal(t.Context(), journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}})
+			removed, err := j.Heal(t.Context(),
+				journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}})
 			want := []string{"route 101.43.253.110/32 via 192.168.107.2 dev ens160"}
 			if keep {
 				want = append([]string{
-					"route 10.1.1.0/24 via 10.1.1.4 dev tun0", "address 10.1.1.3 peer 10.1.1.4 dev tun0",
+					"route 10.1.1.0/24 via 10.1.1.4 dev tun0",
+					"address 10.1.1.3 peer 10.1.1.4 dev tun0",
 				}, want...)
 			}
 			if err != nil || !slices.Equal(removed, want) {
@@ -317,8 +329,16 @@ func TestKernelHealDevice(t *testing.T) {
 		make func(t *testing.T)
 		goes bool
 	}{
-		"idle":                 {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tun") }, true},
-		"idle, several queues": {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tun multi_queue") }, false},
+		"idle": {func(t *testing.T) {
+			t.Helper()
+			iptest.IP(t,
+				"tuntap add dev tun0 mode tun")
+		}, true},
+		"idle, several queues": {func(t *testing.T) {
+			t.Helper()
+			iptest.IP(t,
+				"tuntap add dev tun0 mode tun multi_queue")
+		}, false},
 		"idle, up": {func(t *testing.T) {
 			t.Helper()
 			iptest.IP(t, "tuntap add dev tun0 mode tun")
@@ -345,15 +365,22 @@ func TestKernelHealDevice(t *testing.T) {
 			iptest.IP(t, "tuntap add dev tun0 mode tun multi_queue")
 			iptest.OpenTun(t, "tun0", unix.IFF_MULTI_QUEUE)
 		}, false},
-		"a TAP":    {func(t *testing.T) { t.Helper(); iptest.IP(t, "tuntap add dev tun0 mode tap") }, false},
-		"a bridge": {func(t *testing.T) { t.Helper(); iptest.IP(t, "link add tun0 type bridge") }, false},
+		"a TAP": {func(t *testing.T) {
+			t.Helper()
+			iptest.IP(t,
+				"tuntap add dev tun0 mode tap")
+		}, false},
+		"a bridge": {func(t *testing.T) { t.Helper(); iptest.IP(t, "link add tun0 type bridge") },
+			false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			iptest.Namespace(t)
 			dir := t.TempDir()
 			leave(t, dir, `{"kind":"device","dev":"tun0"}`+"\n")
 			test.make(t)
-			report, err := journal.Cleanup(t.Context(), journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil, dir)
+			report, err := journal.Cleanup(t.Context(),
+				journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil,
+				dir)
 			if err != nil || (len(report.Removed) == 1) != test.goes {
 				t.Errorf("got %v, %v", report, err)
 			}

@@ -21,7 +21,8 @@ type link struct {
 	index     int // 0 if not known
 }
 
-// indexOf returns the interface index of the device if setLink has seen it, else 0. The caller holds mu.
+// indexOf returns the interface index of the device if setLink has seen it, else 0. The caller
+// holds mu.
 func (h *Host) indexOf(dev string) int {
 	if h.link.dev != dev {
 		return 0
@@ -29,7 +30,8 @@ func (h *Host) indexOf(dev string) int {
 	return h.link.index
 }
 
-// setLink sets the device up unless it is as w asks, and returns what of that was changed since. The caller holds mu.
+// setLink sets the device up unless it is as w asks, and returns what of that was changed since.
+// The caller holds mu.
 func (h *Host) setLink(ctx context.Context, w Want) (lost []string, err error) {
 	given := link{dev: w.Dev, mtu: w.MTU, qlen: w.Qlen, index: h.link.index}
 	if given == h.link {
@@ -64,7 +66,8 @@ func (h *Host) setLink(ctx context.Context, w Want) (lost []string, err error) {
 	return lost, nil
 }
 
-// own returns the device that setLink has set up, an ErrGone if that is no longer there. The caller holds mu.
+// own returns the device that setLink has set up, an ErrGone if that is no longer there. The caller
+// holds mu.
 func (h *Host) own() (rtnl.Link, error) {
 	now, err := h.machine.Look.LinkByIndex(h.link.index)
 	switch {
@@ -92,9 +95,9 @@ func differences(now rtnl.Link, w Want) (all []string) {
 	return all
 }
 
-// checkUsed returns an ErrNotUsed if a packet to one of the networks would leave by something else than the device: one whose
-// sender has chosen no source address, or one from this side's own address, which rules may treat otherwise. The caller holds
-// mu.
+// checkUsed returns an ErrNotUsed if a packet to one of the networks would leave by something else
+// than the device: one whose sender has chosen no source address, or one from this side's own
+// address, which rules may treat otherwise. The caller holds mu.
 func (h *Host) checkUsed(w Want) error {
 	if h.machine.Look == nil || h.dry || h.link.index == 0 {
 		return nil
@@ -148,7 +151,8 @@ func (h *Host) checkRouteUsed(view route.View, w Want, r Route, from netip.Addr)
 		packets += " from " + from.String()
 	}
 	if err != nil || len(found.Hops) == 0 {
-		return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets, cmp.Or(err, route.ErrNoRoute))
+		return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets,
+			cmp.Or(err, route.ErrNoRoute))
 	}
 	return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, packets,
 		view.Name(found.Hops[0].Index), w.Dev, found.Table)

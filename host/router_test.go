@@ -38,7 +38,8 @@ func empty(t *testing.T, dir string) {
 
 func TestSetDifferences(t *testing.T) {
 	first := pair("10.1.1.3", "10.1.1.4")
-	otherMTU, otherNetwork, dirty := first, pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.3", "10.1.1.4")
+	otherMTU, otherNetwork, dirty := first, pair("10.1.1.3", "10.1.1.4"),
+		pair("10.1.1.3", "10.1.1.4")
 	otherMTU.MTU = 1300
 	otherNetwork.Routes[0].Prefix = prefix("10.1.0.0/16")
 	dirty.Routes[0].Prefix = prefix("10.1.1.99/24")
@@ -46,11 +47,13 @@ func TestSetDifferences(t *testing.T) {
 		then host.Want
 		want string
 	}{
-		"same":                 {first, ""},
-		"same network":         {dirty, ""},
-		"mtu":                  {otherMTU, "ip link set dev tun0 up mtu 1300 qlen 100\n"},
-		"network":              {otherNetwork, "ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip route add 10.1.0.0/16 via 10.1.1.4 dev tun0\n"},
-		"local, not the route": {pair("10.1.1.9", "10.1.1.4"), "ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip addr del dev tun0 local 10.1.1.3 peer 10.1.1.4\nip addr add dev tun0 local 10.1.1.9 peer 10.1.1.4\nip route add 10.1.1.0/24 via 10.1.1.4 dev tun0\n"},
+		"same":         {first, ""},
+		"same network": {dirty, ""},
+		"mtu":          {otherMTU, "ip link set dev tun0 up mtu 1300 qlen 100\n"},
+		"network": {otherNetwork,
+			"ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip route add 10.1.0.0/16 via 10.1.1.4 dev tun0\n"},
+		"local, not the route": {pair("10.1.1.9", "10.1.1.4"),
+			"ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip addr del dev tun0 local 10.1.1.3 peer 10.1.1.4\nip addr add dev tun0 local 10.1.1.9 peer 10.1.1.4\nip route add 10.1.1.0/24 via 10.1.1.4 dev tun0\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel, recorder, r, dir := setup(t)
@@ -107,7 +110,8 @@ func TestSetFailure(t *testing.T) {
 		kernel.Fail(command, 2, "RTNETLINK answers: Operation not permitted")
 		err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2"))
 		var failed *cmdrun.Error
-		if !errors.As(err, &failed) || failed.Command.String() != command || !errors.Is(err, os.ErrPermission) {
+		if !errors.As(err, &failed) || failed.Command.String() != command ||
+			!errors.Is(err, os.ErrPermission) {
 			t.Fatalf("got %v", err)
 		}
 		if retry {
@@ -130,7 +134,8 @@ func TestSetFailure(t *testing.T) {
 	}
 }
 
-// cut is a Runner that makes a change and then loses its answer, as when the context ends while ip runs.
+// cut is a Runner that makes a change and then loses its answer, as when the context ends while ip
+// runs.
 type cut struct {
 	cmdrun.Runner
 	command string
@@ -152,7 +157,8 @@ func TestSetCutShort(t *testing.T) {
 		kernel := pretend(t, true)
 		before := kernel.Dump()
 		r := host.New(journal.Machine{Run: cut{kernel, command}, Look: kernel}, nil, nil)
-		if err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2")); !errors.Is(err, context.Canceled) {
+		if err := r.Apply(t.Context(), pair("10.1.1.1", "10.1.1.2")); !errors.Is(err,
+			context.Canceled) {
 			t.Fatalf("got %v", err)
 		}
 		if err := r.Close(); err != nil || kernel.Dump() != before {
@@ -212,7 +218,8 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 				t.Errorf("got\n%swant\n%s", got, test.want)
 			}
 			empty(t, dir)
-			if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); !errors.Is(err, os.ErrClosed) {
+			if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); !errors.Is(err,
+				os.ErrClosed) {
 				t.Errorf("Set after Close: %v", err)
 			}
 			if err := r.Bypass(t.Context(), addr("101.43.253.110")); !errors.Is(err, os.ErrClosed) {
@@ -231,15 +238,19 @@ func TestCloseFailure(t *testing.T) {
 	}
 	const command = "ip addr del dev tun0 local 10.1.1.1 peer 10.1.1.2"
 	kernel.Fail(command, 2, "RTNETLINK answers: Device or resource busy")
-	if err := r.Close(); err == nil || !strings.Contains(err.Error(), "undo address 10.1.1.1 peer 10.1.1.2 dev tun0: ") {
+	if err := r.Close(); err == nil || !strings.Contains(err.Error(),
+		"undo address 10.1.1.1 peer 10.1.1.2 dev tun0: ") {
 		t.Fatalf("got %v", err)
 	}
-	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir); err == nil || len(report.Removed) != 0 {
+	if report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+		host.Kinds(), nil, dir); err == nil || len(report.Removed) != 0 {
 		t.Errorf("got %v, %v", report, err)
 	}
 	kernel.Fail(command, 0, "")
-	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel}, host.Kinds(), nil, dir)
-	if err != nil || strings.Join(report.Removed, ",") != "address 10.1.1.1 peer 10.1.1.2 dev tun0" {
+	report, err := journal.Cleanup(t.Context(), journal.Machine{Run: kernel, Look: kernel},
+		host.Kinds(), nil, dir)
+	if err != nil || strings.Join(report.Removed,
+		",") != "address 10.1.1.1 peer 10.1.1.2 dev tun0" {
 		t.Errorf("got %v, %v", report, err)
 	}
 	if kernel.Dump() != before {

@@ -10,8 +10,9 @@ import (
 	"tunnel/rtnl"
 )
 
-// Want is what the machine shall have on the tunnel's device, all of it: Apply makes it so, whatever it was before. The zero
-// Want is none. Lists are in the order in which their entries are made; they are undone in reverse.
+// Want is what the machine shall have on the tunnel's device, all of it: Apply makes it so,
+// whatever it was before. The zero Want is none. Lists are in the order in which their entries are
+// made; they are undone in reverse.
 type Want struct {
 	Dev       string    `json:"dev"`
 	MTU       int       `json:"mtu"`  // bytes, 68 to 65535
@@ -32,7 +33,8 @@ type Route struct {
 	Via    netip.Addr   `json:"via"`    // the peer of one of the addresses
 }
 
-// Pair returns the Want of a device with one address and one route, to the private network of the tunnel by the peer.
+// Pair returns the Want of a device with one address and one route, to the private network of the
+// tunnel by the peer.
 func Pair(dev string, mtu, qlen int, local, peer netip.Addr, network netip.Prefix) Want {
 	return Want{
 		Dev: dev, MTU: mtu, Qlen: qlen, Addresses: []Address{{Local: local, Peer: peer}},
@@ -83,8 +85,8 @@ func (w Want) check() error {
 	return nil
 }
 
-// facts returns the facts that w asks for, in the order in which they are made; index is that of its device, 0 if it is not
-// known. A new list in Want is turned into facts here.
+// facts returns the facts that w asks for, in the order in which they are made; index is that of
+// its device, 0 if it is not known. A new list in Want is turned into facts here.
 func (w Want) facts(index int) (all []fact) {
 	own := route.Own{Dev: w.Dev, Index: index}
 	for _, a := range w.Addresses {

@@ -1,5 +1,6 @@
-// Package ipcmd builds the commands of ip(8), of the iproute2 package: those of the tunnel, byte for byte as they are
-// documented, and their undos. What the kernel has is looked up by package rtnl instead.
+// Package ipcmd builds the commands of ip(8), of the iproute2 package: those of the tunnel, byte
+// for byte as they are documented, and their undos. What the kernel has is looked up by package
+// rtnl instead.
 package ipcmd
 
 import (
@@ -13,12 +14,16 @@ const program = "ip"
 
 // LinkUp sets dev up with an MTU in bytes and a transmit queue length in packets.
 func LinkUp(dev string, mtu, qlen int) cmdrun.Command {
-	return command("link", "set", "dev", dev, "up", "mtu", strconv.Itoa(mtu), "qlen", strconv.Itoa(qlen))
+	return command("link", "set", "dev", dev, "up", "mtu", strconv.Itoa(mtu), "qlen",
+		strconv.Itoa(qlen))
 }
 
-// TunDel takes persistence from the TUN device dev, which deletes it when no process is attached. The kernel refuses
-// when a process is attached, and for a device of several queues.
-func TunDel(dev string) cmdrun.Command { return command("tuntap", "del", "dev", dev, "mode", "tun") }
+// TunDel takes persistence from the TUN device dev, which deletes it when no process is attached.
+// The kernel refuses when a process is attached, and for a device of several queues.
+func TunDel(dev string) cmdrun.Command {
+	return command("tuntap", "del", "dev", dev, "mode",
+		"tun")
+}
 
 // AddrAdd gives dev the address local/32 with the protocol address peer at the other end.
 func AddrAdd(dev string, local, peer netip.Addr) cmdrun.Command {
@@ -45,16 +50,18 @@ func ForeignAddrDel(dev string, local, peer netip.Addr, bits int) cmdrun.Command
 	if !peer.IsValid() {
 		return command("addr", "del", "dev", dev, "local", netip.PrefixFrom(local, bits).String())
 	}
-	return command("addr", "del", "dev", dev, "local", local.String(), "peer", netip.PrefixFrom(peer, bits).String())
+	return command("addr", "del", "dev", dev, "local", local.String(), "peer",
+		netip.PrefixFrom(peer, bits).String())
 }
 
-// ForeignRouteDel takes a route to prefix from dev that RouteAdd did not make, whatever else it says.
+// ForeignRouteDel takes a route to prefix from dev that RouteAdd did not make, whatever else it
+// says.
 func ForeignRouteDel(prefix netip.Prefix, dev string) cmdrun.Command {
 	return command("route", "del", prefix.String(), "dev", dev)
 }
 
-// BypassAdd routes the single IPv4 address addr through the gateway via on the physical card dev, past the tunnel. What path
-// says comes behind; the zero Path adds nothing.
+// BypassAdd routes the single IPv4 address addr through the gateway via on the physical card dev,
+// past the tunnel. What path says comes behind; the zero Path adds nothing.
 func BypassAdd(addr, via netip.Addr, dev string, path Path) cmdrun.Command {
 	return bypass("a", addr, via, dev, path)
 }

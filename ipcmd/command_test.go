@@ -43,7 +43,8 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			ipcmd.BypassDel(server, gateway, "ens160", ipcmd.Path{
-				Metrics:    [unix.RTAX_MAX + 1]uint32{unix.RTAX_MTU: 1300, unix.RTAX_LOCK: 1 << unix.RTAX_MTU, unix.RTAX_INITCWND: 30, unix.RTAX_RTT: 80},
+				Metrics: [unix.RTAX_MAX + 1]uint32{unix.RTAX_MTU: 1300,
+					unix.RTAX_LOCK: 1 << unix.RTAX_MTU, unix.RTAX_INITCWND: 30, unix.RTAX_RTT: 80},
 				Congestion: "bbr",
 			}),
 			"ip -4 r d 101.43.253.110/32 via 192.168.107.2 dev ens160 mtu lock 1300 rtt 10ms initcwnd 30 congctl bbr",

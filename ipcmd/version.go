@@ -31,15 +31,16 @@ func (e *UnsuitableError) Error() string {
 // runner explains commands of ip that were not understood.
 type runner struct{ next cmdrun.Runner }
 
-// NewRunner returns a Runner that runs commands by next. When ip has not understood one, it asks ip for its version: if that
-// is why, the error's cause is an *UnsuitableError.
+// NewRunner returns a Runner that runs commands by next. When ip has not understood one, it asks ip
+// for its version: if that is why, the error's cause is an *UnsuitableError.
 func NewRunner(next cmdrun.Runner) cmdrun.Runner { return runner{next} }
 
 // Run implements cmdrun.Runner.
 func (r runner) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	out, err := r.next.Run(ctx, c)
 	var failed *cmdrun.Error
-	if c.Program != program || !errors.As(err, &failed) || !misunderstood(failed.ExitCode, failed.Stderr) {
+	if c.Program != program || !errors.As(err, &failed) ||
+		!misunderstood(failed.ExitCode, failed.Stderr) {
 		return out, err
 	}
 	if why := r.unsuitable(ctx); why != nil {
@@ -51,8 +52,8 @@ func (r runner) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 // versionTimeout bounds `ip -V`.
 const versionTimeout = 5 * time.Second
 
-// unsuitable returns an *UnsuitableError, or nil if ip is an iproute2 that is new enough: the command is then wrong for
-// another reason.
+// unsuitable returns an *UnsuitableError, or nil if ip is an iproute2 that is new enough: the
+// command is then wrong for another reason.
 func (r runner) unsuitable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
@@ -72,8 +73,8 @@ func (r runner) unsuitable(ctx context.Context) error {
 	return &UnsuitableError{Found: name}
 }
 
-// misunderstood reports whether ip has not understood its arguments. What the kernel refuses has the
-// exit code 2; the texts are those of iproute2 (lib/utils.c, ip/ip.c) and BusyBox.
+// misunderstood reports whether ip has not understood its arguments. What the kernel refuses has
+// the exit code 2; the texts are those of iproute2 (lib/utils.c, ip/ip.c) and BusyBox.
 func misunderstood(code int, stderr string) bool {
 	if code <= 0 || code == 2 {
 		return false

@@ -33,9 +33,9 @@ func fakeIP(t *testing.T, version string, code int, text string) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// TestUnsuitable has texts that the ip of Debian 11 and of BusyBox 1.35 have really printed. One that
-// does not know the command is named, with what is needed; one that passes on what the kernel refuses
-// is not, and neither is one that is new enough.
+// TestUnsuitable has texts that the ip of Debian 11 and of BusyBox 1.35 have really printed. One
+// that does not know the command is named, with what is needed; one that passes on what the kernel
+// refuses is not, and neither is one that is new enough.
 func TestUnsuitable(t *testing.T) {
 	const busybox, old, oldest = "busybox-version", "4.20-version", "5.10-version"
 	for _, test := range []struct {
@@ -69,13 +69,16 @@ func TestUnsuitable(t *testing.T) {
 		}
 		want := fmt.Sprintf("%s: %s (exit code %d)", command, test.text, test.code)
 		if test.found != "" {
-			want = command.String() + ": the program ip is " + test.found + ", which does not know this " +
+			want = command.String() + ": the program ip is " + test.found +
+				", which does not know this " +
 				"command: install the package iproute2 (Fedora: iproute), 5.10 or later"
 		}
-		if err.Error() != want || errors.As(err, new(*ipcmd.UnsuitableError)) != (test.found != "") {
+		if err.Error() != want || errors.As(err,
+			new(*ipcmd.UnsuitableError)) != (test.found != "") {
 			t.Errorf("got\n%v\nwant\n%s", err, want)
 		}
-		if exists := strings.Contains(test.text, "exists") || strings.Contains(test.text, "already"); errors.Is(err, fs.ErrExist) != exists {
+		if exists := strings.Contains(test.text, "exists") ||
+			strings.Contains(test.text, "already"); errors.Is(err, fs.ErrExist) != exists {
 			t.Errorf("%s: exists %v", test.text, !exists)
 		}
 	}

@@ -15,10 +15,13 @@ type Report struct {
 	Busy    []BusyError // devices of live runs, which were left alone
 }
 
-// Cleanup heals and deletes all journals in dirs (see Dirs) that belong to the calling thread's network
-// namespace and to no live run, and deletes those of earlier boots, of which nothing can be left. Journals of other
-// namespaces and of other users stay. It goes on after a failure and returns all of them.
-func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs ...string) (Report, error) {
+// Cleanup heals and deletes all journals in dirs (see Dirs) that belong to the calling thread's
+// network namespace and to no live run, and deletes those of earlier boots, of which nothing can be
+// left. Journals of other namespaces and of other users stay. It goes on after a failure and
+// returns all of them.
+func Cleanup(
+	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs ...string,
+) (Report, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -34,7 +37,8 @@ func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs
 			failures = append(failures, &Error{Err: fmt.Errorf("list journals: %w", err)})
 		}
 		for _, file := range files {
-			if err := cleanup(ctx, m, kinds, log, here, filepath.Join(dir, file.Name()), &report); err != nil {
+			if err := cleanup(ctx, m, kinds, log, here, filepath.Join(dir, file.Name()),
+				&report); err != nil {
 				failures = append(failures, err)
 			}
 		}
@@ -44,7 +48,8 @@ func Cleanup(ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, dirs
 
 // cleanup treats one file of a journal directory.
 func cleanup(
-	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, here key, path string, report *Report,
+	ctx context.Context, m Machine, kinds Kinds, log *slog.Logger, here key, path string,
+	report *Report,
 ) error {
 	written, dev, ok := fileName(filepath.Base(path))
 	if !ok || written.boot == here.boot && written.namespace != here.namespace {

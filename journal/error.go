@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error says that a journal cannot be read or kept, so that nothing may be added to the kernel: the disk of its
-// directory, or this process's files, are used up, for example.
+// Error says that a journal cannot be read or kept, so that nothing may be added to the kernel: the
+// disk of its directory, or this process's files, are used up, for example.
 type Error struct {
 	Err    error
 	Advice string // what to do; "" if there is nothing more to say

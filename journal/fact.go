@@ -13,15 +13,17 @@ import (
 	"tunnel/rtnl"
 )
 
-// Fact is one change that this program makes to the machine: data, never a command, so that a journal can only undo what a
-// kind of fact can describe. A fact is a struct that can be compared with == and written as JSON.
+// Fact is one change that this program makes to the machine: data, never a command, so that a
+// journal can only undo what a kind of fact can describe. A fact is a struct that can be compared
+// with == and written as JSON.
 type Fact interface {
-	// Kind is the fact's kind in the file. It never changes, because a later version reads what an earlier one has left.
+	// Kind is the fact's kind in the file. It never changes, because a later version reads what an
+	// earlier one has left.
 	Kind() string
 	// String describes the fact to a person.
 	String() string
-	// Check returns an ErrFact unless this program may have made the fact. The same check holds for what is made, so that
-	// all of it can be undone, and for what a worker asks of its parent.
+	// Check returns an ErrFact unless this program may have made the fact. The same check holds for
+	// what is made, so that all of it can be undone, and for what a worker asks of its parent.
 	Check(Rules) error
 	// Find reports whether the machine has the fact, exactly as this program makes it.
 	Find(Machine) (bool, error)
@@ -29,8 +31,9 @@ type Fact interface {
 	Remove(context.Context, Machine) error
 }
 
-// Harmless is implemented by facts whose removal may change nothing. No other is undone under AT_SECURE: the journal is then
-// a file of a user who could not remove anything without this program.
+// Harmless is implemented by facts whose removal may change nothing. No other is undone under
+// AT_SECURE: the journal is then a file of a user who could not remove anything without this
+// program.
 type Harmless interface {
 	Fact
 	// Harmless reports whether the machine does the same without the fact.
@@ -61,8 +64,8 @@ func RulesFor(dev string) Rules { return Rules{Dev: dev, Secure: cmdrun.SecureMo
 // ErrFact says that a fact is none that this program may make or undo.
 var ErrFact = errors.New("not a fact of a tunnel")
 
-// Undo removes f if the machine still has it exactly as it was made, and reports whether it removed something. What is gone
-// already, alone or together with its device, is fine.
+// Undo removes f if the machine still has it exactly as it was made, and reports whether it removed
+// something. What is gone already, alone or together with its device, is fine.
 func Undo(ctx context.Context, m Machine, f Fact) (removed bool, err error) {
 	there, err := f.Find(m)
 	if err != nil {
@@ -107,11 +110,13 @@ func encode(f Fact) ([]byte, error) {
 	return fmt.Appendf(nil, `{"kind":%s,%s`+"\n", kind, fields[1:]), nil
 }
 
-// decode reads a line. A field that the kind does not know is an error: the fact says more than it could undo.
+// decode reads a line. A field that the kind does not know is an error: the fact says more than it
+// could undo.
 func (k Kinds) decode(line []byte) (Fact, error) {
 	fields := map[string]json.RawMessage{}
 	var name string
-	if err := errors.Join(json.Unmarshal(line, &fields), json.Unmarshal(fields["kind"], &name)); err != nil {
+	if err := errors.Join(json.Unmarshal(line, &fields),
+		json.Unmarshal(fields["kind"], &name)); err != nil {
 		return nil, err
 	}
 	kind, known := k[name]
@@ -144,8 +149,8 @@ func (r Rules) allows(f Fact) error {
 	return f.Check(r)
 }
 
-// trusted reports whether a file of the user uid may tell this process what to undo. Under AT_SECURE even root's may not: the
-// user who runs the program did not write it.
+// trusted reports whether a file of the user uid may tell this process what to undo. Under
+// AT_SECURE even root's may not: the user who runs the program did not write it.
 func trusted(uid uint32) bool {
 	if cmdrun.SecureMode() {
 		return int(uid) == os.Getuid()

@@ -36,10 +36,12 @@ func (l line) Find(Machine) (bool, error) {
 
 func (l line) Remove(context.Context, Machine) error { return os.Remove(l.Path) }
 
-// TestAnotherKind has a kind join by nothing but its type: it is noted, read again, checked, and undone as far as it is still there.
+// TestAnotherKind has a kind join by nothing but its type: it is noted, read again, checked, and
+// undone as far as it is still there.
 func TestAnotherKind(t *testing.T) {
 	dir := t.TempDir()
-	ours, changed, gone := filepath.Join(dir, "ours"), filepath.Join(dir, "changed"), filepath.Join(dir, "gone")
+	ours, changed, gone := filepath.Join(dir, "ours"), filepath.Join(dir, "changed"),
+		filepath.Join(dir, "gone")
 	kinds := KindsOf(line{})
 	j, err := Open(dir, "tun0", kinds)
 	if err != nil {
@@ -55,7 +57,9 @@ func TestAnotherKind(t *testing.T) {
 		}
 	}
 	path := j.path
-	if err := errors.Join(j.file.Close(), os.WriteFile(changed, []byte("another's"), 0o600), os.Remove(gone)); err != nil { // as if killed
+	// as if killed
+	if err := errors.Join(j.file.Close(), os.WriteFile(changed, []byte("another's"), 0o600),
+		os.Remove(gone)); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(path)
@@ -63,7 +67,8 @@ func TestAnotherKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged := `{"kind":"line","path":"relative","text":"x"}` + "\n" + // which its kind refuses
-		`{"kind":"line","path":"` + changed + `","text":"another's","more":1}` + "\n" + // which says more than its kind
+		// which says more than its kind
+		`{"kind":"line","path":"` + changed + `","text":"another's","more":1}` + "\n" +
 		`{"kind":"lines","path":"` + changed + `","text":"another's"}` + "\n"
 	if err := os.WriteFile(path, append(text, forged...), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,7 +94,8 @@ func TestAnotherKind(t *testing.T) {
 	}
 }
 
-// TestSecureHealsOnlyHarmless has a kind that does not say when its removal is harmless be left alone under AT_SECURE.
+// TestSecureHealsOnlyHarmless has a kind that does not say when its removal is harmless be left
+// alone under AT_SECURE.
 func TestSecureHealsOnlyHarmless(t *testing.T) {
 	if err := (Rules{Secure: true}).allows(line{"/x", "y"}); !errors.Is(err, ErrFact) {
 		t.Error(err)

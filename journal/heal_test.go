@@ -11,8 +11,8 @@ import (
 	"tunnel/journal"
 )
 
-// TestHealSecure is what a journal of a user who has fewer rights than this process can remove: nothing but a host route
-// without which packets go the same way.
+// TestHealSecure is what a journal of a user who has fewer rights than this process can remove:
+// nothing but a host route without which packets go the same way.
 func TestHealSecure(t *testing.T) {
 	const bypass = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}`
 	for name, test := range map[string]struct {
@@ -23,7 +23,8 @@ func TestHealSecure(t *testing.T) {
 			`{"kind":"bypass","dev":"ens160","prefix":"101.43.253.111/32","via":"192.168.107.3"}`,
 			"ip route add 101.43.253.111/32 via 192.168.107.3 dev ens160", "",
 		},
-		// Of another VPN on this machine, which has all else: the journal has the name of its device.
+		// Of another VPN on this machine, which has all else: the journal has the name of its
+		// device.
 		"a bypass of tun0's owner": {bypass, "ip route add 101.0.0.0/8 via 10.8.0.2 dev tun0", ""},
 		"a device":                 {`{"kind":"device","dev":"tun0"}`, "", ""},
 		"an address":               {`{"kind":"address","dev":"tun0","local":"10.8.0.1","peer":"10.8.0.2"}`, "", ""},

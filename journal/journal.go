@@ -1,6 +1,7 @@
-// Package journal notes what a run changes on this machine before it makes the change, so that after a SIGKILL the next run,
-// or Cleanup, can undo it. It knows facts (fact.go), not what they are about: the packages that change the machine have the
-// kinds of facts, and package host has the list of them.
+// Package journal notes what a run changes on this machine before it makes the change, so that
+// after a SIGKILL the next run, or Cleanup, can undo it. It knows facts (fact.go), not what they
+// are about: the packages that change the machine have the kinds of facts, and package host has the
+// list of them.
 package journal
 
 import (
@@ -19,11 +20,11 @@ import (
 	"tunnel/rtnl"
 )
 
-// Journal is the file in which a run notes its facts. It is named <boot>-<namespace>-<dev>.json and holds a header line and
-// one line for each fact. While the run lives it holds a lock on the file.
+// Journal is the file in which a run notes its facts. It is named <boot>-<namespace>-<dev>.json and
+// holds a header line and one line for each fact. While the run lives it holds a lock on the file.
 //
-// The file is replaced as a whole with every change. Nothing is synced to disk, because what it describes does not outlive
-// the machine's memory either.
+// The file is replaced as a whole with every change. Nothing is synced to disk, because what it
+// describes does not outlive the machine's memory either.
 //
 // A nil *Journal notes nothing, as a dry run needs it. A Journal is safe for concurrent use.
 type Journal struct {
@@ -47,7 +48,8 @@ type header struct {
 // ErrBusy says that another live run has this device in this network namespace.
 var ErrBusy = errors.New("in use by another run of tunnel")
 
-// ErrForeign says that a journal is another user's, so that it must not tell this process what to undo.
+// ErrForeign says that a journal is another user's, so that it must not tell this process what to
+// undo.
 var ErrForeign = errors.New("not owned by this user")
 
 // BusyError is an ErrBusy with its holder.
@@ -66,9 +68,10 @@ func (e *BusyError) Error() string {
 // Unwrap returns ErrBusy.
 func (e *BusyError) Unwrap() error { return ErrBusy }
 
-// Open opens and locks the journal of the device dev in the calling thread's network namespace, in the directory dir (see
-// Dir); kinds are the facts that it reads. If a live run holds it the error is a *BusyError, else an *Error. If a killed run
-// left it, Heal must be called before anything is noted. The caller closes the Journal, directly or by host.Host.Close.
+// Open opens and locks the journal of the device dev in the calling thread's network namespace, in
+// the directory dir (see Dir); kinds are the facts that it reads. If a live run holds it the error
+// is a *BusyError, else an *Error. If a killed run left it, Heal must be called before anything is
+// noted. The caller closes the Journal, directly or by host.Host.Close.
 func Open(dir, dev string, kinds Kinds) (*Journal, error) {
 	if err := rtnl.CheckName(dev); err != nil {
 		return nil, explain(dir, err)
@@ -124,7 +127,8 @@ func lock(path, dev string, flag int) (*atomicfile.Locked, error) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	info, err := file.Stat()
-	// With more than one link it is a file of ours, but not a journal, that somebody has placed under this name.
+	// With more than one link it is a file of ours, but not a journal, that somebody has placed
+	// under this name.
 	if err == nil && (info.Nlink != 1 || !trusted(info.Uid)) {
 		err = fmt.Errorf("journal %s: %w (uid %d): that user can run `tunnel cleanup`, or delete the file",
 			path, ErrForeign, info.Uid)
@@ -147,7 +151,8 @@ func holder(path string) int {
 	return head.PID
 }
 
-// parse reads a journal and keeps every line that is a fact which it may have undone: a damaged line must not cost the others.
+// parse reads a journal and keeps every line that is a fact which it may have undone: a damaged
+// line must not cost the others.
 func parse(content []byte, kinds Kinds, rules Rules) []Fact {
 	var facts []Fact
 	for line := range bytes.Lines(content) {
@@ -162,7 +167,8 @@ func parse(content []byte, kinds Kinds, rules Rules) []Fact {
 // write replaces the file's content and keeps the lock. The caller holds mu, or owns j alone.
 func (j *Journal) write(facts []Fact) error {
 	var content bytes.Buffer
-	if err := json.NewEncoder(&content).Encode(header{Tunnel: j.dev, PID: os.Getpid()}); err != nil {
+	if err := json.NewEncoder(&content).Encode(header{Tunnel: j.dev,
+		PID: os.Getpid()}); err != nil {
 		return err
 	}
 	for _, f := range facts {
@@ -180,8 +186,8 @@ func (j *Journal) write(facts []Fact) error {
 	return nil
 }
 
-// shrink is write for facts of which the file has more. Without room it keeps these: a next run looks
-// for them, and finds that they are gone.
+// shrink is write for facts of which the file has more. Without room it keeps these: a next run
+// looks for them, and finds that they are gone.
 func (j *Journal) shrink(facts []Fact) error {
 	err := j.write(facts)
 	if isFull(err) {
@@ -231,8 +237,8 @@ func (j *Journal) Drop(f Fact) error {
 	return nil
 }
 
-// Close gives the lock back and deletes the file, unless it still notes a fact that outlasts this process, which is then
-// Cleanup's to undo. It is idempotent.
+// Close gives the lock back and deletes the file, unless it still notes a fact that outlasts this
+// process, which is then Cleanup's to undo. It is idempotent.
 func (j *Journal) Close() error {
 	if j == nil {
 		return nil

@@ -18,12 +18,12 @@ import (
 // SystemDir is where journals lie when this process can write there.
 const SystemDir = "/run/tunnel"
 
-// Dir returns the directory for journals, created if need be with mode 0700: SystemDir, or for
-// a process that may not write there, tunnel in $XDG_RUNTIME_DIR, the directory that root has made for
-// its user, SystemDir-UID, or for root of a user namespace .local/state/tunnel/run in $HOME. One that
-// another user has, or may write to, is not taken: for root that of SystemDir is an ErrForeign. Where
-// one of them is root's and sticky, as Docker's --tmpfs makes it, it is the directory UID in it. The
-// error is a *Error.
+// Dir returns the directory for journals, created if need be with mode 0700: SystemDir, or for a
+// process that may not write there, tunnel in $XDG_RUNTIME_DIR, the directory that root has made
+// for its user, SystemDir-UID, or for root of a user namespace .local/state/tunnel/run in $HOME.
+// One that another user has, or may write to, is not taken: for root that of SystemDir is an
+// ErrForeign. Where one of them is root's and sticky, as Docker's --tmpfs makes it, it is the
+// directory UID in it. The error is a *Error.
 func Dir() (string, error) { return firstUsable(candidates()) }
 
 // Dirs returns those of the directories where Dir may have put journals that this
@@ -45,8 +45,9 @@ func readable(candidates []string) ([]string, error) {
 	return dirs, nil
 }
 
-// isTakeover reports whether accessible's err about SystemDir says that root must not go on: another user has it. To
-// other users it is one of several directories, and to root an inherited $XDG_RUNTIME_DIR is.
+// isTakeover reports whether accessible's err about SystemDir says that root must not go on:
+// another user has it. To other users it is one of several directories, and to root an inherited
+// $XDG_RUNTIME_DIR is.
 func isTakeover(err error) bool {
 	return errors.Is(err, ErrForeign) && os.Geteuid() == 0 && !InUserNamespace()
 }
@@ -104,7 +105,8 @@ func firstUsable(dirs []string) (string, error) {
 	return "", &Error{Err: err, Advice: advice}
 }
 
-// makeAdvice says how to make dir for this process's user. What has its name already, and is no directory, is moved.
+// makeAdvice says how to make dir for this process's user. What has its name already, and is no
+// directory, is moved.
 func makeAdvice(dir string) string {
 	advice := sudo() + "install -d -m 700 -o " + userName() + " " + dir
 	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
@@ -123,7 +125,8 @@ func sudo() string {
 
 // prepare makes dir if need be, and returns the directory for journals: dir, or a part of it.
 func prepare(dir string) (string, error) {
-	// MkdirAll is for a home. Above the other candidates nothing must be missing, or it is not theirs.
+	// MkdirAll is for a home. Above the other candidates nothing must be missing, or it is not
+	// theirs.
 	mkdir := os.Mkdir
 	if filepath.Base(dir) == "run" {
 		mkdir = os.MkdirAll
@@ -140,9 +143,9 @@ func prepare(dir string) (string, error) {
 	return part, accessible(part)
 }
 
-// ownPart returns dir, or the directory of this process's user in it where dir is root's and others may
-// write to it, but it is sticky: there only root and the user can rename or delete that one (S_ISVTX in
-// inode(7)). Another user may have made it first; accessible then refuses it.
+// ownPart returns dir, or the directory of this process's user in it where dir is root's and others
+// may write to it, but it is sticky: there only root and the user can rename or delete that one
+// (S_ISVTX in inode(7)). Another user may have made it first; accessible then refuses it.
 func ownPart(dir string) string {
 	var info unix.Stat_t
 	err := unix.Lstat(dir, &info)
@@ -153,8 +156,8 @@ func ownPart(dir string) string {
 	return dir
 }
 
-// accessible makes sure that dir is a directory in which this process can list, create and delete files, and nobody else
-// but root: whoever else can deletes journals.
+// accessible makes sure that dir is a directory in which this process can list, create and delete
+// files, and nobody else but root: whoever else can deletes journals.
 func accessible(dir string) error {
 	var info unix.Stat_t
 	if err := unix.Lstat(dir, &info); err != nil {
@@ -167,9 +170,11 @@ func accessible(dir string) error {
 	case !isDir:
 		return &os.PathError{Op: "use", Path: dir, Err: unix.ENOTDIR}
 	case uid != 0 && uid != os.Geteuid(), info.Mode&0o022 != 0:
-		return foreign(dir, info, fmt.Sprintf("%[3]schown %[1]s %[2]s && %[3]schmod 700 %[2]s", userName(), dir, sudo()))
+		return foreign(dir, info, fmt.Sprintf("%[3]schown %[1]s %[2]s && %[3]schmod 700 %[2]s",
+			userName(), dir, sudo()))
 	}
-	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK,
+		unix.AT_EACCESS); err != nil {
 		return &os.PathError{Op: "write in", Path: dir, Err: err}
 	}
 	return nil
@@ -177,7 +182,8 @@ func accessible(dir string) error {
 
 // foreign returns the ErrForeign of a directory for journals that another user has or may write to.
 func foreign(dir string, info unix.Stat_t, advice string) error {
-	err := fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o)", dir, ErrForeign, info.Uid, info.Mode&0o7777)
+	err := fmt.Errorf("journal directory %s: %w alone (uid %d, mode %04o)", dir, ErrForeign,
+		info.Uid, info.Mode&0o7777)
 	return &Error{Err: err, Advice: advice}
 }
 
@@ -226,7 +232,8 @@ func namespaceID() (string, error) {
 	if cookie, err := namespaceCookie(); err == nil {
 		return "c" + strconv.FormatUint(cookie, 10), nil
 	}
-	// An inode is given to another namespace once this one is gone, so the cookie is better where there is one.
+	// An inode is given to another namespace once this one is gone, so the cookie is better where
+	// there is one.
 	var info unix.Stat_t
 	if err := unix.Stat("/proc/thread-self/ns/net", &info); err != nil {
 		return "", err

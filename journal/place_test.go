@@ -21,7 +21,8 @@ func TestFirstUsable(t *testing.T) {
 	}
 	good := filepath.Join(base, "good")
 	for range 2 { // made, then found
-		if got, err := firstUsable([]string{filepath.Join(base, "no", "parent"), taken, good}); err != nil || got != good {
+		if got, err := firstUsable([]string{filepath.Join(base, "no", "parent"), taken,
+			good}); err != nil || got != good {
 			t.Errorf("got %s, %v", got, err)
 		}
 	}
@@ -31,7 +32,8 @@ func TestFirstUsable(t *testing.T) {
 	_, err := firstUsable([]string{taken})
 	var failed *Error
 	says := "use " + taken + ": not a directory)"
-	if !errors.As(err, &failed) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "\n") {
+	if !errors.As(err, &failed) || !strings.Contains(err.Error(), says) ||
+		strings.Contains(err.Error(), "\n") {
 		t.Fatalf("got %v", err)
 	}
 	if want := "mv " + taken + " " + taken + ".old && install -d -m 700 -o root " + taken; failed.Advice != want {
@@ -54,8 +56,10 @@ func TestFirstUsable(t *testing.T) {
 func TestFirstUsableNotRoot(t *testing.T) {
 	iptest.NeedRoot(t)
 	base := t.TempDir()
-	closed, open, own := filepath.Join(base, "closed"), filepath.Join(base, "open"), filepath.Join(base, "own")
-	for dir, mode := range map[string]os.FileMode{base: 0o755, filepath.Dir(base): 0o755, closed: 0o700, open: 0o777, own: 0o700} {
+	closed, open, own := filepath.Join(base, "closed"), filepath.Join(base, "open"),
+		filepath.Join(base, "own")
+	for dir, mode := range map[string]os.FileMode{base: 0o755, filepath.Dir(base): 0o755,
+		closed: 0o700, open: 0o777, own: 0o700} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			t.Fatal(err)
 		}
@@ -92,12 +96,14 @@ func TestFirstUsableNotRoot(t *testing.T) {
 	}
 	_, err := firstUsable([]string{closed, filepath.Join(closed, "x")})
 	var failed *Error
-	if want := " " + filepath.Join(closed, "x"); !errors.As(err, &failed) || !strings.HasSuffix(failed.Advice, want) {
+	if want := " " + filepath.Join(closed, "x"); !errors.As(err, &failed) ||
+		!strings.HasSuffix(failed.Advice, want) {
 		t.Errorf("got %v, want advice to make%s", err, want)
 	}
 }
 
-// TestForeignDir has root's directory be another user's, or open to others: root takes neither it nor another instead.
+// TestForeignDir has root's directory be another user's, or open to others: root takes neither it
+// nor another instead.
 func TestForeignDir(t *testing.T) {
 	iptest.NeedRoot(t)
 	for name, change := range map[string]func(dir string) error{
@@ -121,19 +127,22 @@ func TestForeignDir(t *testing.T) {
 		if got, err := readable([]string{dir, other}); !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: reads in %q, %v", name, got, err)
 		}
-		if got, err := firstUsable([]string{filepath.Join(other, "no", "parent"), dir, other}); err != nil || got != other {
+		if got, err := firstUsable([]string{filepath.Join(other, "no", "parent"), dir,
+			other}); err != nil || got != other {
 			t.Errorf("%s, as a later one: %q, %v", name, got, err)
 		}
 	}
 }
 
-// TestStickyDir has root's directory be open to all and sticky, as Docker's --tmpfs makes it: journals
-// lie in a part of it that is this user's alone, and one that another user has made first is refused.
+// TestStickyDir has root's directory be open to all and sticky, as Docker's --tmpfs makes it:
+// journals lie in a part of it that is this user's alone, and one that another user has made first
+// is refused.
 func TestStickyDir(t *testing.T) {
 	iptest.NeedRoot(t)
 	sticky := func() (dir, part string) {
 		dir = filepath.Join(t.TempDir(), "tunnel")
-		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777|os.ModeSticky)); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700),
+			os.Chmod(dir, 0o777|os.ModeSticky)); err != nil {
 			t.Fatal(err)
 		}
 		return dir, filepath.Join(dir, "0")
@@ -181,7 +190,8 @@ func TestFileName(t *testing.T) {
 			t.Errorf("%s: got %v, %s, %v", dev, got, name, ok)
 		}
 	}
-	for _, name := range []string{"", "x.json", "0123456789ab-c1-.json", "0123456789ab-c1-tun0.json.new", "0123456789ab-x1-tun0.json"} {
+	for _, name := range []string{"", "x.json", "0123456789ab-c1-.json",
+		"0123456789ab-c1-tun0.json.new", "0123456789ab-x1-tun0.json"} {
 		if _, _, ok := fileName(name); ok {
 			t.Errorf("%s is taken for a journal", name)
 		}

@@ -23,17 +23,20 @@ import (
 // ownProgram is the running program, also when another is installed in its place.
 const ownProgram = "/proc/self/exe"
 
-// stopLimit is how long a worker may take to stop before it is killed: its connections and hooks need two seconds at most.
+// stopLimit is how long a worker may take to stop before it is killed: its connections and hooks
+// need two seconds at most.
 const stopLimit = 5 * time.Second
 
 // outputLimit bounds the time to read what a worker has written last.
 const outputLimit = time.Second
 
-// Parent is the process that keeps the privileges, and its worker. Make it with New, start it once with Run.
+// Parent is the process that keeps the privileges, and its worker. Make it with New, start it once
+// with Run.
 type Parent struct {
 	// Stdout and Stderr get what the worker writes, in pieces; nil drops it. The worker has pipes
-	// instead of this process's own, which could be a terminal, to read what is typed there, or a log,
-	// to cut it off. Both must take it promptly and without an error, or the worker stands still.
+	// instead of this process's own, which could be a terminal, to read what is typed there, or a
+	// log, to cut it off. Both must take it promptly and without an error, or the worker stands
+	// still.
 	Stdout, Stderr io.Writer
 
 	machine Machine
@@ -63,9 +66,10 @@ func New(machine Machine, log *slog.Logger) *Parent {
 	}
 }
 
-// Run starts a worker with the arguments args behind its name, serves it and returns its exit code. When ctx ends the worker
-// is told to stop, and killed when it does not. The error is that it did not start, crashed, was killed, or sent what is no
-// request; the code is then 1. What it had set is for the caller to undo.
+// Run starts a worker with the arguments args behind its name, serves it and returns its exit code.
+// When ctx ends the worker is told to stop, and killed when it does not. The error is that it did
+// not start, crashed, was killed, or sent what is no request; the code is then 1. What it had set
+// is for the caller to undo.
 func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	ours, theirs, err := pair()
 	if err != nil {
@@ -87,11 +91,12 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error), make(chan error, 1)
 	go func() {
-		// Pdeathsig is about the thread that has started it (prctl(2)), and its session keyring is that
-		// thread's, which therefore ends with this goroutine.
+		// Pdeathsig is about the thread that has started it (prctl(2)), and its session keyring is
+		// that thread's, which therefore ends with this goroutine.
 		runtime.LockOSThread()
-		// What whoever started the program has in the keyring is not for the worker. No keyrings, or a
-		// container's filter: then there is nothing to inherit, and the worker's filter refuses it too.
+		// What whoever started the program has in the keyring is not for the worker. No keyrings,
+		// or a container's filter: then there is nothing to inherit, and the worker's filter
+		// refuses it too.
 		_, _ = unix.KeyctlJoinSessionKeyring("")
 		err := cmd.Start()
 		started <- err
@@ -124,7 +129,8 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		go func() { _ = p.channel.send(reply{Stop: true}, nil) }() // one that does not read has a full socket
+		// one that does not read has a full socket
+		go func() { _ = p.channel.send(reply{Stop: true}, nil) }()
 		select {
 		case err = <-ended:
 		case <-time.After(stopLimit):
@@ -156,15 +162,18 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	case exit.ExitCode() > exitOffset && exit.ExitCode() < 2*exitOffset:
 		return exit.ExitCode() - exitOffset, nil
 	}
-	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it", exit.ExitCode())
+	return 1, fmt.Errorf("the worker crashed (exit code %d): see its output above, and report it",
+		exit.ExitCode())
 }
 
-// isEnding reports whether s is one by which a person, a terminal or a service manager ends a program.
+// isEnding reports whether s is one by which a person, a terminal or a service manager ends a
+// program.
 func isEnding(s syscall.Signal) bool {
 	return s == syscall.SIGTERM || s == syscall.SIGINT || s == syscall.SIGHUP
 }
 
-// endsSoon reports whether ctx ends: the signal that does it may reach this process a moment after the worker.
+// endsSoon reports whether ctx ends: the signal that does it may reach this process a moment after
+// the worker.
 func endsSoon(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():

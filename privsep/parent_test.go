@@ -22,13 +22,15 @@ import (
 	"tunnel/privsep"
 )
 
-// The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
+// The worker of these tests writes to the socket pair whatever the test says, as one that was
+// broken into could.
 const (
 	behaviorVariable = "PRIVSEP_TEST_WORKER" // what the worker does
 	sendVariable     = "PRIVSEP_TEST_SEND"   // lines to send, one message each
 	outVariable      = "PRIVSEP_TEST_OUT"    // the file for what comes back
-	readVariable     = "PRIVSEP_TEST_READ"   // how many messages to wait for; all that were sent without it
-	workerCode       = 7                     // of a worker that came to its end
+	// how many messages to wait for; all that were sent without it
+	readVariable = "PRIVSEP_TEST_READ"
+	workerCode   = 7 // of a worker that came to its end
 )
 
 func TestMain(m *testing.M) {
@@ -146,8 +148,10 @@ func (h *fakeHost) Explain(err error) *privsep.Failure {
 	return &privsep.Failure{Step: "x", Text: err.Error()}
 }
 
-// run runs a worker that does that, and returns its code, the parent's error and what the worker got back.
-func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, answers string, err error) {
+// run runs a worker that does that, and returns its code, the parent's error and what the worker
+// got back.
+func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, answers string,
+	err error) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
 	t.Setenv(behaviorVariable, behavior)
@@ -179,12 +183,14 @@ func TestRequests(t *testing.T) {
 func TestRefusedFacts(t *testing.T) {
 	config := func(change string, to string) string {
 		fields := map[string]string{
-			"Dev": `"tun0"`, "MTU": "1400", "Qlen": "100", "Local": `"10.1.1.3"`, "Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
+			"Dev": `"tun0"`, "MTU": "1400", "Qlen": "100", "Local": `"10.1.1.3"`,
+			"Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
 		}
 		fields[change] = to
 		return fmt.Sprintf(`{"id":2,"kind":"apply","want":{"dev":%s,"mtu":%s,"qlen":%s,"addresses":[{"local":%s,"peer":%s}],`+
 			`"routes":[{"prefix":%s,"via":%[5]s}]}}`,
-			fields["Dev"], fields["MTU"], fields["Qlen"], fields["Local"], fields["Peer"], fields["Network"])
+			fields["Dev"], fields["MTU"], fields["Qlen"], fields["Local"], fields["Peer"],
+			fields["Network"])
 	}
 	for name, test := range map[string]struct{ request, why string }{
 		"default route":         {config("Network", `"0.0.0.0/0"`), "not an IPv4 network of /8"},
@@ -194,9 +200,10 @@ func TestRefusedFacts(t *testing.T) {
 		"other device":          {config("Dev", `"eth0"`), "the journal is that of tun0"},
 		"address of a loopback": {config("Local", `"127.0.0.1"`), "not an IPv4 network"},
 		"mtu":                   {config("MTU", "7"), "mtu 7"},
-		"hook without address":  {`{"id":2,"kind":"hook","name":"on-up"}`, "a hook without addresses"},
-		"second device":         {`{"id":2,"kind":"device"}`, "made once"},
-		"state":                 {`{"id":2,"kind":"state"}`, "permission denied"},
+		"hook without address": {`{"id":2,"kind":"hook","name":"on-up"}`,
+			"a hook without addresses"},
+		"second device": {`{"id":2,"kind":"device"}`, "made once"},
+		"state":         {`{"id":2,"kind":"state"}`, "permission denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -205,7 +212,8 @@ func TestRefusedFacts(t *testing.T) {
 				t.Errorf("%d, %v, %s; want %s", code, err, answers, test.why)
 			}
 			for line := range strings.Lines(h.recorder.Transcript()) {
-				if strings.Contains(line, "route add") || strings.Contains(line, "eth0") || strings.Contains(line, "127.") {
+				if strings.Contains(line, "route add") || strings.Contains(line, "eth0") ||
+					strings.Contains(line, "127.") {
 					t.Errorf("ran %s", line)
 				}
 			}
@@ -213,7 +221,8 @@ func TestRefusedFacts(t *testing.T) {
 	}
 	t.Run("before there is a device", func(t *testing.T) {
 		h := newHost(t)
-		if code, answers, err := run(t, h, "sends", good); code != workerCode || err != nil || !strings.Contains(answers, "no device yet") {
+		if code, answers, err := run(t, h, "sends", good); code != workerCode || err != nil ||
+			!strings.Contains(answers, "no device yet") {
 			t.Errorf("%d, %v, %s", code, err, answers)
 		}
 	})
@@ -238,7 +247,9 @@ func TestBadRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			code, answers, err := run(t, h, "sends", request)
-			if code != 1 || err == nil || !strings.Contains(err.Error(), "killed for what it asked") || !errors.Is(err, privsep.ErrProtocol) || answers != "" {
+			if code != 1 || err == nil || !strings.Contains(err.Error(),
+				"killed for what it asked") || !errors.Is(err, privsep.ErrProtocol) ||
+				answers != "" {
 				t.Errorf("%d, %v, %s", code, err, answers)
 			}
 			if err != nil && strings.Contains(err.Error(), "rm -rf") {
@@ -260,7 +271,8 @@ func TestFlood(t *testing.T) {
 	}
 	t.Setenv(readVariable, strconv.Itoa(more)) // the others are held until the worker has ended
 	code, answers, err := run(t, newHost(t), "sends", lines...)
-	if n := strings.Count(answers, "too many requests at once"); code != workerCode || err != nil || n != more {
+	if n := strings.Count(answers, "too many requests at once"); code != workerCode || err != nil ||
+		n != more {
 		t.Errorf("%d, %v, %d refused:\n%s", code, err, n, answers)
 	}
 }
@@ -274,20 +286,23 @@ func TestWorkerEnds(t *testing.T) {
 		"crashes": "the worker crashed (exit code 2): see its output above, and report it",
 		"unknown": "the worker crashed (exit code 1)", // which no worker of ours ends with
 	} {
-		if code, _, err := run(t, h, behavior); code != 1 || err == nil || !strings.Contains(err.Error(), says) {
+		if code, _, err := run(t, h, behavior); code != 1 || err == nil ||
+			!strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %d, %v", behavior, code, err)
 		}
 	}
 	t.Setenv(behaviorVariable, "waits")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != workerCode || err != nil {
+	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx,
+		nil); code != workerCode || err != nil {
 		t.Errorf("told to stop: %d, %v", code, err)
 	}
 	t.Setenv(behaviorVariable, "stopped")
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 || err == nil || !strings.Contains(err.Error(), "did not stop") {
+	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 ||
+		err == nil || !strings.Contains(err.Error(), "did not stop") {
 		t.Errorf("SIGSTOP: %d, %v", code, err)
 	}
 }

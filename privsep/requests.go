@@ -17,12 +17,14 @@ import (
 	"tunnel/packet"
 )
 
-// Machine is what the parent does to the machine. Everything that is not in a method's arguments is the parent's own, from the
-// flags. Methods may be called concurrently; those of the Host are not called before MakeDevice has returned.
+// Machine is what the parent does to the machine. Everything that is not in a method's arguments is
+// the parent's own, from the flags. Methods may be called concurrently; those of the Host are not
+// called before MakeDevice has returned.
 type Machine interface {
 	// MakeDevice makes the TUN device; the caller closes the file.
 	MakeDevice(ctx context.Context) (file *os.File, name string, offload packet.Offload, err error)
-	// OpenState opens the state directory with O_PATH, and makes it the worker's; the caller closes it.
+	// OpenState opens the state directory with O_PATH, and makes it the worker's; the caller closes
+	// it.
 	OpenState() (dir *os.File, name string, err error)
 	// OpenListener returns a listening socket; the caller closes it.
 	OpenListener(ctx context.Context) (*os.File, error)
@@ -38,7 +40,8 @@ type Machine interface {
 	Explain(error) *Failure
 }
 
-// The worker's requests are held back beyond these: some for each connection, two a second for certificates.
+// The worker's requests are held back beyond these: some for each connection, two a second for
+// certificates.
 const (
 	requestRate  = 100 // a second
 	requestBurst = 200
@@ -49,7 +52,8 @@ const (
 // requestLimit bounds one request, but for a hook, which may take as long as its device is up.
 const requestLimit = 30 * time.Second
 
-// serve answers requests until the worker has ended, or sends what is none: it is then killed, for it is broken into.
+// serve answers requests until the worker has ended, or sends what is none: it is then killed, for
+// it is broken into.
 func (p *Parent) serve(worker *os.Process) {
 	defer p.cancel()
 	for {
@@ -95,7 +99,8 @@ func (p *Parent) take(r request) error {
 	case !r.well():
 		return fmt.Errorf("%w: %.20q is no request", ErrProtocol, r.Kind)
 	case len(p.running) >= maxRunning:
-		return p.channel.send(reply{ID: r.ID, Error: p.failure(errors.New("too many requests at once"))}, nil)
+		return p.channel.send(reply{ID: r.ID,
+			Error: p.failure(errors.New("too many requests at once"))}, nil)
 	}
 	var ctx context.Context
 	if r.Kind == kindHook {
@@ -133,8 +138,12 @@ func (p *Parent) take(r request) error {
 // failure makes err fit into a message.
 func (p *Parent) failure(err error) *Failure {
 	f := p.machine.Explain(err)
-	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)], Advice: f.Advice[:min(len(f.Advice), maxText)]}
-	if at := slices.IndexFunc(causes(), func(cause error) bool { return errors.Is(err, cause) }); at >= 0 {
+	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)],
+		Advice: f.Advice[:min(len(f.Advice), maxText)]}
+	if at := slices.IndexFunc(causes(), func(cause error) bool {
+		return errors.Is(err,
+			cause)
+	}); at >= 0 {
 		f.Cause = causes()[at].Error()
 	}
 	return f
@@ -168,12 +177,14 @@ func (r request) well() bool {
 		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
 }
 
-// isZone reports whether a has no zone, or one that can be the name or the index of an interface (RFC 4007 section 11).
+// isZone reports whether a has no zone, or one that can be the name or the index of an interface
+// (RFC 4007 section 11).
 func isZone(a netip.Addr) bool {
 	zone := a.Zone()
-	return zone == "" || a.IsLinkLocalUnicast() && len(zone) < unix.IFNAMSIZ && !strings.ContainsFunc(zone, func(r rune) bool {
-		return r <= ' ' || r > '~' || r == '/' || r == '%'
-	})
+	return zone == "" || a.IsLinkLocalUnicast() && len(zone) < unix.IFNAMSIZ &&
+		!strings.ContainsFunc(zone, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == '/' || r == '%'
+		})
 }
 
 // errEarly refuses what needs the device.
@@ -260,7 +271,8 @@ func (p *Parent) apply(ctx context.Context, h *host.Host, w host.Want) error {
 	}
 	p.mu.Lock()
 	judged := p.judged != nil && slices.Equal(p.judged, w.Networks())
-	if p.judged = nil; !p.applied.Equal(w) { // else it is looked at again, and a hook may run meanwhile
+	// else it is looked at again, and a hook may run meanwhile
+	if p.judged = nil; !p.applied.Equal(w) {
 		p.applied = host.Want{}
 	}
 	p.mu.Unlock()

@@ -14,7 +14,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// Address is the fact that the tunnel's device has a point-to-point address. It is what ipcmd.AddrAdd adds.
+// Address is the fact that the tunnel's device has a point-to-point address. It is what
+// ipcmd.AddrAdd adds.
 type Address struct {
 	Own
 
@@ -35,9 +36,11 @@ func (a Address) Check(r journal.Rules) error {
 		return err
 	}
 	if !a.Local.Is4() || !a.Peer.Is4() || a.Peer == a.Local {
-		return fmt.Errorf("%w: %s and %s are no pair of addresses", journal.ErrFact, a.Local, a.Peer)
+		return fmt.Errorf("%w: %s and %s are no pair of addresses", journal.ErrFact, a.Local,
+			a.Peer)
 	}
-	return errors.Join(checkNetwork(r, netip.PrefixFrom(a.Local, 32)), checkNetwork(r, netip.PrefixFrom(a.Peer, 32)))
+	return errors.Join(checkNetwork(r, netip.PrefixFrom(a.Local, 32)),
+		checkNetwork(r, netip.PrefixFrom(a.Peer, 32)))
 }
 
 // Find implements journal.Fact.
@@ -52,11 +55,13 @@ func (a Address) Find(m journal.Machine) (bool, error) {
 
 // is reports whether have is the address that a describes, exactly as this program adds it.
 func (a Address) is(have rtnl.Addr) bool {
-	return (a.Index == 0 || have.Index == a.Index) && have.Local == a.Local && have.Peer == a.Peer && have.PrefixLen == 32
+	return (a.Index == 0 || have.Index == a.Index) && have.Local == a.Local &&
+		have.Peer == a.Peer && have.PrefixLen == 32
 }
 
-// Intact reports whether the device has the address and what the kernel makes of it: the route to the peer, on which routes by
-// the peer lean, and the local route by which it takes packets to the address.
+// Intact reports whether the device has the address and what the kernel makes of it: the route to
+// the peer, on which routes by the peer lean, and the local route by which it takes packets to the
+// address.
 func (a Address) Intact(m journal.Machine) (bool, error) {
 	link, err := a.find(m)
 	if err != nil || link.Index == 0 {
@@ -81,8 +86,8 @@ func (a Address) Intact(m journal.Machine) (bool, error) {
 	return hasLocal, err
 }
 
-// Make gives the device the address. What else has it on the device, a change by another program for example, would have the
-// kernel refuse it, and goes first.
+// Make gives the device the address. What else has it on the device, a change by another program
+// for example, would have the kernel refuse it, and goes first.
 func (a Address) Make(ctx context.Context, m journal.Machine) error {
 	if a.canClear(m) {
 		addrs, err := m.Look.Addrs(a.Index)
@@ -92,7 +97,8 @@ func (a Address) Make(ctx context.Context, m journal.Machine) error {
 		for _, have := range addrs {
 			if have.Local == a.Local && !a.is(have) {
 				// An error is that it has gone meanwhile, or the kernel says so of the addition.
-				_, _ = m.Run.Run(ctx, ipcmd.ForeignAddrDel(a.Dev, have.Local, have.Peer, have.PrefixLen))
+				_, _ = m.Run.Run(ctx, ipcmd.ForeignAddrDel(a.Dev, have.Local, have.Peer,
+					have.PrefixLen))
 			}
 		}
 	}

@@ -13,7 +13,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// Network is the fact that packets to a network take the tunnel's device. It is what ipcmd.RouteAdd adds.
+// Network is the fact that packets to a network take the tunnel's device. It is what ipcmd.RouteAdd
+// adds.
 type Network struct {
 	Own
 
@@ -39,7 +40,8 @@ func (n Network) Check(r journal.Rules) error {
 	return checkNetwork(r, n.Prefix)
 }
 
-// LeansOn reports whether the route is by the peer of f: without that address it has to be made anew.
+// LeansOn reports whether the route is by the peer of f: without that address it has to be made
+// anew.
 func (n Network) LeansOn(f journal.Fact) bool {
 	a, ok := f.(Address)
 	return ok && a.Own == n.Own && a.Peer == n.Via
@@ -55,17 +57,21 @@ func (n Network) Find(m journal.Machine) (bool, error) {
 	return slices.ContainsFunc(routes, n.is), err
 }
 
-// is reports whether r, a route of the device, is the one that n describes, exactly as this program adds it.
+// is reports whether r, a route of the device, is the one that n describes, exactly as this program
+// adds it.
 func (n Network) is(r rtnl.Route) bool { return isOurs(r, n.Prefix, n.Via, ipcmd.Path{}) }
 
 // isOurs reports whether a route is exactly as this program adds them.
 func isOurs(r rtnl.Route, prefix netip.Prefix, via netip.Addr, path ipcmd.Path) bool {
-	return r.Dst == prefix && r.Type == unix.RTN_UNICAST && r.Table == unix.RT_TABLE_MAIN && r.Protocol == unix.RTPROT_BOOT &&
-		r.Metric == 0 && r.NextHop == 0 && !r.More && len(r.Hops) == 1 && r.Hops[0].Via == via && pathOf(r, r.Hops[0]) == path
+	return r.Dst == prefix && r.Type == unix.RTN_UNICAST && r.Table == unix.RT_TABLE_MAIN &&
+		r.Protocol == unix.RTPROT_BOOT &&
+		r.Metric == 0 && r.NextHop == 0 && !r.More && len(r.Hops) == 1 && r.Hops[0].Via == via &&
+		pathOf(r, r.Hops[0]) == path
 }
 
-// Make adds the route. What else leads to the network by the device, such as the route as another program has changed it, would
-// have the kernel refuse it, and goes first. A route with a metric of its own is in nobody's way.
+// Make adds the route. What else leads to the network by the device, such as the route as another
+// program has changed it, would have the kernel refuse it, and goes first. A route with a metric of
+// its own is in nobody's way.
 func (n Network) Make(ctx context.Context, m journal.Machine) error {
 	if n.canClear(m) {
 		routes, err := routesTo(m.Look, n.Prefix, n.Index)

@@ -17,7 +17,8 @@ var ErrOverlap = errors.New("overlaps")
 // OverlapError is an ErrOverlap with what is in the way.
 type OverlapError struct {
 	Network netip.Prefix
-	Entry   string // "the route 10.1.0.0/16 dev eth1", "the address 10.1.1.9 dev eth1", "the DNS server 10.1.1.53"
+	// "the route 10.1.0.0/16 dev eth1", "the address 10.1.1.9 dev eth1", "the DNS server 10.1.1.53"
+	Entry string
 }
 
 func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.Network, e.Entry) }
@@ -25,11 +26,12 @@ func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.N
 // Unwrap returns ErrOverlap.
 func (e *OverlapError) Unwrap() error { return ErrOverlap }
 
-// Overlap refuses networks of which one overlaps a route or an address of this machine, or contains the gateway of a route or
-// one of its DNS servers, with an *OverlapError. Default routes are no obstacle, nor is what is on the tunnel's own device. A
-// route to one half of all addresses is a default route: VPNs have two such in the place of one, and would lose no more by the
-// tunnel than they take over themselves. A table that no rule leads such packets to is no obstacle either. It reads all routes,
-// one at a time.
+// Overlap refuses networks of which one overlaps a route or an address of this machine, or contains
+// the gateway of a route or one of its DNS servers, with an *OverlapError. Default routes are no
+// obstacle, nor is what is on the tunnel's own device. A route to one half of all addresses is a
+// default route: VPNs have two such in the place of one, and would lose no more by the tunnel than
+// they take over themselves. A table that no rule leads such packets to is no obstacle either. It
+// reads all routes, one at a time.
 func (v View) Overlap(resolvers []netip.Addr, networks ...netip.Prefix) error {
 	if err := v.overlapRoutes(networks); err != nil {
 		return err
@@ -40,19 +42,22 @@ func (v View) Overlap(resolvers []netip.Addr, networks ...netip.Prefix) error {
 	}
 	for _, network := range networks {
 		for _, a := range addrs {
-			if a.Index != v.Own && (network.Contains(a.Local) || a.Peer.IsValid() && network.Contains(a.Peer)) {
-				return &OverlapError{Network: network, Entry: fmt.Sprintf("the address %s dev %s", a.Local, v.Name(a.Index))}
+			if a.Index != v.Own && (network.Contains(a.Local) ||
+				a.Peer.IsValid() && network.Contains(a.Peer)) {
+				return &OverlapError{Network: network,
+					Entry: fmt.Sprintf("the address %s dev %s", a.Local, v.Name(a.Index))}
 			}
 		}
 		if resolver, found := FindResolver(network, resolvers); found {
-			return &OverlapError{Network: network, Entry: fmt.Sprintf("this machine's DNS server %s", resolver)}
+			return &OverlapError{Network: network,
+				Entry: fmt.Sprintf("this machine's DNS server %s", resolver)}
 		}
 	}
 	return nil
 }
 
-// FindResolver returns the first of this machine's DNS servers that lies in a network, and reports whether there is one: the
-// tunnel would get the questions that are meant for it.
+// FindResolver returns the first of this machine's DNS servers that lies in a network, and reports
+// whether there is one: the tunnel would get the questions that are meant for it.
 func FindResolver(network netip.Prefix, resolvers []netip.Addr) (first netip.Addr, found bool) {
 	at := slices.IndexFunc(resolvers, network.Contains)
 	if at < 0 {
@@ -61,13 +66,15 @@ func FindResolver(network netip.Prefix, resolvers []netip.Addr) (first netip.Add
 	return resolvers[at], true
 }
 
-// overlapRoutes is Overlap for routes and their gateways. A route that overlaps is named before a gateway.
+// overlapRoutes is Overlap for routes and their gateways. A route that overlaps is named before a
+// gateway.
 func (v View) overlapRoutes(networks []netip.Prefix) error {
 	tables := reach{look: v.Look}
 	var in, by *OverlapError
 	err := v.Look.Routes(0, 0, func(r rtnl.Route) bool {
 		for _, network := range networks {
-			// What the kernel itself puts into the local table repeats the addresses, which come later under their own name.
+			// What the kernel itself puts into the local table repeats the addresses, which come
+			// later under their own name.
 			repeats := r.Table == unix.RT_TABLE_LOCAL && r.Protocol == unix.RTPROT_KERNEL
 			if !repeats && r.Dst.Bits() > 1 && r.Dst.Overlaps(network) && !leavesBy(r, v.Own) &&
 				!fallback(r, network) && tables.table(r.Table, network) {
@@ -75,8 +82,10 @@ func (v View) overlapRoutes(networks []netip.Prefix) error {
 				return false
 			}
 			for _, hop := range r.Hops { // the gateway of an "onlink" route may lie in no other
-				if by == nil && hop.Index != v.Own && network.Contains(hop.Via) && tables.table(r.Table, netip.Prefix{}) {
-					by = &OverlapError{Network: network, Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, v.describe(r))}
+				if by == nil && hop.Index != v.Own && network.Contains(hop.Via) &&
+					tables.table(r.Table, netip.Prefix{}) {
+					by = &OverlapError{Network: network,
+						Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, v.describe(r))}
 				}
 			}
 		}
@@ -93,9 +102,10 @@ func (v View) overlapRoutes(networks []netip.Prefix) error {
 	return nil
 }
 
-// fallback reports whether a route rejects packets ("unreachable 10.0.0.0/8", also blackhole, prohibit and throw), and the
-// route to network goes before it: administrators put such routes below their networks. A throw of another table only sends
-// the search on to the main one (ip-route(8)).
+// fallback reports whether a route rejects packets ("unreachable 10.0.0.0/8", also blackhole,
+// prohibit and throw), and the route to network goes before it: administrators put such routes
+// below their networks. A throw of another table only sends the search on to the main one
+// (ip-route(8)).
 func fallback(route rtnl.Route, network netip.Prefix) bool {
 	switch route.Type {
 	case unix.RTN_UNREACHABLE, unix.RTN_BLACKHOLE, unix.RTN_PROHIBIT, unix.RTN_THROW:
@@ -108,7 +118,8 @@ func fallback(route rtnl.Route, network netip.Prefix) bool {
 	return route.Dst.Bits() < network.Bits() || route.Dst == network && route.Metric > 0
 }
 
-// describe writes a route as ip does, without its attributes, but for the table where it is not one of the kernel's own.
+// describe writes a route as ip does, without its attributes, but for the table where it is not one
+// of the kernel's own.
 func (v View) describe(route rtnl.Route) string {
 	text := "route "
 	if route.Type != unix.RTN_UNICAST {

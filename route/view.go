@@ -1,4 +1,5 @@
-// Package route has the facts about addresses and routes that this program makes, and answers which way packets take.
+// Package route has the facts about addresses and routes that this program makes, and answers which
+// way packets take.
 package route
 
 import (
@@ -21,8 +22,8 @@ type View struct {
 	Own  int    // its interface index, 0 if it is not there
 }
 
-// Match returns the table's entry by which the kernel decides about a connection to server. The error is an ErrNoRoute if
-// packets would not leave this machine.
+// Match returns the table's entry by which the kernel decides about a connection to server. The
+// error is an ErrNoRoute if packets would not leave this machine.
 func (v View) Match(server netip.Addr) (rtnl.Route, error) {
 	return explain(v.Look.Match, rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
 }
@@ -37,14 +38,16 @@ func explain(ask func(rtnl.Flow) (rtnl.Route, error), flow rtnl.Flow) (rtnl.Rout
 	case rtnl.IsUnreachable(err) && errors.As(err, &errno):
 		return rtnl.Route{}, fmt.Errorf("%w to %s: %s", ErrNoRoute, flow.To, errno.Error())
 	case err == nil && found.Type != unix.RTN_UNICAST && found.Type != unix.RTN_LOCAL:
-		return rtnl.Route{}, fmt.Errorf("%w to %s: it is a %s address", ErrNoRoute, flow.To, typeName(found.Type))
+		return rtnl.Route{}, fmt.Errorf("%w to %s: it is a %s address", ErrNoRoute, flow.To,
+			typeName(found.Type))
 	}
 	return found, err
 }
 
 // typeName returns the name that ip-route(8) has for a type of route.
 func typeName(kind uint8) string {
-	names := []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit", "throw", "nat"}
+	names := []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast",
+		"blackhole", "unreachable", "prohibit", "throw", "nat"}
 	if int(kind) < len(names) {
 		return names[kind]
 	}

@@ -17,8 +17,8 @@ type Way struct {
 	Running bool       // Dev is up and has something at its other end
 }
 
-// Way returns how packets to server leave this machine now, by a bypass if it has one. Without any route the error is an
-// ErrNoRoute.
+// Way returns how packets to server leave this machine now, by a bypass if it has one. Without any
+// route the error is an ErrNoRoute.
 func (v View) Way(server netip.Addr) (Way, error) {
 	found, err := v.Resolve(rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
 	if err == nil && len(found.Hops) == 0 {
@@ -31,5 +31,6 @@ func (v View) Way(server netip.Addr) (Way, error) {
 	if err != nil {
 		return Way{}, err
 	}
-	return Way{Dev: link.Name, Gateway: found.Hops[0].Via, Index: link.Index, Running: link.Running}, nil
+	return Way{Dev: link.Name, Gateway: found.Hops[0].Via, Index: link.Index,
+		Running: link.Running}, nil
 }

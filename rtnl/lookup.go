@@ -1,6 +1,7 @@
 package rtnl
 
-// Lookup answers questions about what the kernel has, each about one thing or filtered by the kernel. Kernel is the real one.
+// Lookup answers questions about what the kernel has, each about one thing or filtered by the
+// kernel. Kernel is the real one.
 type Lookup interface {
 	// LinkByName and LinkByIndex return a zero Link if there is none.
 	LinkByName(name string) (Link, error)
@@ -11,7 +12,8 @@ type Lookup interface {
 	Routes(table, index int, visit func(Route) bool) error
 	// Rules returns the rules for IPv4.
 	Rules() ([]Rule, error)
-	// Resolve returns what the kernel does with a packet, Match the table's entry by which it does so.
+	// Resolve returns what the kernel does with a packet, Match the table's entry by which it does
+	// so.
 	Resolve(flow Flow) (Route, error)
 	Match(flow Flow) (Route, error)
 }

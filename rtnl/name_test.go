@@ -11,7 +11,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// TestCheckName has the kernel make a device of each name: it is the oracle. Only % is a pattern to it, which is no matter here.
+// TestCheckName has the kernel make a device of each name: it is the oracle. Only % is a pattern to
+// it, which is no matter here.
 func TestCheckName(t *testing.T) {
 	iptest.Namespace(t)
 	names := []string{".", "..", "...", "a", strings.Repeat("a", 15), strings.Repeat("a", 16), "-a"}

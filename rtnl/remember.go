@@ -1,7 +1,7 @@
 package rtnl
 
-// Remember returns a Lookup that asks look about the addresses and the routes of an interface once, and then answers by what it
-// has seen: it is for a comparison that asks about many of them.
+// Remember returns a Lookup that asks look about the addresses and the routes of an interface once,
+// and then answers by what it has seen: it is for a comparison that asks about many of them.
 func Remember(look Lookup) Lookup {
 	return &memory{Lookup: look, addrs: map[int][]Addr{}, routes: map[tableOf][]Route{}}
 }

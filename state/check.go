@@ -6,13 +6,15 @@ import (
 	"hash/fnv"
 )
 
-// bbolt trusts its file: where a page is damaged it panics, runs in circles, or asks for more memory than there is. So
-// every page is looked at here before bbolt sees the file. The layout is in bbolt's internal/common.
+// bbolt trusts its file: where a page is damaged it panics, runs in circles, or asks for more
+// memory than there is. So every page is looked at here before bbolt sees the file. The layout is
+// in bbolt's internal/common.
 const (
 	pageHeaderLen = 16 // id uint64, flags uint16, count uint16, overflow uint32
-	elementLen    = 16 // of a branch: pos, ksize uint32, page uint64; of a leaf: flags, pos, ksize, vsize uint32
-	bucketLen     = 16 // root uint64, sequence uint64
-	metaLen       = 64 // see metaOf
+	// of a branch: pos, ksize uint32, page uint64; of a leaf: flags, pos, ksize, vsize uint32
+	elementLen = 16
+	bucketLen  = 16 // root uint64, sequence uint64
+	metaLen    = 64 // see metaOf
 
 	flagBranch   = 0x01
 	flagLeaf     = 0x02
@@ -38,12 +40,14 @@ func metaOf(data []byte, at uint64) (m meta, ok bool) {
 	order := binary.NativeEndian
 	sum := fnv.New64a()
 	_, _ = sum.Write(b[:metaLen-8])
-	if order.Uint32(b) != metaMagic || order.Uint32(b[4:]) != metaVersion || order.Uint64(b[metaLen-8:]) != sum.Sum64() {
+	if order.Uint32(b) != metaMagic || order.Uint32(b[4:]) != metaVersion ||
+		order.Uint64(b[metaLen-8:]) != sum.Sum64() {
 		return meta{}, false
 	}
 	return meta{
 		pageSize: uint64(order.Uint32(b[8:])), root: order.Uint64(b[16:]),
-		freelist: order.Uint64(b[32:]), pages: order.Uint64(b[40:]), transaction: order.Uint64(b[48:]),
+		freelist: order.Uint64(b[32:]), pages: order.Uint64(b[40:]),
+		transaction: order.Uint64(b[48:]),
 	}, true
 }
 
@@ -141,7 +145,8 @@ func (c *checker) tree(id uint64) error {
 		for i := range int(count) {
 			at := pageHeaderLen + i*elementLen
 			element := page[at:]
-			pos, key := uint64(binary.NativeEndian.Uint32(element)), uint64(binary.NativeEndian.Uint32(element[4:]))
+			pos, key := uint64(binary.NativeEndian.Uint32(element)),
+				uint64(binary.NativeEndian.Uint32(element[4:]))
 			if uint64(at)+pos+key > uint64(len(page)) {
 				return fmt.Errorf("%w: page %d", ErrDamaged, id)
 			}
@@ -163,7 +168,9 @@ func (c *checker) leaf(page []byte, count uint16) error {
 	for i := range int(count) {
 		at := pageHeaderLen + i*elementLen
 		element := page[at:]
-		pos, key, value := uint64(binary.NativeEndian.Uint32(element[4:])), uint64(binary.NativeEndian.Uint32(element[8:])), uint64(binary.NativeEndian.Uint32(element[12:]))
+		pos, key, value := uint64(binary.NativeEndian.Uint32(element[4:])),
+			uint64(binary.NativeEndian.Uint32(element[8:])),
+			uint64(binary.NativeEndian.Uint32(element[12:]))
 		begin := uint64(at) + pos + key
 		if key == 0 || begin+value > uint64(len(page)) {
 			return bad
@@ -186,7 +193,8 @@ func (c *checker) leaf(page []byte, count uint16) error {
 			continue
 		}
 		inside := bucket[bucketLen:] // a small bucket lies in the value
-		if len(inside) < pageHeaderLen || binary.NativeEndian.Uint64(inside) != 0 || binary.NativeEndian.Uint16(inside[8:]) != flagLeaf {
+		if len(inside) < pageHeaderLen || binary.NativeEndian.Uint64(inside) != 0 ||
+			binary.NativeEndian.Uint16(inside[8:]) != flagLeaf {
 			return bad
 		}
 		if err := c.leaf(inside, binary.NativeEndian.Uint16(inside[10:])); err != nil {

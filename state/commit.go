@@ -6,9 +6,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// commits puts concurrent writes into one transaction, so that they share its two syncs of the disk. The
-// first write to get turn commits for all who wait; a write that is alone waits for nobody. bbolt's own
-// DB.Batch would do with a timer, which delays a lone write by up to its 10 ms.
+// commits puts concurrent writes into one transaction, so that they share its two syncs of the
+// disk. The first write to get turn commits for all who wait; a write that is alone waits for
+// nobody. bbolt's own DB.Batch would do with a timer, which delays a lone write by up to its 10 ms.
 type commits struct {
 	mu      sync.Mutex
 	waiting []*pending
@@ -23,8 +23,8 @@ type pending struct {
 	err   error // why nothing of it is in the file
 }
 
-// commit returns when apply's changes are durable, or not there at all. Writes take effect in the order in
-// which they were given.
+// commit returns when apply's changes are durable, or not there at all. Writes take effect in the
+// order in which they were given.
 func (f *File) commit(apply func(*bbolt.Tx) error) error {
 	w := &pending{apply: apply}
 	f.commits.mu.Lock()
@@ -44,8 +44,8 @@ func (f *File) commit(apply func(*bbolt.Tx) error) error {
 	return w.err
 }
 
-// together runs the transaction of all. One that cannot be applied is left out of another attempt: it fails,
-// and the others do not. When the commit itself fails, it fails for all.
+// together runs the transaction of all. One that cannot be applied is left out of another attempt:
+// it fails, and the others do not. When the commit itself fails, it fails for all.
 func (f *File) together(all []*pending) {
 	for left := all; len(left) > 0; {
 		bad := -1

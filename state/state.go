@@ -1,5 +1,6 @@
-// Package state owns the one file that a server keeps: a bbolt database, tunnel.db. Others get a Bucket of it and hold in
-// memory what they need; the file is read at the start and written when something must outlive a power cut.
+// Package state owns the one file that a server keeps: a bbolt database, tunnel.db. Others get a
+// Bucket of it and hold in memory what they need; the file is read at the start and written when
+// something must outlive a power cut.
 package state
 
 import (
@@ -30,8 +31,8 @@ var (
 // lockTimeout is how long Open waits for a server that is just stopping.
 const lockTimeout = 3 * time.Second
 
-// File is the database. What a Write has returned without an error survives a power cut. All methods may be called
-// concurrently.
+// File is the database. What a Write has returned without an error survives a power cut. All
+// methods may be called concurrently.
 type File struct {
 	path    string
 	db      *bbolt.DB
@@ -39,8 +40,8 @@ type File struct {
 	commits commits
 }
 
-// Open opens the file at path, made with mode 0600 if there is none, checks all of it, and locks it. Close it. The error
-// is ErrLocked, ErrDamaged or ErrFull, wrapped, or an os.PathError.
+// Open opens the file at path, made with mode 0600 if there is none, checks all of it, and locks
+// it. Close it. The error is ErrLocked, ErrDamaged or ErrFull, wrapped, or an os.PathError.
 func Open(path string) (*File, error) { return open(path, lockTimeout) }
 
 // Try is Open for somebody who has another way when the file is locked: it does not wait.
@@ -75,7 +76,8 @@ func open(path string, patience time.Duration) (*File, error) {
 
 // lock opens the file, locks it as bbolt is about to do, and checks all of it.
 func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.File, error) {
-	// Not made here: a new file in the place of one that is gone would be a database that has lost everything.
+	// Not made here: a new file in the place of one that is gone would be a database that has lost
+	// everything.
 	f, err := atomicfile.Open(name, flag&^os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
@@ -110,7 +112,8 @@ func (f *File) Close() error {
 // Path returns the file's name.
 func (f *File) Path() string { return f.path }
 
-// create makes the file whole or not at all: whoever is killed meanwhile leaves nothing under that name.
+// create makes the file whole or not at all: whoever is killed meanwhile leaves nothing under that
+// name.
 func create(path string) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
 	if err != nil {
@@ -141,7 +144,8 @@ func create(path string) (err error) {
 
 // sweep removes what a create that was killed has left.
 func sweep(path string) {
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new")) // the pattern is sound
+	// the pattern is sound
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new"))
 	for _, name := range left {
 		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > time.Minute {
 			_ = os.Remove(name)
@@ -149,8 +153,8 @@ func sweep(path string) {
 	}
 }
 
-// guard runs f, which reads a file that is mapped into memory: where its pages are damaged bbolt panics, and where they are
-// missing the kernel sends SIGBUS.
+// guard runs f, which reads a file that is mapped into memory: where its pages are damaged bbolt
+// panics, and where they are missing the kernel sends SIGBUS.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -164,10 +168,12 @@ func guard(f func() error) (err error) {
 // explain adds the file's name to err, and makes it one of ours where it is one.
 func explain(path string, err error) error {
 	switch {
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
+		errors.Is(err, bolterrors.ErrVersionMismatch):
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT),
-		strings.Contains(err.Error(), unix.ENOSPC.Error()): // bbolt does not wrap what ftruncate says
+		// bbolt does not wrap what ftruncate says
+		strings.Contains(err.Error(), unix.ENOSPC.Error()):
 		err = ErrFull
 	}
 	return fmt.Errorf("%s: %w", path, err)

@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gate is where the reader waits for the device: an epoll instance that watches the device and is itself watched by the
-// runtime's poller (epoll(7) has them nested). It can be shut while the reader knows that more is coming. Else each packet that
-// the kernel puts into the device meanwhile would wake a thread that has nothing to do, at the cost of whoever sends it.
+// gate is where the reader waits for the device: an epoll instance that watches the device and is
+// itself watched by the runtime's poller (epoll(7) has them nested). It can be shut while the
+// reader knows that more is coming. Else each packet that the kernel puts into the device meanwhile
+// would wake a thread that has nothing to do, at the cost of whoever sends it.
 type gate struct {
 	file   *os.File // the epoll instance
 	raw    syscall.RawConn
@@ -20,7 +21,8 @@ type gate struct {
 	shut   bool
 }
 
-// newGate opens a gate on the device's descriptor, which must stay open for longer. The caller closes the gate's file.
+// newGate opens a gate on the device's descriptor, which must stay open for longer. The caller
+// closes the gate's file.
 func newGate(device int) (*gate, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -28,7 +30,8 @@ func newGate(device int) (*gate, error) {
 	}
 	if err := errors.Join(
 		unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, device, &unix.EpollEvent{Events: awake}),
-		unix.SetNonblock(epoll, true), // what os.NewFile wants of a file that it lets the runtime watch
+		// what os.NewFile wants of a file that it lets the runtime watch
+		unix.SetNonblock(epoll, true),
 	); err != nil {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("epoll_ctl: %w", err)
@@ -42,8 +45,8 @@ func newGate(device int) (*gate, error) {
 	return &gate{file: file, raw: raw, epoll: epoll, device: device}, nil
 }
 
-// What wakes the reader: while the gate is open each packet, for the runtime does not ask for more than changes; while it is
-// shut failures only, which the kernel always adds.
+// What wakes the reader: while the gate is open each packet, for the runtime does not ask for more
+// than changes; while it is shut failures only, which the kernel always adds.
 const (
 	awake  = unix.EPOLLIN | unix.EPOLLET
 	asleep = unix.EPOLLET
@@ -58,6 +61,7 @@ func (g *gate) open() { g.set(false, awake) }
 func (g *gate) set(shut bool, events uint32) {
 	if g.shut != shut {
 		g.shut = shut
-		_ = unix.EpollCtl(g.epoll, unix.EPOLL_CTL_MOD, g.device, &unix.EpollEvent{Events: events}) // fails for what was never added only
+		// fails for what was never added only
+		_ = unix.EpollCtl(g.epoll, unix.EPOLL_CTL_MOD, g.device, &unix.EpollEvent{Events: events})
 	}
 }

@@ -34,16 +34,17 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 	case d.closed.Load(): // a RawConn's own error for it is not exported
 		return os.ErrClosed
 	}
-	// The error itself is EBADFD (drivers/net/tun.c: tun_get returned nothing) or the runtime's, whoever looked first.
+	// The error itself is EBADFD (drivers/net/tun.c: tun_get returned nothing) or the runtime's,
+	// whoever looked first.
 	if _, missing := net.InterfaceByName(d.Name()); missing != nil {
 		return fmt.Errorf("%w: %s", ErrGone, d.Name())
 	}
 	return fmt.Errorf("read %s: %w", d.Name(), err)
 }
 
-// drainAll gives out all that waits; true is that the device failed or was closed, and false that it is to be called again when
-// something waits. It looks again after each batch, for meanwhile more may have come: to wait for that costs a turn of the
-// scheduler.
+// drainAll gives out all that waits; true is that the device failed or was closed, and false that
+// it is to be called again when something waits. It looks again after each batch, for meanwhile
+// more may have come: to wait for that costs a turn of the scheduler.
 func (d *device) drainAll(uintptr) (done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,17 +63,19 @@ func (d *device) drainAll(uintptr) (done bool) {
 	return d.failed != nil || d.closed.Load()
 }
 
-// A run of datagrams that the kernel sends one by one is left alone for a moment, as a network card moderates its interrupts:
-// who reads each as it comes is woken for each, and has none to join it to. Both the sender, who has to wake, and the other end
-// then pay for many what one costs.
+// A run of datagrams that the kernel sends one by one is left alone for a moment, as a network card
+// moderates its interrupts: who reads each as it comes is woken for each, and has none to join it
+// to. Both the sender, who has to wake, and the other end then pay for many what one costs.
 const (
-	holdAfter = 3                     // packets that could be joined to others, of one batch
-	holdTime  = 30 * time.Microsecond // and what the kernel adds, which is 50 (PR_SET_TIMERSLACK): a fifth of what fills the queue
+	holdAfter = 3 // packets that could be joined to others, of one batch
+	// and what the kernel adds, which is 50 (PR_SET_TIMERSLACK): a fifth of what fills the queue
+	holdTime = 30 * time.Microsecond
 )
 
-// relieve gives out what waits after every relieveAfter packets that were written since somebody has last read, and after each
-// as small as an acknowledgment, unless somebody is at it: most packets have an answer, which the kernel puts into the device
-// before the write returns, an acknowledgment may set twenty free, and what the device's queue does not hold is lost. Whoever
+// relieve gives out what waits after every relieveAfter packets that were written since somebody
+// has last read, and after each as small as an acknowledgment, unless somebody is at it: most
+// packets have an answer, which the kernel puts into the device before the write returns, an
+// acknowledgment may set twenty free, and what the device's queue does not hold is lost. Whoever
 // reads may not be running just then. written is the length of the packet.
 //
 // When waitAfter packets were written since somebody has last begun to read, all who write wait
@@ -95,16 +98,18 @@ func (d *device) relieve(written int) {
 }
 
 const (
-	// relieveAfter times twenty is less than the usual queue of 100. After every packet it would cost a tenth of the throughput.
+	// relieveAfter times twenty is less than the usual queue of 100. After every packet it would
+	// cost a tenth of the throughput.
 	relieveAfter = 4
-	// waitAfter leaves half of the usual queue to what is not an answer, and to packets that have several.
+	// waitAfter leaves half of the usual queue to what is not an answer, and to packets that have
+	// several.
 	waitAfter = 50
 	// smallPacket has room for an acknowledgment with all its options (RFC 9293), over IPv6.
 	smallPacket = packet.HeaderLen + 40 + 60
 )
 
-// giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so that batches are given out in
-// the order in which they were read.
+// giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so
+// that batches are given out in the order in which they were read.
 func (d *device) giveBatch() (some bool) {
 	defer defect.Catch(&d.failed) // on whoever's goroutine: the reader returns it
 	d.written.Store(0)
@@ -148,17 +153,19 @@ func (d *device) readAll(b *packet.Batch) {
 // add adds the first n bytes of the scratch packet to b.
 func (d *device) add(b *packet.Batch, n int) {
 	record := d.scratch.Record()[:n]
-	// What the kernel sends into a TUN device is an IP packet; the exception (a raw socket's garbage) is nothing that a
-	// peer could take.
+	// What the kernel sends into a TUN device is an IP packet; the exception (a raw socket's
+	// garbage) is nothing that a peer could take.
 	if n < packet.HeaderLen {
 		return
 	}
-	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil || length != n-packet.HeaderLen {
+	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil ||
+		length != n-packet.HeaderLen {
 		return
 	}
 	switch err := packet.Check(record); {
 	case err == nil:
-	case errors.Is(err, packet.ErrAmplifies): // no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
+	case errors.Is(err, packet.ErrAmplifies):
+		// no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
 		packet.Segments(record, func(ip []byte) {
 			p := packet.NewPacket(packet.HeaderLen + len(ip))
 			clear(p.Record()[:packet.HeaderLen])
@@ -174,7 +181,8 @@ func (d *device) add(b *packet.Batch, n int) {
 		return
 	}
 	switch {
-	case n > packet.MiddleRoom: // worth keeping where it was read; the others are copied, or joined to the one before
+	case n > packet.MiddleRoom:
+		// worth keeping where it was read; the others are copied, or joined to the one before
 		d.scratch.Truncate(n)
 		b.Add(d.scratch)
 		d.scratch = nil

@@ -17,7 +17,8 @@ func TestWritersWaitForReader(t *testing.T) {
 	)
 	inNamespace(t)
 	d := up(t, "tun0", Open)
-	answers, held, resume := make(chan struct{}, writers*pings+1), make(chan struct{}), make(chan struct{})
+	answers, held, resume := make(chan struct{}, writers*pings+1), make(chan struct{}),
+		make(chan struct{})
 	var once sync.Once
 	go func() {
 		_ = d.ReadBatches(func(b *packet.Batch) {

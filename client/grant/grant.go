@@ -1,4 +1,5 @@
-// Package grant judges what a server grants a client: which private network, and which addresses in it, this machine takes.
+// Package grant judges what a server grants a client: which private network, and which addresses in
+// it, this machine takes.
 package grant
 
 import (
@@ -11,18 +12,20 @@ import (
 	"tunnel/transport"
 )
 
-// The prefix lengths of a network that can be granted, as lease.CheckNetwork has them for a server: no larger than the largest
-// private network, and with room for the server's pair and one client's.
+// The prefix lengths of a network that can be granted, as lease.CheckNetwork has them for a server:
+// no larger than the largest private network, and with room for the server's pair and one client's.
 const (
 	MinBits = 8
 	MaxBits = 29
 )
 
-// Check returns why a client that accepts these networks, or any private one if there are none, does not take a pair of
-// addresses in network; nil if it does. The error is a *transport.StepError.
+// Check returns why a client that accepts these networks, or any private one if there are none,
+// does not take a pair of addresses in network; nil if it does. The error is a
+// *transport.StepError.
 func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix) error {
 	if bits := network.Bits(); bits < MinBits || bits > MaxBits {
-		return refuse(fmt.Errorf("the server grants the network %s, which is not a /%d to /%d", network, MinBits, MaxBits),
+		return refuse(fmt.Errorf("the server grants the network %s, which is not a /%d to /%d",
+			network, MinBits, MaxBits),
 			transport.ReasonNetwork, network)
 	}
 	if !isPair(network, address, peer) {
@@ -34,7 +37,8 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 	}
 	if len(accept) > 0 {
 		if !within(network, accept) {
-			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s", network, list(accept)),
+			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s",
+				network, list(accept)),
 				transport.ReasonNotAccepted, network)
 		}
 		return nil
@@ -46,8 +50,9 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 	return nil
 }
 
-// CheckResolvers returns why a network must not be taken that only the server has chosen, nil if it may: it contains one of this
-// machine's DNS servers, or these are not known. The error is a *transport.StepError.
+// CheckResolvers returns why a network must not be taken that only the server has chosen, nil if it
+// may: it contains one of this machine's DNS servers, or these are not known. The error is a
+// *transport.StepError.
 func CheckResolvers(network netip.Prefix, resolvers func() ([]netip.Addr, error)) error {
 	all, err := resolvers()
 	if err != nil {
@@ -63,14 +68,17 @@ func CheckResolvers(network netip.Prefix, resolvers func() ([]netip.Addr, error)
 
 // refuse is the failure of what a server grants.
 func refuse(err error, why transport.Reason, network netip.Prefix) error {
-	return &transport.StepError{Step: transport.StepAddress, Err: err, Reason: why, Subject: network.String()}
+	return &transport.StepError{Step: transport.StepAddress, Err: err, Reason: why,
+		Subject: network.String()}
 }
 
-// isPair reports whether the addresses are a client's pair of the network, as lease.PairOf numbers them: an odd address and
-// the next, neither of them the server's (the first pair) nor the broadcast address.
+// isPair reports whether the addresses are a client's pair of the network, as lease.PairOf numbers
+// them: an odd address and the next, neither of them the server's (the first pair) nor the
+// broadcast address.
 func isPair(network netip.Prefix, address, peer netip.Addr) bool {
 	last := address.AsSlice()
-	return last[len(last)-1]%2 == 1 && network.Contains(address) && address != network.Addr().Next() &&
+	return last[len(last)-1]%2 == 1 && network.Contains(address) &&
+		address != network.Addr().Next() &&
 		peer == address.Next() && network.Contains(peer.Next())
 }
 

@@ -1,4 +1,5 @@
-// Package store keeps between runs what a client has of its servers: its sessions, and the credentials for its join tokens.
+// Package store keeps between runs what a client has of its servers: its sessions, and the
+// credentials for its join tokens.
 package store
 
 import (
@@ -17,8 +18,8 @@ import (
 // ErrInUse says that a client that is running has the session file.
 var ErrInUse = errors.New("another client uses it")
 
-// Sessions keeps the session with each server between runs, so that a client that was restarted gets its address back.
-// It holds secrets. A nil *Sessions keeps nothing.
+// Sessions keeps the session with each server between runs, so that a client that was restarted
+// gets its address back. It holds secrets. A nil *Sessions keeps nothing.
 type Sessions struct {
 	file  *atomicfile.Locked
 	known map[string]netip.Addr // what to save as content.Known; nil leaves that as it is
@@ -30,17 +31,19 @@ type Session struct {
 	Session string     `json:"session"`
 	Address netip.Addr `json:"address"`
 
-	Network netip.Prefix `json:"network,omitzero"` // that the server has granted and this machine has taken
+	// that the server has granted and this machine has taken
+	Network netip.Prefix `json:"network,omitzero"`
 }
 
-// content is what a session file holds: the session that was Session last, and those with other servers, newest first.
+// content is what a session file holds: the session that was Session last, and those with other
+// servers, newest first.
 type content struct {
 	Session
 
 	Others []Session `json:"others,omitempty"`
 
-	// Known is what the names on the path to a server resolved to last time, by host, for a start at which the name server
-	// cannot be reached: it may lie inside the tunnel.
+	// Known is what the names on the path to a server resolved to last time, by host, for a start
+	// at which the name server cannot be reached: it may lie inside the tunnel.
 	Known map[string]netip.Addr `json:"known,omitempty"`
 }
 
@@ -50,15 +53,16 @@ const (
 	MaxKnown  = 16
 )
 
-// lockTimeout is how long a client waits for the one before it, which takes a moment to go when it was killed.
+// lockTimeout is how long a client waits for the one before it, which takes a moment to go when it
+// was killed.
 const lockTimeout = time.Second
 
 // maxSession bounds what is read of the file, in bytes.
 const maxSession = 1 << 20
 
-// OpenSessions opens the file at path, made with mode 0600 if there is none, and locks it: two clients with one session
-// would throw each other out for ever. The error is ErrInUse, wrapped, when another client has it, and goes on having it for
-// lockTimeout.
+// OpenSessions opens the file at path, made with mode 0600 if there is none, and locks it: two
+// clients with one session would throw each other out for ever. The error is ErrInUse, wrapped,
+// when another client has it, and goes on having it for lockTimeout.
 func OpenSessions(path string) (*Sessions, error) {
 	file, err := atomicfile.Lock(path, os.O_CREATE, lockTimeout)
 	if errors.Is(err, atomicfile.ErrLocked) {
@@ -70,7 +74,8 @@ func OpenSessions(path string) (*Sessions, error) {
 	return &Sessions{file: file}, nil
 }
 
-// Load returns the session with the server at url; the zero value when there is none, or none that can be read.
+// Load returns the session with the server at url; the zero value when there is none, or none that
+// can be read.
 func (s *Sessions) Load(url string) Session {
 	for _, v := range s.all() {
 		if v.URL == url {

@@ -59,7 +59,8 @@ func TestSessionFileLock(t *testing.T) {
 	if err := s.Save(home, Session{Session: "first"}); err != nil {
 		t.Fatal(err)
 	}
-	if other, err := OpenSessions(path); !errors.Is(err, ErrInUse) || other != nil || !strings.Contains(err.Error(), path) {
+	if other, err := OpenSessions(path); !errors.Is(err, ErrInUse) || other != nil ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("a second one: %v, %v", other, err)
 	}
 	time.AfterFunc(200*time.Millisecond, s.Close) // killed, but not gone yet

@@ -9,7 +9,8 @@ import (
 	"tunnel/cmdrun"
 )
 
-// Recorder notes every command before it hands it to the next cmdrun.Runner. It is safe for concurrent use.
+// Recorder notes every command before it hands it to the next cmdrun.Runner. It is safe for
+// concurrent use.
 type Recorder struct {
 	next cmdrun.Runner
 
@@ -17,7 +18,8 @@ type Recorder struct {
 	commands []cmdrun.Command // guarded by mu
 }
 
-// NewRecorder returns a Recorder before next; when next is nil every command succeeds and prints nothing.
+// NewRecorder returns a Recorder before next; when next is nil every command succeeds and prints
+// nothing.
 func NewRecorder(next cmdrun.Runner) *Recorder { return &Recorder{next: next} }
 
 // Run implements Runner.

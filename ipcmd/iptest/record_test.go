@@ -23,7 +23,8 @@ func TestRecorder(t *testing.T) {
 	if recorder.Transcript() != "" {
 		t.Error("Reset forgets nothing")
 	}
-	if out, err := iptest.NewRecorder(nil).Run(t.Context(), ipcmd.LinkUp("tun0", 1400, 100)); out != nil || err != nil {
+	if out, err := iptest.NewRecorder(nil).Run(t.Context(),
+		ipcmd.LinkUp("tun0", 1400, 100)); out != nil || err != nil {
 		t.Errorf("got %s, %v", out, err)
 	}
 }

@@ -1,4 +1,5 @@
-// Package sandbox takes from a process, for good, what a worker has no use for: its user, capabilities, files and system calls.
+// Package sandbox takes from a process, for good, what a worker has no use for: its user,
+// capabilities, files and system calls.
 package sandbox
 
 import (
@@ -20,9 +21,10 @@ import (
 // lastCapability is well beyond what kernels know: the first that one does not know ends the loop.
 const lastCapability = 63
 
-// Drop makes the process the user u, in no other group, for good: with CAP_NET_ADMIN alone, without any other in the
-// bounding set, without a way to more (no_new_privs), closed to debuggers, and ending with the process that has started it.
-// It is about all threads, for which the kernel has no call (psx).
+// Drop makes the process the user u, in no other group, for good: with CAP_NET_ADMIN alone, without
+// any other in the bounding set, without a way to more (no_new_privs), closed to debuggers, and
+// ending with the process that has started it. It is about all threads, for which the kernel has no
+// call (psx).
 func Drop(u User) error {
 	for c := uintptr(0); c <= lastCapability; c++ {
 		if c == unix.CAP_NET_ADMIN {
@@ -51,9 +53,11 @@ func Drop(u User) error {
 	)
 }
 
-// Become makes the process the user u, in no other group. Without more, it has no capabilities after that.
+// Become makes the process the user u, in no other group. Without more, it has no capabilities
+// after that.
 func Become(u User) error {
-	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(u.GID, u.GID, u.GID), syscall.Setresuid(u.UID, u.UID, u.UID)); err != nil {
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(u.GID, u.GID, u.GID),
+		syscall.Setresuid(u.UID, u.UID, u.UID)); err != nil {
 		return fmt.Errorf("become the user of %s (%d:%d): %w", u.Name, u.UID, u.GID, err)
 	}
 	return nil
@@ -73,11 +77,13 @@ func prctl(option int, arg uintptr) error {
 	return nil
 }
 
-// keep makes mask the permitted and effective capabilities, and empties the inheritable ones, and with them the ambient.
+// keep makes mask the permitted and effective capabilities, and empties the inheritable ones, and
+// with them the ambient.
 func keep(mask uint32) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	sets := [2]unix.CapUserData{{Effective: mask, Permitted: mask}}
-	_, _, e := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets)), 0)
+	_, _, e := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)),
+		uintptr(unsafe.Pointer(&sets)), 0)
 	runtime.KeepAlive(&header)
 	runtime.KeepAlive(&sets)
 	if e != 0 {
@@ -99,15 +105,18 @@ const (
 		landlocksys.AccessFSMakeReg | landlocksys.AccessFSMakeDir | landlocksys.AccessFSMakeSock
 )
 
-// signalErratum is the bit of landlock's errata (Documentation/userspace-api/landlock.rst) that says that threads of one
-// process may signal each other, as the Go runtime wants, although each has entered the sandbox by itself.
+// signalErratum is the bit of landlock's errata (Documentation/userspace-api/landlock.rst) that
+// says that threads of one process may signal each other, as the Go runtime wants, although each
+// has entered the sandbox by itself.
 const signalErratum = 1 << 1
 
-// Confine leaves to the process, for good, what s says and what it reads while it runs: names, certificates to trust, the
-// time zone, kernel parameters. Whole directories, for files are replaced by rename. It can listen on no TCP port, reach no
-// Unix socket but its own, and no process but itself. Of this it does as much as the kernel's landlock can.
+// Confine leaves to the process, for good, what s says and what it reads while it runs: names,
+// certificates to trust, the time zone, kernel parameters. Whole directories, for files are
+// replaced by rename. It can listen on no TCP port, reach no Unix socket but its own, and no
+// process but itself. Of this it does as much as the kernel's landlock can.
 //
-// After that it calls nothing of the kernel that a worker has no use for, as far as there is seccomp.
+// After that it calls nothing of the kernel that a worker has no use for, as far as there is
+// seccomp.
 func Confine(s Limits, log *slog.Logger) error {
 	if err := restrictFiles(s, log); err != nil {
 		return err
@@ -144,18 +153,21 @@ func restrictFiles(s Limits, log *slog.Logger) error {
 // readable returns the directories of what the process reads while it runs.
 func readable() []string {
 	dirs := []string{
-		"/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+		"/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates",
+		"/usr/local/share/ca-certificates",
 		"/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager",
 		"/proc/self", "/proc/sys", "/sys/fs/cgroup", "/sys/kernel/mm",
 	}
 	// Go's crypto/x509 and time read these, and the first two links may lead anywhere.
 	files := []string{
-		"/etc/resolv.conf", "/etc/localtime", "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
+		"/etc/resolv.conf", "/etc/localtime", "/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
 		os.Getenv("SSL_CERT_FILE"),
 	}
 	dirs = append(dirs, filepath.SplitList(os.Getenv("SSL_CERT_DIR"))...)
 	for _, file := range files {
-		if target, err := filepath.EvalSymlinks(file); file != "" && err == nil && filepath.Dir(target) != "/" {
+		if target, err := filepath.EvalSymlinks(file); file != "" && err == nil &&
+			filepath.Dir(target) != "/" {
 			dirs = append(dirs, filepath.Dir(target))
 		}
 	}

@@ -35,43 +35,78 @@ func TestMain(m *testing.M) {
 
 var testUser = sandbox.User{Name: "nobody", UID: 65534, GID: 65534}
 
-// attempts is what a worker that was broken into would try. Each must fail, with one of the errors of somebody who may not.
+// attempts is what a worker that was broken into would try. Each must fail, with one of the errors
+// of somebody who may not.
 func attempts(dir string) map[string]func() error {
 	return map[string]func() error{
-		"read /etc/shadow":      func() error { _, err := os.ReadFile("/etc/shadow"); return err },
-		"write to /etc":         func() error { return os.WriteFile("/etc/tunnel-test", nil, 0o600) },
-		"write to /tmp":         func() error { return os.WriteFile(filepath.Join(os.TempDir(), "tunnel-test"), nil, 0o666) },
-		"list /":                func() error { _, err := os.ReadDir("/"); return err },
-		"read a program":        func() error { _, err := os.ReadFile("/bin/sh"); return err },
-		"execute":               func() error { return exec.CommandContext(context.Background(), "/bin/true").Run() },
-		"execute its own":       func() error { return syscall.Exec("/proc/self/exe", []string{"x"}, nil) },
+		"read /etc/shadow": func() error { _, err := os.ReadFile("/etc/shadow"); return err },
+		"write to /etc": func() error {
+			return os.WriteFile("/etc/tunnel-test", nil,
+				0o600)
+		},
+		"write to /tmp": func() error {
+			return os.WriteFile(filepath.Join(os.TempDir(),
+				"tunnel-test"), nil, 0o666)
+		},
+		"list /":         func() error { _, err := os.ReadDir("/"); return err },
+		"read a program": func() error { _, err := os.ReadFile("/bin/sh"); return err },
+		"execute": func() error {
+			return exec.CommandContext(context.Background(),
+				"/bin/true").Run()
+		},
+		"execute its own": func() error {
+			return syscall.Exec("/proc/self/exe", []string{"x"},
+				nil)
+		},
 		"execute what it wrote": func() error { return executeOwn(dir) },
 		"trace the parent":      func() error { return unix.PtraceSeize(os.Getppid()) },
 		"signal the parent":     func() error { return unix.Kill(os.Getppid(), 0) },
 		"mount":                 func() error { return unix.Mount("none", dir, "tmpfs", 0, "") },
 		"be root":               func() error { return syscall.Setresuid(0, 0, 0) },
-		"own a file of others":  func() error { return os.Chown(filepath.Join(dir, "state"), 0, 0) },
-		"a raw device":          func() error { return unix.Mknod(filepath.Join(dir, "disk"), unix.S_IFBLK|0o600, 8<<8) },
-		"another namespace":     func() error { return unix.Unshare(unix.CLONE_NEWNET) },
-		"more capabilities":     raise,
-		"type into a terminal":  func() error { return ioctl(terminalFD, unix.TIOCSTI, uintptr(unsafe.Pointer(&[]byte{'x'}[0]))) },
-		"take a terminal":       func() error { return ioctl(terminalFD, unix.TIOCSCTTY, 0) },
-		"paste into a console":  func() error { return ioctl(terminalFD, unix.TIOCLINUX, uintptr(unsafe.Pointer(&[]byte{3}[0]))) },
-		"leave the device":      func() error { return ioctl(deviceFD, unix.TUNSETPERSIST, 1) },
-		"give the device away":  func() error { return ioctl(deviceFD, unix.TUNSETOWNER, 0) },
-		"a user namespace":      func() error { return fork(unix.CLONE_NEWUSER | uintptr(unix.SIGCHLD)) },
-		"a process":             func() error { return fork(uintptr(unix.SIGCHLD)) },
-		"execute from memory":   executeMemory,
-		"execute a descriptor":  func() error { return executeFile(programFD) },
-		"read the keyring":      func() error { _, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false); return err },
-		"outlive the parent":    func() error { return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0) },
-		"open to debuggers":     func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) },
-		"an io_uring":           func() error { return call(unix.SYS_IO_URING_SETUP, 1, 0) },
-		"a BPF program":         func() error { return call(unix.SYS_BPF, 5, 0) },
-		"shared memory":         func() error { return call(unix.SYS_SHMGET, 0, 4096) },
-		"semaphores":            func() error { return call(unix.SYS_SEMGET, 0, 1) },
-		"messages":              func() error { return call(unix.SYS_MSGGET, 0, 0) },
-		"a message queue":       openQueue,
+		"own a file of others": func() error {
+			return os.Chown(filepath.Join(dir, "state"), 0,
+				0)
+		},
+		"a raw device": func() error {
+			return unix.Mknod(filepath.Join(dir, "disk"),
+				unix.S_IFBLK|0o600, 8<<8)
+		},
+		"another namespace": func() error { return unix.Unshare(unix.CLONE_NEWNET) },
+		"more capabilities": raise,
+		"type into a terminal": func() error {
+			return ioctl(terminalFD, unix.TIOCSTI,
+				uintptr(unsafe.Pointer(&[]byte{'x'}[0])))
+		},
+		"take a terminal": func() error { return ioctl(terminalFD, unix.TIOCSCTTY, 0) },
+		"paste into a console": func() error {
+			return ioctl(terminalFD, unix.TIOCLINUX,
+				uintptr(unsafe.Pointer(&[]byte{3}[0])))
+		},
+		"leave the device":     func() error { return ioctl(deviceFD, unix.TUNSETPERSIST, 1) },
+		"give the device away": func() error { return ioctl(deviceFD, unix.TUNSETOWNER, 0) },
+		"a user namespace":     func() error { return fork(unix.CLONE_NEWUSER | uintptr(unix.SIGCHLD)) },
+		"a process":            func() error { return fork(uintptr(unix.SIGCHLD)) },
+		"execute from memory":  executeMemory,
+		"execute a descriptor": func() error { return executeFile(programFD) },
+		"read the keyring": func() error {
+			_,
+				err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+			return err
+		},
+		"outlive the parent": func() error {
+			return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0,
+				0)
+		},
+		"open to debuggers": func() error {
+			return unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0,
+				0)
+		},
+		"an io_uring":     func() error { return call(unix.SYS_IO_URING_SETUP, 1, 0) },
+		"a BPF program":   func() error { return call(unix.SYS_BPF, 5, 0) },
+		"shared memory":   func() error { return call(unix.SYS_SHMGET, 0, 4096) },
+		"semaphores":      func() error { return call(unix.SYS_SEMGET, 0, 1) },
+		"messages":        func() error { return call(unix.SYS_MSGGET, 0, 0) },
+		"a message queue": openQueue,
 		"listen": func() error {
 			var plain net.ListenConfig
 			plain.SetMultipathTCP(false) // landlock knows of TCP only
@@ -126,7 +161,8 @@ func call(number, arg1, arg2 uintptr) error {
 // openQueue makes a message queue of mq_overview(7).
 func openQueue() error {
 	name := []byte("tunnel-test\x00")
-	_, _, e := unix.RawSyscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&name[0])), unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(&name[0])),
+		unix.O_CREAT|unix.O_RDWR, 0o600, 0, 0, 0)
 	if e != 0 {
 		return e
 	}
@@ -165,7 +201,8 @@ func executeMemory() error {
 func executeFile(fd uintptr) error {
 	empty, nothing := []byte{0}, []uintptr{0}
 	_, _, e := unix.RawSyscall6(unix.SYS_EXECVEAT, fd, uintptr(unsafe.Pointer(&empty[0])),
-		uintptr(unsafe.Pointer(&nothing[0])), uintptr(unsafe.Pointer(&nothing[0])), unix.AT_EMPTY_PATH, 0)
+		uintptr(unsafe.Pointer(&nothing[0])), uintptr(unsafe.Pointer(&nothing[0])),
+		unix.AT_EMPTY_PATH, 0)
 	return e
 }
 
@@ -180,7 +217,8 @@ func executeOwn(dir string) error {
 // beConfined enters the sandbox, and prints what it could do all the same.
 func beConfined(dir string) int {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	if err := errors.Join(sandbox.Drop(testUser), sandbox.Confine(sandbox.Limits{State: dir}, log)); err != nil {
+	if err := errors.Join(sandbox.Drop(testUser),
+		sandbox.Confine(sandbox.Limits{State: dir}, log)); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -193,10 +231,14 @@ func beConfined(dir string) int {
 		}
 	}
 	for what, try := range map[string]func() error{
-		"write its state": func() error { return os.WriteFile(filepath.Join(dir, "own"), nil, 0o600) },
+		"write its state": func() error {
+			return os.WriteFile(filepath.Join(dir, "own"), nil,
+				0o600)
+		},
 		"replace its own": func() error { // in no order with the others, as maps have none
 			path := filepath.Join(dir, "new")
-			return errors.Join(os.WriteFile(path, nil, 0o600), os.Rename(path, filepath.Join(dir, "state")))
+			return errors.Join(os.WriteFile(path, nil, 0o600),
+				os.Rename(path, filepath.Join(dir, "state")))
 		},
 		"make a directory": func() error { return os.Mkdir(filepath.Join(dir, "acme"), 0o700) },
 		"a socket of its own": func() error {
@@ -218,7 +260,8 @@ func beConfined(dir string) int {
 	threads, err := os.ReadDir("/proc/self/task")
 	for _, thread := range threads {
 		status, err := os.ReadFile("/proc/self/task/" + thread.Name() + "/status")
-		if !strings.Contains(string(status), "CapEff:\t0000000000001000\n") || !strings.Contains(string(status), "Seccomp:\t2\n") {
+		if !strings.Contains(string(status), "CapEff:\t0000000000001000\n") ||
+			!strings.Contains(string(status), "Seccomp:\t2\n") {
 			fmt.Printf("thread %s: %s%v\n", thread.Name(), status, err)
 		}
 	}
@@ -235,8 +278,10 @@ func TestSandbox(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	state := filepath.Join(dir, "state.d")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(state, 0o700), os.WriteFile(filepath.Join(state, "state"), nil, 0o600),
-		os.Chown(state, testUser.UID, testUser.GID), os.Chown(filepath.Join(state, "state"), testUser.UID, testUser.GID)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(state, 0o700),
+		os.WriteFile(filepath.Join(state, "state"), nil, 0o600),
+		os.Chown(state, testUser.UID, testUser.GID),
+		os.Chown(filepath.Join(state, "state"), testUser.UID, testUser.GID)); err != nil {
 		t.Fatal(err)
 	}
 	tcp, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // of the test
@@ -251,7 +296,8 @@ func TestSandbox(t *testing.T) {
 	}
 	defer unixListener.Close()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), confinedVariable+"="+state, "PRIVSEP_TEST_LISTENER="+tcp.Addr().String(), "PRIVSEP_TEST_ABSTRACT="+abstract)
+	cmd.Env = append(os.Environ(), confinedVariable+"="+state,
+		"PRIVSEP_TEST_LISTENER="+tcp.Addr().String(), "PRIVSEP_TEST_ABSTRACT="+abstract)
 	cmd.ExtraFiles = []*os.File{openTerminal(t), openTUN(t), openProgram(t)}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -263,15 +309,19 @@ func TestSandbox(t *testing.T) {
 		t.Errorf("in the sandbox:\n%s…\n%s", before, rest)
 	}
 	for _, want := range []string{
-		"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65534\t65534\t65534\t65534\n", "Groups:\t \n", "NoNewPrivs:\t1\n",
-		"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000001000\n", "CapEff:\t0000000000001000\n", "CapBnd:\t0000000000001000\n", "CapAmb:\t0000000000000000\n",
+		"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65534\t65534\t65534\t65534\n", "Groups:\t \n",
+		"NoNewPrivs:\t1\n",
+		"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000001000\n", "CapEff:\t0000000000001000\n",
+		"CapBnd:\t0000000000001000\n", "CapAmb:\t0000000000000000\n",
 	} {
 		if !strings.Contains(status, want) {
 			t.Errorf("no %q in\n%s", want, status)
 		}
 	}
-	// The attempts fail for the sandbox, not for want of what they try: root in none can do all that does no harm.
-	for _, what := range []string{"read /etc/shadow", "read a program", "execute", "list /", "listen"} {
+	// The attempts fail for the sandbox, not for want of what they try: root in none can do all
+	// that does no harm.
+	for _, what := range []string{"read /etc/shadow", "read a program", "execute", "list /",
+		"listen"} {
 		if err := attempts(dir)[what](); err != nil {
 			t.Errorf("%s fails without a sandbox: %v", what, err)
 		}

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refusedCalls returns the system calls that the worker has no use for, and one that was broken into
-// would have. It is a deny list, because what the Go runtime and the C library call changes with
-// their versions, and none of them calls these after the sandbox is entered.
+// refusedCalls returns the system calls that the worker has no use for, and one that was broken
+// into would have. It is a deny list, because what the Go runtime and the C library call changes
+// with their versions, and none of them calls these after the sandbox is entered.
 func refusedCalls() []uint32 {
 	return append(refusedHere(),
 		// Programs and processes of its own, which would outlive the parent: see also clone.
@@ -37,7 +37,8 @@ func refusedCalls() []uint32 {
 		unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
 		// Another user.
 		unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETRESUID, unix.SYS_SETFSUID,
-		unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETFSGID, unix.SYS_SETGROUPS,
+		unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETFSGID,
+		unix.SYS_SETGROUPS,
 		// The machine.
 		unix.SYS_KEXEC_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 		unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
@@ -85,8 +86,9 @@ func low(index uint32) uint32 {
 	return offset
 }
 
-// filter returns the program that the kernel runs for each system call (seccomp(2)). Which numbers it
-// always allows the kernel works out once (since 5.11), so that reading and writing cost nothing.
+// filter returns the program that the kernel runs for each system call (seccomp(2)). Which numbers
+// it always allows the kernel works out once (since 5.11), so that reading and writing cost
+// nothing.
 func filter() ([]bpf.RawInstruction, error) {
 	load := func(offset uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offset, Size: 4} }
 	ifEqual := func(value uint32, then ...bpf.Instruction) []bpf.Instruction {
@@ -124,8 +126,8 @@ func filter() ([]bpf.RawInstruction, error) {
 	return bpf.Assemble(append(program, allow))
 }
 
-// restrictCalls refuses, for good and to all threads, the system calls that the worker has no use for.
-// The caller has set no_new_privs.
+// restrictCalls refuses, for good and to all threads, the system calls that the worker has no use
+// for. The caller has set no_new_privs.
 func restrictCalls(log *slog.Logger) error {
 	const less = "this kernel has no seccomp filter for this program: the worker may start processes"
 	if auditArchitecture == 0 {
@@ -155,7 +157,8 @@ func restrictCalls(log *slog.Logger) error {
 	}
 	runtime.KeepAlive(&program)
 	switch {
-	case e == unix.ENOSYS || e == unix.EINVAL || e == unix.EPERM: // the last by a container's filter
+	case e == unix.ENOSYS || e == unix.EINVAL || e == unix.EPERM:
+		// the last by a container's filter
 		log.Warn(less, "err", e)
 		return nil
 	case e != 0:

@@ -17,8 +17,8 @@ type User struct {
 	UID, GID int
 }
 
-// The user of a worker when none is named: the first of these that exists, else the number that all Linux systems give to
-// nobody, as in an image without /etc/passwd.
+// The user of a worker when none is named: the first of these that exists, else the number that all
+// Linux systems give to nobody, as in an image without /etc/passwd.
 const (
 	ownUser    = "tunnel"
 	otherUser  = "nobody"
@@ -45,8 +45,8 @@ func FindUser(name string) (User, error) {
 	return u, nil
 }
 
-// FormerUID returns the number of the user that FindUser("") returned before there was one of the program's own, 0 if u
-// is not that one.
+// FormerUID returns the number of the user that FindUser("") returned before there was one of the
+// program's own, 0 if u is not that one.
 func FormerUID(u User) int {
 	if u.Name != ownUser {
 		return 0
@@ -75,15 +75,16 @@ func find(name string) (User, error) {
 	return User{Name: found.Username, UID: uid, GID: gid}, errors.Join(err1, err2)
 }
 
-// lacks returns the names of the capabilities that a set is without of those that splitting takes: to become another user
-// with less, and to let it have the network. Docker gives a container all but the last. CAP_CHOWN is not one of them: the
-// state directory may be that user's already.
+// lacks returns the names of the capabilities that a set is without of those that splitting takes:
+// to become another user with less, and to let it have the network. Docker gives a container all
+// but the last. CAP_CHOWN is not one of them: the state directory may be that user's already.
 func lacks(set uint32) (names []string) {
 	for _, c := range []struct {
 		name string
 		bit  int
 	}{
-		{"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID}, {"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
+		{"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID},
+		{"CAP_SETPCAP", unix.CAP_SETPCAP}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
 	} {
 		if set&(1<<c.bit) == 0 {
 			names = append(names, c.name)
@@ -110,7 +111,8 @@ func CanSplit(u User) error {
 			return fmt.Errorf("this user namespace has no user %s (%s)", u.Name, file)
 		}
 	}
-	if text, err := os.ReadFile("/proc/self/setgroups"); err == nil && strings.TrimSpace(string(text)) == "deny" {
+	if text, err := os.ReadFile("/proc/self/setgroups"); err == nil &&
+		strings.TrimSpace(string(text)) == "deny" {
 		return errors.New("this user namespace forbids setgroups")
 	}
 	return nil
@@ -124,7 +126,8 @@ func mapped(file string, id int) bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		var first, outside, length int64
-		if n, _ := fmt.Sscan(line, &first, &outside, &length); n == 3 && int64(id) >= first && int64(id) < first+length {
+		if n, _ := fmt.Sscan(line, &first, &outside, &length); n == 3 && int64(id) >= first &&
+			int64(id) < first+length {
 			return true
 		}
 	}
