@@ -180,9 +180,9 @@ func (h *Host) contest(lost []string) error {
 }
 
 // countFailure counts a restoration that the kernel refuses as one that was made, so that there is
-// an end to both: it returns err, or an ErrContested. What a device never had is no restoration, and
-// what this program could not do for reasons of its own, such as a full disk, was not refused. The
-// caller holds mu.
+// an end to both: it returns err, or an ErrContested. What a device never had is no restoration,
+// and what this program could not do for reasons of its own, such as a full disk, was not refused.
+// The caller holds mu.
 func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
 	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrContested) || !isRefused(err) {
 		return err

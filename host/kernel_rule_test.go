@@ -49,8 +49,8 @@ func TestKernelRulesOfOtherProtocols(t *testing.T) {
 	}
 }
 
-// A rule that rejects the network's packets is named before they ever passed, as it is later: the kernel refuses the route, and
-// says that a gateway is invalid.
+// A rule that rejects the network's packets is named before they ever passed, as it is later: the
+// kernel refuses the route, and says that a gateway is invalid.
 func TestKernelRuleRejects(t *testing.T) {
 	for _, rule := range []string{"prohibit", "unreachable", "blackhole", "lookup 60"} {
 		t.Run(rule, func(t *testing.T) {

@@ -113,8 +113,9 @@ func (h *Host) checkUsed(w Want) error {
 	return nil
 }
 
-// checkPeers returns what checkUsed does if a packet to the peer of an address that is there does not leave by the device: the
-// kernel then refuses the routes by that peer, and says no more than that the gateway is invalid. The caller holds mu.
+// checkPeers returns what checkUsed does if a packet to the peer of an address that is there does
+// not leave by the device: the kernel then refuses the routes by that peer, and says no more than
+// that the gateway is invalid. The caller holds mu.
 func (h *Host) checkPeers(w Want) error {
 	if h.machine.Look == nil || h.dry || h.link.index == 0 {
 		return nil

@@ -20,9 +20,10 @@ type Limits struct {
 // maxLimits bounds the length of a filter: with more entries there is none.
 const maxLimits = 16
 
-// Limit has the kernel drop the changes that do not matter, so that a burst of thousands of them neither
-// costs time nor fills the socket; nil is that all matter. It may be called from any goroutine. It is no
-// promise: Next may still return what does not matter, such as what was waiting already.
+// Limit has the kernel drop the changes that do not matter, so that a burst of thousands of them
+// neither costs time nor fills the socket; nil is that all matter. It may be called from any
+// goroutine. It is no promise: Next may still return what does not matter, such as what was waiting
+// already.
 func (w *Watcher) Limit(to *Limits) error {
 	raw, err := w.file.SyscallConn()
 	if err != nil {
@@ -67,15 +68,17 @@ const (
 	offsetAttributes = unix.NLMSG_HDRLEN + unix.SizeofRtMsg
 )
 
-// program returns the filter for a message, of which the kernel sends one at a time (nlmsg_notify). It
-// drops only what is known not to matter.
+// program returns the filter for a message, of which the kernel sends one at a time (nlmsg_notify).
+// It drops only what is known not to matter.
 func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 	drop := bpf.RetConstant{Val: 0}
 	var links []bpf.Instruction
 	if !slices.Contains(l.Links, 0) {
 		links = append(links, bpf.LoadAbsolute{Off: offsetIndex, Size: 4})
 		for _, index := range l.Links {
-			links = append(links, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loaded32(uint32(index)), SkipTrue: 1}, accept)
+			links = append(links,
+				bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: loaded32(uint32(index)), SkipTrue: 1},
+				accept)
 		}
 		links = append(links, drop)
 	}
@@ -100,7 +103,8 @@ func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 		// Two prefixes overlap if they agree in as many bits as one of them has.
 		four = append(four, ifOverlaps(firstWord(n.Masked().Addr()), accept)...)
 		four = append(append(four, bpf.LoadScratch{Dst: bpf.RegA, N: slotDst}), within...)
-		gateways = append(append(gateways, bpf.LoadIndirect{Off: unix.SizeofRtAttr, Size: 4}), within...)
+		gateways = append(gateways, bpf.LoadIndirect{Off: unix.SizeofRtAttr, Size: 4})
+		gateways = append(gateways, within...)
 	}
 	four = append(four, attributeOffset(unix.RTA_MULTIPATH)...) // its gateways are not looked at
 	four = append(four, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1}, accept)
@@ -110,7 +114,9 @@ func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 	six = append(six, drop)
 
 	// What is longer than a conditional jump reaches is passed by an unconditional one.
-	pass := func(part []bpf.Instruction) bpf.Instruction { return bpf.Jump{Skip: uint32(len(part))} }
+	pass := func(part []bpf.Instruction) bpf.Instruction {
+		return bpf.Jump{Skip: uint32(len(part))}
+	}
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetType, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: loaded16(unix.RTM_NEWLINK), SkipTrue: 2},
@@ -146,7 +152,8 @@ func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 		pass(four),
 	)
 	program = append(program, four...)
-	program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET6, SkipTrue: 1}, accept)
+	program = append(program,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_INET6, SkipTrue: 1}, accept)
 	return append(program, six...)
 }
 
@@ -181,8 +188,8 @@ func attributeOffset(kind uint32) []bpf.Instruction {
 // firstWord returns the first 32 bits of an address.
 func firstWord(a netip.Addr) uint32 { return binary.BigEndian.Uint32(a.AsSlice()) }
 
-// loaded16 and loaded32 return what a filter, which loads in network byte order, sees of a number in this
-// machine's.
+// loaded16 and loaded32 return what a filter, which loads in network byte order, sees of a number
+// in this machine's.
 func loaded16(n uint16) uint32 {
 	return uint32(binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, n)))
 }

@@ -70,7 +70,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// Limits that are taken away, that are too many and that cannot be met by a filter leave everything told.
+// Limits that are taken away, that are too many and that cannot be met by a filter leave everything
+// told.
 func TestNoLimit(t *testing.T) {
 	many := netwatch.Limits{Hosts: slices.Repeat([]netip.Addr{addr("203.0.113.1")}, 100), Links: []int{1}}
 	for name, limits := range map[string]*netwatch.Limits{
@@ -95,7 +96,8 @@ func TestNoLimit(t *testing.T) {
 	}
 }
 
-// A burst of changes that do not matter is no reason for a Watcher with a small buffer to have missed something.
+// A burst of changes that do not matter is no reason for a Watcher with a small buffer to have
+// missed something.
 func TestLimitBurst(t *testing.T) {
 	events, w := watchingWith(t, "link set lo up")
 	if err := netwatch.Shrink(w); err != nil {

@@ -10,14 +10,14 @@ import (
 	"tunnel/transport"
 )
 
-// foreign tells the log what speaks another protocol than this server, which a proxy in front does that
-// is set up wrongly: its own log and the client only say that there is no answer.
+// foreign tells the log what speaks another protocol than this server, which a proxy in front does
+// that is set up wrongly: its own log and the client only say that there is no answer.
 type foreign struct{ server *Server }
 
 // note says that the other side of a connection speaks protocol.
 func (f foreign) note(protocol, remote string) {
-	f.server.Log.Warn("refused: something speaks "+protocol+" to this port: if it is a proxy in front, set it to "+
-		f.wanted(), "remote", remote)
+	f.server.Log.Warn("refused: something speaks "+protocol+" to this port: if it is a proxy in "+
+		"front, set it to "+f.wanted(), "remote", remote)
 }
 
 // wanted returns what this server speaks.
@@ -34,8 +34,9 @@ func (f foreign) listener(ln net.Listener) net.Listener {
 	return &firstListener{transport.Listener(ln, f.watchTLS(s.TLS), s.limiter.Handshake), f}
 }
 
-// look looks at what the first read of a connection has returned: a ClientHello (RFC 8446 section 5.1) to a
-// port without TLS, or the preface of HTTP/2 (RFC 9113 section 3.4) inside TLS or without it.
+// look looks at what the first read of a connection has returned: a ClientHello (RFC 8446 section
+// 5.1) to a port without TLS, or the preface of HTTP/2 (RFC 9113 section 3.4) inside TLS or without
+// it.
 func (f foreign) look(first []byte, err error, remote string) {
 	var record tls.RecordHeaderError
 	if errors.As(err, &record) {
@@ -57,7 +58,8 @@ func (f foreign) watchTLS(config *tls.Config) *tls.Config {
 	config = config.Clone()
 	choose := config.GetConfigForClient
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if slices.Contains(hello.SupportedProtos, "h2") && !slices.Contains(hello.SupportedProtos, "http/1.1") {
+		offers := hello.SupportedProtos
+		if slices.Contains(offers, "h2") && !slices.Contains(offers, "http/1.1") {
 			f.note("HTTP/2 only", hello.Conn.RemoteAddr().String())
 		}
 		if choose == nil {

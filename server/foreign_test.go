@@ -11,7 +11,8 @@ import (
 	"tunnel/server"
 )
 
-// A proxy in front that speaks HTTP/2 or TLS to a server that does not is named in the log, now and then if it tries often.
+// A proxy in front that speaks HTTP/2 or TLS to a server that does not is named in the log, now and
+// then if it tries often.
 func TestForeignProtocol(t *testing.T) {
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	pair := httptest.NewTLSServer(nil)

@@ -1,5 +1,5 @@
-// Package spool keeps a program going whose output nobody reads: a stopped terminal (Ctrl-S), a full
-// pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine writes them.
+// Package spool keeps a program going whose output nobody reads: a stopped terminal (Ctrl-S), a
+// full pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine writes them.
 package spool
 
 import (
@@ -18,16 +18,17 @@ const (
 	maxItems = 4096
 )
 
-// How long one write may take before its reader counts as gone: at the end of the program, and while
-// another process waits for room; and how long a text may wait before its Observer is told.
+// How long one write may take before its reader counts as gone: at the end of the program, and
+// while another process waits for room; and how long a text may wait before its Observer is told.
 const (
 	closePatience   = 300 * time.Millisecond
 	relayPatience   = 3 * time.Second
 	observePatience = 3 * time.Second
 )
 
-// Writer writes to another writer, in order, each Write by one Write. Until Detach is called a Write
-// waits until it is done, as a command's output has to. All methods may be called concurrently.
+// Writer writes to another writer, in order, each Write by one Write. Until Detach is called a
+// Write waits until it is done, as a command's output has to. All methods may be called
+// concurrently.
 type Writer struct {
 	to       io.Writer
 	detach   sync.Once
@@ -59,8 +60,8 @@ type item struct {
 // A Notice returns the line that stands where lines were dropped, and why.
 type Notice func(lines uint64, why error) []byte
 
-// An Observer is told what became of each text that was written after Detach: nil if the writer took
-// it. Of one that waits for long it is told ErrLate before. It must not block.
+// An Observer is told what became of each text that was written after Detach: nil if the writer
+// took it. Of one that waits for long it is told ErrLate before. It must not block.
 type Observer func(text []byte, err error)
 
 // ErrUnread is why lines were dropped whose writer did not take them in time.
@@ -91,8 +92,8 @@ func (s *Writer) SetNotice(notice Notice) { s.notice.Store(&notice) }
 // Observe sets who is told what became of each text.
 func (s *Writer) Observe(observer Observer) { s.observer.Store(&observer) }
 
-// Detach makes each Write return at once from now on, also one that waits. What does not fit into the
-// queue then pushes out the oldest; a notice in its place says how many lines that were.
+// Detach makes each Write return at once from now on, also one that waits. What does not fit into
+// the queue then pushes out the oldest; a notice in its place says how many lines that were.
 func (s *Writer) Detach() { s.detach.Do(func() { close(s.detached) }) }
 
 // Hasten detaches, and lets a Relay not wait any more, either.
@@ -217,8 +218,9 @@ func (s *Writer) run() {
 	}
 }
 
-// Close writes what waits, until the limit, or until one write has taken longer than a reader who reads
-// would let it. What is left is dropped: the goroutine stays until the write that it is in returns.
+// Close writes what waits, until the limit, or until one write has taken longer than a reader who
+// reads would let it. What is left is dropped: the goroutine stays until the write that it is in
+// returns.
 func (s *Writer) Close(limit time.Time) {
 	s.Hasten()
 	s.mu.Lock()
@@ -242,7 +244,8 @@ func (s *Writer) Close(limit time.Time) {
 	}
 }
 
-// giveUp reports whether it is time to give up, and then empties the queue and returns what is lost.
+// giveUp reports whether it is time to give up, and then empties the queue and returns what is
+// lost.
 func (s *Writer) giveUp(limit time.Time) (left []item, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"tunnel/transport"
 )
 
-// A login that something in front of the server refuses is not asked for as if it had not been given, and nginx's word about a
-// client certificate is understood.
+// A login that something in front of the server refuses is not asked for as if it had not been
+// given, and nginx's word about a client certificate is understood.
 func TestRefusedInFront(t *testing.T) {
 	const login = "Basic dTpY"
 	for name, test := range map[string]struct {
