@@ -193,4 +193,3 @@ func asNobody(t *testing.T, program, path string) (string, error) {
 func show() cmdrun.Command {
 	return cmdrun.Command{Program: "ip", Args: []string{"-j", "link", "show"}}
 }
-

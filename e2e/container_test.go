@@ -122,6 +122,8 @@ func TestFullRun(t *testing.T) {
 	cl := bin.startWrapped(t, client, []string{"unshare", "-m", "sh", "-c", small + `exec "$@"`, "sh"},
 		"connect", routedURL, "--on-up", "[ -e /run/tunnel/full ] || "+fill+"; touch /run/tunnel/full; echo filled")
 	cl.WaitFor("filled", soon)
+	client.Run("ip", "route", "del", "10.1.1.0/24", "dev", "tun0") // what is in the journal needs no room
+	cl.WaitFor("restored what something else", soon)
 	stop(t, srv)
 	cl.WaitFor("down: ", soon)
 	bin.serve(t, server, "--plain", "--network", "10.9.9.0/24") // of which the client has to note address and route

@@ -55,8 +55,18 @@ frontend all
 	bind :444 ssl crt `+both+` alpn h2 proto h2
 	bind :81 proto h2
 	default_backend tunnel
+frontend second
+	bind :82
+	default_backend second
+frontend secure
+	bind :83
+	default_backend secure
 backend tunnel
 	server tunnel 127.0.0.1:8443
+backend second
+	server tunnel 127.0.0.1:8443 proto h2
+backend secure
+	server tunnel 127.0.0.1:8443 ssl verify none
 `, "haproxy", "-db", "-f", "FILE")
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--trusted-proxy", "127.0.0.1")
@@ -68,6 +78,10 @@ backend tunnel
 		{name: "nginx without Upgrade", args: plain("ws://server.example"), code: 7, step: "http", says: "pass the Upgrade header on"},
 		{name: "nginx without Sec-WebSocket-Protocol", args: plain("ws://server.example/noproto"), code: 7, step: "http", says: "404"},
 		{name: "nginx's auth_basic", args: plain("ws://server.example/closed"), code: 8, step: "auth", says: "not the server's own word (it asks for Basic)"},
+		{name: "auth_basic, a wrong password", args: append(plain("ws://server.example/closed"),
+			"--header", "Authorization=Basic dTpY"), code: 8, step: "auth", says: "refuses what --header Authorization"},
+		{name: "HTTP/2 to the server", args: plain("ws://server.example:82"), code: 7, step: "http", says: "not HTTP/2"},
+		{name: "TLS to the server", args: plain("ws://server.example:83"), code: 7, step: "http", says: "not HTTP/2"},
 		{name: "nginx's 403", args: plain("ws://server.example/403"), code: 7, step: "http", says: "may forbid WebSockets"},
 		{name: "511", args: plain("ws://server.example/511"), code: 7, step: "http", says: "wants a login"},
 		{name: "a login page", args: plain("ws://server.example/login"), code: 7, step: "http", says: "sends us to http://login.example/"},
@@ -81,6 +95,11 @@ backend tunnel
 	for _, missing := range []string{"Upgrade", "Sec-WebSocket-Protocol"} {
 		if !strings.Contains(srv.Stderr(), "missing="+missing) {
 			t.Errorf("the server does not say that %s is missing\n%s", missing, srv.Stderr())
+		}
+	}
+	for _, protocol := range []string{"TLS", "HTTP/2"} {
+		if says := "something speaks " + protocol + " to this port"; !strings.Contains(srv.Stderr(), says) {
+			t.Errorf("the server does not say %s\n%s", says, srv.Stderr())
 		}
 	}
 	// With what auth_basic asks for the token goes beside it.
