@@ -15,7 +15,7 @@ import (
 var ErrNotRegular = errors.New("not a regular file")
 
 // Open opens a file as os.OpenFile does, but follows no symbolic link in its last element, and
-// waits for nobody where there is a FIFO. It refuses what is no regular file.
+// does not wait where there is a FIFO. It refuses what is no regular file.
 func Open(path string, flag int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if err != nil {

@@ -16,22 +16,25 @@ import (
 	"tunnel/state"
 )
 
-// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
-// the next change of that token and by Close. A nil *Store lets everybody in. All methods may be called concurrently. Who
-// waits for the disk holds up others only if they change the same token, or if both create or revoke one.
+// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is
+// written late, with the next change of that token and by Close. All methods may be called
+// concurrently. A caller that waits for the disk delays others only if they change the same token,
+// or if both create or revoke one.
 type Store struct {
-	bucket   Bucket
-	admin    sync.Mutex          // of Create and Revoke; held while they write
-	changing keyed.Mutex[string] // by id, of whoever changes the file's entry; held while they write, taken after admin
+	bucket Bucket
+	admin  sync.Mutex // of Create and Revoke; held while they write
+	// by id, held to change the file's entry; held while they write, taken after admin
+	changing keyed.Mutex[string]
 
-	mu     sync.Mutex        // guards the rest; taken last, and never held while anything is written
+	// guards the rest; taken last, and never held while anything is written
+	mu     sync.Mutex
 	tokens map[string]*entry // by id
-	flag   *entry            // of serve --token, nil is none; never in the file
+	flag   *entry            // of the token that the server was given, nil if none; never in the file
 	late   map[string]bool   // ids whose entry is newer than in the file
 }
 
-// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error is there after a power cut.
-// Its methods may be called concurrently.
+// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error
+// is there after a power cut. Its methods may be called concurrently.
 type Bucket interface {
 	Exists() (bool, error)
 	Each(f func(key string, value []byte) error) error
@@ -58,7 +61,8 @@ func Open(bucket Bucket) (*Store, error) {
 	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}}
 	err := bucket.Each(func(id string, value []byte) error {
 		var e entry
-		if err := json.Unmarshal(value, &e); err != nil || e.ID != id || len(e.Hash) != sha256.Size {
+		if err := json.Unmarshal(value, &e); err != nil || e.ID != id ||
+			len(e.Hash) != sha256.Size {
 			// To leave it out would let its address go to others, and a later start forget it.
 			return fmt.Errorf("%w: token %q cannot be read", state.ErrDamaged, id)
 		}
@@ -94,20 +98,22 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// SetFlag adds a token that is not kept: the one that serve was given. It is called before the Store is used.
+// SetFlag adds a token that is not kept: the one that serve was given. It is called before the
+// Store is used.
 func (s *Store) SetFlag(text string) {
 	sum := hash(text)
-	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken, Created: time.Now()}, Hash: sum[:]}
+	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken,
+		Created: time.Now()}, Hash: sum[:]}
 }
 
-// Fresh tells whether there never was a token in the file.
+// Fresh reports whether there never was a token in the file.
 func (s *Store) Fresh() (bool, error) {
 	exists, err := s.bucket.Exists()
 	return !exists, err
 }
 
-// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing changes when it fails. The
-// caller holds the locks of all these ids, and not mu.
+// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing
+// changes when it fails. The caller holds the locks of all these ids, and not mu.
 func (s *Store) put(e *entry, remove ...string) error {
 	value, err := json.Marshal(e)
 	if err != nil {
@@ -139,8 +145,8 @@ func (s *Store) get(id string) (e entry, ok bool) {
 	return entry{}, false
 }
 
-// Create makes a token and returns it with its text, which nobody can find out later. agree, if not nil, may refuse it.
-// The name, address and routes of a token that has expired are free.
+// Create makes a token and returns it with its text, which nobody can find out later. agree, if not
+// nil, may refuse it. The name, address and routes of a token that has expired are free.
 func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error) {
 	now := time.Now()
 	if err := spec.check(now); err != nil {
@@ -151,7 +157,8 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	var replaced []string
 	for _, t := range s.List() {
 		if t.Name == spec.Name && t.Expired(now) && t.ID != flagName {
-			defer s.changing.Lock(t.ID)() // it may be used for the first time just now, and does not expire then
+			// it may be used for the first time just now, and does not expire then
+			defer s.changing.Lock(t.ID)()
 			replaced = append(replaced, t.ID)
 		}
 	}
@@ -172,7 +179,8 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 		}
 	}
 	e := &entry{Token: Token{
-		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
+		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address,
+		Routes:  spec.Routes,
 		Expires: spec.Expires.Round(0), Created: now.Round(0), MaxSessions: spec.MaxSessions,
 		CertCN: spec.CertCN,
 	}}
@@ -200,7 +208,9 @@ func (s *Store) Revoke(name string) (Token, error) {
 	}
 	id := all[i].ID
 	if id == flagName {
-		return Token{}, fmt.Errorf("%w: %q is the token that the server was started with: start it without", ErrSpec, flagName)
+		return Token{},
+			fmt.Errorf("%w: %q is the token that the server was started with: start it without",
+				ErrSpec, flagName)
 	}
 	defer s.changing.Lock(id)()
 	if err := s.bury(id); err != nil {
@@ -229,9 +239,6 @@ func (s *Store) List() []Token {
 // Reserved returns the addresses that tokens have for themselves, with the tokens' ids.
 func (s *Store) Reserved() map[netip.Addr]string {
 	all := map[netip.Addr]string{}
-	if s == nil {
-		return all
-	}
 	now := time.Now()
 	for _, t := range s.List() {
 		if t.Address.IsValid() && !t.Expired(now) {
@@ -255,15 +262,8 @@ var (
 	ErrExpired = errors.New("the token has expired")
 )
 
-// Check tells whether the token with this id still opens anything: the error is ErrRevoked or ErrExpired. Where everybody is
-// let in, "" does.
+// Check returns ErrRevoked or ErrExpired if the token with this id admits nobody any more.
 func (s *Store) Check(id string) error {
-	if s == nil && id == "" {
-		return nil
-	}
-	if s == nil {
-		return ErrRevoked
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e := s.find(id); {

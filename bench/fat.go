@@ -3,6 +3,10 @@ package main
 import (
 	"time"
 
+	"tunnel/bench/contender"
+	"tunnel/bench/gauge"
+	"tunnel/bench/report"
+	"tunnel/bench/scope"
 	"tunnel/e2e/lab"
 	"tunnel/e2e/wan"
 )
@@ -42,22 +46,22 @@ func usualBuffers(h *lab.Host) {
 }
 
 // fat measures a contender on a long fat line.
-func (b *bench) fat(l fatLine) func(*scope, int, contender) {
-	return func(s *scope, round int, c contender) {
+func (b *bench) fat(l fatLine) func(*scope.Scope, int, contender.Contender) {
+	return func(s *scope.Scope, round int, c contender.Contender) {
 		link := l.link
 		link.Seed = uint64(round)
-		p := newWAN(s, link)
-		usualBuffers(p.client)
-		usualBuffers(p.server)
-		e := c.start(s, b.shop, p)
+		p := contender.NewWAN(s, link)
+		usualBuffers(p.Client)
+		usualBuffers(p.Server)
+		e := c.Start(s, b.shop, p)
 		for _, m := range []struct {
 			figure string
 			flags  []string
 		}{{figUp, nil}, {figUpFour, []string{"-P", "4"}}, {figDownFour, []string{"-P", "4", "-R"}}} {
-			got := runStream(s, p.client, p.server, e.server, b.wanSeconds, m.flags...)
-			b.add(round, l.figure(m.figure), c.name(), got.rate/1e6)
+			got := gauge.RunStream(s, p.Client, p.Server, e.Server, b.wanSeconds, m.flags...)
+			b.add(round, l.figure(m.figure), c.Name(), got.Rate/1e6)
 		}
-		b.add(round, l.figure(figRTT), c.name(), b.loaded(s, p, e))
+		b.add(round, l.figure(figRTT), c.Name(), b.loaded(s, p, e))
 	}
 }
 
@@ -65,16 +69,16 @@ func (b *bench) fat(l fatLine) func(*scope, int, contender) {
 const groupFat = "fat"
 
 // fatGroup returns the figures of all fatLines.
-func fatGroup() group {
-	g := group{
-		name: groupFat, title: "Long fat lines",
-		explain: "The line is emulated as above, with a queue as long as the path. Both hosts have the kernel's usual bounds of TCP buffers: " +
+func fatGroup() report.Group {
+	g := report.Group{
+		Name: groupFat, Title: "Long fat lines",
+		Explain: "The line is emulated as above, with a queue as long as the path. Both hosts have the kernel's usual bounds of TCP buffers: " +
 			"4 MiB to send, 6 MiB to receive. Goodput and round trip are measured as above, with one stream and with four.",
 	}
 	for _, l := range fatLines() {
-		g.plots = append(g.plots,
-			plot{l.id + "-goodput", l.title + ": goodput", []string{l.figure(figUp), l.figure(figUpFour), l.figure(figDownFour)}},
-			plot{l.id + "-rtt", l.title + ": mean round trip under four streams", []string{l.figure(figRTT)}})
+		g.Plots = append(g.Plots,
+			report.Plot{File: l.id + "-goodput", Title: l.title + ": goodput", IDs: []string{l.figure(figUp), l.figure(figUpFour), l.figure(figDownFour)}},
+			report.Plot{File: l.id + "-rtt", Title: l.title + ": mean round trip under four streams", IDs: []string{l.figure(figRTT)}})
 	}
 	return g
 }

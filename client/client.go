@@ -18,6 +18,7 @@ import (
 	"tunnel/defect"
 	"tunnel/host"
 	"tunnel/keep"
+	"tunnel/policy"
 	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -52,7 +53,7 @@ type Config struct {
 	Log     *slog.Logger
 
 	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain
-	// one, or be taken while they cannot be found out. nil is that there are none. While the
+	// one, or be taken while they cannot be found out. nil if there are none. While the
 	// session lasts it is Host.Overlap that judges them.
 	Resolvers func() ([]netip.Addr, error)
 }
@@ -65,7 +66,7 @@ type Host interface {
 	Withdraw(ctx context.Context) error
 	Bypass(ctx context.Context, server netip.Addr) error
 	Retain(ctx context.Context, servers ...netip.Addr) error
-	Way(ctx context.Context, server netip.Addr) (route.Way, error)
+	NextHop(ctx context.Context, server netip.Addr) (route.NextHop, error)
 	Close() error
 }
 
@@ -90,16 +91,16 @@ var ErrAddress = errors.New("the server gave another address")
 type Client struct {
 	Config
 	queue *transport.Lanes
-	drops drops
+	drops policy.Drops
 
-	watch *watch
+	monitor *pathMonitor
 
 	// Owned by Run.
-	targets []*target
-	servers int // how many they are
+	endpoints []*endpoint
+	servers   int // how many they are
 	// by host: the addresses that the last sessions were reached by; replaced, never changed
 	known   map[string]netip.Addr
-	current *target        // the one of the last session, nil before the first
+	current *endpoint      // the one of the last session, nil before the first
 	link    transport.Link // what the device is configured for, zero while it is not
 	hook    hook           // Up, while it runs
 
@@ -119,7 +120,7 @@ const queueLimit = 8 << 20
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
 	client := &Client{Config: c, queue: transport.NewLanes(queueLimit)}
-	client.watch = newWatch(client)
+	client.monitor = newPathMonitor(client)
 	return client
 }
 
@@ -132,14 +133,14 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
-	c.targets, c.known = c.newTargets(), c.Session.Names()
+	c.endpoints, c.known = c.newEndpoints(), c.Session.Names()
 
 	var reader sync.WaitGroup
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
-	c.watch.lost = func(err error) { cancel(err) }
+	c.monitor.lost = func(err error) { cancel(err) }
 	if c.Network != nil {
-		reader.Go(func() { c.watch.follow(watching, c.Network) })
+		reader.Go(func() { c.monitor.follow(watching, c.Network) })
 	}
 	reader.Go(func() {
 		if err := c.forward(); ctx.Err() == nil {
@@ -160,10 +161,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	reader.Wait()
 	c.queue.Close()
 	lost := c.queue.Drops()
-	c.drops[dropQueue].Add(lost.Full)
-	c.drops[dropCoDel].Add(lost.CoDel)
-	c.drops[dropCut].Add(lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
+	c.drops.Count(policy.QueueFull, lost.Full)
+	c.drops.Count(policy.CoDel, lost.CoDel)
+	c.drops.Count(policy.Cut, lost.Cut)
+	c.Log.Info("stopped", "drops", c.drops.Log(policy.ClientReasons()), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }
@@ -172,7 +173,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 func (c *Client) stay(ctx context.Context) error {
 	var wait backoff.Backoff
 	for first := true; ; {
-		if c.isUp() && !c.watch.keeper.Has(c.device(c.link)) { // withdrawn
+		if c.isUp() && !c.monitor.keeper.Has(c.device(c.link)) { // withdrawn
 			c.down()
 		}
 		began := time.Now()
@@ -194,7 +195,7 @@ func (c *Client) stay(ctx context.Context) error {
 		}
 		// Where there are other servers they are to be asked before this one's last word is the
 		// end.
-		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
+		if (first && !c.KeepTrying) || (permanent(err) && (!connected || c.servers == 1)) {
 			return err
 		}
 		delay, rest := wait.After(err, lasted, time.Now()), c.rest(time.Now())
@@ -206,7 +207,7 @@ func (c *Client) stay(ctx context.Context) error {
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
-		case <-c.watch.moved:
+		case <-c.monitor.moved:
 			c.rouse()
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -214,12 +215,12 @@ func (c *Client) stay(ctx context.Context) error {
 	}
 }
 
-// session is one connection from its dial to its end. connected tells whether packets could pass in
-// between.
-func (c *Client) session(ctx context.Context, t *target) (connected bool, err error) {
+// session is one connection from its dial to its end. connected reports whether packets could pass
+// in between.
+func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err error) {
 	defer func() {
 		if !connected {
-			err = c.watch.pause(err)
+			err = c.monitor.pause(err)
 		}
 	}()
 	if err := c.prepare(t); err != nil {
@@ -235,7 +236,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		c.forget(conn)
 		return false, err
 	}
-	// The way to the addresses that did not answer, where the server's name has several, is the
+	// The path to the addresses that did not answer, where the server's name has several, is the
 	// kernel's own again.
 	if err := errors.Join(c.configure(ctx, link), c.Host.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
@@ -255,13 +256,14 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 	for _, p := range c.queue.Salvage(fresh) {
 		c.queue.Push(p)
 	}
-	err = c.ride(ctx, t, conn, link)
+	err = c.runSession(ctx, t, conn, link)
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
-		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
+		// Another client has this session, perhaps on a clone of this machine: leave it to that
+		// one.
 		t.resume = store.Session{}
 	}
-	err = c.watch.pause(err)
+	err = c.monitor.pause(err)
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
@@ -269,7 +271,7 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 }
 
 // saveSession keeps what to ask t for on the next run.
-func (c *Client) saveSession(t *target) {
+func (c *Client) saveSession(t *endpoint) {
 	if err := c.Session.Save(t.url(), t.resume); err != nil {
 		c.Log.Warn("the session is not kept for the next run", "err", err)
 	}
@@ -278,7 +280,7 @@ func (c *Client) saveSession(t *target) {
 // request asks for the address of last time, judges what the server grants, and puts this side's
 // own wishes over it. The connection is closed on error.
 func (c *Client) request(
-	ctx context.Context, conn *transport.Conn, t *target,
+	ctx context.Context, conn *transport.Conn, t *endpoint,
 ) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -333,10 +335,10 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 		}
 		c.down()
 	}
-	if err := c.watch.keeper.Set(ctx, want); err != nil || !changes {
+	if err := c.monitor.keeper.Set(ctx, want); err != nil || !changes {
 		return err
 	}
-	c.watch.holds()
+	c.monitor.holds()
 	c.mu.Lock()
 	c.address = link.Address
 	c.mu.Unlock()

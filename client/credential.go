@@ -23,9 +23,9 @@ func newSession() string {
 var ErrNotStored = errors.New("the join token is not used, because its session cannot be stored")
 
 // prepare draws a session for t, if it has none, and stores it. A join token opens the server to
-// that session only, so one that could not be stored must not use it up: nobody could come with the
-// token again.
-func (c *Client) prepare(t *target) error {
+// that session only, so one that could not be stored must not use it up: no client could come with
+// the token again.
+func (c *Client) prepare(t *endpoint) error {
 	fresh := t.resume.Session == ""
 	if fresh {
 		t.resume.Session = newSession()
@@ -53,7 +53,7 @@ type Exchanges func(token, credential string) bool
 // exchange goes on with the credential that a server gave for a join token, if that was asked for.
 // One that cannot be stored is left alone: the join token opens the server to this session until
 // the credential is used.
-func (c *Client) exchange(t *target, credential string) {
+func (c *Client) exchange(t *endpoint, credential string) {
 	if credential == "" {
 		return
 	}

@@ -14,8 +14,8 @@ func TestDoubt(t *testing.T) {
 	now := time.Now()
 	refused := &transport.StepError{Step: transport.StepAuth, Err: errors.New("401"),
 		Doubtful: true}
-	one, two := new(target), new(target)
-	c := &Client{targets: []*target{one, two}}
+	one, two := new(endpoint), new(endpoint)
+	c := &Client{endpoints: []*endpoint{one, two}}
 	one.doubt.note(refused, now)
 	if got := c.rest(now); got != 0 {
 		t.Errorf("rests %v though another server may be asked", got)

@@ -18,6 +18,7 @@ import (
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/server"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -44,8 +45,8 @@ func TestFirstAttemptFails(t *testing.T) {
 		"a full pool": {
 			func(h *hub) {
 				h.stop()
-				h.network = "10.9.9.8/29"
-				h.start()
+				h.Network = "10.9.9.8/29"
+				h.Start()
 				h.join(transport.Connect{})
 				h.join(transport.Connect{})
 			},
@@ -54,8 +55,8 @@ func TestFirstAttemptFails(t *testing.T) {
 		"as many sessions as there may be": {
 			func(h *hub) {
 				h.stop()
-				h.change = func(c *server.Config) { c.MaxSessions = 1 }
-				h.start()
+				h.changed(func(c *server.Config) { c.MaxSessions = 1 })
+				h.Start()
 				h.join(transport.Connect{})
 			},
 			nil, transport.StepAddress, "the token has as many sessions as it may have: 1",
@@ -76,7 +77,7 @@ func TestFirstAttemptFails(t *testing.T) {
 				test.hub(h)
 			}
 			began := time.Now()
-			c := start(t, h.address, test.change)
+			c := start(t, h.Address, test.change)
 			err := c.wait()
 			var step *transport.StepError
 			if !errors.As(err, &step) || step.Step != test.step ||
@@ -121,7 +122,7 @@ func TestMachineFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := start(t, startHub(t).address, nil, test.prepare)
+			c := start(t, startHub(t).Address, nil, test.prepare)
 			if err := c.wait(); !test.check(err) {
 				t.Errorf("Run returns %v", err)
 			}
@@ -142,10 +143,10 @@ func do(t *testing.T, k *iptest.Kernel, command string) {
 func TestTooMany(t *testing.T) {
 	h := startHub(t)
 	h.stop()
-	h.change = func(c *server.Config) { c.MaxSessions = 1 }
-	h.start()
+	h.changed(func(c *server.Config) { c.MaxSessions = 1 })
+	h.Start()
 	other, _ := h.join(transport.Connect{})
-	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c := start(t, h.Address, func(c *client.Config) { c.KeepTrying = true })
 	c.logged("as many sessions as it may have", 2)
 	other.Close(transport.CodeNormal, "")
 	c.until("up ", 1)
@@ -191,14 +192,14 @@ func TestRetryAfter(t *testing.T) {
 // At boot nobody gives up.
 func TestKeepTrying(t *testing.T) {
 	h := newHub(t)
-	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c := start(t, h.Address, func(c *client.Config) { c.KeepTrying = true })
 	c.logged("connection refused", 1)
-	h.start()
+	h.Start()
 	c.until("up ", 1)
 	// A token that is refused later is final as well.
 	h.stop()
-	h.token = "another-horse-battery"
-	h.start()
+	h.Token = "another-horse-battery"
+	h.Start()
 	var step *transport.StepError
 	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth {
 		t.Errorf("Run returns %v", err)
@@ -208,14 +209,14 @@ func TestKeepTrying(t *testing.T) {
 // A device that fails ends the client with its error; the server is told.
 func TestDeviceFails(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	c.device.Failure <- tuntest.ErrDevice
 	if err := c.wait(); !errors.Is(err, tuntest.ErrDevice) {
 		t.Errorf("Run returns %v", err)
 	}
 	h.stop()
-	if log := h.log.text(); !bytes.Contains(log, []byte("(code 1001)")) {
+	if log := h.Log.Text(); !bytes.Contains(log, []byte("(code 1001)")) {
 		t.Errorf("the server's log:\n%s", log)
 	}
 }
@@ -223,7 +224,7 @@ func TestDeviceFails(t *testing.T) {
 // What cannot be undone is said, together with why Run ended.
 func TestUndoFails(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	c.kernel.Fail(unaddr3, 2, "RTNETLINK answers: Device or resource busy")
 	c.cancel()
@@ -238,7 +239,7 @@ func TestUndoFails(t *testing.T) {
 
 // Whenever it is stopped Run returns nil, at once.
 func TestStopAnytime(t *testing.T) {
-	mute := listen(t, "127.0.0.1:0") // takes connections and says nothing
+	mute := hubtest.Listen(t, "127.0.0.1:0") // takes connections and says nothing
 	defer func() { _ = mute.Close() }()
 	accepted := make(chan net.Conn, 1)
 	go func() {
@@ -253,7 +254,7 @@ func TestStopAnytime(t *testing.T) {
 	stopsAtOnce(t, c)
 
 	h := newHub(t)
-	c = start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c = start(t, h.Address, func(c *client.Config) { c.KeepTrying = true })
 	c.logged("retry_in=", 1)
 	stopsAtOnce(t, c)
 

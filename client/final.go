@@ -16,9 +16,9 @@ const (
 	doubtMoved = 10 * time.Second
 )
 
-// hopeless reports whether another attempt cannot end in another way: the server itself refuses the
+// permanent reports whether another attempt cannot end otherwise: the server itself refuses the
 // token.
-func hopeless(err error) bool {
+func permanent(err error) bool {
 	var step *transport.StepError
 	return errors.As(err, &step) && step.Step == transport.StepAuth && !step.Doubtful
 }
@@ -53,7 +53,7 @@ func (d *doubt) note(err error, now time.Time) {
 // rest returns how long to wait for the first server that may be asked again.
 func (c *Client) rest(now time.Time) time.Duration {
 	var least time.Duration
-	for i, t := range c.targets {
+	for i, t := range c.endpoints {
 		if left := t.doubt.until.Sub(now); i == 0 || left < least {
 			least = left
 		}
@@ -63,7 +63,7 @@ func (c *Client) rest(now time.Time) time.Duration {
 
 // rouse shortens the wait for all servers: the path to them has changed.
 func (c *Client) rouse() {
-	for _, t := range c.targets {
+	for _, t := range c.endpoints {
 		if soon := t.doubt.since.Add(doubtMoved); soon.Before(t.doubt.until) {
 			t.doubt.until = soon
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tunnel/client"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 )
 
@@ -17,7 +18,7 @@ import (
 func portal(t *testing.T, address string) (bound string, asked *atomic.Int32, end func()) {
 	t.Helper()
 	asked = new(atomic.Int32)
-	ln := listen(t, address)
+	ln := hubtest.Listen(t, address)
 	web := &http.Server{ReadHeaderTimeout: patience,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			asked.Add(1)
@@ -60,10 +61,10 @@ func TestDoubtfulRefusal(t *testing.T) {
 // Nor does it end a client that was up.
 func TestDoubtfulRefusalLater(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	h.stop()
-	_, _, end := portal(t, h.address)
+	_, _, end := portal(t, h.Address)
 	c.logged("answered 401", 1)
 	c.logged("retry_in=1m0s", 1)
 	end()
@@ -75,14 +76,14 @@ func TestDoubtfulRefusalOfOne(t *testing.T) {
 	address, asked, _ := portal(t, "127.0.0.1:0")
 	gone := newHub(t)
 	c := start(t, address, func(c *client.Config) {
-		others(t, gone.address)(c)
+		others(t, gone.Address)(c)
 		c.KeepTrying = true
 	})
 	c.logged("connection refused", 3)
 	if n := asked.Load(); n != 1 {
 		t.Errorf("the doubtful one was asked %d times", n)
 	}
-	gone.start()
+	gone.Start()
 	c.until("up ", 1)
 	if err := c.stop(); err != nil {
 		t.Error(err)
@@ -92,7 +93,7 @@ func TestDoubtfulRefusalOfOne(t *testing.T) {
 // The server's own word stays final, whatever came before.
 func TestServersRefusalIsFinal(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, func(c *client.Config) {
+	c := start(t, h.Address, func(c *client.Config) {
 		c.Dialer.Token,
 			c.KeepTrying = "wrong-horse-battery", true
 	})

@@ -28,7 +28,7 @@ func (c *Client) acceptable(link transport.Link) error {
 var errChanging = errors.New("the server changes what it grants more than once a minute")
 
 // changes refuses another change of what t grants, within changePause of the last.
-func (t *target) changes(link transport.Link, now time.Time) error {
+func (t *endpoint) changes(link transport.Link, now time.Time) error {
 	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) ||
 		now.Sub(t.changed) >= changePause {
 		return nil
@@ -42,7 +42,7 @@ func (t *target) changes(link transport.Link, now time.Time) error {
 }
 
 // took notes that the device has what t grants, and logs a change.
-func (c *Client) took(t *target, link transport.Link, now time.Time) {
+func (c *Client) took(t *endpoint, link transport.Link, now time.Time) {
 	before, granted := t.granted, wantOf("", link)
 	if before.Equal(granted) {
 		return

@@ -15,8 +15,8 @@ import (
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func newTarget() *target {
-	return &target{dialer: transport.Dialer{URL: &url.URL{Host: "server.example"}}}
+func newEndpoint() *endpoint {
+	return &endpoint{dialer: transport.Dialer{URL: &url.URL{Host: "server.example"}}}
 }
 
 // linkOf is what a server grants.
@@ -123,7 +123,7 @@ func TestChanges(t *testing.T) {
 		"mtu":     func(l *transport.Link) { l.MTU-- },
 		"qlen":    func(l *transport.Link) { l.Qlen++ },
 	} {
-		server := newTarget()
+		server := newEndpoint()
 		take := func(link transport.Link, at time.Time) bool {
 			if server.changes(link, at) != nil {
 				return false

@@ -13,12 +13,12 @@ import (
 	"tunnel/transport"
 )
 
-// A bundle is the connections of one session, its lanes. The session lasts while one of them is up;
-// one that breaks is dialled again meanwhile.
-type bundle struct {
-	client *Client
-	target *target
-	link   transport.Link
+// A session is the connections of one session with a server, its lanes. The session lasts while one
+// of them is up; one that breaks is dialled again meanwhile.
+type session struct {
+	client   *Client
+	endpoint *endpoint
+	link     transport.Link
 	// where all of them lead: another address of the same name may be another server
 	hop netip.Addr
 
@@ -28,34 +28,35 @@ type bundle struct {
 	err  error // why it is over
 }
 
-// ride moves packets over the session that first has begun, until it ends; the error says why.
-func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn,
+// runSession moves packets over the session that first has begun, until it ends; the error says
+// why.
+func (c *Client) runSession(ctx context.Context, t *endpoint, first *transport.Conn,
 	link transport.Link) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	b := &bundle{client: c, target: t, link: link, hop: first.Hop(), up: 1}
+	s := &session{client: c, endpoint: t, link: link, hop: first.Hop(), up: 1}
 	var group sync.WaitGroup
 	for i := 1; i < min(c.Lanes, link.Lanes); i++ {
-		group.Go(func() { b.keep(ctx, end, i, nil) })
+		group.Go(func() { s.keep(ctx, end, i, nil) })
 	}
-	b.keep(ctx, end, 0, first)
+	s.keep(ctx, end, 0, first)
 	group.Wait()
-	return b.err
+	return s.err
 }
 
 // keep keeps lane i up until the session is over; conn is its connection, nil before there is one.
-// Whoever finds that the session is over says so to the others by end.
-func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
+// The lane that finds the session over tells the others by end.
+func (s *session) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
 	var wait backoff.Backoff
 	var least time.Duration // that the server wants
-	log := b.client.Log.With("lane", i)
+	log := s.client.Log.With("lane", i)
 	for again := conn != nil; ; again = true {
 		if conn == nil {
 			if again && !pause(ctx, wait.Next(time.Now())+least) {
 				return
 			}
 			var err error
-			if conn, err = b.attach(ctx, i); err != nil {
+			if conn, err = s.attach(ctx, i); err != nil {
 				if ctx.Err() != nil {
 					return
 				}
@@ -65,7 +66,7 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 					least = busy.After
 				}
 				// who asks again is banned
-				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) {
+				if permanent(err) || doubtful(err) && !pause(ctx, doubtPause) {
 					return
 				}
 				continue
@@ -73,8 +74,8 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 			log.Info("lane connected", conn.Security())
 		}
 		began := time.Now()
-		err := b.run(ctx, conn)
-		if b.lost(ctx, err) {
+		err := s.run(ctx, conn)
+		if s.lost(ctx, err) {
 			end(err)
 			return
 		}
@@ -86,7 +87,7 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 	}
 }
 
-// pause waits for so long; false is that ctx has ended.
+// pause waits for d. It returns false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -99,26 +100,26 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // attach connects lane i to the session.
-func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
-	dialer := b.target.dialer
-	dialer.Hop, dialer.Known = b.hop, b.client.known
+func (s *session) attach(ctx context.Context, i int) (*transport.Conn, error) {
+	dialer := s.endpoint.dialer
+	dialer.Hop, dialer.Known = s.hop, s.client.known
 	conn, err := dialer.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	link, err := conn.Request(asking, transport.Connect{Session: b.link.Session, Lane: &i},
-		b.client.Device.Offload())
+	link, err := conn.Request(asking, transport.Connect{Session: s.link.Session, Lane: &i},
+		s.client.Device.Offload())
 	switch {
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
 		return nil, err
-	case link.Address != b.link.Address:
+	case link.Address != s.link.Address:
 		conn.Close(transport.CodeNormal, "not this session's address")
 		return nil, fmt.Errorf("the server gave it another address: %s", link.Address)
 	}
-	if !b.joined(conn) {
+	if !s.joined(conn) {
 		conn.Close(transport.CodeNormal, "the session is over")
 		return nil, context.Cause(ctx)
 	}
@@ -126,40 +127,40 @@ func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
 }
 
 // joined takes note of another connection; it is false when the session is over.
-func (b *bundle) joined(conn *transport.Conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.over {
+func (s *session) joined(conn *transport.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
 		return false
 	}
-	b.up++
-	b.client.watch.joined(conn)
+	s.up++
+	s.client.monitor.joined(conn)
 	return true
 }
 
 // run moves packets over one lane until it ends.
-func (b *bundle) run(ctx context.Context, conn *transport.Conn) error {
-	q := b.client.queue.Join()
-	defer b.client.queue.Leave(q)
-	defer b.client.watch.left(conn)
-	err := conn.Run(ctx, q, b.link.Keepalive, b.client.receive(b.link))
-	b.client.defects.Note(err, b.client.Log)
+func (s *session) run(ctx context.Context, conn *transport.Conn) error {
+	q := s.client.queue.Join()
+	defer s.client.queue.Leave(q)
+	defer s.client.monitor.left(conn)
+	err := conn.Run(ctx, q, s.link.Keepalive, s.client.receive(s.link))
+	s.client.defects.Note(err, s.client.Log)
 	return err
 }
 
-// lost takes note that a lane is lost, and tells whether the session is over: because it was the
+// lost takes note that a lane is lost, and reports whether the session is over: because it was the
 // last, because ctx has ended, or because the server has said so to all of them.
-func (b *bundle) lost(ctx context.Context, err error) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.up--
-	if !b.over && (b.up == 0 || ctx.Err() != nil || endsSession(err)) {
-		b.over, b.err = true, err
+func (s *session) lost(ctx context.Context, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up--
+	if !s.over && (s.up == 0 || ctx.Err() != nil || endsSession(err)) {
+		s.over, s.err = true, err
 	}
-	return b.over
+	return s.over
 }
 
-// endsSession tells whether what ended a lane ends all of them.
+// endsSession reports whether what ended a lane ends all of them.
 func endsSession(err error) bool {
 	var closed *transport.CloseError
 	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced,

@@ -7,10 +7,11 @@ import (
 
 	"tunnel/defect"
 	"tunnel/packet"
+	"tunnel/policy"
 	"tunnel/transport"
 )
 
-// forward is the way out: what the kernel sends into the device goes to the queue. While there is
+// forward is the path out: what the kernel sends into the device goes to the queue. While there is
 // no connection the queue fills and the rest is lost, as on a cable that is out.
 func (c *Client) forward() error {
 	for {
@@ -40,7 +41,7 @@ func (c *Client) read() (err error) {
 		for i := range b.Len() {
 			// The server would drop any other source; the kernel's own IPv6 chatter has one.
 			if packet.Source(b.IP(i)) != own {
-				c.drops[dropForeign].Add(1)
+				c.drops.Count(policy.Foreign, 1)
 				continue
 			}
 			c.queue.Push(b.Take(i))
@@ -49,18 +50,19 @@ func (c *Client) read() (err error) {
 	})
 }
 
-// receive returns the way in: from the server to the kernel.
+// receive returns the path in: from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
+	rules := policy.Client{Address: link.Address, Network: link.Network}
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
-			v := judge(link, b, i)
-			if v != pass {
-				c.drops[v].Add(1)
+			v := rules.FromServer(b, i)
+			if v != policy.Pass {
+				c.drops.Count(v, 1)
 			}
-			return v == pass
+			return v == policy.Pass
 		})
 		refused, err := c.Device.WriteBatch(b)
-		c.drops[dropKernel].Add(uint64(refused))
+		c.drops.Count(policy.Kernel, uint64(refused))
 		return err
 	}
 }

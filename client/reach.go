@@ -17,9 +17,9 @@ import (
 	"tunnel/transport"
 )
 
-// A target is one of the servers that this client may join, and what it has there.
-type target struct {
-	server int              // which one it is; several targets may be one server on several ports
+// An endpoint is one of the servers that this client may join, and what it has there.
+type endpoint struct {
+	server int              // which one it is; several endpoints may be one server on several ports
 	dialer transport.Dialer // Token becomes the credential that the server gives for it
 	resume store.Session    // what to ask for on the next attempt
 	// what the device last had at this server's word, without its name; none before
@@ -29,17 +29,17 @@ type target struct {
 	doubt   doubt     // why it is left alone for some time
 }
 
-func (t *target) url() string { return t.dialer.URL.String() }
+func (t *endpoint) url() string { return t.dialer.URL.String() }
 
-// targets returns the servers of the Config in their order.
-func (c *Client) newTargets() []*target {
-	var all []*target
+// newEndpoints returns the servers of the Config in their order.
+func (c *Client) newEndpoints() []*endpoint {
+	var all []*endpoint
 	c.servers = 0
 	for _, d := range append([]*transport.Dialer{c.Dialer}, c.Others...) {
 		if !d.Guess || c.servers == 0 {
 			c.servers++
 		}
-		all = append(all, &target{server: c.servers, dialer: *d,
+		all = append(all, &endpoint{server: c.servers, dialer: *d,
 			resume: c.Session.Load(d.URL.String())})
 	}
 	return all
@@ -50,10 +50,10 @@ func (c *Client) newTargets() []*target {
 // its connections go on; then the others in the order of the Config. The error is that of the
 // server that was asked first, unless another had a more hopeful one.
 func (c *Client) round(ctx context.Context) (connected bool, err error) {
-	order := c.targets
+	order := c.endpoints
 	if c.current != nil {
-		order = []*target{c.current}
-		for _, t := range c.targets {
+		order = []*endpoint{c.current}
+		for _, t := range c.endpoints {
 			if t != c.current {
 				order = append(order, t)
 			}
@@ -82,13 +82,13 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	return false, said.first()
 }
 
-// dial connects to a server, by a way that leads past the tunnel.
-func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
+// dial connects to a server, by a path outside the tunnel.
+func (c *Client) dial(ctx context.Context, t *endpoint) (*transport.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c.watch.dialling(func() { cancel(errMoved) })
+	c.monitor.dialling(func() { cancel(errMoved) })
 	var tried []netip.Addr
-	var noWay error // why the look-up alone would have failed
+	var noRoute error // why the look-up alone would have failed
 	dialer := t.dialer
 	dialer.Known = c.known
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
@@ -104,19 +104,19 @@ func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
 			c.Log.Warn("ws:// is not encrypted: whoever is on the path can read and change the token and all packets: use wss://",
 				"server", t.dialer.URL.Host)
 		}
-		unknown, err := c.watch.try(ctx, hop)
-		noWay = cmp.Or(noWay, unknown)
+		unknown, err := c.monitor.try(ctx, hop)
+		noRoute = cmp.Or(noRoute, unknown)
 		return err
 	}
 	conn, err := dialer.Dial(ctx)
 	if err == nil {
-		c.watch.connected(conn)
+		c.monitor.connected(conn)
 		return conn, nil
 	}
-	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) ||
+	if noRoute != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) ||
 		errors.Is(err, unix.EACCES) ||
 		errors.Is(err, unix.EINVAL)) {
-		err = noWay // and so it is
+		err = noRoute // and so it is
 	}
 	if errors.Is(context.Cause(ctx), errMoved) {
 		err = errMoved
@@ -153,7 +153,7 @@ func (c *Client) forget(conn *transport.Conn) {
 // wish says which address to ask a server for: what it gave last time, else what the device has now
 // from another server, so that connections inside survive if both serve one network. The zero Addr
 // leaves it to the server.
-func (c *Client) wish(t *target) netip.Addr {
+func (c *Client) wish(t *endpoint) netip.Addr {
 	switch {
 	case c.Wanted.IsValid():
 		return c.Wanted

@@ -13,8 +13,9 @@ type refusals struct {
 	errs    map[int]error // by server
 }
 
-// note adds the error of a target. Of several ports of one server the one counts that got furthest.
-func (v *refusals) note(t *target, err error) {
+// note adds the error of an endpoint. Of several ports of one server the one counts that got
+// furthest.
+func (v *refusals) note(t *endpoint, err error) {
 	if v.errs == nil {
 		v.errs = map[int]error{}
 	}
@@ -31,7 +32,7 @@ func (v *refusals) note(t *target, err error) {
 // one.
 func (v *refusals) first() (err error) {
 	for _, s := range v.servers {
-		if !hopeless(v.errs[s]) {
+		if !permanent(v.errs[s]) {
 			return v.errs[s]
 		}
 		if err == nil {

@@ -16,6 +16,7 @@ import (
 	"tunnel/host"
 	"tunnel/ipcmd/iptest"
 	"tunnel/journal"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -26,7 +27,7 @@ type joined struct {
 	device *tuntest.Device
 	kernel *iptest.Kernel
 	before string // what the kernel had
-	log    *logs
+	log    *hubtest.Logs
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error // of Run, set when ended is closed
@@ -77,7 +78,7 @@ func (j *joined) until(prefix string, n int) {
 		case <-j.more:
 		case <-late:
 			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n,
-				strings.Join(j.happened(), "\n"), j.log.text())
+				strings.Join(j.happened(), "\n"), j.log.Text())
 		}
 	}
 }
@@ -85,7 +86,7 @@ func (j *joined) until(prefix string, n int) {
 // logged waits until text is in the log n times.
 func (j *joined) logged(text string, n int) {
 	j.t.Helper()
-	j.log.until(j.t, text, n)
+	j.log.Until(j.t, text, n)
 }
 
 // same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself,
@@ -112,7 +113,7 @@ func start(t *testing.T, address string, change func(*client.Config),
 	prepare ...func(*iptest.Kernel)) *joined {
 	t.Helper()
 	j := &joined{
-		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &logs{},
+		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &hubtest.Logs{},
 		ended: make(chan struct{}), more: make(chan struct{}, 1),
 	}
 	if err := j.kernel.Do("ip route add 192.168.107.0/24 dev ens160 proto kernel"); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tunnel/packet"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -43,7 +44,7 @@ func granted() transport.Connected {
 // the test ends.
 func serve(t *testing.T, handle func(*transport.Conn)) string {
 	t.Helper()
-	ln := listen(t, "127.0.0.1:0")
+	ln := hubtest.Listen(t, "127.0.0.1:0")
 	var group sync.WaitGroup
 	web := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -129,7 +130,7 @@ func TestServerIsFiltered(t *testing.T) {
 // While there is no server the queue fills, and what it loses is counted.
 func TestQueueOverflows(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	h.stop()
 	c.until("lost: ", 1)
@@ -140,10 +141,10 @@ func TestQueueOverflows(t *testing.T) {
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	_, lost, _ := bytes.Cut(c.log.text(), []byte("drops.queue_full="))
+	_, lost, _ := bytes.Cut(c.log.Text(), []byte("drops.queue_full="))
 	var n int
 	if _, err := fmt.Sscan(string(lost), &n); err != nil || n < sent-most || n > sent {
 		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most,
-			c.log.text())
+			c.log.Text())
 	}
 }

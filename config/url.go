@@ -8,29 +8,33 @@ import (
 	"net/url"
 	"strings"
 
+	"tunnel/config/setting"
 	"tunnel/transport"
 )
 
-// otherPort is where a server listens by default, which is tried when port 443 of a HOST has none.
+// otherPort is the default port of a server, tried when there is none on port 443 of a HOST.
 const otherPort = "8443"
 
-// serverURLs is the setting of servers. One that names no port may stand for two.
-func serverURLs(p *[]Server) value { return urls{p} }
+// serverURLs is the value of the servers' setting. A text without a port may stand for two servers.
+func serverURLs(p *[]Server) setting.Value { return urls{p} }
 
 type urls struct{ p *[]Server }
 
-func (v urls) kind() Kind { return List }
+// Kind implements setting.Value.
+func (v urls) Kind() setting.Kind { return setting.List }
 
-func (v urls) texts() (all []string) {
+// Texts implements setting.Value.
+func (v urls) Texts() (all []string) {
 	for _, s := range *v.p {
 		all = append(all, s.URL.String())
 	}
 	return all
 }
 
-func (v urls) set(texts []string) error {
+// Set implements setting.Value.
+func (v urls) Set(texts []string) error {
 	var all []Server
-	implied := map[string]bool{} // by URL: whether nobody has written it
+	implied := map[string]bool{} // by URL: whether no text has named it
 	for _, text := range texts {
 		found, err := serverURL(text)
 		if errors.Is(err, transport.ErrTokenInURL) {
@@ -54,9 +58,9 @@ func (v urls) set(texts []string) error {
 	return nil
 }
 
-// serverURL returns the URLs that a person means by text, best first: wss://HOST[:PORT][/PATH] and ws://… as they are,
-// https://… and HOST[:PORT][/PATH] with wss. A single word is no HOST, for a mistyped flag or command would be given the
-// token.
+// serverURL returns the URLs that text stands for, best first: wss://HOST[:PORT][/PATH] and ws://…
+// as they are, https://… and HOST[:PORT][/PATH] with wss. A single word is not a HOST: a mistyped
+// flag or command would be sent the token.
 func serverURL(text string) ([]*url.URL, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
@@ -65,7 +69,9 @@ func serverURL(text string) ([]*url.URL, error) {
 			rest = "[" + text + "]"
 		}
 		if strings.HasPrefix(rest, "-") || rest != "localhost" && !strings.ContainsAny(rest, ".:") {
-			return nil, fmt.Errorf("%q does not begin with wss:// or https://, and is no full host name", text)
+			return nil,
+				fmt.Errorf("%q does not begin with wss:// or https://, and is not a full host name",
+					text)
 		}
 	}
 	switch scheme {
@@ -81,7 +87,10 @@ func serverURL(text string) ([]*url.URL, error) {
 		if secure.Path == transport.DefaultPath {
 			secure.Path = ""
 		}
-		return nil, fmt.Errorf("%q does not begin with ws:// or wss://, and would send the token in clear: use %s", text, &secure)
+		return nil,
+			fmt.Errorf(
+				"%q does not begin with ws:// or wss://, and would send the token in clear: use %s",
+				text, &secure)
 	default:
 		u, err := transport.ParseURL(text)
 		return []*url.URL{u}, err

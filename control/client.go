@@ -29,13 +29,15 @@ type Client struct {
 	web *http.Client
 }
 
-// What a server can have root's client keep in memory, in bytes: it may be another user's, or broken into.
+// What a server can have root's client keep in memory, in bytes: it may be another user's, or
+// broken into.
 const (
 	maxHeader = 16 << 10
 	maxAnswer = 64 << 20 // a list of a hundred thousand tokens
 )
 
-// NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if there is none.
+// NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if
+// there is none.
 func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 		err = reach(dir, func(name string) (err error) {
@@ -47,7 +49,9 @@ func NewClient(dir string) *Client {
 		}
 		return conn, err
 	}
-	return &Client{&http.Client{Timeout: requestTimeout, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}}}
+	return &Client{&http.Client{Timeout: requestTimeout,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true,
+			MaxResponseHeaderBytes: maxHeader}}}
 }
 
 // List returns all tokens by name.
@@ -90,7 +94,8 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode >= http.StatusBadRequest {
 		var answer failed
-		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil || answer.Error == "" {
+		if err := json.NewDecoder(io.LimitReader(resp.Body,
+			maxAnswer)).Decode(&answer); err != nil || answer.Error == "" {
 			return fmt.Errorf("%s answered %s", SocketName, resp.Status)
 		}
 		if resp.StatusCode < http.StatusInternalServerError {

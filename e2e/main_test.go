@@ -9,9 +9,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"tunnel/e2e/hostile"
 )
 
 // binDirEnv names the directory with the programs under test, `tunnel`,
@@ -28,8 +32,12 @@ func TestMain(m *testing.M) {
 		beCrowd(os.Args[2:])
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == attackWord {
-		beAttacker(os.Args[2:])
+	if len(os.Args) > 1 && os.Args[1] == hostile.Command {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := hostile.Main(ctx, os.Args[2:], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 		return
 	}
 	code, err := testMain(m)

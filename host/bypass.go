@@ -28,7 +28,7 @@ import (
 func (h *Host) Bypass(ctx context.Context, server netip.Addr) error {
 	err := h.bypass(ctx, server)
 	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one when it counts
-		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server, "err",
+		h.log.WarnContext(ctx, "the path to the server is not known here", "server", server, "err",
 			err)
 		return nil
 	}
@@ -43,10 +43,10 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return fmt.Errorf("find the way to %s: %w", server, os.ErrClosed)
+		return fmt.Errorf("find the path to %s: %w", server, os.ErrClosed)
 	}
 	if h.machine.Look == nil {
-		h.log.WarnContext(ctx, "the way to the server is not known here", "server", server)
+		h.log.WarnContext(ctx, "the path to the server is not known here", "server", server)
 		return nil
 	}
 	good, err := h.checkOwn(ctx, server)
@@ -55,7 +55,7 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 	}
 	beneath, err := h.view().Match(server)
 	if err != nil {
-		return fmt.Errorf("find the way to %s: %w", server, err)
+		return fmt.Errorf("find the path to %s: %w", server, err)
 	}
 	if known, ok := h.beside[server]; ok && known.Equal(beneath) {
 		return nil
@@ -63,7 +63,7 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 	delete(h.beside, server)
 	want, needed, err := h.view().BypassTo(server, beneath)
 	if err != nil {
-		return fmt.Errorf("find the way to %s: %w", server, err)
+		return fmt.Errorf("find the path to %s: %w", server, err)
 	}
 	if !needed {
 		return nil
@@ -80,7 +80,7 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	case err == nil && h.dry:
 		return nil
 	case err == nil:
-	case errors.Is(err, fs.ErrExist): // somebody was faster than we; it is theirs
+	case errors.Is(err, fs.ErrExist): // another program was faster; the route is its own
 		return nil
 	case ctx.Err() != nil, cmdrun.IsMissing(err), slices.Contains(h.made, fact(b)):
 		return err
@@ -121,9 +121,9 @@ func (h *Host) Retain(ctx context.Context, servers ...netip.Addr) error {
 	})
 }
 
-// checkOwn looks at the bypass to server that this Router added earlier, if any. It reports whether
-// the kernel goes by it and would go the same way without it; otherwise it removes it. The caller
-// holds mu.
+// checkOwn looks at the bypass to server that this Host made earlier, if any. It reports whether
+// the kernel goes by it and would choose the same path without it; otherwise it removes it. The
+// caller holds mu.
 func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 	var own route.Bypass
 	for _, f := range h.made {

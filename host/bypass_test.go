@@ -175,7 +175,8 @@ func TestRetain(t *testing.T) {
 	if err := r.Retain(t.Context(), addr("2.2.2.2"), addr("2001:db8::1")); err != nil {
 		t.Fatal(err)
 	}
-	want := "ip -4 r d 3.3.3.3/32 via 192.168.107.2 dev ens160\nip -4 r d 1.1.1.1/32 via 192.168.107.2 dev ens160\n"
+	want := "ip -4 r d 3.3.3.3/32 via 192.168.107.2 dev ens160\nip -4 r d 1.1.1.1/32 via " +
+		"192.168.107.2 dev ens160\n"
 	if got := recorder.Transcript(); got != want {
 		t.Errorf("got\n%s", got)
 	}
@@ -198,7 +199,8 @@ func TestOverlap(t *testing.T) {
 			"10.1.1.0/24 overlaps the address 10.1.1.9 dev eth1"},
 		"a gateway": {
 			[]string{"ip route add 172.20.0.0/16 via 10.1.1.254 dev eth1"},
-			"10.1.1.0/24 overlaps the gateway 10.1.1.254 of the route 172.20.0.0/16 via 10.1.1.254 dev eth1",
+			"10.1.1.0/24 overlaps the gateway 10.1.1.254 of the route 172.20.0.0/16 via " +
+				"10.1.1.254 dev eth1",
 		},
 		"our own": {[]string{"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
 			"ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0"}, ""},

@@ -82,7 +82,8 @@ func TestIsPrivate(t *testing.T) {
 	for text, want := range map[string]bool{
 		"10.0.0.0/8": true, "10.1.1.0/24": true, "172.16.0.0/12": true, "192.168.7.0/31": true,
 		"100.64.0.0/10": true,
-		"10.0.0.0/7":    false, "172.32.0.0/16": false, "192.168.0.0/15": false, "8.8.8.0/24": false,
+		"10.0.0.0/7":    false, "172.32.0.0/16": false, "192.168.0.0/15": false,
+		"8.8.8.0/24":     false,
 		"0.0.0.0/0":      false,
 		"100.128.0.0/16": false, "fd00::/8": false,
 	} {

@@ -177,8 +177,8 @@ func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
 // errNoLookup says that a Host has no Lookup, as in a dry run.
 var errNoLookup = errors.New("no look-up in a dry run")
 
-// Way returns how packets to server leave this machine now, see route.View.Way.
-func (h *Host) Way(_ context.Context, server netip.Addr) (route.Way, error) {
+// NextHop returns how packets to server leave this machine now, see route.View.NextHop.
+func (h *Host) NextHop(_ context.Context, server netip.Addr) (route.NextHop, error) {
 	server = server.Unmap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -187,12 +187,12 @@ func (h *Host) Way(_ context.Context, server netip.Addr) (route.Way, error) {
 	case h.closed:
 		err = os.ErrClosed
 	case h.machine.Look != nil:
-		var way route.Way
-		if way, err = h.view().Way(server); err == nil {
-			return way, nil
+		var hop route.NextHop
+		if hop, err = h.view().NextHop(server); err == nil {
+			return hop, nil
 		}
 	}
-	return route.Way{}, fmt.Errorf("find the path to %s: %w", server, err)
+	return route.NextHop{}, fmt.Errorf("find the path to %s: %w", server, err)
 }
 
 // Close undoes everything that this Host made and that is still there as it was made, newest first,

@@ -33,7 +33,8 @@ func TestKernelHealLeavesWhatSaysMore(t *testing.T) {
 			}
 			before := iptest.IP(t, "route show")
 			dir := t.TempDir()
-			leave(t, dir, `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}`+"\n")
+			leave(t, dir,
+				`{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}`+"\n")
 			report, err := journal.Cleanup(t.Context(),
 				journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, host.Kinds(), nil,
 				dir)

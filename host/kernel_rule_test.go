@@ -44,7 +44,7 @@ func TestKernelRulesOfOtherProtocols(t *testing.T) {
 		recorder.Transcript() != addBypass {
 		t.Errorf("%v, ran\n%s", err, recorder.Transcript())
 	}
-	if way, err := r.Way(t.Context(), addr("101.43.253.110")); err != nil || way.Dev != "ens160" {
+	if way, err := r.NextHop(t.Context(), addr("101.43.253.110")); err != nil || way.Dev != "ens160" {
 		t.Errorf("the way is %+v, %v", way, err)
 	}
 }

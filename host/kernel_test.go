@@ -197,7 +197,9 @@ func TestKernelGatewayChanges(t *testing.T) {
 	bypass(delBypass, addOther)
 	bypass()
 	iptest.Card(t, "eth1", "10.0.0.5/8")
-	iptest.IP(t, "route add 101.43.0.0/16 nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.0.1 dev eth1 weight 3")
+	iptest.IP(t,
+		"route add 101.43.0.0/16 nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.0.1 dev eth1 "+
+			"weight 3")
 	bypass(delOther, addCard)
 	bypass()
 	iptest.IP(t, "link set eth1 down") // takes its routes along, ours as well
@@ -254,7 +256,8 @@ func TestKernelOverlap(t *testing.T) {
 	r, _ := newRouter(t, t.TempDir())
 	for network, want := range map[string]string{
 		"10.1.1.0/24": "10.1.1.0/24 overlaps the route 10.1.0.0/16 dev eth1",
-		"10.9.0.0/16": "10.9.0.0/16 overlaps the route 10.9.9.0/24 via 192.168.107.3 dev ens160 table 77",
+		"10.9.0.0/16": "10.9.0.0/16 overlaps the route 10.9.9.0/24 via 192.168.107.3 dev ens160 " +
+			"table 77",
 		"10.8.0.0/16": "10.8.0.0/16 overlaps the route blackhole 10.8.0.0/16",
 		"10.7.7.0/24": "10.7.7.0/24 overlaps the address 10.7.7.7 dev lo",
 	} {

@@ -51,9 +51,12 @@ func TestSetDifferences(t *testing.T) {
 		"same network": {dirty, ""},
 		"mtu":          {otherMTU, "ip link set dev tun0 up mtu 1300 qlen 100\n"},
 		"network": {otherNetwork,
-			"ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip route add 10.1.0.0/16 via 10.1.1.4 dev tun0\n"},
+			"ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip route add 10.1.0.0/16 via " +
+				"10.1.1.4 dev tun0\n"},
 		"local, not the route": {pair("10.1.1.9", "10.1.1.4"),
-			"ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip addr del dev tun0 local 10.1.1.3 peer 10.1.1.4\nip addr add dev tun0 local 10.1.1.9 peer 10.1.1.4\nip route add 10.1.1.0/24 via 10.1.1.4 dev tun0\n"},
+			"ip route del 10.1.1.0/24 via 10.1.1.4 dev tun0\nip addr del dev tun0 local 10.1.1.3 " +
+				"peer 10.1.1.4\nip addr add dev tun0 local 10.1.1.9 peer 10.1.1.4\nip route add " +
+				"10.1.1.0/24 via 10.1.1.4 dev tun0\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel, recorder, r, dir := setup(t)
@@ -82,13 +85,19 @@ func TestSetDifferences(t *testing.T) {
 func TestSetRefusals(t *testing.T) {
 	_, recorder, r, _ := setup(t)
 	for want, change := range map[string]func(*host.Want){
-		`"eth 0" is not a device name`:   func(c *host.Want) { c.Dev = "eth 0" },
-		`"../../../etc/x" is not a`:      func(c *host.Want) { c.Dev = "../../../etc/x" },
-		"the journal is that of tun0":    func(c *host.Want) { c.Dev = "tun1" },
-		"mtu 67 is not 68 to 65535":      func(c *host.Want) { c.MTU = 67 },
-		"qlen 0 is not positive":         func(c *host.Want) { c.Qlen = 0 },
-		"are not an IPv4 pair":           func(c *host.Want) { c.Addresses[0].Peer = addr("fd00::1") },
-		"invalid Prefix is not an IPv4 ": func(c *host.Want) { c.Routes[0].Prefix = netip.Prefix{} },
+		`"eth 0" is not a device name`: func(c *host.Want) { c.Dev = "eth 0" },
+		`"../../../etc/x" is not a`:    func(c *host.Want) { c.Dev = "../../../etc/x" },
+		"the journal is that of tun0":  func(c *host.Want) { c.Dev = "tun1" },
+		"mtu 67 is not 68 to 65535":    func(c *host.Want) { c.MTU = 67 },
+		"qlen 0 is not positive":       func(c *host.Want) { c.Qlen = 0 },
+		"are not an IPv4 pair": func(c *host.Want) {
+			c.Addresses[0].Peer =
+				addr("fd00::1")
+		},
+		"invalid Prefix is not an IPv4 ": func(c *host.Want) {
+			c.Routes[0].Prefix =
+				netip.Prefix{}
+		},
 	} {
 		c := pair("10.1.1.1", "10.1.1.2")
 		change(&c)

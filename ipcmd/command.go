@@ -60,8 +60,8 @@ func ForeignRouteDel(prefix netip.Prefix, dev string) cmdrun.Command {
 	return command("route", "del", prefix.String(), "dev", dev)
 }
 
-// BypassAdd routes the single IPv4 address addr through the gateway via on the physical card dev,
-// past the tunnel. What path says comes behind; the zero Path adds nothing.
+// BypassAdd routes the single IPv4 address addr through the gateway via on the physical interface
+// dev, past the tunnel. What path says comes behind; the zero Path adds nothing.
 func BypassAdd(addr, via netip.Addr, dev string, path Path) cmdrun.Command {
 	return bypass("a", addr, via, dev, path)
 }

@@ -19,7 +19,7 @@ func (j *Journal) Leftover() bool {
 // exactly as it was noted, newest first. It returns what it removed, one line each. What cannot be
 // removed stays noted, and Heal can be called again.
 //
-// Whoever noted an entry had just seen that nothing like it was there, but was perhaps killed
+// The run that noted a fact had just seen that nothing like it was there, but was perhaps killed
 // before the change. If another program then made the identical change, Heal removes that: nothing
 // in the kernel tells the two apart. Under AT_SECURE it therefore removes only bypasses without
 // which packets go the same way, and forgets the others.

@@ -127,10 +127,11 @@ func lock(path, dev string, flag int) (*atomicfile.Locked, error) {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	info, err := file.Stat()
-	// With more than one link it is a file of ours, but not a journal, that somebody has placed
+	// With more than one link it is a file of ours, but not a journal, that another user has placed
 	// under this name.
 	if err == nil && (info.Nlink != 1 || !trusted(info.Uid)) {
-		err = fmt.Errorf("journal %s: %w (uid %d): that user can run `tunnel cleanup`, or delete the file",
+		err = fmt.Errorf(
+			"journal %s: %w (uid %d): that user can run `tunnel cleanup`, or delete the file",
 			path, ErrForeign, info.Uid)
 	}
 	if err != nil {

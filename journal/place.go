@@ -67,7 +67,7 @@ func candidates() []string {
 }
 
 // InUserNamespace reports whether this process is root of a user namespace only, to which root's
-// files may belong to somebody else (user_namespaces(7)), as after `unshare -r` and in a rootless
+// files may belong to another user (user_namespaces(7)), as after `unshare -r` and in a rootless
 // container.
 func InUserNamespace() bool {
 	text, err := os.ReadFile("/proc/self/uid_map") // missing in a kernel without user namespaces
@@ -157,7 +157,7 @@ func ownPart(dir string) string {
 }
 
 // accessible makes sure that dir is a directory in which this process can list, create and delete
-// files, and nobody else but root: whoever else can deletes journals.
+// files, and no other user but root: any other could delete journals.
 func accessible(dir string) error {
 	var info unix.Stat_t
 	if err := unix.Lstat(dir, &info); err != nil {

@@ -25,7 +25,8 @@ const (
 // Follow reads what network has to tell until ctx ends, and calls look soon after what concerns it;
 // once more a while after each look that returns false. It closes network. ended, if not nil, is
 // called with the error by which network ended.
-func Follow(ctx context.Context, network Network, concerns func(netwatch.Event) bool, look func() bool, ended func(error)) {
+func Follow(ctx context.Context, network Network, concerns func(netwatch.Event) bool,
+	look func() bool, ended func(error)) {
 	changed := make(chan struct{}, 1)
 	done := make(chan struct{})
 	go func() {

@@ -9,24 +9,27 @@ import (
 // Ask is what somebody wants of a Pool.
 type Ask struct {
 	Who  Holder
-	Want netip.Addr    // the address that it would like to have; the zero Addr is none
-	Most int           // pairs that its token may have had of late, live ones included; 0 is no limit
+	Want netip.Addr // the address that it would like to have; the zero Addr is none
+	// pairs that its token may have had of late, live ones included; 0 is no limit
+	Most int
 	Rest time.Duration // how long a pair must have been idle before it changes hands; at least Rest
 
-	// Busy returns for how much longer nobody may send to an idle address before it counts as left alone; nil is that all are. It
-	// must not call the Pool.
+	// Busy returns for how much longer nobody may send to an idle address before it counts as left
+	// alone; nil if all are. It must not call the Pool.
 	Busy func(netip.Addr) time.Duration
 }
 
-// A Lease is a pair in use. Whoever acquired it calls Keep and, at the end, Release; or Undo in place of both.
+// A Lease is a pair in use. The caller of Acquire calls Keep and, at the end, Release; or Undo in
+// place of both.
 type Lease struct {
 	Pair
 
-	// Inherited reports that another holder had the pair: whatever is left of that one must end before this one gets packets.
+	// Inherited reports that another holder had the pair: whatever is left of that one must end
+	// before this one gets packets.
 	Inherited bool
 
 	h      *holding
-	before *holding // who had the pair; nil is nobody
+	before *holding // who had the pair; nil if nobody
 	moved  *holding // what this holder had before; nil is nothing, or the same
 	keys   []string // of the records that change
 	kept   bool     // Keep has begun to write them
@@ -34,15 +37,17 @@ type Lease struct {
 
 // Acquire gives ask.Who a pair. It is not in the file until Keep.
 //
-// A holder whose token has an address reserved gets that. Another gets the pair that it has, or the one that it wants if
-// that was never anybody's, or was idle for the Pool's Hold. One without a pair gets, in this order, a pair that nobody ever
-// had, one whose holder is no more, one of the same token's that is idle, one of another's; the one idle longest where there are
-// several. A token that has two or more gets another token's only if that was idle for an hour. One that has had as many as
-// ask.Most gets only what another of its own token has left. In no case does a pair change hands that was not idle for ask.Rest, or,
-// until it was idle for LongRest, one to which somebody still sends.
+// A holder whose token has an address reserved gets that. Another gets the pair that it has, or the
+// one that it wants if that was never anybody's, or was idle for the Pool's Hold. One without a
+// pair gets, in this order, a pair that nobody ever had, one whose holder is no more, one of the
+// same token's that is idle, one of another's; the one idle longest where there are several. A
+// token that has two or more gets another token's only if that was idle for an hour. One that has
+// had as many as ask.Most gets only what another of its own token has left. In no case does a pair
+// change hands that was not idle for ask.Rest, or, until it was idle for LongRest, one to which
+// somebody still sends.
 //
-// The error is ErrFull, with when it may be worth another attempt. Of several calls with one holder the next must not
-// begin before the Keep or Undo of the last.
+// The error is ErrFull, with when it may be worth another attempt. Of several calls with one holder
+// the next must not begin before the Keep or Undo of the last.
 func (p *Pool) Acquire(ask Ask) (*Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +64,8 @@ func (p *Pool) Acquire(ask Ask) (*Lease, error) {
 	return &Lease{Pair: p.pair(n), h: mine}, nil
 }
 
-// choose picks the pair for ask.Who, who has mine, or nil. The caller holds the lock, as for all that follows.
+// choose picks the pair for ask.Who, who has mine, or nil. The caller holds the lock, as for all
+// that follows.
 func (p *Pool) choose(ask Ask, mine *holding) (uint32, error) {
 	if n, ok := p.fixed[ask.Who.Token]; ok {
 		if mine != nil && mine.number == n {
@@ -68,7 +74,9 @@ func (p *Pool) choose(ask Ask, mine *holding) (uint32, error) {
 		if wait, ok := p.wait(ask, n, ask.Rest); !ok {
 			return 0, fmt.Errorf("%w: another client still has %s", ErrFull, p.pair(n).Local)
 		} else if wait > 0 {
-			return 0, fmt.Errorf("%w: %s was another client's: it changes hands in %s at the earliest", ErrFull, p.pair(n).Local, rounded(wait))
+			return 0,
+				fmt.Errorf("%w: %s was another client's: it changes hands in %s at the earliest",
+					ErrFull, p.pair(n).Local, rounded(wait))
 		}
 		return n, nil
 	}
@@ -165,7 +173,8 @@ func (p *Pool) unused() (uint32, bool) {
 	return 0, false
 }
 
-// wait returns for how much longer pair n has to be idle before it changes hands; ok is false if it is in use.
+// wait returns for how much longer pair n has to be idle before it changes hands; ok is false if it
+// is in use.
 func (p *Pool) wait(ask Ask, n uint32, least time.Duration) (_ time.Duration, ok bool) {
 	h := p.taken[n]
 	if h == nil {
@@ -209,7 +218,8 @@ func (p *Pool) assign(who Holder, n uint32, mine *holding) *Lease {
 	return l
 }
 
-// Keep writes l into the file, unless it is there: a thousand clients may come back at once, and to a disk that is full.
+// Keep writes l into the file, unless it is there: a thousand clients may come back at once, and to
+// a disk that is full.
 func (p *Pool) Keep(l *Lease) error {
 	p.mu.Lock()
 	stored := l.h.stored
@@ -225,7 +235,8 @@ func (p *Pool) Keep(l *Lease) error {
 	return p.commit()
 }
 
-// Undo takes back what Acquire has done: the pair is whose it was before, with the time for which that one was idle.
+// Undo takes back what Acquire has done: the pair is whose it was before, with the time for which
+// that one was idle.
 func (p *Pool) Undo(l *Lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

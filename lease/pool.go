@@ -24,8 +24,9 @@ var (
 	ErrNetwork = errors.New("unusable network")
 )
 
-// PairOf returns the pair with number i of network, counted from 0: pair 0 is (.1, .2), pair 1 is (.3, .4) and so on.
-// ok is false when it would reach the network's last address, which is its broadcast address, or beyond.
+// PairOf returns the pair with number i of network, counted from 0: pair 0 is (.1, .2), pair 1 is
+// (.3, .4) and so on. ok is false when it would reach the network's last address, which is its
+// broadcast address, or beyond.
 func PairOf(network netip.Prefix, i uint32) (p Pair, ok bool) {
 	if i >= pairs(network) {
 		return Pair{}, false
@@ -34,7 +35,8 @@ func PairOf(network netip.Prefix, i uint32) (p Pair, ok bool) {
 	return Pair{toAddr(base), toAddr(base + 1)}, true
 }
 
-// pairs returns how many pairs network has room for: all addresses less network and broadcast, by two.
+// pairs returns how many pairs network has room for: all addresses less network and broadcast, by
+// two.
 func pairs(network netip.Prefix) uint32 {
 	host := 32 - network.Bits()
 	if host < 2 {
@@ -43,32 +45,36 @@ func pairs(network netip.Prefix) uint32 {
 	return uint32((uint64(1)<<host - 2) / 2)
 }
 
-// CheckNetwork tells whether network can be the private network: IPv4, no host bits, addresses of hosts, room for the server's pair and
-// one client's.
+// CheckNetwork returns an error unless network can be the private network: IPv4, no host bits, addresses of
+// hosts, room for the server's pair and one client's.
 func CheckNetwork(network netip.Prefix) error {
 	switch {
 	case !network.Addr().Is4():
 		return fmt.Errorf("%w: %s is not an IPv4 prefix", ErrNetwork, network)
 	case network != network.Masked():
-		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network, network.Masked())
+		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network,
+			network.Masked())
 	case network.Bits() < 8:
 		return fmt.Errorf("%w: %s is larger than a /8", ErrNetwork, network)
 	case !isUnicast(network.Addr()):
-		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)", ErrNetwork, network)
+		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)",
+			ErrNetwork, network)
 	case pairs(network) < 2:
-		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a /29 or larger", ErrNetwork, network)
+		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a "+
+			"/29 or larger", ErrNetwork, network)
 	}
 	return nil
 }
 
-// isUnicast reports whether hosts have the addresses of a network of /8 or smaller that has a in it.
+// isUnicast reports whether hosts have the addresses of a network of /8 or smaller that has a in
+// it.
 func isUnicast(a netip.Addr) bool {
 	first := a.As4()[0]
 	return first != 0 && first != 127 && first < 224
 }
 
-// Holder is who holds a lease. A client gets its pair back when it shows the same token and the same session; with
-// another token it is another holder.
+// Holder is who holds a lease. A client gets its pair back when it shows the same token and the
+// same session; with another token it is another holder.
 type Holder struct {
 	Token   string // the id of its token, "" when none was asked for
 	Machine string // its session; "" when the token is one client by itself
@@ -80,10 +86,11 @@ func (h Holder) key() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Pool hands out the pairs of one network; the server has the first, clients get the others. A holder keeps its pair
-// when it goes away. A pair changes hands only after it has been idle for a time that depends on who wants it and why, see
-// Acquire, and a reserved pair goes to the one token that it is reserved for. All methods may be called concurrently; no
-// lock is held while the file is written.
+// Pool hands out the pairs of one network; the server has the first, clients get the others. A
+// holder keeps its pair when it goes away. A pair changes hands only after it has been idle for a
+// time that depends on who wants it and why, see Acquire, and a reserved pair goes to the one token
+// that it is reserved for. All methods may be called concurrently; no lock is held while the file
+// is written.
 type Pool struct {
 	network netip.Prefix
 	hold    time.Duration
@@ -101,20 +108,22 @@ type Pool struct {
 
 // Options of a Pool; the zero value of a field stands for its default.
 type Options struct {
-	Hold time.Duration    // how long a pair must have been idle that another holder may ask for by its address; DefaultHold
+	// how long a pair must have been idle that another holder may ask for by its address;
+	// DefaultHold
+	Hold time.Duration
 	Now  func() time.Time // what time it is; time.Now
 }
 
 // DefaultHold is how long nobody can ask for an address that another has left.
 const DefaultHold = 24 * time.Hour
 
-// Times for which a pair rests before it changes hands, whoever is waiting.
+// Times for which a pair rests before it changes hands, whether or not somebody waits.
 const (
-	// Rest is longer than anything waits for the old holder's return, and than the pauses of those that still send to it:
-	// 2 min at most for TCP (TCP_RTO_MAX in include/net/tcp.h).
+	// Rest is longer than anything waits for the old holder's return, and than the pauses of those
+	// that still send to it: 2 min at most for TCP (TCP_RTO_MAX in include/net/tcp.h).
 	Rest = 3 * time.Minute
-	// LongRest is how long a kernel goes on to repeat a TCP segment that nobody acknowledges: 924.6 s with tcp_retries2 of
-	// 15 (Documentation/networking/ip-sysctl.rst), and a margin.
+	// LongRest is how long a kernel goes on to repeat a TCP segment that nobody acknowledges: 924.6
+	// s with tcp_retries2 of 15 (Documentation/networking/ip-sysctl.rst), and a margin.
 	LongRest = 16 * time.Minute
 )
 
@@ -131,13 +140,15 @@ type holding struct {
 	stored bool      // the file has it
 }
 
-// vacant begins the key of a pair that somebody had and that is nobody's now. No holder's key has a blank.
+// vacant begins the key of a pair that somebody had and that is nobody's now. No holder's key has a
+// blank.
 const vacant = "vacant "
 
 // vacant reports whether h is nobody's.
 func (h *holding) vacant() bool { return h.holder[:min(len(h.holder), len(vacant))] == vacant }
 
-// Open returns the Pool of network, with the leases that the bucket remembers. Close it before the Store.
+// Open returns the Pool of network, with the leases that the bucket remembers. Close it before the
+// Store.
 func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	if err := CheckNetwork(network); err != nil {
 		return nil, err
@@ -158,8 +169,10 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 		if !ok || p.taken[n] != nil {
 			return // of another network, before --network was changed
 		}
-		// A clock that was wrong when the lease was written must not make it the last to give way for ever.
-		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now), stored: true}
+		// A clock that was wrong when the lease was written must not make it the last to give way
+		// for ever.
+		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now),
+			stored: true}
 		p.holders[holder], p.taken[n] = h, h
 	})
 	if err != nil {
@@ -175,14 +188,18 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	return p, nil
 }
 
-// assumeLive makes all leases idle since now, in the order in which they were idle before, the lower number first: any of them may have been in use
-// until the crash.
+// assumeLive makes all leases idle since now, in the order in which they were idle before, the
+// lower number first: any of them may have been in use until the crash.
 func (p *Pool) assumeLive(now time.Time) {
 	var all []*holding
 	for _, h := range p.taken {
 		all = append(all, h)
 	}
-	slices.SortFunc(all, func(a, b *holding) int { return cmp.Or(a.idle.Compare(b.idle), cmp.Compare(a.number, b.number)) })
+	slices.SortFunc(all,
+		func(a, b *holding) int {
+			return cmp.Or(a.idle.Compare(b.idle),
+				cmp.Compare(a.number, b.number))
+		})
 	for i, h := range all {
 		h.idle = now.Add(time.Duration(i - len(all)))
 	}
@@ -219,15 +236,17 @@ func (p *Pool) pair(n uint32) Pair {
 	return pair
 }
 
-// Fits tells whether a client of the network can have a: it is the first address of a client's pair.
+// Fits returns an error unless a client of the network can have a: it is the first address of a
+// client's pair.
 func (p *Pool) Fits(a netip.Addr) error {
 	if _, ok := p.number(a); !ok {
-		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from %s on", a, p.network, p.pair(1).Local)
+		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from "+
+			"%s on", a, p.network, p.pair(1).Local)
 	}
 	return nil
 }
 
-// Live tells whether a client is connected with a.
+// Live reports whether a client is connected with a.
 func (p *Pool) Live(a netip.Addr) bool {
 	n, ok := p.number(a)
 	p.mu.Lock()
@@ -248,8 +267,9 @@ func (p *Pool) Recent(d time.Duration) (all []netip.Addr) {
 	return all
 }
 
-// Reserve keeps these addresses for the tokens with these ids, instead of those of the last call. An idle lease of
-// another's ends; a live one goes on until its client leaves. Addresses that no client can have are left out.
+// Reserve keeps these addresses for the tokens with these ids, instead of those of the last call.
+// An idle lease of another's ends; a live one goes on until its client leaves. Addresses that no
+// client can have are left out.
 func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -266,8 +286,8 @@ func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 	}
 }
 
-// End ends the leases of the tokens whose id over says yes to, which must not call the Pool. A live one ends when it is
-// released.
+// End ends the leases of the tokens whose id over says yes to, which must not call the Pool. A live
+// one ends when it is released.
 func (p *Pool) End(over func(token string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -282,7 +302,8 @@ func (p *Pool) End(over func(token string) bool) {
 	}
 }
 
-// gone is in the place of a token's id that is not any more: its lease ends when it is released. No id has a blank.
+// gone is in the place of a token's id that is not any more: its lease ends when it is released. No
+// id has a blank.
 const gone = " gone"
 
 // number returns the number of the client pair whose local address is a.
@@ -295,8 +316,8 @@ func (p *Pool) number(a netip.Addr) (uint32, bool) {
 	return n, offset%2 == 1 && n > 0 && n < pairs(p.network)
 }
 
-// vacate makes h's pair nobody's; that somebody had it, and since when it is idle, is remembered. It returns the keys of
-// the records that this changes.
+// vacate makes h's pair nobody's; that somebody had it, and since when it is idle, is remembered.
+// It returns the keys of the records that this changes.
 func (p *Pool) vacate(h *holding) (keys []string) {
 	if h.vacant() {
 		return nil

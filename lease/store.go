@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Store is where a Pool remembers leases, such as a state.Bucket. What a Write has returned without an error is there after a
-// power cut. Its methods may be called concurrently.
+// Store is where a Pool remembers leases, such as a state.Bucket. What a Write has returned without
+// an error is there after a power cut. Its methods may be called concurrently.
 type Store interface {
 	Each(f func(key string, value []byte) error) error
 	Write(put map[string][]byte, remove ...string) error
@@ -21,8 +21,8 @@ type record struct {
 	Idle    time.Time  `json:"idle"`            // since when nobody used it, if the file was closed
 }
 
-// closedKey is in the file if, and only if, Close was the last to write it: then the times in it are right. After a crash
-// they are not, for who comes back to its lease writes nothing.
+// closedKey is in the file if, and only if, Close was the last to write it: then the times in it
+// are right. After a crash they are not, for who comes back to its lease writes nothing.
 const closedKey = " closed"
 
 // store is the file's part with the leases: holder to record as JSON. The Pool's lock guards it.
@@ -30,7 +30,7 @@ type store struct {
 	bucket Store
 	dirty  map[string]bool // keys whose record is another than in the file
 	last   <-chan struct{} // closed when the commit that began last has ended
-	next   *commit         // one that has not begun to write; nil is none
+	next   *commit         // one that has not begun to write; nil if none
 }
 
 // A commit is one write, of all that was dirty when it began.
@@ -39,7 +39,8 @@ type commit struct {
 	err  error // set when done is closed
 }
 
-// read calls f for all leases, and reports whether the file was closed. What cannot be read is not a lease.
+// read calls f for all leases, and reports whether the file was closed. What cannot be read is not
+// a lease.
 func (s *store) read(f func(holder string, r record)) (closed bool, err error) {
 	err = s.bucket.Each(func(holder string, v []byte) error {
 		if holder == closedKey {
@@ -58,9 +59,10 @@ func (s *store) read(f func(holder string, r record)) (closed bool, err error) {
 	return closed, nil
 }
 
-// commit writes what is dirty and returns when it is in the file. The caller does not hold the lock: all who come while
-// one write is under way share the next one, so that a slow disk delays each of them by two writes at most. Two writes
-// never overlap, so the file is never older than the last of them.
+// commit writes what is dirty and returns when it is in the file. The caller does not hold the
+// lock: all who come while one write is under way share the next one, so that a slow disk delays
+// each of them by two writes at most. Two writes never overlap, so the file is never older than the
+// last of them.
 func (p *Pool) commit() error {
 	s := &p.store
 	p.mu.Lock()
@@ -120,7 +122,8 @@ func (p *Pool) changes() (put map[string][]byte, remove []string, holdings map[s
 	return put, remove, holdings
 }
 
-// changed says that the records of these keys are to be written, or deleted, by the next commit. The caller holds the lock.
+// changed says that the records of these keys are to be written, or deleted, by the next commit.
+// The caller holds the lock.
 func (p *Pool) changed(keys ...string) {
 	if p.store.dirty == nil {
 		p.store.dirty = map[string]bool{}

@@ -94,7 +94,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 		// Pdeathsig is about the thread that has started it (prctl(2)), and its session keyring is
 		// that thread's, which therefore ends with this goroutine.
 		runtime.LockOSThread()
-		// What whoever started the program has in the keyring is not for the worker. No keyrings,
+		// The keyring of the process that started the program is not for the worker. No keyrings,
 		// or a container's filter: then there is nothing to inherit, and the worker's filter
 		// refuses it too.
 		_, _ = unix.KeyctlJoinSessionKeyring("")

@@ -41,7 +41,7 @@ const (
 	kindDraw    kind = "withdraw" // host.Host.Withdraw
 	kindBypass  kind = "bypass"   // host.Host.Bypass of Address
 	kindRetain  kind = "retain"   // host.Host.Retain of Addresses
-	kindWay     kind = "way"      // host.Host.Way of Address
+	kindNextHop kind = "next-hop" // host.Host.NextHop of Address
 	kindHook    kind = "hook"     // run the command of the flag Name
 	kindUndo    kind = "undo"     // host.Host.Close
 	// end the request that has the same ID; it is answered, this is not
@@ -68,8 +68,8 @@ type reply struct {
 	Device string         `json:"device,omitempty"` // its name; the device comes beside it
 	Vnet   packet.Offload `json:"offload,omitzero"`
 	// the state directory's name for people; it comes beside it
-	Dir string     `json:"dir,omitempty"`
-	Way *route.Way `json:"way,omitempty"`
+	Dir     string         `json:"dir,omitempty"`
+	NextHop *route.NextHop `json:"next_hop,omitempty"`
 }
 
 // Failure is why the parent did not do what it was asked for. Step and Advice are for the line that

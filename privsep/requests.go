@@ -163,7 +163,7 @@ func (r request) well() bool {
 		if r.Want == nil {
 			return false
 		}
-	case kindBypass, kindWay:
+	case kindBypass, kindNextHop:
 		bare.Address = r.Address
 		if !r.Address.IsValid() || !isZone(r.Address) {
 			return false
@@ -223,9 +223,9 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 		return a, nil, p.bypass(ctx, h, r.Address)
 	case kindRetain:
 		return a, nil, p.retain(ctx, h, r.Addresses)
-	case kindWay:
-		way, err := h.Way(ctx, r.Address)
-		return reply{Way: &way}, nil, err
+	case kindNextHop:
+		hop, err := h.NextHop(ctx, r.Address)
+		return reply{NextHop: &hop}, nil, err
 	case kindHook:
 		if applied.IsZero() {
 			return a, nil, errors.New("refused: a hook without addresses")

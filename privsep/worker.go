@@ -224,13 +224,13 @@ func (w *Worker) Retain(ctx context.Context, servers ...netip.Addr) error {
 	return err
 }
 
-// Way is host.Host's.
-func (w *Worker) Way(ctx context.Context, server netip.Addr) (route.Way, error) {
-	a, err := w.call(ctx, request{Kind: kindWay, Address: server})
-	if err != nil || a.Way == nil {
-		return route.Way{}, err
+// NextHop is host.Host's.
+func (w *Worker) NextHop(ctx context.Context, server netip.Addr) (route.NextHop, error) {
+	a, err := w.call(ctx, request{Kind: kindNextHop, Address: server})
+	if err != nil || a.NextHop == nil {
+		return route.NextHop{}, err
 	}
-	return *a.Way, nil
+	return *a.NextHop, nil
 }
 
 // Close is host.Host's: it undoes what was set. The parent stays, and undoes what it may find

@@ -51,7 +51,7 @@ func TestForeignProtocol(t *testing.T) {
 				}
 			})
 			for range 20 {
-				conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address)
+				conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -59,7 +59,7 @@ func TestForeignProtocol(t *testing.T) {
 				_ = conn.Close()
 			}
 			h.drops() // stops it
-			log := string(h.log.text())
+			log := string(h.Log.Text())
 			n := strings.Count(log, "to this port")
 			if n > 10 || (n > 0) != (test.says != "") || !strings.Contains(log, test.says) {
 				t.Errorf("%d lines; want %q in\n%s", n, test.says, log)

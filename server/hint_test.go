@@ -4,10 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/auth"
 	"tunnel/server"
 )
 
-// What a proxy in front has removed from a client's request is logged, for a right token only, and not answered.
+// What a proxy in front has removed from a client's request is logged, for a right token only, and
+// not answered.
 func TestProxyRemovesHeaders(t *testing.T) {
 	without := func(header string) string {
 		var kept []string
@@ -37,15 +39,17 @@ func TestProxyRemovesHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 				if strings.Contains(name, "no auth") {
-					c.Tokens = nil
+					c.Auth = auth.AllowAll{}
 				}
 			})
 			if response, _ := h.ask(test.request + "\n"); response.StatusCode != 404 {
 				t.Errorf("answered %s", response.Status)
 			}
 			h.drops() // stops it
-			log := string(h.log.text())
-			if want := `"missing":"` + test.missing + `"`; strings.Contains(log, `"missing":`) != (test.missing != "") || test.missing != "" && !strings.Contains(log, want) {
+			log := string(h.Log.Text())
+			if want := `"missing":"` + test.missing + `"`; strings.Contains(log,
+				`"missing":`) != (test.missing != "") || test.missing != "" &&
+				!strings.Contains(log, want) {
 				t.Errorf("want %s in the log\n%s", want, log)
 			}
 		})
@@ -55,7 +59,7 @@ func TestProxyRemovesHeaders(t *testing.T) {
 		h.ask("GET /ws HTTP/1.1\n" + without("Upgrade") + bearer + "\n")
 	}
 	h.drops()
-	if n := strings.Count(string(h.log.text()), `"missing":`); n < 1 || n > 10 {
+	if n := strings.Count(string(h.Log.Text()), `"missing":`); n < 1 || n > 10 {
 		t.Errorf("%d lines about 50 requests", n)
 	}
 }

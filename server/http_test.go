@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/auth"
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
@@ -20,7 +21,7 @@ import (
 // ask sends a request by hand and returns the answer and its body.
 func (h *hub) ask(request string) (*http.Response, string) {
 	h.t.Helper()
-	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.address)
+	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.Address)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -35,7 +36,8 @@ func (h *hub) ask(request string) (*http.Response, string) {
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		return response, ""
 	}
-	body, _ := io.ReadAll(response.Body) // a server that has not read all of the request resets the connection
+	// a server that has not read all of the request resets the connection
+	body, _ := io.ReadAll(response.Body)
 	return response, string(body)
 }
 
@@ -102,8 +104,9 @@ func TestHTTP(t *testing.T) {
 
 // Without a gate everybody comes in.
 func TestNoGate(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Tokens = nil })
-	if response, _ := h.ask("GET /ws HTTP/1.1\n" + upgrade + "\n"); response.StatusCode != http.StatusSwitchingProtocols {
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Auth = auth.AllowAll{} })
+	if response, _ := h.ask("GET /ws HTTP/1.1\n" + upgrade +
+		"\n"); response.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("answered %s", response.Status)
 	}
 }
@@ -118,7 +121,9 @@ func TestWrongTokenDials(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.drops() // stops it
-	if log := string(h.log.text()); !strings.Contains(log, `"level":"WARN","msg":"refused","remote":"127.0.0.1:`) || !strings.Contains(log, `"err":"wrong token"`) ||
+	if log := string(h.Log.Text()); !strings.Contains(log,
+		`"level":"WARN","msg":"refused","remote":"127.0.0.1:`) ||
+		!strings.Contains(log, `"err":"wrong token"`) ||
 		strings.Contains(log, "wrong-horse") {
 		t.Errorf("the log is\n%s", log)
 	}
@@ -127,10 +132,12 @@ func TestWrongTokenDials(t *testing.T) {
 func TestTLS(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // for its certificate
 	web.StartTLS()
-	certificate, pool := web.TLS.Certificates[0], web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs // documented
+	// documented
+	certificate, pool := web.TLS.Certificates[0], web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	web.Close()
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate},
+			MinVersion: tls.VersionTLS12}
 	})
 	d := h.dialer()
 	d.URL.Scheme, d.TLS = "wss", &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
@@ -145,8 +152,9 @@ func TestTLS(t *testing.T) {
 	m := &member{t, conn, link}
 	for i := range uint32(100) {
 		m.sends(tuntest.SizedPacket(m.own(), "10.1.1.1", i, 60000))
-		h.device.Sends(t, tuntest.SizedPacket("10.1.1.1", m.own(), i, 60000))
-		if up, down := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(m.gets(1)[0]); up != i || down != i {
+		h.Device.Sends(t, tuntest.SizedPacket("10.1.1.1", m.own(), i, 60000))
+		if up, down := tuntest.IDOf(h.Device.Gets(t)), tuntest.IDOf(m.gets(1)[0]); up != i ||
+			down != i {
 			t.Fatalf("packets %d, %d; want %d", up, down, i)
 		}
 	}

@@ -18,19 +18,22 @@ import (
 const (
 	// surgeInterval is the time between two looks at what the queues hold while that is much.
 	surgeInterval = 2 * time.Second
-	// shortInterval is the least time between two lines of the log about packets that were dropped for want of memory.
+	// shortInterval is the least time between two lines of the log about packets that were dropped
+	// for want of memory.
 	shortInterval = time.Minute
-	// worthFreeing is the bytes of which the queues must have got rid for memory to be given back to the system.
+	// worthFreeing is the bytes of which the queues must have got rid for memory to be given back
+	// to the system.
 	worthFreeing = 16 << 20
 	// fattest is how many tokens such a line names.
 	fattest = 3
 )
 
-// queueShare is the part of Config.MaxMemory, as a divisor, that queues and buffers of connections may hold together. The rest is for
-// the connections themselves, and for what the garbage collector has not collected yet.
+// queueShare is the part of Config.MaxMemory, as a divisor, that queues and buffers of connections
+// may hold together. The rest is for the connections themselves, and for what the garbage collector
+// has not collected yet.
 const queueShare = 2
 
-// newBudget returns what all queues share; nil is no limit.
+// newBudget returns what all queues share, nil if there is no limit.
 func newBudget(maxMemory int64) *transport.Budget {
 	if maxMemory == 0 {
 		return nil
@@ -38,8 +41,9 @@ func newBudget(maxMemory int64) *transport.Budget {
 	return transport.NewBudget(maxMemory / queueShare)
 }
 
-// watchMemory says when memory is short, and gives it back to the system after: the runtime collects garbage when new memory is
-// wanted, which after a surge may be in hours. It costs nothing while queues hold little.
+// watchMemory says when memory is short, and gives it back to the system after: the runtime
+// collects garbage when new memory is wanted, which after a surge may be in hours. It costs nothing
+// while queues hold little.
 func (s *Server) watchMemory(ctx context.Context) {
 	short := rate.Sometimes{Interval: shortInterval}
 	said := uint64(0)
@@ -52,7 +56,8 @@ func (s *Server) watchMemory(ctx context.Context) {
 		s.surge(ctx, func() {
 			if now := s.budget.Dropped(); now > said {
 				short.Do(func() {
-					s.Log.Warn("memory is short: packets of the clients that hold most are dropped", "dropped", now-said,
+					s.Log.Warn("memory is short: packets of the clients that hold most are dropped",
+						"dropped", now-said,
 						"limit_mib", s.MaxMemory>>20, "most", s.holders())
 					said = now
 				})
@@ -96,14 +101,14 @@ func (s *Server) holders() string {
 		bytes int64
 	}
 	byToken := map[string]*holder{}
-	for _, p := range s.peers.all() {
-		h := byToken[p.token.ID]
+	for _, p := range s.peers.All() {
+		h := byToken[p.Token.ID]
 		if h == nil {
-			h = &holder{name: p.token.Name}
-			byToken[p.token.ID] = h
+			h = &holder{name: p.Token.Name}
+			byToken[p.Token.ID] = h
 		}
 		h.peers++
-		h.bytes += p.queue.Held()
+		h.bytes += p.Queue.Held()
 	}
 	var all []*holder
 	for _, h := range byToken {

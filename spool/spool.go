@@ -1,5 +1,6 @@
-// Package spool keeps a program going whose output nobody reads: a stopped terminal (Ctrl-S), a
-// full pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine writes them.
+// Package spool writes output without blocking the program when nobody reads it: a stopped terminal
+// (Ctrl-S), a full pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine
+// writes them.
 package spool
 
 import (
@@ -26,8 +27,8 @@ const (
 	observePatience = 3 * time.Second
 )
 
-// Writer writes to another writer, in order, each Write by one Write. Until Detach is called a
-// Write waits until it is done, as a command's output has to. All methods may be called
+// Writer writes to another writer, in order, one Write for each Write. Until Detach is called a
+// Write waits for its completion, as the output of a command must. All methods may be called
 // concurrently.
 type Writer struct {
 	to       io.Writer
@@ -44,27 +45,27 @@ type Writer struct {
 	queue  []item     // guarded by mu, as all below
 	size   int        // bytes in queue
 	lost   uint64     // lines that were dropped since the last notice
-	why    error      // of the last that was
+	why    error      // the reason for the last of them
 	now    item       // what is being written, without text if nothing is
 	begun  time.Time  // when that write began
 	closed bool
 }
 
-// item is what one Write was given.
+// item is the text of one Write.
 type item struct {
 	text    []byte
-	written chan error  // has room for one; nil if nobody waits
+	written chan error  // buffered for one result; nil if no Write waits
 	late    *time.Timer // tells the Observer that it waits; nil if there is none
 }
 
-// A Notice returns the line that stands where lines were dropped, and why.
+// A Notice returns the line that replaces dropped lines and gives the reason.
 type Notice func(lines uint64, why error) []byte
 
-// An Observer is told what became of each text that was written after Detach: nil if the writer
-// took it. Of one that waits for long it is told ErrLate before. It must not block.
+// An Observer gets the result of each text that was written after Detach; the error is nil if it
+// was written. Of a text that waits for long it gets ErrLate before. It must not block.
 type Observer func(text []byte, err error)
 
-// ErrUnread is why lines were dropped whose writer did not take them in time.
+// ErrUnread is the reason for dropping lines that were not written in time.
 var ErrUnread = errors.New("not read in time")
 
 // ErrLate says that a text still waits for its reader.
@@ -76,7 +77,8 @@ var ErrClosed = errors.New("the output is closed")
 // New returns a Writer to w, which only the Writer may write to. The caller closes it.
 func New(w io.Writer) *Writer {
 	s := &Writer{
-		to: w, detached: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}, 1),
+		to: w, detached: make(chan struct{}), done: make(chan struct{}),
+		room: make(chan struct{}, 1),
 	}
 	s.filled = sync.NewCond(&s.mu)
 	s.SetNotice(func(lines uint64, why error) []byte {
@@ -89,14 +91,14 @@ func New(w io.Writer) *Writer {
 // SetNotice replaces the notice of dropped lines.
 func (s *Writer) SetNotice(notice Notice) { s.notice.Store(&notice) }
 
-// Observe sets who is told what became of each text.
+// Observe sets the Observer.
 func (s *Writer) Observe(observer Observer) { s.observer.Store(&observer) }
 
-// Detach makes each Write return at once from now on, also one that waits. What does not fit into
-// the queue then pushes out the oldest; a notice in its place says how many lines that were.
+// Detach makes each Write return at once from now on, also one that waits. When the queue is full
+// the oldest lines are then dropped; a notice in their place counts them.
 func (s *Writer) Detach() { s.detach.Do(func() { close(s.detached) }) }
 
-// Hasten detaches, and lets a Relay not wait any more, either.
+// Hasten detaches, and makes Relays stop waiting, too.
 func (s *Writer) Hasten() {
 	s.hasty.Store(true)
 	s.Detach()
@@ -175,7 +177,7 @@ func (s *Writer) observe(it item, err error) {
 	}
 }
 
-// run writes what is in the queue until Close, and then the rest.
+// run writes the queue until Close, and then the rest.
 func (s *Writer) run() {
 	defer close(s.done)
 	for {
@@ -218,9 +220,8 @@ func (s *Writer) run() {
 	}
 }
 
-// Close writes what waits, until the limit, or until one write has taken longer than a reader who
-// reads would let it. What is left is dropped: the goroutine stays until the write that it is in
-// returns.
+// Close writes the queue, until the limit, or until one write has taken longer than a working
+// reader needs. The rest is dropped; the goroutine remains until its present write returns.
 func (s *Writer) Close(limit time.Time) {
 	s.Hasten()
 	s.mu.Lock()
@@ -244,7 +245,7 @@ func (s *Writer) Close(limit time.Time) {
 	}
 }
 
-// giveUp reports whether it is time to give up, and then empties the queue and returns what is
+// giveUp reports whether it is time to give up, and if so empties the queue and returns what is
 // lost.
 func (s *Writer) giveUp(limit time.Time) (left []item, over bool) {
 	s.mu.Lock()
@@ -260,7 +261,7 @@ func (s *Writer) giveUp(limit time.Time) (left []item, over bool) {
 	return left, true
 }
 
-// stalled reports whether the write that is under way takes longer than limit. The caller holds mu.
+// stalled reports whether the present write has taken longer than limit. The caller holds mu.
 func (s *Writer) stalled(limit time.Duration) bool {
 	return s.now.text != nil && time.Since(s.begun) > limit
 }

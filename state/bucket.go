@@ -19,7 +19,7 @@ type Bucket struct {
 // Bucket returns the part of f with that name. It is made by the first Write.
 func (f *File) Bucket(name string) Bucket { return Bucket{f, name} }
 
-// Exists tells whether anything was ever written to the bucket.
+// Exists reports whether anything was ever written to the bucket.
 func (b Bucket) Exists() (exists bool, err error) {
 	err = b.file.do(b.file.db.View, func(tx *bbolt.Tx) error {
 		exists = tx.Bucket([]byte(b.name)) != nil

@@ -58,7 +58,7 @@ type checker struct {
 	seen map[uint64]bool // pages that are in use
 }
 
-// checkPages tells whether bbolt can be given a file with this content. The error is ErrDamaged.
+// checkPages returns ErrDamaged unless bbolt can be given a file with this content.
 func checkPages(data []byte) error {
 	first, ok := metaOf(data, 0)
 	second, alsoOK := metaOf(data, first.pageSize)

@@ -33,7 +33,7 @@ func (f *File) commit(apply func(*bbolt.Tx) error) error {
 
 	f.commits.turn.Lock()
 	defer f.commits.turn.Unlock()
-	if w.done { // by somebody who waited less long
+	if w.done { // by a writer that waited less long
 		return w.err
 	}
 	f.commits.mu.Lock()

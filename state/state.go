@@ -44,7 +44,7 @@ type File struct {
 // it. Close it. The error is ErrLocked, ErrDamaged or ErrFull, wrapped, or an os.PathError.
 func Open(path string) (*File, error) { return open(path, lockTimeout) }
 
-// Try is Open for somebody who has another way when the file is locked: it does not wait.
+// Try is Open without waiting, for a caller that can do without the file when it is locked.
 func Try(path string) (*File, error) { return open(path, 0) }
 
 func open(path string, patience time.Duration) (*File, error) {
@@ -112,8 +112,8 @@ func (f *File) Close() error {
 // Path returns the file's name.
 func (f *File) Path() string { return f.path }
 
-// create makes the file whole or not at all: whoever is killed meanwhile leaves nothing under that
-// name.
+// create makes the file whole or not at all: a process that is killed meanwhile leaves nothing
+// under that name.
 func create(path string) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
 	if err != nil {

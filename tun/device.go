@@ -18,9 +18,9 @@ import (
 	"tunnel/rtnl"
 )
 
-// Device is a TUN device that somebody else configures. One goroutine may read while others write;
-// writes may come from several goroutines. Whoever opened it closes it; Close ends ReadBatches, and
-// the interface, its addresses and its routes are gone when Close returns.
+// Device is a TUN device that another part of the program configures. One goroutine may read while
+// others write; writes may come from several goroutines. The caller that opened it closes it; Close
+// ends ReadBatches, and the interface, its addresses and its routes are gone when Close returns.
 type Device interface {
 	// Name returns the interface's name, 1 to 15 bytes.
 	Name() string
@@ -50,7 +50,7 @@ var (
 	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed")
 )
 
-// ErrGone says that somebody deleted the interface, of ReadBatches and WriteBatch.
+// ErrGone is returned by ReadBatches and WriteBatch when another program deleted the interface.
 var ErrGone = errors.New("the device is gone")
 
 // CheckName returns why name cannot be that of a device that Open makes, nil if it can: the kernel
@@ -80,7 +80,8 @@ func Check(name string) error {
 	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
 		return ErrPermission
 	}
-	// The kernel would attach to a persistent TUN device that nobody holds: somebody's, not ours.
+	// The kernel would attach to a persistent TUN device that no process holds: another program's,
+	// not ours.
 	if _, err := net.InterfaceByName(name); err == nil {
 		return fmt.Errorf("%w: %s", ErrTaken, name)
 	}

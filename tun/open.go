@@ -17,7 +17,7 @@ import (
 // For an instant the device is persistent: a process that is killed just then leaves it behind,
 // without a carrier, so that its journal's healing can tell it from a device that is in use.
 //
-// Nobody else can attach to the device, although /dev/net/tun is open to all: see config.
+// No other user can attach to the device, although /dev/net/tun is open to all: see config.
 func Open(name string) (Device, error) {
 	file, offload, err := Make(name)
 	if err != nil {
@@ -85,8 +85,8 @@ func OpenPlain(name string) (Device, error) {
 
 // config returns how water makes the device. The kernel lets any user attach a queue to a device
 // that has no owner (tun_not_capable in drivers/net/tun.c), and TUNSETIFF comes before TUNSETOWNER.
-// So the device has a single queue, which keeps everybody out while somebody has it, and the owner
-// keeps others out while nobody has.
+// So the device has a single queue, which keeps all others out while a process has it, and the
+// owner keeps others out while none has.
 func config(name string, persist bool) water.Config {
 	return water.Config{
 		DeviceType: water.TUN,
@@ -132,7 +132,7 @@ func duplicate(iface *water.Interface) (fd int, err error) {
 var errNoOffload = errors.New("no offload")
 
 // openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask
-// for that, and the kernel accepts the flag only from whoever attaches (tun_set_iff in
+// for that, and the kernel accepts the flag only from the process that attaches (tun_set_iff in
 // drivers/net/tun.c).
 func openOffload(name string) (int, packet.Offload, error) {
 	iface, err := water.New(config(name, true))
@@ -147,7 +147,7 @@ func openOffload(name string) (int, packet.Offload, error) {
 	return fd, offload, nil
 }
 
-// attach attaches to the persistent device that nobody holds, and ends its persistence.
+// attach attaches to the persistent device that no process holds, and ends its persistence.
 func attach(name string) (_ int, _ packet.Offload, err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -13,7 +13,7 @@ const (
 	minWait   = 500 * time.Millisecond // no pause is shorter, whatever the server says
 	quickWait = 4 * time.Second
 	maxWait   = 15 * time.Second
-	// a session that lasted this long makes the next attempt a first one again
+	// Steady is how long a session lasts that makes the next attempt a first one again.
 	Steady = 15 * time.Second
 )
 

@@ -76,8 +76,10 @@ func refuse(err error, why transport.Reason, network netip.Prefix) error {
 // them: an odd address and the next, neither of them the server's (the first pair) nor the
 // broadcast address.
 func isPair(network netip.Prefix, address, peer netip.Addr) bool {
-	last := address.AsSlice()
-	return last[len(last)-1]%2 == 1 && network.Contains(address) &&
+	if !address.Is4() || !peer.Is4() { // a worker may ask its parent for anything
+		return false
+	}
+	return address.As4()[3]%2 == 1 && network.Contains(address) &&
 		address != network.Addr().Next() &&
 		peer == address.Next() && network.Contains(peer.Next())
 }

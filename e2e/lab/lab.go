@@ -66,7 +66,8 @@ func New(t TB) *Lab {
 	if _, err := rand.Read(random[:]); err != nil {
 		t.Fatalf("lab: random name: %v", err)
 	}
-	l := &Lab{t: t, prefix: fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(), hex.EncodeToString(random[:]))}
+	l := &Lab{t: t, prefix: fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(),
+		hex.EncodeToString(random[:]))}
 	if err := sweep(); err != nil {
 		t.Fatalf("lab: sweep the leftovers of a killed run: %v", err)
 	}
@@ -254,7 +255,8 @@ func pidsIn(ns string) ([]int, error) {
 func ip(args ...string) error {
 	out, err := exec.CommandContext(context.Background(), "ip", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err,
+			strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -72,7 +72,8 @@ func TestDialFromInside(t *testing.T) {
 func TestProc(t *testing.T) {
 	t.Parallel()
 	h := lab.New(t).Host("h")
-	p := h.Start("sh", "-c", "trap 'echo got it; exit 7' TERM; echo one; echo two >&2; while :; do sleep 0.01; done")
+	p := h.Start("sh", "-c",
+		"trap 'echo got it; exit 7' TERM; echo one; echo two >&2; while :; do sleep 0.01; done")
 	if line := p.WaitFor("on", time.Minute); line != "one" {
 		t.Errorf("line %q, want one", line)
 	}
@@ -86,7 +87,8 @@ func TestProc(t *testing.T) {
 		t.Errorf("stdout %q, stderr %q", p.Stdout(), p.Stderr())
 	}
 	q := h.Start("sleep", "1000")
-	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", q.Pid())); err == nil && string(comm) != "ip\n" && string(comm) != "sleep\n" {
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", q.Pid())); err == nil &&
+		string(comm) != "ip\n" && string(comm) != "sleep\n" {
 		t.Errorf("pid %d is of %q", q.Pid(), comm)
 	}
 	q.Kill()
@@ -138,13 +140,15 @@ func TestFatalLeavesNothing(t *testing.T) {
 		p.WaitFor("hello", time.Minute)
 		p.WaitFor("goodbye", 50*time.Millisecond)
 	})
-	if !strings.Contains(f.fatal, `no line 1 with "goodbye"`) || !strings.Contains(f.log.String(), "hello") {
+	if !strings.Contains(f.fatal, `no line 1 with "goodbye"`) || !strings.Contains(f.log.String(),
+		"hello") {
 		t.Errorf("fatal %q\nlog %q", f.fatal, f.log.String())
 	}
 	if ns == "" {
 		t.Fatal("no namespace was made")
 	}
-	for _, path := range []string{filepath.Join("/run/netns", ns), filepath.Join("/etc/netns", ns)} {
+	for _, path := range []string{filepath.Join("/run/netns", ns), filepath.Join("/etc/netns",
+		ns)} {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is left: %v", path, err)
 		}

@@ -7,7 +7,8 @@ import (
 )
 
 func TestClientBehindProxies(t *testing.T) {
-	trusted := Proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}
+	trusted := Proxies{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/24"),
+		netip.MustParsePrefix("fd00::/64")}
 	for _, test := range []struct {
 		name, peer string
 		header     []string
@@ -47,7 +48,8 @@ func TestClientBehindProxies(t *testing.T) {
 
 func TestSource(t *testing.T) {
 	for address, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "127.0.0.1": "invalid Prefix", "::1": "invalid Prefix",
+		"192.0.2.1": "192.0.2.1/32", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"127.0.0.1": "invalid Prefix", "::1": "invalid Prefix",
 	} {
 		if got := SourceOf(netip.MustParseAddr(address)).String(); got != want {
 			t.Errorf("%s is counted under %s; want %s", address, got, want)
@@ -60,7 +62,8 @@ func FuzzForwardedFor(f *testing.F) {
 	f.Add("[::1]:0,,[fe80::1%eth0]")
 	trusted := Proxies{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Fuzz(func(t *testing.T, value string) {
-		r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {value}}}
+		r := &http.Request{RemoteAddr: "10.0.0.1:1",
+			Header: http.Header{"X-Forwarded-For": {value}}}
 		if a := trusted.Client(r); !a.IsValid() || a.Zone() != "" || a.Is4In6() {
 			t.Errorf("%q: %v", value, a)
 		}

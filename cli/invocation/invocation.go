@@ -1,0 +1,145 @@
+package invocation
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/cli/failure"
+	"tunnel/config"
+	"tunnel/config/setting"
+)
+
+// The flags of hooks, by which they are known to the parent process.
+const (
+	OnUp   = "on-up"
+	OnDown = "on-down"
+)
+
+// configDir is the directory of the default serve.yaml and connect.yaml.
+const configDir = "/etc/tunnel"
+
+// An Invocation is one call of serve or connect, with its configuration.
+type Invocation struct {
+	CLI     *cli.Context
+	file    *setting.File   // nil for none
+	Common  *config.Common  // that of Serve or Connect, whichever is set
+	Serve   *config.Serve   // nil for connect
+	Connect *config.Connect // nil for serve
+	public  bool            // other users may read the file
+	OnLink  func()          // of connect: called when the device gets its addresses; nil for none
+}
+
+// New loads the configuration of the command in c.
+func New(c *cli.Context) (*Invocation, error) {
+	i := &Invocation{CLI: c}
+	from, err := i.sources()
+	if err != nil {
+		return nil, err
+	}
+	return i, i.Load(c.Command.Name, from)
+}
+
+// Load loads the configuration of a command from its sources.
+func (i *Invocation) Load(command string, from setting.Sources) (err error) {
+	if command == "serve" {
+		i.Serve, err = config.LoadServe(from)
+		i.Common = &i.Serve.Common
+	} else {
+		i.Connect, err = config.LoadConnect(from)
+		i.Common = &i.Connect.Common
+	}
+	return err
+}
+
+// Settings returns the table of the command's settings.
+func (i *Invocation) Settings() []*setting.Setting {
+	if i.Serve != nil {
+		return i.Serve.Settings()
+	}
+	return i.Connect.Settings()
+}
+
+// sources returns the sources of the command's values.
+func (i *Invocation) sources() (setting.Sources, error) {
+	from := setting.Sources{Lookup: os.LookupEnv, Flags: GivenFlags(i.CLI)}
+	command := i.CLI.Command.Name
+	if command == "connect" && i.CLI.Args().Present() {
+		from.Flags["url"] = i.CLI.Args().Slice()
+	}
+	var err error
+	i.file, err = i.configFile(command, from)
+	from.File = i.file
+	return from, err
+}
+
+// configFile reads the configuration file; it returns nil if there is none. A URL from another
+// source may be another server than that of the default file, and must not get that server's token.
+func (i *Invocation) configFile(command string, from setting.Sources) (*setting.File, error) {
+	name, _ := from.Lookup(Variable(FlagConfig)[0])
+	if texts := from.Flags[FlagConfig]; len(texts) > 0 {
+		name = texts[len(texts)-1]
+	}
+	optional := name == ""
+	if optional {
+		_, byVariable := from.Lookup(Variable("url")[0])
+		if command == "connect" && (len(from.Flags["url"]) > 0 || byVariable) {
+			return nil, nil
+		}
+		name = filepath.Join(configDir, command+".yaml")
+	}
+	file, err := i.open(FlagConfig, name)
+	if optional && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, failure.Usage("--%s: %w", FlagConfig, err)
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err == nil && Worker(i.CLI) == nil {
+		i.public = info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0
+	}
+	return ReadConfig(file, name)
+}
+
+// Warn logs what is insecure about the configuration.
+func (i *Invocation) Warn(log *slog.Logger) {
+	for _, s := range i.Settings() {
+		if s.Secret && i.public && i.Common.From[s.Name].File != "" {
+			log.Warn("other users may read a secret in the configuration file: `chmod 600` it",
+				"file", i.file.Name, "key", s.Name)
+		}
+	}
+}
+
+// ReadConfig reads an open configuration file.
+func ReadConfig(file io.Reader, name string) (*setting.File, error) {
+	data, err := io.ReadAll(io.LimitReader(file, setting.MaxFile+1))
+	if err == nil && len(data) > setting.MaxFile {
+		err = fmt.Errorf("it is larger than %d bytes", setting.MaxFile)
+	}
+	if err != nil {
+		return nil, failure.Usage("--%s %s: %w", FlagConfig, name, err)
+	}
+	return &setting.File{Name: name, Data: data}, nil
+}
+
+// Log returns the log of the invocation, on stderr.
+func (i *Invocation) Log() *slog.Logger { return Logger(i.CLI, i.Common.Log) }
+
+// Hook returns the command of --on-up or --on-down, "" for none.
+func (i *Invocation) Hook(flag string) string {
+	switch {
+	case i.Connect == nil:
+		return ""
+	case flag == OnUp:
+		return i.Connect.OnUp
+	}
+	return i.Connect.OnDown
+}
