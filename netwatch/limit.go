@@ -21,7 +21,7 @@ type Limits struct {
 const maxLimits = 16
 
 // Limit has the kernel drop the changes that do not matter, so that a burst of thousands of them
-// neither costs time nor fills the socket; nil is that all matter. It may be called from any
+// neither costs time nor fills the socket; with nil all matter. It may be called from any
 // goroutine. It is no promise: Next may still return what does not matter, such as what was waiting
 // already.
 func (w *Watcher) Limit(to *Limits) error {

@@ -22,7 +22,8 @@ func TestLimit(t *testing.T) {
 		Networks: []netip.Prefix{prefix("10.1.1.0/24")}, Links: []int{index},
 		Hosts: []netip.Addr{addr("203.0.113.1"), addr("2001:db8:2::1")},
 	}
-	events, w := watchingWith(t, "link add ens160 index 77 type veth peer name other index 78", "link set other up addrgenmode none",
+	events, w := watchingWith(t, "link add ens160 index 77 type veth peer name other index 78",
+		"link set other up addrgenmode none",
 		"link set ens160 up addrgenmode none", "addr add 192.168.107.5/24 dev ens160")
 	if err := w.Limit(&limits); err != nil {
 		t.Fatal(err)
@@ -49,7 +50,8 @@ func TestLimit(t *testing.T) {
 		{"route add 10.0.0.0/8 via 192.168.107.2", true},
 		{"route add unreachable 10.1.1.9", true},
 		{"route add 198.51.101.0/24 via 10.1.1.9 dev ens160 onlink", true},
-		{"route add 198.51.102.0/24 nexthop via 10.1.1.9 dev ens160 onlink nexthop via 192.168.107.2", true},
+		{"route add 198.51.102.0/24 nexthop via 10.1.1.9 dev ens160 onlink " +
+			"nexthop via 192.168.107.2", true},
 		{"-6 route add default dev ens160", true},
 		{"-6 route add 2001:db8:2::1/128 dev ens160", true},
 		{"-6 route add 2001:db8:2::/48 dev ens160", true},
@@ -73,9 +75,12 @@ func TestLimit(t *testing.T) {
 // Limits that are taken away, that are too many and that cannot be met by a filter leave everything
 // told.
 func TestNoLimit(t *testing.T) {
-	many := netwatch.Limits{Hosts: slices.Repeat([]netip.Addr{addr("203.0.113.1")}, 100), Links: []int{1}}
+	many := netwatch.Limits{
+		Hosts: slices.Repeat([]netip.Addr{addr("203.0.113.1")}, 100), Links: []int{1},
+	}
+	all := netwatch.Limits{Networks: []netip.Prefix{prefix("0.0.0.0/0")}, Links: []int{1}}
 	for name, limits := range map[string]*netwatch.Limits{
-		"none": nil, "too many": &many, "all networks": {Networks: []netip.Prefix{prefix("0.0.0.0/0")}, Links: []int{1}},
+		"none": nil, "too many": &many, "all networks": &all,
 	} {
 		t.Run(name, func(t *testing.T) {
 			events, w := watchingWith(t, "link set lo up")
@@ -87,7 +92,8 @@ func TestNoLimit(t *testing.T) {
 			heard(events)
 			iptest.IP(t, "route add 198.51.100.0/24 dev lo")
 			want := netwatch.Event{
-				Kind: netwatch.Route, Family: netwatch.IPv4, Link: 1, Prefix: prefix("198.51.100.0/24"), Table: unix.RT_TABLE_MAIN,
+				Kind: netwatch.Route, Family: netwatch.IPv4, Link: 1,
+				Prefix: prefix("198.51.100.0/24"), Table: unix.RT_TABLE_MAIN,
 			}
 			if all := heard(events); !all[want] {
 				t.Errorf("told of %+v", all)
@@ -103,7 +109,8 @@ func TestLimitBurst(t *testing.T) {
 	if err := netwatch.Shrink(w); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Limit(&netwatch.Limits{Networks: []netip.Prefix{prefix("10.1.1.0/24")}, Links: []int{77}}); err != nil {
+	limits := netwatch.Limits{Networks: []netip.Prefix{prefix("10.1.1.0/24")}, Links: []int{77}}
+	if err := w.Limit(&limits); err != nil {
 		t.Fatal(err)
 	}
 	heard(events)

@@ -85,7 +85,7 @@ func Open(paths ...string) (*Watcher, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch the network: %w", err)
 	}
-	// A burst shall not overflow it: without the right to have a larger one it is as large as it may be.
+	// A burst shall not overflow it. Without the right to a larger one it is as large as allowed.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}

@@ -25,6 +25,7 @@ import (
 	"tunnel/loglimit"
 	"tunnel/policy"
 	"tunnel/server/admission"
+	"tunnel/server/foreign"
 	"tunnel/server/peers"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -78,7 +79,6 @@ type Server struct {
 	limiter   *admission.Limiter
 	bans      *admission.Bans
 	refused   admission.Refusals
-	foreign   foreign
 	sessions  sessions
 	defects   defect.Log
 	hinted    atomic.Bool               // the log has been told of a proxy that is not trusted
@@ -101,7 +101,6 @@ func New(c Config) (*Server, error) {
 		severed: rate.Sometimes{Interval: severLogPause},
 	}
 	s.Log = slog.New(limited)
-	s.foreign = foreign{s}
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
@@ -174,7 +173,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		err := web.Serve(s.foreign.listener(newListener(ln, s)))
+		first := foreign.Watch{Plain: s.TLS == nil, Log: s.Log}
+		err := web.Serve(first.Listener(transport.Listener(newListener(ln, s),
+			first.TLS(s.TLS), s.limiter.Handshake)))
 		if !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
@@ -217,9 +218,7 @@ func (s *Server) keepRunning(ctx context.Context, f func(context.Context)) {
 
 // connContext is the http.Server's hook of that name.
 func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
-	if first, ok := c.(*firstConn); ok {
-		c = first.Conn
-	}
+	c = foreign.Beneath(c)
 	return s.limiter.ConnContext(transport.ConnContext(ctx, c), c)
 }
 

@@ -255,7 +255,8 @@ func TestObserveLate(t *testing.T) {
 		return func() bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			return len(f.all) == 2 && errors.Is(f.all["first\n"], want) && errors.Is(f.all["second\n"], want)
+			return len(f.all) == 2 && errors.Is(f.all["first\n"], want) &&
+				errors.Is(f.all["second\n"], want)
 		}
 	}
 	eventually(t, "both are late", told(spool.ErrLate))
