@@ -338,6 +338,7 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	if err := c.monitor.keeper.Set(ctx, want); err != nil || !changes {
 		return err
 	}
+	c.monitor.holds()
 	c.mu.Lock()
 	c.address = link.Address
 	c.mu.Unlock()

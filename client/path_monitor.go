@@ -41,6 +41,8 @@ type pathMonitor struct {
 	moved  chan struct{} // holds one token when a pause shall end
 
 	mu       sync.Mutex
+	network  Network                // that follow reads, nil before
+	device   netwatch.Limits        // what can concern the device
 	nextHops map[netip.Addr]nextHop // of each hop that was tried last, or is in use
 	conns    []*transport.Conn      // of the session; none while there is none
 	end      func()                 // ends the attempt, nil while there is none
@@ -67,25 +69,28 @@ func newPathMonitor(c *Client) *pathMonitor {
 	if link, err := net.InterfaceByName(c.Device.Name()); err == nil {
 		own = link.Index
 	}
-	return &pathMonitor{
+	m := &pathMonitor{
 		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log,
 		moved: make(chan struct{}, 1),
 		lost:  func(error) {},
 	}
+	m.holds()
+	return m
 }
 
 // begin is the beginning of another stage. The caller holds mu.
 func (m *pathMonitor) begin(conns []*transport.Conn, end func()) {
 	m.conns, m.end, m.since, m.why = conns, end, time.Now(), nil
 	m.stage++
+	m.limit()
 }
 
 // dialling says that an attempt begins, which end would end.
 func (m *pathMonitor) dialling(end func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.begin(nil, end)
 	m.nextHops = map[netip.Addr]nextHop{}
+	m.begin(nil, end)
 	select {
 	case <-m.moved:
 	default:
@@ -113,8 +118,8 @@ func (m *pathMonitor) try(ctx context.Context, hop netip.Addr) (noRoute, err err
 func (m *pathMonitor) connected(conn *transport.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.begin([]*transport.Conn{conn}, nil)
 	m.nextHops = map[netip.Addr]nextHop{conn.Hop(): m.nextHops[conn.Hop()]}
+	m.begin([]*transport.Conn{conn}, nil)
 }
 
 // joined says that the session has another connection, to the same hop.
@@ -172,6 +177,10 @@ func (m *pathMonitor) findNextHop(ctx context.Context, hop netip.Addr) (nextHop,
 // follow reads what network has to tell until it is closed, and probes the device and the next hops
 // when that may concern them, until ctx ends. It closes network.
 func (m *pathMonitor) follow(ctx context.Context, network Network) {
+	m.mu.Lock()
+	m.network = network
+	m.limit()
+	m.mu.Unlock()
 	keep.Follow(ctx, network, m.concerns, func() bool { return m.probe(ctx) }, func(err error) {
 		m.log.Warn("the network is not watched any more", "err", err)
 	})
@@ -322,6 +331,9 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 			m.nextHops[hop] = found
 			change = true
 		}
+	}
+	if change {
+		m.limit()
 	}
 	if !change || m.why != nil {
 		return

@@ -91,7 +91,7 @@ func TestForeignJournalDir(t *testing.T) {
 		cmd := clean(server.Command(append(wrap, args...)...))
 		_, stderr, code := server.TryCommand(cmd)
 		const says = "tunnel: state: journal directory /run/tunnel: not owned by this user alone (uid " +
-			"12345, mode 0700): sudo chown root "
+			"12345, mode 0700): chown root "
 		if code != 13 || !strings.Contains(stderr, says) {
 			t.Errorf("%s: exit code %d\n%s", args[0], code, stderr)
 		}

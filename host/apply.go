@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tunnel/cmdrun"
 	"tunnel/journal"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -53,6 +54,9 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 	}
 	lost, err := h.apply(ctx, w)
 	if err != nil {
+		if why := h.checkPeers(w); isRefused(err) && why != nil {
+			return why
+		}
 		return h.countFailure(ctx, w, err)
 	}
 	h.held = w
@@ -175,12 +179,12 @@ func (h *Host) contest(lost []string) error {
 		maxRestored+1, strings.Join(lost, ", "))
 }
 
-// countFailure counts a restoration that has failed as one that was made, so that there is an end
-// to both: it returns err, or an ErrContested. What a device never had is no restoration. The
-// caller holds mu.
+// countFailure counts a restoration that the kernel refuses as one that was made, so that there is
+// an end to both: it returns err, or an ErrContested. What a device never had is no restoration,
+// and what this program could not do for reasons of its own, such as a full disk, was not refused.
+// The caller holds mu.
 func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
-	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrGone) ||
-		errors.Is(err, ErrContested) {
+	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrContested) || !isRefused(err) {
 		return err
 	}
 	if ended := h.contest([]string{err.Error()}); ended != nil {
@@ -188,6 +192,12 @@ func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
 	}
 	h.restored = append(h.restored, time.Now())
 	return err
+}
+
+// isRefused reports whether a command has run and failed.
+func isRefused(err error) bool {
+	var failed *cmdrun.Error
+	return errors.As(err, &failed) && failed.ExitCode > 0
 }
 
 // Withdraw takes away what Apply made, so that what it hides on this machine is seen again. The

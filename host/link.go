@@ -113,6 +113,29 @@ func (h *Host) checkUsed(w Want) error {
 	return nil
 }
 
+// checkPeers returns what checkUsed does if a packet to the peer of an address that is there does
+// not leave by the device: the kernel then refuses the routes by that peer, and says no more than
+// that the gateway is invalid. The caller holds mu.
+func (h *Host) checkPeers(w Want) error {
+	if h.machine.Look == nil || h.dry || h.link.index == 0 {
+		return nil
+	}
+	have, err := h.machine.Look.Addrs(h.link.index)
+	if err != nil {
+		return nil //nolint:nilerr // the failure that is explained here is told in any case
+	}
+	for _, a := range have {
+		if !slices.Contains(w.Addresses, Address{Local: a.Local, Peer: a.Peer}) {
+			continue
+		}
+		found, err := h.view().Resolve(rtnl.Flow{To: a.Peer, Protocol: unix.IPPROTO_TCP})
+		if err != nil || len(found.Hops) == 0 || found.Hops[0].Index != h.link.index {
+			return h.checkUsed(w)
+		}
+	}
+	return nil
+}
+
 // checkRouteUsed is checkUsed for one route and source address.
 func (h *Host) checkRouteUsed(view route.View, w Want, r Route, from netip.Addr) error {
 	network := r.Prefix.Masked()

@@ -81,6 +81,7 @@ func misunderstood(code int, stderr string) bool {
 	}
 	for _, text := range []string{
 		"Usage: ip", `is unknown, try "ip`, `is garbage`, `is a garbage`, " is expected rather than ", "invalid argument '",
+		"unknown option", "unrecognized option", "invalid option", "applet not found",
 	} {
 		if strings.Contains(stderr, text) {
 			return true

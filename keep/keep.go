@@ -4,6 +4,7 @@
 package keep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -87,6 +88,13 @@ func (k *Keeper) Concerns(e netwatch.Event) bool {
 	// A default route is no overlap, but one of another table attracts what a rule leads there.
 	elsewhere := e.Table != 0 && e.Table != unix.RT_TABLE_MAIN
 	return (e.Prefix.Bits() > 1 || elsewhere) && overlaps || inside(e.Via)
+}
+
+// Limits returns what can concern this device, as far as it can be told beforehand.
+func (k *Keeper) Limits() netwatch.Limits {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return netwatch.Limits{Networks: k.want.Networks(), Links: []int{cmp.Or(k.device, -1)}}
 }
 
 // Check compares this machine with what is wanted and makes it so. The error is a route.ErrOverlap while all is withdrawn,

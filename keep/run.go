@@ -10,6 +10,8 @@ import (
 // Network tells when this machine's network changes, as netwatch.Watcher does.
 type Network interface {
 	Next() (netwatch.Event, error)
+	// Limit says which changes matter; Next may return others. It is called by other goroutines.
+	Limit(to *netwatch.Limits) error
 	Close() error
 }
 

@@ -25,6 +25,7 @@ import (
 	"tunnel/loglimit"
 	"tunnel/policy"
 	"tunnel/server/admission"
+	"tunnel/server/foreign"
 	"tunnel/server/peers"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -172,8 +173,10 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS,
-			s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
+		first := foreign.Watch{Plain: s.TLS == nil, Log: s.Log}
+		err := web.Serve(first.Listener(transport.Listener(newListener(ln, s),
+			first.TLS(s.TLS), s.limiter.Handshake)))
+		if !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
@@ -215,6 +218,7 @@ func (s *Server) keepRunning(ctx context.Context, f func(context.Context)) {
 
 // connContext is the http.Server's hook of that name.
 func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
+	c = foreign.Beneath(c)
 	return s.limiter.ConnContext(transport.ConnContext(ctx, c), c)
 }
 
