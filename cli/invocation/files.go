@@ -128,7 +128,7 @@ func (i *Invocation) OpenPair(log *slog.Logger) (*certs.Files, error) {
 		}
 		return i.OpenInput(flagTLSKey)
 	}, log)
-	if err := i.CLI.Context.Err(); err != nil {
+	if err := i.CLI.Err(); err != nil {
 		return nil, err
 	}
 	if err != nil {
