@@ -27,8 +27,9 @@ func checkCertCN(name string) error {
 	return nil
 }
 
-// certified returns an error if a connection may not use t. The certificate's subject has to have the common
-// name CertCN, byte for byte; its other names do not count. The error is ErrCertificate, wrapped.
+// certified returns an error if a connection may not use t. The certificate's subject has to have
+// the common name CertCN, byte for byte; its other names do not count. The error is ErrCertificate,
+// wrapped.
 func (t *Token) certified(state *tls.ConnectionState) error {
 	if t.CertCN == "" {
 		return nil

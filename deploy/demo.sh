@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # demo.sh - shows the tunnel at work on this one machine; `make demo` builds it and runs this.
 #
-# Two hosts, made as network namespaces, have one cable between them. One runs `tunnel serve`, the other `tunnel connect`.
-# Then a ping and a file of 100 MB go across. Everything that this makes is gone when it ends, however it ends.
+# Two hosts, made as network namespaces, have one cable between them. One runs `tunnel serve`, the
+# other `tunnel connect`. Then a ping and a file of 100 MB go across. Everything that this makes is
+# gone when it ends, however it ends.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +21,8 @@ tmp=
 step="getting ready"
 declare -A log=() pid=() # of each host's tunnel: the descriptor of its output, its process
 
-# cleanup undoes everything, in whatever state it finds it. Only the processes in the two namespaces are killed.
+# cleanup undoes everything, in whatever state it finds it. Only the processes in the two namespaces
+# are killed.
 cleanup() {
   local code=$? err ns i IFS=$' \t\n' # a signal may have come within `IFS= read`
   trap '' INT TERM HUP PIPE
@@ -86,7 +88,8 @@ start() { # start HOST COMMAND FLAGS...
   log[$host]=$fd
 }
 
-# follow shows the ip commands of a host's tunnel, as they run, until a line begins with WORD or the output ends.
+# follow shows the ip commands of a host's tunnel, as they run, until a line begins with WORD or the
+# output ends.
 follow() { # follow HOST [WORD]
   local line
   while IFS= read -r -t 15 -u "${log[$1]}" line; do

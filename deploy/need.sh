@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # need.sh THING:PACKAGE ... - installs the Debian packages of the things that are missing here.
 #
-# THING is a command, or a path when it has a slash; PACKAGE is what brings it. Either may name several, joined by |:
-# any one of the things will do, and the first of the packages that this release of Debian or Ubuntu knows is taken.
-# Says nothing and changes nothing when nothing is missing. Services that come with a package are not started.
+# THING is a command, or a path when it has a slash; PACKAGE is what brings it. Either may name
+# several, joined by |: any one of the things will do, and the first of the packages that this
+# release of Debian or Ubuntu knows is taken. Says nothing and changes nothing when nothing is
+# missing. Services that come with a package are not started.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -66,7 +67,8 @@ if [[ ! -e $policy ]]; then
   our_policy=yes
   as_root install -m 755 "$tmp/policy" "$policy"
 fi
-# The package lists are fetched only when the ones that are here do not do: there are none, or they are out of date.
+# The package lists are fetched only when the ones that are here do not do: there are none, or they
+# are out of date.
 update_lists() {
   echo "fetching the package lists"
   as_root apt-get -o DPkg::Lock::Timeout=120 update >"$tmp/log" 2>&1 </dev/null

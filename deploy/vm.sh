@@ -7,15 +7,16 @@
 #
 # For example: TUNNEL_TOKEN=... vm.sh connect wss://hub.example -- curl -sS http://10.1.1.1/
 #
-# Without a COMMAND it stays until it is told to stop by SIGTERM or Ctrl-C. The exit code is that of COMMAND, or that of
-# the tunnel when the tunnel failed. Run it as root.
+# Without a COMMAND it stays until it is told to stop by SIGTERM or Ctrl-C. The exit code is that of
+# COMMAND, or that of the tunnel when the tunnel failed. Run it as root.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tunnel=${PREFIX:-/usr/local}/bin/tunnel
 
 say() { echo "vm.sh: $*" >&2; }
 
-# explain says what an exit code of the tunnel means to a script. What happened is in the line that the tunnel wrote.
+# explain says what an exit code of the tunnel means to a script. What happened is in the line that
+# the tunnel wrote.
 explain() {
   case $1 in
     2) say "wrong flags: 'tunnel ${args[0]} --help' lists them" ;;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # vulncheck.sh PACKAGE@VERSION [DIR] - looks for known vulnerabilities in what this program calls.
 #
-# PACKAGE is govulncheck's; DIR is a mirror of the vulnerability database, instead of the one on the Internet. That one
-# may be out of reach: then one line says so, and that is no failure. A mirror that cannot be read is one.
+# PACKAGE is govulncheck's; DIR is a mirror of the vulnerability database, instead of the one on the
+# Internet. That one may be out of reach: then one line says so, and that is no failure. A mirror
+# that cannot be read is one.
 set -euo pipefail
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -19,8 +19,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestSlowLoris has 600 connections that never get on: half a TLS handshake, a header byte by byte, a WebSocket without a
-// word. Meanwhile a client works, others join, and when it ends nothing is left.
+// TestSlowLoris has 600 connections that never get on: half a TLS handshake, a header byte by byte,
+// a WebSocket without a word. Meanwhile a client works, others join, and when it ends nothing is
+// left.
 func TestSlowLoris(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 6)
@@ -97,8 +98,8 @@ func login(h *lab.Host, url, secret string, header ...string) string {
 
 const wrongToken = "e2e-wrong-token-of-16-bytes"
 
-// TestBannedAddress guesses tokens until its address is banned: the right token is of no use then, a client is told when
-// to come back, nobody else notices, and after a minute it is over.
+// TestBannedAddress guesses tokens until its address is banned: the right token is of no use then,
+// a client is told when to come back, nobody else notices, and after a minute it is over.
 func TestBannedAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -147,8 +148,8 @@ func TestBannedAddress(t *testing.T) {
 	}
 }
 
-// TestTrustedProxy has everybody come through an nginx on another machine. A server that trusts it bans whoever guesses,
-// whatever he claims; one that does not knows nobody but nginx.
+// TestTrustedProxy has everybody come through an nginx on another machine. A server that trusts it
+// bans whoever guesses, whatever he claims; one that does not knows nobody but nginx.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 3)
@@ -213,8 +214,8 @@ func TestTrustedProxy(t *testing.T) {
 	}
 }
 
-// TestMaxPerAddress opens more connections than one address may have: the others are closed without a word, and another
-// address has its own.
+// TestMaxPerAddress opens more connections than one address may have: the others are closed without
+// a word, and another address has its own.
 func TestMaxPerAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -262,8 +263,8 @@ func closedAtOnce(t *testing.T, h *lab.Host) {
 	}
 }
 
-// TestNoMoreFiles opens more connections than the server may have files: it says so, whoever is in stays in, and
-// when the others have gone somebody else can join.
+// TestNoMoreFiles opens more connections than the server may have files: it says so, whoever is in
+// stays in, and when the others have gone somebody else can join.
 func TestNoMoreFiles(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)

@@ -46,7 +46,8 @@ func (c *wireClient) connect() *wireClient {
 	return c
 }
 
-// flood writes data again and again until ctx ends or the server hangs up; it returns how many bytes went.
+// flood writes data again and again until ctx ends or the server hangs up; it returns how many
+// bytes went.
 func (c *wireClient) flood(ctx context.Context, data []byte) int64 {
 	defer context.AfterFunc(ctx, func() { _ = c.conn.Close() })()
 	var sent int64
@@ -64,8 +65,8 @@ func many(frame []byte) []byte {
 	return []byte(strings.Repeat(string(frame), 1+(64<<10)/len(frame)))
 }
 
-// TestFloodsFromAClient has clients with the token do nothing but harm: another one's transfers go on all the time, and
-// the server's memory stays where it was.
+// TestFloodsFromAClient has clients with the token do nothing but harm: another one's transfers go
+// on all the time, and the server's memory stays where it was.
 func TestFloodsFromAClient(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)

@@ -44,9 +44,10 @@ func (s *stranger) receives(d time.Duration) (packets [][]byte) {
 	}
 }
 
-// TestForgedChecksumPlace has a client ask for its packet's checksum where the source address and the total length are: what
-// the server sends on after its checks is what it has checked, or nothing. And a super-packet of one byte per segment does not
-// make the server send a hundred times what it got.
+// TestForgedChecksumPlace has a client ask for its packet's checksum where the source address and
+// the total length are: what the server sends on after its checks is what it has checked, or
+// nothing. And a super-packet of one byte per segment does not make the server send a hundred times
+// what it got.
 func TestForgedChecksumPlace(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)

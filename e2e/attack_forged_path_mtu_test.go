@@ -10,8 +10,9 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// TestForgedPathMTU has a client tell the server, from its own address, that packets between others are too large: the
-// server's kernel would believe it for ten minutes, for any two addresses. About its own packets it may say so.
+// TestForgedPathMTU has a client tell the server, from its own address, that packets between others
+// are too large: the server's kernel would believe it for ten minutes, for any two addresses. About
+// its own packets it may say so.
 func TestForgedPathMTU(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -36,7 +37,8 @@ func TestForgedPathMTU(t *testing.T) {
 	}
 }
 
-// tooBig returns an ICMP message, fragmentation needed, about an echo reply from sender to receiver.
+// tooBig returns an ICMP message, fragmentation needed, about an echo reply from sender to
+// receiver.
 func tooBig(from, to, sender, receiver string, mtu uint16) []byte {
 	quoted := ipv4(1, sender, receiver, []byte{0, 0, 0xff, 0xff, 0, 0, 0, 0})
 	message := append([]byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}, quoted...)

@@ -83,7 +83,8 @@ func hostilities(victim string) []hostility {
 	}
 }
 
-// vnetNoise sends packets behind virtio headers that lie: what passes the server's checks reaches the kernel.
+// vnetNoise sends packets behind virtio headers that lie: what passes the server's checks reaches
+// the kernel.
 func vnetNoise(r *rand.Rand, s *stranger) {
 	for range 2000 {
 		p := noise(r, 10+28+r.IntN(3000))
@@ -120,8 +121,9 @@ func flow(s *stranger, first, rest []byte, n int) {
 	}
 }
 
-// TestHostileFrames has a client do with frames what it should not, while another's transfer runs: that one never
-// stumbles, no foreign packet arrives anywhere, and the server, with the race detector inside, lives on.
+// TestHostileFrames has a client do with frames what it should not, while another's transfer runs:
+// that one never stumbles, no foreign packet arrives anywhere, and the server, with the race
+// detector inside, lives on.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
@@ -148,7 +150,8 @@ func TestHostileFrames(t *testing.T) {
 	}
 	vnetNoise(r, dialStranger(t, clients[1], "vnet"))
 
-	// Not to read is hostile too, with the server having much to say. What it does not take costs nobody else.
+	// Not to read is hostile too, with the server having much to say. What it does not take costs
+	// nobody else.
 	deaf := dialStranger(t, clients[1], "ip")
 	flood(t, server, deaf.address)
 	x.flows(soon)

@@ -101,8 +101,8 @@ func grants(network, address, peer string) transport.Connected {
 	}
 }
 
-// TestBadNetworks has a hub grant what no hub may choose for a machine. The client refuses it, says what to do, and has
-// changed nothing.
+// TestBadNetworks has a hub grant what no hub may choose for a machine. The client refuses it, says
+// what to do, and has changed nothing.
 func TestBadNetworks(t *testing.T) {
 	t.Parallel()
 	hub, client, _ := routed(t)
@@ -158,8 +158,9 @@ func TestBadNetworks(t *testing.T) {
 	}
 }
 
-// TestChangingHub has a hub that changes something with each visit, and sends the client away to come back at once. It may
-// choose once, and change its mind once a minute; nothing of what this machine has is ever taken over.
+// TestChangingHub has a hub that changes something with each visit, and sends the client away to
+// come back at once. It may choose once, and change its mind once a minute; nothing of what this
+// machine has is ever taken over.
 func TestChangingHub(t *testing.T) {
 	t.Parallel()
 	const watched = 12 * time.Second
@@ -227,7 +228,8 @@ func TestChangingHub(t *testing.T) {
 	}
 }
 
-// TestUnaskedCredential has a hub give a credential to whoever comes. It replaces none of the user's tokens, in no later run.
+// TestUnaskedCredential has a hub give a credential to whoever comes. It replaces none of the
+// user's tokens, in no later run.
 func TestUnaskedCredential(t *testing.T) {
 	t.Parallel()
 	hubHost, client := direct(t)

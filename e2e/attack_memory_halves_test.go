@@ -8,8 +8,8 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// Sessions that each send half a record, the next always a little more than the last, and wait: when
-// their halves are beyond --max-memory the hub ends some of them, and another client goes on.
+// Sessions that each send half a record, the next always a little more than the last, and wait:
+// when their halves are beyond --max-memory the hub ends some of them, and another client goes on.
 func TestMaxMemoryHalves(t *testing.T) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)

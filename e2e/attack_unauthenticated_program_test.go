@@ -23,8 +23,8 @@ func startAttack(t *testing.T, h *lab.Host, kind, target string, rate int, from 
 	return p
 }
 
-// siteOf gives an attacker's host n addresses, each in a /64 of its own of one /48, and the server a way there. It returns
-// the addresses, and the server's at which they reach it.
+// siteOf gives an attacker's host n addresses, each in a /64 of its own of one /48, and the server
+// a way there. It returns the addresses, and the server's at which they reach it.
 func siteOf(t *testing.T, server, attacker *lab.Host, n int) (from []string, target string) {
 	t.Helper()
 	const own = "2001:db8:ffff::1"

@@ -13,9 +13,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestAttacked has a thousand silent connections a second from six /64s of one IPv6 host, and 3,800 replayed ClientHellos a
-// second from one IPv4 address. Meanwhile a client that the server has never seen comes in at its first attempt, one that
-// was there comes back, and a stream goes on; the log says once what happens, and from where. Not parallel: it measures.
+// TestAttacked has a thousand silent connections a second from six /64s of one IPv6 host, and 3,800
+// replayed ClientHellos a second from one IPv4 address. Meanwhile a client that the server has
+// never seen comes in at its first attempt, one that was there comes back, and a stream goes on;
+// the log says once what happens, and from where. Not parallel: it measures.
 func TestAttacked(t *testing.T) {
 	server, hosts := star(t, 4)
 	attacker, steady, returning, fresh := hosts[0], hosts[1], hosts[2], hosts[3]
@@ -71,7 +72,8 @@ func TestAttacked(t *testing.T) {
 	}
 }
 
-// upAtOnce starts a client, which has to come up at its first attempt, returns how long that takes, and ends it.
+// upAtOnce starts a client, which has to come up at its first attempt, returns how long that takes,
+// and ends it.
 func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string, flags ...string) time.Duration {
 	t.Helper()
 	began := time.Now()

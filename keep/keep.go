@@ -1,6 +1,6 @@
-// Package keep holds the tunnel's device to what it was given: when something else on this machine changes its addresses or
-// routes they are restored, and when the network of the tunnel turns out to be this machine's own they are withdrawn until
-// it no longer is.
+// Package keep holds the tunnel's device to what it was given: when something else on this machine
+// changes its addresses or routes they are restored, and when the network of the tunnel turns out
+// to be this machine's own they are withdrawn until it no longer is.
 package keep
 
 import (
@@ -18,7 +18,8 @@ import (
 	"tunnel/route"
 )
 
-// Router is the part of a *host.Host, or of what stands for one in another process, that a Keeper needs.
+// Router is the part of a *host.Host, or of what stands for one in another process, that a Keeper
+// needs.
 type Router interface {
 	Overlap(ctx context.Context, networks ...netip.Prefix) error
 	Apply(ctx context.Context, w host.Want) error
@@ -41,8 +42,9 @@ func New(router Router, device int, log *slog.Logger) *Keeper {
 	return &Keeper{router: router, device: device, log: log}
 }
 
-// Set gives the device what w says, see host.Host.Apply, unless the network overlaps this machine's, which is a
-// route.ErrOverlap and leaves the device as it is. From then on it is held to w.
+// Set gives the device what w says, see host.Host.Apply, unless the network overlaps this
+// machine's, which is a route.ErrOverlap and leaves the device as it is. From then on it is held to
+// w.
 func (k *Keeper) Set(ctx context.Context, w host.Want) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -63,7 +65,8 @@ func (k *Keeper) Has(w host.Want) bool {
 	return k.want.Equal(w) && k.withdrawn == nil
 }
 
-// Concerns reports whether e may be about the device, or about another way for packets of its network.
+// Concerns reports whether e may be about the device, or about another way for packets of its
+// network.
 func (k *Keeper) Concerns(e netwatch.Event) bool {
 	k.mu.Lock()
 	networks := k.want.Networks()
@@ -89,8 +92,9 @@ func (k *Keeper) Concerns(e netwatch.Event) bool {
 	return (e.Prefix.Bits() > 1 || elsewhere) && overlaps || inside(e.Via)
 }
 
-// Check compares this machine with what is wanted and makes it so. The error is a route.ErrOverlap while all is withdrawn,
-// Fatal if there is no point in going on, and else something that may be gone when Check is called again.
+// Check compares this machine with what is wanted and makes it so. The error is a route.ErrOverlap
+// while all is withdrawn, Fatal if there is no point in going on, and else something that may be
+// gone when Check is called again.
 func (k *Keeper) Check(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -45,8 +45,8 @@ func pairs(network netip.Prefix) uint32 {
 	return uint32((uint64(1)<<host - 2) / 2)
 }
 
-// CheckNetwork returns an error unless network can be the private network: IPv4, no host bits, addresses of
-// hosts, room for the server's pair and one client's.
+// CheckNetwork returns an error unless network can be the private network: IPv4, no host bits,
+// addresses of hosts, room for the server's pair and one client's.
 func CheckNetwork(network netip.Prefix) error {
 	switch {
 	case !network.Addr().Is4():

@@ -10,8 +10,9 @@ import (
 	"tunnel/atomicfile"
 )
 
-// Credentials keeps, by the server's URL, the credentials that this client got for its join tokens. They are secrets. A nil
-// *Credentials keeps nothing. Only the client that has the Sessions beside it may use the file.
+// Credentials keeps, by the server's URL, the credentials that this client got for its join tokens.
+// They are secrets. A nil *Credentials keeps nothing. Only the client that has the Sessions beside
+// it may use the file.
 type Credentials struct {
 	path string
 	kept map[string]string // by URL

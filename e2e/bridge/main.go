@@ -1,7 +1,8 @@
-// Bridge joins a TUN device here to one there by the program's own packages tun and transport, as `tunnel serve` and
-// `tunnel connect` do, and nothing else: it gives out no addresses and lets everything pass. The end-to-end tests run
-// through it what the program has no addresses for, which is IPv6, and force what it chooses by itself, the framing. It
-// says on stdout what it does, and at SIGTERM what it has counted, as JSON.
+// Bridge joins a TUN device here to one there by the program's own packages tun and transport, as
+// `tunnel serve` and `tunnel connect` do, and nothing else: it gives out no addresses and lets
+// everything pass. The end-to-end tests run through it what the program has no addresses for, which
+// is IPv6, and force what it chooses by itself, the framing. It says on stdout what it does, and at
+// SIGTERM what it has counted, as JSON.
 package main
 
 import (
@@ -26,8 +27,8 @@ import (
 	"tunnel/tun"
 )
 
-// queueLimit, in bytes, is far beyond the program's own: CoDel alone drops here, segment by segment, so that what went in
-// and was not dropped can be compared with what comes out.
+// queueLimit, in bytes, is far beyond the program's own: CoDel alone drops here, segment by
+// segment, so that what went in and was not dropped can be compared with what comes out.
 const queueLimit = 1 << 30
 
 // counts is what the bridge prints at its end.
