@@ -46,7 +46,8 @@ type pathMonitor struct {
 	end      func()                 // ends the attempt, nil while there is none
 	since    time.Time              // when the attempt, or the pause, began
 	stage    int                    // counts attempts, connections and pauses
-	why      error                  // why the connection or the attempt was ended here, nil if it was not
+	// why the connection or the attempt was ended here, nil if it was not
+	why error
 
 	probeDevice, probePaths bool // there was a change of these
 	unsettled               bool // the device is to be looked at again
@@ -60,7 +61,9 @@ type nextHop struct{ route.NextHop }
 func (n nextHop) serves() bool { return n.Dev != "" && (n.Running || n.Index == 0) }
 
 // same reports whether a packet leaves this machine as by other.
-func (n nextHop) same(other nextHop) bool { return n.Dev == other.Dev && n.Gateway == other.Gateway }
+func (n nextHop) same(other nextHop) bool {
+	return n.Dev == other.Dev && n.Gateway == other.Gateway
+}
 
 func newPathMonitor(c *Client) *pathMonitor {
 	own := 0

@@ -101,7 +101,8 @@ func (c *Client) dial(ctx context.Context, t *endpoint) (*transport.Conn, error)
 		tried = append(tried, hop)
 		if !t.warned && dialer.Clear(hop) {
 			t.warned = true
-			c.Log.Warn("ws:// is not encrypted: whoever is on the path can read and change the token and all packets: use wss://",
+			c.Log.Warn("ws:// is not encrypted: anyone on the path can read and change the token "+
+				"and all packets: use wss://",
 				"server", t.dialer.URL.Host)
 		}
 		unknown, err := c.monitor.try(ctx, hop)

@@ -83,7 +83,8 @@ func TestForgedChecksumPlace(t *testing.T) {
 		for _, p := range victim.receives(100 * time.Millisecond) {
 			sent += len(p)
 			if from := net.IP(p[12:16]).String(); from != attacker.address {
-				t.Errorf("a packet with the source %s arrives, of a client that is %s: %x", from, attacker.address, p[:min(len(p), 40)])
+				t.Errorf("a packet with the source %s arrives, of a client that is %s: %x", from,
+					attacker.address, p[:min(len(p), 40)])
 			}
 			last = last || len(p) == 28+7
 		}

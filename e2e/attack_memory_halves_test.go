@@ -13,7 +13,8 @@ import (
 func TestMaxMemoryHalves(t *testing.T) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
-	srv := bin.serve(t, server, "--plain", "--network", "10.1.0.0/20", "--max-memory", "32M", "--max-sessions", "0")
+	srv := bin.serve(t, server, "--plain", "--network", "10.1.0.0/20", "--max-memory", "32M",
+		"--max-sessions", "0")
 	good := bin.connect(t, clients[0], directURL)
 	const (
 		sessions = 400

@@ -12,13 +12,15 @@ import (
 )
 
 // startAttack starts an attacker on a host and waits until it is at work.
-func startAttack(t *testing.T, h *lab.Host, kind, target string, rate int, from ...string) *lab.Proc {
+func startAttack(t *testing.T, h *lab.Host, kind, target string, rate int,
+	from ...string) *lab.Proc {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := watch(t, h.Start("nice", "-n", "19", exe, hostile.Command, "-kind", kind, "-target", target, "-rate", fmt.Sprint(rate), "-from", strings.Join(from, ",")))
+	p := watch(t, h.Start("nice", "-n", "19", exe, hostile.Command, "-kind", kind, "-target", target,
+		"-rate", fmt.Sprint(rate), "-from", strings.Join(from, ",")))
 	p.WaitFor("opened ", soon)
 	return p
 }

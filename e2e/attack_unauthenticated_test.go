@@ -32,13 +32,15 @@ func TestAttacked(t *testing.T) {
 	from, target := siteOf(t, server, attacker, 6)
 	attacks := []*lab.Proc{startAttack(t, attacker, hostile.Silent, target, 1000, from...)}
 	attacker.Run("ip", "addr", "add", "198.51.100.200/24", "dev", "eth0")
-	attacks = append(attacks, startAttack(t, attacker, hostile.Hello, directServer+":8443", 3800, "198.51.100.200"))
+	attacks = append(attacks, startAttack(t, attacker, hostile.Hello, directServer+":8443", 3800,
+		"198.51.100.200"))
 	time.Sleep(3 * time.Second) // until all that can be full is full
 
 	used := cpuTime(t, srv)
 	began := time.Now()
 	attacked := streamRate(t, steady, server, "10.1.1.1")
-	t.Logf("a stream: %.0f Mbit/s, attacked %.0f: %.2f; the server uses %.2f processors", quiet, attacked, attacked/quiet,
+	t.Logf("a stream: %.0f Mbit/s, attacked %.0f: %.2f; the server uses %.2f processors", quiet,
+		attacked, attacked/quiet,
 		(cpuTime(t, srv)-used).Seconds()/time.Since(began).Seconds())
 	// Targets are 3 and 1 s; the machine may be busy.
 	for _, client := range []struct {
@@ -74,7 +76,8 @@ func TestAttacked(t *testing.T) {
 
 // upAtOnce starts a client, which has to come up at its first attempt, returns how long that takes,
 // and ends it.
-func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string, flags ...string) time.Duration {
+func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string,
+	flags ...string) time.Duration {
 	t.Helper()
 	began := time.Now()
 	cl := bin.startConnect(t, h, url, flags...)

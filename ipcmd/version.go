@@ -80,7 +80,8 @@ func misunderstood(code int, stderr string) bool {
 		return false
 	}
 	for _, text := range []string{
-		"Usage: ip", `is unknown, try "ip`, `is garbage`, `is a garbage`, " is expected rather than ", "invalid argument '",
+		"Usage: ip", `is unknown, try "ip`, `is garbage`, `is a garbage`, " is expected rather than ",
+		"invalid argument '",
 	} {
 		if strings.Contains(stderr, text) {
 			return true

@@ -104,7 +104,8 @@ func (k *Keeper) Check(ctx context.Context) error {
 	err := k.router.Overlap(ctx, k.want.Networks()...)
 	switch {
 	case errors.Is(err, route.ErrOverlap) && k.withdrawn == nil:
-		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network elsewhere now; they come back when it has not",
+		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network elsewhere "+
+			"now; they are restored when it no longer has",
 			"dev", k.want.Dev, "why", err)
 		if failed := k.router.Withdraw(ctx); failed != nil {
 			return failed
@@ -118,7 +119,8 @@ func (k *Keeper) Check(ctx context.Context) error {
 		return err
 	}
 	if k.withdrawn != nil {
-		k.log.InfoContext(ctx, "address and route are back", "dev", k.want.Dev, "network", k.want.Networks())
+		k.log.InfoContext(ctx, "address and route are back", "dev", k.want.Dev,
+			"network", k.want.Networks())
 	}
 	k.withdrawn = nil
 	return nil

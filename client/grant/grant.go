@@ -30,8 +30,9 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 	}
 	if !isPair(network, address, peer) {
 		return &transport.StepError{
-			Step:   transport.StepAddress,
-			Err:    fmt.Errorf("the server grants %s peer %s, which is no client's pair of addresses in %s", address, peer, network),
+			Step: transport.StepAddress,
+			Err: fmt.Errorf("the server grants %s peer %s, which is no client's pair of addresses in %s",
+				address, peer, network),
 			Advice: "check that the server is a `tunnel serve` of a matching version",
 		}
 	}
@@ -44,7 +45,8 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 		return nil
 	}
 	if !route.IsPrivate(network) {
-		return refuse(fmt.Errorf("the server grants the network %s, which is not a private one (%s)", network, list(route.PrivateNetworks())),
+		return refuse(fmt.Errorf("the server grants the network %s, which is not a private one (%s)",
+			network, list(route.PrivateNetworks())),
 			transport.ReasonNotAccepted, network)
 	}
 	return nil
@@ -56,11 +58,13 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 func CheckResolvers(network netip.Prefix, resolvers func() ([]netip.Addr, error)) error {
 	all, err := resolvers()
 	if err != nil {
-		return refuse(fmt.Errorf("the server grants the network %s, and this machine's DNS servers are not known: %w", network, err),
+		return refuse(fmt.Errorf("the server grants the network %s, and this machine's DNS servers "+
+			"are not known: %w", network, err),
 			transport.ReasonResolversUnknown, network)
 	}
 	if resolver, found := route.FindResolver(network, all); found {
-		return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's DNS server %s", network, resolver),
+		return refuse(fmt.Errorf("the server grants the network %s, which contains this machine's "+
+			"DNS server %s", network, resolver),
 			transport.ReasonHasResolver, network)
 	}
 	return nil

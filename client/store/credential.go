@@ -29,7 +29,8 @@ func OpenCredentials(path string) (*Credentials, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(data, &c.kept); err != nil || c.kept == nil {
-		return nil, fmt.Errorf("%s is damaged: it has the credential that a server gave this machine", path)
+		return nil, fmt.Errorf("%s is damaged: it has the credential that a server gave this machine",
+			path)
 	}
 	return c, nil
 }
