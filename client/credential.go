@@ -10,21 +10,21 @@ import (
 	"tunnel/transport"
 )
 
-// newSession returns 128 random bits as text. The client names its own session: a join token is
-// used up by the session that it first comes with, and the answer that would tell the client of
-// another may never arrive.
+// newSession returns 128 random bits as text. The client chooses the id of its session, because a
+// join token is bound to the first session that uses it, and an answer with an id chosen by the
+// server could be lost.
 func newSession() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// ErrNotStored says that a session cannot be stored that is about to use up a join token.
+// ErrNotStored means that the session that would use a join token cannot be stored.
 var ErrNotStored = errors.New("the join token is not used, because its session cannot be stored")
 
-// prepare draws a session for t, if it has none, and stores it. A join token opens the server to
-// that session only, so one that could not be stored must not use it up: no client could come with
-// the token again.
+// prepare chooses a session for t, if it has none, and stores it. A join token is bound to the
+// first session that uses it, so it must not be used by a session that cannot be stored: a later
+// run could not join any more.
 func (c *Client) prepare(t *endpoint) error {
 	fresh := t.resume.Session == ""
 	if fresh {
@@ -34,7 +34,7 @@ func (c *Client) prepare(t *endpoint) error {
 	case joins && c.Session == nil:
 		return fmt.Errorf("%w: %w", ErrNotStored, store.ErrNotKept)
 	case joins:
-		// which writes nothing that is there already
+		// writes nothing if it is stored already
 		if err := c.Session.Save(t.url(), t.resume); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotStored, err)
 		}
