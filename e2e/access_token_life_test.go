@@ -73,12 +73,14 @@ func TestFirstToken(t *testing.T) {
 	cl := bin.paste(t, client, line, "")
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
+		`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).
 		MatchString(list) {
 		t.Errorf("list of the running server:\n%s", list)
 	}
 	stop(t, srv)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
+		`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
 		MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
@@ -221,7 +223,8 @@ func TestJoinToken(t *testing.T) {
 	}
 	last := bin.start(t, clients[0], "connect", directURL, "--state", kept)
 	last.WaitFor(up, soon)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^phone +credential +- +- +1 +never `).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
+		`(?m)^phone +credential +- +- +1 +never `).MatchString(list) {
 		t.Errorf("list:\n%s", list)
 	}
 	bin.token(t, server, state, "revoke", "phone")

@@ -14,7 +14,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// stranger is a client with the token and without scruples: it writes frames byte by byte, as no library would.
+// stranger is a client with the token and without scruples: it writes frames byte by byte, as no
+// library would.
 type stranger struct {
 	t       *testing.T
 	conn    net.Conn

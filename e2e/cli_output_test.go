@@ -281,7 +281,8 @@ func TestReaderComesBack(t *testing.T) {
 				stop(t, srv.Proc)
 				_ = s.in.Close()
 				<-s.done
-				if text := strings.TrimSpace(s.String()); !strings.Contains(text[strings.LastIndex(text, "\n")+1:], "msg=stopped") {
+				if text := strings.TrimSpace(s.String()); !strings.Contains(text[strings.LastIndex(text,
+					"\n")+1:], "msg=stopped") {
 					t.Errorf("the last line is not the program's\n%s", text)
 				}
 			})

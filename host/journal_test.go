@@ -111,8 +111,9 @@ func leave(t *testing.T, dir, content string) string {
 }
 
 const (
-	bypassLine = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}` + "\n"
-	headLine   = `{"tunnel":"tun0","pid":1}` + "\n"
+	bypassLine = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32",` +
+		`"via":"192.168.107.2"}` + "\n"
+	headLine = `{"tunnel":"tun0","pid":1}` + "\n"
 )
 
 func TestJournalBusy(t *testing.T) {

@@ -25,7 +25,8 @@ func fakeIP(t *testing.T, version string, code int, text string) {
 	if text == "" {
 		text = "$(cat " + file + ")"
 	}
-	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != -V ] || { cat %s; exit; }\necho \"%s\" >&2\nexit %d\n",
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != -V ] || { cat %s; exit; }\n"+
+		"echo \"%s\" >&2\nexit %d\n",
 		file, strings.ReplaceAll(text, `"`, `\"`), code)
 	if err := os.WriteFile(filepath.Join(dir, "ip"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)

@@ -129,7 +129,9 @@ func TestBanSparesWhoeverWasThere(t *testing.T) {
 // X-Forwarded-For of whoever is no proxy of ours changes nothing: the address of this machine is
 // not banned.
 func TestForwardedForOfStrangers(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ProxyHint = "name it with --trusted-proxy" })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.ProxyHint = "name it with --trusted-proxy"
+	})
 	for i := range 30 {
 		if code := h.status(wrong + forwarded("192.0.2.1")); code != 401 {
 			t.Fatalf("wrong token %d: answered %d", i, code)

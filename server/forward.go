@@ -24,8 +24,8 @@ func (s *Server) forward() error {
 	}
 }
 
-// restartPause is how long something that has ended by a panic does not run: a panic that comes again
-// must not take a core.
+// restartPause is how long something that has ended by a panic does not run: a panic that comes
+// again must not take a core.
 const restartPause = 100 * time.Millisecond
 
 // read reads the device until that ends. A panic is the error.

@@ -6,7 +6,8 @@ import (
 	"tunnel/server/admission"
 )
 
-// limits are those that no flag sets: what an unauthenticated client can hold open, and for how long.
+// limits are those that no flag sets: what an unauthenticated client can hold open, and for how
+// long.
 type limits struct {
 	request time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
 	connect time.Duration // from the upgrade to the message connect

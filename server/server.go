@@ -180,7 +180,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
-	for _, watch := range []func(context.Context){s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep} {
+	for _, watch := range []func(context.Context){
+		s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep,
+	} {
 		group.Go(func() { s.keepRunning(ctx, watch) })
 	}
 	group.Go(func() {

@@ -29,7 +29,8 @@ func Namespace(t testing.TB) {
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("this test makes network namespaces and needs root: run the tests by `make test`, or with sudo")
+		t.Fatal("this test makes network namespaces and needs root: " +
+			"run the tests by `make test`, or with sudo")
 	}
 }
 
