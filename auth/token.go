@@ -89,7 +89,8 @@ func (t *Token) Is(text string) bool {
 		return false
 	}
 	secret := strings.TrimPrefix(text[len(tokenPrefix)+idLen+1:], joinMark)
-	random, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ToUpper(secret))
+	encoding := base32.StdEncoding.WithPadding(base32.NoPadding)
+	random, err := encoding.DecodeString(strings.ToUpper(secret))
 	return err == nil && tokenText(id, t.Kind, random) == text
 }
 

@@ -36,7 +36,7 @@ func (t *endpoint) changes(link transport.Link, now time.Time) error {
 		Step: transport.StepAddress,
 		Err: fmt.Errorf("%w: %s of %s, then %s of %s", errChanging,
 			t.granted.Addresses[0].Local, t.granted.Routes[0].Prefix, link.Address, link.Network),
-		Advice: "it is taken when a minute has passed; ask whoever runs the server",
+		Advice: "it is taken when a minute has passed; ask the server's administrator",
 	}
 }
 

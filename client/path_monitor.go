@@ -339,7 +339,7 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 	if !change || m.why != nil {
 		return
 	}
-	m.log.Info("the way to the server has changed", "stage",
+	m.log.Info("the path to the server has changed", "stage",
 		map[bool]string{true: "connected", false: "not connected"}[connected])
 	switch {
 	case connected:

@@ -20,7 +20,8 @@ import (
 func answering(t *testing.T, status int, write func(io.Writer)) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(dir, control.SocketName))
+	path := filepath.Join(dir, control.SocketName)
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,8 +66,8 @@ func (c *Client) List(ctx context.Context) (all []server.TokenStatus, err error)
 	})
 }
 
-// readList reads an array of tokens, or null for none. It ends at the first that is not one, so that
-// a long list of nothing does not take much more memory than it has bytes.
+// readList reads an array of tokens, or null for none. It ends at the first that is not one, so
+// that a long list of nothing does not take much more memory than it has bytes.
 func readList(d *json.Decoder) (all []server.TokenStatus, err error) {
 	switch first, err := d.Token(); {
 	case err != nil || first == nil:
@@ -92,7 +92,8 @@ func readList(d *json.Decoder) (all []server.TokenStatus, err error) {
 // Create makes a token and returns it with its text.
 func (c *Client) Create(ctx context.Context, spec auth.Spec) (auth.Token, string, error) {
 	var made Made
-	err := c.call(ctx, http.MethodPost, "/tokens", spec, http.StatusCreated, func(body io.Reader) error {
+	const created = http.StatusCreated
+	err := c.call(ctx, http.MethodPost, "/tokens", spec, created, func(body io.Reader) error {
 		err := json.NewDecoder(limited(body, maxAnswer)).Decode(&made)
 		if err == nil && (made.Token.Name != spec.Name || !made.Token.Is(made.Text)) {
 			err = errors.New("not the token that was asked for")

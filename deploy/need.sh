@@ -3,8 +3,8 @@
 #
 # THING is a command, or a path if it has a slash; PACKAGE is the package that contains it. Both may
 # be alternatives, joined by |: one of the things is enough, and the first package that this release
-# of Debian or Ubuntu has is installed. If nothing is missing, the script prints and changes nothing.
-# Services that come with a package are not started.
+# of Debian or Ubuntu has is installed. If nothing is missing, the script prints and changes
+# nothing. Services that come with a package are not started.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # vulncheck.sh PACKAGE@VERSION [DIR] - looks for known vulnerabilities in what this program calls.
 #
-# PACKAGE is govulncheck's; DIR is a mirror of the vulnerability database, used instead of the one on
-# the Internet. If the latter cannot be reached, the script prints one line and succeeds. If the
+# PACKAGE is govulncheck's; DIR is a mirror of the vulnerability database, used instead of the one
+# on the Internet. If the latter cannot be reached, the script prints one line and succeeds. If the
 # mirror cannot be read, it fails.
 set -euo pipefail
 tmp=$(mktemp -d)

@@ -41,12 +41,10 @@ func TestSlowLoris(t *testing.T) {
 	var opened atomic.Int64
 	for _, h := range hosts[2:] { // 150 each
 		loris(ctx, h, 36, &opened, func(ctx context.Context, conn net.Conn) {
-			drip(ctx, conn,
-				"\x16\x03\x01\x40\x00")
+			drip(ctx, conn, "\x16\x03\x01\x40\x00")
 		})
 		loris(ctx, h, 36, &opened, func(_ context.Context, conn net.Conn) {
-			_,
-				_ = io.Copy(io.Discard, conn)
+			_, _ = io.Copy(io.Discard, conn)
 		})
 		loris(ctx, h, 42, &opened, func(ctx context.Context, conn net.Conn) {
 			drip(ctx, secured(conn), "GET /ws HTTP/1.1\r\nHost: h\r\nX: ")
@@ -128,8 +126,9 @@ func TestBannedAddress(t *testing.T) {
 	}
 	_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", token,
 		"--state", t.TempDir(), "--log-level", "error", directURL))
-	if code != 7 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
-		"429 Too Many Requests") || !strings.Contains(stderr, "try again in ") {
+	if code != 7 || strings.Count(stderr, "\n") != 1 ||
+		!strings.Contains(stderr, "429 Too Many Requests") ||
+		!strings.Contains(stderr, "try again in ") {
 		t.Errorf("connect while banned: exit code %d\n%s", code, stderr)
 	}
 
@@ -153,18 +152,19 @@ func TestBannedAddress(t *testing.T) {
 	if n := len(stdoutLines(good, "down: ")); n > 0 {
 		t.Errorf("the other client lost its connection:\n%s", good.Stderr())
 	}
-	if strings.Contains(srv.Stderr(), wrongToken) || strings.Count(srv.Stderr(),
-		"wrong or missing token") > 5+15 {
+	if strings.Contains(srv.Stderr(), wrongToken) ||
+		strings.Count(srv.Stderr(), "wrong or missing token") > 5+15 {
 		t.Errorf("the log has tokens, or too much:\n%s", srv.Stderr())
 	}
 }
 
 // TestTrustedProxy has everybody come through an nginx on another machine. A server that trusts it
-// bans whoever guesses, whatever he claims; one that does not knows nobody but nginx.
+// bans each client that guesses, whatever address it claims; one that does not knows nobody but
+// nginx.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 3)
-	proxy, stranger, friend := hosts[0], hosts[1], hosts[2]
+	proxy, attacker, friend := hosts[0], hosts[1], hosts[2]
 	bin := plainBuild(t)
 	trusting := bin.serve(t, server, "--plain", "--trusted-proxy", "198.51.100.2",
 		"--max-per-address", "2")
@@ -181,17 +181,17 @@ func TestTrustedProxy(t *testing.T) {
 
 	// Who guesses claims to be somebody else each time.
 	for i := range 10 {
-		if code := login(stranger, through, wrongToken,
+		if code := login(attacker, through, wrongToken,
 			fmt.Sprintf("X-Forwarded-For: 192.0.2.%d, 198.51.100.4", i)); code != "401" {
 			t.Errorf("wrong token %d: answered %s", i, code)
 		}
 	}
-	if code := login(stranger, through, token); code != "429" {
-		t.Errorf("the stranger, banned: answered %s", code)
+	if code := login(attacker, through, token); code != "429" {
+		t.Errorf("the attacker, banned: answered %s", code)
 	}
-	if code := login(stranger, "http://"+directServer+":8443/ws", token,
+	if code := login(attacker, "http://"+directServer+":8443/ws", token,
 		"X-Forwarded-For: 192.0.2.99"); code != "429" {
-		t.Errorf("the stranger, past the proxy, with a claim: answered %s", code)
+		t.Errorf("the attacker, past the proxy, with a claim: answered %s", code)
 	}
 	cl := bin.connect(t, friend, "ws://198.51.100.2")
 	reaches(t, friend, "10.1.1.1")
@@ -217,17 +217,17 @@ func TestTrustedProxy(t *testing.T) {
 		t.Errorf("the friend lost its connection:\n%s", cl.Stderr())
 	}
 
-	// Not trusted: what the stranger does is held against nginx, and so against all.
+	// Not trusted: what the attacker does is held against nginx, and so against all.
 	for i := range 10 {
-		if code := login(stranger, past, wrongToken); code != "401" {
+		if code := login(attacker, past, wrongToken); code != "401" {
 			t.Errorf("wrong token %d, not trusted: answered %s", i, code)
 		}
 	}
 	if code := login(friend, past, token); code != "429" {
 		t.Errorf("the friend, not trusted: answered %s", code)
 	}
-	if log := other.Stderr(); !strings.Contains(log, "--trusted-proxy") || strings.Contains(log,
-		"remote=198.51.100.3") {
+	if log := other.Stderr(); !strings.Contains(log, "--trusted-proxy") ||
+		strings.Contains(log, "remote=198.51.100.3") {
 		t.Errorf("the log is\n%s", log)
 	}
 }
@@ -255,8 +255,7 @@ func TestMaxPerAddress(t *testing.T) {
 	reaches(t, clients[1], "10.1.1.1")
 	_ = all[0].conn.CloseNow()
 	eventually(t, "there is room again", func() bool {
-		return login(clients[0],
-			"http://"+directServer+":8443/ws", token) == "101"
+		return login(clients[0], "http://"+directServer+":8443/ws", token) == "101"
 	})
 	if n := strings.Count(srv.Stderr(), "too many connections"); n < 1 || n > 10 {
 		t.Errorf("%d lines about too many connections\n%s", n, srv.Stderr())
@@ -278,14 +277,14 @@ func closedAtOnce(t *testing.T, h *lab.Host) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // a stranger's time is longer
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // an unauthenticated client has longer
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || os.IsTimeout(err) {
 		t.Errorf("one too many got %d bytes, %v", n, err)
 	}
 }
 
-// TestNoMoreFiles opens more connections than the server may have files: it says so, whoever is in
-// stays in, and when the others have gone somebody else can join.
+// TestNoMoreFiles opens more connections than the server may have files: it says so, a client that
+// is in stays in, and when the others have gone somebody else can join.
 func TestNoMoreFiles(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
@@ -298,8 +297,7 @@ func TestNoMoreFiles(t *testing.T) {
 	defer cancel()
 	var opened atomic.Int64
 	loris(ctx, hosts[1], 60, &opened, func(_ context.Context, conn net.Conn) {
-		_,
-			_ = io.Copy(io.Discard, conn)
+		_, _ = io.Copy(io.Discard, conn)
 	})
 	const says = "new connections wait: no more files can be opened"
 	srv.WaitFor(says, soon)

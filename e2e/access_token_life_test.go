@@ -104,7 +104,7 @@ func TestFirstToken(t *testing.T) {
 	bin.token(t, server, state, "revoke", "first")
 	givesUp(t, cl, "the token was revoked")
 	stop(t, again)
-	// Whoever revoked the last token does not want another.
+	// After the last token was revoked no new one is made.
 	empty := bin.start(t, server, "serve", "--state", state)
 	empty.WaitFor("nobody can come in", soon)
 	if strings.Contains(empty.Stdout(), "tunnel connect") {
@@ -329,8 +329,8 @@ func TestStateDamaged(t *testing.T) {
 	untouched(t, server, before)
 }
 
-// TestStateDiskFull fills the disk of the state directory under a server: whoever
-// is there stays, whoever was there comes back, and what needs the disk says so.
+// TestStateDiskFull fills the disk of the state directory under a server: a client that
+// is connected stays, one that was connected comes back, and what needs the disk says so.
 func TestStateDiskFull(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -151,7 +151,8 @@ func memory(t *testing.T, p *lab.Proc) int {
 	return 0
 }
 
-// loris keeps n connections open from a host, as slowly as it can: whoever is closed comes again.
+// loris keeps n connections open from a host, as slowly as it can: it opens another for each that
+// is closed.
 func loris(ctx context.Context, h *lab.Host, n int, opened *atomic.Int64,
 	hold func(context.Context, net.Conn)) {
 	for range n {

@@ -12,8 +12,8 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// receives returns the IP packets that come to a stranger of framing ip within d.
-func (s *stranger) receives(d time.Duration) (packets [][]byte) {
+// receives returns the IP packets that come to a rawSession of framing ip within d.
+func (s *rawSession) receives(d time.Duration) (packets [][]byte) {
 	s.t.Helper()
 	_ = s.conn.SetReadDeadline(time.Now().Add(d))
 	for {
@@ -53,7 +53,7 @@ func TestForgedChecksumPlace(t *testing.T) {
 	server, clients := star(t, 2)
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--client-to-client")
-	victim, attacker := dialStranger(t, clients[0], "ip"), dialStranger(t, clients[1], "vnet")
+	victim, attacker := dialSession(t, clients[0], "ip"), dialSession(t, clients[1], "vnet")
 	record := func(flags, gso byte, size, start, offset int, ip []byte) []byte {
 		r := make([]byte, 10, 10+len(ip))
 		r[0], r[1] = flags, gso

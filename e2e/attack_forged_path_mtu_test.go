@@ -19,10 +19,10 @@ func TestForgedPathMTU(t *testing.T) {
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
 	bin.connect(t, clients[0], directURL).WaitFor("address 10.1.1.3 ", soon)
-	s := dialStranger(t, clients[1], "ip")
+	s := dialSession(t, clients[1], "ip")
 	for _, quoted := range [][2]string{
-		{"10.1.1.1", "10.1.1.3"}, {directServer, "198.51.100.2"}, {directServer,
-			"192.0.2.77"}, {"10.1.1.1", s.address},
+		{"10.1.1.1", "10.1.1.3"}, {directServer, "198.51.100.2"},
+		{directServer, "192.0.2.77"}, {"10.1.1.1", s.address},
 	} {
 		for range 3 {
 			s.write(hostile.Frame(0x82, tooBig(s.address, "10.1.1.1", quoted[0], quoted[1], 600)))

@@ -142,8 +142,8 @@ func TestBadNetworks(t *testing.T) {
 			[]string{"--network", "203.0.113.0/24"}, "overlaps the route 203.0.113.1/32"},
 		{"the gateway's", grants("172.31.0.0/16", "172.31.0.3", "172.31.0.4"), nil, "gateway 172.31.1.1"},
 		{"the wire's", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
-		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"), []string{"--network",
-			"10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
+		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"),
+			[]string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
 		{"the hub's own pair", grants("10.1.1.0/24", "10.1.1.1", "10.1.1.2"), nil, "no client's pair"},
 		{"a pair across pairs", grants("10.1.1.0/24", "10.1.1.4", "10.1.1.5"), nil, "no client's pair"},
 		{"the broadcast address", grants("10.1.1.0/29", "10.1.1.7", "10.1.1.6"), nil, "no client's pair"},
@@ -157,8 +157,8 @@ func TestBadNetworks(t *testing.T) {
 		flags []string
 	}{
 		{grants("100.64.7.0/24", "100.64.7.3", "100.64.7.4"), nil},
-		{grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4"), []string{"--network", "10.2.0.0/16",
-			"--network", "198.51.0.0/16"}},
+		{grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4"),
+			[]string{"--network", "10.2.0.0/16", "--network", "198.51.0.0/16"}},
 	} {
 		now = test.grant
 		proc := bin.connect(t, client, routedURL, test.flags...)
@@ -243,7 +243,7 @@ func TestChangingHub(t *testing.T) {
 	}
 }
 
-// TestUnaskedCredential has a hub give a credential to whoever comes. It replaces none of the
+// TestUnaskedCredential has a hub give a credential to every client. It replaces none of the
 // user's tokens, in no later run.
 func TestUnaskedCredential(t *testing.T) {
 	t.Parallel()
@@ -277,8 +277,8 @@ func TestUnaskedCredential(t *testing.T) {
 		proc.WaitFor("up: ", soon)
 		stop(t, proc)
 		text, err := os.ReadFile(filepath.Join(state, "credential-tun0.json"))
-		if kept := strings.Contains(string(text), test.given); kept != test.kept || err != nil &&
-			!os.IsNotExist(err) {
+		if kept := strings.Contains(string(text), test.given); kept != test.kept ||
+			err != nil && !os.IsNotExist(err) {
 			t.Errorf("%s: the file has %q, %v", test.name, text, err)
 		}
 		if said := strings.Contains(proc.Stderr(), "no join token: ignored"); said == test.kept {

@@ -31,7 +31,7 @@ func TestMaxMemoryHalves(t *testing.T) {
 					i, strings.Count(srv.Stderr(), reason), out)
 			}
 		}
-		s := dialStranger(t, clients[1+i%3], "ip")
+		s := dialSession(t, clients[1+i%3], "ip")
 		s.write(record[:50000+30*i])
 	}
 	clients[0].Run("ping", "-c3", "-i0.2", "-W2", "10.1.0.1")

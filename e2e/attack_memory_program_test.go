@@ -39,8 +39,8 @@ func memoryLoads() []memoryLoad {
 		{name: "a token each", tokens: attackers, framing: "ip", pause: attackPause, drops: true,
 			data: largePings},
 		{name: "small pings", tokens: 1, framing: "ip", data: smallPings},
-		{name: "small pings once", tokens: 1, framing: "ip", once: true, data: func(t *testing.T, own,
-			other string) []byte {
+		{name: "small pings once", tokens: 1, framing: "ip", once: true, data: func(
+			t *testing.T, own, other string) []byte {
 			t.Helper()
 			return bytes.Repeat(smallPings(t, own, other), 3)
 		}},
@@ -87,10 +87,10 @@ func startLoad(ctx context.Context, t *testing.T, from []*lab.Host, tokens []str
 		//nolint:contextcheck // a lab has its own; what the server sends shall wait at the server
 		h.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192")
 	}
-	sessions := make([]*stranger, attackers)
+	sessions := make([]*rawSession, attackers)
 	for i := range sessions {
 		//nolint:contextcheck // its connection ends with ctx, below
-		sessions[i] = dialStrangerAs(t, from[i%len(from)], tokens[i%len(tokens)], load.framing)
+		sessions[i] = dialSessionAs(t, from[i%len(from)], tokens[i%len(tokens)], load.framing)
 		context.AfterFunc(ctx, func() { _ = sessions[i].conn.Close() })
 	}
 	var all sync.WaitGroup

@@ -34,8 +34,7 @@ func TestDocker(t *testing.T) {
 
 	t.Run("run", e.testRun)
 	t.Run("compose", func(t *testing.T) {
-		e.testCompose(t, filepath.Join(root, "deploy",
-			"compose.yaml"))
+		e.testCompose(t, filepath.Join(root, "deploy", "compose.yaml"))
 	})
 }
 
@@ -77,8 +76,8 @@ func (e *engine) testCompose(t *testing.T, file string) {
 		compose = []string{"docker-compose"}
 	}
 	compose = append(compose, "-p", "e2e", "-f", file)
-	if out, err := e.run(append(compose, "config")...); err == nil || !strings.Contains(err.Error(),
-		"openssl rand") {
+	if out, err := e.run(append(compose, "config")...); err == nil ||
+		!strings.Contains(err.Error(), "openssl rand") {
 		t.Errorf("compose without a token: %v, want a refusal that says how to make one\n%s", err, out)
 	}
 	e.env = append(e.env, "TUNNEL_TOKEN="+token)

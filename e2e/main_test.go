@@ -68,8 +68,8 @@ func testMain(m *testing.M) (code int, err error) {
 		}
 	}
 	// The race detector sleeps for a second at the end of a process, and the program has two.
-	if err := errors.Join(os.Setenv(binDirEnv, dir), os.Setenv("GORACE",
-		"atexit_sleep_ms=300")); err != nil {
+	if err := errors.Join(os.Setenv(binDirEnv, dir),
+		os.Setenv("GORACE", "atexit_sleep_ms=300")); err != nil {
 		return 1, err
 	}
 	code = m.Run()

@@ -152,8 +152,8 @@ func TestFileCapabilityForAll(t *testing.T) {
 	}
 	for dev, fact := range facts {
 		path := strings.TrimSuffix(journals[0], "tun0.json") + dev + ".json"
-		if err := errors.Join(os.WriteFile(path, []byte(fact+"\n"), 0o600), os.Chown(path, nobody,
-			nobody)); err != nil {
+		if err := errors.Join(os.WriteFile(path, []byte(fact+"\n"), 0o600),
+			os.Chown(path, nobody, nobody)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -178,8 +178,7 @@ func TestFileCapabilityForAll(t *testing.T) {
 		t.Errorf("a hub for the DNS server: exit code %d\n%s", code, text)
 	}
 	startBadHub(t, hub, nil, func(int) transport.Connected {
-		return grants("10.255.255.0/24",
-			"10.255.255.3", "10.255.255.4")
+		return grants("10.255.255.0/24", "10.255.255.3", "10.255.255.4")
 	})
 	text, code = run("connect", routedURL, "--token", token, "--network", "10.255.255.0/24", "--state",
 		filepath.Join(dir, "state"))

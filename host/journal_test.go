@@ -154,7 +154,7 @@ func TestJournalBusy(t *testing.T) {
 	}
 }
 
-// Many runs want the same journal; whoever has it has it alone.
+// Many runs want the same journal; only one of them gets it.
 func TestJournalRace(t *testing.T) {
 	dir := t.TempDir()
 	holders := make(chan struct{}, 1)

@@ -35,7 +35,7 @@ type Journal struct {
 	mu       sync.Mutex
 	file     *atomicfile.Locked // guarded by mu, as all below; nil once closed
 	facts    []Fact             // oldest first
-	written  []Fact             // what the file has: more than facts where there was no room to write less
+	written  []Fact             // in the file: more than facts if there was no room to write less
 	leftover bool               // facts are a killed run's and not healed
 }
 

@@ -36,7 +36,9 @@ func TestFirstUsable(t *testing.T) {
 		strings.Contains(err.Error(), "\n") {
 		t.Fatalf("got %v", err)
 	}
-	if want := "mv " + taken + " " + taken + ".old && install -d -m 700 -o root " + taken; failed.Advice != want {
+	const install = "install -d -m 700 -o root "
+	aside := func(dir string) string { return "mv " + dir + " " + dir + ".old && " + install + dir }
+	if want := aside(taken); failed.Advice != want {
 		t.Errorf("advice %s, want %s", failed.Advice, want)
 	}
 	dangling := filepath.Join(base, "dangling")
@@ -44,8 +46,8 @@ func TestFirstUsable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for dir, want := range map[string]string{
-		dangling:                            "mv " + dangling + " " + dangling + ".old && install -d -m 700 -o root " + dangling,
-		filepath.Join(base, "no", "parent"): "install -d -m 700 -o root " + filepath.Join(base, "no", "parent"),
+		dangling:                            aside(dangling),
+		filepath.Join(base, "no", "parent"): install + filepath.Join(base, "no", "parent"),
 	} {
 		if _, err := firstUsable([]string{dir}); !errors.As(err, &failed) || failed.Advice != want {
 			t.Errorf("%v: advice %s, want %s", err, failed.Advice, want)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// inherited returns those variables of an environment that a worker needs: this program's own, those
-// of proxies and of roots of TLS, the time zone of the log, and those of the Go runtime. The rest,
+// inherited returns those variables of an environment that a worker needs: this program's own,
+// those of proxies and of roots of TLS, the time zone of the log, and those of the Go runtime. The rest,
 // such as the keys of a cloud in the shell of root, is not the business of a process that talks to
 // the network.
 func inherited(environ []string) []string {

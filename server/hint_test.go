@@ -25,14 +25,20 @@ func TestProxyRemovesHeaders(t *testing.T) {
 		request string
 		missing string // "" logs nothing
 	}{
-		"Upgrade":                   {wsWithout("Upgrade") + bearer, "Upgrade"},
-		"Upgrade, own header":       {wsWithout("Upgrade") + own, "Upgrade"},
-		"both":                      {"GET /ws HTTP/1.0\nHost: h\nConnection: close\n" + bearer, "Upgrade"},
-		"Connection":                {wsWithout("Connection") + bearer, "Connection"},
-		"the subprotocol":           {wsWithout("Sec-WebSocket-Protocol") + bearer, "Sec-WebSocket-Protocol"},
-		"HTTP/1.0":                  {"GET /ws HTTP/1.0\n" + upgrade + bearer, "HTTP/1.1"},
-		"Upgrade, no token":         {wsWithout("Upgrade"), ""},
-		"Upgrade, a wrong token":    {wsWithout("Upgrade") + "Authorization: Bearer wrong-horse-battery\n", ""},
+		"Upgrade":             {wsWithout("Upgrade") + bearer, "Upgrade"},
+		"Upgrade, own header": {wsWithout("Upgrade") + own, "Upgrade"},
+		"both": {
+			"GET /ws HTTP/1.0\nHost: h\nConnection: close\n" + bearer, "Upgrade",
+		},
+		"Connection": {wsWithout("Connection") + bearer, "Connection"},
+		"the subprotocol": {
+			wsWithout("Sec-WebSocket-Protocol") + bearer, "Sec-WebSocket-Protocol",
+		},
+		"HTTP/1.0":          {"GET /ws HTTP/1.0\n" + upgrade + bearer, "HTTP/1.1"},
+		"Upgrade, no token": {wsWithout("Upgrade"), ""},
+		"Upgrade, a wrong token": {
+			wsWithout("Upgrade") + "Authorization: Bearer wrong-horse-battery\n", "",
+		},
 		"Upgrade, another path":     {"GET /other HTTP/1.1\n" + without("Upgrade") + bearer, ""},
 		"Upgrade, another method":   {"HEAD /ws HTTP/1.1\n" + without("Upgrade") + bearer, ""},
 		"Upgrade, no auth, scanner": {"GET /ws HTTP/1.1\nHost: h\n", ""},

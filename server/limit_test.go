@@ -91,7 +91,7 @@ func TestMaxConnections(t *testing.T) {
 
 // Nobody holds a connection open without a session: not without a word, not byte by byte, not with
 // a body that never ends.
-func TestStrangersTimeOut(t *testing.T) {
+func TestUnauthenticatedTimeOut(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // for its certificate
 	web.StartTLS()
 	certificate := web.TLS.Certificates[0]

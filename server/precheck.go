@@ -59,7 +59,7 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 	return v, true
 }
 
-// ours reports whether a request asks for our WebSocket, be it with a token or without.
+// ours reports whether a request asks for our WebSocket, with or without a token.
 func (s *Server) ours(r *http.Request) bool {
 	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 &&
 		missing(r) == "" && sameOrigin(r)

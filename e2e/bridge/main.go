@@ -216,8 +216,7 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 	web := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext:       transport.ConnContext,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter,
-			r *http.Request) {
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ended <- b.accept(ctx, w, r)
 		}),
 	}

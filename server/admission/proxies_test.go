@@ -15,8 +15,8 @@ func TestClientBehindProxies(t *testing.T) {
 		want       string
 	}{
 		{"no proxy", "192.0.2.1:999", nil, "192.0.2.1"},
-		{"a stranger's claim", "192.0.2.1:999", []string{"10.0.0.1"}, "192.0.2.1"},
-		{"a stranger claims to be a proxy", "192.0.2.1:999", []string{"198.51.100.7, 127.0.0.1"},
+		{"a claim of no proxy", "192.0.2.1:999", []string{"10.0.0.1"}, "192.0.2.1"},
+		{"a client claims to be a proxy", "192.0.2.1:999", []string{"198.51.100.7, 127.0.0.1"},
 			"192.0.2.1"},
 		{"a proxy", "127.0.0.1:999", []string{"198.51.100.7"}, "198.51.100.7"},
 		{"a claim that the proxy passes on", "127.0.0.1:999", []string{"203.0.113.1, 198.51.100.7"},
@@ -40,7 +40,7 @@ func TestClientBehindProxies(t *testing.T) {
 		{"IPv6 in brackets", "[fd00::9]:999", []string{"[2001:db8::7]"}, "2001:db8::7"},
 		{"IPv6 with a port", "[fd00::9]:999", []string{"[2001:db8::7]:4711"}, "2001:db8::7"},
 		{"IPv4 in IPv6", "[::ffff:127.0.0.1]:999", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
-		{"IPv4 in IPv6, a stranger", "[::ffff:192.0.2.1]:999", []string{"10.0.0.1"}, "192.0.2.1"},
+		{"IPv4 in IPv6, no proxy", "[::ffff:192.0.2.1]:999", []string{"10.0.0.1"}, "192.0.2.1"},
 	} {
 		r := &http.Request{RemoteAddr: test.peer, Header: http.Header{}}
 		for _, value := range test.header {
