@@ -56,7 +56,7 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	proxy, err := d.Proxy(&u)
 	if err != nil {
 		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("which proxy: %w", err),
-			Advice: "correct it in the environment, or set NO_PROXY=" + d.URL.Hostname()}
+			Advice: "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or set NO_PROXY=" + d.URL.Hostname()}
 	}
 	if proxy == nil {
 		return nil, nil
