@@ -55,21 +55,17 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	proxy, err := d.Proxy(&u)
 	if err != nil {
-		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("which proxy: %w", err), Advice: d.noProxy()}
+		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("which proxy: %w", err),
+			Advice: "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or set NO_PROXY=" + d.URL.Hostname()}
 	}
 	if proxy == nil {
 		return nil, nil
 	}
 	if proxy, err = ParseProxy(proxy.String()); err != nil {
 		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("the proxy's URL: %w", err),
-			Advice: d.noProxy()}
+			Advice: "correct it in the environment, or set NO_PROXY=" + d.URL.Hostname()}
 	}
 	return proxy, nil
-}
-
-// noProxy is the advice about a proxy of the environment that cannot be used.
-func (d *Dialer) noProxy() string {
-	return "correct it in the environment, or set NO_PROXY=" + d.URL.Hostname()
 }
 
 // connectProxy returns a connection to the server through the proxy of via, and notes in via how that was found.
