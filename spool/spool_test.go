@@ -241,7 +241,8 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
-// TestObserveLate tells of a text that waits for its reader while it does, and once it is written that it is.
+// TestObserveLate tells of a text that waits for its reader while it does, and then that it is
+// written.
 func TestObserveLate(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
