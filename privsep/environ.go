@@ -6,9 +6,9 @@ import (
 )
 
 // inherited returns those variables of an environment that a worker needs: this program's own,
-// those of proxies and of roots of TLS, the time zone of the log, and those of the Go runtime. The rest,
-// such as the keys of a cloud in the shell of root, is not the business of a process that talks to
-// the network.
+// those of proxies and of roots of TLS, the time zone of the log, and those of the Go runtime.
+// The rest, such as the keys of a cloud in the shell of root, is not the business of a process
+// that talks to the network.
 func inherited(environ []string) []string {
 	return slices.DeleteFunc(environ, func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
