@@ -23,6 +23,7 @@ func (w Watch) note(protocol, remote string) {
 	if w.Plain {
 		wanted = "HTTP/1.1 without TLS"
 	}
+	//nolint:sloglint // a few messages, each of which is one kind of line to the log's limiter
 	w.Log.Warn("refused: something speaks "+protocol+" to this port: if it is a proxy in "+
 		"front, set it to "+wanted, "remote", remote)
 }
