@@ -9,7 +9,7 @@ import (
 // is Anonymous and has no limit of sessions.
 type AllowAll struct{}
 
-// Admit returns the grant of the token that everybody shares.
+// Admit returns the grant of the token that all clients share.
 func (AllowAll) Admit(*http.Request) (Grant, error) {
 	return Grant{Token: Token{Kind: KindToken, MaxSessions: new(int)}}, nil
 }
@@ -17,8 +17,8 @@ func (AllowAll) Admit(*http.Request) (Grant, error) {
 // Join returns "": there are no join tokens.
 func (AllowAll) Join(Grant, string) (string, error) { return "", nil }
 
-// Check returns nil for the token that everybody shares, and ErrRevoked for any other, which leases
-// may still name.
+// Check returns nil for the token that all clients share. For any other token, which old leases may
+// still name, it returns ErrRevoked.
 func (AllowAll) Check(id string) error {
 	if id != "" {
 		return ErrRevoked

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// ErrCertificate says that a token is bound to another client certificate than was shown.
+// ErrCertificate means that a token is bound to another client certificate than the one presented.
 var ErrCertificate = errors.New("not the client certificate that the token is bound to")
 
 // maxCertCN is the longest common name, in characters (ub-common-name, RFC 5280 appendix A.1).
@@ -27,8 +27,8 @@ func checkCertCN(name string) error {
 	return nil
 }
 
-// certified returns an error if a connection may not use t. The certificate's subject has to have the common
-// name CertCN, byte for byte; its other names do not count. The error is ErrCertificate, wrapped.
+// certified returns ErrCertificate, wrapped, if a connection may not use t: the subject of its
+// client certificate must have the common name CertCN, byte for byte. Other names do not count.
 func (t *Token) certified(state *tls.ConnectionState) error {
 	if t.CertCN == "" {
 		return nil
@@ -45,8 +45,7 @@ func (t *Token) certified(state *tls.ConnectionState) error {
 	return nil
 }
 
-// clientCertificate returns the certificate that a client has shown and an authority has vouched
-// for; nil if none.
+// clientCertificate returns the verified certificate of a client, nil if there is none.
 func clientCertificate(state *tls.ConnectionState) *x509.Certificate {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil
@@ -54,11 +53,11 @@ func clientCertificate(state *tls.ConnectionState) *x509.Certificate {
 	return state.VerifiedChains[0][0]
 }
 
-// maxSubject is how much of a subject is worth a place in the log, in characters.
+// maxSubject is the most characters of a subject that are logged.
 const maxSubject = 128
 
-// Subject returns the subject of the client's certificate for people to read (RFC 4514), cut where
-// it is long and without control characters; "" if there is none.
+// Subject returns the subject of the client's certificate in readable form (RFC 4514), truncated
+// to maxSubject and without control characters; "" if there is no certificate.
 func Subject(state *tls.ConnectionState) string {
 	cert := clientCertificate(state)
 	if cert == nil {

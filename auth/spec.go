@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// Spec is what somebody wants a new token to be.
+// Spec describes a token to create.
 type Spec struct {
 	Name    string         `json:"name"`
-	Address netip.Addr     `json:"address,omitzero"` // to reserve; the zero Addr is none
+	Address netip.Addr     `json:"address,omitzero"` // to reserve; the zero Addr reserves none
 	Routes  []netip.Prefix `json:"routes,omitempty"`
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Once    bool           `json:"once,omitempty"`   // a join token
 
 	MaxSessions *int `json:"max_sessions,omitempty"` // as in Token
 
-	// common name of the only client certificate to open it; "" is any or none
+	// common name of the client certificate that it requires; "" requires none
 	CertCN string `json:"cert_cn,omitempty"`
 }
 
 // MaxName is the longest name of a token, in bytes.
 const MaxName = 63
 
-// MaxSessions is the most that Spec.MaxSessions can be: as many clients as a /8 has pairs for.
+// MaxSessions is the largest Spec.MaxSessions: the number of pairs in a /8.
 const MaxSessions = 1 << 23
 
 // maxRoutes is the most routes of one token.
 const maxRoutes = 256
 
-// Errors of what a person asks of a Store.
+// Errors of Store.Create and Store.Revoke.
 var (
 	ErrName = errors.New("a name has letters, digits and . _ - @, begins with a letter or " +
 		"digit, and has at most 63 of them")
@@ -50,7 +50,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// check returns an error if s cannot become a token, as far as s alone can tell.
+// check returns an error if s alone rules out that a token is made of it.
 func (s *Spec) check(now time.Time) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (s *Spec) check(now time.Time) error {
 	return nil
 }
 
-// checkRoute returns an error if a network cannot lie behind a client.
+// checkRoute returns an error if r cannot be a network behind a client.
 func checkRoute(r netip.Prefix) error {
 	if !r.IsValid() || r != r.Masked() || r.Addr().Is4In6() {
 		return fmt.Errorf("%w: route %s is not a prefix, like 192.168.7.0/24", ErrSpec, r)
@@ -106,7 +106,7 @@ func checkRoute(r netip.Prefix) error {
 	return nil
 }
 
-// conflict returns an error if s would take something from another token.
+// conflict returns an error if s overlaps with what t has.
 func (s *Spec) conflict(t *Token) error {
 	if s.Address.IsValid() && s.Address == t.Address {
 		return fmt.Errorf("%w: address %s is reserved for %s", ErrSpec, s.Address, t.Name)

@@ -105,7 +105,7 @@ func groups() []report.Group {
 	wan := func(percent string) report.Group {
 		return report.Group{
 			Name:  "wan" + percent,
-			Title: "A line of 100 Mbit/s, 40 ms, 500 KB queue, " + percent + " % loss",
+			Title: "A link of 100 Mbit/s, 40 ms, 500 KB queue, " + percent + " % loss",
 			Explain: "The line is emulated in user space between the hosts: 100 Mbit/s, 20 ms and " +
 				"a drop-tail queue of 500 KB in " +
 				"each direction, random loss with the same seed for all in a round. Goodput is " +

@@ -18,7 +18,7 @@ const (
 	lineQueue = 500e3 // bytes
 )
 
-// wan measures a contender on a long line with a loss of so many percent.
+// wan measures a contender on a long path with a loss of so many percent.
 func (b *bench) wan(percent string) func(*scope.Scope, int, contender.Contender) {
 	return func(s *scope.Scope, round int, c contender.Contender) {
 		share, err := strconv.ParseFloat(percent, 64)

@@ -15,7 +15,8 @@ func TestChoose(t *testing.T) {
 		contenders string
 		groups     string
 	}{
-		{"", strings.Join(contender.Names(contender.Contenders("", "")), " "), strings.Join(groupNames(), " ")},
+		{"", strings.Join(contender.Names(contender.Contenders("", "")), " "),
+			strings.Join(groupNames(), " ")},
 		{"wss,limit", "limit wss", strings.Join(groupNames(), " ")},
 		{"udp", strings.Join(contender.Names(contender.Contenders("", "")), " "), "udp"},
 		{"ws,udp,rtt", "ws", "udp rtt"},

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -140,8 +141,16 @@ func (w *watch) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	return io.ReadAll(file)
+	data, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
+	if err == nil && len(data) > MaxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", name, MaxFile)
+	}
+	return data, err
 }
+
+// MaxFile is the largest file of certificates, of a key or of a token that is read, in bytes. The
+// roots of all public authorities take less than 1 MiB.
+const MaxFile = 8 << 20
 
 // stampOf follows symbolic links; the zero stamp is of a file that is not there.
 func (w *watch) stampOf(name string) stamp {

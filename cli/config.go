@@ -1,15 +1,16 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/auth"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/config"
@@ -86,7 +87,10 @@ func configShow(c *cli.Context) error {
 	if err != nil && !errors.As(err, &wrong) {
 		return err
 	}
-	return errors.Join(setting.Show(c.App.Writer, i.Settings(), i.Common.From), err)
+	var shown bytes.Buffer
+	err = errors.Join(setting.Show(&shown, i.Settings(), i.Common.From), err)
+	_, writeErr := c.App.Writer.Write(auth.Redact(shown.Bytes())) // a token in the wrong place
+	return errors.Join(err, writeErr)
 }
 
 func configCheck(c *cli.Context) error {
@@ -97,12 +101,7 @@ func configCheck(c *cli.Context) error {
 	if name == "" {
 		return failure.Usage("which file? tunnel config check FILE")
 	}
-	open, err := os.Open(name)
-	if err != nil {
-		return failure.Usage("%w", err)
-	}
-	defer func() { _ = open.Close() }()
-	file, err := invocation.ReadConfig(open, name)
+	file, err := invocation.ReadConfig(c.Context, name)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,5 @@
-// Package client is the side that joins: one TUN device, one session with a server. It dials,
-// configures the device with what the server grants, moves packets, and comes back by itself when
-// the connection breaks.
+// Package client joins a network: one TUN device, one session with a server. It dials, configures
+// the device as the server grants, forwards packets, and reconnects when the connection breaks.
 package client
 
 import (
@@ -29,38 +28,37 @@ import (
 // Config is what a Client needs. Dialer, Device, Host and Log must be set; Dialer.Before must not.
 type Config struct {
 	Dialer *ws.Dialer
-	// to further servers, in the order in which to ask them when Dialer's is not there
+	// to further servers, in the order in which to try them if Dialer's does not answer
 	Others []*ws.Dialer
 	Device tun.Device // closed by Run
 	Host   Host       // closed by Run
-	// the only address to accept; the zero Addr leaves it to the server
+	// the only address to accept; the zero Addr accepts the server's choice
 	Wanted netip.Addr
-	// the network that a server grants must lie in one of them, and may be public; none: it must be
-	// private
+	// a granted network must lie in one of these, and may be public; if empty, it must be private
 	Accept []netip.Prefix
-	MTU    int // bytes; 0 is what the server says
-	Qlen   int // packets; 0 is what the server says
-	// connections to have for the session, if the server allows so many; 0 is one
+	MTU    int // bytes; 0 uses the server's
+	Qlen   int // packets; 0 uses the server's
+	// connections of the session, unless the server allows fewer; 0 is one
 	Lanes      int
 	KeepTrying bool            // do not give up when the first attempt fails
-	Session    *store.Sessions // where the session is kept for the next run; nil keeps none
-	// where the credential that a join token gives is kept; nil keeps none
+	Session    *store.Sessions // stores the session for the next run; nil stores none
+	// stores the credential that replaces a join token; nil stores none
 	Credentials *store.Credentials
-	Exchanges   Exchanges // which tokens a server may give a credential for; nil is none
-	// which tokens are join tokens: none is used before its session is stored; nil is none
+	Exchanges   Exchanges // whether a credential may replace a token; nil allows none
+	// reports join tokens, which are not used before their session is stored; nil reports none
 	IsJoin func(string) bool
-	// tells of changes of this machine's network; nil does not. Closed by Run
+	// reports changes of this machine's network; may be nil. Closed by Run
 	Network Network
 	Events  Events
 	Log     *slog.Logger
 
-	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain
-	// one, or be taken while they cannot be found out. nil if there are none. While the
-	// session lasts it is Host.Overlap that judges them.
+	// Resolvers returns this machine's DNS servers. Without Accept, a granted network is refused if
+	// it contains one of them or if they cannot be determined. May be nil. During a session
+	// Host.Overlap checks them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
-// Host makes addresses and routes on this machine: a *host.Host, or what stands for one in another
+// Host changes addresses and routes of this machine: a *host.Host, or a proxy for one in another
 // process.
 type Host interface {
 	Overlap(ctx context.Context, networks ...netip.Prefix) error
@@ -72,21 +70,20 @@ type Host interface {
 	Close() error
 }
 
-// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields
-// may be nil.
+// Events are callbacks, called on Run's goroutine unless a field says otherwise. Fields may be nil.
 type Events struct {
-	Connected func(transport.Link) // a session is there, the device is configured
-	// the session is not there any more; the device stays
+	Connected func(transport.Link) // a session has begun, the device is configured
+	// the session has ended; the device stays configured
 	Lost func(error)
-	// the device has got this address; on a goroutine of its own
+	// the device has this address; called on a goroutine of its own
 	Up   func(context.Context, host.Address)
-	Down func(host.Address) // the device is about to lose it; Up is over
+	Down func(host.Address) // the device is about to lose it; Up has returned
 }
 
 // requestTimeout bounds the wait for connected.
 const requestTimeout = 10 * time.Second
 
-// ErrAddress says that the server gave another address than the one that was asked for.
+// ErrAddress means that the server granted another address than the requested one.
 var ErrAddress = errors.New("the server gave another address")
 
 // Client joins one network. Make it with New, start it once with Run.
@@ -100,7 +97,7 @@ type Client struct {
 	// Owned by Run.
 	endpoints []*endpoint
 	servers   int // how many they are
-	// by host: the addresses that the last sessions were reached by; replaced, never changed
+	// by host name: the addresses of the last sessions; replaced, never changed
 	known   map[string]netip.Addr
 	current *endpoint      // the one of the last session, nil before the first
 	link    transport.Link // what the device is configured for, zero while it is not
@@ -112,11 +109,11 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// fresh is how long a packet may have waited for a connection and still be sent, see
+// fresh is how long a packet may wait for a connection and still be sent, see
 // fq.Queue.TakeFresh.
 const fresh = 2 * time.Second
 
-// queueLimit bounds what waits for the server, in bytes of buffers.
+// queueLimit bounds the packets that wait for the server, in bytes of buffers.
 const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
@@ -126,9 +123,10 @@ func New(c Config) *Client {
 	return client
 }
 
-// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token,
-// or until the device fails. Unless KeepTrying is set, a first attempt that fails ends it too. The
-// server is told, and addresses, routes and the device are gone, when Run returns.
+// Run joins the network and stays connected until ctx ends (it then returns nil), every server
+// refuses the token, or the device fails. Unless KeepTrying is set, it also returns if the first
+// attempt fails. When Run returns it has told the server, undone addresses and routes, and closed
+// the device.
 func (c *Client) Run(ctx context.Context) (err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
@@ -155,7 +153,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		err = nil
 	}
 	c.down()
-	if undo := c.Host.Close(); undo != nil { // ctx is over: Close has its own time
+	if undo := c.Host.Close(); undo != nil { // ctx has ended: Close has its own timeout
 		err = errors.Join(err, fmt.Errorf("undo: %w", undo))
 	}
 	cancel(nil)
@@ -171,7 +169,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// stay makes one session after the other until ctx ends or there is no point in another attempt.
+// stay runs one session after another until ctx ends or another attempt would be pointless.
 func (c *Client) stay(ctx context.Context) error {
 	var wait backoff.Backoff
 	for first := true; ; {
@@ -195,14 +193,14 @@ func (c *Client) stay(ctx context.Context) error {
 		if keep.Fatal(err) {
 			return err
 		}
-		// Where there are other servers they are to be asked before this one's last word is the
-		// end.
+		// With several servers, a permanent refusal of one does not end the client if another had a
+		// session.
 		if (first && !c.KeepTrying) || (permanent(err) && (!connected || c.servers == 1)) {
 			return err
 		}
 		delay, rest := wait.After(err, lasted, time.Now()), c.rest(time.Now())
 		var busy *transport.BusyError
-		if errors.As(err, &busy) { // else all whom the server has sent away would come back in step
+		if errors.As(err, &busy) { // else all its clients would come back at the same time
 			delay += rest
 		}
 		delay = max(delay, rest)
@@ -217,8 +215,7 @@ func (c *Client) stay(ctx context.Context) error {
 	}
 }
 
-// session is one connection from its dial to its end. connected reports whether packets could pass
-// in between.
+// session runs one session from its dial to its end. connected reports whether packets could pass.
 func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err error) {
 	defer func() {
 		if !connected {
@@ -238,8 +235,7 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 		c.forget(conn)
 		return false, err
 	}
-	// The path to the addresses that did not answer, where the server's name has several, is the
-	// kernel's own again.
+	// If the server's name has several addresses, those that did not answer need no bypass.
 	if err := errors.Join(c.configure(ctx, link), c.Host.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
@@ -261,8 +257,7 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 	err = c.runSession(ctx, t, conn, link)
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
-		// Another client has this session, perhaps on a clone of this machine: leave it to that
-		// one.
+		// Another client uses this session, perhaps on a clone of this machine: do not take it back.
 		t.resume = store.Session{}
 	}
 	err = c.monitor.pause(err)
@@ -272,15 +267,15 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 	return true, cmp.Or(over(err), err)
 }
 
-// saveSession keeps what to ask t for on the next run.
+// saveSession stores the session to request from t on the next run.
 func (c *Client) saveSession(t *endpoint) {
 	if err := c.Session.Save(t.url(), t.resume); err != nil {
 		c.Log.Warn("the session is not kept for the next run", "err", err)
 	}
 }
 
-// request asks for the address of last time, judges what the server grants, and puts this side's
-// own wishes over it. The connection is closed on error.
+// request asks for the address of the last session, checks what the server grants, and overrides it
+// by the Config. It closes the connection on error.
 func (c *Client) request(
 	ctx context.Context, conn *ws.Conn, t *endpoint,
 ) (transport.Link, error) {
@@ -325,9 +320,9 @@ func (c *Client) request(
 	return link, nil
 }
 
-// configure makes the device what the server grants, and what has changed of that meanwhile as it
-// was. Running hooks of another configuration end first. A network that overlaps with this
-// machine's leaves the device as it is.
+// configure applies link to the device, and restores what another program changed of it. If the
+// configuration changes, running hooks end first. If the network overlaps with one of this
+// machine's, the device is not changed.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	want := c.device(link)
 	changes := !c.isUp() || !want.Equal(c.device(c.link))
@@ -340,6 +335,7 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	if err := c.monitor.keeper.Set(ctx, want); err != nil || !changes {
 		return err
 	}
+	c.monitor.holds()
 	c.mu.Lock()
 	c.address = link.Address
 	c.mu.Unlock()
@@ -350,10 +346,10 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	return nil
 }
 
-// device returns what the device has for link.
+// device returns the Want of the device for link.
 func (c *Client) device(link transport.Link) host.Want { return wantOf(c.Device.Name(), link) }
 
-// wantOf returns the part of link that the device sees.
+// wantOf returns the Want for link on dev.
 func wantOf(dev string, link transport.Link) host.Want {
 	return host.Pair(dev, link.MTU, link.Qlen, link.Address, link.Peer, link.Network)
 }
@@ -361,7 +357,7 @@ func wantOf(dev string, link transport.Link) host.Want {
 // isUp reports whether the device has an address.
 func (c *Client) isUp() bool { return c.link.Address.IsValid() }
 
-// down says that the device loses its addresses, if it has any.
+// down reports that the device loses its addresses, if it has any.
 func (c *Client) down() {
 	if !c.isUp() {
 		return

@@ -176,7 +176,8 @@ func TestReplaced(t *testing.T) {
 	if link.Address.String() != "10.1.1.3" {
 		t.Errorf("the clone got %s", link.Address)
 	}
-	c.until("lost: the other side closed the connection: a newer connection resumed the session (code 4002)", 1)
+	c.until("lost: the other side closed the connection: "+
+		"a newer connection resumed the session (code 4002)", 1)
 	c.until("up 10.1.1.5 ", 1)
 	clone.Close(transport.CodeNormal, "")
 	if err := c.stop(); err != nil {

@@ -12,10 +12,9 @@ import (
 // changePause is the least time between two changes of what one server grants.
 const changePause = time.Minute
 
-// acceptable returns why this machine does not take what a server grants, nil if it does. Routes
-// and addresses of this machine are for Host.Overlap, as are its DNS servers later in the session.
-// That the same network was taken before says nothing: this machine may be elsewhere now, with
-// other DNS servers.
+// acceptable returns an error if the client refuses what a server grants. Host.Overlap checks this
+// machine's routes and addresses, and its DNS servers later in the session. A network that was
+// accepted before is checked again: this machine may have other DNS servers now.
 func (c *Client) acceptable(link transport.Link) error {
 	err := grant.Check(link.Network, link.Address, link.Peer, c.Accept)
 	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil {
@@ -24,10 +23,10 @@ func (c *Client) acceptable(link transport.Link) error {
 	return grant.CheckResolvers(link.Network, c.Resolvers)
 }
 
-// errChanging says that a server changes its mind too often: each change runs commands and hooks.
+// errChanging means that a server changes its grant too often: each change runs commands and hooks.
 var errChanging = errors.New("the server changes what it grants more than once a minute")
 
-// changes refuses another change of what t grants, within changePause of the last.
+// changes returns an error if what t grants changes within changePause of the last change.
 func (t *endpoint) changes(link transport.Link, now time.Time) error {
 	if t.granted.IsZero() || t.granted.Equal(wantOf("", link)) ||
 		now.Sub(t.changed) >= changePause {
@@ -37,11 +36,11 @@ func (t *endpoint) changes(link transport.Link, now time.Time) error {
 		Step: transport.StepAddress,
 		Err: fmt.Errorf("%w: %s of %s, then %s of %s", errChanging,
 			t.granted.Addresses[0].Local, t.granted.Routes[0].Prefix, link.Address, link.Network),
-		Advice: "it is taken when a minute has passed; ask whoever runs the server",
+		Advice: "it is taken when a minute has passed; ask the server's administrator",
 	}
 }
 
-// took notes that the device has what t grants, and logs a change.
+// took records that the device has what t grants, and logs a change.
 func (c *Client) took(t *endpoint, link transport.Link, now time.Time) {
 	before, granted := t.granted, wantOf("", link)
 	if before.Equal(granted) {

@@ -14,13 +14,13 @@ import (
 	"tunnel/transport"
 )
 
-// A session is the connections of one session with a server, its lanes. The session lasts while one
-// of them is up; one that breaks is dialled again meanwhile.
+// A session is one session with a server, over one or more connections, its lanes. It lasts while
+// one of them is up; the others are dialled again when they break.
 type session struct {
 	client   *Client
 	endpoint *endpoint
 	link     transport.Link
-	// where all of them lead: another address of the same name may be another server
+	// the address of all of them: another address of the same name may be another server
 	hop netip.Addr
 
 	mu   sync.Mutex
@@ -29,8 +29,7 @@ type session struct {
 	err  error // why it is over
 }
 
-// runSession moves packets over the session that first has begun, until it ends; the error says
-// why.
+// runSession forwards packets over the session that began with first, and returns why it ended.
 func (c *Client) runSession(ctx context.Context, t *endpoint, first *ws.Conn,
 	link transport.Link) error {
 	ctx, end := context.WithCancelCause(ctx)
@@ -45,11 +44,11 @@ func (c *Client) runSession(ctx context.Context, t *endpoint, first *ws.Conn,
 	return s.err
 }
 
-// keep keeps lane i up until the session is over; conn is its connection, nil before there is one.
-// The lane that finds the session over tells the others by end.
+// keep keeps lane i connected until the session is over; conn is its connection, nil if there is
+// none yet. The lane that ends the session calls end.
 func (s *session) keep(ctx context.Context, end func(error), i int, conn *ws.Conn) {
 	var wait backoff.Backoff
-	var least time.Duration // that the server wants
+	var least time.Duration // that the server asked for
 	log := s.client.Log.With("lane", i)
 	for again := conn != nil; ; again = true {
 		if conn == nil {
@@ -66,7 +65,7 @@ func (s *session) keep(ctx context.Context, end func(error), i int, conn *ws.Con
 				if least = 0; errors.As(err, &busy) {
 					least = busy.After
 				}
-				// who asks again is banned
+				// repeated attempts would end in a ban
 				if permanent(err) || doubtful(err) && !pause(ctx, doubtPause) {
 					return
 				}
@@ -127,7 +126,7 @@ func (s *session) attach(ctx context.Context, i int) (*ws.Conn, error) {
 	return conn, nil
 }
 
-// joined takes note of another connection; it is false when the session is over.
+// joined adds a connection to the session. It returns false if the session is over.
 func (s *session) joined(conn *ws.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +138,7 @@ func (s *session) joined(conn *ws.Conn) bool {
 	return true
 }
 
-// run moves packets over one lane until it ends.
+// run forwards packets over one lane until it ends.
 func (s *session) run(ctx context.Context, conn *ws.Conn) error {
 	q := s.client.queue.Join()
 	defer s.client.queue.Leave(q)
@@ -149,8 +148,8 @@ func (s *session) run(ctx context.Context, conn *ws.Conn) error {
 	return err
 }
 
-// lost takes note that a lane is lost, and reports whether the session is over: because it was the
-// last, because ctx has ended, or because the server has said so to all of them.
+// lost removes a lane, and reports whether the session is over: it was the last lane, ctx has
+// ended, or the server ended the session.
 func (s *session) lost(ctx context.Context, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +160,7 @@ func (s *session) lost(ctx context.Context, err error) bool {
 	return s.over
 }
 
-// endsSession reports whether what ended a lane ends all of them.
+// endsSession reports whether the error of one lane ends the session.
 func endsSession(err error) bool {
 	var closed *transport.CloseError
 	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced,

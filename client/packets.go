@@ -11,8 +11,8 @@ import (
 	"tunnel/transport"
 )
 
-// forward is the path out: what the kernel sends into the device goes to the queue. While there is
-// no connection the queue fills and the rest is lost, as on a cable that is out.
+// forward takes packets from the device to the queue. While there is no connection the queue fills,
+// and further packets are dropped.
 func (c *Client) forward() error {
 	for {
 		err := c.read()
@@ -27,11 +27,11 @@ func (c *Client) forward() error {
 	}
 }
 
-// readerPause is how long the device is not read after a panic in reading it: one that comes again
-// must not take a core.
+// readerPause is how long the device is not read after a panic in reading it, so that repeated
+// panics do not keep a processor busy.
 const readerPause = 100 * time.Millisecond
 
-// read reads the device until that ends. A panic is the error; the batch that met it is lost.
+// read reads the device until it fails. A panic is returned as an error; its batch is lost.
 func (c *Client) read() (err error) {
 	defer defect.Catch(&err)
 	return c.Device.ReadBatches(func(b *packet.Batch) {
@@ -39,7 +39,7 @@ func (c *Client) read() (err error) {
 		own := c.address
 		c.mu.RUnlock()
 		for i := range b.Len() {
-			// The server would drop any other source; the kernel's own IPv6 chatter has one.
+			// The server would drop any other source, for example the kernel's own IPv6 multicasts.
 			if packet.Source(b.IP(i)) != own {
 				c.drops.Count(policy.Foreign, 1)
 				continue
@@ -50,7 +50,7 @@ func (c *Client) read() (err error) {
 	})
 }
 
-// receive returns the path in: from the server to the kernel.
+// receive returns the function that takes packets from the server to the kernel.
 func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
 	rules := policy.Client{Address: link.Address, Network: link.Network}
 	return func(b *packet.Batch) error {

@@ -17,88 +17,96 @@ import (
 	"tunnel/route"
 )
 
-// Network tells when this machine's network changes, as netwatch.Watcher does.
+// Network reports changes of this machine's network, as netwatch.Watcher does.
 type Network = keep.Network
 
-// errMoved says that packets would take another path to the server now than the connection, or the
-// attempt at one, does.
+// errMoved means that packets to the server would now take another path than the connection, or the
+// attempt to connect, does.
 var errMoved = errors.New("this machine's way to the server has changed")
 
 const (
-	// blind is how old an attempt must be that knows no path yet, because no name resolves, to
-	// begin anew on any change.
+	// blind is the age from which an attempt that knows no path yet, because no name resolves, is
+	// restarted on any change.
 	blind = time.Second
 )
 
-// A pathMonitor knows by which path packets get to the server, and ends the connection, the attempt
-// or the pause before the next one when there is another.
+// A pathMonitor tracks the path of packets to the server. When it changes, it ends the connection,
+// the attempt, or the pause before the next attempt.
 type pathMonitor struct {
 	host   Host
 	keeper *keep.Keeper
 	own    int // index of the tunnel's device, 0 if not known
 	log    *slog.Logger
 	lost   func(error)   // ends the client; set before follow
-	moved  chan struct{} // holds one token when a pause shall end
+	moved  chan struct{} // has an element when a pause should end
 
 	mu       sync.Mutex
-	nextHops map[netip.Addr]nextHop // of each hop that was tried last, or is in use
+	network  Network                // that follow reads, nil before
+	device   netwatch.Limits        // what can concern the device
+	nextHops map[netip.Addr]nextHop // of each hop that is tried or in use
 	conns    []*ws.Conn             // of the session; none while there is none
 	end      func()                 // ends the attempt, nil while there is none
 	since    time.Time              // when the attempt, or the pause, began
 	stage    int                    // counts attempts, connections and pauses
-	why      error                  // why the connection or the attempt was ended here, nil if it was not
+	// why the monitor ended the connection or the attempt, nil if it did not
+	why error
 
-	probeDevice, probePaths bool // there was a change of these
-	unsettled               bool // the device is to be looked at again
-	blocked                 bool // the device cannot be what it was given, for now
+	probeDevice, probePaths bool // these have changed
+	unsettled               bool // the device must be checked again
+	blocked                 bool // the device cannot be configured for now
 }
 
 // A nextHop is how packets leave this machine towards a server; the zero value is none.
 type nextHop struct{ route.NextHop }
 
-// serves reports whether packets may get through.
+// serves reports whether packets can leave by n.
 func (n nextHop) serves() bool { return n.Dev != "" && (n.Running || n.Index == 0) }
 
-// same reports whether a packet leaves this machine as by other.
-func (n nextHop) same(other nextHop) bool { return n.Dev == other.Dev && n.Gateway == other.Gateway }
+// same reports whether n and other are the same interface and gateway.
+func (n nextHop) same(other nextHop) bool {
+	return n.Dev == other.Dev && n.Gateway == other.Gateway
+}
 
 func newPathMonitor(c *Client) *pathMonitor {
 	own := 0
 	if link, err := net.InterfaceByName(c.Device.Name()); err == nil {
 		own = link.Index
 	}
-	return &pathMonitor{
+	m := &pathMonitor{
 		host: c.Host, keeper: keep.New(c.Host, own, c.Log), own: own, log: c.Log,
 		moved: make(chan struct{}, 1),
 		lost:  func(error) {},
 	}
+	m.holds()
+	return m
 }
 
-// begin is the beginning of another stage. The caller holds mu.
+// begin starts another stage. The caller holds mu.
 func (m *pathMonitor) begin(conns []*ws.Conn, end func()) {
 	m.conns, m.end, m.since, m.why = conns, end, time.Now(), nil
 	m.stage++
+	m.limit()
 }
 
-// dialling says that an attempt begins, which end would end.
+// dialling records that an attempt begins; end ends it.
 func (m *pathMonitor) dialling(end func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.begin(nil, end)
 	m.nextHops = map[netip.Addr]nextHop{}
+	m.begin(nil, end)
 	select {
 	case <-m.moved:
 	default:
 	}
 }
 
-// try prepares the path to a hop that is about to be tried. noRoute reports that only the look-up
-// knows none: rules may tell packets of the connection by what the look-up does not say, its port
-// or its source address, so that it is worth trying.
+// try prepares the path to a hop that is about to be dialled. noRoute means that the look-up found
+// no route. The dial may succeed nevertheless: rules may match on the connection's port or source
+// address, which the look-up does not have.
 func (m *pathMonitor) try(ctx context.Context, hop netip.Addr) (noRoute, err error) {
 	now, err := m.findNextHop(ctx, hop)
 	if errors.Is(err, route.ErrNoRoute) {
-		// The path that is known leads into the tunnel.
+		// The only route leads into the tunnel.
 		if _, again := m.host.NextHop(ctx, hop); errors.Is(again, route.ErrNoRoute) {
 			noRoute, err = err, nil
 		}
@@ -109,15 +117,15 @@ func (m *pathMonitor) try(ctx context.Context, hop netip.Addr) (noRoute, err err
 	return noRoute, err
 }
 
-// connected says that there is a connection, to one of the hops that were tried.
+// connected records the connection, to one of the hops that were tried.
 func (m *pathMonitor) connected(conn *ws.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.begin([]*ws.Conn{conn}, nil)
 	m.nextHops = map[netip.Addr]nextHop{conn.Hop(): m.nextHops[conn.Hop()]}
+	m.begin([]*ws.Conn{conn}, nil)
 }
 
-// joined says that the session has another connection, to the same hop.
+// joined records another connection of the session, to the same hop.
 func (m *pathMonitor) joined(conn *ws.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -127,7 +135,7 @@ func (m *pathMonitor) joined(conn *ws.Conn) {
 	}
 }
 
-// left says that one of several connections has ended; the end of the last is for pause.
+// left records that one of several connections has ended; pause records the end of the last.
 func (m *pathMonitor) left(conn *ws.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,8 +145,8 @@ func (m *pathMonitor) left(conn *ws.Conn) {
 	}
 }
 
-// pause says that there is neither a connection nor an attempt at one, and returns why if that is
-// this watch's doing, else err.
+// pause records that there is neither a connection nor an attempt. It returns the reason if the
+// monitor ended the last one, else err.
 func (m *pathMonitor) pause(err error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -149,10 +157,10 @@ func (m *pathMonitor) pause(err error) error {
 	return err
 }
 
-// findNextHop refreshes the bypass to a hop and returns its next hop; the error says that there is
-// none, or that it could not be made.
+// findNextHop refreshes the bypass to a hop and returns its next hop. It returns an error if there
+// is no route or the bypass cannot be made.
 func (m *pathMonitor) findNextHop(ctx context.Context, hop netip.Addr) (nextHop, error) {
-	if zone := hop.Zone(); zone != "" { // a link-local address: it is on the link that it names
+	if zone := hop.Zone(); zone != "" { // a link-local address: its zone is the link
 		now := nextHop{route.NextHop{Dev: zone}}
 		if link, err := net.InterfaceByName(zone); err == nil {
 			now.Index, now.Running = link.Index, link.Flags&net.FlagRunning != 0
@@ -169,15 +177,19 @@ func (m *pathMonitor) findNextHop(ctx context.Context, hop netip.Addr) (nextHop,
 	return nextHop{found}, nil
 }
 
-// follow reads what network has to tell until it is closed, and probes the device and the next hops
-// when that may concern them, until ctx ends. It closes network.
+// follow reads the events of network until ctx ends, and checks the device and the next hops after
+// events that may concern them. It closes network.
 func (m *pathMonitor) follow(ctx context.Context, network Network) {
+	m.mu.Lock()
+	m.network = network
+	m.limit()
+	m.mu.Unlock()
 	keep.Follow(ctx, network, m.concerns, func() bool { return m.probe(ctx) }, func(err error) {
 		m.log.Warn("the network is not watched any more", "err", err)
 	})
 }
 
-// concerns reports whether a change may be one of the device, or of the path to the server.
+// concerns reports whether e may concern the device or the path to the server.
 func (m *pathMonitor) concerns(e netwatch.Event) bool {
 	device := m.keeper.Concerns(e)
 	m.mu.Lock()
@@ -187,9 +199,8 @@ func (m *pathMonitor) concerns(e netwatch.Event) bool {
 	return device || paths
 }
 
-// leads reports whether a change may be one of the path to the server: a route or rule that may
-// decide about it, the address that a connection has, or the interface that leads there. The caller
-// holds mu.
+// leads reports whether e may concern the path to the server: a route or rule that may apply to it,
+// the local address of a connection, or the outgoing interface. The caller holds mu.
 func (m *pathMonitor) leads(e netwatch.Event) bool {
 	if e.Kind == netwatch.File || e.Kind != netwatch.Route && e.Link != 0 && e.Link == m.own {
 		return false
@@ -222,8 +233,7 @@ func (m *pathMonitor) leads(e netwatch.Event) bool {
 	return false
 }
 
-// probe looks at what has changed, and reports whether that is done: if not, it is to be called
-// again after a while.
+// probe checks what has changed. It returns false if it must be called again after a pause.
 func (m *pathMonitor) probe(ctx context.Context) bool {
 	m.mu.Lock()
 	device, paths := m.probeDevice || m.unsettled, m.probePaths
@@ -239,8 +249,8 @@ func (m *pathMonitor) probe(ctx context.Context) bool {
 	return done
 }
 
-// checkDevice has the device be what it was given, and ends a connection that can do nothing with
-// it.
+// checkDevice restores the device's configuration, and ends a connection that cannot use the
+// device.
 func (m *pathMonitor) checkDevice(ctx context.Context) bool {
 	err := m.keeper.Check(ctx)
 	m.mu.Lock()
@@ -256,7 +266,7 @@ func (m *pathMonitor) checkDevice(ctx context.Context) bool {
 	case keep.Fatal(err):
 		m.lost(err)
 	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed):
-		// what ends it is an event of its own
+		// the end of the overlap is another event
 		m.blocked = true
 		if len(m.conns) > 0 && m.why == nil {
 			m.cut(err)
@@ -284,7 +294,7 @@ func (m *pathMonitor) wake() {
 	}
 }
 
-// probeNextHops looks them up, and acts when one has changed.
+// probeNextHops looks up the next hops, and ends what uses one that has changed.
 func (m *pathMonitor) probeNextHops(ctx context.Context) {
 	m.mu.Lock()
 	stage, conns := m.stage, slices.Clone(m.conns)
@@ -307,7 +317,7 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if stage != m.stage { // what was looked at is over, and what has begun has had its own look
+	if stage != m.stage { // another stage has begun, with a look-up of its own
 		return
 	}
 	change := len(hops) == 0 && time.Since(m.since) > blind
@@ -317,16 +327,19 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 			if !connected {
 				m.nextHops[hop] = found
 			}
-			// A connection keeps the path that it had: when the same comes back it goes on.
+			// A connection keeps its path: if the same path comes back, the connection goes on.
 		case !found.same(known), !held, !connected && !known.serves():
 			m.nextHops[hop] = found
 			change = true
 		}
 	}
+	if change {
+		m.limit()
+	}
 	if !change || m.why != nil {
 		return
 	}
-	m.log.Info("the way to the server has changed", "stage",
+	m.log.Info("the path to the server has changed", "stage",
 		map[bool]string{true: "connected", false: "not connected"}[connected])
 	switch {
 	case connected:
@@ -339,8 +352,7 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 	}
 }
 
-// hasAddress reports whether this machine has an address; it is assumed when it cannot be found
-// out.
+// hasAddress reports whether this machine has an address, and returns true if it cannot tell.
 func hasAddress(a netip.Addr) bool {
 	all, err := net.InterfaceAddrs()
 	if err != nil || a.IsLoopback() {

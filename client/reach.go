@@ -18,12 +18,12 @@ import (
 	"tunnel/transport"
 )
 
-// An endpoint is one of the servers that this client may join, and what it has there.
+// An endpoint is an address of a server that this client may join, with the client's state for it.
 type endpoint struct {
-	server int           // which one it is; several endpoints may be one server on several ports
-	dialer ws.Dialer     // Token becomes the credential that the server gives for it
-	resume store.Session // what to ask for on the next attempt
-	// what the device last had at this server's word, without its name; none before
+	server int           // its number; several endpoints may be ports of one server
+	dialer ws.Dialer     // its Token is replaced by the credential for it
+	resume store.Session // what to request on the next attempt
+	// what this server last granted, without the device's name; zero before
 	granted host.Want
 	changed time.Time // when the server last changed that
 	warned  bool      // that the connection to it is not encrypted
@@ -46,10 +46,10 @@ func (c *Client) newEndpoints() []*endpoint {
 	return all
 }
 
-// round asks one server after the other until one has given a session, and waits for the session's
-// end. First comes the server of the last session, because there this client has its address, and
-// its connections go on; then the others in the order of the Config. The error is that of the
-// server that was asked first, unless another had a more hopeful one.
+// round tries one server after another until one grants a session, and runs the session. It begins
+// with the server of the last session, where this client has its address and its connections
+// survive, and goes on in the order of the Config. The error is that of the first server tried,
+// unless an attempt at another got further.
 func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	order := c.endpoints
 	if c.current != nil {
@@ -83,7 +83,7 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	return false, said.first()
 }
 
-// dial connects to a server, by a path outside the tunnel.
+// dial connects to a server, on a path outside the tunnel.
 func (c *Client) dial(ctx context.Context, t *endpoint) (*ws.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -102,7 +102,8 @@ func (c *Client) dial(ctx context.Context, t *endpoint) (*ws.Conn, error) {
 		tried = append(tried, hop)
 		if !t.warned && dialer.Clear(hop) {
 			t.warned = true
-			c.Log.Warn("ws:// is not encrypted: whoever is on the path can read and change the token and all packets: use wss://",
+			c.Log.Warn("ws:// is not encrypted: anyone on the path can read and change the token "+
+				"and all packets: use wss://",
 				"server", t.dialer.URL.Host)
 		}
 		unknown, err := c.monitor.try(ctx, hop)
@@ -122,7 +123,7 @@ func (c *Client) dial(ctx context.Context, t *endpoint) (*ws.Conn, error) {
 	if errors.Is(context.Cause(ctx), errMoved) {
 		err = errMoved
 	}
-	// Those of earlier attempts, which a name has perhaps no longer.
+	// Bypasses of earlier attempts, to addresses that the name may no longer have.
 	if ctx.Err() == nil {
 		if undo := c.Host.Retain(ctx, tried...); undo != nil {
 			err = errors.Join(err, undo)
@@ -131,7 +132,7 @@ func (c *Client) dial(ctx context.Context, t *endpoint) (*ws.Conn, error) {
 	return nil, err
 }
 
-// learn keeps the addresses by which a session was reached, for when their names do not resolve.
+// learn records the addresses of a session, for use when their names do not resolve.
 func (c *Client) learn(conn *ws.Conn) {
 	known := maps.Clone(c.known)
 	if known == nil || len(known) >= store.MaxKnown {
@@ -142,7 +143,7 @@ func (c *Client) learn(conn *ws.Conn) {
 	c.Session.Learn(known)
 }
 
-// forget is the opposite of learn: what answers there is not, or no longer, the server.
+// forget undoes learn: the server is not, or no longer, at these addresses.
 func (c *Client) forget(conn *ws.Conn) {
 	c.known = maps.Clone(c.known)
 	maps.DeleteFunc(c.known, func(host string,
@@ -151,9 +152,9 @@ func (c *Client) forget(conn *ws.Conn) {
 	})
 }
 
-// wish says which address to ask a server for: what it gave last time, else what the device has now
-// from another server, so that connections inside survive if both serve one network. The zero Addr
-// leaves it to the server.
+// wish returns which address to request from a server: the one that it granted last, else the one
+// that the device has from another server, so that connections inside the tunnel survive if both
+// serve one network. The zero Addr requests none.
 func (c *Client) wish(t *endpoint) netip.Addr {
 	switch {
 	case c.Wanted.IsValid():

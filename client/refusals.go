@@ -7,14 +7,14 @@ import (
 	"tunnel/transport"
 )
 
-// refusals are why servers were not joined, in the order in which they were asked.
+// refusals are the errors of the servers of a round, in the order in which they were tried.
 type refusals struct {
 	servers []int
 	errs    map[int]error // by server
 }
 
-// note adds the error of an endpoint. Of several ports of one server the one counts that got
-// furthest.
+// note adds the error of an endpoint. Of several ports of one server, the error of the attempt that
+// got furthest is kept.
 func (v *refusals) note(t *endpoint, err error) {
 	if v.errs == nil {
 		v.errs = map[int]error{}
@@ -28,8 +28,8 @@ func (v *refusals) note(t *endpoint, err error) {
 	}
 }
 
-// first returns the error of the server that was asked first, unless another had a more hopeful
-// one.
+// first returns the error of the server that was tried first, unless an attempt at another got
+// further.
 func (v *refusals) first() (err error) {
 	for _, s := range v.servers {
 		if !permanent(v.errs[s]) {

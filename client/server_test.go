@@ -126,7 +126,8 @@ func TestServerIsFiltered(t *testing.T) {
 	if n := len(c.device.ToKernel); n > 0 {
 		t.Errorf("the kernel got %d more", n)
 	}
-	c.logged("drops.malformed=1 drops.source=3 drops.destination=4 drops.foreign=0 drops.queue_full=0 drops.codel=0 drops.cut=0 drops.kernel=1", 1)
+	c.logged("drops.malformed=1 drops.source=3 drops.destination=4 drops.foreign=0 "+
+		"drops.queue_full=0 drops.codel=0 drops.cut=0 drops.kernel=1", 1)
 }
 
 // While there is no server the queue fills, and what it loses is counted.

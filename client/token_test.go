@@ -86,7 +86,7 @@ func TestExchange(t *testing.T) {
 			want, next := auth.KindCredential, ""
 			if !stored {
 				want, next = auth.KindJoin, join
-				c.logged("is not kept", 1)
+				c.logged("cannot save the credential", 1)
 			}
 			if got := kind(); got != want {
 				t.Errorf("after it came back it is a %s; want a %s", got, want)

@@ -53,7 +53,8 @@ func TestExec(t *testing.T) {
 		!strings.Contains(got, "qlen 100") {
 		t.Errorf("link is %s", got)
 	}
-	if want := `level=INFO msg=run cmd="ip link set dev tun0 up mtu 1400 qlen 100"`; !strings.Contains(out.String(), want) {
+	want := `level=INFO msg=run cmd="ip link set dev tun0 up mtu 1400 qlen 100"`
+	if !strings.Contains(out.String(), want) {
 		t.Errorf("the log lacks %s:\n%s", want, &out)
 	}
 }

@@ -190,3 +190,36 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestEmpty requires an error for the empty value of each setting, which would mean "none", from
+// each source.
+func TestEmpty(t *testing.T) {
+	for command, settings := range tables() {
+		for _, s := range settings {
+			if s.Argument || command == "cleanup" {
+				continue
+			}
+			from := []setting.Sources{
+				{Flags: map[string][]string{s.Name: {""}}},
+				{Lookup: func(v string) (string, bool) { return "", v == s.Variable() }},
+			}
+			if !s.FlagOnly {
+				for _, text := range []string{`""`, "", "[]", `[""]`, "~"} {
+					from = append(from, setting.Sources{File: &setting.File{Name: "a.yaml",
+						Data: fmt.Appendf(nil, "%s: %s\n", s.Name, text)}})
+				}
+			}
+			for _, source := range from {
+				var err error
+				if command == "serve" {
+					_, err = LoadServe(source)
+				} else {
+					_, err = LoadConnect(source)
+				}
+				if err == nil {
+					t.Errorf("%s: %s: %+v: no error", command, s.Name, source)
+				}
+			}
+		}
+	}
+}

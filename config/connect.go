@@ -1,12 +1,12 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -135,11 +135,11 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
-		{Name: "on-up", Category: setting.Machine, Value: setting.String(&o.OnUp),
+		{Name: "on-up", Command: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and " +
 				"TUNNEL_PEER"},
-		{Name: "on-down", Category: setting.Machine, Value: setting.String(&o.OnDown),
+		{Name: "on-down", Command: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
 	}
 }
@@ -180,7 +180,8 @@ func (o *Connect) check(c *setting.Checker) {
 	if len(o.Servers) > 0 && !slices.ContainsFunc(o.Servers, Server.secure) {
 		for _, name := range []string{"pin", "ca", "tls-cert", "tls-key"} {
 			if c.From.Given(name) && !(name == "tls-key" && c.Said("tls-cert")) {
-				c.About(name, "--%s is for wss://, and the URL is %s", name, o.Servers[0].URL)
+				c.About(name, "--%s is for wss://, and the URL is %s", name,
+					transport.Readable(o.Servers[0].URL))
 			}
 		}
 	}
@@ -195,9 +196,10 @@ func headers(p *[]Header) setting.Value {
 		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
 		switch {
 		case !ok || k == "":
-			return Header{}, fmt.Errorf(" %q is not K=V", s)
+			return Header{}, errors.New(" has a value that is not K=V")
 		case !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v):
-			return Header{}, fmt.Errorf(" %s is not a header of HTTP", strconv.Quote(k))
+			return Header{}, errors.New(" has a value, K=V, that is not a header of HTTP: no name of " +
+				"a header has a blank or a colon")
 		case ownHeader(k):
 			return Header{}, fmt.Errorf(" %s: the program sets this header itself", k)
 		}
@@ -290,8 +292,8 @@ func pins(p *certs.Pins) setting.Value {
 const noProxy = "none"
 
 func proxy(p *Proxy) setting.Value {
-	password := func(p Proxy) bool { return p.URL != nil && p.URL.User != nil }
-	return setting.Single[Proxy]{P: p, Secret: password, Format: Proxy.text,
+	secret := func(p Proxy) bool { return p.URL != nil && transport.HasSecret(p.URL) }
+	return setting.Single[Proxy]{P: p, Secret: secret, Format: Proxy.text,
 		Parse: func(s string) (Proxy, error) {
 			switch s {
 			case "":
@@ -307,13 +309,13 @@ func proxy(p *Proxy) setting.Value {
 		}}
 }
 
-// text returns the proxy as the setting takes it, without its password.
+// text returns the proxy as the setting takes it, without its user and password.
 func (p Proxy) text() string {
 	switch {
 	case p.None:
 		return noProxy
 	case p.URL != nil:
-		return p.URL.Redacted()
+		return transport.Readable(p.URL)
 	}
 	return ""
 }

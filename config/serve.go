@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -144,7 +145,7 @@ func (s *Serve) tlsSettings() []*setting.Setting {
 			More: "The authority connects to port 443 of the domain"},
 		{Name: "acme-email", Category: setting.Server, Value: setting.String(&s.ACMEEmail),
 			Usage: "`ADDRESS` for the ACME authority's mail"},
-		{Name: "acme-directory", Category: setting.Server, Value: setting.String(&s.ACMEDirectory),
+		{Name: "acme-directory", Category: setting.Server, Value: acmeDirectory(&s.ACMEDirectory),
 			Usage: "`URL` of the ACME authority, instead of Let's Encrypt"},
 		{Name: "acme-ca", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&s.ACMECA),
@@ -278,10 +279,6 @@ func (s *Serve) checkTLS(c *setting.Checker) {
 			c.About(name, "--%s is for --acme DOMAIN: give that too", name)
 		}
 	}
-	if u, err := url.Parse(s.ACMEDirectory); s.ACMEDirectory != "" &&
-		(err != nil || u.Scheme != "https" || u.Host == "") {
-		c.Wrong("acme-directory", " %s is not an https:// URL", s.ACMEDirectory)
-	}
 }
 
 // ListenAddress returns text, [HOST]:PORT, as a numeric address. Names are not resolved: the
@@ -345,6 +342,26 @@ func domains(p *[]string) setting.Value {
 				return "", fmt.Errorf(" %s is not a full name of DNS, in ASCII and without *", s)
 			}
 			return strings.ToLower(strings.TrimSuffix(s, ".")), nil
+		}}
+}
+
+func acmeDirectory(p *string) setting.Value {
+	readable := func(s string) string {
+		if u, err := url.Parse(s); err == nil && s != "" {
+			return transport.Readable(u)
+		}
+		return ""
+	}
+	return setting.Single[string]{P: p, Format: readable,
+		Secret: func(s string) bool { return s != readable(s) },
+		Parse: func(s string) (string, error) {
+			switch u, err := url.Parse(s); {
+			case err != nil:
+				return "", errors.New(" is not a URL")
+			case u.Scheme != "https" || u.Host == "":
+				return "", fmt.Errorf(" %s is not an https:// URL", readable(s))
+			}
+			return s, nil
 		}}
 }
 

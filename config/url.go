@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
+	"tunnel/auth"
 	"tunnel/config/setting"
 	"tunnel/transport"
 )
@@ -26,9 +29,14 @@ func (v urls) Kind() setting.Kind { return setting.List }
 // Texts implements setting.Value.
 func (v urls) Texts() (all []string) {
 	for _, s := range *v.p {
-		all = append(all, s.URL.String())
+		all = append(all, transport.Readable(s.URL))
 	}
 	return all
+}
+
+// Masked implements setting.Masker.
+func (v urls) Masked() bool {
+	return slices.ContainsFunc(*v.p, func(s Server) bool { return transport.HasSecret(s.URL) })
 }
 
 // Set implements setting.Value.
@@ -50,7 +58,8 @@ func (v urls) Set(texts []string) error {
 				implied[u.String()] = i > 0
 				all = append(all, Server{URL: u, Guess: i > 0})
 			case i == 0 && !was:
-				return fmt.Errorf("%s is given twice: each further URL is another server", u)
+				return fmt.Errorf("%s is given twice: each further URL is another server",
+					transport.Readable(u))
 			}
 		}
 	}
@@ -69,9 +78,8 @@ func serverURL(text string) ([]*url.URL, error) {
 			rest = "[" + text + "]"
 		}
 		if strings.HasPrefix(rest, "-") || rest != "localhost" && !strings.ContainsAny(rest, ".:") {
-			return nil,
-				fmt.Errorf("%q does not begin with wss:// or https://, and is not a full host name",
-					text)
+			return nil, fmt.Errorf("%s does not begin with wss:// or https://, and is not a full "+
+				"host name", word(text))
 		}
 	}
 	switch scheme {
@@ -82,15 +90,12 @@ func serverURL(text string) ([]*url.URL, error) {
 		if err != nil {
 			return nil, err
 		}
-		secure := *u
-		secure.Scheme = "https"
-		if secure.Path == transport.DefaultPath {
-			secure.Path = ""
+		if u.Path == transport.DefaultPath {
+			u.Path = ""
 		}
-		return nil,
-			fmt.Errorf(
-				"%q does not begin with ws:// or wss://, and would send the token in clear: use %s",
-				text, &secure)
+		without := strings.TrimPrefix(transport.Readable(u), "wss://")
+		return nil, fmt.Errorf("%q does not begin with ws:// or wss://, and would send the token "+
+			"in clear: use https://%s", "http://"+without, without)
 	default:
 		u, err := transport.ParseURL(text)
 		return []*url.URL{u}, err
@@ -102,4 +107,13 @@ func serverURL(text string) ([]*url.URL, error) {
 	other := *u
 	other.Host = net.JoinHostPort(u.Hostname(), otherPort)
 	return []*url.URL{u, &other}, nil
+}
+
+// word returns what stands in place of a URL for display: not if it may be a token, as one that
+// belongs behind --token.
+func word(text string) string {
+	if len(text) < auth.MinTokenLen {
+		return strconv.Quote(text)
+	}
+	return "a word of " + strconv.Itoa(len(text)) + " characters"
 }

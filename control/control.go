@@ -47,8 +47,8 @@ func reach(dir string, f func(name string) error) error {
 	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), SocketName))
 }
 
-// allowed returns an error unless the process at the other end of conn is root's, or of the user who runs the
-// server.
+// allowed returns an error unless the process at the other end of conn is root's, or of the user
+// who runs the server.
 func allowed(conn net.Conn) error {
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {

@@ -99,7 +99,8 @@ func TestControl(t *testing.T) {
 		t.Errorf("made %+v, %q, %v", made, text, err)
 	}
 	for what, spec := range map[string]auth.Spec{
-		"the name again": {Name: "laptop"}, "no name": {}, "elsewhere": {Name: "x", Address: netip.MustParseAddr("10.9.1.9")},
+		"the name again": {Name: "laptop"}, "no name": {},
+		"elsewhere": {Name: "x", Address: netip.MustParseAddr("10.9.1.9")},
 	} {
 		if _, _, err := c.Create(ctx, spec); !errors.Is(err, control.ErrRefused) {
 			t.Errorf("%s: %v", what, err)

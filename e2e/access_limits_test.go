@@ -19,8 +19,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestSlowLoris has 600 connections that never get on: half a TLS handshake, a header byte by byte, a WebSocket without a
-// word. Meanwhile a client works, others join, and when it ends nothing is left.
+// TestSlowLoris has 600 connections that never get on: half a TLS handshake, a header byte by byte,
+// a WebSocket without a word. Meanwhile a client works, others join, and when it ends nothing is
+// left.
 func TestSlowLoris(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 6)
@@ -39,8 +40,12 @@ func TestSlowLoris(t *testing.T) {
 	}
 	var opened atomic.Int64
 	for _, h := range hosts[2:] { // 150 each
-		loris(ctx, h, 36, &opened, func(ctx context.Context, conn net.Conn) { drip(ctx, conn, "\x16\x03\x01\x40\x00") })
-		loris(ctx, h, 36, &opened, func(_ context.Context, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+		loris(ctx, h, 36, &opened, func(ctx context.Context, conn net.Conn) {
+			drip(ctx, conn, "\x16\x03\x01\x40\x00")
+		})
+		loris(ctx, h, 36, &opened, func(_ context.Context, conn net.Conn) {
+			_, _ = io.Copy(io.Discard, conn)
+		})
 		loris(ctx, h, 42, &opened, func(ctx context.Context, conn net.Conn) {
 			drip(ctx, secured(conn), "GET /ws HTTP/1.1\r\nHost: h\r\nX: ")
 		})
@@ -71,7 +76,8 @@ func TestSlowLoris(t *testing.T) {
 	}
 	cancel()
 	t.Logf("%d connections were opened", opened.Load())
-	eventually(t, "only the clients' connections are left", func() bool { return connections(t, server) == 3 })
+	eventually(t, "only the clients' connections are left",
+		func() bool { return connections(t, server) == 3 })
 	if n := strings.Count(srv.Stderr(), "\n"); n > 100 {
 		t.Errorf("%d lines of log\n%s", n, srv.Stderr())
 	}
@@ -85,7 +91,8 @@ func connections(t *testing.T, server *lab.Host) int {
 
 // login tries to log in with curl and returns the code of the answer.
 func login(h *lab.Host, url, secret string, header ...string) string {
-	argv := []string{"curl", "-sS", "-o", "/dev/null", "-m", "1", "-w", "%{http_code}", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
+	argv := []string{"curl", "-sS", "-o", "/dev/null", "-m", "1", "-w", "%{http_code}", "-H",
+		"Connection: Upgrade", "-H", "Upgrade: websocket",
 		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
 		"-H", "Authorization: Bearer " + secret}
 	for _, line := range header {
@@ -97,8 +104,8 @@ func login(h *lab.Host, url, secret string, header ...string) string {
 
 const wrongToken = "e2e-wrong-token-of-16-bytes"
 
-// TestBannedAddress guesses tokens until its address is banned: the right token is of no use then, a client is told when
-// to come back, nobody else notices, and after a minute it is over.
+// TestBannedAddress guesses tokens until its address is banned: the right token is of no use then,
+// a client is told when to come back, nobody else notices, and after a minute it is over.
 func TestBannedAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -117,8 +124,11 @@ func TestBannedAddress(t *testing.T) {
 			t.Errorf("banned: answered %s", code)
 		}
 	}
-	_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", token, "--state", t.TempDir(), "--log-level", "error", directURL))
-	if code != 7 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "429 Too Many Requests") || !strings.Contains(stderr, "try again in ") {
+	_, stderr, code := clients[1].TryCommand(bin.command(clients[1], "connect", "--token", token,
+		"--state", t.TempDir(), "--log-level", "error", directURL))
+	if code != 7 || strings.Count(stderr, "\n") != 1 ||
+		!strings.Contains(stderr, "429 Too Many Requests") ||
+		!strings.Contains(stderr, "try again in ") {
 		t.Errorf("connect while banned: exit code %d\n%s", code, stderr)
 	}
 
@@ -142,20 +152,24 @@ func TestBannedAddress(t *testing.T) {
 	if n := len(stdoutLines(good, "down: ")); n > 0 {
 		t.Errorf("the other client lost its connection:\n%s", good.Stderr())
 	}
-	if strings.Contains(srv.Stderr(), wrongToken) || strings.Count(srv.Stderr(), "wrong or missing token") > 5+15 {
+	if strings.Contains(srv.Stderr(), wrongToken) ||
+		strings.Count(srv.Stderr(), "wrong or missing token") > 5+15 {
 		t.Errorf("the log has tokens, or too much:\n%s", srv.Stderr())
 	}
 }
 
-// TestTrustedProxy has everybody come through an nginx on another machine. A server that trusts it bans whoever guesses,
-// whatever he claims; one that does not knows nobody but nginx.
+// TestTrustedProxy has everybody come through an nginx on another machine. A server that trusts it
+// bans each client that guesses, whatever address it claims; one that does not knows nobody but
+// nginx.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 3)
-	proxy, stranger, friend := hosts[0], hosts[1], hosts[2]
+	proxy, attacker, friend := hosts[0], hosts[1], hosts[2]
 	bin := plainBuild(t)
-	trusting := bin.serve(t, server, "--plain", "--trusted-proxy", "198.51.100.2", "--max-per-address", "2")
-	other := bin.serve(t, server, "--plain", "--listen", ":8444", "--network", "10.2.2.0/24", "--dev", "tun1", "--trusted-proxy", "203.0.113.0/24")
+	trusting := bin.serve(t, server, "--plain", "--trusted-proxy", "198.51.100.2",
+		"--max-per-address", "2")
+	other := bin.serve(t, server, "--plain", "--listen", ":8444", "--network", "10.2.2.0/24", "--dev",
+		"tun1", "--trusted-proxy", "203.0.113.0/24")
 	var servers strings.Builder
 	for listen, to := range map[int]int{80: 8443, 81: 8444} {
 		fmt.Fprintf(&servers, `server { listen %d; location /ws { proxy_pass http://%s:%d; proxy_http_version 1.1;
@@ -167,15 +181,17 @@ func TestTrustedProxy(t *testing.T) {
 
 	// Who guesses claims to be somebody else each time.
 	for i := range 10 {
-		if code := login(stranger, through, wrongToken, fmt.Sprintf("X-Forwarded-For: 192.0.2.%d, 198.51.100.4", i)); code != "401" {
+		if code := login(attacker, through, wrongToken,
+			fmt.Sprintf("X-Forwarded-For: 192.0.2.%d, 198.51.100.4", i)); code != "401" {
 			t.Errorf("wrong token %d: answered %s", i, code)
 		}
 	}
-	if code := login(stranger, through, token); code != "429" {
-		t.Errorf("the stranger, banned: answered %s", code)
+	if code := login(attacker, through, token); code != "429" {
+		t.Errorf("the attacker, banned: answered %s", code)
 	}
-	if code := login(stranger, "http://"+directServer+":8443/ws", token, "X-Forwarded-For: 192.0.2.99"); code != "429" {
-		t.Errorf("the stranger, past the proxy, with a claim: answered %s", code)
+	if code := login(attacker, "http://"+directServer+":8443/ws", token,
+		"X-Forwarded-For: 192.0.2.99"); code != "429" {
+		t.Errorf("the attacker, past the proxy, with a claim: answered %s", code)
 	}
 	cl := bin.connect(t, friend, "ws://198.51.100.2")
 	reaches(t, friend, "10.1.1.1")
@@ -188,33 +204,36 @@ func TestTrustedProxy(t *testing.T) {
 	}
 
 	// The friend may have two connections, the second of which is curl's.
-	second := friend.Start("curl", "-sSv", "-N", "-m", "20", "-o", "/dev/null", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
+	second := friend.Start("curl", "-sSv", "-N", "-m", "20", "-o", "/dev/null", "-H",
+		"Connection: Upgrade", "-H", "Upgrade: websocket",
 		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
 		"-H", "Authorization: Bearer "+token, through)
 	second.WaitFor("101 Switching Protocols", soon)
-	eventually(t, "a third connection of the friend is one too many", func() bool { return login(friend, through, token) == "429" })
+	eventually(t, "a third connection of the friend is one too many",
+		func() bool { return login(friend, through, token) == "429" })
 	second.Signal(os.Interrupt)
 	second.Wait(soon)
 	if n := len(stdoutLines(cl, "down: ")); n > 0 {
 		t.Errorf("the friend lost its connection:\n%s", cl.Stderr())
 	}
 
-	// Not trusted: what the stranger does is held against nginx, and so against all.
+	// Not trusted: what the attacker does is held against nginx, and so against all.
 	for i := range 10 {
-		if code := login(stranger, past, wrongToken); code != "401" {
+		if code := login(attacker, past, wrongToken); code != "401" {
 			t.Errorf("wrong token %d, not trusted: answered %s", i, code)
 		}
 	}
 	if code := login(friend, past, token); code != "429" {
 		t.Errorf("the friend, not trusted: answered %s", code)
 	}
-	if log := other.Stderr(); !strings.Contains(log, "--trusted-proxy") || strings.Contains(log, "remote=198.51.100.3") {
+	if log := other.Stderr(); !strings.Contains(log, "--trusted-proxy") ||
+		strings.Contains(log, "remote=198.51.100.3") {
 		t.Errorf("the log is\n%s", log)
 	}
 }
 
-// TestMaxPerAddress opens more connections than one address may have: the others are closed without a word, and another
-// address has its own.
+// TestMaxPerAddress opens more connections than one address may have: the others are closed without
+// a word, and another address has its own.
 func TestMaxPerAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -235,7 +254,9 @@ func TestMaxPerAddress(t *testing.T) {
 	closedAtOnce(t, clients[1])
 	reaches(t, clients[1], "10.1.1.1")
 	_ = all[0].conn.CloseNow()
-	eventually(t, "there is room again", func() bool { return login(clients[0], "http://"+directServer+":8443/ws", token) == "101" })
+	eventually(t, "there is room again", func() bool {
+		return login(clients[0], "http://"+directServer+":8443/ws", token) == "101"
+	})
 	if n := strings.Count(srv.Stderr(), "too many connections"); n < 1 || n > 10 {
 		t.Errorf("%d lines about too many connections\n%s", n, srv.Stderr())
 	}
@@ -256,14 +277,14 @@ func closedAtOnce(t *testing.T, h *lab.Host) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // a stranger's time is longer
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // an unauthenticated client has longer
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || os.IsTimeout(err) {
 		t.Errorf("one too many got %d bytes, %v", n, err)
 	}
 }
 
-// TestNoMoreFiles opens more connections than the server may have files: it says so, whoever is in stays in, and
-// when the others have gone somebody else can join.
+// TestNoMoreFiles opens more connections than the server may have files: it says so, a client that
+// is in stays in, and when the others have gone somebody else can join.
 func TestNoMoreFiles(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
@@ -275,7 +296,9 @@ func TestNoMoreFiles(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var opened atomic.Int64
-	loris(ctx, hosts[1], 60, &opened, func(_ context.Context, conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	loris(ctx, hosts[1], 60, &opened, func(_ context.Context, conn net.Conn) {
+		_, _ = io.Copy(io.Discard, conn)
+	})
 	const says = "new connections wait: no more files can be opened"
 	srv.WaitFor(says, soon)
 	reaches(t, hosts[0], "10.1.1.1")

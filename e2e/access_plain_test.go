@@ -31,7 +31,8 @@ func TestPlainIsSaid(t *testing.T) {
 		proc := bin.start(t, client, append([]string{"connect", "--token", token, "--state",
 			t.TempDir()}, test.urls...)...)
 		proc.WaitForNth("up: ", 3, soon)
-		if n := strings.Count(proc.Stderr(), "level=WARN msg=\"ws:// is not encrypted: "); n != test.want {
+		if n := strings.Count(proc.Stderr(),
+			"level=WARN msg=\"ws:// is not encrypted: "); n != test.want {
 			t.Errorf("%q: said %d times, want %d\n%s", test.urls, n, test.want, proc.Stderr())
 		}
 		stop(t, proc)

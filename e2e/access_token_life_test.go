@@ -73,12 +73,14 @@ func TestFirstToken(t *testing.T) {
 	cl := bin.paste(t, client, line, "")
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
+		`(?m)^first +token +.* 10\.1\.1\.3 from 198\.51\.100\.2:\d+$`).
 		MatchString(list) {
 		t.Errorf("list of the running server:\n%s", list)
 	}
 	stop(t, srv)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
+		`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
 		MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
@@ -102,7 +104,7 @@ func TestFirstToken(t *testing.T) {
 	bin.token(t, server, state, "revoke", "first")
 	givesUp(t, cl, "the token was revoked")
 	stop(t, again)
-	// Whoever revoked the last token does not want another.
+	// After the last token was revoked no new one is made.
 	empty := bin.start(t, server, "serve", "--state", state)
 	empty.WaitFor("nobody can come in", soon)
 	if strings.Contains(empty.Stdout(), "tunnel connect") {
@@ -221,7 +223,8 @@ func TestJoinToken(t *testing.T) {
 	}
 	last := bin.start(t, clients[0], "connect", directURL, "--state", kept)
 	last.WaitFor(up, soon)
-	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(`(?m)^phone +credential +- +- +1 +never `).MatchString(list) {
+	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
+		`(?m)^phone +credential +- +- +1 +never `).MatchString(list) {
 		t.Errorf("list:\n%s", list)
 	}
 	bin.token(t, server, state, "revoke", "phone")
@@ -326,8 +329,8 @@ func TestStateDamaged(t *testing.T) {
 	untouched(t, server, before)
 }
 
-// TestStateDiskFull fills the disk of the state directory under a server: whoever
-// is there stays, whoever was there comes back, and what needs the disk says so.
+// TestStateDiskFull fills the disk of the state directory under a server: a client that
+// is connected stays, one that was connected comes back, and what needs the disk says so.
 func TestStateDiskFull(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -53,9 +53,9 @@ func (c *rawClient) overhears(address string, d time.Duration) (n int) {
 }
 
 // TestForeignConnection cuts a client's link in the middle of a transfer to it. The server's kernel
-// goes on to repeat what it has sent; whoever has another token, and asks for the address, or comes
-// to a pool that is full, or comes after the server was killed, gets neither the address nor one of
-// these packets. When the link is back the transfer goes on.
+// goes on to repeat what it has sent; a client that has another token and asks for the address, or
+// comes to a pool that is full, or comes after the server was killed, gets neither the address nor
+// one of these packets. When the link is back the transfer goes on.
 func TestForeignConnection(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)

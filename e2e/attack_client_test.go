@@ -14,22 +14,23 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// stranger is a client with the token and without scruples: it writes frames byte by byte, as no library would.
-type stranger struct {
+// rawSession is a client with the token and without scruples: it writes frames byte by byte, as no
+// library would.
+type rawSession struct {
 	t       *testing.T
 	conn    net.Conn
 	r       *bufio.Reader
 	address string // its tunnel address
 }
 
-// dialStranger connects from a host to directURL's server and gets an address, with this framing.
-func dialStranger(t *testing.T, h *lab.Host, framing string) *stranger {
+// dialSession connects from a host to directURL's server and gets an address, with this framing.
+func dialSession(t *testing.T, h *lab.Host, framing string) *rawSession {
 	t.Helper()
-	return dialStrangerAs(t, h, token, framing)
+	return dialSessionAs(t, h, token, framing)
 }
 
-// dialStrangerAs is dialStranger with another token.
-func dialStrangerAs(t *testing.T, h *lab.Host, token, framing string) *stranger {
+// dialSessionAs is dialSession with another token.
+func dialSessionAs(t *testing.T, h *lab.Host, token, framing string) *rawSession {
 	t.Helper()
 	conn, err := h.DialContext(t.Context(), "tcp", directServer+":8443")
 	if err != nil {
@@ -44,19 +45,19 @@ func dialStrangerAs(t *testing.T, h *lab.Host, token, framing string) *stranger 
 	if err := session.Connect(framing); err != nil {
 		t.Fatal(err)
 	}
-	s := &stranger{t: t, conn: conn, r: session.Reads, address: session.Address}
+	s := &rawSession{t: t, conn: conn, r: session.Reads, address: session.Address}
 	return s
 }
 
 // write sends bytes as they are, for as long as the server takes them.
-func (s *stranger) write(data []byte) bool {
+func (s *rawSession) write(data []byte) bool {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(soon))
 	_, err := s.conn.Write(data)
 	return err == nil
 }
 
 // cut waits until the server ends the connection.
-func (s *stranger) cut() error {
+func (s *rawSession) cut() error {
 	_ = s.conn.SetReadDeadline(time.Now().Add(soon))
 	_, err := io.Copy(io.Discard, s.r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

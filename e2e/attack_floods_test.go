@@ -46,7 +46,8 @@ func (c *wireClient) connect() *wireClient {
 	return c
 }
 
-// flood writes data again and again until ctx ends or the server hangs up; it returns how many bytes went.
+// flood writes data again and again until ctx ends or the server hangs up; it returns how many
+// bytes went.
 func (c *wireClient) flood(ctx context.Context, data []byte) int64 {
 	defer context.AfterFunc(ctx, func() { _ = c.conn.Close() })()
 	var sent int64
@@ -64,8 +65,8 @@ func many(frame []byte) []byte {
 	return []byte(strings.Repeat(string(frame), 1+(64<<10)/len(frame)))
 }
 
-// TestFloodsFromAClient has clients with the token do nothing but harm: another one's transfers go on all the time, and
-// the server's memory stays where it was.
+// TestFloodsFromAClient has clients with the token do nothing but harm: another one's transfers go
+// on all the time, and the server's memory stays where it was.
 func TestFloodsFromAClient(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
@@ -87,7 +88,8 @@ func TestFloodsFromAClient(t *testing.T) {
 			c.flood(ctx, data)
 		}()
 	}
-	own := func(i int) []byte { return echoRequest(t, addressOf(i), "10.1.1.3", 1300) } // to the good client, who answers
+	// to the good client, who answers
+	own := func(i int) []byte { return echoRequest(t, addressOf(i), "10.1.1.3", 1300) }
 	for i, f := range []struct {
 		first []byte // goes before
 		again []byte
@@ -96,11 +98,13 @@ func TestFloodsFromAClient(t *testing.T) {
 		{nil, many(hostile.Frame(0x89, nil)), true},
 		{nil, many(hostile.Frame(0x89, make([]byte, 125))), false}, // pongs that nobody reads
 		{nil, many(hostile.Frame(0x8a, nil)), true},
-		{nil, many(hostile.Frame(0x82, nil)), true},                       // heartbeats
-		{hostile.Frame(0x02, nil), many(hostile.Frame(0x00, nil)), true},  // a message of empty fragments, without end
-		{hostile.Frame(0x02, own(6)[:7]), hostile.Frame(0x89, nil), true}, // a message that is never complete
-		{nil, hostile.Frame(0x82, own(7)), false},                         // whose answers nobody reads
-		{nil, many(hostile.Frame(0x82, own(0))), true},                    // spoofed
+		{nil, many(hostile.Frame(0x82, nil)), true}, // heartbeats
+		// a message of empty fragments, without end
+		{hostile.Frame(0x02, nil), many(hostile.Frame(0x00, nil)), true},
+		// a message that is never complete
+		{hostile.Frame(0x02, own(6)[:7]), hostile.Frame(0x89, nil), true},
+		{nil, hostile.Frame(0x82, own(7)), false},      // whose answers nobody reads
+		{nil, many(hostile.Frame(0x82, own(0))), true}, // spoofed
 		{nil, hostile.Frame(0x81, []byte(`{"state":"dance"}`)), true},
 		{nil, hostile.Frame(0x82, make([]byte, 1<<20)), true},
 	} {
@@ -147,8 +151,10 @@ func memory(t *testing.T, p *lab.Proc) int {
 	return 0
 }
 
-// loris keeps n connections open from a host, as slowly as it can: whoever is closed comes again.
-func loris(ctx context.Context, h *lab.Host, n int, opened *atomic.Int64, hold func(context.Context, net.Conn)) {
+// loris keeps n connections open from a host, as slowly as it can: it opens another for each that
+// is closed.
+func loris(ctx context.Context, h *lab.Host, n int, opened *atomic.Int64,
+	hold func(context.Context, net.Conn)) {
 	for range n {
 		go func() {
 			for ctx.Err() == nil {

@@ -12,8 +12,8 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// receives returns the IP packets that come to a stranger of framing ip within d.
-func (s *stranger) receives(d time.Duration) (packets [][]byte) {
+// receives returns the IP packets that come to a rawSession of framing ip within d.
+func (s *rawSession) receives(d time.Duration) (packets [][]byte) {
 	s.t.Helper()
 	_ = s.conn.SetReadDeadline(time.Now().Add(d))
 	for {
@@ -44,15 +44,16 @@ func (s *stranger) receives(d time.Duration) (packets [][]byte) {
 	}
 }
 
-// TestForgedChecksumPlace has a client ask for its packet's checksum where the source address and the total length are: what
-// the server sends on after its checks is what it has checked, or nothing. And a super-packet of one byte per segment does not
-// make the server send a hundred times what it got.
+// TestForgedChecksumPlace has a client ask for its packet's checksum where the source address and
+// the total length are: what the server sends on after its checks is what it has checked, or
+// nothing. And a super-packet of one byte per segment does not make the server send a hundred times
+// what it got.
 func TestForgedChecksumPlace(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--client-to-client")
-	victim, attacker := dialStranger(t, clients[0], "ip"), dialStranger(t, clients[1], "vnet")
+	victim, attacker := dialSession(t, clients[0], "ip"), dialSession(t, clients[1], "vnet")
 	record := func(flags, gso byte, size, start, offset int, ip []byte) []byte {
 		r := make([]byte, 10, 10+len(ip))
 		r[0], r[1] = flags, gso
@@ -82,7 +83,8 @@ func TestForgedChecksumPlace(t *testing.T) {
 		for _, p := range victim.receives(100 * time.Millisecond) {
 			sent += len(p)
 			if from := net.IP(p[12:16]).String(); from != attacker.address {
-				t.Errorf("a packet with the source %s arrives, of a client that is %s: %x", from, attacker.address, p[:min(len(p), 40)])
+				t.Errorf("a packet with the source %s arrives, of a client that is %s: %x", from,
+					attacker.address, p[:min(len(p), 40)])
 			}
 			last = last || len(p) == 28+7
 		}

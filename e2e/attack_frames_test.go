@@ -15,63 +15,74 @@ import (
 // hostility is one way to misbehave.
 type hostility struct {
 	name string
-	do   func(r *rand.Rand, s *stranger)
+	do   func(r *rand.Rand, s *rawSession)
 	cut  bool // the server has to end the connection
 }
 
 // hostilities are the ways that libraries do not offer; TestHostileClients has the others.
 func hostilities(victim string) []hostility {
-	send := func(data []byte) func(*rand.Rand, *stranger) {
-		return func(_ *rand.Rand, s *stranger) { s.write(data) }
+	send := func(data []byte) func(*rand.Rand, *rawSession) {
+		return func(_ *rand.Rand, s *rawSession) { s.write(data) }
 	}
-	packet := func(s *stranger, from, to string) []byte { return echoRequest(s.t, from, to, 100) }
+	packet := func(s *rawSession, from, to string) []byte { return echoRequest(s.t, from, to, 100) }
 	return []hostility{
-		{"garbage", func(r *rand.Rand, s *stranger) { s.write(append([]byte{0xff, 0xff}, noise(r, 1+r.IntN(64<<10))...)) }, true},
+		{"garbage", func(r *rand.Rand, s *rawSession) {
+			s.write(append([]byte{0xff, 0xff}, noise(r, 1+r.IntN(64<<10))...))
+		}, true},
 		{"reserved bits", send(hostile.Frame(hostile.Fin|0x70|hostile.OpBinary, nil)), true},
 		{"an unknown opcode", send(hostile.Frame(hostile.Fin|0x3, nil)), true},
 		{"an unknown control opcode", send(hostile.Frame(hostile.Fin|0xb, nil)), true},
-		{"no mask", send(append(hostile.FrameHead(hostile.Fin|hostile.OpBinary, 0, 100), make([]byte, 100)...)), true},
-		{"2⁶³ bytes and more", send(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<63|5)), true},
-		{"2⁶² bytes", func(_ *rand.Rand, s *stranger) {
-			flow(s, hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<62), make([]byte, 64<<10), 64)
+		{"no mask", send(append(hostile.FrameHead(hostile.Fin|hostile.OpBinary, 0, 100),
+			make([]byte, 100)...)), true},
+		{"2⁶³ bytes and more", send(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked,
+			1<<63|5)), true},
+		{"2⁶² bytes", func(_ *rand.Rand, s *rawSession) {
+			flow(s, hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<62),
+				make([]byte, 64<<10), 64)
 		}, true},
-		{"one byte over the limit", send(hostile.Frame(hostile.Fin|hostile.OpBinary, make([]byte, 512<<10+1))), true},
+		{"one byte over the limit", send(hostile.Frame(hostile.Fin|hostile.OpBinary,
+			make([]byte, 512<<10+1))), true},
 		{"a large text", send(hostile.Frame(hostile.Fin|hostile.OpText, make([]byte, 1<<20))), true},
 		{"a long ping", send(hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 126))), true},
 		{"a ping in pieces", send(hostile.Frame(hostile.OpPing, nil)), true},
 		{"a piece of nothing", send(hostile.Frame(hostile.Fin|hostile.OpContinue, nil)), true},
-		{"two beginnings", send(append(hostile.Frame(hostile.OpBinary, nil), hostile.Frame(hostile.Fin|hostile.OpBinary, nil)...)), true},
-		{"pieces without end", func(_ *rand.Rand, s *stranger) {
+		{"two beginnings", send(append(hostile.Frame(hostile.OpBinary, nil),
+			hostile.Frame(hostile.Fin|hostile.OpBinary, nil)...)), true},
+		{"pieces without end", func(_ *rand.Rand, s *rawSession) {
 			piece := hostile.Frame(hostile.OpContinue, make([]byte, 1000))
 			flow(s, hostile.Frame(hostile.OpBinary, nil), piece, 600)
 		}, true},
 		{"a close of one byte", send(hostile.Frame(hostile.Fin|hostile.OpClose, []byte{3})), true},
-		{"a close with a bad code", send(hostile.Frame(hostile.Fin|hostile.OpClose, []byte{0, 1, 0xff, 0xfe})), true},
-		{"an empty piece ten thousand times", func(_ *rand.Rand, s *stranger) {
+		{"a close with a bad code", send(hostile.Frame(hostile.Fin|hostile.OpClose,
+			[]byte{0, 1, 0xff, 0xfe})), true},
+		{"an empty piece ten thousand times", func(_ *rand.Rand, s *rawSession) {
 			flow(s, hostile.Frame(hostile.OpBinary, nil), hostile.Frame(hostile.OpContinue, nil), 10_000)
 		}, false},
-		{"ten thousand pings, and no ear for the answers", func(_ *rand.Rand, s *stranger) {
+		{"ten thousand pings, and no ear for the answers", func(_ *rand.Rand, s *rawSession) {
 			flow(s, nil, hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 125)), 10_000)
 		}, false},
-		{"half a frame, and gone", func(r *rand.Rand, s *stranger) {
+		{"half a frame, and gone", func(r *rand.Rand, s *rawSession) {
 			f := hostile.Frame(hostile.Fin|hostile.OpBinary, packet(s, s.address, "10.1.1.1"))
 			s.write(f[:1+r.IntN(len(f)-1)])
 			_ = s.conn.Close()
 		}, false},
-		{"half a frame, and silence", func(_ *rand.Rand, s *stranger) {
+		{"half a frame, and silence", func(_ *rand.Rand, s *rawSession) {
 			s.write(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 400<<10))
 			s.write(make([]byte, 1000))
 		}, true}, // by the keepalive
-		{"foreign sources", func(r *rand.Rand, s *stranger) {
+		{"foreign sources", func(r *rand.Rand, s *rawSession) {
 			for range 200 {
-				from := []string{victim, "10.1.1.1", "127.0.0.1", "255.255.255.255", fmt.Sprintf("10.1.1.%d", r.IntN(256))}[r.IntN(5)]
+				from := []string{
+					victim, "10.1.1.1", "127.0.0.1", "255.255.255.255",
+					fmt.Sprintf("10.1.1.%d", r.IntN(256)),
+				}[r.IntN(5)]
 				to := []string{victim, "10.1.1.1", "127.0.0.1", "224.0.0.1", "10.1.1.255"}[r.IntN(5)]
 				if from != s.address {
 					s.write(hostile.Frame(hostile.Fin|hostile.OpBinary, packet(s, from, to)))
 				}
 			}
 		}, false},
-		{"packets of noise", func(r *rand.Rand, s *stranger) {
+		{"packets of noise", func(r *rand.Rand, s *rawSession) {
 			for range 200 {
 				p := noise(r, 20+r.IntN(1500))
 				p[0] = 0x45
@@ -83,8 +94,9 @@ func hostilities(victim string) []hostility {
 	}
 }
 
-// vnetNoise sends packets behind virtio headers that lie: what passes the server's checks reaches the kernel.
-func vnetNoise(r *rand.Rand, s *stranger) {
+// vnetNoise sends packets behind virtio headers that lie: what passes the server's checks reaches
+// the kernel.
+func vnetNoise(r *rand.Rand, s *rawSession) {
 	for range 2000 {
 		p := noise(r, 10+28+r.IntN(3000))
 		header, ip := p[:10], p[10:]
@@ -111,7 +123,7 @@ func vnetNoise(r *rand.Rand, s *stranger) {
 }
 
 // flow sends a beginning and n times the same, for as long as the server takes it.
-func flow(s *stranger, first, rest []byte, n int) {
+func flow(s *rawSession, first, rest []byte, n int) {
 	s.write(first)
 	for range n {
 		if !s.write(rest) {
@@ -120,8 +132,9 @@ func flow(s *stranger, first, rest []byte, n int) {
 	}
 }
 
-// TestHostileFrames has a client do with frames what it should not, while another's transfer runs: that one never
-// stumbles, no foreign packet arrives anywhere, and the server, with the race detector inside, lives on.
+// TestHostileFrames has a client do with frames what it should not, while another's transfer runs:
+// that one never stumbles, no foreign packet arrives anywhere, and the server, with the race
+// detector inside, lives on.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
@@ -136,7 +149,7 @@ func TestHostileFrames(t *testing.T) {
 	all := hostilities(addressOf(0))
 	for _, i := range r.Perm(len(all)) {
 		h := all[i]
-		s := dialStranger(t, clients[1], "ip")
+		s := dialSession(t, clients[1], "ip")
 		h.do(r, s)
 		if h.cut {
 			if err := s.cut(); err != nil {
@@ -146,10 +159,11 @@ func TestHostileFrames(t *testing.T) {
 		_ = s.conn.Close()
 		x.flows(soon)
 	}
-	vnetNoise(r, dialStranger(t, clients[1], "vnet"))
+	vnetNoise(r, dialSession(t, clients[1], "vnet"))
 
-	// Not to read is hostile too, with the server having much to say. What it does not take costs nobody else.
-	deaf := dialStranger(t, clients[1], "ip")
+	// Not to read is hostile too, with the server having much to say. What it does not take costs
+	// nobody else.
+	deaf := dialSession(t, clients[1], "ip")
 	flood(t, server, deaf.address)
 	x.flows(soon)
 	httpGarbage(t, r, clients[1])
@@ -159,7 +173,8 @@ func TestHostileFrames(t *testing.T) {
 		t.Errorf("the other client lost its connection:\n%s", good.Stderr())
 	}
 	if now := [2]int{echoesSeen(t, server), echoesSeen(t, clients[0])}; now != pings {
-		t.Errorf("echo requests with a foreign source arrived: at the server %d, at the client %d", now[0]-pings[0], now[1]-pings[1])
+		t.Errorf("echo requests with a foreign source arrived: at the server %d, at the client %d",
+			now[0]-pings[0], now[1]-pings[1])
 	}
 	if srv.Exited() {
 		t.Error("the server has ended")
@@ -170,7 +185,8 @@ func TestHostileFrames(t *testing.T) {
 func httpGarbage(t *testing.T, r *rand.Rand, h *lab.Host) {
 	t.Helper()
 	for _, text := range [][]byte{
-		noise(r, 5000), []byte("GET"), []byte("GET /ws HTTP/1.1\r\n"), []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+		noise(r, 5000), []byte("GET"), []byte("GET /ws HTTP/1.1\r\n"),
+		[]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 		append([]byte("GET /ws HTTP/1.1\r\nX: "), make([]byte, 100_000)...),
 		[]byte("POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"),
 		[]byte("GET /ws HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"),

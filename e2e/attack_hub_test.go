@@ -30,7 +30,8 @@ type badHub struct {
 }
 
 // startBadHub starts one on h; it ends with the test.
-func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant func(visit int) transport.Connected) *badHub {
+func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError,
+	grant func(visit int) transport.Connected) *badHub {
 	t.Helper()
 	hub := &badHub{grant: grant, end: end}
 	var ln net.Listener
@@ -47,7 +48,8 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError, grant fun
 			group.Add(1)
 			defer group.Done()
 			if conn, err := ws.Accept(w, r, tcp.CongestionAuto); err == nil {
-				hub.visit(t.Context(), conn) //nolint:contextcheck // a visit outlives the request that it began as
+				//nolint:contextcheck // a visit outlives the request that it began as
+				hub.visit(t.Context(), conn)
 			}
 		}),
 		ConnContext: tcp.ConnContext, ReadHeaderTimeout: soon,
@@ -103,14 +105,15 @@ func grants(network, address, peer string) transport.Connected {
 	}
 }
 
-// TestBadNetworks has a hub grant what no hub may choose for a machine. The client refuses it, says what to do, and has
-// changed nothing.
+// TestBadNetworks has a hub grant what no hub may choose for a machine. The client refuses it, says
+// what to do, and has changed nothing.
 func TestBadNetworks(t *testing.T) {
 	t.Parallel()
 	hub, client, _ := routed(t)
 	client.Hosts("203.0.113.1 server.example")
 	resolvConf := filepath.Join("/etc/netns", client.NS(), "resolv.conf")
-	if err := os.WriteFile(resolvConf, []byte("nameserver 10.53.0.2\nnameserver 198.51.100.53\n"), 0o644); err != nil {
+	if err := os.WriteFile(resolvConf, []byte("nameserver 10.53.0.2\nnameserver 198.51.100.53\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	// As in clouds that give a machine a /32: the gateway lies in no other route.
@@ -125,43 +128,53 @@ func TestBadNetworks(t *testing.T) {
 		flags []string
 		says  string
 	}{
-		{"a /31 with the resolver as the peer", grants("198.51.100.52/31", "198.51.100.52", "198.51.100.53"), nil, "198.51.100.52/31"},
-		{"a /24 with the resolver", grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4"), nil, "--network 198.51.100.0/24"},
-		{"a private one with the resolver", grants("10.53.0.0/24", "10.53.0.3", "10.53.0.4"), nil, "DNS server 10.53.0.2"},
-		{"a quarter of all addresses", grants("128.0.0.0/2", "128.0.0.3", "128.0.0.4"), nil, "128.0.0.0/2"},
+		{"a /31 with the resolver as the peer", grants("198.51.100.52/31", "198.51.100.52",
+			"198.51.100.53"), nil, "198.51.100.52/31"},
+		{"a /24 with the resolver", grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4"), nil,
+			"--network 198.51.100.0/24"},
+		{"a private one with the resolver", grants("10.53.0.0/24", "10.53.0.3", "10.53.0.4"), nil,
+			"DNS server 10.53.0.2"},
+		{"a quarter of all addresses", grants("128.0.0.0/2", "128.0.0.3", "128.0.0.4"), nil,
+			"128.0.0.0/2"},
 		{"half of all addresses", grants("0.0.0.0/1", "10.1.1.3", "10.1.1.4"), nil, "0.0.0.0/1"},
 		{"all addresses", grants("0.0.0.0/0", "10.1.1.3", "10.1.1.4"), nil, "0.0.0.0/0"},
 		{"loopback", grants("127.9.9.0/24", "127.9.9.3", "127.9.9.4"), nil, "127.9.9.0/24"},
 		{"the hub's own", grants("203.0.113.0/24", "203.0.113.3", "203.0.113.4"), nil, "203.0.113.0/24"},
-		{"the hub's own, though accepted", grants("203.0.113.0/24", "203.0.113.3", "203.0.113.4"), []string{"--network", "203.0.113.0/24"}, "overlaps the route 203.0.113.1/32"},
+		{"the hub's own, though accepted", grants("203.0.113.0/24", "203.0.113.3", "203.0.113.4"),
+			[]string{"--network", "203.0.113.0/24"}, "overlaps the route 203.0.113.1/32"},
 		{"the gateway's", grants("172.31.0.0/16", "172.31.0.3", "172.31.0.4"), nil, "gateway 172.31.1.1"},
 		{"the wire's", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
-		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"), []string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
+		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"),
+			[]string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
 		{"the hub's own pair", grants("10.1.1.0/24", "10.1.1.1", "10.1.1.2"), nil, "no client's pair"},
 		{"a pair across pairs", grants("10.1.1.0/24", "10.1.1.4", "10.1.1.5"), nil, "no client's pair"},
 		{"the broadcast address", grants("10.1.1.0/29", "10.1.1.7", "10.1.1.6"), nil, "no client's pair"},
 	} {
 		now = test.grant
-		failure{name: test.name, args: append(slices.Clone(connect), test.flags...), code: 9, step: "address", says: test.says}.check(t, client, bin)
+		failure{name: test.name, args: append(slices.Clone(connect), test.flags...), code: 9,
+			step: "address", says: test.says}.check(t, client, bin)
 	}
 	for _, test := range []struct {
 		grant transport.Connected
 		flags []string
 	}{
 		{grants("100.64.7.0/24", "100.64.7.3", "100.64.7.4"), nil},
-		{grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4"), []string{"--network", "10.2.0.0/16", "--network", "198.51.0.0/16"}},
+		{grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4"),
+			[]string{"--network", "10.2.0.0/16", "--network", "198.51.0.0/16"}},
 	} {
 		now = test.grant
 		proc := bin.connect(t, client, routedURL, test.flags...)
-		if got := routes(client, "show", now.Network); len(got) != 1 || got[0] != now.Network+" via "+now.Peer+" dev tun0" {
+		if got := routes(client, "show", now.Network); len(got) != 1 ||
+			got[0] != now.Network+" via "+now.Peer+" dev tun0" {
 			t.Errorf("the routes to %s are %q", now.Network, got)
 		}
 		stop(t, proc)
 	}
 }
 
-// TestChangingHub has a hub that changes something with each visit, and sends the client away to come back at once. It may
-// choose once, and change its mind once a minute; nothing of what this machine has is ever taken over.
+// TestChangingHub has a hub that changes something with each visit, and sends the client away to
+// come back at once. It may choose once, and change its mind once a minute; nothing of what this
+// machine has is ever taken over.
 func TestChangingHub(t *testing.T) {
 	t.Parallel()
 	const watched = 12 * time.Second
@@ -215,21 +228,25 @@ func TestChangingHub(t *testing.T) {
 			commands := strings.Count(proc.Stderr(), "msg=run ")
 			text, _ := os.ReadFile(hooks)
 			ran := strings.Count(string(text), "\n")
-			t.Logf("within %v: %d visits, %v apart at least, %d ip commands, %d hooks", watched, visits, shortest.Round(time.Millisecond), commands, ran)
+			t.Logf("within %v: %d visits, %v apart at least, %d ip commands, %d hooks", watched, visits,
+				shortest.Round(time.Millisecond), commands, ran)
 			// 3 commands make the first configuration, up to 4 change it; a hook runs up, down and up.
 			if visits < 3 || visits > 12 || shortest < 500*time.Millisecond || commands > 3+4 || ran > 3 {
-				t.Errorf("within %v: %d visits, %v apart at least, %d ip commands, %d hooks\n%s", watched, visits, shortest, commands, ran, proc.Stderr())
+				t.Errorf("within %v: %d visits, %v apart at least, %d ip commands, %d hooks\n%s", watched,
+					visits, shortest, commands, ran, proc.Stderr())
 			}
 			changed := strings.Count(proc.Stderr(), `msg="the server changed `)
 			if want := map[string]int{"network": 1, "pair": 1, "mtu": 1}[name]; changed != want {
-				t.Errorf("%d lines say that the server has changed something, want %d\n%s", changed, want, proc.Stderr())
+				t.Errorf("%d lines say that the server has changed something, want %d\n%s", changed, want,
+					proc.Stderr())
 			}
 			stop(t, proc)
 		})
 	}
 }
 
-// TestUnaskedCredential has a hub give a credential to whoever comes. It replaces none of the user's tokens, in no later run.
+// TestUnaskedCredential has a hub give a credential to every client. It replaces none of the
+// user's tokens, in no later run.
 func TestUnaskedCredential(t *testing.T) {
 	t.Parallel()
 	hubHost, client := direct(t)
@@ -262,10 +279,11 @@ func TestUnaskedCredential(t *testing.T) {
 		proc.WaitFor("up: ", soon)
 		stop(t, proc)
 		text, err := os.ReadFile(filepath.Join(state, "credential-tun0.json"))
-		if kept := strings.Contains(string(text), test.given); kept != test.kept || err != nil && !os.IsNotExist(err) {
+		if kept := strings.Contains(string(text), test.given); kept != test.kept ||
+			err != nil && !os.IsNotExist(err) {
 			t.Errorf("%s: the file has %q, %v", test.name, text, err)
 		}
-		if said := strings.Contains(proc.Stderr(), "it is not kept"); said == test.kept {
+		if said := strings.Contains(proc.Stderr(), "no join token: ignored"); said == test.kept {
 			t.Errorf("%s: the log is\n%s", test.name, proc.Stderr())
 		}
 	}
@@ -278,7 +296,8 @@ func TestUnaskedCredential(t *testing.T) {
 		stop(t, proc)
 		given = id + strings.Repeat("c", 52)
 	}
-	if text, err := os.ReadFile(filepath.Join(state, "credential-tun0.json")); err != nil || !strings.Contains(string(text), own) {
+	if text, err := os.ReadFile(filepath.Join(state, "credential-tun0.json")); err != nil ||
+		!strings.Contains(string(text), own) {
 		t.Errorf("the file has %q, %v", text, err)
 	}
 }

@@ -8,12 +8,13 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// Sessions that each send half a record, the next always a little more than the last, and wait: when
-// their halves are beyond --max-memory the hub ends some of them, and another client goes on.
+// Sessions that each send half a record, the next always a little more than the last, and wait:
+// when their halves are beyond --max-memory the hub ends some of them, and another client goes on.
 func TestMaxMemoryHalves(t *testing.T) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
-	srv := bin.serve(t, server, "--plain", "--network", "10.1.0.0/20", "--max-memory", "32M", "--max-sessions", "0")
+	srv := bin.serve(t, server, "--plain", "--network", "10.1.0.0/20", "--max-memory", "32M",
+		"--max-sessions", "0")
 	good := bin.connect(t, clients[0], directURL)
 	const (
 		sessions = 400
@@ -30,7 +31,7 @@ func TestMaxMemoryHalves(t *testing.T) {
 					i, strings.Count(srv.Stderr(), reason), out)
 			}
 		}
-		s := dialStranger(t, clients[1+i%3], "ip")
+		s := dialSession(t, clients[1+i%3], "ip")
 		s.write(record[:50000+30*i])
 	}
 	clients[0].Run("ping", "-c3", "-i0.2", "-W2", "10.1.0.1")

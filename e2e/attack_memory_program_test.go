@@ -36,9 +36,11 @@ type memoryLoad struct {
 func memoryLoads() []memoryLoad {
 	return []memoryLoad{
 		{name: "one token", tokens: 1, framing: "ip", pause: attackPause, drops: true, data: largePings},
-		{name: "a token each", tokens: attackers, framing: "ip", pause: attackPause, drops: true, data: largePings},
+		{name: "a token each", tokens: attackers, framing: "ip", pause: attackPause, drops: true,
+			data: largePings},
 		{name: "small pings", tokens: 1, framing: "ip", data: smallPings},
-		{name: "small pings once", tokens: 1, framing: "ip", once: true, data: func(t *testing.T, own, other string) []byte {
+		{name: "small pings once", tokens: 1, framing: "ip", once: true, data: func(
+			t *testing.T, own, other string) []byte {
 			t.Helper()
 			return bytes.Repeat(smallPings(t, own, other), 3)
 		}},
@@ -78,14 +80,17 @@ func smallDatagrams(t *testing.T, own, other string) []byte {
 // startLoad opens sessions from several hosts, with the tokens in turn, each of which sends the
 // load and reads nothing. over is closed when the sending is over; the sessions last until ctx
 // ends.
-func startLoad(ctx context.Context, t *testing.T, from []*lab.Host, tokens []string, load memoryLoad) (over <-chan struct{}) {
+func startLoad(ctx context.Context, t *testing.T, from []*lab.Host, tokens []string,
+	load memoryLoad) (over <-chan struct{}) {
 	t.Helper()
 	for _, h := range from {
-		h.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192") //nolint:contextcheck // a lab has its own; what the server sends shall wait at the server
+		//nolint:contextcheck // a lab has its own; what the server sends shall wait at the server
+		h.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192")
 	}
-	sessions := make([]*stranger, attackers)
+	sessions := make([]*rawSession, attackers)
 	for i := range sessions {
-		sessions[i] = dialStrangerAs(t, from[i%len(from)], tokens[i%len(tokens)], load.framing) //nolint:contextcheck // its connection ends with ctx, below
+		//nolint:contextcheck // its connection ends with ctx, below
+		sessions[i] = dialSessionAs(t, from[i%len(from)], tokens[i%len(tokens)], load.framing)
 		context.AfterFunc(ctx, func() { _ = sessions[i].conn.Close() })
 	}
 	var all sync.WaitGroup

@@ -87,7 +87,8 @@ func (c *rawClient) connect() {
 	if err := json.Unmarshal(data, &answer); err != nil {
 		c.t.Fatalf("%v\n%s", err, data)
 	}
-	if answer.State != "connected" || answer.Framing != "ip" || answer.Network == "" || answer.Peer == "" ||
+	if answer.State != "connected" || answer.Framing != "ip" || answer.Network == "" ||
+		answer.Peer == "" ||
 		answer.Session == "" || answer.MTU == 0 || answer.Keepalive == 0 {
 		c.t.Fatalf("answer to connect: %s", data)
 	}

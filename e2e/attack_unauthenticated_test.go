@@ -13,9 +13,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestAttacked has a thousand silent connections a second from six /64s of one IPv6 host, and 3,800 replayed ClientHellos a
-// second from one IPv4 address. Meanwhile a client that the server has never seen comes in at its first attempt, one that
-// was there comes back, and a stream goes on; the log says once what happens, and from where. Not parallel: it measures.
+// TestAttacked has a thousand silent connections a second from six /64s of one IPv6 host, and 3,800
+// replayed ClientHellos a second from one IPv4 address. Meanwhile a client that the server has
+// never seen comes in at its first attempt, one that was there comes back, and a stream goes on;
+// the log says once what happens, and from where. Not parallel: it measures.
 func TestAttacked(t *testing.T) {
 	server, hosts := star(t, 4)
 	attacker, steady, returning, fresh := hosts[0], hosts[1], hosts[2], hosts[3]
@@ -31,13 +32,15 @@ func TestAttacked(t *testing.T) {
 	from, target := siteOf(t, server, attacker, 6)
 	attacks := []*lab.Proc{startAttack(t, attacker, hostile.Silent, target, 1000, from...)}
 	attacker.Run("ip", "addr", "add", "198.51.100.200/24", "dev", "eth0")
-	attacks = append(attacks, startAttack(t, attacker, hostile.Hello, directServer+":8443", 3800, "198.51.100.200"))
+	attacks = append(attacks, startAttack(t, attacker, hostile.Hello, directServer+":8443", 3800,
+		"198.51.100.200"))
 	time.Sleep(3 * time.Second) // until all that can be full is full
 
 	used := cpuTime(t, srv)
 	began := time.Now()
 	attacked := streamRate(t, steady, server, "10.1.1.1")
-	t.Logf("a stream: %.0f Mbit/s, attacked %.0f: %.2f; the server uses %.2f processors", quiet, attacked, attacked/quiet,
+	t.Logf("a stream: %.0f Mbit/s, attacked %.0f: %.2f; the server uses %.2f processors", quiet,
+		attacked, attacked/quiet,
 		(cpuTime(t, srv)-used).Seconds()/time.Since(began).Seconds())
 	// Targets are 3 and 1 s; the machine may be busy.
 	for _, client := range []struct {
@@ -71,8 +74,10 @@ func TestAttacked(t *testing.T) {
 	}
 }
 
-// upAtOnce starts a client, which has to come up at its first attempt, returns how long that takes, and ends it.
-func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string, flags ...string) time.Duration {
+// upAtOnce starts a client, which has to come up at its first attempt, returns how long that takes,
+// and ends it.
+func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string,
+	flags ...string) time.Duration {
 	t.Helper()
 	began := time.Now()
 	cl := bin.startConnect(t, h, url, flags...)

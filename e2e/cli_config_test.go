@@ -6,8 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestConfigFile starts both sides from files that only root may read, split in two processes. The
@@ -24,22 +22,13 @@ func TestConfigFile(t *testing.T) {
 		}
 		return path
 	}
-	write("secret", token+"\n")
-	fifo := filepath.Join(dir, "serve.yaml")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	written := make(chan error, 1)
-	go func() {
-		written <- os.WriteFile(fifo,
-			[]byte("plain: true\nnetwork: 10.9.0.0/16\ndev: hub\ntoken-file: secret\nstate: "+
-				"of-server\n"), 0)
-	}()
-	srv := bin.start(t, server, "serve", "--config", fifo)
+	secret := write("secret", token+"\n")
+	// A pipe can be read once: the worker has what its parent has read.
+	text := "plain: true\nnetwork: 10.9.0.0/16\ndev: hub\ntoken-file: " + secret + "\nstate: " +
+		filepath.Join(dir, "of-server") + "\n"
+	srv := watch(t, server.StartCommand(clean(server.Command("bash", "-c",
+		`exec "$1" serve --config <(printf %s "$0")`, text, string(bin)))))
 	srv.WaitFor("listening on [::]:8443, network 10.9.0.0/16, dev hub, address 10.9.0.1 ", soon)
-	if err := <-written; err != nil {
-		t.Error(err)
-	}
 	file := write("connect.yaml",
 		"url: "+directURL+"\ntoken: "+token+"\ndev: spoke\nstate: of-client\nmtu: 1300\n")
 	cl := bin.start(t, client, "connect", "--config", file, "--mtu", "1250")

@@ -123,7 +123,7 @@ func TestConnectFails(t *testing.T) {
 		{name: "an MTU too small", args: connect(directURL, "--mtu", "20"), code: 2, step: "usage",
 			says: "20"},
 		{name: "a bad header", args: connect(directURL, "--header", "nonsense"), code: 2,
-			step: "usage", says: "nonsense"},
+			step: "usage", says: "--header has a value that is not K=V"},
 		{name: "a bad address", args: connect(directURL, "--address", "10.1.1"), code: 2,
 			step: "usage", says: "10.1.1"},
 		{name: "the other end of a pair", args: connect(directURL, "--address", "10.1.1.10"),

@@ -235,7 +235,7 @@ func TestNobodyReads(t *testing.T) {
 				})
 				for range 3 { // each has lines, at both sides
 					client.Try("curl", "-s", "-m1", "-H",
-						"Authorization: Bearer wrong-token-of-a-stranger",
+						"Authorization: Bearer wrong-token-of-an-attacker",
 						"http://203.0.113.1:8443/ws")
 					client.Run("ip", "link", "set", "lo", "mtu", "60000")
 					client.Run("ip", "link", "set", "lo", "mtu", "65536")
@@ -281,7 +281,8 @@ func TestReaderComesBack(t *testing.T) {
 				stop(t, srv.Proc)
 				_ = s.in.Close()
 				<-s.done
-				if text := strings.TrimSpace(s.String()); !strings.Contains(text[strings.LastIndex(text, "\n")+1:], "msg=stopped") {
+				text = strings.TrimSpace(s.String())
+				if !strings.Contains(text[strings.LastIndex(text, "\n")+1:], "msg=stopped") {
 					t.Errorf("the last line is not the program's\n%s", text)
 				}
 			})
@@ -360,8 +361,8 @@ func TestCrashIsHeard(t *testing.T) {
 		t.TempDir(), "--max-per-address", "4096", "--max-connections", "8192")
 	srv.WaitFor("listening on ", soon)
 	s.read(t)
-	const strangers = 600
-	for range strangers {
+	const attempts = 600
+	for range attempts {
 		conn, err := client.DialContext(t.Context(), "tcp", "198.51.100.1:8443")
 		if err != nil {
 			t.Fatal(err)

@@ -52,7 +52,8 @@ func TestLittleMemory(t *testing.T) {
 	bin := plainBuild(t)
 	// The host has a sysfs of its own, without the cgroups.
 	const enter = `mount -t tmpfs cgroups /sys/fs/cgroup && case $1 in
-		/sys/fs/cgroup/memory/*) mkdir /sys/fs/cgroup/memory && mount -t cgroup -o memory memory /sys/fs/cgroup/memory ;;
+		/sys/fs/cgroup/memory/*) mkdir /sys/fs/cgroup/memory &&
+			mount -t cgroup -o memory memory /sys/fs/cgroup/memory ;;
 		*) mount -t cgroup2 cgroups /sys/fs/cgroup ;;
 		esac && echo $$ > "$1/cgroup.procs" && shift && exec "$@"`
 	srv := bin.startWrapped(t, server, []string{"unshare", "-m", "sh", "-c", enter, "sh",

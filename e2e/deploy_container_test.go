@@ -131,6 +131,8 @@ func TestFullRun(t *testing.T) {
 		"connect", routedURL, "--on-up",
 		"[ -e /run/tunnel/full ] || "+fill+"; touch /run/tunnel/full; echo filled")
 	cl.WaitFor("filled", soon)
+	client.Run("ip", "route", "del", "10.1.1.0/24", "dev", "tun0") // what is in the journal needs no room
+	cl.WaitFor("restored what something else", soon)
 	stop(t, srv)
 	cl.WaitFor("down: ", soon)
 	// of which the client has to note address and route

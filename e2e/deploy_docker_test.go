@@ -33,17 +33,22 @@ func TestDocker(t *testing.T) {
 	t.Logf("docker build took %v", time.Since(begin).Round(time.Second))
 
 	t.Run("run", e.testRun)
-	t.Run("compose", func(t *testing.T) { e.testCompose(t, filepath.Join(root, "deploy", "compose.yaml")) })
+	t.Run("compose", func(t *testing.T) {
+		e.testCompose(t, filepath.Join(root, "deploy", "compose.yaml"))
+	})
 }
 
 // testRun is two containers on one network, started by hand.
 func (e *engine) testRun(t *testing.T) {
 	e.must("docker", "network", "create", "wire")
-	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN", "--device", "/dev/net/tun",
+	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN",
+		"--device", "/dev/net/tun",
 		"--env", "TUNNEL_TOKEN=" + token}
-	e.must(append(run, "--name", "hub", "--read-only", "--tmpfs", "/run/tunnel", "--volume", "hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
+	e.must(append(run, "--name", "hub", "--read-only", "--tmpfs", "/run/tunnel", "--volume",
+		"hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
 	e.waitLog(t, "hub", "listening on ")
-	e.must(append(run, "--name", "spoke", "--read-only", "--tmpfs", "/run/tunnel", "--tmpfs", "/var/lib/tunnel", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
+	e.must(append(run, "--name", "spoke", "--read-only", "--tmpfs", "/run/tunnel", "--tmpfs",
+		"/var/lib/tunnel", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
 	e.waitLog(t, "spoke", "up: ")
 	e.across(t, "hub", "spoke")
 	e.stop(t, "spoke")
@@ -71,7 +76,8 @@ func (e *engine) testCompose(t *testing.T, file string) {
 		compose = []string{"docker-compose"}
 	}
 	compose = append(compose, "-p", "e2e", "-f", file)
-	if out, err := e.run(append(compose, "config")...); err == nil || !strings.Contains(err.Error(), "openssl rand") {
+	if out, err := e.run(append(compose, "config")...); err == nil ||
+		!strings.Contains(err.Error(), "openssl rand") {
 		t.Errorf("compose without a token: %v, want a refusal that says how to make one\n%s", err, out)
 	}
 	e.env = append(e.env, "TUNNEL_TOKEN="+token)
@@ -93,7 +99,8 @@ func (e *engine) testCompose(t *testing.T, file string) {
 		t.Errorf("the client goes without TLS:\n%s", log)
 	}
 
-	direct := e.must("docker", "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", hub)
+	direct := e.must("docker", "inspect", "-f",
+		"{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", hub)
 	if out, err := e.in(spoke, "ping", "-n", "-c1", "-W1", direct).CombinedOutput(); err == nil {
 		t.Errorf("the client's network reaches the server at %s without the tunnel\n%s", direct, out)
 	}
@@ -143,7 +150,8 @@ func (e *engine) stop(t *testing.T, container string) {
 	took := time.Since(begin)
 	code := e.must("docker", "inspect", "-f", "{{.State.ExitCode}}", container)
 	if code != "0" || took > stopLimit {
-		t.Errorf("docker stop took %v with exit code %s, want 0 within %v\n%s", took, code, stopLimit, e.logs(container))
+		t.Errorf("docker stop took %v with exit code %s, want 0 within %v\n%s", took, code, stopLimit,
+			e.logs(container))
 	}
 	t.Logf("docker stop took %v", took)
 }

@@ -36,7 +36,7 @@ func TestClockJumps(t *testing.T) {
 		jump(t, srv, d)
 		jump(t, cl, -d)
 		jump(t, idle, -d)
-		time.Sleep(2 * interval) // whoever counts wrong says now that the other side is silent
+		time.Sleep(2 * interval) // a wrong count would report now that the other side is silent
 		x.flows(soon)
 		if i < 4 {
 			continue
@@ -55,7 +55,7 @@ func TestClockJumps(t *testing.T) {
 		}
 	}
 
-	stop(t, srv) // which writes down, with its wrong clock, since when nobody uses what
+	stop(t, srv) // which writes down, with its wrong clock, the times from which addresses are idle
 	serve()
 	x.flows(2 * soon)
 	x.finish()

@@ -170,7 +170,7 @@ func TestClientStopped(t *testing.T) {
 }
 
 // TestConnectionsCut cuts every connection of a client again and again under
-// traffic, as a bad line would.
+// traffic, as a lossy link would.
 func TestConnectionsCut(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -12,7 +12,7 @@ import (
 // an attempt takes that began while the way was broken.
 const away = 15*time.Second + 10*time.Second + soon
 
-// broken breaks a client's way to the server for so long while it has a connection inside the
+// broken breaks a client's path to the server for so long while it has a connection inside the
 // tunnel, and another client has one too. The first goes on when the way is there again, the other
 // as if nothing was; the client keeps its device. Whether it has to reconnect is the caller's to
 // know; both sides notice within two ping intervals.

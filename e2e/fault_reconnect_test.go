@@ -129,8 +129,8 @@ func TestFailover(t *testing.T) {
 	second.TryCommand(bin.command(second, "cleanup")) // of the one that was killed for good
 }
 
-// twoUplinks is a server, 203.0.113.1, and a client with two cards that lead there by routers of
-// their own: eth0, 10.77.0.2 by 10.77.0.1, which has the default route, and eth1, 10.78.0.2 by
+// twoUplinks is a server, 203.0.113.1, and a client with two interfaces that lead there by routers
+// of their own: eth0, 10.77.0.2 by 10.77.0.1, which has the default route, and eth1, 10.78.0.2 by
 // 10.78.0.1.
 func twoUplinks(t *testing.T) (server, client *lab.Host) {
 	t.Helper()
@@ -182,7 +182,7 @@ func networkChange(t *testing.T, flags ...string) {
 		bypass := fmt.Sprintf("203.0.113.1 via %s dev %s", via, ways[via])
 		if have := routes(client, "show", "exact", "203.0.113.1"); len(have) != 1 ||
 			have[0] != bypass {
-			t.Errorf("the way to the server is %q, want %q", have, bypass)
+			t.Errorf("the route to the server is %q, want %q", have, bypass)
 		}
 	}
 	client.Run("ip", "link", "set", "dev", "eth0", "down")
@@ -192,7 +192,7 @@ func networkChange(t *testing.T, flags ...string) {
 	comesBack(3, "10.77.0.1", "ip", "route", "replace", "default", "via", "10.77.0.1")
 	comesBack(4, "10.78.0.1", "ip", "route", "add", "203.0.113.0/24", "via", "10.78.0.1")
 	// The address that the connection has goes, the way stays.
-	// or all routes by that card go with it
+	// or all routes by that interface go with it
 	client.Sysctl("net.ipv4.conf.eth1.promote_secondaries", "1")
 	client.Run("ip", "addr", "add", "10.78.0.3/24", "dev", "eth1")
 	comesBack(5, "10.78.0.1", "ip", "addr", "del", "10.78.0.2/24", "dev", "eth1")
@@ -305,7 +305,7 @@ func TestLongOutage(t *testing.T) {
 	}
 }
 
-// TestSaturatedLine fills a slow line with a deep queue in both directions, so that packets take
+// TestSaturatedLine fills a slow link with a deep queue in both directions, so that packets take
 // longer than two ping intervals: that is no reason to give up.
 func TestSaturatedLine(t *testing.T) {
 	t.Parallel()

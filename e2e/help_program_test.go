@@ -71,7 +71,7 @@ func dependOnSources(t *testing.T) {
 }
 
 // command prepares a run of the program on a host, without the TUNNEL_ variables
-// of whoever runs the tests.
+// of the user that runs the tests.
 func (p program) command(h *lab.Host, args ...string) *exec.Cmd {
 	return clean(h.Command(append([]string{string(p)}, args...)...))
 }

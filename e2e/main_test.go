@@ -68,7 +68,8 @@ func testMain(m *testing.M) (code int, err error) {
 		}
 	}
 	// The race detector sleeps for a second at the end of a process, and the program has two.
-	if err := errors.Join(os.Setenv(binDirEnv, dir), os.Setenv("GORACE", "atexit_sleep_ms=300")); err != nil {
+	if err := errors.Join(os.Setenv(binDirEnv, dir),
+		os.Setenv("GORACE", "atexit_sleep_ms=300")); err != nil {
 		return 1, err
 	}
 	code = m.Run()
@@ -91,7 +92,8 @@ func programs(dir string) error {
 	if err := build("tunnel", filepath.Join(dir, "tunnel"), "CGO_ENABLED=0"); err != nil {
 		return err
 	}
-	if err := build("tunnel", filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1", "-race"); err != nil {
+	if err := build("tunnel", filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1",
+		"-race"); err != nil {
 		return err
 	}
 	return build("tunnel/e2e/bridge", filepath.Join(dir, "bridge-race"), "CGO_ENABLED=1", "-race")

@@ -29,7 +29,7 @@ func TestDocumentedSetup(t *testing.T) {
 		"ip link set dev tun0 up mtu 1400 qlen 100",
 		"ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2",
 		"ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0")
-	wantCommands(t, cl, // no gateway on the way to the server, so no route to it
+	wantCommands(t, cl, // no gateway on the path to the server, so no route to it
 		"ip link set dev tun0 up mtu 1400 qlen 100",
 		"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
 		"ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0")

@@ -57,8 +57,18 @@ frontend all
 	bind :444 ssl crt `+both+` alpn h2 proto h2
 	bind :81 proto h2
 	default_backend tunnel
+frontend second
+	bind :82
+	default_backend second
+frontend secure
+	bind :83
+	default_backend secure
 backend tunnel
 	server tunnel 127.0.0.1:8443
+backend second
+	server tunnel 127.0.0.1:8443 proto h2
+backend secure
+	server tunnel 127.0.0.1:8443 ssl verify none
 `, "haproxy", "-db", "-f", "FILE")
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--trusted-proxy",
@@ -78,6 +88,13 @@ backend tunnel
 			code: 7, step: "http", says: "404"},
 		{name: "nginx's auth_basic", args: plain("ws://server.example/closed"), code: 8,
 			step: "auth", says: "not the server's own word (it asks for Basic)"},
+		{name: "auth_basic, a wrong password", args: append(plain("ws://server.example/closed"),
+			"--header", "Authorization=Basic dTpY"), code: 8, step: "auth",
+			says: "refuses what --header Authorization"},
+		{name: "HTTP/2 to the server", args: plain("ws://server.example:82"), code: 7,
+			step: "http", says: "not HTTP/2"},
+		{name: "TLS to the server", args: plain("ws://server.example:83"), code: 7, step: "http",
+			says: "not HTTP/2"},
 		{name: "nginx's 403", args: plain("ws://server.example/403"), code: 7, step: "http",
 			says: "may forbid WebSockets"},
 		{name: "511", args: plain("ws://server.example/511"), code: 7, step: "http",
@@ -98,6 +115,12 @@ backend tunnel
 	for _, missing := range []string{"Upgrade", "Sec-WebSocket-Protocol"} {
 		if !strings.Contains(srv.Stderr(), "missing="+missing) {
 			t.Errorf("the server does not say that %s is missing\n%s", missing, srv.Stderr())
+		}
+	}
+	for _, protocol := range []string{"TLS", "HTTP/2"} {
+		says := "something speaks " + protocol + " to this port"
+		if !strings.Contains(srv.Stderr(), says) {
+			t.Errorf("the server does not say %s\n%s", says, srv.Stderr())
 		}
 	}
 	// With what auth_basic asks for the token goes beside it.

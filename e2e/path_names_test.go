@@ -18,7 +18,8 @@ import (
 func resolves(t *testing.T, h *lab.Host, server string, options ...string) {
 	t.Helper()
 	text := "nameserver " + server + "\n" + strings.Join(append(options, ""), "\n")
-	if err := os.WriteFile(filepath.Join("/etc/netns", h.NS(), "resolv.conf"), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join("/etc/netns", h.NS(), "resolv.conf"), []byte(text),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -44,7 +44,8 @@ func TestPythonClient(t *testing.T) {
 		}
 	}
 	reaches(t, server, "10.1.1.3")
-	if out, stderr, code := server.Try("ping", "-n", "-c2", "-i0.2", "-W5", "-s1372", "10.1.1.3"); code != 0 {
+	if out, stderr, code := server.Try("ping", "-n", "-c2", "-i0.2", "-W5", "-s1372",
+		"10.1.1.3"); code != 0 {
 		t.Errorf("a large ping is not answered\n%s%s", out, stderr)
 	}
 	py.WaitForNth("10.1.1.1 answers", 4, soon) // at one a second: longer than two ping intervals

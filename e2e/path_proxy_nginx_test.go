@@ -86,7 +86,7 @@ func TestNginxRestarts(t *testing.T) {
 	}
 }
 
-// TestThroughProxy has no way to the server but an HTTP proxy: the client asks it
+// TestThroughProxy has no path to the server but an HTTP proxy: the client asks it
 // with CONNECT, and makes its route to the proxy, not to the server.
 func TestThroughProxy(t *testing.T) {
 	t.Parallel()

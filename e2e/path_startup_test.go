@@ -10,7 +10,7 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// On a long line the tunnel's own connection gets BBR, and BBR does not stay in STARTUP, where it
+// On a long path the tunnel's own connection gets BBR, and BBR does not stay in STARTUP, where it
 // sends at 2.9 times the line's rate and loses what the line's queue does not hold: 5 MB and more
 // here. It loses 1 or 2 before it can know.
 func TestLeavesStartup(t *testing.T) {

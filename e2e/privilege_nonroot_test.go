@@ -19,7 +19,8 @@ const nobody = 65534
 // all as udev leaves it on a real machine, and only a capability to help.
 func unprivileged(setpriv ...string) []string {
 	const device = `mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"`
-	wrap := []string{"unshare", "-m", "sh", "-c", device, "sh", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
+	wrap := []string{"unshare", "-m", "sh", "-c", device, "sh", "setpriv", "--reuid=65534",
+		"--regid=65534", "--clear-groups"}
 	return append(wrap, setpriv...)
 }
 
@@ -39,7 +40,8 @@ func ownedByNobody(t *testing.T) string {
 }
 
 // startUnprivileged runs the program as nobody with all its files in dir.
-func startUnprivileged(t *testing.T, h *lab.Host, wrap []string, bin, dir string, args ...string) *lab.Proc {
+func startUnprivileged(t *testing.T, h *lab.Host, wrap []string, bin, dir string,
+	args ...string) *lab.Proc {
 	t.Helper()
 	argv := append(append([]string{}, wrap...), bin)
 	argv = append(argv, args...)
@@ -51,19 +53,22 @@ func startUnprivileged(t *testing.T, h *lab.Host, wrap []string, bin, dir string
 // TestAmbientCapability runs both sides as nobody with CAP_NET_ADMIN given from outside.
 func TestAmbientCapability(t *testing.T) {
 	t.Parallel()
-	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin")
+	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin",
+		"--bounding-set=-all,+net_admin")
 	runUnprivileged(t, wrap, string(plainBuild(t)))
 }
 
 // TestDeviceNodeClosed has the capability, and a /dev/net/tun that is root's alone.
 func TestDeviceNodeClosed(t *testing.T) {
 	t.Parallel()
-	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--bounding-set=-all,+net_admin")
+	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin",
+		"--bounding-set=-all,+net_admin")
 	for i := range wrap {
 		wrap[i] = strings.Replace(wrap[i], "mknod -m 666", "mknod -m 600", 1)
 	}
 	_, client, _ := routed(t)
-	cl := startUnprivileged(t, client, wrap, string(plainBuild(t)), ownedByNobody(t), "connect", routedURL)
+	cl := startUnprivileged(t, client, wrap, string(plainBuild(t)), ownedByNobody(t),
+		"connect", routedURL)
 	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): `sudo chmod 666 /dev/net/tun`"
 	if code := cl.Wait(soon); code != 10 || !strings.Contains(cl.Stderr(), says) {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())
@@ -77,7 +82,8 @@ func TestFileCapability(t *testing.T) {
 	bin := capable(t, 0o750)
 	h := lab.New(t).Host("caps")
 	// By way of a shell: setpriv itself keeps root's capabilities until it has executed something.
-	_, stderr, code := h.Try("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "sh", "-c", `"$0" version`, bin)
+	_, stderr, code := h.Try("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "sh", "-c",
+		`"$0" version`, bin)
 	if code == 0 || !strings.Contains(stderr, "ermission denied") {
 		t.Errorf("another user runs it: exit code %d\n%s", code, stderr)
 	}
@@ -127,7 +133,8 @@ func TestFileCapabilityForAll(t *testing.T) {
 		return stdout + stderr, code
 	}
 	// The journal that a killed run of this user would have left, with other facts.
-	cl := startUnprivileged(t, client, unprivileged(), bin, dir, "connect", "ws://203.0.113.1:9", "--keep-trying")
+	cl := startUnprivileged(t, client, unprivileged(), bin, dir, "connect", "ws://203.0.113.1:9",
+		"--keep-trying")
 	cl.WaitFor("not connected", soon)
 	journals, err := filepath.Glob(filepath.Join(dir, "tunnel", "*.json"))
 	if err != nil || len(journals) != 1 {
@@ -145,7 +152,8 @@ func TestFileCapabilityForAll(t *testing.T) {
 	}
 	for dev, fact := range facts {
 		path := strings.TrimSuffix(journals[0], "tun0.json") + dev + ".json"
-		if err := errors.Join(os.WriteFile(path, []byte(fact+"\n"), 0o600), os.Chown(path, nobody, nobody)); err != nil {
+		if err := errors.Join(os.WriteFile(path, []byte(fact+"\n"), 0o600),
+			os.Chown(path, nobody, nobody)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +162,8 @@ func TestFileCapabilityForAll(t *testing.T) {
 		t.Errorf("cleanup: exit code %d\n%s", code, text)
 	}
 	untouched(t, client, before)
-	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "8.8.8.0/24", "--state", filepath.Join(dir, "state"))
+	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "8.8.8.0/24", "--state",
+		filepath.Join(dir, "state"))
 	if code != 9 || !strings.Contains(text, "not a private network") {
 		t.Errorf("a hub for public addresses: exit code %d\n%s", code, text)
 	}
@@ -162,13 +171,19 @@ func TestFileCapabilityForAll(t *testing.T) {
 	// Nor for the DNS server that everybody's questions go to, whatever the flags say.
 	client.Hosts()
 	resolves(t, client, "10.255.255.53")
-	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "10.255.255.0/24", "--state", filepath.Join(dir, "state"))
-	if code != 9 || !strings.Contains(text, "10.255.255.0/24 overlaps this machine's DNS server 10.255.255.53") {
+	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "10.255.255.0/24",
+		"--state", filepath.Join(dir, "state"))
+	if code != 9 || !strings.Contains(text,
+		"10.255.255.0/24 overlaps this machine's DNS server 10.255.255.53") {
 		t.Errorf("a hub for the DNS server: exit code %d\n%s", code, text)
 	}
-	startBadHub(t, hub, nil, func(int) transport.Connected { return grants("10.255.255.0/24", "10.255.255.3", "10.255.255.4") })
-	text, code = run("connect", routedURL, "--token", token, "--network", "10.255.255.0/24", "--state", filepath.Join(dir, "state"))
-	if code != 9 || !strings.Contains(text, "10.255.255.0/24 overlaps this machine's DNS server 10.255.255.53") {
+	startBadHub(t, hub, nil, func(int) transport.Connected {
+		return grants("10.255.255.0/24", "10.255.255.3", "10.255.255.4")
+	})
+	text, code = run("connect", routedURL, "--token", token, "--network", "10.255.255.0/24", "--state",
+		filepath.Join(dir, "state"))
+	if code != 9 || !strings.Contains(text,
+		"10.255.255.0/24 overlaps this machine's DNS server 10.255.255.53") {
 		t.Errorf("a client for the DNS server: exit code %d\n%s", code, text)
 	}
 	untouched(t, client, before)
@@ -200,7 +215,8 @@ func runUnprivileged(t *testing.T, wrap []string, bin string) {
 	server, client, _ := routed(t)
 	serverBefore, clientBefore := tables(t, server), tables(t, client)
 	serverDir, clientDir := ownedByNobody(t), ownedByNobody(t)
-	srv := startUnprivileged(t, server, wrap, bin, serverDir, "serve", "--plain", "--ping-interval", "1s")
+	srv := startUnprivileged(t, server, wrap, bin, serverDir, "serve", "--plain",
+		"--ping-interval", "1s")
 	srv.WaitFor("listening on ", soon)
 	cl := startUnprivileged(t, client, wrap, bin, clientDir, "connect", routedURL)
 	cl.WaitFor("up: ", soon)
@@ -227,7 +243,8 @@ func runUnprivileged(t *testing.T, wrap []string, bin string) {
 	stop(t, srv)
 	untouched(t, server, serverBefore)
 	for _, dir := range []string{serverDir, clientDir} {
-		if left, err := filepath.Glob(filepath.Join(dir, "tunnel", "*.json")); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(dir, "tunnel", "*.json")); err != nil ||
+			len(left) > 0 {
 			t.Errorf("journals are left: %q (%v)", left, err)
 		}
 	}

@@ -33,6 +33,14 @@ func TestForeignState(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, "passwd"), nil, 0o600)
 		}, 13,
 			"it is not a state directory: it has passwd"},
+		"keys of another program": {func(dir string) error {
+			return firstError(os.WriteFile(filepath.Join(dir, "key.pem"), nil, 0o600),
+				os.WriteFile(filepath.Join(dir, "cert.pem"), nil, 0o600))
+		}, 13, "it is not a state directory: it has "},
+		"a state beside a configuration": {func(dir string) error {
+			return firstError(os.WriteFile(filepath.Join(dir, "session-tun0.json"), nil, 0o600),
+				os.WriteFile(filepath.Join(dir, "connect.yaml"), nil, 0o600))
+		}, 13, "it is not a state directory: it has connect.yaml"},
 		"a link in the worker's own": {func(dir string) error {
 			return firstError(os.Symlink(target, filepath.Join(dir, "session-tun0.json")),
 				os.Chown(dir, nobody, nobody))
@@ -56,6 +64,13 @@ func TestForeignState(t *testing.T) {
 				!strings.Contains(lines[len(lines)-1], test.why) {
 				t.Errorf("exit code %d, want %d and %q\n%s", code, test.code, test.why, stderr)
 			}
+			for _, file := range []string{".", "key.pem", "connect.yaml"} {
+				info, err := os.Stat(filepath.Join(dir, file))
+				if strings.Contains(test.why, "not a state") && err == nil &&
+					info.Sys().(*syscall.Stat_t).Uid != 0 {
+					t.Errorf("%s was given away: %v", file, info)
+				}
+			}
 			info, err := os.Stat(target)
 			text, _ := os.ReadFile(target)
 			if err != nil || string(text) != "precious" || info.Sys().(*syscall.Stat_t).Uid != 0 {
@@ -76,7 +91,7 @@ func TestForeignJournalDir(t *testing.T) {
 		cmd := clean(server.Command(append(wrap, args...)...))
 		_, stderr, code := server.TryCommand(cmd)
 		const says = "tunnel: state: journal directory /run/tunnel: not owned by this user alone (uid " +
-			"12345, mode 0700): sudo chown root "
+			"12345, mode 0700): chown root "
 		if code != 13 || !strings.Contains(stderr, says) {
 			t.Errorf("%s: exit code %d\n%s", args[0], code, stderr)
 		}

@@ -240,7 +240,7 @@ func TestWorkerInherits(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wrap := []string{"sh", "-c", `exec "$@" 7<"$0" 0<"$0" 1>>"$0"`, secret}
+	wrap := []string{"sh", "-c", `export CLOUD_KEY=of-root; exec "$@" 7<"$0" 0<"$0" 1>>"$0"`, secret}
 	cl := bin.startWrapped(t, client, wrap, "connect", directURL, "--on-up",
 		"ls -l /proc/self/fd; echo the end")
 	cl.WaitFor("the end", soon)
@@ -255,6 +255,12 @@ func TestWorkerInherits(t *testing.T) {
 	for _, file := range files {
 		if to, _ := os.Readlink(file); to == secret {
 			t.Errorf("the worker has %s as %s", to, filepath.Base(file))
+		}
+	}
+	for pid, want := range map[int]bool{worker: false, cl.Pid(): true} {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil || strings.Contains(string(environ), "CLOUD_KEY") != want {
+			t.Errorf("the environment of %d: %q, %v", pid, environ, err)
 		}
 	}
 	if session, err := unix.Getsid(worker); err != nil || session != worker {

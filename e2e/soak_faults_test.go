@@ -172,14 +172,14 @@ func (s *soak) faults() map[string]func() {
 			for range 3 {
 				all := hostilities(addressOf(0))
 				h := all[r.IntN(len(all))]
-				c := dialStranger(t, s.spare, "ip")
+				c := dialSession(t, s.spare, "ip")
 				h.do(r, c)
 				_ = c.conn.Close()
 			}
-			vnetNoise(r, dialStranger(t, s.spare, "vnet"))
+			vnetNoise(r, dialSession(t, s.spare, "vnet"))
 		},
 		"a client that reads nothing": func() {
-			c := dialStranger(t, s.spare, "ip")
+			c := dialSession(t, s.spare, "ip")
 			flood(t, s.server, c.address)
 			_ = c.conn.Close()
 		},

@@ -42,11 +42,11 @@ func TestSoakMemory(t *testing.T) {
 		crowd := startCrowd(t, clients[1], "198.51.100.1%02d", directURL, 50)
 		for range 10 {
 			all := hostilities(addressOf(0))
-			s := dialStranger(t, clients[2], "ip")
+			s := dialSession(t, clients[2], "ip")
 			all[r.IntN(len(all))].do(r, s)
 			_ = s.conn.Close()
 		}
-		deaf := dialStranger(t, clients[2], "ip")
+		deaf := dialSession(t, clients[2], "ip")
 		flood(t, server, deaf.address)
 		_ = deaf.conn.Close()
 		visitor := bin.connect(t, clients[3], directURL)

@@ -35,7 +35,7 @@ func TestSoakTraffic(t *testing.T) {
 		// The server segments, completes checksums, and joins what comes back.
 		{name: "vnet with a plain client, TLS", plainClient: true, tls: true, calm: 1},
 		// Queues stand here: ECN marks, and drops.
-		{name: "vnet on a slow line, TLS", tls: true, line: wan.Link{Rate: 60e6,
+		{name: "vnet on a slow link, TLS", tls: true, line: wan.Link{Rate: 60e6,
 			Delay: 5 * time.Millisecond, Queue: 300e3}, calm: 8},
 	} {
 		t.Run(test.name, func(t *testing.T) {

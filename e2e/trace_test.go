@@ -27,7 +27,9 @@ func TestRecordTraces(t *testing.T) {
 		t.Skip("nothing is recorded without -traces")
 	}
 	line := func(rate int64, loss float64) *wan.Link {
-		return &wan.Link{Rate: rate, Delay: 20 * time.Millisecond, Queue: max(int(rate)/200, 50e3), Loss: loss, Seed: 1}
+		return &wan.Link{
+			Rate: rate, Delay: 20 * time.Millisecond, Queue: max(int(rate)/200, 50e3), Loss: loss, Seed: 1,
+		}
 	}
 	const long = "-t8"
 	for name, test := range map[string]struct {
@@ -76,15 +78,16 @@ func TestRecordTraces(t *testing.T) {
 				}
 				out.Write(append(data, '\n'))
 			}
-			if err := os.WriteFile(filepath.Join(*traces, name+".jsonl"), []byte(out.String()), 0o644); err != nil { //nolint:gosec // it is no secret
+			file := filepath.Join(*traces, name+".jsonl")
+			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil { //nolint:gosec // no secret
 				t.Fatal(err)
 			}
 		})
 	}
 }
 
-// watchSocket samples the host's connection to the server until stop is closed, as often as the tuner does at most: every
-// 20 ms while BBR is in STARTUP, else every 250 ms.
+// watchSocket samples the host's connection to the server until stop is closed, as often as the
+// tuner does at most: every 20 ms while BBR is in STARTUP, else every 250 ms.
 func watchSocket(h *lab.Host, stop <-chan struct{}) (samples []tcp.Sample) {
 	began := time.Now()
 	wait := time.Duration(0)
@@ -130,7 +133,8 @@ func parseSocket(text string) (s tcp.Sample) {
 	s.Acked, s.Segments = uint64(number("bytes_acked:"+decimal)), uint32(number("segs_out:"+decimal))
 	s.Resent, s.NotSent = uint32(number(`retrans:\d+/`+decimal)), uint32(number("notsent:"+decimal))
 	s.MSS, s.Window = uint32(number("mss:"+decimal)), uint32(number("cwnd:"+decimal))
-	s.Received, s.Offered = uint32(number("rcv_space:"+decimal)), uint32(number("rcv_ssthresh:"+decimal))
+	s.Received = uint32(number("rcv_space:" + decimal))
+	s.Offered = uint32(number("rcv_ssthresh:" + decimal))
 	s.Bandwidth = uint64(number(`bbr:\(bw:`+rate) / 8)
 	s.Gain = uint32(number("pacing_gain:"+decimal)*256 + 0.5)
 	if s.Control == "bbr" && s.Gain == 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tunnel/cmdrun"
 	"tunnel/journal"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -16,28 +17,28 @@ import (
 
 // Errors about a device that another program on this machine has changed.
 var (
-	// ErrGone says that the device was deleted or renamed, or is in another network namespace.
+	// ErrGone means that the device was deleted or renamed, or is in another network namespace.
 	ErrGone = errors.New("the device is gone")
-	// ErrContested says that what Apply made is taken away again and again.
+	// ErrContested means that another program removes what Apply made, again and again.
 	ErrContested = errors.New("taken away again and again")
-	// ErrNotUsed says that the kernel sends packets to a network elsewhere although the route is
-	// there.
+	// ErrNotUsed means that the route exists, but the kernel sends packets to its network
+	// elsewhere.
 	ErrNotUsed = errors.New("the route is not used")
 )
 
-// More than maxRestored restorations within contestTime are a contest, which no program wins.
+// Apply gives up after more than maxRestored restorations within contestTime.
 const (
 	maxRestored = 5
 	contestTime = time.Minute
 )
 
-// Apply makes the machine what w says: it removes what an earlier Apply made and w does not ask
-// for, sets the device up, and makes what is missing, in w's order. Given the same Want again it
-// restores what another program changed or took away, with a line in the log; when all is as it was
-// it runs nothing. When that happens again and again, or fails so, the error is an ErrContested,
-// for a device that is no longer there an ErrGone, and an ErrNotUsed when packets do not take a
-// route. After a failure what was done stays until the next Apply, which goes on from there, or
-// Close. A failed command is a *cmdrun.Error.
+// Apply makes the machine conform to w: it removes what an earlier Apply made and w does not have,
+// sets the device up, and makes what is missing, in w's order. Called again with the same Want, it
+// restores what another program changed or removed and logs that; if nothing differs it runs no
+// command. The error is an ErrContested if restoring was necessary, or failed, too often; an
+// ErrGone if the device no longer exists; an ErrNotUsed if the kernel does not use a route. After
+// an error what was done stays until Close or the next Apply, which continues from there. A failed
+// command is a *cmdrun.Error.
 func (h *Host) Apply(ctx context.Context, w Want) error {
 	if err := w.check(); err != nil {
 		return fmt.Errorf("set addresses and routes: %w", err)
@@ -53,6 +54,9 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 	}
 	lost, err := h.apply(ctx, w)
 	if err != nil {
+		if why := h.checkPeers(w); isRefused(err) && why != nil {
+			return why
+		}
 		return h.countFailure(ctx, w, err)
 	}
 	h.held = w
@@ -75,7 +79,7 @@ func (h *Host) apply(ctx context.Context, w Want) (lost []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := w.facts(h.indexOf(w.Dev)) // it may be known now
+	wanted := w.facts(h.indexOf(w.Dev)) // setLink may have learned the index
 	gone, err := h.forgetLost(ctx, wanted)
 	if err != nil {
 		return nil, err
@@ -91,8 +95,8 @@ func (h *Host) apply(ctx context.Context, w Want) (lost []string, err error) {
 	return append(lost, gone...), nil
 }
 
-// removeStale removes what an earlier Apply made and is not wanted, with what leans on that. The
-// caller holds mu.
+// removeStale removes what an earlier Apply made and is not wanted, with the facts that depend on
+// it. The caller holds mu.
 func (h *Host) removeStale(ctx context.Context, wanted []fact) error {
 	stale := withLeaning(h.made, func(f fact) bool {
 		return isApplied(f) &&
@@ -101,8 +105,9 @@ func (h *Host) removeStale(ctx context.Context, wanted []fact) error {
 	return h.removeAll(ctx, func(f fact) bool { return slices.Contains(stale, f) })
 }
 
-// forgetLost takes from the books what the machine has no longer, and returns it. What leans on
-// that is removed, so that it is made anew. The caller holds mu.
+// forgetLost removes from the journal the facts that the machine no longer has, and returns them.
+// Facts that depend on those are removed from the machine, so that they are made anew. The caller
+// holds mu.
 func (h *Host) forgetLost(ctx context.Context, wanted []fact) (lost []string, err error) {
 	if h.machine.Look == nil || !slices.ContainsFunc(h.made, isApplied) {
 		return nil, nil
@@ -132,13 +137,13 @@ func (h *Host) forgetLost(ctx context.Context, wanted []fact) (lost []string, er
 	return lost, h.removeAll(ctx, func(f fact) bool { return slices.Contains(again, f) })
 }
 
-// isApplied reports whether Apply made f, and not Bypass.
+// isApplied reports whether f was made by Apply, and not by Bypass.
 func isApplied(f fact) bool {
 	_, bypass := f.(route.Bypass)
 	return !bypass
 }
 
-// isIntact reports whether the machine has f, and what the kernel makes of it.
+// isIntact reports whether the machine has f, and what the kernel adds because of f.
 func isIntact(m journal.Machine, f fact) (bool, error) {
 	if more, ok := f.(interface {
 		Intact(journal.Machine) (bool, error)
@@ -148,8 +153,8 @@ func isIntact(m journal.Machine, f fact) (bool, error) {
 	return f.Find(m)
 }
 
-// withLeaning returns the facts that fit, and those that lean on one of these: when the one goes
-// the other goes first.
+// withLeaning returns the facts that fit, and those that depend on one of them and must be removed
+// before it.
 func withLeaning(all []fact, fits func(fact) bool) []fact {
 	var found []fact
 	for _, f := range all {
@@ -163,8 +168,8 @@ func withLeaning(all []fact, fits func(fact) bool) []fact {
 	return found
 }
 
-// contest returns an ErrContested if there was enough to restore of late already. The caller holds
-// mu.
+// contest returns an ErrContested if maxRestored restorations were made within contestTime. The
+// caller holds mu.
 func (h *Host) contest(lost []string) error {
 	h.restored = slices.DeleteFunc(h.restored,
 		func(t time.Time) bool { return time.Since(t) > contestTime })
@@ -175,12 +180,12 @@ func (h *Host) contest(lost []string) error {
 		maxRestored+1, strings.Join(lost, ", "))
 }
 
-// countFailure counts a restoration that has failed as one that was made, so that there is an end
-// to both: it returns err, or an ErrContested. What a device never had is no restoration. The
-// caller holds mu.
+// countFailure counts a restoration that the kernel refuses like a successful one, so that Apply
+// gives up on both: it returns err, or an ErrContested. Making what the device never had is no
+// restoration, and what failed for reasons of this program's own, such as a full disk, was not
+// refused. The caller holds mu.
 func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
-	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrGone) ||
-		errors.Is(err, ErrContested) {
+	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrContested) || !isRefused(err) {
 		return err
 	}
 	if ended := h.contest([]string{err.Error()}); ended != nil {
@@ -190,8 +195,14 @@ func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
 	return err
 }
 
-// Withdraw takes away what Apply made, so that what it hides on this machine is seen again. The
-// device stays up, and bypasses stay. The next Apply makes it anew.
+// isRefused reports whether a command has run and failed.
+func isRefused(err error) bool {
+	var failed *cmdrun.Error
+	return errors.As(err, &failed) && failed.ExitCode > 0
+}
+
+// Withdraw removes what Apply made, so that routes of this machine that it hid are used again. The
+// device stays up, and bypasses stay. The next Apply makes everything anew.
 func (h *Host) Withdraw(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

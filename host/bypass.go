@@ -14,20 +14,19 @@ import (
 	"tunnel/rtnl"
 )
 
-// Bypass keeps the path to the server outside the tunnel: when the kernel sends packets to server
-// through a gateway, it routes that one address through the same gateway and interface, with what
-// the route beneath says of the path. Call it before each attempt to connect, and when the network
-// has changed: it replaces its own route when the kernel's decision without that is another, and
-// when it is the same it changes nothing.
+// Bypass keeps the path to the server outside the tunnel: if the kernel sends packets to server
+// through a gateway, it adds a host route through the same gateway and interface, with the metrics
+// of the kernel's own route. Call it before each attempt to connect, and when the network has
+// changed: it replaces its route if the kernel would decide otherwise without it.
 //
-// It adds nothing for a server that is this machine or on a link of it, for an IPv6 server, since
-// the tunnel routes IPv4 only, where a rule decides before the main table, and when a host route to
-// server exists that it did not add, which it never touches. A bypass that the kernel does not take
-// is a warning, once: most connections work without one. Without any path to the server the error
+// It adds nothing if server is this machine or on one of its links, if it is an IPv6 address (the
+// tunnel routes IPv4 only), if a rule decides before the main table, or if a host route to server
+// exists that it did not add, which it never changes. A bypass that the kernel refuses is logged as
+// a warning, once: most connections work without one. If there is no path to the server the error
 // is a route.ErrNoRoute.
 func (h *Host) Bypass(ctx context.Context, server netip.Addr) error {
 	err := h.bypass(ctx, server)
-	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one when it counts
+	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one outside the dry run
 		h.log.WarnContext(ctx, "the path to the server is not known here", "server", server, "err",
 			err)
 		return nil
@@ -71,8 +70,8 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 	return h.addBypass(ctx, want, beneath)
 }
 
-// addBypass adds a bypass, and takes it away again where the kernel does not go by it: a rule leads
-// elsewhere before the main table is looked at. The caller holds mu.
+// addBypass adds a bypass, and removes it if the kernel does not use it, because a rule decides
+// before the main table. The caller holds mu.
 func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route) error {
 	server := b.Prefix.Addr()
 	err := h.make(ctx, b)
@@ -80,7 +79,7 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	case err == nil && h.dry:
 		return nil
 	case err == nil:
-	case errors.Is(err, fs.ErrExist): // another program was faster; the route is its own
+	case errors.Is(err, fs.ErrExist): // the route is another program's
 		return nil
 	case ctx.Err() != nil, cmdrun.IsMissing(err), slices.Contains(h.made, fact(b)):
 		return err
@@ -94,7 +93,7 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	now, err := h.view().Match(server)
 	link, failed := h.machine.Look.LinkByName(b.Dev)
 	if err != nil || failed != nil || b.Is(now, link.Index) || !now.Equal(beneath) {
-		return nil //nolint:nilerr // it was taken; what changes meanwhile is looked at next time
+		return nil //nolint:nilerr // the bypass is made; later changes are checked by the next call
 	}
 	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)",
 		"server", server,
@@ -103,7 +102,7 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 	return h.remove(ctx, b)
 }
 
-// Retain removes the bypasses of all servers but those given: the ones that are tried or in use.
+// Retain removes the bypasses of all servers but the given ones, which are tried or in use.
 func (h *Host) Retain(ctx context.Context, servers ...netip.Addr) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,9 +120,9 @@ func (h *Host) Retain(ctx context.Context, servers ...netip.Addr) error {
 	})
 }
 
-// checkOwn looks at the bypass to server that this Host made earlier, if any. It reports whether
-// the kernel goes by it and would choose the same path without it; otherwise it removes it. The
-// caller holds mu.
+// checkOwn checks the bypass to server that this Host made earlier, if any. It reports whether the
+// kernel uses it and would choose the same path without it; otherwise it removes it. The caller
+// holds mu.
 func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 	var own route.Bypass
 	for _, f := range h.made {
@@ -143,7 +142,7 @@ func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
 	}
 	if err != nil || !own.Is(now, link.Index) {
-		// It is gone, for example because its interface was down for a moment, or rules lead past
+		// It no longer exists, for example because its interface was down, or rules decide before
 		// it.
 		return false, h.remove(ctx, own)
 	}

@@ -90,7 +90,7 @@ func TestBypassFollows(t *testing.T) {
 		noRoute bool
 	}{
 		"nothing": {func(*testing.T, *iptest.Kernel) {}, "", false},
-		"another card": {func(t *testing.T, k *iptest.Kernel) {
+		"another interface": {func(t *testing.T, k *iptest.Kernel) {
 			t.Helper()
 			do(t, k, delDefault, "ip route add default via 10.0.0.1 dev wlan0")
 		}, delBypass + addOther, false},
@@ -98,7 +98,7 @@ func TestBypassFollows(t *testing.T) {
 			t.Helper()
 			do(t, k, "ip route add 101.0.0.0/8 via 10.0.0.1 dev wlan0")
 		}, delBypass + addOther, false},
-		"the card is gone, another is there": {func(t *testing.T, k *iptest.Kernel) {
+		"the interface is gone, another is there": {func(t *testing.T, k *iptest.Kernel) {
 			t.Helper()
 			k.DelLink("ens160")
 			do(t, k, "ip route add default via 10.0.0.1 dev wlan0")

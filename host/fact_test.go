@@ -15,18 +15,25 @@ import (
 // A journal that somebody else has written may ask for these: none is ever undone.
 func TestForgedFacts(t *testing.T) {
 	for name, line := range map[string]string{
-		"default route":               `{"kind":"route","dev":"tun0","prefix":"0.0.0.0/0","via":"192.168.107.2"}`,
-		"half of all":                 `{"kind":"route","dev":"tun0","prefix":"128.0.0.0/1","via":"192.168.107.2"}`,
-		"default route of a card":     `{"kind":"route","dev":"ens160","prefix":"0.0.0.0/0","via":"192.168.107.2"}`,
-		"a card's network":            `{"kind":"route","dev":"ens160","prefix":"10.8.0.0/24","via":"10.8.0.2"}`,
-		"a card's address":            `{"kind":"address","dev":"ens160","local":"192.168.107.9","peer":"192.168.107.10"}`,
-		"by a gateway outside":        `{"kind":"route","dev":"tun0","prefix":"10.8.0.0/24","via":"192.168.107.2"}`,
-		"a host by the tunnel itself": `{"kind":"bypass","dev":"tun0","prefix":"101.43.253.110/32","via":"10.1.1.4"}`,
-		"bypass of a network":         `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.0/24","via":"192.168.107.2"}`,
-		"bypass of multicast":         `{"kind":"bypass","dev":"ens160","prefix":"224.0.0.1/32","via":"192.168.107.2"}`,
-		"bypass without a gateway":    `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32"}`,
-		"another's device":            `{"kind":"device","dev":"tun7"}`,
-		"loopback":                    `{"kind":"route","dev":"tun0","prefix":"127.0.0.0/8","via":"127.0.0.1"}`,
+		"default route": `{"kind":"route","dev":"tun0","prefix":"0.0.0.0/0","via":"192.168.107.2"}`,
+		"half of all": `{"kind":"route","dev":"tun0",` +
+			`"prefix":"128.0.0.0/1","via":"192.168.107.2"}`,
+		"default by eth": `{"kind":"route","dev":"ens160",` +
+			`"prefix":"0.0.0.0/0","via":"192.168.107.2"}`,
+		"link's network": `{"kind":"route","dev":"ens160","prefix":"10.8.0.0/24","via":"10.8.0.2"}`,
+		"link's address": `{"kind":"address","dev":"ens160",` +
+			`"local":"192.168.107.9","peer":"192.168.107.10"}`,
+		"gateway outside": `{"kind":"route","dev":"tun0",` +
+			`"prefix":"10.8.0.0/24","via":"192.168.107.2"}`,
+		"host by the tunnel": `{"kind":"bypass","dev":"tun0",` +
+			`"prefix":"101.43.253.110/32","via":"10.1.1.4"}`,
+		"network bypass": `{"kind":"bypass","dev":"ens160",` +
+			`"prefix":"101.43.253.0/24","via":"192.168.107.2"}`,
+		"multicast bypass": `{"kind":"bypass","dev":"ens160",` +
+			`"prefix":"224.0.0.1/32","via":"192.168.107.2"}`,
+		"no gateway":       `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32"}`,
+		"another's device": `{"kind":"device","dev":"tun7"}`,
+		"loopback":         `{"kind":"route","dev":"tun0","prefix":"127.0.0.0/8","via":"127.0.0.1"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel, dir := pretend(t, true), t.TempDir()

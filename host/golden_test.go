@@ -43,8 +43,8 @@ func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
-// pretend returns a pretended machine with a card; behindGateway says whether it has a default
-// route.
+// pretend returns a pretended machine with an interface; behindGateway says whether it has a
+// default route.
 func pretend(t *testing.T, behindGateway bool) *iptest.Kernel {
 	t.Helper()
 	kernel := iptest.New("lo", "ens160", "tun0")

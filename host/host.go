@@ -1,7 +1,8 @@
-// Package host is everything that this program does to a machine beside its TUN device: one value,
-// Want, that is compared with what the machine has, made, held and undone. Each change is a fact in
-// the journal before it is made, so that what a killed run left is found, and nothing is removed
-// that this program did not add. The path to the server stays outside the tunnel.
+// Package host makes and undoes all changes of this program to a machine, except its TUN device.
+// The wanted state is one value, Want, which is compared with the state of the machine. Each change
+// is noted as a fact in the journal before it is made, so that a later run can undo what a killed
+// run left, and nothing is removed that this program did not add. The path to the server stays
+// outside the tunnel.
 package host
 
 import (
@@ -21,39 +22,39 @@ import (
 	"tunnel/rtnl"
 )
 
-// fact is a fact that this program makes itself.
+// fact is a journal.Fact that this program can make.
 type fact interface {
 	journal.Fact
-	// Make adds it to the machine. What stands in its place on the tunnel's own device goes first.
+	// Make adds it to the machine. It first removes what conflicts with it on the tunnel's device.
 	Make(context.Context, journal.Machine) error
 }
 
-// Host owns the facts that it makes, until Close. It is safe for concurrent use.
+// Host owns the facts that it makes, until Close. Its methods may be called concurrently.
 type Host struct {
-	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain; nil
-	// is that any may. Set before use.
+	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain. If
+	// nil, they are not checked. Set before use.
 	Resolvers func() ([]netip.Addr, error)
 
 	machine journal.Machine
-	dry     bool             // machine.Run changes nothing, so that machine.Look does not see it
+	dry     bool             // machine.Run changes nothing, so machine.Look shows no changes
 	journal *journal.Journal // owned
 	log     *slog.Logger
 
 	mu sync.Mutex
-	// guarded by mu, as all below; what the last LinkUp that succeeded was given, or zero
+	// guarded by mu, as all below; the settings of the last successful LinkUp, or zero
 	link link
 	made []fact // what was made, or may have been, oldest first
-	// by server: the kernel's decision that no bypass changes, or that takes none
+	// by server: the kernel's decision if no bypass was made for it
 	beside map[netip.Addr]rtnl.Route
-	// what the last Apply that succeeded was given; zero since Withdraw
+	// the Want of the last successful Apply; zero after Withdraw
 	held Want
-	// when something had to be restored, or could not be, of late
+	// the times of recent restorations, successful or not
 	restored []time.Time
 	closed   bool
 }
 
-// closeTimeout bounds Close: long enough for a busy machine, since what Close leaves only a later
-// run removes.
+// closeTimeout bounds Close. It is long enough for a busy machine, because only a later run removes
+// what Close leaves.
 const closeTimeout = 5 * time.Second
 
 // New returns a Host of this machine, whose Look may be nil in a dry run. It takes over the
@@ -66,7 +67,7 @@ func New(m journal.Machine, j *journal.Journal, log *slog.Logger) *Host {
 		beside: map[netip.Addr]rtnl.Route{}}
 }
 
-// make notes f, then makes it. The caller holds mu.
+// make notes f in the journal, then makes it. The caller holds mu.
 func (h *Host) make(ctx context.Context, f fact) error {
 	if err := f.Check(journal.RulesFor(h.device())); err != nil {
 		return fmt.Errorf("add %s: %w", f, err)
@@ -86,8 +87,7 @@ func (h *Host) make(ctx context.Context, f fact) error {
 	return errors.Join(err, h.forget(f))
 }
 
-// mayBeThere reports whether a change that was cut short by the end of its context may have been
-// made nevertheless.
+// mayBeThere reports whether f may have been made although its context ended during the command.
 func (h *Host) mayBeThere(f fact) bool {
 	if h.machine.Look == nil {
 		return true
@@ -96,9 +96,9 @@ func (h *Host) mayBeThere(f fact) bool {
 	return there || err != nil
 }
 
-// remove undoes f, unless it is gone. The caller holds mu.
+// remove undoes f if the machine has it. The caller holds mu.
 func (h *Host) remove(ctx context.Context, f fact) error {
-	if h.machine.Look != nil { // else it is a dry run that made nothing
+	if h.machine.Look != nil { // nil in a dry run, which made nothing
 		if _, err := journal.Undo(ctx, h.machine, f); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (h *Host) remove(ctx context.Context, f fact) error {
 	return h.forget(f)
 }
 
-// removeAll removes what was made and fits, newest first. The caller holds mu.
+// removeAll removes the facts that were made and fit, newest first. The caller holds mu.
 func (h *Host) removeAll(ctx context.Context, fits func(fact) bool) error {
 	for _, f := range slices.Backward(slices.Clone(h.made)) {
 		if !fits(f) {
@@ -119,7 +119,7 @@ func (h *Host) removeAll(ctx context.Context, fits func(fact) bool) error {
 	return nil
 }
 
-// forget takes f, which the machine has not, from the books. The caller holds mu.
+// forget removes f, which the machine does not have, from the journal. The caller holds mu.
 func (h *Host) forget(f fact) error {
 	h.made = slices.DeleteFunc(h.made, func(other fact) bool { return other == f })
 	return h.journal.Drop(f)
@@ -133,7 +133,7 @@ func (h *Host) device() string {
 	return h.link.dev
 }
 
-// view returns what the kernel decides, beside the tunnel's own device. The caller holds mu.
+// view returns the kernel's routing without the tunnel's device. The caller holds mu.
 func (h *Host) view() route.View {
 	v := route.View{Look: h.machine.Look, Dev: h.device(), Own: h.link.index}
 	if v.Own == 0 && v.Look != nil && v.Dev != "" {
@@ -144,8 +144,8 @@ func (h *Host) view() route.View {
 	return v
 }
 
-// Overlap refuses networks that this machine has elsewhere or needs for something else, with a
-// *route.OverlapError: see route.View.Overlap.
+// Overlap returns a *route.OverlapError if this machine uses one of the networks outside the
+// tunnel, see route.View.Overlap.
 func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
 	masked := slices.Clone(networks)
 	for i, n := range networks {
@@ -174,10 +174,10 @@ func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
 	return nil
 }
 
-// errNoLookup says that a Host has no Lookup, as in a dry run.
+// errNoLookup means that a Host has no Lookup, as in a dry run.
 var errNoLookup = errors.New("no look-up in a dry run")
 
-// NextHop returns how packets to server leave this machine now, see route.View.NextHop.
+// NextHop returns the interface and gateway of packets to server, see route.View.NextHop.
 func (h *Host) NextHop(_ context.Context, server netip.Addr) (route.NextHop, error) {
 	server = server.Unmap()
 	h.mu.Lock()
@@ -195,10 +195,9 @@ func (h *Host) NextHop(_ context.Context, server netip.Addr) (route.NextHop, err
 	return route.NextHop{}, fmt.Errorf("find the path to %s: %w", server, err)
 }
 
-// Close undoes everything that this Host made and that is still there as it was made, newest first,
-// in its own time of a few seconds, and closes the journal, which deletes it. What could not be
-// undone stays noted for Cleanup. Link settings are not undone: the device goes with its owner. It
-// is idempotent.
+// Close undoes what this Host made and nobody has changed since, newest first, within closeTimeout,
+// and closes the journal, which deletes it. What could not be undone stays noted for Cleanup. Link
+// settings are not undone: the kernel deletes the device with its owner. Close is idempotent.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -111,8 +111,9 @@ func leave(t *testing.T, dir, content string) string {
 }
 
 const (
-	bypassLine = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}` + "\n"
-	headLine   = `{"tunnel":"tun0","pid":1}` + "\n"
+	bypassLine = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32",` +
+		`"via":"192.168.107.2"}` + "\n"
+	headLine = `{"tunnel":"tun0","pid":1}` + "\n"
 )
 
 func TestJournalBusy(t *testing.T) {
@@ -153,7 +154,7 @@ func TestJournalBusy(t *testing.T) {
 	}
 }
 
-// Many runs want the same journal; whoever has it has it alone.
+// Many runs want the same journal; only one of them gets it.
 func TestJournalRace(t *testing.T) {
 	dir := t.TempDir()
 	holders := make(chan struct{}, 1)

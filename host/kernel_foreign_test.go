@@ -27,7 +27,7 @@ func TestKernelHealLeavesWhatSaysMore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			iptest.Namespace(t)
-			iptest.Card(t, "ens160", "192.168.107.10/24")
+			iptest.Link(t, "ens160", "192.168.107.10/24")
 			for _, command := range setup {
 				iptest.IP(t, command)
 			}

@@ -21,7 +21,7 @@ func TestKernelBypassKeepsPath(t *testing.T) {
 	} {
 		t.Run(said, func(t *testing.T) {
 			iptest.Namespace(t)
-			iptest.Card(t, "ens160", "192.168.107.5/24")
+			iptest.Link(t, "ens160", "192.168.107.5/24")
 			iptest.IP(t, "addr add 192.168.107.9/24 dev ens160")
 			iptest.OpenTun(t, "tun0", 0)
 			r, recorder := newRouter(t, t.TempDir())

@@ -48,3 +48,25 @@ func TestKernelRulesOfOtherProtocols(t *testing.T) {
 		t.Errorf("the way is %+v, %v", way, err)
 	}
 }
+
+// A rule that rejects the network's packets is named before they ever passed, as it is later: the
+// kernel refuses the route, and says that a gateway is invalid.
+func TestKernelRuleRejects(t *testing.T) {
+	for _, rule := range []string{"prohibit", "unreachable", "blackhole", "lookup 60"} {
+		t.Run(rule, func(t *testing.T) {
+			behindGateway(t)
+			r, _ := newRouter(t, t.TempDir())
+			iptest.IP(t, "route add default via 192.168.107.2 table 60")
+			iptest.IP(t, "rule add pref 50 to 10.0.0.0/8 "+rule)
+			want := pair("10.1.1.3", "10.1.1.4")
+			err := r.Apply(t.Context(), want)
+			if !errors.Is(err, host.ErrNotUsed) || !strings.Contains(err.Error(), "packets to 10.1.1.0/24") {
+				t.Errorf("got %v", err)
+			}
+			iptest.IP(t, "rule del pref 50")
+			if err := r.Apply(t.Context(), want); err != nil {
+				t.Errorf("without the rule: %v", err)
+			}
+		})
+	}
+}

@@ -45,14 +45,14 @@ func newRouter(t *testing.T, dir string) (*host.Host, *iptest.Recorder) {
 func behindGateway(t *testing.T) string {
 	t.Helper()
 	iptest.Namespace(t)
-	iptest.Card(t, "ens160", "192.168.107.5/24")
+	iptest.Link(t, "ens160", "192.168.107.5/24")
 	iptest.IP(t, "route add default via 192.168.107.2")
 	iptest.OpenTun(t, "tun0", 0)
 	return state(t)
 }
 
 // routeTable is the kernel's table as `route -n` shows it: destination, gateway, mask, flags,
-// metric, card.
+// metric, interface.
 func routeTable(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile("/proc/thread-self/net/route")
@@ -196,7 +196,7 @@ func TestKernelGatewayChanges(t *testing.T) {
 	iptest.IP(t, "route replace default via 192.168.107.254")
 	bypass(delBypass, addOther)
 	bypass()
-	iptest.Card(t, "eth1", "10.0.0.5/8")
+	iptest.Link(t, "eth1", "10.0.0.5/8")
 	iptest.IP(t,
 		"route add 101.43.0.0/16 nexthop via 10.0.0.1 dev eth1 nexthop via 10.0.0.1 dev eth1 "+
 			"weight 3")
@@ -248,7 +248,7 @@ func TestKernelBypassOfUser(t *testing.T) {
 
 func TestKernelOverlap(t *testing.T) {
 	behindGateway(t)
-	iptest.Card(t, "eth1", "10.1.0.5/16")
+	iptest.Link(t, "eth1", "10.1.0.5/16")
 	iptest.IP(t, "route add 10.9.9.0/24 via 192.168.107.3 table 77")
 	iptest.IP(t, "rule add lookup 77")
 	iptest.IP(t, "route add blackhole 10.8.0.0/16")

@@ -14,7 +14,7 @@ import (
 	"tunnel/rtnl"
 )
 
-// link is what the device was set to.
+// link holds the settings of the device.
 type link struct {
 	dev       string
 	mtu, qlen int
@@ -30,8 +30,8 @@ func (h *Host) indexOf(dev string) int {
 	return h.link.index
 }
 
-// setLink sets the device up unless it is as w asks, and returns what of that was changed since.
-// The caller holds mu.
+// setLink sets the device up unless it conforms to w, and returns the settings that were changed by
+// others. The caller holds mu.
 func (h *Host) setLink(ctx context.Context, w Want) (lost []string, err error) {
 	given := link{dev: w.Dev, mtu: w.MTU, qlen: w.Qlen, index: h.link.index}
 	if given == h.link {
@@ -66,7 +66,7 @@ func (h *Host) setLink(ctx context.Context, w Want) (lost []string, err error) {
 	return lost, nil
 }
 
-// own returns the device that setLink has set up, an ErrGone if that is no longer there. The caller
+// own returns the device that setLink set up, or an ErrGone if it no longer exists. The caller
 // holds mu.
 func (h *Host) own() (rtnl.Link, error) {
 	now, err := h.machine.Look.LinkByIndex(h.link.index)
@@ -81,7 +81,7 @@ func (h *Host) own() (rtnl.Link, error) {
 	return now, nil
 }
 
-// differences returns what of a link is not as w asks.
+// differences returns the settings of a link that differ from w.
 func differences(now rtnl.Link, w Want) (all []string) {
 	if !now.Up {
 		all = append(all, "the link was set down")
@@ -95,9 +95,9 @@ func differences(now rtnl.Link, w Want) (all []string) {
 	return all
 }
 
-// checkUsed returns an ErrNotUsed if a packet to one of the networks would leave by something else
-// than the device: one whose sender has chosen no source address, or one from this side's own
-// address, which rules may treat otherwise. The caller holds mu.
+// checkUsed returns an ErrNotUsed if packets to one of the networks would leave by another
+// interface. It checks packets without a chosen source address and packets from this side's own
+// address, for which rules may decide otherwise. The caller holds mu.
 func (h *Host) checkUsed(w Want) error {
 	if h.machine.Look == nil || h.dry || h.link.index == 0 {
 		return nil
@@ -108,6 +108,29 @@ func (h *Host) checkUsed(w Want) error {
 			if err := h.checkRouteUsed(view, w, r, from); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// checkPeers returns what checkUsed does if a packet to the peer of an address that is there does
+// not leave by the device: the kernel then refuses the routes by that peer, and says no more than
+// that the gateway is invalid. The caller holds mu.
+func (h *Host) checkPeers(w Want) error {
+	if h.machine.Look == nil || h.dry || h.link.index == 0 {
+		return nil
+	}
+	have, err := h.machine.Look.Addrs(h.link.index)
+	if err != nil {
+		return nil //nolint:nilerr // the failure that is explained here is told in any case
+	}
+	for _, a := range have {
+		if !slices.Contains(w.Addresses, Address{Local: a.Local, Peer: a.Peer}) {
+			continue
+		}
+		found, err := h.view().Resolve(rtnl.Flow{To: a.Peer, Protocol: unix.IPPROTO_TCP})
+		if err != nil || len(found.Hops) == 0 || found.Hops[0].Index != h.link.index {
+			return h.checkUsed(w)
 		}
 	}
 	return nil

@@ -10,9 +10,8 @@ import (
 	"tunnel/rtnl"
 )
 
-// Want is what the machine shall have on the tunnel's device, all of it: Apply makes it so,
-// whatever it was before. The zero Want is none. Lists are in the order in which their entries are
-// made; they are undone in reverse.
+// Want is the complete wanted state of the tunnel's device, see Apply. The zero Want is none. Lists
+// are in the order in which their entries are made; they are undone in reverse order.
 type Want struct {
 	Dev       string    `json:"dev"`
 	MTU       int       `json:"mtu"`  // bytes, 68 to 65535
@@ -29,12 +28,12 @@ type Address struct {
 
 // Route leads to a network.
 type Route struct {
-	Prefix netip.Prefix `json:"prefix"` // bits behind it do not matter
+	Prefix netip.Prefix `json:"prefix"` // host bits are ignored
 	Via    netip.Addr   `json:"via"`    // the peer of one of the addresses
 }
 
-// Pair returns the Want of a device with one address and one route, to the private network of the
-// tunnel by the peer.
+// Pair returns the Want of a device with one address, and one route to the private network through
+// the peer.
 func Pair(dev string, mtu, qlen int, local, peer netip.Addr, network netip.Prefix) Want {
 	return Want{
 		Dev: dev, MTU: mtu, Qlen: qlen, Addresses: []Address{{Local: local, Peer: peer}},
@@ -42,7 +41,7 @@ func Pair(dev string, mtu, qlen int, local, peer netip.Addr, network netip.Prefi
 	}
 }
 
-// Equal reports whether two Wants say the same.
+// Equal reports whether two Wants are equal.
 func (w Want) Equal(other Want) bool {
 	return w.Dev == other.Dev && w.MTU == other.MTU && w.Qlen == other.Qlen &&
 		slices.Equal(w.Addresses, other.Addresses) && slices.Equal(w.Routes, other.Routes)
@@ -60,7 +59,7 @@ func (w Want) Networks() []netip.Prefix {
 	return all
 }
 
-// check returns why w cannot be made, before anything is. What facts refuse comes later.
+// check returns an error if w is invalid. Facts check themselves when they are made.
 func (w Want) check() error {
 	switch err := rtnl.CheckName(w.Dev); {
 	case err != nil:
@@ -85,8 +84,8 @@ func (w Want) check() error {
 	return nil
 }
 
-// facts returns the facts that w asks for, in the order in which they are made; index is that of
-// its device, 0 if it is not known. A new list in Want is turned into facts here.
+// facts returns the facts of w, in the order in which they are made; index is the interface index
+// of its device, 0 if it is not known. A new list in Want is turned into facts here.
 func (w Want) facts(index int) (all []fact) {
 	own := route.Own{Dev: w.Dev, Index: index}
 	for _, a := range w.Addresses {

@@ -1,6 +1,5 @@
-// Package ipcmd builds the commands of ip(8), of the iproute2 package: those of the tunnel, byte
-// for byte as they are documented, and their undos. What the kernel has is looked up by package
-// rtnl instead.
+// Package ipcmd builds the ip(8) commands of the tunnel, byte for byte as they are documented, and
+// the commands that undo them. Package rtnl reads the kernel's state.
 package ipcmd
 
 import (
@@ -18,8 +17,8 @@ func LinkUp(dev string, mtu, qlen int) cmdrun.Command {
 		strconv.Itoa(qlen))
 }
 
-// TunDel takes persistence from the TUN device dev, which deletes it when no process is attached.
-// The kernel refuses when a process is attached, and for a device of several queues.
+// TunDel makes the TUN device dev not persistent, which deletes it if no process is attached. The
+// kernel refuses if a process is attached or the device has several queues.
 func TunDel(dev string) cmdrun.Command {
 	return command("tuntap", "del", "dev", dev, "mode",
 		"tun")
@@ -45,7 +44,7 @@ func RouteDel(prefix netip.Prefix, via netip.Addr, dev string) cmdrun.Command {
 	return command("route", "del", prefix.String(), "via", via.String(), "dev", dev)
 }
 
-// ForeignAddrDel takes an address from dev that AddrAdd did not give it; peer may be not valid.
+// ForeignAddrDel removes an address from dev that AddrAdd did not add; peer may be the zero Addr.
 func ForeignAddrDel(dev string, local, peer netip.Addr, bits int) cmdrun.Command {
 	if !peer.IsValid() {
 		return command("addr", "del", "dev", dev, "local", netip.PrefixFrom(local, bits).String())
@@ -54,14 +53,14 @@ func ForeignAddrDel(dev string, local, peer netip.Addr, bits int) cmdrun.Command
 		netip.PrefixFrom(peer, bits).String())
 }
 
-// ForeignRouteDel takes a route to prefix from dev that RouteAdd did not make, whatever else it
-// says.
+// ForeignRouteDel removes a route to prefix on dev that RouteAdd did not add, whatever its other
+// attributes.
 func ForeignRouteDel(prefix netip.Prefix, dev string) cmdrun.Command {
 	return command("route", "del", prefix.String(), "dev", dev)
 }
 
 // BypassAdd routes the single IPv4 address addr through the gateway via on the physical interface
-// dev, past the tunnel. What path says comes behind; the zero Path adds nothing.
+// dev, outside the tunnel. The words of path follow; the zero Path adds none.
 func BypassAdd(addr, via netip.Addr, dev string, path Path) cmdrun.Command {
 	return bypass("a", addr, via, dev, path)
 }

@@ -47,7 +47,8 @@ func TestCommands(t *testing.T) {
 					unix.RTAX_LOCK: 1 << unix.RTAX_MTU, unix.RTAX_INITCWND: 30, unix.RTAX_RTT: 80},
 				Congestion: "bbr",
 			}),
-			"ip -4 r d 101.43.253.110/32 via 192.168.107.2 dev ens160 mtu lock 1300 rtt 10ms initcwnd 30 congctl bbr",
+			"ip -4 r d 101.43.253.110/32 via 192.168.107.2 dev ens160 " +
+				"mtu lock 1300 rtt 10ms initcwnd 30 congctl bbr",
 		},
 	} {
 		if got := test.command.String(); got != test.want {

@@ -25,7 +25,8 @@ func fakeIP(t *testing.T, version string, code int, text string) {
 	if text == "" {
 		text = "$(cat " + file + ")"
 	}
-	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != -V ] || { cat %s; exit; }\necho \"%s\" >&2\nexit %d\n",
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != -V ] || { cat %s; exit; }\n"+
+		"echo \"%s\" >&2\nexit %d\n",
 		file, strings.ReplaceAll(text, `"`, `\"`), code)
 	if err := os.WriteFile(filepath.Join(dir, "ip"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
@@ -48,6 +49,9 @@ func TestUnsuitable(t *testing.T) {
 		{busybox, 1, `ip: either "to" is duplicate, or "initcwnd" is garbage`, "BusyBox v1.35.0"},
 		{busybox, 1, `ip: an inet address is expected rather than "inet6"`, "BusyBox v1.35.0"},
 		{busybox, 1, "ip: invalid argument 'frob' to 'ip'", "BusyBox v1.35.0"},
+		{busybox, 1, "ip: unrecognized option: j", "BusyBox v1.35.0"},
+		{busybox, 127, "ip: applet not found", "BusyBox v1.35.0"},
+		{old, 255, `unknown option "-j"`, "iproute2-ss190107"},
 		{busybox, 2, "ip: RTNETLINK answers: File exists", ""},
 		{busybox, 2, "ip: SIOCGIFFLAGS: No such device", ""},
 		{old, 255, `Error: either "to" is duplicate, or "frob" is a garbage.`, "iproute2-ss190107"},

@@ -14,7 +14,8 @@ import (
 // TestHealSecure is what a journal of a user who has fewer rights than this process can remove:
 // nothing but a host route without which packets go the same way.
 func TestHealSecure(t *testing.T) {
-	const bypass = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32","via":"192.168.107.2"}`
+	const bypass = `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32",` +
+		`"via":"192.168.107.2"}`
 	for name, test := range map[string]struct {
 		line, setup, removes string
 	}{
@@ -27,7 +28,9 @@ func TestHealSecure(t *testing.T) {
 		// device.
 		"a bypass of tun0's owner": {bypass, "ip route add 101.0.0.0/8 via 10.8.0.2 dev tun0", ""},
 		"a device":                 {`{"kind":"device","dev":"tun0"}`, "", ""},
-		"an address":               {`{"kind":"address","dev":"tun0","local":"10.8.0.1","peer":"10.8.0.2"}`, "", ""},
+		"an address": {
+			`{"kind":"address","dev":"tun0","local":"10.8.0.1","peer":"10.8.0.2"}`, "", "",
+		},
 		"a route": {
 			`{"kind":"route","dev":"tun0","prefix":"10.8.0.0/24","via":"10.8.0.2"}`,
 			"ip route add 10.8.0.0/24 via 10.8.0.2 dev tun0", "",

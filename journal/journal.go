@@ -35,6 +35,7 @@ type Journal struct {
 	mu       sync.Mutex
 	file     *atomicfile.Locked // guarded by mu, as all below; nil once closed
 	facts    []Fact             // oldest first
+	written  []Fact             // in the file: more than facts if there was no room to write less
 	leftover bool               // facts are a killed run's and not healed
 }
 
@@ -92,7 +93,7 @@ func open(path string, rules Rules, kinds Kinds, flag int) (*Journal, error) {
 	content, err := file.Read(maxJournal)
 	if err == nil {
 		j.facts = parse(content, kinds, rules)
-		j.leftover = len(j.facts) > 0
+		j.written, j.leftover = j.facts, len(j.facts) > 0
 		err = j.write(j.facts) // our pid, and none of the damage
 		switch {
 		case err == nil:
@@ -182,6 +183,7 @@ func (j *Journal) write(facts []Fact) error {
 		return err
 	}
 	j.facts = slices.Clone(facts)
+	j.written = j.facts
 	return nil
 }
 
@@ -195,7 +197,7 @@ func (j *Journal) shrink(facts []Fact) error {
 	return err
 }
 
-// Note adds f before the change that it describes is made.
+// Note adds f before the change that it describes is made. What the file still has needs no room.
 func (j *Journal) Note(f Fact) error {
 	if j == nil {
 		return nil
@@ -208,6 +210,9 @@ func (j *Journal) Note(f Fact) error {
 	case j.leftover:
 		return fmt.Errorf("note %s: the journal %s is not healed", f, j.path)
 	case slices.Contains(j.facts, f):
+		return nil
+	case slices.Contains(j.written, f):
+		j.facts = append(slices.Clone(j.facts), f)
 		return nil
 	}
 	if err := j.write(append(slices.Clone(j.facts), f)); err != nil {

@@ -105,7 +105,23 @@ func firstUsable(dirs []string) (string, error) {
 	return "", &Error{Err: err, Advice: advice}
 }
 
-func makeAdvice(dir string) string { return "sudo install -d -m 700 -o " + userName() + " " + dir }
+// makeAdvice says how to make dir for this process's user. What has its name already, and is no
+// directory, is moved.
+func makeAdvice(dir string) string {
+	advice := sudo() + "install -d -m 700 -o " + userName() + " " + dir
+	if info, err := os.Lstat(dir); err == nil && !info.IsDir() {
+		advice = sudo() + "mv " + dir + " " + dir + ".old && " + advice
+	}
+	return advice
+}
+
+// sudo begins a command for root: a container, where all are root, often has no sudo.
+func sudo() string {
+	if os.Geteuid() == 0 {
+		return ""
+	}
+	return "sudo "
+}
 
 // prepare makes dir if need be, and returns the directory for journals: dir, or a part of it.
 func prepare(dir string) (string, error) {
@@ -154,8 +170,8 @@ func accessible(dir string) error {
 	case !isDir:
 		return &os.PathError{Op: "use", Path: dir, Err: unix.ENOTDIR}
 	case uid != 0 && uid != os.Geteuid(), info.Mode&0o022 != 0:
-		return foreign(dir, info, fmt.Sprintf("sudo chown %s %s && sudo chmod 700 %[2]s",
-			userName(), dir))
+		return foreign(dir, info, fmt.Sprintf("%[3]schown %[1]s %[2]s && %[3]schmod 700 %[2]s",
+			userName(), dir, sudo()))
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.W_OK|unix.X_OK,
 		unix.AT_EACCESS); err != nil {

@@ -36,8 +36,22 @@ func TestFirstUsable(t *testing.T) {
 		strings.Contains(err.Error(), "\n") {
 		t.Fatalf("got %v", err)
 	}
-	if want := "sudo install -d -m 700 -o root " + taken; failed.Advice != want {
+	const install = "install -d -m 700 -o root "
+	aside := func(dir string) string { return "mv " + dir + " " + dir + ".old && " + install + dir }
+	if want := aside(taken); failed.Advice != want {
 		t.Errorf("advice %s, want %s", failed.Advice, want)
+	}
+	dangling := filepath.Join(base, "dangling")
+	if err := os.Symlink(filepath.Join(base, "nothing"), dangling); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{
+		dangling:                            aside(dangling),
+		filepath.Join(base, "no", "parent"): install + filepath.Join(base, "no", "parent"),
+	} {
+		if _, err := firstUsable([]string{dir}); !errors.As(err, &failed) || failed.Advice != want {
+			t.Errorf("%v: advice %s, want %s", err, failed.Advice, want)
+		}
 	}
 }
 
@@ -106,7 +120,7 @@ func TestForeignDir(t *testing.T) {
 		if err := errors.Join(os.Mkdir(dir, 0o700), change(dir)); err != nil {
 			t.Fatal(err)
 		}
-		advice := "sudo chown root " + dir + " && sudo chmod 700 " + dir
+		advice := "chown root " + dir + " && chmod 700 " + dir
 		got, err := firstUsable([]string{dir, other})
 		var failed *Error
 		if !errors.Is(err, ErrForeign) || !errors.As(err, &failed) || failed.Advice != advice {

@@ -102,9 +102,9 @@ func TestCrowdIsLoggedWhole(t *testing.T) {
 	}
 }
 
-// Strangers write no more from many addresses than a person reads, and one of them does not take
-// all of it.
-func TestStrangers(t *testing.T) {
+// Unauthenticated clients write no more from many addresses than a person reads, and one of them
+// does not take all of it.
+func TestUnauthenticated(t *testing.T) {
 	lines := logged(t, func(log *slog.Logger, _ *Handler) {
 		for i := range 1000 {
 			// one /64

@@ -64,9 +64,13 @@ const (
 // bufferSize is large enough for any message of the kernel.
 const bufferSize = 64 << 10
 
+// receiveBuffer is what the kernel may hold for a Watcher, in bytes: about a thousand changes of
+// links.
+const receiveBuffer = 4 << 20
+
 // Open returns a Watcher of the calling thread's network namespace, and of files, which need not
 // exist. A change of a file is noticed within fileInterval, and within fileSettle of another
-// change. It needs no privileges. The caller closes the Watcher.
+// change that Next returns. It needs no privileges. The caller closes the Watcher.
 func Open(paths ...string) (*Watcher, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
 		unix.NETLINK_ROUTE)
@@ -80,6 +84,10 @@ func Open(paths ...string) (*Watcher, error) {
 	if err := unix.Bind(fd, address); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch the network: %w", err)
+	}
+	// A burst shall not overflow it. Without the right to a larger one it is as large as allowed.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
 	w := &Watcher{file: os.NewFile(uintptr(fd), "rtnetlink"), buffer: make([]byte, bufferSize)}
 	if len(paths) > 0 {

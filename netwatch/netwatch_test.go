@@ -20,6 +20,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // watching moves the test into a network namespace of its own and returns what its Watcher tells.
 func watching(t *testing.T, prepare ...string) <-chan netwatch.Event {
 	t.Helper()
+	events, _ := watchingWith(t, prepare...)
+	return events
+}
+
+// watchingWith is watching that returns the Watcher, too.
+func watchingWith(t *testing.T, prepare ...string) (<-chan netwatch.Event, *netwatch.Watcher) {
+	t.Helper()
 	iptest.Namespace(t)
 	for _, args := range prepare {
 		iptest.IP(t, args)
@@ -47,7 +54,7 @@ func watching(t *testing.T, prepare ...string) <-chan netwatch.Event {
 			t.Errorf("Next ends with %v", err)
 		}
 	})
-	return events
+	return events, w
 }
 
 // heard returns what is told until all is quiet.

@@ -6,14 +6,14 @@ import (
 	"tunnel/packet"
 )
 
-// Client is the policy of a client. It trusts its server with the private network, and not with the
-// rest of this machine.
+// Client is the policy of a client: the server may send packets of the private network, and no
+// others.
 type Client struct {
 	Address netip.Addr   // the client's own
 	Network netip.Prefix // the private network
 }
 
-// FromServer judges record i of a batch that the server has sent.
+// FromServer judges record i of a batch from the server.
 func (c Client) FromServer(b *packet.Batch, i int) Verdict {
 	if malformed(b, i) {
 		return Malformed
@@ -25,7 +25,7 @@ func (c Client) FromServer(b *packet.Batch, i int) Verdict {
 	if packet.Destination(ip) != c.Address {
 		return Destination
 	}
-	// What comes through the tunnel says nothing of other paths than the tunnel's.
+	// A packet from the tunnel may report on paths inside the tunnel only.
 	return paths(ip, func(sender, receiver netip.Addr) bool {
 		return sender == c.Address && c.Network.Contains(receiver)
 	})

@@ -11,11 +11,11 @@ type Hub struct {
 	Server         netip.Addr   // the server's own address
 	Network        netip.Prefix // the private network
 	ClientToClient bool         // clients may send to each other
-	// reports whether a client has a, or had it lately; must not block
+	// reports whether a client has a, or had it recently; must not block
 	Attached func(a netip.Addr) bool
 }
 
-// FromMember judges record i of a batch that m has sent.
+// FromMember judges record i of a batch from m.
 func (h *Hub) FromMember(m *Member, b *packet.Batch, i int) Verdict {
 	if malformed(b, i) {
 		return Malformed
@@ -24,7 +24,7 @@ func (h *Hub) FromMember(m *Member, b *packet.Batch, i int) Verdict {
 	if v := h.addresses(m, ip); v != Pass {
 		return v
 	}
-	// What m says of paths counts only for packets that were sent to m.
+	// m may report on the paths of packets to m only.
 	to := packet.Destination(ip)
 	return paths(ip, func(sender, receiver netip.Addr) bool {
 		return sender == to &&
@@ -32,7 +32,7 @@ func (h *Hub) FromMember(m *Member, b *packet.Batch, i int) Verdict {
 	})
 }
 
-// addresses judges the addresses of a packet that m has sent.
+// addresses judges the addresses of a packet from m.
 func (h *Hub) addresses(m *Member, ip []byte) Verdict {
 	if from := packet.Source(ip); !m.Has(from) {
 		if v := special(from); v != Pass {
@@ -60,8 +60,8 @@ func (h *Hub) addresses(m *Member, ip []byte) Verdict {
 	return Pass
 }
 
-// FromKernel judges a packet that the server's kernel sends into the device. When clients are kept
-// apart the kernel must not join them either, whatever its ip_forward says.
+// FromKernel judges a packet that the server's kernel sends into the device. Without ClientToClient
+// packets between clients are dropped here as well, because the kernel may forward them.
 func (h *Hub) FromKernel(ip []byte) Verdict {
 	from := packet.Source(ip)
 	if from == h.Server {
@@ -76,7 +76,7 @@ func (h *Hub) FromKernel(ip []byte) Verdict {
 	return special(from)
 }
 
-// Unreachable returns why a packet that passed has no receiver.
+// Unreachable returns the reason why a packet that passed has no receiver.
 func (h *Hub) Unreachable(to netip.Addr) Verdict {
 	if h.Network.Contains(to) {
 		if h.broadcast(to) {

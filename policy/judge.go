@@ -12,7 +12,7 @@ func malformed(b *packet.Batch, i int) bool {
 	return b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil
 }
 
-// paths judges what a packet says of paths, see packet.CheckPaths.
+// paths judges ICMP errors about paths, see packet.CheckPaths.
 func paths(ip []byte, sent func(sender, receiver netip.Addr) bool) Verdict {
 	switch err := packet.CheckPaths(ip, sent); {
 	case err == nil:
@@ -24,7 +24,7 @@ func paths(ip []byte, sent func(sender, receiver netip.Addr) bool) Verdict {
 }
 
 // special returns why packets from or to a are never forwarded (RFC 6890), Pass if they may be.
-// Link-local addresses are among them, which mean another host on every link (RFC 3927 section 7).
+// They include link-local addresses, which name another host on every link (RFC 3927 section 7).
 func special(a netip.Addr) Verdict {
 	if !a.Is4() {
 		switch {

@@ -1,5 +1,5 @@
-// Package policy decides who may send which packet to whom. It does no I/O and holds no state but
-// counters: a Hub judges at the server, a Client at the other end of a session.
+// Package policy decides which packets pass. It does no I/O and has no state but counters. A Hub
+// judges packets on the server, a Client on a client.
 package policy
 
 import (
@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// A Verdict is what becomes of a packet: it passes, or the reason why it is dropped.
+// A Verdict is Pass, or the reason why a packet is dropped.
 type Verdict int
 
-// The verdicts. Those from NoPeer on are not the policy's: they are counted here so that each
+// The verdicts. Those from NoPeer on are given by other packages, and are listed here so that each
 // reason has one name in the log.
 const (
 	Pass Verdict = iota
@@ -32,12 +32,12 @@ const (
 
 	NoPeer    // for an address that no client has
 	QueueFull // the queue to its receiver was full
-	Memory    // all queues together held too much, and the one to its receiver more than others
-	CoDel     // the queue to its receiver stood for too long
+	Memory    // all queues together were too large, and its receiver's was among the largest
+	CoDel     // it waited too long in the queue to its receiver
 	Stale     // its receiver was away for too long, or does not come back
-	Cut       // being sent when its receiver's connection broke
+	Cut       // was being sent when its receiver's connection broke
 	Kernel    // the kernel refused it
-	Defect    // this program panicked over it
+	Defect    // a panic of this program while handling it
 	verdicts
 )
 

@@ -84,6 +84,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 
 	cmd := exec.Command(ownProgram) //nolint:noctx // ctx tells it to stop, and stopLimit kills it
 	cmd.Args = append([]string{workerName}, args...)
+	cmd.Env = inherited(os.Environ())
 	cmd.Stdout, cmd.Stderr = p.Stdout, p.Stderr
 	cmd.WaitDelay = outputLimit
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -108,12 +109,14 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	_ = theirs.Close()
 	if err != nil {
 		if _, missing := os.Stat(ownProgram); missing != nil {
-			err = errors.New("this machine has no /proc: `mount -t proc proc /proc`, or start the container with one")
+			err = errors.New("this machine has no /proc: " +
+				"`mount -t proc proc /proc`, or start the container with one")
 		}
 		return 1, fmt.Errorf("start the worker: %w", err)
 	}
 	var serving sync.WaitGroup
-	serving.Go(func() { p.serve(cmd.Process) }) //nolint:contextcheck // p.ctx, which ends with the worker
+	//nolint:contextcheck // p.ctx, which ends with the worker
+	serving.Go(func() { p.serve(cmd.Process) })
 	defer passSignals(cmd.Process)()
 	code, err = p.wait(ctx, cmd.Process, ended)
 	cancel()
@@ -155,10 +158,11 @@ func (p *Parent) wait(ctx context.Context, worker *os.Process, ended <-chan erro
 	case ok && status.Signaled() && isEnding(status.Signal()) && endsSoon(ctx):
 		return 0, nil // a signal to both, before the worker could have taken it
 	case ok && status.Signaled() && status.Signal() == syscall.SIGKILL:
-		return 1, errors.New("the worker was ended by a signal: killed: if nobody did it memory ran out, which the kernel's " +
-			"log (dmesg) says: start it again")
+		return 1, errors.New("the worker was ended by a signal: killed: " +
+			"if nobody did it memory ran out, which the kernel's log (dmesg) says: start it again")
 	case ok && status.Signaled():
-		return 1, fmt.Errorf("the worker was ended by a signal: %v: see its output above, if any, and report it", status.Signal())
+		return 1, fmt.Errorf("the worker was ended by a signal: %v: "+
+			"see its output above, if any, and report it", status.Signal())
 	case exit.ExitCode() > exitOffset && exit.ExitCode() < 2*exitOffset:
 		return exit.ExitCode() - exitOffset, nil
 	}

@@ -25,11 +25,11 @@ import (
 // The worker of these tests writes to the socket pair whatever the test says, as one that was
 // broken into could.
 const (
-	behaviorVariable = "PRIVSEP_TEST_WORKER" // what the worker does
-	sendVariable     = "PRIVSEP_TEST_SEND"   // lines to send, one message each
-	outVariable      = "PRIVSEP_TEST_OUT"    // the file for what comes back
+	behaviorVariable = "TUNNEL_TEST_WORKER" // what the worker does
+	sendVariable     = "TUNNEL_TEST_SEND"   // lines to send, one message each
+	outVariable      = "TUNNEL_TEST_OUT"    // the file for what comes back
 	// how many messages to wait for; all that were sent without it
-	readVariable = "PRIVSEP_TEST_READ"
+	readVariable = "TUNNEL_TEST_READ"
 	workerCode   = 7 // of a worker that came to its end
 )
 
@@ -166,7 +166,8 @@ func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int,
 
 const (
 	device = `{"id":1,"kind":"device"}`
-	good   = `{"id":2,"kind":"apply","want":{"dev":"tun0","mtu":1400,"qlen":100,"addresses":[{"local":"10.1.1.3","peer":"10.1.1.4"}],` +
+	good   = `{"id":2,"kind":"apply","want":{"dev":"tun0","mtu":1400,"qlen":100,` +
+		`"addresses":[{"local":"10.1.1.3","peer":"10.1.1.4"}],` +
 		`"routes":[{"prefix":"10.1.1.0/24","via":"10.1.1.4"}]}}`
 )
 
@@ -187,7 +188,8 @@ func TestRefusedFacts(t *testing.T) {
 			"Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
 		}
 		fields[change] = to
-		return fmt.Sprintf(`{"id":2,"kind":"apply","want":{"dev":%s,"mtu":%s,"qlen":%s,"addresses":[{"local":%s,"peer":%s}],`+
+		return fmt.Sprintf(`{"id":2,"kind":"apply","want":{"dev":%s,"mtu":%s,"qlen":%s,`+
+			`"addresses":[{"local":%s,"peer":%s}],`+
 			`"routes":[{"prefix":%s,"via":%[5]s}]}}`,
 			fields["Dev"], fields["MTU"], fields["Qlen"], fields["Local"], fields["Peer"],
 			fields["Network"])

@@ -61,7 +61,8 @@ func checkNetwork(r journal.Rules, n netip.Prefix) error {
 			minBits)
 	}
 	if r.Secure && !IsPrivate(n) {
-		return fmt.Errorf("%w: %s: a program with file capabilities joins and makes private networks only", ErrPublic, n)
+		return fmt.Errorf("%w: %s: "+
+			"a program with file capabilities joins and makes private networks only", ErrPublic, n)
 	}
 	return nil
 }

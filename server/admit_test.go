@@ -115,7 +115,7 @@ func TestSmallNetwork(t *testing.T) {
 	}
 }
 
-// Whoever was there before gets its address back, also when others came in between.
+// A client that was connected before gets its address back, also when others came in between.
 func TestResume(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	a := h.join(transport.Connect{})

@@ -20,7 +20,7 @@ import (
 var (
 	errLane     = errors.New("the session has no such lane, or no connection any more")
 	errSessions = errors.New("the token has as many sessions as it may have")
-	errToken    = errors.New("token") // asks for what this network does not have
+	errToken    = errors.New("token") // the token requires what this network does not have
 )
 
 // maxSession is the longest session that a client may name, in bytes.
@@ -36,8 +36,8 @@ type connection struct {
 	log     *slog.Logger
 }
 
-// attach makes a connection the first one of a session, or one more of the session that its connect
-// names.
+// attach begins a session with a connection, or adds the connection to the session that its connect
+// message names.
 func (s *Server) attach(life context.Context, remote string, grant auth.Grant,
 	request transport.Connect) (*connection, error) {
 	if request.Lane != nil {
@@ -46,10 +46,10 @@ func (s *Server) attach(life context.Context, remote string, grant auth.Grant,
 	return s.attachPeer(life, remote, grant, request)
 }
 
-// attachPeer gives the client that comes from remote its pair and makes it a peer. A client that is
-// connected already, as far as this server knows, replaces that peer, which is dead or will be
-// told. Those who come as one holder are attached one after the other, so that the last of them has
-// the session and its address; others do not wait for them.
+// attachPeer gives the client at remote its pair and makes it a peer. If its holder has a peer
+// already, the new peer replaces it, and the old one is told. Connections of one holder are
+// attached one after another, so that the last one has the session and its address; other holders
+// do not wait for them.
 func (s *Server) attachPeer(life context.Context, remote string, grant auth.Grant,
 	request transport.Connect) (*connection, error) {
 	session := request.Session
@@ -65,7 +65,7 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 		return nil, fmt.Errorf("%w: %d", errSessions, quota.Sessions)
 	}
 	attached := false
-	defer func() { // in a panic as well: a seat that nobody has would count for ever
+	defer func() { // also after a panic: otherwise the seat would count for ever
 		if !attached {
 			s.peers.Unreserve(holder)
 		}
@@ -102,7 +102,7 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 	return c, nil
 }
 
-// attachSubflow makes a connection one more of the session that its connect names. The error is
+// attachSubflow adds a connection to the session that its connect message names. The error is
 // errLane.
 func (s *Server) attachSubflow(grant auth.Grant, request transport.Connect) (*connection, error) {
 	p := s.peers.OfHolder(peers.HolderOf(grant.Token, request.Session))
@@ -117,10 +117,10 @@ func (s *Server) attachSubflow(grant auth.Grant, request transport.Connect) (*co
 	return &connection{peer: p, subflow: f, request: request, answer: p.Link}, nil
 }
 
-// lanes returns how many connections a client gets that asks for so many.
+// lanes returns how many connections a client gets that asks for this number.
 func (s *Server) lanes(asked int) int { return max(1, min(asked, s.MaxLanes, transport.MaxLanes)) }
 
-// fits returns an error if this network does not have what a token asks for.
+// fits returns an error if this network does not have the address or the routes of a token.
 func (s *Server) fits(t auth.Token) error {
 	if t.Address.IsValid() {
 		if err := s.Leases.Fits(t.Address); err != nil {

@@ -38,15 +38,15 @@ func TestBan(t *testing.T) {
 		behindProxy(c)
 		c.Hasten(patience, ban)
 	})
-	stranger, neighbour := forwarded("2001:db8::1"), forwarded("2001:db8:0:1::1")
+	attacker, neighbour := forwarded("2001:db8::1"), forwarded("2001:db8:0:1::1")
 	for i := range 10 {
-		if code := h.status(wrong + stranger); code != 401 {
+		if code := h.status(wrong + attacker); code != 401 {
 			t.Fatalf("wrong token %d: answered %d", i, code)
 		}
 	}
 	banned := time.Now()
 	var bodies []string
-	for _, request := range []string{wrong + stranger, right + stranger,
+	for _, request := range []string{wrong + attacker, right + attacker,
 		right + forwarded("2001:db8::ffff")} {
 		response, body := h.ask(request + "\n")
 		wait, err := strconv.Atoi(response.Header.Get("Retry-After"))
@@ -62,14 +62,14 @@ func TestBan(t *testing.T) {
 	if bodies[0] != bodies[1] || bodies[0] != "Too Many Requests\n" {
 		t.Errorf("the answers differ, or say too much: %q", bodies)
 	}
-	if code := h.status("GET / HTTP/1.1\nHost: h\n" + stranger); code != 404 {
+	if code := h.status("GET / HTTP/1.1\nHost: h\n" + attacker); code != 404 {
 		t.Errorf("another path: answered %d", code)
 	}
 	if code := h.status(right + neighbour); code != 101 {
 		t.Errorf("the neighbour: answered %d", code)
 	}
 	time.Sleep(time.Until(banned.Add(ban)))
-	if code := h.status(right + stranger); code != 101 {
+	if code := h.status(right + attacker); code != 101 {
 		t.Errorf("after the ban: answered %d", code)
 	}
 	if got := h.refusals(); got["token"] != 10 || got["banned"] != 3 || got["not_found"] != 1 {
@@ -77,8 +77,8 @@ func TestBan(t *testing.T) {
 	}
 }
 
-// Whoever a right token came from is not locked out by ten failures of a neighbour, and a session
-// never notices.
+// A source that a right token came from is not locked out by ten failures of a neighbour, and a
+// session never notices.
 func TestBanSparesTheKnown(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", behindProxy)
 	office := forwarded("192.0.2.1")
@@ -126,10 +126,12 @@ func TestBanSparesWhoeverWasThere(t *testing.T) {
 	}
 }
 
-// X-Forwarded-For of whoever is no proxy of ours changes nothing: the address of this machine is
-// not banned.
-func TestForwardedForOfStrangers(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ProxyHint = "name it with --trusted-proxy" })
+// X-Forwarded-For from a source that is no trusted proxy changes nothing: the address of this
+// machine is not banned.
+func TestForwardedForUntrusted(t *testing.T) {
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.ProxyHint = "name it with --trusted-proxy"
+	})
 	for i := range 30 {
 		if code := h.status(wrong + forwarded("192.0.2.1")); code != 401 {
 			t.Fatalf("wrong token %d: answered %d", i, code)

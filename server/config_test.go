@@ -8,7 +8,7 @@ import (
 	"tunnel/server"
 )
 
-// A server does not start when a field that must be set is not: without an Authenticator, be it nil
+// A server does not start when a field that must be set is not: without an Authenticator, nil
 // or a Store that is nil, nobody may be admitted.
 func TestConfigMustBeSet(t *testing.T) {
 	var config server.Config

@@ -88,7 +88,7 @@ func endedByDefect(t *testing.T, m *member) {
 	}
 }
 
-// A panic over what is sent to one peer ends that peer, whoever's goroutine it is on; it may come
+// A panic over what is sent to one peer ends that peer, on any goroutine; it may come
 // back.
 func TestDefectInSending(t *testing.T) {
 	t.Run("on the reader", func(t *testing.T) {

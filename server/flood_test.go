@@ -30,7 +30,7 @@ func (h *hub) refusals() map[string]int {
 	return nil
 }
 
-// Strangers do not fill the log, however often they come, and each is counted.
+// Unauthenticated clients do not fill the log, however often they come, and each is counted.
 func TestLogIsNotFlooded(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", behindProxy)
 	const n = 300
@@ -52,7 +52,7 @@ func TestLogIsNotFlooded(t *testing.T) {
 	if counted["token"] != n || counted["not_found"] != 2*50 || counted["no_request"] != 50 {
 		t.Errorf("counted %v", counted)
 	}
-	// Strangers have 20 lines at once.
+	// Unauthenticated clients have 20 lines at once.
 	if n, most := bytes.Count(h.Log.Text(),
 		[]byte("\n")), 20+10+int(time.Since(began)/time.Second); n > most {
 		t.Errorf("%d lines of log; want at most %d\n%s", n, most, h.Log.Text())

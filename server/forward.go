@@ -12,9 +12,9 @@ import (
 	"tunnel/transport"
 )
 
-// forward is the way out: what the kernel sends into the device goes to the queue of the peer that
-// has the destination. It never waits for a peer. It returns when the device ends; after a panic it
-// reads on.
+// forward takes packets from the device to the queues of the peers that have their destinations. It
+// never waits for a peer. It returns when the device fails or is closed; after a panic it
+// continues.
 func (s *Server) forward() error {
 	for {
 		err := s.read()
@@ -25,11 +25,11 @@ func (s *Server) forward() error {
 	}
 }
 
-// restartPause is how long something that has ended by a panic does not run: a panic that comes again
-// must not take a core.
+// restartPause is how long a loop pauses after a panic, so that repeated panics do not keep a
+// processor busy.
 const restartPause = 100 * time.Millisecond
 
-// read reads the device until that ends. A panic is the error.
+// read reads the device until it fails. A panic is returned as an error.
 func (s *Server) read() (err error) {
 	defer defect.Catch(&err)
 	var to outbox
@@ -45,9 +45,8 @@ func (s *Server) read() (err error) {
 	})
 }
 
-// route sends the records of b, beginning with the one with index from, to their peers. After a
-// panic it returns the index of the record behind the one that met it, which is lost, and the
-// error.
+// route sends the records of b from index from on to their peers. After a panic it returns the
+// error and the index after the record that caused it, which is lost.
 func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err error) {
 	defer defect.Catch(&err)
 	for next = from; next < b.Len(); {
@@ -65,7 +64,7 @@ func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err err
 	return next, nil
 }
 
-// outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
+// outbox collects the queues that a batch went to, so that each is flushed once per batch.
 type outbox struct {
 	queues  []*fq.Subflows
 	current *peers.Peer // to whom the record goes that is being sent
@@ -85,7 +84,7 @@ func (o *outbox) flush() {
 	o.queues = o.queues[:0]
 }
 
-// fail ends the peer whose queue a panic has left half changed.
+// fail ends the peer whose queue may be inconsistent after a panic.
 func (o *outbox) fail() {
 	if o.current != nil {
 		o.current.End(&transport.CloseError{Code: transport.CodeInternal, Reason: errDefect})
@@ -93,8 +92,8 @@ func (o *outbox) fail() {
 	}
 }
 
-// send takes record i out of b and queues it for the peer that gets what is for its destination
-// address, or for its return.
+// send queues record i of b for the peer that has its destination address, or holds it for the
+// peer's return.
 func (s *Server) send(b *packet.Batch, i int, out *outbox) policy.Verdict {
 	address := packet.Destination(b.IP(i))
 	switch to, ok := s.peers.Lookup(address); {
@@ -108,14 +107,14 @@ func (s *Server) send(b *packet.Batch, i int, out *outbox) policy.Verdict {
 	return policy.Pass
 }
 
-// receiver returns what takes the batches that p sends through f: to the kernel, or to another
-// peer's queue.
+// receiver returns the function that takes batches from p's connection f to the kernel, or to
+// another peer's queue.
 func (s *Server) receiver(p *peers.Peer, f *peers.Subflow) func(*packet.Batch) error {
 	ended := f.Context().Done()
 	var to outbox
 	return func(b *packet.Batch) error {
 		select {
-		case <-ended: // it is being told so; another may have its address already
+		case <-ended: // the peer is being ended; another may have its address already
 			return nil
 		default:
 		}

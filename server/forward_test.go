@@ -183,7 +183,9 @@ func TestStuckPeer(t *testing.T) {
 		}
 	}
 	go other.told()
-	if drops := h.drops(); drops["queue_full"] < 100 || len(drops) != 1 {
+	drops := h.drops()
+	delete(drops, "stale") // on a busy machine the stuck client is given up before the end
+	if drops["queue_full"] < 100 || len(drops) != 1 {
 		t.Errorf("dropped %v", drops)
 	}
 }

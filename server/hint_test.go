@@ -20,18 +20,25 @@ func TestProxyRemovesHeaders(t *testing.T) {
 		}
 		return strings.Join(kept, "")
 	}
+	wsWithout := func(header string) string { return "GET /ws HTTP/1.1\n" + without(header) }
 	for name, test := range map[string]struct {
 		request string
 		missing string // "" logs nothing
 	}{
-		"Upgrade":                   {"GET /ws HTTP/1.1\n" + without("Upgrade") + bearer, "Upgrade"},
-		"Upgrade, own header":       {"GET /ws HTTP/1.1\n" + without("Upgrade") + own, "Upgrade"},
-		"both":                      {"GET /ws HTTP/1.0\nHost: h\nConnection: close\n" + bearer, "Upgrade"},
-		"Connection":                {"GET /ws HTTP/1.1\n" + without("Connection") + bearer, "Connection"},
-		"the subprotocol":           {"GET /ws HTTP/1.1\n" + without("Sec-WebSocket-Protocol") + bearer, "Sec-WebSocket-Protocol"},
-		"HTTP/1.0":                  {"GET /ws HTTP/1.0\n" + upgrade + bearer, "HTTP/1.1"},
-		"Upgrade, no token":         {"GET /ws HTTP/1.1\n" + without("Upgrade"), ""},
-		"Upgrade, a wrong token":    {"GET /ws HTTP/1.1\n" + without("Upgrade") + "Authorization: Bearer wrong-horse-battery\n", ""},
+		"Upgrade":             {wsWithout("Upgrade") + bearer, "Upgrade"},
+		"Upgrade, own header": {wsWithout("Upgrade") + own, "Upgrade"},
+		"both": {
+			"GET /ws HTTP/1.0\nHost: h\nConnection: close\n" + bearer, "Upgrade",
+		},
+		"Connection": {wsWithout("Connection") + bearer, "Connection"},
+		"the subprotocol": {
+			wsWithout("Sec-WebSocket-Protocol") + bearer, "Sec-WebSocket-Protocol",
+		},
+		"HTTP/1.0":          {"GET /ws HTTP/1.0\n" + upgrade + bearer, "HTTP/1.1"},
+		"Upgrade, no token": {wsWithout("Upgrade"), ""},
+		"Upgrade, a wrong token": {
+			wsWithout("Upgrade") + "Authorization: Bearer wrong-horse-battery\n", "",
+		},
 		"Upgrade, another path":     {"GET /other HTTP/1.1\n" + without("Upgrade") + bearer, ""},
 		"Upgrade, another method":   {"HEAD /ws HTTP/1.1\n" + without("Upgrade") + bearer, ""},
 		"Upgrade, no auth, scanner": {"GET /ws HTTP/1.1\nHost: h\n", ""},
@@ -56,7 +63,7 @@ func TestProxyRemovesHeaders(t *testing.T) {
 	}
 	h := serve(t, "10.1.1.0/24", nil)
 	for range 50 {
-		h.ask("GET /ws HTTP/1.1\n" + without("Upgrade") + bearer + "\n")
+		h.ask(wsWithout("Upgrade") + bearer + "\n")
 	}
 	h.drops()
 	if n := strings.Count(string(h.Log.Text()), `"missing":`); n < 1 || n > 10 {

@@ -80,7 +80,7 @@ func (h *hub) drops() map[string]int {
 	return nil
 }
 
-// dialer returns a way to the hub.
+// dialer returns a dialer of the hub.
 func (h *hub) dialer() *ws.Dialer {
 	h.t.Helper()
 	u, err := transport.ParseURL("ws://" + h.Address)

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// severTime bounds the ending of what an address's former owner has left.
+	// severTime bounds ending the connections of an address's former owner.
 	severTime = 5 * time.Second
-	// severLogPause is the time between two lines of the log that say that it failed.
+	// severLogPause is the time between two log lines about its failure.
 	severLogPause = 10 * time.Minute
 )
 
-// lease gets a client its pair, in the file and with nothing left of another that had it. It is
-// called without a lock but the one of the client's holder.
+// lease gets a client its pair, writes it to the file, and ends the connections of its former
+// owner. It is called without any lock but that of the client's holder.
 func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr,
 	most int) (*lease.Lease, error) {
 	ask := lease.Ask{Who: who, Want: want, Most: most, Rest: lease.Rest, Busy: s.peers.Busy}
@@ -40,9 +40,9 @@ func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr,
 	}
 }
 
-// sever ends the connections that this machine's kernel has with an address whose owner changes,
-// and reports whether they have ended. What they have sent before is read, and dropped for want of
-// an owner, when it returns.
+// sever ends the connections of this machine's kernel with an address whose owner changes, and
+// reports whether they have ended. When it returns, packets that they sent before were read and
+// dropped, because the address has no owner.
 func (s *Server) sever(ctx context.Context, a netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, severTime)
 	defer cancel()

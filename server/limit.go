@@ -6,16 +6,16 @@ import (
 	"tunnel/server/admission"
 )
 
-// limits are those that no flag sets: what an unauthenticated client can hold open, and for how long.
+// limits are limits that no flag sets: what an unauthenticated client can hold open, and how long.
 type limits struct {
-	request time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
-	connect time.Duration // from the upgrade to the message connect
-	// connections at once that have not logged in, from where no right token came of late
+	request time.Duration // TLS handshake, request with its body, and a response without upgrade
+	connect time.Duration // from the upgrade to the connect message
+	// unauthenticated connections at once from sources without a recent right token
 	unknown  int
-	reserved int           // the same from where one did, and from this machine and proxies
-	settle   time.Duration // in which the device's reader has read what was sent before
+	reserved int           // the same from sources with one, from this machine and from proxies
+	settle   time.Duration // for the device's reader to read what was sent before
 	bans     admission.BanRules
-	now      func() time.Time // the clock of what is held for clients that are away
+	now      func() time.Time // the clock for packets held for disconnected clients
 }
 
 func defaultLimits() *limits {
@@ -32,12 +32,12 @@ const (
 	// unauthenticatedRoom is the bytes that an unauthenticated connection may take, see
 	// docs/PERFORMANCE.md.
 	unauthenticatedRoom = 64 << 10
-	// leastCapacity is how many of them there are however little memory there may be.
+	// leastCapacity is the least number of them, however little memory there is.
 	leastCapacity = 64
 )
 
-// capacity returns for how many unauthenticated connections there is room in memory bytes: most at
-// the most, which 0 leaves it at.
+// capacity returns how many unauthenticated connections fit into memory bytes, at most most. If
+// memory is 0 there is no limit of memory.
 func (l *limits) capacity(most int, memory int64) int {
 	if memory == 0 {
 		return most

@@ -91,7 +91,7 @@ func TestMaxConnections(t *testing.T) {
 
 // Nobody holds a connection open without a session: not without a word, not byte by byte, not with
 // a body that never ends.
-func TestStrangersTimeOut(t *testing.T) {
+func TestUnauthenticatedTimeOut(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // for its certificate
 	web.StartTLS()
 	certificate := web.TLS.Certificates[0]
@@ -107,23 +107,28 @@ func TestStrangersTimeOut(t *testing.T) {
 		first string // at once
 		drip  string // then one byte after the other, again and again
 	}{
-		"no TLS handshake":           {secure, "", ""},
-		"half a TLS record":          {secure, "\x16\x03\x01", ""},
-		"TLS byte by byte":           {secure, "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03", "\x00"},
-		"nothing":                    {plain, "", ""},
-		"half a header":              {plain, header, ""},
-		"header byte by byte":        {plain, header, "X-Y: z\r\n"},
-		"the first line, on and on":  {plain, "GET /", "x"},
-		"after an answer":            {plain, "GET / HTTP/1.1\nHost: h\n\n", ""},
-		"after an answer, on and on": {plain, "GET / HTTP/1.1\nHost: h\n\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
-		"a body that never comes":    {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\n\n", ""},
-		"a body byte by byte":        {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 100000\n\n", "x"},
-		"a body in chunks":           {plain, "POST /ws HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n\n", "1\r\nx\r\n"},
-		"a body to wait for":         {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\nExpect: 100-continue\n\n", "x"},
-		"no connect":                 {plain, right + "\n", ""},
-		"connect byte by byte":       {plain, right + "\n\x81\xfe\x10\x00\x00\x00\x00\x00", " "},
-		"pings, no connect":          {plain, right + "\n", "\x89\x80\x00\x00\x00\x00"},
-		"fragments, no connect":      {plain, right + "\n\x01\x80\x00\x00\x00\x00", "\x00\x80\x00\x00\x00\x00"},
+		"no TLS handshake":          {secure, "", ""},
+		"half a TLS record":         {secure, "\x16\x03\x01", ""},
+		"TLS byte by byte":          {secure, "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03", "\x00"},
+		"nothing":                   {plain, "", ""},
+		"half a header":             {plain, header, ""},
+		"header byte by byte":       {plain, header, "X-Y: z\r\n"},
+		"the first line, on and on": {plain, "GET /", "x"},
+		"after an answer":           {plain, "GET / HTTP/1.1\nHost: h\n\n", ""},
+		"after an answer, on and on": {plain, "GET / HTTP/1.1\nHost: h\n\n",
+			"GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		"a body that never comes": {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\n\n", ""},
+		"a body byte by byte": {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 100000\n\n",
+			"x"},
+		"a body in chunks": {plain,
+			"POST /ws HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n\n", "1\r\nx\r\n"},
+		"a body to wait for": {plain,
+			"POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\nExpect: 100-continue\n\n", "x"},
+		"no connect":           {plain, right + "\n", ""},
+		"connect byte by byte": {plain, right + "\n\x81\xfe\x10\x00\x00\x00\x00\x00", " "},
+		"pings, no connect":    {plain, right + "\n", "\x89\x80\x00\x00\x00\x00"},
+		"fragments, no connect": {plain, right + "\n\x01\x80\x00\x00\x00\x00",
+			"\x00\x80\x00\x00\x00\x00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

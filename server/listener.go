@@ -15,12 +15,10 @@ import (
 	"tunnel/server/admission"
 )
 
-// filesPause is the time between two lines of the log that say that there are no files for
-// connections.
+// filesPause is the time between two log lines about a lack of file descriptors.
 const filesPause = time.Minute
 
-// listener has no connections that the limiter does not admit. Accept never waits for anything but
-// a connection.
+// listener returns only connections that the limiter admits. Accept waits for connections only.
 type listener struct {
 	net.Listener
 	server *Server
@@ -51,8 +49,8 @@ func (l *listener) admits(c net.Conn) (ok bool) {
 	return !l.server.defects.Note(err, l.server.Log) && ok
 }
 
-// failed makes room when there are no files for connections, and says so. What else accept(2) fails
-// with is about one connection, or ends the server.
+// failed closes unauthenticated connections and logs a line if there are no file descriptors. Other
+// errors of accept(2) concern one connection, or end the server.
 func (l *listener) failed(err error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		l.server.limiter.MakeRoom()
@@ -65,7 +63,7 @@ func (l *listener) failed(err error) {
 
 // turnedAway notes that the limiter did not admit, or has closed, a connection.
 func (s *Server) turnedAway(why admission.Reason, from netip.Addr) {
-	// the line about an attack has the others
+	// other reasons are in the line about an attack
 	if why != admission.Total && why != admission.PerSource {
 		s.refused.Note(why)
 		return
@@ -74,7 +72,7 @@ func (s *Server) turnedAway(why admission.Reason, from netip.Addr) {
 		why.String())
 }
 
-// httpLog takes net/http's own log, whose lines unauthenticated clients cause.
+// httpLog receives net/http's own log, whose lines unauthenticated clients can cause.
 type httpLog struct{ log *slog.Logger }
 
 func (l httpLog) Write(line []byte) (int, error) {

@@ -14,8 +14,8 @@ import (
 	"tunnel/transport"
 )
 
-// login authenticates a request, and returns the log for the lines about its client. When it
-// returns false the request is answered.
+// login authenticates a request, and returns the logger for lines about its client. If it returns
+// false it has answered the request.
 func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (auth.Grant,
 	*slog.Logger, bool) {
 	r.TLS = tcp.RequestTLS(r.Context()) // as net/http does where it does TLS itself
@@ -33,7 +33,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (au
 			return auth.Grant{}, nil, false
 		}
 	}
-	// after the limit: one token makes no more sources known than it has logins
+	// after the limit: one token cannot make more sources known than it has logins
 	s.bans.Succeed(from.source)
 	s.limiter.Authenticated(from.tracked)
 	log := s.Log.With("remote", from.remote)
@@ -46,7 +46,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (au
 	return grant, log, true
 }
 
-// quota returns what one token may have.
+// quota returns the limits of a token.
 func (s *Server) quota(t auth.Token) admission.Quota {
 	sessions := s.MaxSessions
 	if t.MaxSessions != nil {
@@ -55,10 +55,10 @@ func (s *Server) quota(t auth.Token) admission.Quota {
 	return admission.Quota{Sessions: sessions, Lanes: s.lanes(transport.MaxLanes)}
 }
 
-// refuseLogin answers a login with a wrong token or none. A source that fails too often is banned
-// for some time. The realm is the server's mark: a client whose token is refused without it keeps
-// trying, see docs/PROTOCOL.md. A client that has presented the whole secret of a token that is
-// over is told why.
+// refuseLogin answers a login with a wrong token or none. A source with too many failures is banned
+// for some time. The realm identifies this server: a client whose token is refused without it keeps
+// trying, see docs/PROTOCOL.md. A client that presented the right secret of a token that is no
+// longer valid is told why.
 func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, from visitor, err error) {
 	s.refused.Count(admission.Token, s.Log).Warn("refused", "remote", from.remote, "err", err)
 	if ban := s.bans.Fail(from.source, s.limiter.Live(from.source)); ban > 0 {
@@ -75,8 +75,7 @@ func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, from visito
 	http.Error(w, http.StatusText(http.StatusUnauthorized), http.StatusUnauthorized)
 }
 
-// whyOver returns why a token cannot be used, now or ever again; "" if err says nothing of the
-// kind.
+// whyOver returns why a token is not valid, or cannot be used; "" if err is another error.
 func whyOver(err error) string {
 	for _, why := range []error{auth.ErrRevoked, auth.ErrExpired, auth.ErrJoined} {
 		if errors.Is(err, why) {
@@ -86,7 +85,7 @@ func whyOver(err error) string {
 	return ""
 }
 
-// tooMany answers that there were too many requests, and when to come back.
+// tooMany answers 429 Too Many Requests, with the time after which to come back.
 func tooMany(w http.ResponseWriter, wait time.Duration) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	http.Error(w, http.StatusText(http.StatusTooManyRequests), http.StatusTooManyRequests)

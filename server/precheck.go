@@ -15,17 +15,17 @@ import (
 	"tunnel/transport"
 )
 
-// visitor is who sent a request.
+// visitor is the sender of a request.
 type visitor struct {
 	tracked *admission.Tracked
-	source  netip.Prefix // what it is counted under
+	source  netip.Prefix // by which it is counted
 	remote  string       // for the log
 }
 
-// precheck looks at a request before its login. When it returns false the request is answered: by
-// 404 if it is not for us, by 429 if too many came from there.
+// precheck checks a request before its login. If it returns false it has answered the request: with
+// 404 if it is not for this server, with 429 if too many came from its source.
 func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool) {
-	// one request is all that a connection is for; the upgrade replaces it
+	// a connection has one request; the upgrade replaces this header
 	w.Header().Set("Connection", "close")
 	proxies := admission.Proxies(s.TrustedProxies)
 	client := proxies.Client(r)
@@ -42,7 +42,7 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 		if ban == 0 {
 			s.hint(r, v)
 		}
-		s.refused.Note(admission.NotFound) // scanners come by all day
+		s.refused.Note(admission.NotFound) // scanners cause many of them
 		http.NotFound(w, r)
 		return v, false
 	case !room:
@@ -59,14 +59,14 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 	return v, true
 }
 
-// ours reports whether a request asks for our WebSocket, be it with a token or without.
+// ours reports whether a request asks for our WebSocket, with or without a token.
 func (s *Server) ours(r *http.Request) bool {
 	return r.URL.Path == s.Path && r.Method == http.MethodGet && r.ContentLength == 0 &&
 		missing(r) == "" && sameOrigin(r)
 }
 
-// missing returns the first header that a request for a WebSocket of ours needs and r has not;
-// "HTTP/1.1" when it is an older version of HTTP that carries them.
+// missing returns the first header that r lacks for our WebSocket, or "HTTP/1.1" if its version of
+// HTTP is older.
 func missing(r *http.Request) string {
 	switch {
 	case !httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket"):
@@ -85,8 +85,8 @@ func missing(r *http.Request) string {
 	return ""
 }
 
-// sameOrigin reports whether r comes from no web page, or from one of this very host: a browser
-// says which (RFC 6454 section 7).
+// sameOrigin reports whether r has no Origin header, as from other programs than browsers, or that
+// of this host (RFC 6454 section 7).
 func sameOrigin(r *http.Request) bool {
 	for _, origin := range r.Header["Origin"] {
 		if u, err := url.Parse(origin); err != nil || !strings.EqualFold(u.Host, r.Host) {
@@ -96,8 +96,7 @@ func sameOrigin(r *http.Request) bool {
 	return true
 }
 
-// hasKey reports whether r has one key as a WebSocket handshake needs it: 16 bytes in base64 (RFC
-// 6455 section 4.1).
+// hasKey reports whether r has one valid WebSocket key: 16 bytes in base64 (RFC 6455 section 4.1).
 func hasKey(r *http.Request) bool {
 	keys := r.Header["Sec-Websocket-Key"]
 	if len(keys) != 1 {
@@ -107,14 +106,14 @@ func hasKey(r *http.Request) bool {
 	return err == nil && len(key) == 16
 }
 
-// speaks reports whether r asks for our subprotocol.
+// speaks reports whether r requests our subprotocol.
 func speaks(r *http.Request) bool {
 	return httpguts.HeaderValuesContainsToken(r.Header["Sec-Websocket-Protocol"],
 		transport.Subprotocol)
 }
 
-// hint logs what a proxy in front has removed from the request of a client, which has a right
-// token. The answer is the same 404 that everybody gets.
+// hint logs which header a proxy removed from the request of a client with a right token. The
+// answer is the same 404 as for other requests.
 func (s *Server) hint(r *http.Request, v visitor) {
 	header := missing(r)
 	if header == "" || r.URL.Path != s.Path || r.Method != http.MethodGet || r.ContentLength != 0 {

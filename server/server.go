@@ -27,6 +27,7 @@ import (
 	"tunnel/loglimit"
 	"tunnel/policy"
 	"tunnel/server/admission"
+	"tunnel/server/foreign"
 	"tunnel/server/peers"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -44,24 +45,24 @@ type Config struct {
 	Keepalive      time.Duration // told to clients
 	Congestion     string        // as in ws.Dialer
 	ClientToClient bool          // forward between clients
-	Log            *slog.Logger  // its lines that others can cause are limited, see loglimit
+	Log            *slog.Logger  // lines that clients can cause are limited, see loglimit
 
 	MaxConnections int // at once; 0 is no limit
 	// at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
 	MaxPerAddress int
-	// bytes, of which queues and buffers may hold half together; 0 is no limit
+	// bytes; queues and buffers together may hold half of it; 0 is no limit
 	MaxMemory      int64
 	MaxLanes       int            // connections that one client may have at once; 0 is one
-	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
-	// at once with one token that does not say so itself, lanes counted once; 0 is no limit
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is trusted
+	// at once with a token without a limit of its own, lanes counted once; 0 is no limit
 	MaxSessions int
 
 	// Sever ends the connections that this machine's kernel has with an address of the network, and
-	// forgets their state, before another client gets the address. When it fails addresses rest for
-	// longer instead.
+	// forgets their state, before another client gets the address. If it fails, addresses stay idle
+	// for longer before they change hands.
 	Sever func(context.Context, netip.Addr) error
 
-	// ProxyHint is what the log says to do about a proxy that is not among TrustedProxies.
+	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.
 	ProxyHint string
 
 	limits *limits // nil is defaultLimits; tests have others
@@ -70,7 +71,7 @@ type Config struct {
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
 	Config                 // its Log is limited
-	local     *slog.Logger // for what others cannot cause
+	local     *slog.Logger // for lines that clients cannot cause
 	limited   *loglimit.Handler
 	own       lease.Pair
 	policy    policy.Hub
@@ -82,10 +83,10 @@ type Server struct {
 	refused   admission.Refusals
 	sessions  sessions
 	defects   defect.Log
-	hinted    atomic.Bool               // the log has been told of a proxy that is not trusted
+	hinted    atomic.Bool               // an untrusted proxy was logged
 	attaching keyed.Mutex[lease.Holder] // held while a client is attached as that holder
 	logins    admission.Logins
-	severed   rate.Sometimes // limits what is said when Sever fails
+	severed   rate.Sometimes // limits log lines about failures of Sever
 }
 
 // New returns a Server that is not running yet. The error names the field of c that must be set
@@ -146,8 +147,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Run serves on ln until ctx ends or the device fails; the error is nil when it was ctx. All
-// clients are told and gone, the listener and the device are closed, when Run returns.
+// Run serves on ln until ctx ends, and then returns nil, or until the device fails. When Run
+// returns all clients have been told and disconnected, and the listener and the device are closed.
 func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
@@ -170,16 +171,20 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		ConnState:         s.limiter.ConnState,
 		ErrorLog:          log.New(httpLog{s.Log}, "", 0),
 
-		DisableGeneralOptionsHandler: true, // it would answer for a path that is not ours
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS for other paths
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(tcp.Listener(newListener(ln, s), s.TLS,
-			s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
+		first := foreign.Watch{Plain: s.TLS == nil, Log: s.Log}
+		err := web.Serve(first.Listener(tcp.Listener(newListener(ln, s),
+			first.TLS(s.TLS), s.limiter.Handshake)))
+		if !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
-	for _, watch := range []func(context.Context){s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep} {
+	for _, watch := range []func(context.Context){
+		s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep,
+	} {
 		group.Go(func() { s.keepRunning(ctx, watch) })
 	}
 	group.Go(func() {
@@ -204,7 +209,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	return context.Cause(ctx)
 }
 
-// keepRunning runs f until ctx ends. After a panic it runs f again.
+// keepRunning runs f until ctx ends, again after each panic.
 func (s *Server) keepRunning(ctx context.Context, f func(context.Context)) {
 	for s.defects.Note(defect.Do(func() { f(ctx) }), s.Log) {
 		select {
@@ -217,6 +222,7 @@ func (s *Server) keepRunning(ctx context.Context, f func(context.Context)) {
 
 // connContext is the http.Server's hook of that name.
 func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
+	c = foreign.Beneath(c)
 	return s.limiter.ConnContext(tcp.ConnContext(ctx, c), c)
 }
 
@@ -228,10 +234,10 @@ func (s *Server) handle(life context.Context, w http.ResponseWriter, r *http.Req
 	}
 }
 
-// sweepPause is the time between two looks at what has been kept for long enough.
+// sweepPause is the time between two sweeps.
 const sweepPause = 5 * time.Second
 
-// sweep throws away, until ctx ends, what was kept for clients and tokens that have not come back.
+// sweep discards expired state of disconnected clients and unused tokens, until ctx ends.
 func (s *Server) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()

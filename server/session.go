@@ -15,10 +15,10 @@ import (
 // errDefect is the reason of a close frame after a panic.
 const errDefect = "a defect of this program"
 
-// run tells a client what it was given, and forwards packets through c until it ends. It returns
-// why it ended, nil if no packet could pass. The connection is closed then.
+// run sends a client its grant, and forwards packets through c until it ends. It returns why it
+// ended, nil if no packet could pass. It closes the connection.
 func (s *Server) run(c *connection) (ended error) {
-	defer func() { // a defect that one client meets must not end the others
+	defer func() { // a panic must not end other clients
 		if s.defects.Note(ended, c.log) {
 			c.conn.Close(transport.CodeInternal, errDefect)
 		}
@@ -40,8 +40,8 @@ func (s *Server) run(c *connection) (ended error) {
 	return c.conn.Run(life, c.peer.Start(c.subflow), s.Keepalive, s.receiver(c.peer, c.subflow))
 }
 
-// disconnect takes c from its session, which ends with its last connection; why is the reason, nil
-// if c was never up.
+// disconnect removes c from its session, which ends with its last connection; why is the reason,
+// nil if c was never up.
 func (s *Server) disconnect(c *connection, why error) {
 	if !c.peer.Disconnect(c.subflow) {
 		if why != nil {
@@ -49,16 +49,16 @@ func (s *Server) disconnect(c *connection, why error) {
 		}
 		return
 	}
-	s.detach(c.peer) // first: who reads the line may rely on the lease being at rest
+	s.detach(c.peer) // before the log line, after which the lease must be idle
 	if why != nil {
 		c.log.Info("disconnected", "reason", why, "queue", c.peer.Queue.Drops())
 	}
 }
 
-// detach undoes attachPeer. What waits for p is held for its return, unless its token was revoked.
+// detach undoes attachPeer. Packets for p are held for its return unless its token was revoked.
 func (s *Server) detach(p *peers.Peer) {
 	s.drops.Count(policy.Stale, s.peers.Detach(p, !s.revoked(p.Token)))
-	if s.revoked(p.Token) { // perhaps meanwhile: RevokeToken has not found all of p
+	if s.revoked(p.Token) { // if it was revoked in detach, RevokeToken may have missed p
 		s.drops.Count(policy.Stale, s.peers.DropHeld(p.Token.ID))
 		s.Leases.End(func(id string) bool { return id == p.Token.ID })
 	}

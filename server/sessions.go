@@ -6,14 +6,14 @@ import (
 	"tunnel/defect"
 )
 
-// sessions waits for requests, and for the sessions that they have become.
+// sessions waits for the end of requests, and of the sessions that they began.
 type sessions struct {
 	mu    sync.Mutex
 	ended bool
 	group sync.WaitGroup
 }
 
-// do runs f, unless wait was called. A panic of f is the error.
+// do runs f unless wait was called. A panic of f is returned as an error.
 func (s *sessions) do(f func()) error {
 	if s.begin() {
 		defer s.group.Done()

@@ -19,7 +19,7 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// Whoever is connected is told, each another time to come back, and Run returns nil, with
+// Each connected client is told, each another time to come back, and Run returns nil, with
 // everything gone.
 func TestStop(t *testing.T) {
 	const clients = 100

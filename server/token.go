@@ -13,14 +13,14 @@ import (
 	"tunnel/transport"
 )
 
-// ErrNoTokens says that the server lets everybody in.
+// ErrNoTokens means that the server admits everybody.
 var ErrNoTokens = errors.New("the server lets everybody in: it has no tokens")
 
-// tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock
-// that a token expires, and that may be set at any time, so that no timer can be wound up for it.
+// tokenInterval is how often the tokens of connected clients are checked. Tokens expire by the wall
+// clock, which may be set at any time, so a timer cannot be used.
 const tokenInterval = 250 * time.Millisecond
 
-// watchTokens ends the sessions of tokens that are over, until ctx ends.
+// watchTokens ends the sessions of tokens that are no longer valid, until ctx ends.
 func (s *Server) watchTokens(ctx context.Context) {
 	ticker := time.NewTicker(tokenInterval)
 	defer ticker.Stop()
@@ -38,7 +38,7 @@ func (s *Server) watchTokens(ctx context.Context) {
 	}
 }
 
-// endToken ends all sessions that came with a token.
+// endToken ends all sessions of a token.
 func (s *Server) endToken(id string, why error) {
 	for _, p := range s.peers.OfToken(id) {
 		p.End(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
@@ -75,8 +75,8 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	return token, text, nil
 }
 
-// RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are
-// away. The errors are those of auth.Store.Revoke and ErrNoTokens.
+// RevokeToken ends a token, its sessions and its leases, and drops packets held for its clients.
+// The errors are those of auth.Store.Revoke and ErrNoTokens.
 func (s *Server) RevokeToken(name string) error {
 	store, err := s.tokens()
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Server) RevokeToken(name string) error {
 	return nil
 }
 
-// TokenStatus is a token with those who are connected with it.
+// TokenStatus is a token with its connected clients.
 type TokenStatus struct {
 	auth.Token
 	Sessions []Session `json:"sessions,omitempty"`

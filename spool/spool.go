@@ -20,10 +20,11 @@ const (
 )
 
 // How long one write may take before its reader counts as gone: at the end of the program, and
-// while another process waits for room.
+// while another process waits for room; and how long a text may wait before its Observer is told.
 const (
-	closePatience = 300 * time.Millisecond
-	relayPatience = 3 * time.Second
+	closePatience   = 300 * time.Millisecond
+	relayPatience   = 3 * time.Second
+	observePatience = 3 * time.Second
 )
 
 // Writer writes to another writer, in order, one Write for each Write. Until Detach is called a
@@ -53,18 +54,22 @@ type Writer struct {
 // item is the text of one Write.
 type item struct {
 	text    []byte
-	written chan error // buffered for one result; nil if no Write waits
+	written chan error  // buffered for one result; nil if no Write waits
+	late    *time.Timer // tells the Observer that it waits; nil if there is none
 }
 
 // A Notice returns the line that replaces dropped lines and gives the reason.
 type Notice func(lines uint64, why error) []byte
 
 // An Observer gets the result of each text that was written after Detach; the error is nil if it
-// was written. It must not block.
+// was written. Of a text that waits for long it gets ErrLate before. It must not block.
 type Observer func(text []byte, err error)
 
 // ErrUnread is the reason for dropping lines that were not written in time.
 var ErrUnread = errors.New("not read in time")
+
+// ErrLate says that a text still waits for its reader.
+var ErrLate = errors.New("not read yet")
 
 // ErrClosed is returned by Write after Close.
 var ErrClosed = errors.New("the output is closed")
@@ -129,6 +134,9 @@ func (s *Writer) push(it item) bool {
 		s.mu.Unlock()
 		return false
 	}
+	if observer := s.observer.Load(); it.written == nil && observer != nil {
+		it.late = time.AfterFunc(observePatience, func() { (*observer)(it.text, ErrLate) })
+	}
 	s.queue = append(s.queue, it)
 	s.size += len(it.text)
 	var dropped []item
@@ -161,6 +169,9 @@ func (s *Writer) lose(it item, why error) {
 }
 
 func (s *Writer) observe(it item, err error) {
+	if it.late != nil {
+		it.late.Stop()
+	}
 	if observer := s.observer.Load(); observer != nil {
 		(*observer)(it.text, err)
 	}

@@ -240,3 +240,28 @@ func TestFailedWrites(t *testing.T) {
 		t.Errorf("told %v", f.all)
 	}
 }
+
+// TestObserveLate has an observer told of a text that waits for its reader, and again when it is
+// written.
+func TestObserveLate(t *testing.T) {
+	r := newReader()
+	w := spool.New(r)
+	var f fates
+	w.Observe(f.observe)
+	w.Detach()
+	r.gate.Lock()
+	_, _ = w.Write([]byte("first\n"))          // is being written
+	_, _ = w.Relay().Write([]byte("second\n")) // is in the queue, and another process's
+	told := func(want error) func() bool {
+		return func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return len(f.all) == 2 && errors.Is(f.all["first\n"], want) &&
+				errors.Is(f.all["second\n"], want)
+		}
+	}
+	eventually(t, "both are late", told(spool.ErrLate))
+	r.gate.Unlock()
+	eventually(t, "both are written", told(nil))
+	w.Close(time.Now().Add(time.Hour))
+}

@@ -19,34 +19,31 @@ const DefaultPath = "/ws"
 // ErrTokenInURL says that a URL has a user or password.
 var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
-// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path
-// it is DefaultPath.
+// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it
+// is DefaultPath. No error has the user, the password, the query or the fragment of the URL.
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(escapeZone(s))
 	if err != nil {
-		var e *url.Error
-		if errors.As(err, &e) {
-			err = e.Err // the URL is in the text already
-		}
-		return nil, fmt.Errorf("%q is not a URL: %w", s, err)
+		return nil, unreadable(s, err)
 	}
+	shown := Readable(u)
 	switch {
 	case u.Scheme != "ws" && u.Scheme != "wss":
-		return nil, fmt.Errorf("%q does not begin with ws:// or wss://", s)
+		return nil, fmt.Errorf("%q does not begin with ws:// or wss://", shown)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q names no host", s)
+		return nil, fmt.Errorf("%q names no host", shown)
 	case u.User != nil:
 		return nil, ErrTokenInURL
 	case u.Fragment != "":
-		return nil, fmt.Errorf("%q has a fragment (#…), which no server sees", s)
+		return nil, fmt.Errorf("%q has a fragment (#…), which no server sees", shown)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", s, port)
+			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", shown, port)
 		}
 	}
-	if err := checkHost(u.Hostname()); err != nil {
-		return nil, fmt.Errorf("%q names no host: %w", s, err)
+	if checkHost(u.Hostname()) != nil {
+		return nil, fmt.Errorf("%q names no host: it is not a name of DNS", shown)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = DefaultPath
@@ -154,15 +151,6 @@ func PeerHost(u *url.URL) string {
 
 // PeerTarget returns host and port of u as the other side knows them.
 func PeerTarget(u *url.URL) string { return net.JoinHostPort(PeerHost(u), Port(u)) }
-
-// Readable returns u for a person: with the name of the host as it was given.
-func Readable(u *url.URL) string {
-	if isASCII(u.Host) {
-		return u.Redacted()
-	}
-	escaped := strings.TrimPrefix((&url.URL{Host: u.Host}).String(), "//")
-	return strings.Replace(u.Redacted(), escaped, u.Host, 1)
-}
 
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })

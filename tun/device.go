@@ -92,14 +92,14 @@ func Check(name string) error {
 type device struct {
 	name    string
 	fd      int
-	gate    *gate
+	wake    *wakeGate
 	offload packet.Offload
-	// held to write, and alone to close; the reader is at the gate, whose file waits for it
+	// held to write, and alone to close; the reader is at the wakeGate, whose file waits for it
 	use    sync.RWMutex
 	closed atomic.Bool
 
-	drain   func(gate uintptr) bool // drainAll; a closure made anew for each call would be garbage
-	written atomic.Int32            // packets since somebody has last read
+	drain   func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
+	written atomic.Int32          // packets since somebody has last read
 
 	mu      sync.Mutex          // held to read and to give
 	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
@@ -111,12 +111,12 @@ type device struct {
 
 // newDevice takes the descriptor over, and closes it if there is an error.
 func newDevice(name string, fd int, offload packet.Offload) (*device, error) {
-	gate, err := newGate(fd)
+	wake, err := newWakeGate(fd)
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	d := &device{name: name, fd: fd, gate: gate, offload: offload}
+	d := &device{name: name, fd: fd, wake: wake, offload: offload}
 	d.drain = d.drainAll
 	return d, nil
 }
@@ -139,7 +139,7 @@ func (d *device) Offload() packet.Offload { return d.offload }
 
 func (d *device) Close() error {
 	d.closed.Store(true)
-	if err := d.gate.file.Close(); err != nil {
+	if err := d.wake.file.Close(); err != nil {
 		return err // it was closed before
 	}
 	d.use.Lock()

@@ -8,7 +8,7 @@ import (
 	"tunnel/packet"
 )
 
-// Whoever reads is held up, by another thread of the machine for example, while several write
+// The reader is held up, by another thread of the machine for example, while several write
 // packets each of which has an answer: they wait for the reader before the device's queue is full.
 func TestWritersWaitForReader(t *testing.T) {
 	const (

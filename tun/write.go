@@ -66,6 +66,6 @@ func (d *device) writeIP(ip []byte) error {
 // (tun_get_user waits for memory at most).
 func (d *device) writeParts(parts ...[]byte) error {
 	n, err := nonblock.Writev(uintptr(d.fd), parts)
-	d.relieve(n)
+	d.drainReader(n)
 	return err
 }

@@ -33,7 +33,8 @@ func (c *openconnect) Prepare(ctx context.Context, shop *Workshop) (string, erro
 // clientScript configures the client's device in the place of a distribution's own script.
 const clientScript = `#!/bin/sh
 [ "$reason" = connect ] || exit 0
-ip addr add "$INTERNAL_IP4_ADDRESS" peer 10.1.1.1 dev "$TUNDEV" && ip link set dev "$TUNDEV" up mtu "$INTERNAL_IP4_MTU"
+ip addr add "$INTERNAL_IP4_ADDRESS" peer 10.1.1.1 dev "$TUNDEV" &&
+	ip link set dev "$TUNDEV" up mtu "$INTERNAL_IP4_MTU"
 `
 
 func (c *openconnect) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {

@@ -27,7 +27,7 @@ func NewLAN(t *scope.Scope) Pair {
 	return p
 }
 
-// NewWAN joins two hosts by a long line, the same in both directions.
+// NewWAN joins two hosts by a long path, the same in both directions.
 func NewWAN(t *scope.Scope, link wan.Link) Pair {
 	l := lab.New(t)
 	p := Pair{Server: t.Host(l, "server"), Client: t.Host(l, "client")}

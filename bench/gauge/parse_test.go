@@ -9,7 +9,8 @@ import (
 func TestParseStream(t *testing.T) {
 	t.Parallel()
 	s, err := parseStream(
-		[]byte(`{"start":{},"end":{"sum_sent":{"bytes":9,"retransmits":0},"sum_received":{"bytes":1250000,"bits_per_second":1e7}}}`))
+		[]byte(`{"start":{},"end":{"sum_sent":{"bytes":9,"retransmits":0},` +
+			`"sum_received":{"bytes":1250000,"bits_per_second":1e7}}}`))
 	if err != nil || s != (Stream{Bytes: 1250000, Rate: 1e7}) {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -67,9 +68,9 @@ UdpLite: 7 8
 func TestDevPackets(t *testing.T) {
 	t.Parallel()
 	const text = `Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:       1       2    0    0    0     0          0         0        0       0    0    0    0     0       0          0
-  eth0: 15040      42    0    0    0     0          0         0     9999      77    0    0    0     0       0          0
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls
+    lo:    1       2    0    0    0     0          0         0     0       0    0    0    0     0
+  eth0: 15040     42    0    0    0     0          0         0  9999      77    0    0    0     0
 `
 	if got, err := devPackets(text, "eth0"); err != nil || got != 42 {
 		t.Errorf("%d, %v, want 42", got, err)

@@ -68,7 +68,8 @@ func (h *hub) serve(c net.Conn) {
 	// A ping in between, as any intermediary may send it, and a long message.
 	_, _ = c.Write([]byte{0x89, 2, 'h', 'i'})
 	answer := fmt.Sprintf(
-		`{"state":"connected","address":"10.1.1.%d","session":"s%d","keepalive":0.05,"more":%q}`, n, n, strings.Repeat("x", 200))
+		`{"state":"connected","address":"10.1.1.%d","session":"s%d","keepalive":0.05,"more":%q}`,
+		n, n, strings.Repeat("x", 200))
 	_, _ = c.Write(append([]byte{0x81, 126, byte(len(answer) >> 8), byte(len(answer))}, answer...))
 	for range h.frames {
 		if _, err := unmask(r); err != nil {

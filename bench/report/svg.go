@@ -48,12 +48,14 @@ func (c chart) Write(w io.Writer) error {
 	scale := plotWidth / c.most()
 	var s strings.Builder
 	fmt.Fprintf(&s,
-		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n",
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" `+
+			`font-family="sans-serif" font-size="12" role="img">`+"\n",
 		chartWidth, height, chartWidth, height)
 	fmt.Fprintf(&s, "<title>%s</title>\n", html.EscapeString(c.title))
 	fmt.Fprintf(&s, `<rect width="100%%" height="100%%" fill="#ffffff"/>`+"\n")
 	fmt.Fprintf(&s,
-		`<text x="12" y="20" font-size="14" font-weight="bold" fill="#222222">%s</text>`+"\n", html.EscapeString(c.title))
+		`<text x="12" y="20" font-size="14" font-weight="bold" fill="#222222">%s</text>`+"\n",
+		html.EscapeString(c.title))
 	c.legend(&s)
 	for _, m := range c.marks {
 		x := labelWidth + m*scale
@@ -91,7 +93,8 @@ func (c chart) legend(s *strings.Builder) {
 	for i, name := range c.series {
 		x := labelWidth + plotWidth/2 + i*150
 		fmt.Fprintf(s,
-			`<rect x="%d" y="29" width="10" height="10" fill="%s"/><text x="%d" y="38" fill="#666666">%s</text>`+"\n",
+			`<rect x="%d" y="29" width="10" height="10" fill="%s"/>`+
+				`<text x="%d" y="38" fill="#666666">%s</text>`+"\n",
 			x, colour(i), x+14, html.EscapeString(name))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"tunnel/transport/ws"
 
 	"tunnel/cli/failure"
+	"tunnel/transport"
 )
 
 const flagAllowPlain = "allow-plain"
@@ -30,7 +31,8 @@ func checkPlain(allowed bool, dialers []*ws.Dialer) error {
 	}
 	return failure.Usage(
 		"%s is not encrypted, and %s is: an attacker who blocks the latter gets the token by the "+
-			"former: use wss:// for both, or --%s", plain.URL, secured.URL, flagAllowPlain)
+			"former: use wss:// for both, or --%s", transport.Readable(plain.URL),
+		transport.Readable(secured.URL), flagAllowPlain)
 }
 
 // literal returns the address of host if no lookup is needed, else the zero Addr.

@@ -1,7 +1,7 @@
 package connect
 
 import (
-	"cmp"
+	"fmt"
 	"net/url"
 	"os"
 	"tunnel/transport/dial"
@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"tunnel/config"
+	"tunnel/transport"
 )
 
 // proxies returns the function that selects the proxy for a server.
@@ -23,11 +24,45 @@ func proxies(told config.Proxy) dial.ProxyFunc {
 }
 
 // environmentProxies uses HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and ALL_PROXY where the first two
-// are not set.
+// are not set. Where a variable applies that is not the URL of a proxy, the error names it: to
+// connect without a proxy would not be what the user wants.
 func environmentProxies() dial.ProxyFunc {
 	config := httpproxy.FromEnvironment()
-	all := cmp.Or(os.Getenv("ALL_PROXY"), os.Getenv("all_proxy"))
-	config.HTTPProxy = cmp.Or(config.HTTPProxy, all)
-	config.HTTPSProxy = cmp.Or(config.HTTPSProxy, all)
-	return config.ProxyFunc()
+	chosen := map[string]variable{
+		"http":  firstOf("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"),
+		"https": firstOf("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+	}
+	// It ignores a URL that it cannot parse, so it only decides whether the proxy applies.
+	config.HTTPProxy, config.HTTPSProxy = "", ""
+	if chosen["http"].value != "" {
+		config.HTTPProxy = "http://proxy.invalid"
+	}
+	if chosen["https"].value != "" {
+		config.HTTPSProxy = "http://proxy.invalid"
+	}
+	applies := config.ProxyFunc()
+	return func(server *url.URL) (*url.URL, error) {
+		proxy, err := applies(server)
+		if proxy == nil || err != nil {
+			return nil, err
+		}
+		v := chosen[server.Scheme]
+		if proxy, err = transport.ParseProxy(v.value); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.name, err)
+		}
+		return proxy, nil
+	}
+}
+
+// A variable is one of the environment.
+type variable struct{ name, value string }
+
+// firstOf returns the first of these variables that is not empty.
+func firstOf(names ...string) variable {
+	for _, name := range names {
+		if value := os.Getenv(name); value != "" {
+			return variable{name, value}
+		}
+	}
+	return variable{}
 }

@@ -150,6 +150,8 @@ func explain(err error) *Failure {
 		return &Failure{StepAddress, err, "have root run it"}
 	case errors.Is(err, route.ErrOverlap):
 		return &Failure{StepAddress, err, "choose another --network on the server"}
+	case errors.Is(err, host.ErrNotUsed):
+		return &Failure{StepRoute, err, "see `ip rule` and `ip route show table all`"}
 	case errors.Is(err, route.ErrNoRoute):
 		return &Failure{StepTCP, err, "check this machine's network: `ip route`"}
 	case errors.Is(err, journal.ErrBusy), errors.Is(err, tun.ErrTaken):
@@ -158,8 +160,6 @@ func explain(err error) *Failure {
 		return &Failure{StepDevice, err,
 			"find the cause (a network manager, a script), exclude the device from it, and start " +
 				"again"}
-	case errors.Is(err, host.ErrNotUsed):
-		return &Failure{StepRoute, err, "see `ip rule` and `ip route show table all`"}
 	case errors.Is(err, tun.ErrGone), errors.Is(err, host.ErrGone):
 		return &Failure{StepDevice, err, "something else on this machine deleted it: start again"}
 	case errors.Is(err, tun.ErrName):

@@ -16,6 +16,8 @@ func hint(e *transport.StepError) string {
 			": log in to this network or to the proxy in front " +
 			"(--header Authorization=…), or, where the server is an older one, give its token " +
 			"with --token-file",
+		transport.ReasonHeader: "what is in front of the server, or a login page of this network, " +
+			"refuses what --header " + e.Subject + "=… gives it: correct that",
 		transport.ReasonURL:   "check the URL's host, port and path, and the server's --path",
 		transport.ReasonProxy: "check --proxy or HTTPS_PROXY, or go without by --proxy none",
 		transport.ReasonProxyFront: "a proxy on the path, or in front of the server, wants a " +

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -23,14 +24,43 @@ func (i *Invocation) Input(flag string) string {
 	return ""
 }
 
-// OpenInput opens the file to read that a flag gives. A worker gets it from its parent.
-func (i *Invocation) OpenInput(flag string) (*os.File, error) { return i.open(flag, i.Input(flag)) }
+// OpenInput opens the file to read that a flag gives. A signal ends the reading of it, if that
+// waits for another program. A worker, which may not open it, gets it from its parent.
+func (i *Invocation) OpenInput(flag string) (*os.File, error) {
+	file, err := i.openInput(flag)
+	if err != nil {
+		return nil, err
+	}
+	if stop, ok := i.ends.Swap(flag, endReads(i.CLI.Context, file)); ok {
+		stop.(func() bool)() //nolint:forcetypeassert // nothing else is in it
+	}
+	return file, nil
+}
 
-func (i *Invocation) open(flag, name string) (*os.File, error) {
+func (i *Invocation) openInput(flag string) (*os.File, error) {
 	if w := Worker(i.CLI); w != nil {
 		return w.Open(flag)
 	}
-	return os.Open(name)
+	return i.OpenOwn(flag)
+}
+
+// OpenOwn is OpenInput for a process that is not a worker, without the end by a signal.
+func (i *Invocation) OpenOwn(flag string) (*os.File, error) {
+	name := i.Input(flag)
+	if name == "" {
+		return nil, fmt.Errorf("refused: --%.20s names no file to read", flag)
+	}
+	file, err := OpenFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if i.Common.From[flag].File != "" && i.file.Owner != 0 {
+		if err := readableFor(file, i.file.Owner); err != nil {
+			_ = file.Close()
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+	}
+	return file, nil
 }
 
 // ReadInput returns the contents of the file to read that a flag gives.
@@ -40,7 +70,7 @@ func (i *Invocation) ReadInput(flag string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	return io.ReadAll(file)
+	return readAll(i.CLI.Context, file, certs.MaxFile)
 }
 
 // CopyOfFile returns the configuration file as this process has read it, for its worker: the file
@@ -98,6 +128,9 @@ func (i *Invocation) OpenPair(log *slog.Logger) (*certs.Files, error) {
 		}
 		return i.OpenInput(flagTLSKey)
 	}, log)
+	if err := i.CLI.Err(); err != nil {
+		return nil, err
+	}
 	if err != nil {
 		return nil, failure.Usage("--tls-cert %s, --tls-key %s: %w", cert, key, err)
 	}

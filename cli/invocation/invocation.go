@@ -1,13 +1,13 @@
 package invocation
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,7 +32,7 @@ type Invocation struct {
 	Common  *config.Common  // that of Serve or Connect, whichever is set
 	Serve   *config.Serve   // nil for connect
 	Connect *config.Connect // nil for serve
-	public  bool            // other users may read the file
+	ends    sync.Map        // by flag: endReads' stop for the file that was opened last
 	OnLink  func()          // of connect: called when the device gets its addresses; nil for none
 }
 
@@ -81,53 +81,69 @@ func (i *Invocation) sources() (setting.Sources, error) {
 
 // configFile reads the configuration file; it returns nil if there is none. A URL from another
 // source may be another server than that of the default file, and must not get that server's token.
+// The same holds for a URL on the command line and the file of TUNNEL_CONFIG.
 func (i *Invocation) configFile(command string, from setting.Sources) (*setting.File, error) {
 	name, _ := from.Lookup(Variable(FlagConfig)[0])
 	if texts := from.Flags[FlagConfig]; len(texts) > 0 {
 		name = texts[len(texts)-1]
+	} else if len(from.Flags["url"]) > 0 {
+		return nil, nil
 	}
 	optional := name == ""
 	if optional {
 		_, byVariable := from.Lookup(Variable("url")[0])
-		if command == "connect" && (len(from.Flags["url"]) > 0 || byVariable) {
+		if command == "connect" && byVariable {
 			return nil, nil
 		}
 		name = filepath.Join(configDir, command+".yaml")
 	}
-	file, err := i.open(FlagConfig, name)
+	open := OpenFile
+	if w := Worker(i.CLI); w != nil {
+		open = func(string) (*os.File, error) { return w.Open(FlagConfig) }
+	}
+	file, err := readConfig(i.CLI.Context, name, open)
 	if optional && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, failure.Usage("--%s: %w", FlagConfig, err)
+	if err == nil && Worker(i.CLI) != nil { // a copy; the parent has looked at the file
+		file.Owner, file.Public = 0, false
 	}
-	defer func() { _ = file.Close() }()
-	if info, err := file.Stat(); err == nil && Worker(i.CLI) == nil {
-		i.public = info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0
-	}
-	return ReadConfig(file, name)
+	return file, err
 }
 
 // Warn logs what is insecure about the configuration.
 func (i *Invocation) Warn(log *slog.Logger) {
+	if i.file != nil && i.file.Owner != 0 {
+		log.Warn("the configuration file belongs to another user, who decides where this machine "+
+			"connects: `chown root` it", "file", i.file.Name, "uid", i.file.Owner)
+	}
 	for _, s := range i.Settings() {
-		if s.Secret && i.public && i.Common.From[s.Name].File != "" {
+		if s.Secret && i.file != nil && i.file.Public && i.Common.From[s.Name].File != "" {
 			log.Warn("other users may read a secret in the configuration file: `chmod 600` it",
 				"file", i.file.Name, "key", s.Name)
 		}
 	}
 }
 
-// ReadConfig reads an open configuration file.
-func ReadConfig(file io.Reader, name string) (*setting.File, error) {
-	data, err := io.ReadAll(io.LimitReader(file, setting.MaxFile+1))
-	if err == nil && len(data) > setting.MaxFile {
-		err = fmt.Errorf("it is larger than %d bytes", setting.MaxFile)
+// ReadConfig reads the configuration file of that name until ctx ends.
+func ReadConfig(ctx context.Context, name string) (*setting.File, error) {
+	return readConfig(ctx, name, OpenFile)
+}
+
+func readConfig(ctx context.Context, name string,
+	open func(string) (*os.File, error)) (*setting.File, error) {
+	file, err := open(name)
+	if err != nil {
+		return nil, failure.Usage("--%s: %w", FlagConfig, err)
 	}
+	defer func() { _ = file.Close() }()
+	data, err := readAll(ctx, file, setting.MaxFile)
 	if err != nil {
 		return nil, failure.Usage("--%s %s: %w", FlagConfig, name, err)
 	}
-	return &setting.File{Name: name, Data: data}, nil
+	config := &setting.File{Name: name, Data: data}
+	config.Owner, config.Public, err = ownerOf(file)
+	return config, err
 }
 
 // Log returns the log of the invocation, on stderr.

@@ -1,6 +1,7 @@
 package invocation
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -34,8 +35,14 @@ func UsageError(c *cli.Context, err error, _ bool) error {
 		}
 		advice += didYouMean("--", name, names)
 	}
+	if strings.HasPrefix(err.Error(), badSyntax) {
+		err = errors.New("an argument begins with - and is not a flag") // it may hold a secret
+	}
 	return failure.New(failure.StepUsage, err, advice)
 }
+
+// badSyntax begins package flag's error for an argument like ---token=SECRET, which follows.
+const badSyntax = "bad flag syntax: "
 
 // unknownFlag begins package flag's error for a flag that does not exist; its name follows.
 const unknownFlag = "flag provided but not defined: -"

@@ -136,11 +136,7 @@ func (d *direct) Open(flag string) (*os.File, error) {
 	if flag == invocation.FlagConfig {
 		return d.i.CopyOfFile()
 	}
-	name := d.i.Input(flag)
-	if name == "" {
-		return nil, fmt.Errorf("refused: --%.20s names no file to read", flag)
-	}
-	return os.Open(name)
+	return d.i.OpenOwn(flag)
 }
 
 // Allow implements privsep.Machine: a server's device must be as its flags say, a client's as its

@@ -55,9 +55,8 @@ func runHook(ctx context.Context, flag, command string, dev string, address host
 // without a scheme.
 func isSecret(variable string) bool {
 	name, value, _ := strings.Cut(variable, "=")
-	switch strings.ToUpper(name) {
-	case "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY":
-		return strings.Contains(value, "@")
+	if strings.HasSuffix(strings.ToUpper(name), "_PROXY") && strings.Contains(value, "@") {
+		return true
 	}
 	return strings.HasPrefix(name, "TUNNEL_")
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +25,13 @@ func listen(ctx context.Context, address string, freebind bool) (net.Listener, e
 	if freebind {
 		config.Control = allowFreebind
 	}
+	if at, err := netip.ParseAddrPort(address); err == nil && at.Addr().Zone() != "" {
+		if zone := at.Addr().Zone(); !hasLink(zone) { // the kernel only says that something is invalid
+			return nil, failure.New(failure.StepListen,
+				fmt.Errorf("listen on %s: this machine has no interface %s", address, zone),
+				"start when it is there, or choose another --listen")
+		}
+	}
 	ln, err := config.Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
@@ -39,6 +48,16 @@ func listen(ctx context.Context, address string, freebind bool) (net.Listener, e
 		return nil, failure.New(failure.StepListen, err, "choose another --listen")
 	}
 	return ln, nil
+}
+
+// hasLink reports whether an interface has that name or index.
+func hasLink(zone string) bool {
+	if index, err := strconv.Atoi(zone); err == nil {
+		_, err = net.InterfaceByIndex(index)
+		return err == nil
+	}
+	_, err := net.InterfaceByName(zone)
+	return err == nil
 }
 
 // allowFreebind is a net.ListenConfig's Control.

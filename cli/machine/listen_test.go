@@ -22,6 +22,8 @@ func TestListen(t *testing.T) {
 		ln.Addr().String(): "listen: " + ln.Addr().String() + " is in use: end what listens there",
 		"192.0.2.1:8443": "listen: this machine does not have the address of 192.0.2.1:8443: " +
 			"choose another --listen, or give --freebind if the address comes later",
+		"[fe80::77%nothere0]:8443": "listen: listen on [fe80::77%nothere0]:8443: this machine " +
+			"has no interface nothere0: start when it is there",
 		"127.0.0.1:99999": "listen: listen tcp: address 99999: invalid port: choose another " +
 			"--listen",
 	} {

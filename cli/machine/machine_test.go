@@ -138,6 +138,8 @@ func TestHookEnvironment(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://me:secret-4@proxy:3128")
 	t.Setenv("http_proxy", "me:secret-5@proxy:3128")
 	t.Setenv("ALL_PROXY", "socks5://me:se%cret-6@proxy") // not a URL by the rules
+	t.Setenv("FTP_PROXY", "http://me:secret-7@proxy")
+	t.Setenv("Https_Proxy", "http://me:secret-8@proxy")
 	t.Setenv("all_proxy", "socks5://open-proxy:1080")
 	t.Setenv("NO_PROXY", "example.com")
 	t.Setenv("HOOK_OWN", "kept")

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/auth"
 	"tunnel/cli/failure"
 	"tunnel/privsep"
 	"tunnel/spool"
@@ -34,8 +35,9 @@ const outputLimit = 700 * time.Millisecond
 // New returns the Output to the streams of the process, or of a test. The caller closes it.
 func New(stdout, stderr io.Writer) *Output {
 	return &Output{
-		Stdout: &Stream{Spool: spool.New(stdout)}, Stderr: &Stream{Spool: spool.New(stderr)},
-		Null: isNull(stdout),
+		Stdout: &Stream{Spool: spool.New(stdout)},
+		Stderr: &Stream{Spool: spool.New(stderr), redact: true},
+		Null:   isNull(stdout),
 	}
 }
 
@@ -99,9 +101,11 @@ func isNull(w io.Writer) bool {
 	return ok && device == unix.Mkdev(1, 3)
 }
 
-// A Stream replaces the internal name of the state directory by the one that the user knows.
+// A Stream replaces the internal name of the state directory by the one that the user knows. That
+// of stderr, to which failures and the log go, also hides tokens, which only stdout may show.
 type Stream struct {
 	Spool  *spool.Writer
+	redact bool
 	Names  atomic.Pointer[[2][]byte]       // internal, user's
 	failed atomic.Pointer[failure.Failure] // the first write that failed
 }
@@ -111,6 +115,9 @@ func (r *Stream) Write(b []byte) (int, error) {
 	text := b
 	if names := r.Names.Load(); names != nil {
 		text = bytes.ReplaceAll(b, names[0], names[1])
+	}
+	if r.redact {
+		text = auth.Redact(text)
 	}
 	if _, err := r.Spool.Write(text); err != nil {
 		f := &failure.Failure{Step: failure.StepOutput, Err: err,

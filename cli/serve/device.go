@@ -34,6 +34,12 @@ func holdDevice(ctx context.Context, router keep.Router, want host.Want,
 		held.close()
 		return nil, err
 	}
+	if held.network != nil {
+		limits := held.keeper.Limits()
+		if err := held.network.Limit(&limits); err != nil {
+			log.Debug("this machine is watched as a whole", "err", err)
+		}
+	}
 	return held, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -25,17 +27,30 @@ func stateNames() []string {
 	}
 }
 
+// distinctive reports whether a name in a state directory is one that only this program gives.
+func distinctive(name string) bool {
+	return name == FileName || strings.HasPrefix(name, "session-") ||
+		strings.HasPrefix(name, "credential-")
+}
+
 // handOver gives a state directory to the user owner: first this program's files, then the
 // directory. Files of users other than root and other stay as they are, and so do symbolic links
-// and files with a second hard link. A directory with only foreign files is refused: it may be any
-// directory, even /etc.
-func handOver(dir *os.File, owner sandbox.User, other int) error {
+// and files with a second hard link. A directory of root, whose number is uid, is refused if it has
+// anything else: it may be any directory, even /etc or /etc/tunnel.
+func handOver(dir *os.File, owner sandbox.User, other, uid int) error {
 	ours, others, err := list(dir)
 	if err != nil {
 		return err
 	}
-	if len(ours) == 0 && len(others) > 0 && owner.UID != 0 {
-		return fmt.Errorf("it is not a state directory: it has %s and no file of tunnel", others[0])
+	if owner.UID != 0 && uid == 0 {
+		// Certificates and keys have these names in many places.
+		if !slices.ContainsFunc(ours, distinctive) {
+			others = append(others, ours...)
+		}
+		if len(others) > 0 {
+			return fmt.Errorf("it is not a state directory: it has %s, which is not of this program",
+				others[0])
+		}
 	}
 	for _, name := range ours {
 		if name == ACMEDir {

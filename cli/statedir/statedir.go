@@ -111,7 +111,7 @@ func own(dir *os.File, owner sandbox.User, other int) error {
 					"one with --state DIR",
 				owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
 	}
-	if err := handOver(dir, owner, other); errors.Is(err, unix.EPERM) {
+	if err := handOver(dir, owner, other, int(info.Uid)); errors.Is(err, unix.EPERM) {
 		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
 			owner.Name, err),
 			fmt.Sprintf("add the capability CHOWN, or have it be `chown -R %d:%d %s` before",
@@ -119,7 +119,8 @@ func own(dir *os.File, owner sandbox.User, other int) error {
 	} else if err != nil {
 		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
 			owner.Name, err),
-			"give a directory of its own with --state DIR")
+			fmt.Sprintf("give a directory of its own with --state DIR, or `chown -R %d:%d %s` if it is "+
+				"to be this server's or client's", owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
 	}
 	return nil
 }

@@ -52,7 +52,13 @@ func Command() *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, ArgsUsage: args, Description: description,
 			Flags:        append(flags, keep),
-			OnUsageError: invocation.UsageError, HideHelpCommand: true, Action: action,
+			OnUsageError: invocation.UsageError, HideHelpCommand: true,
+			Action: func(c *cli.Context) error {
+				if err := noneEmpty(c); err != nil {
+					return err
+				}
+				return action(c)
+			},
 		}
 	}
 	return &cli.Command{
@@ -92,6 +98,16 @@ func Command() *cli.Command {
 				"Example:\n\n   sudo tunnel token revoke laptop", tokenRevoke),
 		},
 	}
+}
+
+// noneEmpty refuses empty values, as package config does: an empty --expires would be never.
+func noneEmpty(c *cli.Context) error {
+	for _, name := range c.LocalFlagNames() {
+		if text, ok := c.Value(name).(string); ok && text == "" {
+			return failure.Usage("--%s is empty: give a value or leave it out", name)
+		}
+	}
+	return nil
 }
 
 func tokenCreate(c *cli.Context) error {
@@ -166,9 +182,7 @@ func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 		}
 		spec.Routes = append(spec.Routes, prefix)
 	}
-	if spec.CertCN = c.String(flagCertCN); spec.CertCN == "" && c.IsSet(flagCertCN) {
-		return spec, failure.Usage("--cert-cn is empty: any certificate would do")
-	}
+	spec.CertCN = c.String(flagCertCN)
 	if c.IsSet(flagMaxSessions) {
 		n := c.Int(flagMaxSessions)
 		if n < 0 || n > auth.MaxSessions {

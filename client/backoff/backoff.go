@@ -1,4 +1,4 @@
-// Package backoff says how long a client waits before it tries again.
+// Package backoff computes how long a client waits between attempts.
 package backoff
 
 import (
@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	minWait   = 500 * time.Millisecond // no pause is shorter, whatever the server says
+	minWait   = 500 * time.Millisecond // the shortest wait, whatever the server asks for
 	quickWait = 4 * time.Second
 	maxWait   = 15 * time.Second
-	// Steady is how long a session lasts that makes the next attempt a first one again.
+	// Steady is how long a session must last to reset the Backoff.
 	Steady = 15 * time.Second
 )
 
-// Backoff is the time between attempts: its bound doubles from twice minWait to quickWait, goes
-// on to maxWait when there has been no connection for long (it is then an eighth of that time, so
-// that nobody who was cut off for half a minute waits for another quarter), and each wait is drawn
-// from the upper half (from 0.5 s at first), so that a thousand clients of one server do not come
-// back in step. It grows over sessions, too, until one of them has lasted.
+// Backoff computes the time between attempts. Its bound doubles from twice minWait to quickWait.
+// After a long time without a connection it is an eighth of that time, up to maxWait, so that a
+// short outage is not followed by a long wait. Each wait is random within the upper half of the
+// bound, so that many clients of one server do not reconnect at the same time. Short sessions do
+// not reset it.
 type Backoff struct {
 	last  time.Duration
 	began time.Time // of the first wait
 }
 
-// Next returns how long to wait now.
+// Next returns how long to wait before the next attempt.
 func (b *Backoff) Next(now time.Time) time.Duration {
 	if b.began.IsZero() {
 		b.began = now
@@ -37,10 +37,9 @@ func (b *Backoff) Next(now time.Time) time.Duration {
 	return b.last/2 + rand.N(b.last/2+1)
 }
 
-// After returns how long to wait now that a session or an attempt has ended by err; lasted reports
-// that the session was a steady one. A server that stops says when to come back. Its word takes the
-// place of the first wait, and makes no other shorter: else a server could have a client come back
-// as often as it likes.
+// After returns how long to wait after a session or an attempt ended with err; lasted reports that
+// the session lasted for Steady. The time that a stopping server asks for replaces the first wait,
+// and never shortens a later one, so that a server cannot make a client reconnect at a high rate.
 func (b *Backoff) After(err error, lasted bool, now time.Time) time.Duration {
 	first := b.began.IsZero()
 	wait := b.Next(now)
@@ -55,7 +54,7 @@ func (b *Backoff) After(err error, lasted bool, now time.Time) time.Duration {
 	if first {
 		wait = minWait
 	}
-	if lasted { // the attempt that was agreed on does not count
+	if lasted { // the attempt that the server asked for does not count
 		*b = Backoff{}
 	}
 	return max(wait, told)

@@ -7,8 +7,8 @@ import (
 	"tunnel/client/grant"
 )
 
-// TestCheckOfNoAddresses has a worker that is broken into ask its parent for what is no pair of IPv4
-// addresses: it is refused, and does not end the parent.
+// TestCheckOfNoAddresses has a worker that is broken into ask its parent for what is no pair of
+// IPv4 addresses: it is refused, and does not end the parent.
 func TestCheckOfNoAddresses(t *testing.T) {
 	four, six := netip.MustParseAddr("10.1.1.3"), netip.MustParseAddr("fd00::3")
 	for _, pair := range [][2]netip.Addr{{}, {four}, {{}, four}, {six, six.Next()}, {four, six}} {

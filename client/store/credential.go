@@ -10,14 +10,15 @@ import (
 	"tunnel/atomicfile"
 )
 
-// Credentials keeps, by the server's URL, the credentials that this client got for its join tokens. They are secrets. A nil
-// *Credentials keeps nothing. Only the client that has the Sessions beside it may use the file.
+// Credentials stores, by the server's URL, the credentials that this client got for its join
+// tokens. They are secrets. A nil *Credentials stores nothing. Only the client that has the lock of
+// the Sessions beside it may use the file.
 type Credentials struct {
 	path string
 	kept map[string]string // by URL
 }
 
-// OpenCredentials reads the file at path; there need not be one yet.
+// OpenCredentials reads the file at path, which need not exist.
 func OpenCredentials(path string) (*Credentials, error) {
 	c := &Credentials{path: path, kept: map[string]string{}}
 	data, err := atomicfile.Read(path)
@@ -28,7 +29,8 @@ func OpenCredentials(path string) (*Credentials, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(data, &c.kept); err != nil || c.kept == nil {
-		return nil, fmt.Errorf("%s is damaged: it has the credential that a server gave this machine", path)
+		return nil, fmt.Errorf("%s is damaged: it has the credential that a server gave this machine",
+			path)
 	}
 	return c, nil
 }
@@ -41,10 +43,10 @@ func (c *Credentials) Get(url string) string {
 	return c.kept[url]
 }
 
-// ErrNotKept says that there is no file to keep something in.
+// ErrNotKept means that there is no file to store something in.
 var ErrNotKept = errors.New("this run keeps nothing")
 
-// Keep puts a credential into the file, from where not even a power cut takes it.
+// Keep stores a credential durably: it survives a power cut.
 func (c *Credentials) Keep(url, credential string) error {
 	if c == nil {
 		return ErrNotKept

@@ -1,5 +1,4 @@
-// Package store keeps between runs what a client has of its servers: its sessions, and the
-// credentials for its join tokens.
+// Package store keeps a client's sessions, and the credentials for its join tokens, between runs.
 package store
 
 import (
@@ -15,11 +14,11 @@ import (
 	"tunnel/atomicfile"
 )
 
-// ErrInUse says that a client that is running has the session file.
+// ErrInUse means that another running client has locked the session file.
 var ErrInUse = errors.New("another client uses it")
 
-// Sessions keeps the session with each server between runs, so that a client that was restarted
-// gets its address back. It holds secrets. A nil *Sessions keeps nothing.
+// Sessions stores the session with each server, so that a restarted client gets its address back.
+// It holds secrets. A nil *Sessions stores nothing.
 type Sessions struct {
 	file  *atomicfile.Locked
 	known map[string]netip.Addr // what to save as content.Known; nil leaves that as it is
@@ -27,55 +26,54 @@ type Sessions struct {
 
 // Session is a session as a file holds it.
 type Session struct {
-	URL     string     `json:"url"` // whose session it is
+	URL     string     `json:"url"` // of the server
 	Session string     `json:"session"`
 	Address netip.Addr `json:"address"`
 
-	// that the server has granted and this machine has taken
+	// the granted network that this machine accepted
 	Network netip.Prefix `json:"network,omitzero"`
 }
 
-// content is what a session file holds: the session that was Session last, and those with other
-// servers, newest first.
+// content is what a session file holds: the last session, and those with other servers, newest
+// first.
 type content struct {
 	Session
 
 	Others []Session `json:"others,omitempty"`
 
-	// Known is what the names on the path to a server resolved to last time, by host, for a start
-	// at which the name server cannot be reached: it may lie inside the tunnel.
+	// Known are the last addresses of the host names on the path to a server, for a start at which
+	// the DNS server cannot be reached: it may be inside the tunnel.
 	Known map[string]netip.Addr `json:"known,omitempty"`
 }
 
-// maxOthers and MaxKnown bound the file: it outlives the URLs that a person has tried.
+// maxOthers and MaxKnown bound the file, which outlives the URLs that were tried.
 const (
 	maxOthers = 7
 	MaxKnown  = 16
 )
 
-// lockTimeout is how long a client waits for the one before it, which takes a moment to go when it
-// was killed.
+// lockTimeout is how long a client waits for one before it that was killed and is still exiting.
 const lockTimeout = time.Second
 
-// maxSession bounds what is read of the file, in bytes.
+// maxSession is the most bytes of the file that are read.
 const maxSession = 1 << 20
 
-// OpenSessions opens the file at path, made with mode 0600 if there is none, and locks it: two
-// clients with one session would throw each other out for ever. The error is ErrInUse, wrapped,
-// when another client has it, and goes on having it for lockTimeout.
+// OpenSessions opens the file at path, creating it with mode 0600 if it does not exist, and locks
+// it: two clients with one session would disconnect each other for ever. The error is ErrInUse,
+// wrapped, if another client holds the lock for longer than lockTimeout.
 func OpenSessions(path string) (*Sessions, error) {
 	file, err := atomicfile.Lock(path, os.O_CREATE, lockTimeout)
 	if errors.Is(err, atomicfile.ErrLocked) {
 		return nil, fmt.Errorf("lock %s: %w", path, ErrInUse)
 	}
 	if err != nil {
-		return nil, err // an os.PathError says it all
+		return nil, err // an os.PathError needs no context
 	}
 	return &Sessions{file: file}, nil
 }
 
-// Load returns the session with the server at url; the zero value when there is none, or none that
-// can be read.
+// Load returns the session with the server at url, the zero value if there is none or it cannot be
+// read.
 func (s *Sessions) Load(url string) Session {
 	for _, v := range s.all() {
 		if v.URL == url {
@@ -85,7 +83,7 @@ func (s *Sessions) Load(url string) Session {
 	return Session{}
 }
 
-// all returns the sessions, newest first; none when the file cannot be read.
+// all returns the sessions, newest first; none if the file cannot be read.
 func (s *Sessions) all() []Session {
 	v, ok := s.read()
 	if !ok {
@@ -94,7 +92,7 @@ func (s *Sessions) all() []Session {
 	return append([]Session{v.Session}, v.Others...)
 }
 
-// read returns what the file holds; false when it cannot be read.
+// read returns the content of the file; ok is false if it cannot be read.
 func (s *Sessions) read() (v content, ok bool) {
 	if s == nil {
 		return content{}, false
@@ -106,20 +104,20 @@ func (s *Sessions) read() (v content, ok bool) {
 	return v, true
 }
 
-// Names returns the addresses that hosts had last time.
+// Names returns the last known addresses by host name.
 func (s *Sessions) Names() map[string]netip.Addr {
 	v, _ := s.read()
 	return v.Known
 }
 
-// Learn has the next save keep the addresses that hosts have.
+// Learn sets the addresses by host name that the next Save stores.
 func (s *Sessions) Learn(known map[string]netip.Addr) {
 	if s != nil {
 		s.known = known
 	}
 }
 
-// Save puts the session with the server at url into the file.
+// Save stores the session with the server at url.
 func (s *Sessions) Save(url string, v Session) error {
 	if s == nil {
 		return nil

@@ -104,9 +104,12 @@ func TestSessionFilePerServer(t *testing.T) {
 // What cannot be read is no session, and is replaced by the next one.
 func TestSessionFileDamaged(t *testing.T) {
 	for name, content := range map[string]string{
-		"empty": "", "cut": `{"url":"wss://server.example/ws","session":"fir`, "zeros": "\x00\x00\x00\x00", "null": "null", "a list": "[]",
-		"wrong type": `{"url":"wss://server.example/ws","session":1}`, "bad address": `{"url":"wss://server.example/ws","session":"x","address":"10.1"}`,
-		"trailing": `{"url":"wss://server.example/ws","session":"x"}}`, "endless": strings.Repeat(" ", 2<<20) + `{}`,
+		"empty": "", "cut": `{"url":"wss://server.example/ws","session":"fir`,
+		"zeros": "\x00\x00\x00\x00", "null": "null", "a list": "[]",
+		"wrong type":  `{"url":"wss://server.example/ws","session":1}`,
+		"bad address": `{"url":"wss://server.example/ws","session":"x","address":"10.1"}`,
+		"trailing":    `{"url":"wss://server.example/ws","session":"x"}}`,
+		"endless":     strings.Repeat(" ", 2<<20) + `{}`,
 	} {
 		path := filepath.Join(t.TempDir(), "session-tun0.json")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -126,7 +129,8 @@ func TestSessionFileDamaged(t *testing.T) {
 }
 
 func TestSessionFileFails(t *testing.T) {
-	if _, err := OpenSessions(filepath.Join(t.TempDir(), "none", "session")); !errors.Is(err, os.ErrNotExist) {
+	_, err := OpenSessions(filepath.Join(t.TempDir(), "none", "session"))
+	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 	if _, err := OpenSessions(t.TempDir()); err == nil {

@@ -19,6 +19,10 @@ const MaxFile = 1 << 20
 type File struct {
 	Name string
 	Data []byte
+	// Owner is the uid of a user, neither root nor that of this process, to whom the file belongs;
+	// 0 if there is none. That user's commands are not run.
+	Owner  int
+	Public bool // other users may read it
 
 	entries map[string]entry
 }
@@ -37,6 +41,13 @@ func (f *File) read(settings []*Setting) (all Errors) {
 		all = append(all, fmt.Sprintf("%s:%d:%d: ", f.Name, at.Position.Line,
 			at.Position.Column)+fmt.Sprintf(format, args...))
 	}
+	known := map[string]*Setting{}
+	for _, s := range settings {
+		if !s.FlagOnly {
+			known[s.Name] = s
+		}
+	}
+	// What the parser says quotes the file, which may be a secret or not a configuration at all.
 	parsed, err := parser.ParseBytes(f.Data, 0)
 	var syntax interface {
 		GetMessage() string
@@ -44,16 +55,16 @@ func (f *File) read(settings []*Setting) (all Errors) {
 	}
 	switch {
 	case errors.As(err, &syntax) && syntax.GetToken() != nil:
-		wrong(syntax.GetToken(), "%s", syntax.GetMessage())
+		at := syntax.GetToken()
+		if known[at.Value] != nil && strings.Contains(syntax.GetMessage(), "already defined") {
+			wrong(at, "%s: the key is there already: put a list in brackets behind one", at.Value)
+			return all
+		}
+		wrong(at, "this is not YAML: look at indentation, quotation marks and brackets, here and "+
+			"in the line before")
 		return all
 	case err != nil:
-		return Errors{fmt.Sprintf("%s: %v", f.Name, err)}
-	}
-	known := map[string]*Setting{}
-	for _, s := range settings {
-		if !s.FlagOnly {
-			known[s.Name] = s
-		}
+		return Errors{f.Name + ": this is not YAML"}
 	}
 	for i, doc := range parsed.Docs {
 		if doc.Body == nil {
@@ -72,7 +83,7 @@ func (f *File) read(settings []*Setting) (all Errors) {
 			key := pair.Key.GetToken()
 			s := known[key.Value]
 			if s == nil {
-				wrong(key, "%s: unknown key%s", key.Value, nearestOf(key.Value, known))
+				wrong(key, "%s%s", unknown(key.Value), nearestOf(key.Value, known))
 				continue
 			}
 			texts, at := f.texts(s, pair.Value)
@@ -84,6 +95,20 @@ func (f *File) read(settings []*Setting) (all Errors) {
 		}
 	}
 	return all
+}
+
+// maxKey is the longest key that is shown, in bytes.
+const maxKey = 40
+
+// unknown describes a key that no setting has. It is shown only if it looks like a key: it may be a
+// line of anything, if the file is not a configuration.
+func unknown(key string) string {
+	if key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool {
+		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) {
+		return "a key that is none"
+	}
+	return key + ": unknown key"
 }
 
 // texts returns the texts of a value in the file. If its type is wrong, the token is its position.

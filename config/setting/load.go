@@ -14,7 +14,8 @@ type Sources struct {
 }
 
 // Load sets the values of the settings from their sources, notes in origins where each came from,
-// and returns all problems as Errors, those that check finds included.
+// and returns all problems as Errors, those that check finds included. An empty value is one: it
+// may be a variable of a script that is not set, and would switch off what the setting protects.
 func Load(settings []*Setting, from Sources, origins Origins, check func(*Checker)) error {
 	c := NewChecker(settings, origins)
 	if from.File != nil {
@@ -26,6 +27,14 @@ func Load(settings []*Setting, from Sources, origins Origins, check func(*Checke
 			continue
 		}
 		origins[s.Name] = place
+		if !s.Argument && strings.Join(texts, "") == "" {
+			c.Wrong(s.Name, " is empty: give a value or leave it out")
+			continue
+		}
+		if s.Command && place.File != "" && from.File.Owner != 0 {
+			c.Wrong(s.Name, " is a command of another user (uid %d), to whom this file belongs: "+
+				"`chown root` it, or give --%s", from.File.Owner, s.Name)
+		}
 		if err := s.Value.Set(texts); err != nil {
 			c.Wrong(s.Name, "%v", err)
 		}
@@ -57,11 +66,13 @@ func (from Sources) of(s *Setting) ([]string, Place) {
 }
 
 // UnsetEmpty unsets empty variables of this program. Service managers and compose files write
-// TUNNEL_X=${X} whether X exists or not. But an empty pin must not mean any key.
+// TUNNEL_X=${X} whether X exists or not. But an empty pin must not mean any key, nor an empty
+// authority of clients that they need no certificate.
 func UnsetEmpty() {
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
-		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != "TUNNEL_PIN" {
+		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != "TUNNEL_PIN" &&
+			name != "TUNNEL_CLIENT_CA" {
 			_ = os.Unsetenv(name)
 		}
 	}

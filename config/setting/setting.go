@@ -39,6 +39,7 @@ type Setting struct {
 	Path     bool
 	Argument bool // has no flag: the arguments of the command are its values
 	FlagOnly bool // cannot be in the file
+	Command  bool // is run by a shell: a file of another user cannot have it
 
 	Value Value
 }
@@ -50,6 +51,11 @@ type Value interface {
 	Set(texts []string) error
 	// Texts returns the value as Set takes it, without secrets.
 	Texts() []string
+}
+
+// A Masker is a Value whose Texts may leave something out.
+type Masker interface {
+	Masked() bool // reports whether they do
 }
 
 // Kind returns the type of the setting's value.
@@ -101,8 +107,8 @@ func (s *Setting) orNumber() bool { return s.Name == "user" || s.Name == "max-me
 
 // masked reports whether the displayed value leaves out a secret.
 func (s *Setting) masked() bool {
-	m, ok := s.Value.(interface{ masked() bool })
-	return ok && m.masked()
+	m, ok := s.Value.(Masker)
+	return ok && m.Masked()
 }
 
 // A Place is where a value came from. The zero Place is the default.

@@ -24,7 +24,8 @@ func (v Single[T]) Kind() Kind { return cmp.Or(v.Type, Text) }
 
 func (v Single[T]) bare() bool { return v.Bare }
 
-func (v Single[T]) masked() bool { return v.Secret != nil && v.Secret(*v.P) }
+// Masked implements Masker.
+func (v Single[T]) Masked() bool { return v.Secret != nil && v.Secret(*v.P) }
 
 // Texts implements Value.
 func (v Single[T]) Texts() []string { return []string{v.Format(*v.P)} }

@@ -144,8 +144,8 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 	workers.Wait()
 }
 
-// one opens a connection, by system calls alone: the attacker must not need more of the machine than
-// the server.
+// one opens a connection, by system calls alone: the attacker must not need more of the machine
+// than the server.
 func (a *attacker) one(from netip.Addr) {
 	fd, err := a.connect(from)
 	if errors.Is(err, unix.ECONNRESET) { // accepted, and reset before this end has looked

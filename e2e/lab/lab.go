@@ -227,7 +227,8 @@ func setCubic(ns string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(allowedCC, []byte(strings.TrimSpace(string(before))+" cubic\n"), 0); err != nil {
+	if err := os.WriteFile(allowedCC,
+		[]byte(strings.TrimSpace(string(before))+" cubic\n"), 0); err != nil {
 		return fmt.Errorf("allow cubic: %w", err)
 	}
 	err = ip("netns", "exec", ns, "sh", "-c", choose)

@@ -31,7 +31,8 @@ func TestHostsReachEachOther(t *testing.T) {
 	a.Hosts("198.51.100.2 peer.example")
 	a.Run("ping", "-c1", "-W5", "peer.example")
 	b.Run("ping", "-c1", "-W5", "203.0.113.3")
-	if cc := strings.TrimSpace(a.Run("cat", "/proc/sys/net/ipv4/tcp_congestion_control")); cc != "cubic" {
+	cc := strings.TrimSpace(a.Run("cat", "/proc/sys/net/ipv4/tcp_congestion_control"))
+	if cc != "cubic" {
 		t.Errorf("congestion control %q, want cubic", cc)
 	}
 	if _, _, code := a.Try("ping", "-c1", "-W1", "203.0.113.3"); code == 0 {
@@ -167,12 +168,14 @@ func TestSweepTakesOnlyTheDead(t *testing.T) {
 	gone := fmt.Sprintf("tn-%d-sweep-a", dead.Process.Pid)
 	kept := fmt.Sprintf("tn-%d-sweep-b", os.Getpid())
 	for _, ns := range []string{gone, kept} {
-		if out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", ns).CombinedOutput(); err != nil {
+		out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", ns).CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", kept).CombinedOutput(); err != nil { //nolint:noctx // Cleanup has no context
+		//nolint:noctx // Cleanup has no context
+		if out, err := exec.Command("ip", "netns", "del", kept).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	})

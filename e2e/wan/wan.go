@@ -1,4 +1,4 @@
-// Package wan emulates a long line between two hosts of a lab: a rate, a delay, random loss and a
+// Package wan emulates a long path between two hosts of a lab: a rate, a delay, random loss and a
 // drop-tail queue in each direction. It runs in user space, on a TAP device in each host, because
 // not every kernel has netem.
 //

@@ -29,7 +29,8 @@ func Namespace(t testing.TB) {
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("this test makes network namespaces and needs root: run the tests by `make test`, or with sudo")
+		t.Fatal("this test makes network namespaces and needs root: " +
+			"run the tests by `make test`, or with sudo")
 	}
 }
 
@@ -45,9 +46,9 @@ func IP(t testing.TB, args string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Card makes a card dev that is up and has the address addr, a prefix, and a neighbour to route
-// through in its network.
-func Card(t testing.TB, dev, addr string) {
+// Link makes an interface dev that is up and has the address addr, a prefix, and a neighbour to
+// route through in its network.
+func Link(t testing.TB, dev, addr string) {
 	t.Helper()
 	IP(t, "link add "+dev+" type veth peer name "+dev+"-peer")
 	IP(t, "link set "+dev+"-peer up")

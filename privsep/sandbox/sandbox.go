@@ -101,8 +101,9 @@ type Limits struct {
 // Rights of landlock: nothing to execute.
 const (
 	readRights  = landlocksys.AccessFSReadFile | landlocksys.AccessFSReadDir
-	writeRights = readRights | landlocksys.AccessFSWriteFile | landlocksys.AccessFSTruncate | landlocksys.AccessFSRemoveFile |
-		landlocksys.AccessFSMakeReg | landlocksys.AccessFSMakeDir | landlocksys.AccessFSMakeSock
+	writeRights = readRights | landlocksys.AccessFSWriteFile | landlocksys.AccessFSTruncate |
+		landlocksys.AccessFSRemoveFile | landlocksys.AccessFSMakeReg | landlocksys.AccessFSMakeDir |
+		landlocksys.AccessFSMakeSock
 )
 
 // signalErratum is the bit of landlock's errata (Documentation/userspace-api/landlock.rst) that

@@ -96,8 +96,8 @@ func (b *Bans) Fail(source netip.Prefix, live bool) time.Duration {
 	return f.length
 }
 
-// Succeed notes that a right token came from source. It takes no failure back: a client that has one
-// token must not guess others without end.
+// Succeed notes that a right token came from source. It takes no failure back: a client that has
+// one token must not guess others without end.
 func (b *Bans) Succeed(source netip.Prefix) {
 	if !source.IsValid() {
 		return

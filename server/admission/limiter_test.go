@@ -146,8 +146,8 @@ func TestLimiterFullTwice(t *testing.T) {
 	}
 }
 
-// Whoever holds the most has to go for newcomers, whatever prefix it spreads over; a client with
-// one connection stays, and nobody who comes is refused.
+// The source with the most connections makes room for newcomers, whatever prefix it spreads over; a
+// client with one connection stays, and nobody who comes is refused.
 func TestLimiterEvictsTheHeaviest(t *testing.T) {
 	for name, from := range map[string]func(i int) string{
 		"one address":    func(int) string { return "198.51.100.1" },

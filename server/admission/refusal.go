@@ -34,7 +34,8 @@ const (
 func (why Reason) String() string {
 	return [reasons]string{"connections", "per_address", "handshake_rate", "handshake_time",
 		"evicted", "no_request", "not_found", "banned",
-		"token", "no_upgrade", "no_connect", "no_address", "no_lane", "sessions", "logins", "internal"}[why]
+		"token", "no_upgrade", "no_connect", "no_address", "no_lane",
+		"sessions", "logins", "internal"}[why]
 }
 
 // Refusals counts who was turned away, by reason. Its methods may be called concurrently.

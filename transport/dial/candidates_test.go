@@ -1,11 +1,14 @@
 package dial
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"tunnel/transport"
 )
 
 // An address is tried once, however often it is found; a guess that the resolver confirms is none
@@ -64,5 +67,14 @@ func TestZones(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %s; want %s", host, got, want)
 		}
+	}
+}
+
+// A link-local address needs its interface, also where it comes from a name.
+func TestNameLeadsToLinkLocal(t *testing.T) {
+	_, err := connectAddr(t.Context(), "[fe80::9]:8443")
+	var step *transport.StepError
+	if !errors.As(err, &step) || !strings.Contains(err.Error(), "connect to fe80::9: a link-local address needs its interface") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -45,15 +46,27 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 			reason = transport.ReasonTokenOrCert
 		}
 		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: reason}
+	case code == http.StatusUnauthorized && d.Header.Get("Authorization") != "":
+		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: transport.ReasonHeader,
+			Subject: "Authorization", Advice: offered(resp), Doubtful: true}
 	case code == http.StatusUnauthorized:
 		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: transport.ReasonDoubtful, Subject: offered(resp), Doubtful: true}
 	case code == http.StatusTooManyRequests:
 		return tooMany(what, resp)
+	case code == http.StatusProxyAuthRequired && d.Header.Get("Proxy-Authorization") != "":
+		return &transport.StepError{Step: transport.StepProxy, Err: what,
+			Reason: transport.ReasonHeader, Subject: "Proxy-Authorization"}
 	case code == http.StatusProxyAuthRequired:
 		return &transport.StepError{Step: transport.StepProxy, Err: what, Reason: transport.ReasonProxyFront}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, diagnose.OneLine(resp.Header.Get("Location"))),
 			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
+	case (code == http.StatusBadRequest || code == http.StatusForbidden) && wantsCertificate(resp):
+		reason := transport.ReasonCertWanted
+		if d.ClientCertificate {
+			reason = transport.ReasonCertRefused
+		}
+		return &transport.StepError{Step: transport.StepHTTP, Err: what, Reason: reason}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
 		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "if it speaks TLS, use wss://"}
 	case code == http.StatusUpgradeRequired:
@@ -62,7 +75,8 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 		if after, told := retryAfter(resp, time.Now()); told && code == http.StatusServiceUnavailable {
 			what = &transport.BusyError{Err: what, After: after}
 		}
-		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it"}
+		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it, " +
+			"and that the proxy speaks HTTP/1.1 to it, not HTTP/2 or a TLS that it does not expect: its log says so"}
 	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
 		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
 	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
@@ -111,6 +125,18 @@ func offered(resp *http.Response) string {
 		return ""
 	}
 	return " (it asks for " + strings.Join(names, ", ") + ")"
+}
+
+// wantsCertificate reports whether an answer is about a client certificate, as nginx's are: "No
+// required SSL certificate was sent", "The SSL certificate error". The WebSocket library keeps the
+// first 1,024 bytes of its body.
+func wantsCertificate(resp *http.Response) bool {
+	if resp.Body == nil {
+		return false
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	text := strings.ToLower(resp.Status + " " + string(body))
+	return strings.Contains(text, "ssl certificate") || strings.Contains(text, "client certificate")
 }
 
 // adviseAnswer tells what to do besides ReasonURL about an answer that no tunnel server gives.

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gate is where the reader waits for the device: an epoll instance that watches the device and is
-// itself watched by the runtime's poller (epoll(7) has them nested). It can be shut while the
-// reader knows that more is coming. Else each packet that the kernel puts into the device meanwhile
-// would wake a thread that has nothing to do, at the cost of whoever sends it.
-type gate struct {
+// wakeGate is what the reader waits on: an epoll instance that watches the device and is itself
+// watched by the runtime's poller (epoll(7) allows nesting). It is closed while the reader knows
+// that more packets are coming. Otherwise each packet that the kernel puts into the device would
+// wake a thread that has nothing to do, at the cost of its sender.
+type wakeGate struct {
 	file   *os.File // the epoll instance
 	raw    syscall.RawConn
 	epoll  int // its descriptor
@@ -21,9 +21,9 @@ type gate struct {
 	shut   bool
 }
 
-// newGate opens a gate on the device's descriptor, which must stay open for longer. The caller
+// newWakeGate opens a gate on the device's descriptor, which must stay open for longer. The caller
 // closes the gate's file.
-func newGate(device int) (*gate, error) {
+func newWakeGate(device int) (*wakeGate, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
@@ -42,23 +42,23 @@ func newGate(device int) (*gate, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	return &gate{file: file, raw: raw, epoll: epoll, device: device}, nil
+	return &wakeGate{file: file, raw: raw, epoll: epoll, device: device}, nil
 }
 
-// What wakes the reader: while the gate is open each packet, for the runtime does not ask for more
-// than changes; while it is shut failures only, which the kernel always adds.
+// Events that wake the reader: each packet while the gate is open, because the runtime asks for
+// edges only; failures, which the kernel always reports, while it is closed.
 const (
 	awake  = unix.EPOLLIN | unix.EPOLLET
 	asleep = unix.EPOLLET
 )
 
-// close shuts the gate.
-func (g *gate) close() { g.set(true, asleep) }
+// close stops wake-ups by packets.
+func (g *wakeGate) close() { g.set(true, asleep) }
 
-// open opens the gate, at once for what waits already.
-func (g *gate) open() { g.set(false, awake) }
+// open allows wake-ups by packets, and wakes the reader for those that wait already.
+func (g *wakeGate) open() { g.set(false, awake) }
 
-func (g *gate) set(shut bool, events uint32) {
+func (g *wakeGate) set(shut bool, events uint32) {
 	if g.shut != shut {
 		g.shut = shut
 		// fails for what was never added only
