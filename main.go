@@ -1,5 +1,5 @@
-// Tunnel is a private layer-3 network over plain HTTPS: `tunnel serve` on a machine with a public address, `tunnel
-// connect` on everything else.
+// Tunnel is a private layer-3 network over plain HTTPS: `tunnel serve` on a machine with a public
+// address, `tunnel connect` on everything else.
 package main
 
 import (

@@ -1,4 +1,5 @@
-// Package atomicfile reads and replaces small files in directories that other users may have put links into.
+// Package atomicfile reads and replaces small files in directories that other users may have put
+// links into.
 package atomicfile
 
 import (
@@ -10,8 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens a file as os.OpenFile does, but follows no symbolic link in its last element, and waits for nobody where there
-// is a FIFO. It refuses what is no regular file.
+// ErrNotRegular says that a name leads to a directory, a device, a FIFO or a socket.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Open opens a file as os.OpenFile does, but follows no symbolic link in its last element, and
+// does not wait where there is a FIFO. It refuses what is no regular file.
 func Open(path string, flag int, mode os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
 	if err != nil {
@@ -19,7 +23,7 @@ func Open(path string, flag int, mode os.FileMode) (*os.File, error) {
 	}
 	var info unix.Stat_t
 	if err = unix.Fstat(int(f.Fd()), &info); err == nil && info.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errors.New("not a regular file")
+		err = ErrNotRegular
 	}
 	if err != nil {
 		_ = f.Close()
@@ -38,35 +42,50 @@ func Read(path string) ([]byte, error) {
 	return io.ReadAll(f)
 }
 
-// Replace makes the file hold data, with mode 0600, or leaves it as it was, whatever happens meanwhile. Only one process at
-// a time may do so.
-func Replace(path string, data []byte) (err error) {
-	next := path + ".new"
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) { // of a run that was killed, with any mode
-		return err
-	}
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+// Replace makes the file hold data, with mode 0600, or leaves it as it was, whatever happens
+// meanwhile. When it returns, the data survives a power cut. Only one process at a time may do so.
+func Replace(path string, data []byte) error {
+	next, err := write(path, data, true)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(next)
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
+	if err := errors.Join(rename(next, path), next.Close()); err != nil {
+		return err
 	}
-	if closing := f.Close(); err == nil {
-		err = closing
+	return syncDir(path)
+}
+
+// write makes a file beside path, with mode 0600, that holds data.
+func write(path string, data []byte, durable bool) (next *os.File, err error) {
+	name := path + ".new"
+	// It may be that of a run that was killed, with any mode.
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	next, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_, err = next.Write(data)
+	if err == nil && durable {
+		err = next.Sync()
 	}
 	if err != nil {
-		return err
+		return nil, errors.Join(err, next.Close(), os.Remove(name))
 	}
-	if err := os.Rename(next, path); err != nil {
-		return err
+	return next, nil
+}
+
+// rename puts next in the place of path, or removes it.
+func rename(next *os.File, path string) error {
+	if err := os.Rename(next.Name(), path); err != nil {
+		return errors.Join(err, os.Remove(next.Name()))
 	}
+	return nil
+}
+
+// syncDir has a power cut leave the directory of path as it is.
+func syncDir(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err

@@ -22,14 +22,11 @@ var (
 	ErrJoined  = errors.New("the join token was used by another client")
 )
 
-// Admit tells what the token of r allows, which comes as Bearer in Authorization or TokenHeader, over the connection of
-// r.TLS. The error is ErrMissing, ErrWrong or, with the token's name, ErrExpired, ErrRevoked, ErrJoined or
-// ErrCertificate, for which the whole secret is needed. A wrong token takes as long as a right one, whatever is wrong
-// with it.
+// Admit returns what the token of r allows. The token is a Bearer token in Authorization or
+// TokenHeader; r.TLS has the client's certificate. The error is ErrMissing, ErrWrong or, wrapped
+// with the token's name and only for a token whose secret is right, ErrExpired, ErrRevoked,
+// ErrJoined or ErrCertificate. Checking takes the same time for right and wrong tokens.
 func (s *Store) Admit(r *http.Request) (Grant, error) {
-	if s == nil {
-		return Grant{Token: Token{Kind: KindToken}}, nil
-	}
 	text := bearer(r)
 	g, settle, err := s.admit(text, r.TLS, time.Now())
 	if settle {
@@ -38,8 +35,10 @@ func (s *Store) Admit(r *http.Request) (Grant, error) {
 	return g, err
 }
 
-// admit is Admit for a token's text and its connection at a time. settle reports that it is the credential of a join token that is still there.
-func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ Grant, settle bool, _ error) {
+// admit is Admit for a token's text, its connection and the time. settle reports that the token is
+// a credential whose join token is still in the store.
+func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ Grant, settle bool,
+	_ error) {
 	sum := hash(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +58,8 @@ func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ 
 	if s.flag != nil {
 		flag = s.flag.Hash
 	}
-	isToken, isCredential, isFormer, isFlag := same(sum, kept), same(sum, credential), same(sum, former), same(sum, flag)
+	isToken, isCredential := same(sum, kept), same(sum, credential)
+	isFormer, isFlag := same(sum, former), same(sum, flag)
 	if isToken || isCredential {
 		if err := e.certified(over); err != nil {
 			return Grant{}, false, fmt.Errorf("%s: %w", e.Name, err)
@@ -94,8 +94,9 @@ func (s *Store) admit(text string, over *tls.ConnectionState, now time.Time) (_ 
 	return g, settle, nil
 }
 
-// settle makes a join token its credential, whose hash is sum, now that the client has shown that it stored it. Should the
-// disk be full the two stay side by side until it is not.
+// settle replaces a join token by its credential, whose hash is sum, once the client has presented
+// the credential and therefore has stored it. If the write fails, for example because the disk is
+// full, both remain valid until a later attempt succeeds.
 func (s *Store) settle(id string, sum [sha256.Size]byte) {
 	defer s.changing.Lock(id)()
 	e, ok := s.get(id)
@@ -107,9 +108,10 @@ func (s *Store) settle(id string, sum [sha256.Size]byte) {
 	_ = s.put(&e)
 }
 
-// Join uses the join token of g for the client with this session, and returns the credential that the client is to come
-// back with. Of all who try, the first one gets it; it may ask again, until it has come with the credential. For any other
-// grant Join does nothing and returns "". The error is ErrJoined, ErrRevoked, ErrExpired, or why it could not be written.
+// Join uses the join token of g for the client with this session, and returns the credential that
+// the client presents from then on. The first session that calls Join gets the credential, and may
+// call it again until it has presented the credential. If g is not of a join token, Join does
+// nothing and returns "". The error is ErrJoined, ErrRevoked, ErrExpired or a failed write.
 func (s *Store) Join(g Grant, session string) (credential string, err error) {
 	if g.text == "" {
 		return "", nil

@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// maxRevoked is how many revoked tokens are remembered. The holder of one that was revoked before these
-// hears what any wrong token hears.
+// maxRevoked is how many revoked tokens are remembered. An older one is refused like any wrong
+// token.
 const maxRevoked = 1000
 
-// bury replaces a token by what is left of it when it is revoked: enough to tell its holder so. An earlier
-// version of this program, which does not know the kind, takes it for one that has expired. The caller
-// holds admin and the lock of id.
+// bury replaces a token that is revoked by an entry with which its holder can be told so. Earlier
+// versions of this program, which do not know the kind, read that entry as an expired token. The
+// caller holds admin and the lock of id.
 func (s *Store) bury(id string) error {
 	e, _ := s.get(id)
 	left := &entry{
-		Token: Token{ID: id, Name: e.Name, Kind: kindRevoked, Created: e.Created, Expires: time.Now().Round(0)},
-		Hash:  e.Hash, Former: e.Former,
+		Token: Token{ID: id, Name: e.Name, Kind: kindRevoked, Created: e.Created,
+			Expires: time.Now().Round(0)},
+		Hash: e.Hash, Former: e.Former,
 	}
-	if e.Credential != nil { // both open it until the client has come with the credential
+	if e.Credential != nil { // both are valid until the client presents the credential
 		left.Former = e.Credential
 	}
 	value, err := json.Marshal(left)
@@ -27,7 +28,7 @@ func (s *Store) bury(id string) error {
 	}
 	forgotten := s.oldestRevoked()
 	if err := s.bucket.Write(map[string][]byte{id: value}, forgotten...); err != nil {
-		// It may be the room on the disk, and that it is revoked matters more than what its holder hears.
+		// The disk may be full. Revoking the token matters more than telling its holder why.
 		left = nil
 		if s.bucket.Write(nil, id) != nil {
 			return err
@@ -46,8 +47,8 @@ func (s *Store) bury(id string) error {
 	return nil
 }
 
-// oldestRevoked returns the id of the token that is forgotten when another is revoked; none while there
-// is room.
+// oldestRevoked returns the id of the revoked token to forget when another one is revoked; none
+// while fewer than maxRevoked are remembered.
 func (s *Store) oldestRevoked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

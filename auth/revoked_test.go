@@ -10,12 +10,13 @@ import (
 	"tunnel/state"
 )
 
-// TestRevokedIsTold has tokens that are over: the secret gets the reason, also after a restart and when there
-// is another token of that name; another secret with the same id gets none.
+// TestRevokedIsTold has tokens that are over: the secret gets the reason, also after a restart and
+// when there is another token of that name; another secret with the same id gets none.
 func TestRevokedIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s, shut := reopen(t, path)
-	laptop, phone, used := create(t, s, Spec{Name: "laptop"}), create(t, s, Spec{Name: "phone", Once: true}), create(t, s, Spec{Name: "used", Once: true})
+	laptop, phone, used := create(t, s, Spec{Name: "laptop"}), create(t, s,
+		Spec{Name: "phone", Once: true}), create(t, s, Spec{Name: "used", Once: true})
 	credentials := map[string]string{}
 	for _, join := range []string{phone, used} {
 		credential, err := s.Join(admit(t, s, join), "session")
@@ -71,7 +72,8 @@ func TestRevokedAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i, want := range map[int]error{0: ErrWrong, 1: ErrWrong, 2: ErrRevoked, maxRevoked + 1: ErrRevoked} {
+	for i, want := range map[int]error{0: ErrWrong, 1: ErrWrong, 2: ErrRevoked,
+		maxRevoked + 1: ErrRevoked} {
 		refused(t, s, texts[i], want)
 	}
 	if len(disk.kept) != maxRevoked || len(s.tokens) != maxRevoked {
@@ -94,7 +96,8 @@ func TestRevokeOnFullDisk(t *testing.T) {
 	refused(t, s, text, ErrWrong)
 }
 
-// TestRevokedForOlder has an older version read what is left of a revoked token: to it the token has expired.
+// TestRevokedForOlder has an older version read what is left of a revoked token: to it the token
+// has expired.
 func TestRevokedForOlder(t *testing.T) {
 	s := newStore(t)
 	text := create(t, s, Spec{Name: "laptop"})

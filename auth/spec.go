@@ -9,51 +9,55 @@ import (
 	"time"
 )
 
-// Spec is what somebody wants a new token to be.
+// Spec describes a token to create.
 type Spec struct {
 	Name    string         `json:"name"`
-	Address netip.Addr     `json:"address,omitzero"` // to reserve; the zero Addr is none
+	Address netip.Addr     `json:"address,omitzero"` // to reserve; the zero Addr reserves none
 	Routes  []netip.Prefix `json:"routes,omitempty"`
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Once    bool           `json:"once,omitempty"`   // a join token
 
 	MaxSessions *int `json:"max_sessions,omitempty"` // as in Token
 
-	CertCN string `json:"cert_cn,omitempty"` // common name of the only client certificate to open it; "" is any or none
+	// common name of the client certificate that it requires; "" requires none
+	CertCN string `json:"cert_cn,omitempty"`
 }
 
 // MaxName is the longest name of a token, in bytes.
 const MaxName = 63
 
-// MaxSessions is the most that Spec.MaxSessions can be: as many clients as a /8 has pairs for.
+// MaxSessions is the largest Spec.MaxSessions: the number of pairs in a /8.
 const MaxSessions = 1 << 23
 
 // maxRoutes is the most routes of one token.
 const maxRoutes = 256
 
-// Errors of what a person asks of a Store.
+// Errors of Store.Create and Store.Revoke.
 var (
-	ErrName    = errors.New("a name has letters, digits and . _ - @, begins with a letter or digit, and has at most 63 of them")
+	ErrName = errors.New("a name has letters, digits and . _ - @, begins with a letter or " +
+		"digit, and has at most 63 of them")
 	ErrExists  = errors.New("there is a token of that name")
 	ErrUnknown = errors.New("there is no token of that name")
 	ErrSpec    = errors.New("no such token can be made")
 )
 
-// CheckName tells whether a token can have this name. The error is ErrName, wrapped.
+// CheckName returns ErrName, wrapped, if a token cannot have this name.
 func CheckName(name string) error {
-	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`).MatchString(name) || len(name) > MaxName {
+	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`).MatchString(name) ||
+		len(name) > MaxName {
 		return fmt.Errorf("%q: %w", name, ErrName)
 	}
 	return nil
 }
 
-// check tells whether s can become a token, as far as s alone can tell.
+// check returns an error if s alone rules out that a token is made of it.
 func (s *Spec) check(now time.Time) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
 	}
 	if s.Name == flagName {
-		return fmt.Errorf("%w: %q is the name of the token that a server is started with", ErrSpec, flagName)
+		return fmt.Errorf("%w: %q is the name of the token that a server is started with", ErrSpec,
+			flagName)
 	}
 	if s.Address.IsValid() && !s.Address.Is4() {
 		return fmt.Errorf("%w: address %s is not IPv4", ErrSpec, s.Address)
@@ -65,7 +69,8 @@ func (s *Spec) check(now time.Time) error {
 		return err
 	}
 	if s.MaxSessions != nil && (*s.MaxSessions < 0 || *s.MaxSessions > MaxSessions) {
-		return fmt.Errorf("%w: %d sessions are not within 0 to %d", ErrSpec, *s.MaxSessions, MaxSessions)
+		return fmt.Errorf("%w: %d sessions are not within 0 to %d", ErrSpec, *s.MaxSessions,
+			MaxSessions)
 	}
 	if len(s.Routes) > maxRoutes {
 		return fmt.Errorf("%w: %d routes are more than %d", ErrSpec, len(s.Routes), maxRoutes)
@@ -81,7 +86,7 @@ func (s *Spec) check(now time.Time) error {
 	return nil
 }
 
-// checkRoute tells whether a network can lie behind a client.
+// checkRoute returns an error if r cannot be a network behind a client.
 func checkRoute(r netip.Prefix) error {
 	if !r.IsValid() || r != r.Masked() || r.Addr().Is4In6() {
 		return fmt.Errorf("%w: route %s is not a prefix, like 192.168.7.0/24", ErrSpec, r)
@@ -90,29 +95,34 @@ func checkRoute(r netip.Prefix) error {
 		return fmt.Errorf("%w: route %s is everything", ErrSpec, r)
 	}
 	for _, special := range []string{
-		"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8", "::ffff:0:0/96",
+		"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10",
+		"ff00::/8", "::ffff:0:0/96",
 	} {
 		if netip.MustParsePrefix(special).Overlaps(r) {
-			return fmt.Errorf("%w: route %s overlaps with %s, which is never forwarded", ErrSpec, r, special)
+			return fmt.Errorf("%w: route %s overlaps with %s, which is never forwarded", ErrSpec, r,
+				special)
 		}
 	}
 	return nil
 }
 
-// conflict tells what s would take from another token.
+// conflict returns an error if s overlaps with what t has.
 func (s *Spec) conflict(t *Token) error {
 	if s.Address.IsValid() && s.Address == t.Address {
 		return fmt.Errorf("%w: address %s is reserved for %s", ErrSpec, s.Address, t.Name)
 	}
 	for _, r := range s.Routes {
 		if i := slices.IndexFunc(t.Routes, r.Overlaps); i >= 0 {
-			return fmt.Errorf("%w: route %s overlaps with route %s of %s", ErrSpec, r, t.Routes[i], t.Name)
+			return fmt.Errorf("%w: route %s overlaps with route %s of %s", ErrSpec, r, t.Routes[i],
+				t.Name)
 		}
 		if t.Address.IsValid() && r.Contains(t.Address) {
-			return fmt.Errorf("%w: route %s has the address %s of %s", ErrSpec, r, t.Address, t.Name)
+			return fmt.Errorf("%w: route %s has the address %s of %s", ErrSpec, r, t.Address,
+				t.Name)
 		}
 	}
-	if s.Address.IsValid() && slices.ContainsFunc(t.Routes, func(r netip.Prefix) bool { return r.Contains(s.Address) }) {
+	if s.Address.IsValid() &&
+		slices.ContainsFunc(t.Routes, func(r netip.Prefix) bool { return r.Contains(s.Address) }) {
 		return fmt.Errorf("%w: address %s lies in a route of %s", ErrSpec, s.Address, t.Name)
 	}
 	return nil

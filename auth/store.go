@@ -16,22 +16,25 @@ import (
 	"tunnel/state"
 )
 
-// Store has all tokens. Whatever it acknowledges is in the file; only when a token was last used is written late, with
-// the next change of that token and by Close. A nil *Store lets everybody in. All methods may be called concurrently. Who
-// waits for the disk holds up others only if they change the same token, or if both create or revoke one.
+// Store holds all tokens. A change is in the file when the method that makes it returns. Only the
+// time at which a token was last used is written later, with the next change of that token or by
+// Close. All methods may be called concurrently. A caller that waits for the disk delays others
+// only if they change the same token, or if both create or revoke one.
 type Store struct {
-	bucket   Bucket
-	admin    sync.Mutex          // of Create and Revoke; held while they write
-	changing keyed.Mutex[string] // by id, of whoever changes the file's entry; held while they write, taken after admin
+	bucket Bucket
+	admin  sync.Mutex // of Create and Revoke; held while they write
+	// by id, held to change the file's entry; held while they write, taken after admin
+	changing keyed.Mutex[string]
 
-	mu     sync.Mutex        // guards the rest; taken last, and never held while anything is written
+	// guards the rest; taken last, and never held while anything is written
+	mu     sync.Mutex
 	tokens map[string]*entry // by id
-	flag   *entry            // of serve --token, nil is none; never in the file
+	flag   *entry            // of the token that the server was given, nil if none; never in the file
 	late   map[string]bool   // ids whose entry is newer than in the file
 }
 
-// Bucket is where a Store keeps tokens: a state.Bucket. What a Write has returned without an error is there after a power cut.
-// Its methods may be called concurrently.
+// Bucket is where a Store keeps tokens: a state.Bucket. A Write that returned nil survives a power
+// cut. Its methods may be called concurrently.
 type Bucket interface {
 	Exists() (bool, error)
 	Each(f func(key string, value []byte) error) error
@@ -41,16 +44,17 @@ type Bucket interface {
 // An entry is a token as the file has it.
 type entry struct {
 	Token
-	Hash []byte `json:"hash"` // SHA-256 of its text: there is nothing to guess in 256 random bits
-	// Of a join token that was used: who used it, and what that client got for it.
+	// SHA-256 of its text: 256 random bits need no slow hash
+	Hash []byte `json:"hash"`
+	// Of a join token that was used: the client's session, and the credential that it got.
 	Session    []byte `json:"session,omitempty"`    // SHA-256
 	Salt       []byte `json:"salt,omitempty"`       //
 	Credential []byte `json:"credential,omitempty"` // SHA-256 of its text
-	// Of a credential, the join token that it was; of a revoked join token, its credential.
+	// The join token that a credential replaced, or the credential of a revoked join token.
 	Former []byte `json:"former,omitempty"` // SHA-256 of its text
 }
 
-// flagName is both the name and the id of the token that serve was given.
+// flagName is both the name and the id of the token that was configured for the server.
 const flagName = "flag"
 
 // Open returns the Store of what a bucket holds. Close it before the bucket's file.
@@ -58,8 +62,10 @@ func Open(bucket Bucket) (*Store, error) {
 	s := &Store{bucket: bucket, tokens: map[string]*entry{}, late: map[string]bool{}}
 	err := bucket.Each(func(id string, value []byte) error {
 		var e entry
-		if err := json.Unmarshal(value, &e); err != nil || e.ID != id || len(e.Hash) != sha256.Size {
-			// To leave it out would let its address go to others, and a later start forget it.
+		if err := json.Unmarshal(value, &e); err != nil || e.ID != id ||
+			len(e.Hash) != sha256.Size {
+			// If it were left out, its address could be given to others, and a later start would
+			// forget it.
 			return fmt.Errorf("%w: token %q cannot be read", state.ErrDamaged, id)
 		}
 		s.tokens[id] = &e
@@ -71,7 +77,7 @@ func Open(bucket Bucket) (*Store, error) {
 	return s, nil
 }
 
-// Close writes when each token was last used. Nothing may change after.
+// Close writes the times at which tokens were last used. No method may be called after it.
 func (s *Store) Close() error {
 	put := map[string][]byte{}
 	s.mu.Lock()
@@ -94,20 +100,22 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// SetFlag adds a token that is not kept: the one that serve was given. It is called before the Store is used.
+// SetFlag adds the token that was configured for the server, which is not written to the file. It
+// is called before the Store is used.
 func (s *Store) SetFlag(text string) {
 	sum := hash(text)
-	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken, Created: time.Now()}, Hash: sum[:]}
+	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken,
+		Created: time.Now()}, Hash: sum[:]}
 }
 
-// Fresh tells whether there never was a token in the file.
+// Fresh reports whether no token was ever written to the file.
 func (s *Store) Fresh() (bool, error) {
 	exists, err := s.bucket.Exists()
 	return !exists, err
 }
 
-// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing changes when it fails. The
-// caller holds the locks of all these ids, and not mu.
+// put makes e the entry with its id, in the file and then in memory, and removes others. Nothing
+// changes when it fails. The caller holds the locks of all these ids, and not mu.
 func (s *Store) put(e *entry, remove ...string) error {
 	value, err := json.Marshal(e)
 	if err != nil {
@@ -119,7 +127,7 @@ func (s *Store) put(e *entry, remove ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.tokens[e.ID]; old != nil && old.Used.After(e.Used) {
-		e.Used = old.Used // it was used meanwhile
+		e.Used = old.Used // used in the meantime
 	}
 	s.tokens[e.ID] = e
 	for _, id := range remove {
@@ -139,8 +147,8 @@ func (s *Store) get(id string) (e entry, ok bool) {
 	return entry{}, false
 }
 
-// Create makes a token and returns it with its text, which nobody can find out later. agree, if not nil, may refuse it.
-// The name, address and routes of a token that has expired are free.
+// Create makes a token and returns it with its text, which is not stored. agree, if not nil, may
+// refuse the token. The name, address and routes of expired tokens are free.
 func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error) {
 	now := time.Now()
 	if err := spec.check(now); err != nil {
@@ -151,7 +159,8 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	var replaced []string
 	for _, t := range s.List() {
 		if t.Name == spec.Name && t.Expired(now) && t.ID != flagName {
-			defer s.changing.Lock(t.ID)() // it may be used for the first time just now, and does not expire then
+			// a join token that is first used just now no longer expires
+			defer s.changing.Lock(t.ID)()
 			replaced = append(replaced, t.ID)
 		}
 	}
@@ -172,7 +181,8 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 		}
 	}
 	e := &entry{Token: Token{
-		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address, Routes: spec.Routes,
+		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address,
+		Routes:  spec.Routes,
 		Expires: spec.Expires.Round(0), Created: now.Round(0), MaxSessions: spec.MaxSessions,
 		CertCN: spec.CertCN,
 	}}
@@ -189,7 +199,7 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	return made, text, nil
 }
 
-// Revoke ends a token. Its live sessions are the caller's to end.
+// Revoke ends a token. The caller ends its sessions.
 func (s *Store) Revoke(name string) (Token, error) {
 	s.admin.Lock()
 	defer s.admin.Unlock()
@@ -200,7 +210,9 @@ func (s *Store) Revoke(name string) (Token, error) {
 	}
 	id := all[i].ID
 	if id == flagName {
-		return Token{}, fmt.Errorf("%w: %q is the token that the server was started with: start it without", ErrSpec, flagName)
+		return Token{},
+			fmt.Errorf("%w: %q is the token that the server was started with: start it without",
+				ErrSpec, flagName)
 	}
 	defer s.changing.Lock(id)()
 	if err := s.bury(id); err != nil {
@@ -209,7 +221,7 @@ func (s *Store) Revoke(name string) (Token, error) {
 	return all[i], nil
 }
 
-// List returns all tokens by name, also those that have expired, but none that was revoked.
+// List returns all tokens by name, with those that have expired, without those that were revoked.
 func (s *Store) List() []Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,12 +238,9 @@ func (s *Store) List() []Token {
 	return all
 }
 
-// Reserved returns the addresses that tokens have for themselves, with the tokens' ids.
+// Reserved returns the addresses that are reserved for tokens, each with the token's id.
 func (s *Store) Reserved() map[netip.Addr]string {
 	all := map[netip.Addr]string{}
-	if s == nil {
-		return all
-	}
 	now := time.Now()
 	for _, t := range s.List() {
 		if t.Address.IsValid() && !t.Expired(now) {
@@ -249,21 +258,14 @@ func (s *Store) find(id string) *entry {
 	return s.tokens[id]
 }
 
-// Why a token opens nothing any more.
+// Why a token is no longer valid.
 var (
 	ErrRevoked = errors.New("the token was revoked")
 	ErrExpired = errors.New("the token has expired")
 )
 
-// Check tells whether the token with this id still opens anything: the error is ErrRevoked or ErrExpired. Where everybody is
-// let in, "" does.
+// Check returns ErrRevoked or ErrExpired if the token with this id is no longer valid.
 func (s *Store) Check(id string) error {
-	if s == nil && id == "" {
-		return nil
-	}
-	if s == nil {
-		return ErrRevoked
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e := s.find(id); {
@@ -275,7 +277,7 @@ func (s *Store) Check(id string) error {
 	return nil
 }
 
-// same compares a hash with a text's, in constant time.
+// same reports whether two hashes are equal, in constant time.
 func same(sum [sha256.Size]byte, kept []byte) bool {
 	return subtle.ConstantTimeCompare(sum[:], kept) == 1
 }

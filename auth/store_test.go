@@ -52,8 +52,8 @@ func onSlow(t *testing.T, file *state.File) (*Store, *slow) {
 	return s, disk
 }
 
-// While the disk takes its time, logins and whatever else needs no write go on, and all that need one are
-// under way at once, so that they can share it.
+// While the disk takes its time, logins and whatever else needs no write go on, and all that need
+// one are under way at once, so that they can share it.
 func TestLoginsDoNotWaitForTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	file, err := state.Open(path)
@@ -119,7 +119,8 @@ func TestRevokedWhileItJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	laptop, join := create(t, s, Spec{Name: "laptop"}), create(t, s, Spec{Name: "phone", Once: true})
+	laptop, join := create(t, s, Spec{Name: "laptop"}), create(t, s,
+		Spec{Name: "phone", Once: true})
 	s, disk := onSlow(t, file)
 	admit(t, s, laptop)
 	var group sync.WaitGroup

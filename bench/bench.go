@@ -6,19 +6,24 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"tunnel/bench/contender"
+	"tunnel/bench/report"
+	"tunnel/bench/scope"
 )
 
 // bench is one run of everything.
 type bench struct {
 	options
 	plan
-	shop    *workshop
-	results *results
+	shop    *contender.Workshop
+	results *report.Results
 	began   time.Time
 	console io.Writer
 }
 
-// run prepares the contenders and goes through the rounds. What fails is noted and does not end it; the end of ctx does.
+// run prepares the contenders and goes through the rounds. What fails is noted and does not end it;
+// the end of ctx does.
 func (b *bench) run(ctx context.Context) error {
 	if err := b.prepare(ctx); err != nil {
 		return err
@@ -32,21 +37,26 @@ func (b *bench) run(ctx context.Context) error {
 	return nil
 }
 
+// notAvailable is what the report says of a contender that could not be built or installed: the
+// program's own words go to the console, for they may hold addresses of this network.
+const notAvailable = "not available"
+
 // prepare builds and installs, and takes out of the plan what cannot run.
 func (b *bench) prepare(ctx context.Context) error {
-	var able []contender
+	var able []contender.Contender
 	for _, c := range b.contenders {
-		b.say("prepare %s", c.name())
-		version, err := c.prepare(ctx, b.shop)
+		b.say("prepare %s", c.Name())
+		version, err := c.Prepare(ctx, b.shop)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			b.say("%s cannot run: %v", c.name(), err)
-			b.results.absent = append(b.results.absent, reason{c.name(), err.Error()})
+			b.say("%s cannot run: %v", c.Name(), err)
+			b.results.Absent = append(b.results.Absent,
+				report.Reason{What: c.Name(), Why: notAvailable})
 		default:
 			able = append(able, c)
-			b.results.version[c.name()] = version
+			b.results.Version[c.Name()] = version
 		}
 	}
 	b.contenders = able
@@ -57,23 +67,33 @@ func (b *bench) prepare(ctx context.Context) error {
 type step struct {
 	groups  []string
 	where   string // for messages
-	takes   func(contender) bool
-	measure func(s *scope, round int, c contender)
+	takes   func(contender.Contender) bool
+	measure func(s *scope.Scope, round int, c contender.Contender)
 }
 
 func (b *bench) steps() []step {
-	all := func(contender) bool { return true }
-	own := func(c contender) bool { _, ok := c.(*tunnel); return ok }
-	secure := func(c contender) bool { t, ok := c.(*tunnel); return ok && t.secure }
+	all := func(contender.Contender) bool { return true }
+	own := func(c contender.Contender) bool { _, ok := c.(*contender.Tunnel); return ok }
+	secure := func(c contender.Contender) bool {
+		t, ok := c.(*contender.Tunnel)
+		return ok &&
+			t.Secure
+	}
+	plain := func(c contender.Contender) bool {
+		t, ok := c.(*contender.Tunnel)
+		return ok &&
+			!t.Secure
+	}
 	// alone makes a step of a measurement that is about the program only.
-	alone := func(measure func(*scope, int, *tunnel)) func(*scope, int, contender) {
-		return func(s *scope, round int, c contender) {
-			if t, ok := c.(*tunnel); ok {
+	alone := func(measure func(*scope.Scope, int, *contender.Tunnel)) func(*scope.Scope, int,
+		contender.Contender) {
+		return func(s *scope.Scope, round int, c contender.Contender) {
+			if t, ok := c.(*contender.Tunnel); ok {
 				measure(s, round, t)
 			}
 		}
 	}
-	return []step{
+	steps := []step{
 		{[]string{"stream", "udp", "rtt"}, "LAN", all, b.lan},
 		{[]string{"wan0"}, "WAN without loss", all, b.wan("0")},
 		{[]string{"wan1"}, "WAN with 1 % loss", all, b.wan("1")},
@@ -81,7 +101,15 @@ func (b *bench) steps() []step {
 		{[]string{"busy"}, "busy client", own, alone(b.busy)},
 		{[]string{"reconnect"}, "reconnecting clients", secure, alone(b.reconnect)},
 		{[]string{"memory"}, "idle clients", secure, alone(b.memory)},
+		{[]string{"attacked"}, "attacked server", secure, alone(b.attacked)},
+		{[]string{"bystander"}, "greedy clients with a token each", plain,
+			alone(b.bystander(greedySessions))},
+		{[]string{"bystander"}, "greedy clients with one token", plain, alone(b.bystander(1))},
 	}
+	for _, l := range fatLines() {
+		steps = append(steps, step{[]string{groupFat}, l.title, all, b.fat(l)})
+	}
+	return steps
 }
 
 // round measures everything once, one contender after the other.
@@ -94,7 +122,8 @@ func (b *bench) round(ctx context.Context, round int) error {
 			if !s.takes(c) {
 				continue
 			}
-			if err := b.within(ctx, c.name()+", "+s.where, func(t *scope) { s.measure(t, round, c) }); err != nil {
+			if err := b.within(ctx, c.Name()+", "+s.where,
+				func(t *scope.Scope) { s.measure(t, round, c) }); err != nil {
 				return err
 			}
 		}
@@ -103,23 +132,26 @@ func (b *bench) round(ctx context.Context, round int) error {
 }
 
 // within runs one measurement. The error is not nil only when the whole run is to end.
-func (b *bench) within(ctx context.Context, name string, f func(*scope)) error {
-	err := within(ctx, name, b.say, f)
+func (b *bench) within(ctx context.Context, name string, f func(*scope.Scope)) error {
+	err := scope.Within(ctx, name, b.say, f)
 	if ctx.Err() != nil {
 		return fmt.Errorf("interrupted: %w", context.Cause(ctx))
 	}
 	if err != nil {
 		b.say("%s failed: %v", name, err)
-		b.results.failed = append(b.results.failed, reason{name, err.Error()})
+		b.results.Failed = append(b.results.Failed, report.Reason{What: name, Why: err.Error()})
 	}
 	return nil
 }
 
 // add notes a figure and prints it.
 func (b *bench) add(round int, id, contender string, value float64) {
-	b.results.add(round, id, contender, value)
-	f := figureOf(id)
-	b.say("%-18s %10s %-8s %s", contender, short(value), f.unit, f.title)
+	b.results.Add(round, id, contender, value)
+	for _, f := range figures() {
+		if f.ID == id {
+			b.say("%-18s %10s %-8s %s", contender, report.Short(value), f.Unit, f.Title)
+		}
+	}
 }
 
 // say prints a line with the time since the start.

@@ -1,36 +1,11 @@
 package main
 
-// figure is one thing that is measured, in a unit.
-type figure struct {
-	id     string
-	title  string
-	unit   string
-	higher bool // is better
-}
+import (
+	"fmt"
+	"strings"
 
-// group is a set of figures that are measured together.
-type group struct {
-	name    string // for -only
-	title   string
-	explain string // how it is measured, for the report
-	plots   []plot
-}
-
-// plot is a file with a chart: figures of one unit, whose bars stand side by side.
-type plot struct {
-	file  string // without .svg
-	title string
-	ids   []string
-}
-
-// ids returns the figures of a group.
-func (g group) ids() []string {
-	var list []string
-	for _, p := range g.plots {
-		list = append(list, p.ids...)
-	}
-	return list
-}
+	"tunnel/bench/report"
+)
 
 // The figures' ids.
 const (
@@ -45,93 +20,222 @@ const (
 	figReconnect = "reconnect"
 	figMissing   = "missing"
 	figBusy      = "busy"
+
+	figAttacked     = "attacked"
+	figAttackedNew  = "attacked-new"
+	figAttackedBack = "attacked-returning"
+	figGreedyStream = "stream"
+	figGreedyPeak   = "peak"
+	figGreedyAfter  = "after"
 )
 
 // wanFigure is the id of a figure on the WAN with some loss, in percent.
 func wanFigure(percent, what string) string { return "wan" + percent + "-" + what }
 
-func figures() []figure {
-	list := []figure{
-		{figUp, "one TCP stream, client to server", "Gbit/s", true},
-		{figDown, "one TCP stream, server to client", "Gbit/s", true},
-		{figCPU, "CPU of the tunnel's own processes, both ends, both directions", "s/GB", false},
-		{figUDP, "64-byte UDP flood, datagrams that reach the receiver's UDP layer", "1000/s", true},
-		{figRTT, "idle round trip, median", "ms", false},
-		{figRTTMean, "idle round trip, mean", "ms", false},
+func figures() []report.Figure {
+	list := []report.Figure{
+		{ID: figUp, Title: "one TCP stream, client to server", Unit: "Gbit/s", Higher: true},
+		{ID: figDown, Title: "one TCP stream, server to client", Unit: "Gbit/s", Higher: true},
+		{ID: figCPU, Title: "CPU of the tunnel's own processes, both ends, both directions",
+			Unit: "s/GB", Higher: false},
+		{ID: figUDP, Title: "64-byte UDP flood, datagrams that reach the receiver's UDP layer",
+			Unit: "1000/s", Higher: true},
+		{ID: figRTT, Title: "idle round trip, median", Unit: "ms", Higher: false},
+		{ID: figRTTMean, Title: "idle round trip, mean", Unit: "ms", Higher: false},
 	}
 	for _, percent := range []string{"0", "1"} {
 		list = append(list,
-			figure{wanFigure(percent, figUp), "one stream, client to server, " + percent + " % loss", "Mbit/s", true},
-			figure{wanFigure(percent, figDown), "one stream, server to client, " + percent + " % loss", "Mbit/s", true},
-			figure{wanFigure(percent, figRTT), "mean round trip under four streams up, " + percent + " % loss", "ms", false})
+			report.Figure{ID: wanFigure(percent, figUp), Title: "one stream, client to server, " +
+				percent + " % loss", Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: wanFigure(percent, figDown), Title: "one stream, server to client, " +
+				percent + " % loss", Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: wanFigure(percent, figRTT),
+				Title: "mean round trip under four streams up, " + percent +
+					" % loss", Unit: "ms", Higher: false})
 	}
+	for _, l := range fatLines() {
+		list = append(list,
+			report.Figure{ID: l.figure(figUp), Title: "one stream up, " + l.title, Unit: "Mbit/s",
+				Higher: true},
+			report.Figure{ID: l.figure(figUpFour), Title: "four streams up, " + l.title,
+				Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: l.figure(figDownFour), Title: "four streams down, " + l.title,
+				Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: l.figure(figRTT), Title: "mean round trip under four streams up, " +
+				l.title, Unit: "ms", Higher: false})
+	}
+	for _, tokens := range []int{greedySessions, 1} {
+		with := fmt.Sprintf("beside %d greedy sessions with %d tokens", greedySessions, tokens)
+		if tokens == 1 {
+			with = fmt.Sprintf("beside %d greedy sessions with one token", greedySessions)
+		}
+		list = append(list,
+			report.Figure{ID: greedyFigure(tokens, figGreedyStream),
+				Title: "one stream " + with + " ÷ without", Unit: "", Higher: true},
+			report.Figure{ID: greedyFigure(tokens, figGreedyPeak),
+				Title: "most resident memory of the server " + with, Unit: "MiB", Higher: false},
+			report.Figure{ID: greedyFigure(tokens, figGreedyAfter),
+				Title: "resident memory of the server 10 s after, " +
+					with, Unit: "MiB", Higher: false})
+	}
+	list = append(list,
+		report.Figure{ID: figAttacked, Title: "one stream while attacked ÷ without", Unit: "",
+			Higher: true},
+		report.Figure{ID: figAttackedNew, Title: "a new client is up while attacked, slowest",
+			Unit: "s", Higher: false},
+		report.Figure{ID: figAttackedBack,
+			Title: "a returning client is up while attacked, slowest", Unit: "s", Higher: false})
 	return append(list,
-		figure{figStall, "two clients' throughput while a third is stopped ÷ without", "", true},
-		figure{figMemory, "resident memory of the server per idle client", "KiB", false},
-		figure{figReconnect, "1 000 clients all back after a restart of the server", "s", false},
-		figure{figMissing, "of them not back, or back with another address", "clients", false},
-		figure{figBusy, "throughput of one client beside 1 000 idle ones ÷ alone", "", true},
+		report.Figure{ID: figStall, Title: "two clients' throughput while a third is stopped ÷ " +
+			"without", Unit: "", Higher: true},
+		report.Figure{ID: figMemory, Title: "resident memory of the server per idle client",
+			Unit: "KiB", Higher: false},
+		report.Figure{ID: figReconnect,
+			Title: "1 000 clients all back after a restart of the server", Unit: "s",
+			Higher: false},
+		report.Figure{ID: figMissing, Title: "of them not back, or back with another address",
+			Unit: "clients", Higher: false},
+		report.Figure{ID: figBusy, Title: "throughput of one client beside 1 000 idle ones ÷ alone",
+			Unit: "", Higher: true},
 	)
 }
 
 // groups returns what -only can name, in the order of the report.
-func groups() []group {
-	wan := func(percent string) group {
-		return group{
-			name:  "wan" + percent,
-			title: "A line of 100 Mbit/s, 40 ms, 500 KB queue, " + percent + " % loss",
-			explain: "The line is emulated in user space between the hosts: 100 Mbit/s, 20 ms and a drop-tail queue of 500 KB in " +
-				"each direction, random loss with the same seed for all in a round. Goodput is what iperf3's receiver counts, slow start included. " +
-				"The round trip is that of pings through the tunnel every 50 ms while four streams run from client to server, " +
+func groups() []report.Group {
+	wan := func(percent string) report.Group {
+		return report.Group{
+			Name:  "wan" + percent,
+			Title: "A link of 100 Mbit/s, 40 ms, 500 KB queue, " + percent + " % loss",
+			Explain: "The line is emulated in user space between the hosts: 100 Mbit/s, 20 ms and " +
+				"a drop-tail queue of 500 KB in " +
+				"each direction, random loss with the same seed for all in a round. Goodput is " +
+				"what iperf3's receiver counts, slow start included. " +
+				"The round trip is that of pings through the tunnel every 50 ms while four " +
+				"streams run from client to server, " +
 				"from one second after their start.",
-			plots: []plot{
-				{"wan" + percent + "-goodput", "100 Mbit/s, 40 ms, " + percent + " % loss: goodput of one stream", []string{wanFigure(percent, figUp), wanFigure(percent, figDown)}},
-				{"wan" + percent + "-rtt", "100 Mbit/s, 40 ms, " + percent + " % loss: mean round trip under four streams", []string{wanFigure(percent, figRTT)}},
+			Plots: []report.Plot{
+				{File: "wan" + percent + "-goodput", Title: "100 Mbit/s, 40 ms, " + percent +
+					" % loss: goodput of one stream", IDs: []string{wanFigure(percent, figUp),
+					wanFigure(percent, figDown)}},
+				{File: "wan" + percent + "-rtt", Title: "100 Mbit/s, 40 ms, " + percent +
+					" % loss: mean round trip under four streams",
+					IDs: []string{wanFigure(percent, figRTT)}},
 			},
 		}
 	}
-	return []group{
-		{"stream", "One TCP stream on a LAN", "iperf3, one stream, what the receiver counts; the hosts are joined by a veth pair, and every program " +
-			"is in a session of its own (sched(7), autogroups). CPU is " +
-			"utime and stime of all processes of the contender at both ends, by the bytes of both directions; " +
-			"what the kernel does in interrupts is on nobody's account, so a contender that leaves its work to the kernel looks cheaper than it is.",
-			[]plot{{"stream", "One TCP stream on a LAN", []string{figUp, figDown}}, {"cpu", "CPU seconds per GB, both ends", []string{figCPU}}}},
-		{"udp", "Small packets", "iperf3 -u -b 0 -l 64 from client to server; counted are InDatagrams + RcvbufErrors of the receiver's " +
-			"kernel, from one second after the start, because the reader itself is too slow. Where the tunnel itself travels in UDP its own " +
-			"datagrams are taken off.",
-			[]plot{{"udp", "64-byte UDP flood", []string{figUDP}}}},
-		{"rtt", "Idle round trip on a LAN", "200 pings from client to server, one every 10 ms.", []plot{{"rtt", "Idle round trip on a LAN", []string{figRTT, figRTTMean}}}},
+	return []report.Group{
+		{Name: "stream", Title: "One TCP stream on a LAN",
+			Explain: "iperf3, one stream, what the receiver counts; the hosts are joined by a " +
+				"veth pair, and every program " +
+				"is in a session of its own (sched(7), autogroups). CPU is " +
+				"utime and stime of all processes of the contender at both ends, by the bytes of both " +
+				"directions; " +
+				"what the kernel does in interrupts is on nobody's account, so a contender that " +
+				"leaves its work to the kernel looks cheaper than it is.",
+			Plots: []report.Plot{{File: "stream", Title: "One TCP stream on a LAN",
+				IDs: []string{figUp, figDown}},
+				{File: "cpu", Title: "CPU seconds per GB, both ends", IDs: []string{figCPU}}}},
+		{Name: "udp", Title: "Small packets",
+			Explain: "iperf3 -u -b 0 -l 64 from client to server; counted are InDatagrams + " +
+				"RcvbufErrors of the receiver's " +
+				"kernel, from one second after the start, because the reader itself is too slow. " +
+				"Where the tunnel itself travels in UDP its own " +
+				"datagrams are taken off.",
+			Plots: []report.Plot{{File: "udp", Title: "64-byte UDP flood", IDs: []string{figUDP}}}},
+		{Name: "rtt", Title: "Idle round trip on a LAN",
+			Explain: "200 pings from client to server, one every 10 ms.",
+			Plots: []report.Plot{{File: "rtt", Title: "Idle round trip on a LAN",
+				IDs: []string{figRTT, figRTTMean}}}},
 		wan("0"),
 		wan("1"),
-		{"stall", "A stalled client", "Three clients on a switch. The server sends one TCP stream to each of two; in turns, three times, the third, for which it " +
-			"has datagrams waiting, is stopped with SIGSTOP. The figure is the mean sum of the two while it is, by that while it is not.",
-			[]plot{{"stall", "Two clients' throughput while a third is stopped ÷ without", []string{figStall}}}},
-		{"memory", "Idle clients", "Clients of the load generator in a host of their own, TLS, each with a session. The figure is the growth of the " +
-			"server's resident memory from none to all of them, by their number, after a time to settle.",
-			[]plot{{"memory", "Resident memory of the server per idle client", []string{figMemory}}}},
-		{"reconnect", "A restart of the server", "1 000 clients of the load generator, which come back as the program's own do: 0.25 to 0.5 s after the loss, then " +
-			"twice as long each time, to 15 s at most. The time runs from SIGTERM to the old server until the last client has its session again, with the same address.",
-			[]plot{{"reconnect", "1 000 clients all back after a restart", []string{figReconnect}}, {"missing", "Clients lost in a restart, of 1 000", []string{figMissing}}}},
-		{"busy", "One busy client among idle ones", "One TCP stream from client to server, in turns, three times, alone and beside 1 000 idle clients of the load generator. " +
-			"The figure is the mean beside them by that alone.",
-			[]plot{{"busy", "One busy client beside 1 000 idle ones ÷ alone", []string{figBusy}}}},
+		fatGroup(),
+		{Name: "stall", Title: "A stalled client",
+			Explain: "Three clients on a switch. The server sends one TCP stream to each of two; " +
+				"in turns, three times, the third, for which it " +
+				"has datagrams waiting, is stopped with SIGSTOP. The figure is the mean sum of the " +
+				"two while it is, by that while it is not.",
+			Plots: []report.Plot{{File: "stall",
+				Title: "Two clients' throughput while a third is stopped ÷ without",
+				IDs:   []string{figStall}}}},
+		{Name: "memory", Title: "Idle clients",
+			Explain: "Clients of the load generator in a host of their own, TLS, each with a " +
+				"session. The figure is the growth of the " +
+				"server's resident memory from none to all of them, by their number, after a time to " +
+				"settle.",
+			Plots: []report.Plot{{File: "memory",
+				Title: "Resident memory of the server per idle client", IDs: []string{figMemory}}}},
+		{Name: "reconnect", Title: "A restart of the server",
+			Explain: "1 000 clients of the load generator, which come back as the program's own " +
+				"do: 0.25 to 0.5 s after the loss, then " +
+				"twice as long each time, to 15 s at most. The time runs from SIGTERM to the old " +
+				"server until the last client has its session again, with the same address.",
+			Plots: []report.Plot{{File: "reconnect",
+				Title: "1 000 clients all back after a restart", IDs: []string{figReconnect}},
+				{File: "missing", Title: "Clients lost in a restart, of 1 000",
+					IDs: []string{figMissing}}}},
+		{Name: "busy", Title: "One busy client among idle ones",
+			Explain: "One TCP stream from client to server, in turns, three times, alone and " +
+				"beside 1 000 idle clients of the load generator. " +
+				"The figure is the mean beside them by that alone.",
+			Plots: []report.Plot{{File: "busy",
+				Title: "One busy client beside 1 000 idle ones ÷ alone", IDs: []string{figBusy}}}},
+		{Name: "attacked", Title: "An attacked server",
+			Explain: fmt.Sprintf("%d silent connections a second from six /64s of one IPv6 host, "+
+				"and one ClientHello replayed %d times a second "+
+				"from one IPv4 address, by programs in sessions of their own; a run in which they "+
+				"reach less than %.0f %% of these rates counts as failed. "+
+				"One TCP stream of a client that is connected, in turns, three times, without and "+
+				"with both attacks. "+
+				"A client that the server has never seen, and one that was there, connect while they "+
+				"run; the time is from the start of the program to its line up:, the slowest of three.",
+				silentRate, helloRate, 100*rateReached),
+			Plots: []report.Plot{{File: "attacked-stream",
+				Title: "One stream while attacked ÷ without", IDs: []string{figAttacked}},
+				{File: "attacked-up", Title: "Clients are up while attacked",
+					IDs: []string{figAttackedNew, figAttackedBack}}}},
+		{Name: "bystander", Title: "A bystander of greedy clients",
+			Explain: fmt.Sprintf("%d sessions that each send 16 pings of 1 300 bytes every 100 ms "+
+				"and do not read the answers, "+
+				"with a token each, and all with one; the server has --max-memory %s. One TCP stream "+
+				"of another token's client, in turns, three times, without and beside them. "+
+				"Memory is the server's most in the whole run, and what it has 10 s after they have "+
+				"left, the most of three.", greedySessions, greedyMemory),
+			Plots: []report.Plot{
+				{File: "bystander-stream", Title: "One stream beside greedy sessions ÷ without",
+					IDs: []string{greedyFigure(greedySessions, figGreedyStream),
+						greedyFigure(1, figGreedyStream)}},
+				{File: "bystander-memory", Title: "Resident memory of the server", IDs: []string{
+					greedyFigure(greedySessions, figGreedyPeak),
+					greedyFigure(greedySessions, figGreedyAfter), greedyFigure(1, figGreedyPeak),
+					greedyFigure(1, figGreedyAfter),
+				}},
+			}},
 	}
 }
 
 func groupNames() []string {
 	var list []string
 	for _, g := range groups() {
-		list = append(list, g.name)
+		list = append(list, g.Name)
 	}
 	return list
 }
 
-// figureOf returns the figure with an id.
-func figureOf(id string) figure {
-	for _, f := range figures() {
-		if f.id == id {
-			return f
-		}
+// seriesName is what a plot's legend calls a figure; "" is its title.
+func seriesName(id string) string {
+	switch {
+	case strings.HasSuffix(id, "-"+figUpFour):
+		return "four streams, client to server"
+	case strings.HasSuffix(id, "-"+figDownFour):
+		return "four streams, server to client"
+	case id == figUp, strings.HasSuffix(id, "-"+figUp):
+		return "client to server"
+	case id == figDown, strings.HasSuffix(id, "-"+figDown):
+		return "server to client"
+	case id == figRTTMean:
+		return "mean"
+	case id == figRTT:
+		return "median"
 	}
-	return figure{id: id, title: id}
+	return ""
 }

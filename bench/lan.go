@@ -1,6 +1,13 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"tunnel/bench/contender"
+	"tunnel/bench/gauge"
+	"tunnel/bench/report"
+	"tunnel/bench/scope"
+)
 
 // Of the idle round trip.
 const (
@@ -12,59 +19,60 @@ const (
 const warmUp = time.Second
 
 // lan measures a contender between two hosts on a fast wire.
-func (b *bench) lan(s *scope, round int, c contender) {
-	p := newLAN(s)
-	e := c.start(s, b.shop, p)
+func (b *bench) lan(s *scope.Scope, round int, c contender.Contender) {
+	p := contender.NewLAN(s)
+	e := c.Start(s, b.shop, p)
 	if b.measures("rtt") {
-		b.idle(s, round, c.name(), p, e)
+		b.idle(s, round, c.Name(), p, e)
 	}
 	if b.measures("stream") {
-		b.stream(s, round, c.name(), p, e)
+		b.stream(s, round, c.Name(), p, e)
 	}
 	if b.measures("udp") {
-		b.flood(s, round, c.name(), p, e)
+		b.flood(s, round, c.Name(), p, e)
 	}
 }
 
 // idle measures the round trip when nothing else is on the wire.
-func (b *bench) idle(s *scope, round int, name string, p pair, e ends) {
-	rtts := ping(s, p.client, e.server, pings, pingInterval)
-	b.add(round, figRTT, name, median(rtts))
-	b.add(round, figRTTMean, name, mean(rtts))
+func (b *bench) idle(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
+	rtts := gauge.Ping(s, p.Client, e.Server, pings, pingInterval)
+	b.add(round, figRTT, name, report.Median(rtts))
+	b.add(round, figRTTMean, name, report.Mean(rtts))
 }
 
 // stream measures one TCP stream in each direction, and what it costs.
-func (b *bench) stream(s *scope, round int, name string, p pair, e ends) {
-	before, err := cpuSeconds(p.server, p.client)
-	s.must(err)
-	up := runStream(s, p.client, p.server, e.server, b.seconds)
-	b.add(round, figUp, name, up.rate/1e9)
-	down := runStream(s, p.client, p.server, e.server, b.seconds, "-R")
-	b.add(round, figDown, name, down.rate/1e9)
-	after, err := cpuSeconds(p.server, p.client)
-	s.must(err)
-	if name != nameNone {
-		b.add(round, figCPU, name, (after-before)/((up.bytes+down.bytes)/1e9))
+func (b *bench) stream(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
+	before, err := gauge.CPUSeconds(p.Server, p.Client)
+	s.Must(err)
+	up := gauge.RunStream(s, p.Client, p.Server, e.Server, b.seconds)
+	b.add(round, figUp, name, up.Rate/1e9)
+	down := gauge.RunStream(s, p.Client, p.Server, e.Server, b.seconds, "-R")
+	b.add(round, figDown, name, down.Rate/1e9)
+	after, err := gauge.CPUSeconds(p.Server, p.Client)
+	s.Must(err)
+	if name != contender.NameNone {
+		b.add(round, figCPU, name, (after-before)/((up.Bytes+down.Bytes)/1e9))
 	}
 }
 
 // flood measures how many small datagrams a second come through.
-func (b *bench) flood(s *scope, round int, name string, p pair, e ends) {
+func (b *bench) flood(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
 	seconds := b.seconds + int(2*warmUp/time.Second)
-	server, client := startStream(p.client, p.server, e.server, seconds, "-u", "-b", "0", "-l", "64")
-	s.sleep(warmUp)
+	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-u", "-b", "0",
+		"-l", "64")
+	s.Sleep(warmUp)
 	count := func() (uint64, time.Time) {
-		n, err := arrived(p.server)
-		s.must(err)
-		if e.outerUDP {
-			outer, err := received(p.server, p.serverDev)
-			s.must(err)
+		n, err := gauge.Arrived(p.Server)
+		s.Must(err)
+		if e.OuterUDP {
+			outer, err := gauge.Received(p.Server, p.ServerDev)
+			s.Must(err)
 			n -= outer
 		}
 		return n, time.Now()
 	}
 	n0, t0 := count()
-	s.sleep(time.Duration(b.seconds) * time.Second)
+	s.Sleep(time.Duration(b.seconds) * time.Second)
 	n1, t1 := count()
 	if client.Exited() {
 		s.Fatalf("the flood ended early: %s", client.Stdout())

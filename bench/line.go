@@ -4,6 +4,10 @@ import (
 	"strconv"
 	"time"
 
+	"tunnel/bench/contender"
+	"tunnel/bench/gauge"
+	"tunnel/bench/report"
+	"tunnel/bench/scope"
 	"tunnel/e2e/wan"
 )
 
@@ -14,36 +18,39 @@ const (
 	lineQueue = 500e3 // bytes
 )
 
-// wan measures a contender on a long line with a loss of so many percent.
-func (b *bench) wan(percent string) func(*scope, int, contender) {
-	return func(s *scope, round int, c contender) {
+// wan measures a contender on a long path with a loss of so many percent.
+func (b *bench) wan(percent string) func(*scope.Scope, int, contender.Contender) {
+	return func(s *scope.Scope, round int, c contender.Contender) {
 		share, err := strconv.ParseFloat(percent, 64)
-		s.must(err)
-		link := wan.Link{Rate: lineRate, Delay: lineDelay, Queue: lineQueue, Loss: share / 100, Seed: uint64(round)}
-		p := newWAN(s, link)
-		e := c.start(s, b.shop, p)
-		up := runStream(s, p.client, p.server, e.server, b.wanSeconds)
-		b.add(round, wanFigure(percent, figUp), c.name(), up.rate/1e6)
-		down := runStream(s, p.client, p.server, e.server, b.wanSeconds, "-R")
-		b.add(round, wanFigure(percent, figDown), c.name(), down.rate/1e6)
-		b.add(round, wanFigure(percent, figRTT), c.name(), b.loaded(s, p, e))
+		s.Must(err)
+		link := wan.Link{Rate: lineRate, Delay: lineDelay, Queue: lineQueue, Loss: share / 100,
+			Seed: uint64(round)}
+		p := contender.NewWAN(s, link)
+		e := c.Start(s, b.shop, p)
+		up := gauge.RunStream(s, p.Client, p.Server, e.Server, b.wanSeconds)
+		b.add(round, wanFigure(percent, figUp), c.Name(), up.Rate/1e6)
+		down := gauge.RunStream(s, p.Client, p.Server, e.Server, b.wanSeconds, "-R")
+		b.add(round, wanFigure(percent, figDown), c.Name(), down.Rate/1e6)
+		b.add(round, wanFigure(percent, figRTT), c.Name(), b.loaded(s, p, e))
 	}
 }
 
 // loaded returns the mean round trip, in milliseconds, while four streams run.
-func (b *bench) loaded(s *scope, p pair, e ends) float64 {
+func (b *bench) loaded(s *scope.Scope, p contender.Pair, e contender.Ends) float64 {
 	const (
 		interval = 50 * time.Millisecond
-		late     = 5 * time.Second // the last answer of the slowest contender; the streams must not end before it
+		// the last answer of the slowest contender; the streams must not end before it
+		late = 5 * time.Second
 	)
 	seconds := b.wanSeconds + int((warmUp+late)/time.Second)
-	server, client := startStream(p.client, p.server, e.server, seconds, "-P", "4")
-	s.sleep(warmUp)
-	rtts := ping(s, p.client, e.server, int(time.Duration(b.wanSeconds)*time.Second/interval), interval)
+	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-P", "4")
+	s.Sleep(warmUp)
+	rtts := gauge.Ping(s, p.Client, e.Server, int(time.Duration(b.wanSeconds)*time.Second/interval),
+		interval)
 	if client.Exited() {
 		s.Fatalf("the four streams ended early: %s", client.Stdout())
 	}
 	client.Kill()
 	server.Kill()
-	return mean(rtts)
+	return report.Mean(rtts)
 }

@@ -1,5 +1,6 @@
-// Command bench measures the program against its limit and its peers, side by side between hosts that are network
-// namespaces, and writes the figures, with a plot of each, to RESULTS.md. Run it as root from within the module:
+// Command bench measures the program against its limit and its peers, side by side between hosts
+// that are network namespaces, and writes the figures, with a plot of each, to RESULTS.md. Run it
+// as root from within the module:
 //
 //	go run ./bench [-only NAMES] [-rounds N] [-seconds N] ...
 package main
@@ -16,7 +17,10 @@ import (
 	"syscall"
 	"time"
 
+	"tunnel/bench/contender"
 	"tunnel/bench/load"
+	"tunnel/bench/report"
+	"tunnel/e2e/hostile"
 )
 
 // loadCommand is the first argument with which the program starts itself as the load generator.
@@ -27,7 +31,8 @@ const spareFiles = 1000
 
 // options are what the flags say.
 type options struct {
-	only       string        // names of contenders and groups of figures, separated by commas; empty is all
+	// names of contenders and groups of figures, separated by commas; empty is all
+	only       string
 	rounds     int           // how often everything is measured
 	seconds    int           // of each measurement on the LAN
 	wanSeconds int           // of each measurement on the WAN
@@ -44,6 +49,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == loadCommand {
 		os.Exit(code(load.Main(ctx, os.Args[2:], os.Stdout)))
 	}
+	if len(os.Args) > 1 && os.Args[1] == hostile.Command {
+		os.Exit(code(hostile.Main(ctx, os.Args[2:], os.Stdout)))
+	}
 	os.Exit(code(run(ctx)))
 }
 
@@ -58,27 +66,37 @@ func code(err error) int {
 func run(ctx context.Context) error {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&o.only, "only", "", "measure these `NAMES` only, separated by commas: contenders ("+strings.Join(names(contenders(options{})), " ")+
-		") and groups of figures ("+strings.Join(groupNames(), " ")+"); all of a kind of which none is named")
+	flags.StringVar(&o.only, "only", "",
+		"measure these `NAMES` only, separated by commas: contenders "+
+			"("+strings.Join(contender.Names(contender.Contenders("", "")), " ")+
+			") and groups of figures ("+strings.Join(groupNames(), " ")+"); all of a kind of which "+
+			"none is named")
 	flags.IntVar(&o.rounds, "rounds", 3, "measure everything `N` times, in turns")
 	flags.IntVar(&o.seconds, "seconds", 5, "length of a measurement on the LAN, in `SECONDS`")
-	flags.IntVar(&o.wanSeconds, "wan-seconds", 10, "length of a measurement on the WAN, in `SECONDS`")
+	flags.IntVar(&o.wanSeconds, "wan-seconds", 10,
+		"length of a measurement on the WAN, in `SECONDS`")
 	flags.IntVar(&o.clients, "clients", 10000, "`N` idle clients whose memory is measured")
-	flags.DurationVar(&o.settle, "settle", 30*time.Second, "`TIME` between the last of them and the measurement")
-	flags.StringVar(&o.out, "out", "", "`DIR` for RESULTS.md and the plots (default bench of the module)")
+	flags.DurationVar(&o.settle, "settle", 30*time.Second,
+		"`TIME` between the last of them and the measurement")
+	flags.StringVar(&o.out, "out", "", "`DIR` for RESULTS.md and the plots (default bench of the "+
+		"module)")
 	flags.StringVar(&o.wsvpn, "wsvpn", "", "use the wsvpn in this `FILE` instead of building one")
-	flags.StringVar(&o.other, "other", "", "measure the build of the program in this `FILE` as well, as other-ws and other-wss")
+	flags.StringVar(&o.other, "other", "",
+		"measure the build of the program in this `FILE` as well, as other-ws and other-wss")
 	if err := flags.Parse(os.Args[1:]); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if o.rounds < 1 || o.seconds < 1 || o.wanSeconds < 1 || o.clients < 1 || o.clients > maxClients {
-		return fmt.Errorf("-rounds, -seconds, -wan-seconds and -clients are at least 1, -clients at most %d", maxClients)
+	if o.rounds < 1 || o.seconds < 1 || o.wanSeconds < 1 || o.clients < 1 ||
+		o.clients > maxClients {
+		return fmt.Errorf("-rounds, -seconds, -wan-seconds and -clients are at least 1, -clients "+
+			"at most %d", maxClients)
 	}
 	if o.only != "" && o.out == "" {
-		return errors.New("-only measures a part: say with -out where its RESULTS.md goes (the one in bench is of a whole run)")
+		return errors.New("-only measures a part: say with -out where its RESULTS.md goes (the " +
+			"one in bench is of a whole run)")
 	}
 	plan, err := choose(o)
 	if err != nil {
@@ -92,31 +110,39 @@ func run(ctx context.Context) error {
 
 // measure does everything from the first preparation to the last plot.
 func measure(ctx context.Context, o options, p plan) error {
-	shop, err := openWorkshop()
+	shop, err := contender.OpenWorkshop()
 	if err != nil {
 		return err
 	}
-	defer shop.close()
+	defer shop.Close()
 	if o.out == "" {
-		o.out = filepath.Join(shop.root, "bench")
+		o.out = filepath.Join(shop.Root, "bench")
 	}
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err // now, and not after an hour
 	}
+	files := 0
 	if p.measures("memory") {
-		if err := raiseFileLimit(uint64(o.clients + spareFiles)); err != nil {
+		files = o.clients + spareFiles
+	}
+	if p.measures("attacked") {
+		files = max(files, 11*silentRate+spareFiles)
+	}
+	if files > 0 {
+		if err := raiseFileLimit(uint64(files)); err != nil {
 			return err
 		}
 	}
-	b := &bench{options: o, plan: p, shop: shop, results: newResults(o.rounds), began: time.Now(), console: os.Stdout}
+	b := &bench{options: o, plan: p, shop: shop, results: report.NewResults(o.rounds),
+		began: time.Now(), console: os.Stdout}
 	if err := b.run(ctx); err != nil {
 		return err
 	}
 	return b.report()
 }
 
-// raiseFileLimit lets this process and its children open n files, or as many as it may: a server has a socket for each
-// of its clients.
+// raiseFileLimit lets this process and its children open n files, or as many as it may: a server
+// has a socket for each of its clients.
 func raiseFileLimit(n uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -127,7 +153,8 @@ func raiseFileLimit(n uint64) error {
 		return nil
 	}
 	if limit.Max < n { // more than even this root may have
-		return fmt.Errorf("%d open files are needed, and the limit is %d: raise it by `ulimit -Hn`, or use fewer -clients", n, limit.Max)
+		return fmt.Errorf("%d open files are needed, and the limit is %d: raise it by `ulimit "+
+			"-Hn`, or use fewer -clients", n, limit.Max)
 	}
 	limit.Cur = limit.Max
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)

@@ -4,34 +4,38 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"tunnel/bench/contender"
+	"tunnel/bench/report"
 )
 
 // plan is what a run measures, of what.
 type plan struct {
-	contenders []contender
-	groups     []group
+	contenders []contender.Contender
+	groups     []report.Group
 }
 
 // choose makes the plan that the flags ask for.
 func choose(o options) (plan, error) {
-	all := plan{contenders: contenders(o), groups: groups()}
+	all := plan{contenders: contender.Contenders(o.other, o.wsvpn), groups: groups()}
 	if o.only == "" {
 		return all, nil
 	}
 	var chosen plan
 	wanted := strings.Split(o.only, ",")
 	for _, c := range all.contenders {
-		if slices.Contains(wanted, c.name()) {
+		if slices.Contains(wanted, c.Name()) {
 			chosen.contenders = append(chosen.contenders, c)
 		}
 	}
 	for _, g := range all.groups {
-		if slices.Contains(wanted, g.name) {
+		if slices.Contains(wanted, g.Name) {
 			chosen.groups = append(chosen.groups, g)
 		}
 	}
 	for _, w := range wanted {
-		if !slices.Contains(names(all.contenders), w) && !slices.Contains(groupNames(), w) {
+		if !slices.Contains(contender.Names(all.contenders), w) &&
+			!slices.Contains(groupNames(), w) {
 			return plan{}, fmt.Errorf("-only: %q is neither a contender nor a group of figures", w)
 		}
 	}
@@ -44,7 +48,7 @@ func choose(o options) (plan, error) {
 	return chosen, nil
 }
 
-// measures tells whether a group of figures is in the plan.
+// measures reports whether a group of figures is in the plan.
 func (p plan) measures(name string) bool {
-	return slices.ContainsFunc(p.groups, func(g group) bool { return g.name == name })
+	return slices.ContainsFunc(p.groups, func(g report.Group) bool { return g.Name == name })
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tunnel/bench/contender"
 )
 
 func TestChoose(t *testing.T) {
@@ -13,9 +15,10 @@ func TestChoose(t *testing.T) {
 		contenders string
 		groups     string
 	}{
-		{"", strings.Join(names(contenders(options{})), " "), strings.Join(groupNames(), " ")},
+		{"", strings.Join(contender.Names(contender.Contenders("", "")), " "),
+			strings.Join(groupNames(), " ")},
 		{"wss,limit", "limit wss", strings.Join(groupNames(), " ")},
-		{"udp", strings.Join(names(contenders(options{})), " "), "udp"},
+		{"udp", strings.Join(contender.Names(contender.Contenders("", "")), " "), "udp"},
 		{"ws,udp,rtt", "ws", "udp rtt"},
 	} {
 		p, err := choose(options{only: c.only})
@@ -25,9 +28,9 @@ func TestChoose(t *testing.T) {
 		}
 		var groups []string
 		for _, g := range p.groups {
-			groups = append(groups, g.name)
+			groups = append(groups, g.Name)
 		}
-		if got := strings.Join(names(p.contenders), " "); got != c.contenders {
+		if got := strings.Join(contender.Names(p.contenders), " "); got != c.contenders {
 			t.Errorf("%q chooses %s, want %s", c.only, got, c.contenders)
 		}
 		if got := strings.Join(groups, " "); got != c.groups {
@@ -42,26 +45,26 @@ func TestChoose(t *testing.T) {
 // Names must say one thing only, and every figure that a target or a plot refers to must exist.
 func TestNamesFit(t *testing.T) {
 	t.Parallel()
-	all := slices.Concat(names(contenders(options{})), groupNames())
+	all := slices.Concat(contender.Names(contender.Contenders("", "")), groupNames())
 	slices.Sort(all)
 	if len(slices.Compact(slices.Clone(all))) != len(all) {
 		t.Errorf("a name stands for two things: %v", all)
 	}
-	known := map[string]bool{}
+	known, units := map[string]bool{}, map[string]string{}
 	for _, f := range figures() {
-		known[f.id] = true
+		known[f.ID], units[f.ID] = true, f.Unit
 	}
 	plotted, files := map[string]bool{}, map[string]bool{}
 	for _, g := range groups() {
-		for _, p := range g.plots {
-			if files[p.file] {
-				t.Errorf("two plots are called %s", p.file)
+		for _, p := range g.Plots {
+			if files[p.File] {
+				t.Errorf("two plots are called %s", p.File)
 			}
-			files[p.file] = true
-			for _, id := range p.ids {
+			files[p.File] = true
+			for _, id := range p.IDs {
 				plotted[id] = true
-				if figureOf(id).unit != figureOf(p.ids[0]).unit {
-					t.Errorf("%s has two units", p.file)
+				if units[id] != units[p.IDs[0]] {
+					t.Errorf("%s has two units", p.File)
 				}
 			}
 		}
@@ -72,15 +75,17 @@ func TestNamesFit(t *testing.T) {
 		}
 	}
 	for _, x := range targets() {
-		if !known[x.figure] || !slices.Contains(all, x.contender) || (x.over != "" && !slices.Contains(all, x.over)) {
-			t.Errorf("target %q refers to something unknown", x.what)
+		if !known[x.Figure] || !slices.Contains(all, x.Contender) ||
+			(x.Over != "" && !slices.Contains(all, x.Over)) {
+			t.Errorf("target %q refers to something unknown", x.What)
 		}
 	}
 }
 
 func TestRoomFor(t *testing.T) {
 	t.Parallel()
-	for n, want := range map[int]string{1: "/29", 1000: "/21", 10000: "/17", 16381: "/17", 16382: "/16"} {
+	for n, want := range map[int]string{1: "/29", 1000: "/21", 10000: "/17", 16381: "/17",
+		16382: "/16"} {
 		if got := roomFor(n)[1]; !strings.HasSuffix(got, want) {
 			t.Errorf("%d clients in %s, want %s", n, got, want)
 		}

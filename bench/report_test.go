@@ -4,12 +4,14 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"tunnel/bench/contender"
+	"tunnel/bench/report"
 )
 
 // sampled is a run that has measured a little.
@@ -20,17 +22,19 @@ func sampled(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newResults(o.rounds)
+	r := report.NewResults(o.rounds)
 	for round, v := range []float64{10, 20, 30} {
-		r.add(round, figUp, nameLimit, 2*v)
-		r.add(round, figUp, nameWS, v)
-		r.add(round, figMemory, nameWSS, v)
+		r.Add(round, figUp, contender.NameLimit, 2*v)
+		r.Add(round, figUp, contender.NameWS, v)
+		r.Add(round, figMemory, contender.NameWSS, v)
 	}
-	r.add(1, figDown, nameWS, 7)
-	r.version[nameWS] = "v1.2.3"
-	r.absent = []reason{{nameWSVPNWS, "no such\n\tmodule <&>"}}
-	r.failed = []reason{{nameWS, strings.Repeat("a whole report ", 1000)}}
-	return &bench{options: o, plan: p, results: r, began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), console: io.Discard}
+	r.Add(1, figDown, contender.NameWS, 7)
+	r.Version[contender.NameWS] = "v1.2.3"
+	r.Absent = []report.Reason{{What: contender.NameWSVPNWS, Why: "no such\n\tmodule <&>"}}
+	r.Failed = []report.Reason{{What: contender.NameWS, Why: strings.Repeat("a whole report ",
+		1000)}}
+	return &bench{options: o, plan: p, results: r, began: time.Date(2026, 1, 2, 3, 4, 5, 0,
+		time.UTC), console: io.Discard}
 }
 
 func TestReport(t *testing.T) {
@@ -59,8 +63,8 @@ func TestReport(t *testing.T) {
 		}
 	}
 	for _, g := range groups() {
-		for _, p := range g.plots {
-			wellFormed(t, filepath.Join(b.out, p.file+".svg"))
+		for _, p := range g.Plots {
+			wellFormed(t, filepath.Join(b.out, p.File+".svg"))
 		}
 	}
 }
@@ -80,47 +84,5 @@ func wellFormed(t *testing.T, path string) {
 			t.Errorf("%s: %v", path, err)
 			return
 		}
-	}
-}
-
-func TestChart(t *testing.T) {
-	t.Parallel()
-	var s strings.Builder
-	err := chart{
-		title: "a < b & c", unit: "ms", series: []string{"up", "down"}, better: "less is better", marks: []float64{200},
-		rows: []row{
-			{"first", []bar{{100, 90, 110}, {50, 50, 50}}},
-			{"second", []bar{{math.NaN(), math.NaN(), math.NaN()}, {1, 1, 1}}},
-		},
-	}.write(&s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	svg := s.String()
-	// The greatest value is the mark, at 200: 540 pixels by 210.
-	for _, want := range []string{"a &lt; b &amp; c", `width="257.1"`, `width="128.6"`, "not measured", "dashed: target", ">100<", `x1="654.3"`} {
-		if !strings.Contains(svg, want) {
-			t.Errorf("no %q in\n%s", want, svg)
-		}
-	}
-	if n := strings.Count(svg, `stroke="#222222"`); n != 1 {
-		t.Errorf("%d ranges are drawn, want one: the others have but one value", n)
-	}
-	s.Reset()
-	if err := (chart{series: []string{"nothing"}}).write(&s); err != nil || strings.Contains(s.String(), "NaN") {
-		t.Errorf("an empty chart: %v\n%s", err, s.String())
-	}
-}
-
-func TestVerdict(t *testing.T) {
-	t.Parallel()
-	least, most := target{bound: 2, atLeast: true}, target{bound: 2}
-	for value, want := range map[float64][2]string{1: {"**no**", "yes"}, 2: {"yes", "yes"}, 3: {"yes", "**no**"}, math.Inf(1): {"yes", "**no**"}} {
-		if got := [2]string{least.verdict(value), most.verdict(value)}; got != want {
-			t.Errorf("%v: %v, want %v", value, got, want)
-		}
-	}
-	if least.verdict(math.NaN()) != "–" {
-		t.Error("nothing measured has a verdict")
 	}
 }

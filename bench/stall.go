@@ -6,11 +6,15 @@ import (
 	"syscall"
 	"time"
 
+	"tunnel/bench/contender"
+	"tunnel/bench/gauge"
+	"tunnel/bench/report"
+	"tunnel/bench/scope"
 	"tunnel/e2e/lab"
 )
 
-// Of the datagrams for the stalled client: first fast, until all queues towards it are full, then few, so that sending
-// them costs the machine nothing that would show.
+// Of the datagrams for the stalled client: first fast, until all queues towards it are full, then
+// few, so that sending them costs the machine nothing that would show.
 const (
 	fillTime  = 2 * time.Second
 	fillBurst = 25 // datagrams at once, 5 000 a second
@@ -19,47 +23,49 @@ const (
 )
 
 // stall measures what one client that stops costs the others.
-func (b *bench) stall(s *scope, round int, c *tunnel) {
+func (b *bench) stall(s *scope.Scope, round int, c *contender.Tunnel) {
 	l := lab.New(s)
 	sw := l.Switch("switch")
-	server := s.host(l, "server")
-	l.Attach(server, serverAddr+clientMask, sw)
-	c.serve(s, b.shop, server, b.shop.temp(s))
+	server := s.Host(l, "server")
+	l.Attach(server, contender.ServerAddr+contender.ClientMask, sw)
+	c.Serve(s, b.shop, server, b.shop.Temp(s))
 	var hosts []*lab.Host
 	var procs []*lab.Proc
 	var addrs []string
 	for i := range 3 {
-		h := s.host(l, fmt.Sprintf("client%d", i))
-		l.Attach(h, fmt.Sprintf("198.51.100.%d%s", 11+i, clientMask), sw)
-		proc, addr := c.connect(s, b.shop, h)
-		awaitPing(s, h, tunnelServer)
+		h := s.Host(l, fmt.Sprintf("client%d", i))
+		l.Attach(h, fmt.Sprintf("198.51.100.%d%s", 11+i, contender.ClientMask), sw)
+		proc, addr := c.Connect(s, b.shop, h)
+		contender.AwaitPing(s, h, contender.TunnelServer)
 		hosts, procs, addrs = append(hosts, h), append(procs, proc), append(addrs, addr)
 	}
 	others := func() float64 {
-		s1, c1 := startStream(server, hosts[0], addrs[0], b.seconds)
-		s2, c2 := startStream(server, hosts[1], addrs[1], b.seconds)
-		return endStream(s, s1, c1, b.seconds).rate + endStream(s, s2, c2, b.seconds).rate
+		s1, c1 := gauge.StartStream(server, hosts[0], addrs[0], b.seconds)
+		s2, c2 := gauge.StartStream(server, hosts[1], addrs[1], b.seconds)
+		return gauge.EndStream(s, s1, c1, b.seconds).Rate + gauge.EndStream(s, s2, c2,
+			b.seconds).Rate
 	}
 	victim := procs[2]
 	while := func() float64 {
 		victim.Signal(syscall.SIGSTOP)
 		end := pour(s, server, addrs[2])
-		s.sleep(fillTime)
+		s.Sleep(fillTime)
 		rate := others()
 		end()
 		victim.Signal(syscall.SIGCONT)
-		awaitPing(s, hosts[2], tunnelServer) // it must come back to life
+		contender.AwaitPing(s, hosts[2], contender.TunnelServer) // it must come back to life
 		return rate
 	}
 	without, with := inTurns(others, while)
-	b.say("%s: %s Gbit/s, %s while one client is stopped", c.name(), short(without/1e9), short(with/1e9))
-	b.add(round, figStall, c.name(), with/without)
+	b.say("%s: %s Gbit/s, %s while one client is stopped", c.Name(), report.Short(without/1e9),
+		report.Short(with/1e9))
+	b.add(round, figStall, c.Name(), with/without)
 }
 
 // pour sends datagrams from a host to an address until end is called.
-func pour(s *scope, from *lab.Host, addr string) (end func()) {
+func pour(s *scope.Scope, from *lab.Host, addr string) (end func()) {
 	conn, err := from.DialContext(context.Background(), "udp", addr+":9")
-	s.must(err)
+	s.Must(err)
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

@@ -6,41 +6,46 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cli/invocation"
+	"tunnel/cli/machine"
+	"tunnel/cli/output"
 	"tunnel/config"
-	"tunnel/ipcmd"
-	"tunnel/route"
-	"tunnel/rtnl"
+	"tunnel/config/setting"
+	"tunnel/host"
+	"tunnel/journal"
 )
 
 func cleanupCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cleanup",
 		Usage: "remove what a killed run left in this network namespace",
-		Description: "A run that was killed (SIGKILL, out of memory) cannot take its routes away. The next run with the same\n" +
-			"--dev does, or this command. Devices of runs that live are left alone. Example:\n\n" +
+		Description: "A killed run (SIGKILL, out of memory) cannot remove its routes. The next " +
+			"run with the same --dev\n" +
+			"does, or this command. Devices of live runs are left alone. Example:\n\n" +
 			"   sudo tunnel cleanup",
-		Flags:           settingFlags(config.DefaultCleanup().Settings()),
-		OnUsageError:    usageError,
+		Flags:           invocation.Flags(config.DefaultCleanup().Settings()),
+		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
 		Action:          cleanup,
 	}
 }
 
 func cleanup(c *cli.Context) error {
-	if err := noMore(c, 0); err != nil {
+	if err := invocation.NoMore(c, 0); err != nil {
 		return err
 	}
-	told, err := config.LoadCleanup(config.Sources{Lookup: os.LookupEnv, Flags: givenFlags(c)})
+	told, err := config.LoadCleanup(setting.Sources{Lookup: os.LookupEnv,
+		Flags: invocation.GivenFlags(c)})
 	if err != nil {
 		return err
 	}
-	log := logger(c, told.Log)
-	keepPipe()
-	dirs, err := route.JournalDirs()
+	log := invocation.Logger(c, told.Log)
+	output.KeepPipe()
+	dirs, err := journal.Dirs()
 	if err != nil {
 		return err
 	}
-	report, err := route.Cleanup(c.Context, ipcmd.NewExec(log), rtnl.Kernel{}, log, dirs...)
+	report, err := journal.Cleanup(c.Context, machine.Kernel(log), host.Kinds(), log, dirs...)
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 )
 
 func completionCommand() *cli.Command {
@@ -15,13 +18,13 @@ func completionCommand() *cli.Command {
 			"   source <(tunnel completion bash)\n" +
 			"   tunnel completion zsh > ~/.zfunc/_tunnel\n" +
 			"   tunnel completion fish > ~/.config/fish/completions/tunnel.fish",
-		OnUsageError:    usageError,
+		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
 		BashComplete: func(c *cli.Context) {
 			_, _ = fmt.Fprintln(c.App.Writer, "bash\nzsh\nfish")
 		},
 		Action: func(c *cli.Context) error {
-			if err := noMore(c, 1); err != nil {
+			if err := invocation.NoMore(c, 1); err != nil {
 				return err
 			}
 			script := ""
@@ -33,8 +36,8 @@ func completionCommand() *cli.Command {
 			case "fish":
 				for _, command := range c.App.Commands {
 					for i, f := range command.Flags {
-						if s, ok := f.(*settingFlag); ok {
-							command.Flags[i] = s.plain()
+						if s, ok := f.(*invocation.Flag); ok {
+							command.Flags[i] = s.Plain()
 						}
 					}
 				}
@@ -43,7 +46,7 @@ func completionCommand() *cli.Command {
 					return err
 				}
 			default:
-				return usage("completion for %q: one of bash, zsh, fish", shell)
+				return failure.Usage("completion for %q: one of bash, zsh, fish", shell)
 			}
 			_, err := fmt.Fprint(c.App.Writer, script)
 			return err
@@ -51,14 +54,16 @@ func completionCommand() *cli.Command {
 	}
 }
 
-// Both scripts ask the program itself: urfave/cli prints what may come next when the last word is
+// Both scripts run the program: urfave/cli prints the possible next words if the last word is
 // --generate-bash-completion.
 const (
 	bashCompletion = `_tunnel() {
 	local cur=${COMP_WORDS[COMP_CWORD]}
 	local words=("${COMP_WORDS[@]:0:COMP_CWORD}")
 	[[ $cur == -* ]] && words+=("$cur")
-	mapfile -t COMPREPLY < <(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur")
+	local next
+	next=$("${words[@]}" --generate-bash-completion 2>/dev/null)
+	mapfile -t COMPREPLY < <(compgen -W "$next" -- "$cur")
 }
 complete -o default -F _tunnel tunnel
 `

@@ -1,103 +1,107 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/auth"
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 	"tunnel/config"
+	"tunnel/config/setting"
 )
 
 func configCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "config",
 		Usage: "show, check and describe configuration files",
-		Description: "serve and connect read /etc/tunnel/serve.yaml and connect.yaml, or the file of --config. Its keys are the names\n" +
-			"of the flags. Example:\n\n" +
+		Description: "serve and connect read /etc/tunnel/serve.yaml and connect.yaml, or the " +
+			"file of --config. Its keys\n" +
+			"are the names of the flags. Example:\n\n" +
 			"   listen: :443\n" +
 			"   acme: server.example.com",
-		OnUsageError:    usageError,
+		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
-		Action:          noAction("config "),
+		Action:          invocation.NoAction("config "),
 		Subcommands: []*cli.Command{
 			{
-				Name: "show", Usage: "print the values that serve or connect would have, and where each came from", OnUsageError: usageError,
-				HideHelpCommand: true, Action: noAction("config show "),
-				Description: "Takes the flags of the command. What it prints is a file that can be used; secrets are left out. Examples:\n\n" +
+				Name: "show",
+				Usage: "print the effective values of serve or connect, and where each came " +
+					"from", OnUsageError: invocation.UsageError,
+				HideHelpCommand: true, Action: invocation.NoAction("config show "),
+				Description: "Takes the flags of the command. The output is a usable " +
+					"configuration file without secrets. Examples:\n\n" +
 					"   sudo tunnel config show serve\n" +
 					"   tunnel config show connect --config connect.yaml --mtu 1300",
 				Subcommands: []*cli.Command{
 					{
-						Name: "serve", Usage: "of tunnel serve", Flags: settingFlags(config.DefaultServe().Settings()),
-						OnUsageError: usageError, HideHelpCommand: true, Action: configShow,
+						Name: "serve", Usage: "of tunnel serve",
+						Flags:        invocation.Flags(config.DefaultServe().Settings()),
+						OnUsageError: invocation.UsageError, HideHelpCommand: true,
+						Action: configShow,
 					},
 					{
-						Name: "connect", Usage: "of tunnel connect", ArgsUsage: "[URL...]", Flags: settingFlags(config.DefaultConnect().Settings()),
-						OnUsageError: usageError, HideHelpCommand: true, Action: configShow,
+						Name: "connect", Usage: "of tunnel connect", ArgsUsage: "[URL...]",
+						Flags:        invocation.Flags(config.DefaultConnect().Settings()),
+						OnUsageError: invocation.UsageError, HideHelpCommand: true,
+						Action: configShow,
 					},
 				},
 			},
 			{
-				Name: "check", Usage: "say all that is wrong with a file", ArgsUsage: "FILE", OnUsageError: usageError, HideHelpCommand: true,
-				Description: "The file is one for the command that its name begins with, else for the one that it fits. Example:\n\n" +
+				Name: "check", Usage: "report all problems of a file", ArgsUsage: "FILE",
+				OnUsageError: invocation.UsageError, HideHelpCommand: true,
+				Description: "The file is for the command that its name begins with, else for " +
+					"the one that it fits. Example:\n\n" +
 					"   tunnel config check /etc/tunnel/serve.yaml",
 				Action: configCheck,
 			},
 			{
-				Name: "schema", Usage: "print a JSON Schema of such files, for an editor", ArgsUsage: "[serve|connect]",
-				OnUsageError: usageError, HideHelpCommand: true,
+				Name: "schema", Usage: "print a JSON Schema of such files, for an editor",
+				ArgsUsage:    "[serve|connect]",
+				OnUsageError: invocation.UsageError, HideHelpCommand: true,
 				Description: "Example, for the editors that know the YAML language server:\n\n" +
 					"   tunnel config schema serve > serve.schema.json\n" +
-					"   # yaml-language-server: $schema=serve.schema.json (the first line of serve.yaml)",
+					"   # yaml-language-server: $schema=serve.schema.json (the first line of " +
+					"serve.yaml)",
 				Action: configSchema,
 			},
 		},
 	}
 }
 
-// noAction is the action of a command that only has others below it.
-func noAction(before string) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if c.Args().Present() {
-			return noCommand(c, before)
-		}
-		return cli.ShowSubcommandHelp(c)
-	}
-}
-
 func configShow(c *cli.Context) error {
 	if c.Command.Name == "serve" {
-		if err := noMore(c, 0); err != nil {
+		if err := invocation.NoMore(c, 0); err != nil {
 			return err
 		}
 	}
-	i, err := invoke(c)
-	var wrong config.Errors
+	i, err := invocation.New(c)
+	var wrong setting.Errors
 	if err != nil && !errors.As(err, &wrong) {
 		return err
 	}
-	return errors.Join(config.Show(c.App.Writer, i.settings(), i.common.From), err)
+	var shown bytes.Buffer
+	err = errors.Join(setting.Show(&shown, i.Settings(), i.Common.From), err)
+	_, writeErr := c.App.Writer.Write(auth.Redact(shown.Bytes())) // a token in the wrong place
+	return errors.Join(err, writeErr)
 }
 
 func configCheck(c *cli.Context) error {
-	if err := noMore(c, 1); err != nil {
+	if err := invocation.NoMore(c, 1); err != nil {
 		return err
 	}
 	name := c.Args().First()
 	if name == "" {
-		return usage("which file? tunnel config check FILE")
+		return failure.Usage("which file? tunnel config check FILE")
 	}
-	open, err := os.Open(name)
-	if err != nil {
-		return usage("%w", err)
-	}
-	defer func() { _ = open.Close() }()
-	file, err := readConfig(open, name)
+	file, err := invocation.ReadConfig(c.Context, name)
 	if err != nil {
 		return err
 	}
@@ -109,9 +113,10 @@ func configCheck(c *cli.Context) error {
 	}
 	var least error
 	for _, command := range commands {
-		err := (&invocation{}).load(command, config.Sources{File: file})
+		err := (&invocation.Invocation{}).Load(command, setting.Sources{File: file})
 		if err == nil {
-			_, err = fmt.Fprintf(c.App.Writer, "%s: nothing is wrong; it is for tunnel %s\n", name, command)
+			_, err = fmt.Fprintf(c.App.Writer, "%s: no problems; it is for tunnel %s\n", name,
+				command)
 			return err
 		}
 		if least == nil || strings.Count(err.Error(), "\n") < strings.Count(least.Error(), "\n") {
@@ -122,7 +127,7 @@ func configCheck(c *cli.Context) error {
 }
 
 func configSchema(c *cli.Context) error {
-	if err := noMore(c, 1); err != nil {
+	if err := invocation.NoMore(c, 1); err != nil {
 		return err
 	}
 	var schema map[string]any
@@ -134,7 +139,8 @@ func configSchema(c *cli.Context) error {
 	case "connect":
 		schema = config.SchemaOf(command, config.DefaultConnect().Settings())
 	default:
-		return usage("schema of %q: one of serve, connect, or both without an argument", command)
+		return failure.Usage("schema of %q: one of serve, connect, or both without an argument",
+			command)
 	}
 	encoder := json.NewEncoder(c.App.Writer)
 	encoder.SetIndent("", "  ")

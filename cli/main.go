@@ -1,4 +1,5 @@
-// Package cli is the command line: flags, wiring, signals and exit codes; one file per subcommand.
+// Package cli is the command line: the App, signals and exit codes. The larger commands are
+// packages of their own below it.
 package cli
 
 import (
@@ -12,11 +13,17 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"tunnel/config"
+	"tunnel/cli/connect"
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/output"
+	"tunnel/cli/serve"
+	"tunnel/cli/token"
+	"tunnel/config/setting"
 	"tunnel/privsep"
 )
 
-// Main is the whole program, of the version that it is to print; it returns the exit code of the process.
+// Main runs the program, which prints version as its version, and returns the exit code.
 func Main(version string) int {
 	program := func() int {
 		code := run(version, os.Args, os.Stdout, os.Stderr)
@@ -31,68 +38,44 @@ func Main(version string) int {
 	return program()
 }
 
-// run is Main with everything handed in; it returns the exit code.
+// run is Main with its arguments and streams.
 func run(version string, args []string, stdout, stderr io.Writer) int {
 	if err := privsep.CloseOnExec(); err != nil {
-		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
-		return stepInternal.exitCode()
+		_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", failure.Of(err))
+		return failure.StepInternal.ExitCode()
 	}
-	// They are caught up to the exit: another Ctrl-C must not end what ends in order.
+	// Signals are caught until the exit: a second Ctrl-C must not interrupt a clean shutdown.
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 
-	config.UnsetEmpty()
-	output := newOutput(stdout, stderr)
-	defer output.close()
-	// A signal ends a command that prints while its reader does not read.
-	defer context.AfterFunc(ctx, output.hasten)()
-	stderr = output.stderr
-	app := newApp(version, output.stdout, output.stderr)
-	app.Metadata = map[string]any{metaArgs: args, metaOutput: output}
+	setting.UnsetEmpty()
+	output := output.New(stdout, stderr)
+	defer output.Close()
+	// A signal ends a command that waits for a reader of its output.
+	defer context.AfterFunc(ctx, output.Hasten)()
+	stderr = output.Stderr
+	app := newApp(version, output.Stdout, output.Stderr)
+	app.Metadata = map[string]any{invocation.MetaArgs: args, invocation.MetaOutput: output}
 	if privsep.IsWorker(args) {
-		worker, err := privsep.Inherit(output.orphan)
+		worker, err := privsep.Inherit(output.Orphan)
 		if err != nil {
-			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(err))
-			return stepInternal.exitCode()
+			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", failure.Of(err))
+			return failure.StepInternal.ExitCode()
 		}
 		worker.OnStop(stop)
-		app.Metadata[metaWorker] = worker
+		app.Metadata[invocation.MetaWorker] = worker
 	}
-	err := app.RunContext(ctx, flagsFirst(app, args))
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // before it had begun
+	err := app.RunContext(ctx, invocation.FlagsFirst(app, args))
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // a signal before the command began
 		return 0
 	}
 	if err == nil {
-		err = output.stdout.err()
+		err = output.Stdout.Err()
 	}
-	return report(stderr, err)
+	return failure.Report(stderr, err)
 }
 
-// report prints why a run has failed, unless its worker has, and returns its exit code.
-func report(stderr io.Writer, err error) int {
-	var worker *exited
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &worker):
-		if worker.left != nil {
-			_, _ = fmt.Fprintf(stderr, "tunnel: %v\n", asFailure(worker.left))
-		}
-		return worker.code
-	}
-	var told config.Errors
-	if errors.As(err, &told) {
-		for _, line := range told {
-			_, _ = fmt.Fprintln(stderr, printable("tunnel: "+(&failure{step: stepUsage, err: errors.New(line)}).Error()))
-		}
-		return stepUsage.exitCode()
-	}
-	f := asFailure(err)
-	_, _ = fmt.Fprintln(stderr, printable("tunnel: "+f.Error()))
-	return f.step.exitCode()
-}
-
-// ending returns the signals that end a run in good order. One that whoever started us has switched off stays off:
-// SIGHUP under nohup, SIGINT for a job that a script has put into the background.
+// ending returns the signals that end a run cleanly. A signal that is ignored at the start stays
+// ignored: SIGHUP under nohup, SIGINT for a background job of a script.
 func ending() []os.Signal {
 	all := []os.Signal{syscall.SIGTERM}
 	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
@@ -107,12 +90,13 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 	return &cli.App{
 		Name:  "tunnel",
 		Usage: "a private layer-3 network over plain HTTPS",
-		Description: "On a machine with a public address; its first start makes a key, a certificate and a token:\n\n" +
+		Description: "On a machine with a public address; the first start makes a key, a " +
+			"certificate and a token:\n\n" +
 			"   sudo tunnel serve\n\n" +
-			"On everything else, what that prints:\n\n" +
+			"On all other machines, the command that it prints:\n\n" +
 			"   sudo tunnel connect wss://HOST:8443 --pin sha256:HASH --token TOKEN\n" +
 			"   ping 10.1.1.1\n\n" +
-			"Exit codes:\n" + exitCodes(),
+			"Exit codes:\n" + failure.ExitCodes(),
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
 		Version:                   version,
@@ -121,16 +105,17 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		DisableSliceFlagSeparator: true, // a comma may stand in a header
 		Suggest:                   true,
 		Commands: []*cli.Command{
-			serveCommand(), connectCommand(), tokenCommand(), configCommand(), cleanupCommand(), versionCommand(), completionCommand(),
+			serve.Command(), connect.Command(), token.Command(), configCommand(), cleanupCommand(),
+			versionCommand(), completionCommand(),
 		},
-		OnUsageError: usageError,
+		OnUsageError: invocation.UsageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return noCommand(c, "")
+				return invocation.NoCommand(c, "")
 			}
 			return cli.ShowAppHelp(c)
 		},
-		// Errors are run's to print, and exit codes its to choose.
+		// run prints errors and chooses the exit code.
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
 }
@@ -140,10 +125,10 @@ func versionCommand() *cli.Command {
 		Name:            "version",
 		Usage:           "print the version",
 		Description:     "Example:\n\n   tunnel version",
-		OnUsageError:    usageError,
+		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
-			if err := noMore(c, 0); err != nil {
+			if err := invocation.NoMore(c, 0); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(c.App.Writer, c.App.Version)

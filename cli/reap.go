@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As PID 1, which the command of a container is, this program has to wait for the orphans of its
-// hooks, or they stay zombies. wait4(-1) would also take the children that os/exec waits for. But the
+// As PID 1, such as the command of a container, this program has to reap the orphans of its hooks,
+// or they stay zombies. wait4(-1) would also reap the children that os/exec waits for. But the
 // kernel makes orphans children of the main thread of PID 1 (find_new_reaper in kernel/exit.c), and
-// __WNOTHREAD (wait(2)) restricts wait4 to children of the calling thread. So the main thread starts
-// no process, and waits for its own children only.
+// __WNOTHREAD (wait(2)) restricts wait4 to children of the calling thread. So the main thread
+// starts no process, and waits for its own children only.
 func init() {
 	if os.Getpid() == 1 {
 		runtime.LockOSThread() // during init the main goroutine is on the main thread
 	}
 }
 
-// runAsInit runs program on other threads than the main one, where it waits for orphans meanwhile. It
-// returns what program returns.
+// runAsInit runs program on threads other than the main one, which reaps orphans meanwhile. It
+// returns the result of program.
 func runAsInit(program func() int) int {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
@@ -38,7 +38,7 @@ func runAsInit(program func() int) int {
 	}
 }
 
-// reapOrphans waits for the children of this thread that have ended.
+// reapOrphans reaps the children of this thread that have ended.
 func reapOrphans() {
 	for {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG|unix.WNOTHREAD, nil)

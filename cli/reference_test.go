@@ -11,13 +11,15 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cli/failure"
 	"tunnel/config"
+	"tunnel/config/setting"
 )
 
 var update = flag.Bool("update", false, "write docs/REFERENCE.md")
 
-// TestReference holds docs/REFERENCE.md to the tables that make the flags, the file and the exit codes. `make docs` writes
-// between its marks what they say.
+// TestReference holds docs/REFERENCE.md to the tables that make the flags, the file and the exit
+// codes. `make docs` writes between its marks what they say.
 func TestReference(t *testing.T) {
 	const name = "../docs/REFERENCE.md"
 	text, err := os.ReadFile(name)
@@ -55,7 +57,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-func settingsTable(settings []*config.Setting) string {
+func settingsTable(settings []*setting.Setting) string {
 	var b strings.Builder
 	b.WriteString("| flag and key | default | meaning |\n|---|---|---|\n")
 	for _, s := range settings {
@@ -73,7 +75,7 @@ func settingsTable(settings []*config.Setting) string {
 }
 
 // value returns a default for a table.
-func value(s *config.Setting) string {
+func value(s *setting.Setting) string {
 	switch text := strings.Trim(s.Shown(), `"`); text {
 	case "", s.Default:
 		return text
@@ -102,7 +104,8 @@ func tokenTable() string {
 	for _, f := range newApp("", io.Discard, io.Discard).Command("token").Command("create").Flags {
 		described, ok := f.(cli.DocGenerationFlag)
 		if ok {
-			fmt.Fprintf(&b, "| `--%s` | %s |\n", f.Names()[0]+argument(described.GetUsage()), sentence(strings.ReplaceAll(described.GetUsage(), "`", "")))
+			fmt.Fprintf(&b, "| `--%s` | %s |\n", f.Names()[0]+argument(described.GetUsage()),
+				sentence(strings.ReplaceAll(described.GetUsage(), "`", "")))
 		}
 	}
 	return b.String()
@@ -110,9 +113,9 @@ func tokenTable() string {
 
 func exitTable() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| code | step | |\n|---|---|---|\n| 0 | | %s |\n", doneText)
-	for i, e := range exits() {
-		fmt.Fprintf(&b, "| %d | %s | %s |\n", i+1, e.step, e.what)
+	fmt.Fprintf(&b, "| code | step | |\n|---|---|---|\n| 0 | | %s |\n", failure.DoneText)
+	for i, e := range failure.Exits() {
+		fmt.Fprintf(&b, "| %d | %s | %s |\n", i+1, e.Step, e.What)
 	}
 	return b.String()
 }

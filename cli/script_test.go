@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"tunnel": program, "tunnel-worker": program})
 }
 
-// TestScripts runs the program as a person would, without root and without a network: testdata/cli/*.txtar. Whatever
-// needs a device is the end-to-end tests' business.
+// TestScripts runs the program as a person would, without root and without a network:
+// testdata/cli/*.txtar. Whatever needs a device is the end-to-end tests' business.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../testdata/cli",
@@ -29,15 +29,17 @@ func TestScripts(t *testing.T) {
 			// Where the program is, for scripts that have a PATH of their own.
 			bin, _, _ := strings.Cut(env.Getenv("PATH"), string(os.PathListSeparator))
 			env.Setenv("BIN", bin)
-			env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would have each program sleep for a second
+			// the race detector would have each program sleep for a second
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails},
 	})
 }
 
-// fails is a script's command: `fails CODE STEP ARG...` runs tunnel with the arguments, which must end with that exit code,
-// print nothing on stdout, and on stderr the one line of a failure at that step.
+// fails is a script's command: `fails CODE STEP ARG...` runs tunnel with the arguments, which must
+// end with that exit code, print nothing on stdout, and on stderr the one line of a failure at that
+// step.
 func fails(ts *testscript.TestScript, negated bool, args []string) {
 	if negated || len(args) < 2 {
 		ts.Fatalf("usage: fails CODE STEP [ARG...]")
@@ -53,6 +55,7 @@ func fails(ts *testscript.TestScript, negated bool, args []string) {
 		ts.Fatalf("exit code %s; want %s\n%s", got, code, stderr)
 	}
 	if !regexp.MustCompile(`^tunnel: `+step+`: [^\n]+\n$`).MatchString(stderr) || stdout != "" {
-		ts.Fatalf("stdout %q, stderr\n%swant nothing, and one line `tunnel: %s: …`", stdout, stderr, step)
+		ts.Fatalf("stdout %q, stderr\n%swant nothing, and one line `tunnel: %s: …`", stdout, stderr,
+			step)
 	}
 }

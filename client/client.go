@@ -1,5 +1,5 @@
-// Package client is the side that joins: one TUN device, one session with a server. It dials, configures the device
-// with what the server grants, moves packets, and comes back by itself when the connection breaks.
+// Package client joins a network: one TUN device, one session with a server. It dials, configures
+// the device as the server grants, forwards packets, and reconnects when the connection breaks.
 package client
 
 import (
@@ -9,83 +9,97 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
+	"tunnel/client/backoff"
+	"tunnel/client/store"
 	"tunnel/defect"
+	"tunnel/host"
 	"tunnel/keep"
-	"tunnel/packet"
+	"tunnel/policy"
 	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// Config is what a Client needs. Dialer, Device, Router and Log must be set; Dialer.Before must not.
+// Config is what a Client needs. Dialer, Device, Host and Log must be set; Dialer.Before must not.
 type Config struct {
-	Dialer      *transport.Dialer
-	Others      []*transport.Dialer // to further servers, in the order in which to ask them when Dialer's is not there
-	Device      tun.Device          // closed by Run
-	Router      Router              // closed by Run
-	Wanted      netip.Addr          // the only address to accept; the zero Addr leaves it to the server
-	Accept      []netip.Prefix      // the network that a server grants must lie in one of them, and may be public; none: it must be private
-	MTU         int                 // bytes; 0 is what the server says
-	Qlen        int                 // packets; 0 is what the server says
-	Lanes       int                 // connections to have for the session, if the server allows so many; 0 is one
-	KeepTrying  bool                // do not give up when the first attempt fails
-	Session     *SessionFile        // where the session is kept for the next run; nil keeps none
-	Credentials *Credentials        // where the credential that a join token gives is kept; nil keeps none
-	Exchanges   Exchanges           // which tokens a server may give a credential for; nil is none
-	IsJoin      func(string) bool   // which tokens are join tokens: none is used before its session is stored; nil is none
-	Network     Network             // tells of changes of this machine's network; nil does not. Closed by Run
-	Events      Events
-	Log         *slog.Logger
+	Dialer *transport.Dialer
+	// to further servers, in the order in which to try them if Dialer's does not answer
+	Others []*transport.Dialer
+	Device tun.Device // closed by Run
+	Host   Host       // closed by Run
+	// the only address to accept; the zero Addr accepts the server's choice
+	Wanted netip.Addr
+	// a granted network must lie in one of these, and may be public; if empty, it must be private
+	Accept []netip.Prefix
+	MTU    int // bytes; 0 uses the server's
+	Qlen   int // packets; 0 uses the server's
+	// connections of the session, unless the server allows fewer; 0 is one
+	Lanes      int
+	KeepTrying bool            // do not give up when the first attempt fails
+	Session    *store.Sessions // stores the session for the next run; nil stores none
+	// stores the credential that replaces a join token; nil stores none
+	Credentials *store.Credentials
+	Exchanges   Exchanges // whether a credential may replace a token; nil allows none
+	// reports join tokens, which are not used before their session is stored; nil reports none
+	IsJoin func(string) bool
+	// reports changes of this machine's network; may be nil. Closed by Run
+	Network Network
+	Events  Events
+	Log     *slog.Logger
 
-	// Resolvers returns this machine's DNS servers: without Accept no granted network may contain one, or be taken while they
-	// cannot be found out. nil is that there are none. While the session lasts it is Router.Overlap that judges them.
+	// Resolvers returns this machine's DNS servers. Without Accept, a granted network is refused if
+	// it contains one of them or if they cannot be determined. May be nil. During a session
+	// Host.Overlap checks them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
-// Router makes addresses and routes on this machine: a *route.Router, or what stands for one in another process.
-type Router interface {
-	Overlap(ctx context.Context, network netip.Prefix) error
-	Set(ctx context.Context, c route.Config) error
+// Host changes addresses and routes of this machine: a *host.Host, or a proxy for one in another
+// process.
+type Host interface {
+	Overlap(ctx context.Context, networks ...netip.Prefix) error
+	Apply(ctx context.Context, w host.Want) error
 	Withdraw(ctx context.Context) error
 	Bypass(ctx context.Context, server netip.Addr) error
 	Retain(ctx context.Context, servers ...netip.Addr) error
-	Way(ctx context.Context, server netip.Addr) (route.Way, error)
+	NextHop(ctx context.Context, server netip.Addr) (route.NextHop, error)
 	Close() error
 }
 
-// Events tells the caller what happens, on Run's goroutine unless a field says otherwise. Fields may be nil.
+// Events are callbacks, called on Run's goroutine unless a field says otherwise. Fields may be nil.
 type Events struct {
-	Connected func(transport.Link)                  // a session is there, the device is configured
-	Lost      func(error)                           // the session is not there any more; the device stays
-	Up        func(context.Context, transport.Link) // the device has got these addresses; on a goroutine of its own
-	Down      func(transport.Link)                  // the device is about to lose them; Up is over
+	Connected func(transport.Link) // a session has begun, the device is configured
+	// the session has ended; the device stays configured
+	Lost func(error)
+	// the device has this address; called on a goroutine of its own
+	Up   func(context.Context, host.Address)
+	Down func(host.Address) // the device is about to lose it; Up has returned
 }
 
 // requestTimeout bounds the wait for connected.
 const requestTimeout = 10 * time.Second
 
-// ErrAddress says that the server gave another address than the one that was asked for.
+// ErrAddress means that the server granted another address than the requested one.
 var ErrAddress = errors.New("the server gave another address")
 
 // Client joins one network. Make it with New, start it once with Run.
 type Client struct {
 	Config
 	queue *transport.Lanes
-	drops drops
+	drops policy.Drops
 
-	watch *watch
+	monitor *pathMonitor
 
 	// Owned by Run.
-	targets []*target
-	servers int                   // how many they are
-	known   map[string]netip.Addr // by host: the addresses that the last sessions were reached by; replaced, never changed
-	current *target               // the one of the last session, nil before the first
-	link    transport.Link        // what the device is configured to, zero before the first time
-	hook    hook                  // Up, while it runs
+	endpoints []*endpoint
+	servers   int // how many they are
+	// by host name: the addresses of the last sessions; replaced, never changed
+	known   map[string]netip.Addr
+	current *endpoint      // the one of the last session, nil before the first
+	link    transport.Link // what the device is configured for, zero while it is not
+	hook    hook           // Up, while it runs
 
 	defects defect.Log
 
@@ -93,36 +107,38 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// fresh is how long a packet may have waited for a connection and still be sent, see transport.Queue.Salvage.
+// fresh is how long a packet may wait for a connection and still be sent, see
+// transport.Queue.Salvage.
 const fresh = 2 * time.Second
 
-// queueLimit bounds what waits for the server, in bytes of buffers.
+// queueLimit bounds the packets that wait for the server, in bytes of buffers.
 const queueLimit = 8 << 20
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
 	client := &Client{Config: c, queue: transport.NewLanes(queueLimit)}
-	client.watch = newWatch(client)
+	client.monitor = newPathMonitor(client)
 	return client
 }
 
-// Run joins and stays until ctx ends (the error is nil then), until every server refuses its token, or until the device
-// fails. Unless KeepTrying is set, a first attempt that fails ends it too. The server is told, and addresses, routes
-// and the device are gone, when Run returns.
+// Run joins the network and stays connected until ctx ends (it then returns nil), every server
+// refuses the token, or the device fails. Unless KeepTrying is set, it also returns if the first
+// attempt fails. When Run returns it has told the server, undone addresses and routes, and closed
+// the device.
 func (c *Client) Run(ctx context.Context) (err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
 		cancel(&transport.CloseError{Code: transport.CodeNormal, Reason: "the client stops"})
 	})()
-	c.targets, c.known = c.newTargets(), c.Session.names()
+	c.endpoints, c.known = c.newEndpoints(), c.Session.Names()
 
 	var reader sync.WaitGroup
 	watching, unwatch := context.WithCancel(ctx)
 	defer unwatch()
-	c.watch.lost = func(err error) { cancel(err) }
+	c.monitor.lost = func(err error) { cancel(err) }
 	if c.Network != nil {
-		reader.Go(func() { c.watch.follow(watching, c.Network) })
+		reader.Go(func() { c.monitor.follow(watching, c.Network) })
 	}
 	reader.Go(func() {
 		if err := c.forward(); ctx.Err() == nil {
@@ -135,7 +151,7 @@ func (c *Client) Run(ctx context.Context) (err error) {
 		err = nil
 	}
 	c.down()
-	if undo := c.Router.Close(); undo != nil { // ctx is over: Close has its own time
+	if undo := c.Host.Close(); undo != nil { // ctx has ended: Close has its own timeout
 		err = errors.Join(err, fmt.Errorf("undo: %w", undo))
 	}
 	cancel(nil)
@@ -143,19 +159,19 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	reader.Wait()
 	c.queue.Close()
 	lost := c.queue.Drops()
-	c.drops[dropQueue].Add(lost.Full)
-	c.drops[dropCoDel].Add(lost.CoDel)
-	c.drops[dropCut].Add(lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.counts(), "defects", c.defects.Count())
+	c.drops.Count(policy.QueueFull, lost.Full)
+	c.drops.Count(policy.CoDel, lost.CoDel)
+	c.drops.Count(policy.Cut, lost.Cut)
+	c.Log.Info("stopped", "drops", c.drops.Log(policy.ClientReasons()), "defects", c.defects.Count())
 	c.Session.Close()
 	return err
 }
 
-// stay makes one session after the other until ctx ends or there is no point in another attempt.
+// stay runs one session after another until ctx ends or another attempt would be pointless.
 func (c *Client) stay(ctx context.Context) error {
-	var wait backoff
+	var wait backoff.Backoff
 	for first := true; ; {
-		if c.link != (transport.Link{}) && !c.watch.keeper.Has(c.device(c.link)) { // withdrawn
+		if c.isUp() && !c.monitor.keeper.Has(c.device(c.link)) { // withdrawn
 			c.down()
 		}
 		began := time.Now()
@@ -163,32 +179,33 @@ func (c *Client) stay(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		lasted := connected && time.Since(began) > steady
+		lasted := connected && time.Since(began) > backoff.Steady
 		if lasted {
-			wait = backoff{}
+			wait = backoff.Backoff{}
 		}
 		first = first && !connected
 		if errors.Is(err, errMoved) {
-			wait = backoff{}
+			wait = backoff.Backoff{}
 			continue
 		}
 		if keep.Fatal(err) {
 			return err
 		}
-		// Where there are other servers they are to be asked before this one's last word is the end.
-		if (first && !c.KeepTrying) || (hopeless(err) && (!connected || c.servers == 1)) {
+		// With several servers, a permanent refusal of one does not end the client if another had a
+		// session.
+		if (first && !c.KeepTrying) || (permanent(err) && (!connected || c.servers == 1)) {
 			return err
 		}
-		delay, rest := wait.after(err, lasted, time.Now()), c.rest(time.Now())
+		delay, rest := wait.After(err, lasted, time.Now()), c.rest(time.Now())
 		var busy *transport.BusyError
-		if errors.As(err, &busy) { // else all whom the server has sent away would come back in step
+		if errors.As(err, &busy) { // else all its clients would come back at the same time
 			delay += rest
 		}
 		delay = max(delay, rest)
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
 		select {
 		case <-time.After(delay):
-		case <-c.watch.moved:
+		case <-c.monitor.moved:
 			c.rouse()
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -196,11 +213,11 @@ func (c *Client) stay(ctx context.Context) error {
 	}
 }
 
-// session is one connection from its dial to its end. connected tells whether packets could pass in between.
-func (c *Client) session(ctx context.Context, t *target) (connected bool, err error) {
+// session runs one session from its dial to its end. connected reports whether packets could pass.
+func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err error) {
 	defer func() {
 		if !connected {
-			err = c.watch.pause(err)
+			err = c.monitor.pause(err)
 		}
 	}()
 	if err := c.prepare(t); err != nil {
@@ -216,46 +233,50 @@ func (c *Client) session(ctx context.Context, t *target) (connected bool, err er
 		c.forget(conn)
 		return false, err
 	}
-	// The way to the addresses that did not answer, where the server's name has several, is the kernel's own again.
-	if err := errors.Join(c.configure(ctx, link), c.Router.Retain(ctx, conn.Hop())); err != nil {
+	// If the server's name has several addresses, those that did not answer need no bypass.
+	if err := errors.Join(c.configure(ctx, link), c.Host.Retain(ctx, conn.Hop())); err != nil {
 		conn.Close(transport.CodeNormal, "the client cannot configure its device")
 		return false, err
 	}
 	c.took(t, link, time.Now())
 	c.learn(conn)
 	c.exchange(t, link.Credential)
-	c.current, t.resume = t, saved{Session: link.Session, Address: link.Address, Network: link.Network}
+	c.current, t.resume = t, store.Session{Session: link.Session, Address: link.Address,
+		Network: link.Network}
 	c.saveSession(t)
-	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host), slog.Any("address", link.Address), conn.Security())
+	c.Log.Info("connected", slog.String("server", t.dialer.URL.Host),
+		slog.Any("address", link.Address), conn.Security())
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
 	}
 	for _, p := range c.queue.Salvage(fresh) {
 		c.queue.Push(p)
 	}
-	err = c.ride(ctx, t, conn, link)
+	err = c.runSession(ctx, t, conn, link)
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
-		// Somebody else has this session, a clone of this machine perhaps: leave it to them.
-		t.resume = saved{}
+		// Another client uses this session, perhaps on a clone of this machine: do not take it back.
+		t.resume = store.Session{}
 	}
-	err = c.watch.pause(err)
+	err = c.monitor.pause(err)
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
 	return true, cmp.Or(over(err), err)
 }
 
-// saveSession keeps what to ask t for on the next run.
-func (c *Client) saveSession(t *target) {
-	if err := c.Session.save(t.url(), t.resume); err != nil {
+// saveSession stores the session to request from t on the next run.
+func (c *Client) saveSession(t *endpoint) {
+	if err := c.Session.Save(t.url(), t.resume); err != nil {
 		c.Log.Warn("the session is not kept for the next run", "err", err)
 	}
 }
 
-// request asks for the address of last time, judges what the server grants, and puts this side's own wishes over it.
-// The connection is closed on error.
-func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (transport.Link, error) {
+// request asks for the address of the last session, checks what the server grants, and overrides it
+// by the Config. It closes the connection on error.
+func (c *Client) request(
+	ctx context.Context, conn *transport.Conn, t *endpoint,
+) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ask := transport.Connect{Session: t.resume.Session, Lanes: c.Lanes}
@@ -266,19 +287,23 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	var closed *transport.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
+		return link, &transport.StepError{Step: transport.StepAddress,
+			Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
 	case errors.As(err, &closed) && closed.Code == transport.CodeSessions:
-		return link, &transport.StepError{Step: transport.StepAddress, Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
+		return link, &transport.StepError{Step: transport.StepAddress,
+			Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
 	case over(err) != nil:
 		return link, over(err)
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
-		return link, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("ask for an address: %w", err),
+		return link, &transport.StepError{Step: transport.StepHTTP,
+			Err:    fmt.Errorf("ask for an address: %w", err),
 			Advice: "check that the server is a `tunnel serve` of a matching version"}
 	case c.Wanted.IsValid() && link.Address != c.Wanted:
 		conn.Close(transport.CodeNormal, "not the address that was asked for")
 		return link, &transport.StepError{Step: transport.StepAddress,
-			Err: fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address, link.Network), Reason: transport.ReasonAddress}
+			Err: fmt.Errorf("%w: asked for %s, got %s of %s", ErrAddress, c.Wanted, link.Address,
+				link.Network), Reason: transport.ReasonAddress}
 	}
 	if c.MTU != 0 {
 		link.MTU = c.MTU
@@ -293,98 +318,51 @@ func (c *Client) request(ctx context.Context, conn *transport.Conn, t *target) (
 	return link, nil
 }
 
-// configure makes the device what the server grants, and what has changed of that meanwhile as it was. Running hooks of
-// another configuration end first. A network that overlaps with this machine's leaves the device as it is.
+// configure applies link to the device, and restores what another program changed of it. If the
+// configuration changes, running hooks end first. If the network overlaps with one of this
+// machine's, the device is not changed.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
-	link = ofDevice(link)
-	if link != c.link && c.link != (transport.Link{}) {
-		if err := c.Router.Overlap(ctx, link.Network); err != nil {
+	want := c.device(link)
+	changes := !c.isUp() || !want.Equal(c.device(c.link))
+	if changes && c.isUp() {
+		if err := c.Host.Overlap(ctx, want.Networks()...); err != nil {
 			return err
 		}
 		c.down()
 	}
-	if err := c.watch.keeper.Set(ctx, c.device(link)); err != nil || link == c.link {
+	if err := c.monitor.keeper.Set(ctx, want); err != nil || !changes {
 		return err
 	}
+	c.monitor.holds()
 	c.mu.Lock()
 	c.address = link.Address
 	c.mu.Unlock()
 	c.link = link
 	if c.Events.Up != nil {
-		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, link) })
+		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, want.Addresses[0]) })
 	}
 	return nil
 }
 
-// device returns what the device has for link.
-func (c *Client) device(link transport.Link) route.Config {
-	return route.Config{
-		Dev: c.Device.Name(), MTU: link.MTU, Qlen: link.Qlen, Local: link.Address, Peer: link.Peer, Network: link.Network,
-	}
+// device returns the Want of the device for link.
+func (c *Client) device(link transport.Link) host.Want { return wantOf(c.Device.Name(), link) }
+
+// wantOf returns the Want for link on dev.
+func wantOf(dev string, link transport.Link) host.Want {
+	return host.Pair(dev, link.MTU, link.Qlen, link.Address, link.Peer, link.Network)
 }
 
-// down says that the device loses its addresses, if it has any.
+// isUp reports whether the device has an address.
+func (c *Client) isUp() bool { return c.link.Address.IsValid() }
+
+// down reports that the device loses its addresses, if it has any.
 func (c *Client) down() {
-	if c.link == (transport.Link{}) {
+	if !c.isUp() {
 		return
 	}
 	c.hook.stop()
 	if c.Events.Down != nil {
-		c.Events.Down(c.link)
+		c.Events.Down(host.Address{Local: c.link.Address, Peer: c.link.Peer})
 	}
 	c.link = transport.Link{}
-}
-
-// forward is the way out: what the kernel sends into the device goes to the queue. While there is no connection the
-// queue fills and the rest is lost, as on a cable that is out.
-func (c *Client) forward() error {
-	for {
-		err := c.read()
-		switch {
-		case c.defects.Note(err, c.Log):
-			time.Sleep(readerPause)
-		case errors.Is(err, os.ErrClosed):
-			return nil
-		default:
-			return err
-		}
-	}
-}
-
-// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
-const readerPause = 100 * time.Millisecond
-
-// read reads the device until that ends. A panic is the error; the batch that met it is lost.
-func (c *Client) read() (err error) {
-	defer defect.Catch(&err)
-	return c.Device.ReadBatches(func(b *packet.Batch) {
-		c.mu.RLock()
-		own := c.address
-		c.mu.RUnlock()
-		for i := range b.Len() {
-			// The server would drop any other source; the kernel's own IPv6 chatter has one.
-			if packet.Source(b.IP(i)) != own {
-				c.drops[dropForeign].Add(1)
-				continue
-			}
-			c.queue.Push(b.Take(i))
-		}
-		c.queue.Flush()
-	})
-}
-
-// receive returns the way in: from the server to the kernel.
-func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
-	return func(b *packet.Batch) error {
-		b.Filter(func(i int) bool {
-			v := judge(link, b, i)
-			if v != pass {
-				c.drops[v].Add(1)
-			}
-			return v == pass
-		})
-		refused, err := c.Device.WriteBatch(b)
-		c.drops[dropKernel].Add(uint64(refused))
-		return err
-	}
 }

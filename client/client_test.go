@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tunnel/client"
+	"tunnel/client/store"
 	"tunnel/server"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
@@ -17,17 +18,18 @@ import (
 
 func TestJoin(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	c.device.Sends(t,
 		tuntest.Packet("10.1.1.3", "10.1.1.1", 1),
 		tuntest.Packet("192.168.107.5", "10.1.1.1", 2), // which the server would have to drop
 		tuntest.Packet("fe80::1", "ff02::16", 3),
 		tuntest.Packet("10.1.1.3", "10.1.1.1", 4))
-	if a, b := tuntest.IDOf(h.device.Gets(t)), tuntest.IDOf(h.device.Gets(t)); min(a, b) != 1 || max(a, b) != 4 {
+	if a, b := tuntest.IDOf(h.Device.Gets(t)), tuntest.IDOf(h.Device.Gets(t)); min(a, b) != 1 ||
+		max(a, b) != 4 {
 		t.Errorf("the server's kernel got packets %d and %d; want 1 and 4", a, b)
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 5))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 5))
 	if id := tuntest.IDOf(c.device.Gets(t)); id != 5 {
 		t.Errorf("the client's kernel got packet %d", id)
 	}
@@ -39,17 +41,19 @@ func TestJoin(t *testing.T) {
 		t.Errorf("stopping took %v", took)
 	}
 	got := c.happened()
-	if at := slices.Index(got, "up 10.1.1.3 10.1.1.4"); at < slices.Index(got, route3) || at > slices.Index(got, "up is over") {
+	if at := slices.Index(got, "up 10.1.1.3 10.1.1.4"); at < slices.Index(got, route3) ||
+		at > slices.Index(got, "up is over") {
 		t.Errorf("up is %d of %q", at, got)
 	}
-	c.same(linkUp, addr3, route3, "connected 10.1.1.3 10.1.1.0/24 1400 100", "up is over", "down 10.1.1.3 10.1.1.4", unroute3, unaddr3)
-	h.log.until(t, "the client stops (code 1000)", 1)
+	c.same(linkUp, addr3, route3, "connected 10.1.1.3 10.1.1.0/24 1400 100", "up is over",
+		"down 10.1.1.3 10.1.1.4", unroute3, unaddr3)
+	h.Log.Until(t, "the client stops (code 1000)", 1)
 	h.stop()
-	if log := h.log.text(); !bytes.Contains(log, []byte(`"source":0`)) {
+	if log := h.Log.Text(); !bytes.Contains(log, []byte(`"source":0`)) {
 		t.Errorf("the server's log:\n%s", log)
 	}
 	c.logged("drops.foreign=2 ", 1)
-	if log := c.log.text(); bytes.Contains(log, []byte(token)) {
+	if log := c.log.Text(); bytes.Contains(log, []byte(token)) {
 		t.Errorf("the token is in the log:\n%s", log)
 	}
 }
@@ -57,17 +61,18 @@ func TestJoin(t *testing.T) {
 // The user's MTU and qlen go over the server's.
 func TestOverrides(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, func(c *client.Config) { c.MTU, c.Qlen = 1280, 7 })
+	c := start(t, h.Address, func(c *client.Config) { c.MTU, c.Qlen = 1280, 7 })
 	c.until("up ", 1)
 	if got := c.happened()[0]; got != "ip link set dev tun0 up mtu 1280 qlen 7" {
 		t.Errorf("ran %s", got)
 	}
 }
 
-// A connection that breaks comes back by itself: same address, same device, no command runs, no hook runs.
+// A connection that breaks comes back by itself: same address, same device, no command runs, no
+// hook runs.
 func TestReconnect(t *testing.T) {
 	h := startHub(t)
-	r := newRelay(t, h.address)
+	r := newRelay(t, h.Address)
 	c := start(t, r.address, nil)
 	c.until("up ", 1)
 	for n := range 2 {
@@ -76,11 +81,12 @@ func TestReconnect(t *testing.T) {
 		h.join(transport.Connect{}) // gets another address meanwhile
 		c.until("connected ", n+2)
 		c.device.Sends(t, tuntest.Packet("10.1.1.3", "10.1.1.1", uint32(n)))
-		if id := tuntest.IDOf(h.device.Gets(t)); id != uint32(n) {
+		if id := tuntest.IDOf(h.Device.Gets(t)); id != uint32(n) {
 			t.Errorf("the server's kernel got packet %d", id)
 		}
 	}
-	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: the other side hung up", "connected 10.1.1.3…",
+	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: the other side hung up",
+		"connected 10.1.1.3…",
 		"lost: the other side hung up", "connected 10.1.1.3…")
 }
 
@@ -88,34 +94,38 @@ func TestReconnect(t *testing.T) {
 func TestServerRestarts(t *testing.T) {
 	h := startHub(t)
 	other, _ := h.join(transport.Connect{})
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("connected 10.1.1.5 ", 1)
 	other.Close(transport.CodeNormal, "")
 	h.stop()
-	c.until("lost: the other side closed the connection: the server stops: come back in 0.5", 1) // 3 ms later if the other has not gone yet
+	// 3 ms later if the other has not gone yet
+	c.until("lost: the other side closed the connection: the server stops: come back in 0.5", 1)
 	c.logged("retry_in=50", 1)
-	h.file = filepath.Join(t.TempDir(), "new.db")
-	h.start()
+	h.File = filepath.Join(t.TempDir(), "new.db")
+	h.Start()
 	c.until("connected 10.1.1.5 ", 2)
 }
 
 // Another network after a restart: the device is configured anew, and hooks frame the change.
 func TestNetworkChanges(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	h.stop()
-	h.network = "10.9.0.0/16"
-	h.start()
+	h.Network = "10.9.0.0/16"
+	h.Start()
 	c.until("up 10.9.0.3 ", 1)
 	c.until("connected ", 2)
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: …", "up is over", "down 10.1.1.3 10.1.1.4", unroute3, unaddr3,
-		"ip addr add dev tun0 local 10.9.0.3 peer 10.9.0.4", "ip route add 10.9.0.0/16 via 10.9.0.4 dev tun0", "connected 10.9.0.3…",
+	c.same(linkUp, addr3, route3, "connected 10.1.1.3…", "lost: …", "up is over",
+		"down 10.1.1.3 10.1.1.4", unroute3, unaddr3,
+		"ip addr add dev tun0 local 10.9.0.3 peer 10.9.0.4",
+		"ip route add 10.9.0.0/16 via 10.9.0.4 dev tun0", "connected 10.9.0.3…",
 		"up is over", "down 10.9.0.3 10.9.0.4",
-		"ip route del 10.9.0.0/16 via 10.9.0.4 dev tun0", "ip addr del dev tun0 local 10.9.0.3 peer 10.9.0.4")
+		"ip route del 10.9.0.0/16 via 10.9.0.4 dev tun0",
+		"ip addr del dev tun0 local 10.9.0.3 peer 10.9.0.4")
 }
 
 // The session outlives the run, in its file.
@@ -124,15 +134,15 @@ func TestSessionIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "session")
 	run := func() *joined {
 		t.Helper()
-		session, err := client.OpenSession(path)
+		session, err := store.OpenSessions(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return start(t, h.address, func(c *client.Config) { c.Session = session })
+		return start(t, h.Address, func(c *client.Config) { c.Session = session })
 	}
 	c := run()
 	c.until("connected 10.1.1.3 ", 1)
-	if _, err := client.OpenSession(path); !errors.Is(err, client.ErrInUse) {
+	if _, err := store.OpenSessions(path); !errors.Is(err, store.ErrInUse) {
 		t.Errorf("a second client: %v", err)
 	}
 	if err := c.stop(); err != nil {
@@ -147,7 +157,7 @@ func TestSessionIsKept(t *testing.T) {
 		t.Error(err)
 	}
 	h.stop()
-	h.start()
+	h.Start()
 	c = run()
 	c.until("connected 10.1.1.3 ", 1)
 }
@@ -156,17 +166,18 @@ func TestSessionIsKept(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	h := startHub(t)
 	path := filepath.Join(t.TempDir(), "session")
-	session, err := client.OpenSession(path)
+	session, err := store.OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, h.address, func(c *client.Config) { c.Session = session })
+	c := start(t, h.Address, func(c *client.Config) { c.Session = session })
 	c.until("connected ", 1) // after the session was saved
 	clone, link := h.join(transport.Connect{Session: sessionIn(t, path)})
 	if link.Address.String() != "10.1.1.3" {
 		t.Errorf("the clone got %s", link.Address)
 	}
-	c.until("lost: the other side closed the connection: a newer connection resumed the session (code 4002)", 1)
+	c.until("lost: the other side closed the connection: "+
+		"a newer connection resumed the session (code 4002)", 1)
 	c.until("up 10.1.1.5 ", 1)
 	clone.Close(transport.CodeNormal, "")
 	if err := c.stop(); err != nil {
@@ -177,7 +188,7 @@ func TestReplaced(t *testing.T) {
 // An address that was asked for and is there.
 func TestWanted(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, func(c *client.Config) { c.Wanted = addr("10.1.1.77") })
+	c := start(t, h.Address, func(c *client.Config) { c.Wanted = addr("10.1.1.77") })
 	c.until("connected 10.1.1.77 ", 1)
 }
 
@@ -192,9 +203,9 @@ func TestSilentServer(t *testing.T) {
 // The keepalive of a real server is one that a client keeps.
 func TestIdle(t *testing.T) {
 	h := newHub(t)
-	h.change = func(c *server.Config) { c.Keepalive = 600 * time.Millisecond }
-	h.start()
-	c := start(t, h.address, nil)
+	h.changed(func(c *server.Config) { c.Keepalive = 600 * time.Millisecond })
+	h.Start()
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	select {
 	case <-c.ended:

@@ -8,13 +8,14 @@ import (
 	"tunnel/transport"
 )
 
-// How long servers are left alone: a minute after a doubtful refusal, less when the path has changed, not at all when
-// there is one that has not refused.
+// How long servers are left alone: a minute after a doubtful refusal, less when the path has
+// changed, not at all when there is one that has not refused.
 func TestDoubt(t *testing.T) {
 	now := time.Now()
-	refused := &transport.StepError{Step: transport.StepAuth, Err: errors.New("401"), Doubtful: true}
-	one, two := new(target), new(target)
-	c := &Client{targets: []*target{one, two}}
+	refused := &transport.StepError{Step: transport.StepAuth, Err: errors.New("401"),
+		Doubtful: true}
+	one, two := new(endpoint), new(endpoint)
+	c := &Client{endpoints: []*endpoint{one, two}}
 	one.doubt.note(refused, now)
 	if got := c.rest(now); got != 0 {
 		t.Errorf("rests %v though another server may be asked", got)
@@ -33,7 +34,8 @@ func TestDoubt(t *testing.T) {
 	}
 
 	// A server that is busy is left alone for as long as it says.
-	busy := &transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: errors.New("429"), After: 20 * time.Minute}}
+	busy := &transport.StepError{Step: transport.StepHTTP,
+		Err: &transport.BusyError{Err: errors.New("429"), After: 20 * time.Minute}}
 	one.doubt.note(busy, now)
 	two.doubt.note(busy, now.Add(time.Minute))
 	if got := c.rest(now); got != 20*time.Minute {
@@ -43,7 +45,8 @@ func TestDoubt(t *testing.T) {
 	if got := c.rest(now); got != doubtMoved {
 		t.Errorf("rests %v after a change of the path", got)
 	}
-	two.doubt.note(&transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: errors.New("429")}}, now)
+	two.doubt.note(&transport.StepError{Step: transport.StepHTTP,
+		Err: &transport.BusyError{Err: errors.New("429")}}, now)
 	if got := c.rest(now); got != 0 {
 		t.Errorf("rests %v from a server that has not said for how long", got)
 	}

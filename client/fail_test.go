@@ -13,11 +13,12 @@ import (
 	"time"
 
 	"tunnel/client"
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/ipcmd/iptest"
 	"tunnel/packet"
 	"tunnel/route"
 	"tunnel/server"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -30,17 +31,22 @@ func TestFirstAttemptFails(t *testing.T) {
 		step   transport.Step
 		says   string
 	}{
-		"nobody there":  {func(h *hub) { h.stop() }, nil, transport.StepTCP, "connection refused"},
-		"another path":  {nil, func(c *client.Config) { c.Dialer.URL.Path = "/other" }, transport.StepHTTP, "404"},
-		"refused token": {nil, func(c *client.Config) { c.Dialer.Token = "wrong-horse-battery" }, transport.StepAuth, "401"},
+		"nobody there": {func(h *hub) { h.stop() }, nil, transport.StepTCP, "connection refused"},
+		"another path": {nil, func(c *client.Config) { c.Dialer.URL.Path = "/other" },
+			transport.StepHTTP, "404"},
+		"refused token": {nil, func(c *client.Config) { c.Dialer.Token = "wrong-horse-battery" },
+			transport.StepAuth, "401"},
 		"refused token, keep trying": {
-			nil, func(c *client.Config) { c.Dialer.Token, c.KeepTrying = "wrong-horse-battery", true }, transport.StepAuth, "401",
+			nil, func(c *client.Config) {
+				c.Dialer.Token, c.KeepTrying = "wrong-horse-battery",
+					true
+			}, transport.StepAuth, "401",
 		},
 		"a full pool": {
 			func(h *hub) {
 				h.stop()
-				h.network = "10.9.9.8/29"
-				h.start()
+				h.Network = "10.9.9.8/29"
+				h.Start()
 				h.join(transport.Connect{})
 				h.join(transport.Connect{})
 			},
@@ -49,18 +55,20 @@ func TestFirstAttemptFails(t *testing.T) {
 		"as many sessions as there may be": {
 			func(h *hub) {
 				h.stop()
-				h.change = func(c *server.Config) { c.MaxSessions = 1 }
-				h.start()
+				h.changed(func(c *server.Config) { c.MaxSessions = 1 })
+				h.Start()
 				h.join(transport.Connect{})
 			},
 			nil, transport.StepAddress, "the token has as many sessions as it may have: 1",
 		},
 		"a taken address": {
 			func(h *hub) { h.join(transport.Connect{Address: "10.1.1.77"}) },
-			func(c *client.Config) { c.Wanted = addr("10.1.1.77") }, transport.StepAddress, "asked for 10.1.1.77, got 10.1.1.3",
+			func(c *client.Config) { c.Wanted = addr("10.1.1.77") }, transport.StepAddress,
+			"asked for 10.1.1.77, got 10.1.1.3",
 		},
 		"an address that nobody has": {
-			nil, func(c *client.Config) { c.Wanted = addr("10.1.1.4") }, transport.StepAddress, "asked for 10.1.1.4, got 10.1.1.3",
+			nil, func(c *client.Config) { c.Wanted = addr("10.1.1.4") }, transport.StepAddress,
+			"asked for 10.1.1.4, got 10.1.1.3",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,10 +77,12 @@ func TestFirstAttemptFails(t *testing.T) {
 				test.hub(h)
 			}
 			began := time.Now()
-			c := start(t, h.address, test.change)
+			c := start(t, h.Address, test.change)
 			err := c.wait()
 			var step *transport.StepError
-			if !errors.As(err, &step) || step.Step != test.step || !strings.Contains(err.Error(), test.says) || step.Advice == "" && step.Reason == "" {
+			if !errors.As(err, &step) || step.Step != test.step ||
+				!strings.Contains(err.Error(), test.says) ||
+				step.Advice == "" && step.Reason == "" {
 				t.Errorf("%v (%+v); want %s, %s", err, step, test.step, test.says)
 			}
 			if took := time.Since(began); took > 5*time.Second {
@@ -95,20 +105,24 @@ func TestMachineFails(t *testing.T) {
 			func(err error) bool { return errors.Is(err, route.ErrOverlap) }, nil,
 		},
 		"an overlapping address": {
-			func(k *iptest.Kernel) { do(t, k, "ip addr add dev ens160 local 10.1.1.200 peer 10.1.1.201") },
+			func(k *iptest.Kernel) {
+				do(t, k,
+					"ip addr add dev ens160 local 10.1.1.200 peer 10.1.1.201")
+			},
 			func(err error) bool { return errors.Is(err, route.ErrOverlap) }, nil,
 		},
 		"an ip that fails": {
 			func(k *iptest.Kernel) { k.Fail(route3, 2, "RTNETLINK answers: out of order") },
 			func(err error) bool {
-				var failed *ipcmd.Error
-				return errors.As(err, &failed) && failed.Command.String() == route3 && strings.Contains(err.Error(), "out of order")
+				var failed *cmdrun.Error
+				return errors.As(err, &failed) && failed.Command.String() == route3 &&
+					strings.Contains(err.Error(), "out of order")
 			},
 			[]string{linkUp, addr3, route3, unaddr3},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := start(t, startHub(t).address, nil, test.prepare)
+			c := start(t, startHub(t).Address, nil, test.prepare)
 			if err := c.wait(); !test.check(err) {
 				t.Errorf("Run returns %v", err)
 			}
@@ -124,14 +138,15 @@ func do(t *testing.T, k *iptest.Kernel, command string) {
 	}
 }
 
-// A server that has had too many logins, or sessions, is asked again, not before it said so, and in the end lets the client in.
+// A server that has had too many logins, or sessions, is asked again, not before it said so, and in
+// the end lets the client in.
 func TestTooMany(t *testing.T) {
 	h := startHub(t)
 	h.stop()
-	h.change = func(c *server.Config) { c.MaxSessions = 1 }
-	h.start()
+	h.changed(func(c *server.Config) { c.MaxSessions = 1 })
+	h.Start()
 	other, _ := h.join(transport.Connect{})
-	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c := start(t, h.Address, func(c *client.Config) { c.KeepTrying = true })
 	c.logged("as many sessions as it may have", 2)
 	other.Close(transport.CodeNormal, "")
 	c.until("up ", 1)
@@ -177,14 +192,14 @@ func TestRetryAfter(t *testing.T) {
 // At boot nobody gives up.
 func TestKeepTrying(t *testing.T) {
 	h := newHub(t)
-	c := start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c := start(t, h.Address, func(c *client.Config) { c.KeepTrying = true })
 	c.logged("connection refused", 1)
-	h.start()
+	h.Start()
 	c.until("up ", 1)
 	// A token that is refused later is final as well.
 	h.stop()
-	h.token = "another-horse-battery"
-	h.start()
+	h.Token = "another-horse-battery"
+	h.Start()
 	var step *transport.StepError
 	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth {
 		t.Errorf("Run returns %v", err)
@@ -194,14 +209,14 @@ func TestKeepTrying(t *testing.T) {
 // A device that fails ends the client with its error; the server is told.
 func TestDeviceFails(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	c.device.Failure <- tuntest.ErrDevice
 	if err := c.wait(); !errors.Is(err, tuntest.ErrDevice) {
 		t.Errorf("Run returns %v", err)
 	}
 	h.stop()
-	if log := h.log.text(); !bytes.Contains(log, []byte("(code 1001)")) {
+	if log := h.Log.Text(); !bytes.Contains(log, []byte("(code 1001)")) {
 		t.Errorf("the server's log:\n%s", log)
 	}
 }
@@ -209,12 +224,13 @@ func TestDeviceFails(t *testing.T) {
 // What cannot be undone is said, together with why Run ended.
 func TestUndoFails(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	c.kernel.Fail(unaddr3, 2, "RTNETLINK answers: Device or resource busy")
 	c.cancel()
 	<-c.ended
-	if c.err == nil || !strings.Contains(c.err.Error(), "undo") || !strings.Contains(c.err.Error(), "busy") {
+	if c.err == nil || !strings.Contains(c.err.Error(), "undo") ||
+		!strings.Contains(c.err.Error(), "busy") {
 		t.Errorf("Run returns %v", c.err)
 	}
 	c.kernel.Fail(unaddr3, 0, "")
@@ -223,7 +239,7 @@ func TestUndoFails(t *testing.T) {
 
 // Whenever it is stopped Run returns nil, at once.
 func TestStopAnytime(t *testing.T) {
-	mute := listen(t, "127.0.0.1:0") // takes connections and says nothing
+	mute := hubtest.Listen(t, "127.0.0.1:0") // takes connections and says nothing
 	defer func() { _ = mute.Close() }()
 	accepted := make(chan net.Conn, 1)
 	go func() {
@@ -238,7 +254,7 @@ func TestStopAnytime(t *testing.T) {
 	stopsAtOnce(t, c)
 
 	h := newHub(t)
-	c = start(t, h.address, func(c *client.Config) { c.KeepTrying = true })
+	c = start(t, h.Address, func(c *client.Config) { c.KeepTrying = true })
 	c.logged("retry_in=", 1)
 	stopsAtOnce(t, c)
 
@@ -278,7 +294,8 @@ func TestUnusableServer(t *testing.T) {
 			_, err := conn.Requested(t.Context(), packet.Offload{})
 			m := granted()
 			test.change(&m)
-			if err := errors.Join(err, conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})); err != nil {
+			if err := errors.Join(err, conn.Grant(t.Context(),
+				transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})); err != nil {
 				t.Error(err)
 			}
 			<-t.Context().Done()
@@ -286,7 +303,8 @@ func TestUnusableServer(t *testing.T) {
 		})
 		c := start(t, address, nil)
 		var step *transport.StepError
-		if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepHTTP || !strings.Contains(fmt.Sprint(err), test.want) {
+		if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepHTTP ||
+			!strings.Contains(fmt.Sprint(err), test.want) {
 			t.Errorf("%s: Run returns %v", name, err)
 		}
 		c.same()

@@ -8,35 +8,36 @@ import (
 )
 
 const (
-	// doubtPause is how long a server is left alone whose token was refused by something that may not be the server: if it
-	// is the server after all, ten wrong tokens in a minute are a ban.
+	// doubtPause is how long a server is not tried after a refusal that may not be its own. If it
+	// is, more attempts would end in a ban: ten wrong tokens within a minute.
 	doubtPause = time.Minute
-	// doubtMoved is the same when the path to the server has changed meanwhile: what has refused may be gone with it, and
-	// the server may have sent away the address that this machine had.
+	// doubtMoved is the same pause after the path to the server has changed: whatever refused the
+	// token may no longer be on the path.
 	doubtMoved = 10 * time.Second
 )
 
-// hopeless reports whether another attempt cannot end in another way: the server itself refuses the token.
-func hopeless(err error) bool {
+// permanent reports whether another attempt is pointless: the server itself refuses the token.
+func permanent(err error) bool {
 	var step *transport.StepError
 	return errors.As(err, &step) && step.Step == transport.StepAuth && !step.Doubtful
 }
 
-// doubtful reports whether the token was refused, but perhaps not by the server: a login page of the network may have
-// answered, or a proxy in front.
+// doubtful reports whether the token was refused, but possibly not by the server: a captive portal
+// or a proxy may have answered.
 func doubtful(err error) bool {
 	var step *transport.StepError
 	return errors.As(err, &step) && step.Doubtful
 }
 
-// A doubt is why a server is left alone: its refusal of the token may not be its own, or it wants us to come back later.
+// A doubt says until when a server is not tried: the refusal of the token may not be its own, or it
+// asked the client to come back later.
 type doubt struct {
 	err   error
 	since time.Time
 	until time.Time // no attempt before that
 }
 
-// note takes note of how an attempt has ended.
+// note records how an attempt ended.
 func (d *doubt) note(err error, now time.Time) {
 	*d = doubt{}
 	var busy *transport.BusyError
@@ -48,10 +49,10 @@ func (d *doubt) note(err error, now time.Time) {
 	}
 }
 
-// rest returns how long to wait for the first server that may be asked again.
+// rest returns how long to wait until the first server may be tried again.
 func (c *Client) rest(now time.Time) time.Duration {
 	var least time.Duration
-	for i, t := range c.targets {
+	for i, t := range c.endpoints {
 		if left := t.doubt.until.Sub(now); i == 0 || left < least {
 			least = left
 		}
@@ -59,9 +60,9 @@ func (c *Client) rest(now time.Time) time.Duration {
 	return max(least, 0)
 }
 
-// rouse shortens the wait for all servers: the path to them has changed.
+// rouse shortens the wait for all servers after the path to them has changed.
 func (c *Client) rouse() {
-	for _, t := range c.targets {
+	for _, t := range c.endpoints {
 		if soon := t.doubt.since.Add(doubtMoved); soon.Before(t.doubt.until) {
 			t.doubt.until = soon
 		}

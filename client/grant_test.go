@@ -15,14 +15,15 @@ import (
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-func newTarget() *target {
-	return &target{dialer: transport.Dialer{URL: &url.URL{Host: "server.example"}}}
+func newEndpoint() *endpoint {
+	return &endpoint{dialer: transport.Dialer{URL: &url.URL{Host: "server.example"}}}
 }
 
 // linkOf is what a server grants.
 func linkOf(network, address, peer string) transport.Link {
 	return transport.Link{
-		Network: netip.MustParsePrefix(network), Address: netip.MustParseAddr(address), Peer: netip.MustParseAddr(peer), MTU: 1400, Qlen: 100,
+		Network: netip.MustParsePrefix(network), Address: netip.MustParseAddr(address),
+		Peer: netip.MustParseAddr(peer), MTU: 1400, Qlen: 100,
 	}
 }
 
@@ -35,42 +36,65 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 
 func TestAcceptable(t *testing.T) {
 	resolvers := func() ([]netip.Addr, error) {
-		return []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("10.7.0.2"), netip.MustParseAddr("9.9.9.9")}, nil
+		return []netip.Addr{netip.MustParseAddr("fd00::53"), netip.MustParseAddr("10.7.0.2"),
+			netip.MustParseAddr("9.9.9.9")}, nil
 	}
 	for name, test := range map[string]struct {
 		network, address, peer string
 		accept                 []netip.Prefix
 		want                   string // part of the error; "" for none
 	}{
-		"default":                     {"10.1.1.0/24", "10.1.1.3", "10.1.1.4", nil, ""},
-		"largest":                     {"172.16.0.0/12", "172.31.255.3", "172.31.255.4", nil, ""},
-		"smallest":                    {"10.1.1.248/29", "10.1.1.251", "10.1.1.252", nil, ""},
-		"its last pair":               {"10.1.1.248/29", "10.1.1.253", "10.1.1.254", nil, ""},
-		"RFC 1918, 172":               {"172.31.0.0/16", "172.31.0.3", "172.31.0.4", nil, ""},
-		"RFC 1918, 192":               {"192.168.0.0/16", "192.168.255.3", "192.168.255.4", nil, ""},
-		"RFC 6598":                    {"100.64.0.0/10", "100.127.0.3", "100.127.0.4", nil, ""},
-		"behind RFC 1918":             {"172.32.0.0/16", "172.32.0.3", "172.32.0.4", nil, "not a private one"},
-		"larger than RFC 1918":        {"192.168.0.0/15", "192.168.0.3", "192.168.0.4", nil, "not a private one"},
-		"public":                      {"9.9.9.0/24", "9.9.9.11", "9.9.9.12", nil, "not-accepted 9.9.9.0/24"},
-		"a pair, public":              {"9.9.9.8/31", "9.9.9.8", "9.9.9.9", nil, "not a /8 to /29"},
-		"half of everything":          {"128.0.0.0/2", "128.0.0.3", "128.0.0.4", nil, "not a /8 to /29"},
-		"loopback":                    {"127.1.1.0/24", "127.1.1.3", "127.1.1.4", nil, "not a private one"},
-		"link-local":                  {"169.254.1.0/24", "169.254.1.3", "169.254.1.4", nil, "not a private one"},
-		"multicast":                   {"239.1.1.0/24", "239.1.1.3", "239.1.1.4", nil, "not a private one"},
-		"a DNS server":                {"10.7.0.0/24", "10.7.0.3", "10.7.0.4", nil, "DNS server 10.7.0.2"},
-		"a DNS server that is meant":  {"10.7.0.0/24", "10.7.0.3", "10.7.0.4", prefixes("10.7.0.0/16"), ""},
-		"public that is meant":        {"9.9.9.0/24", "9.9.9.11", "9.9.9.12", prefixes("10.0.0.0/8", "9.9.9.0/24"), ""},
-		"private that is not meant":   {"10.1.1.0/24", "10.1.1.3", "10.1.1.4", prefixes("10.1.2.0/24", "9.9.9.0/24"), "--network accepts 10.1.2.0/24, 9.9.9.0/24"},
-		"larger than what is meant":   {"10.1.0.0/16", "10.1.1.3", "10.1.1.4", prefixes("10.1.1.0/24"), "--network accepts"},
-		"the server's own pair":       {"10.1.1.0/24", "10.1.1.1", "10.1.1.2", nil, "no client's pair"},
-		"the network's address":       {"10.1.1.0/24", "10.1.1.0", "10.1.1.1", nil, "no client's pair"},
-		"the broadcast address":       {"10.1.1.0/24", "10.1.1.253", "10.1.1.255", nil, "no client's pair"},
-		"the broadcast address again": {"10.1.1.0/24", "10.1.1.255", "10.1.2.0", nil, "no client's pair"},
-		"even":                        {"10.1.1.0/24", "10.1.1.4", "10.1.1.5", nil, "no client's pair"},
-		"backwards":                   {"10.1.1.0/24", "10.1.1.5", "10.1.1.4", nil, "no client's pair"},
-		"the server as the peer":      {"10.1.1.0/24", "10.1.1.3", "10.1.1.1", nil, "no client's pair"},
-		"far apart":                   {"10.1.1.0/24", "10.1.1.3", "10.1.1.6", nil, "no client's pair"},
-		"outside":                     {"10.1.1.0/24", "10.1.2.3", "10.1.2.4", nil, "no client's pair"},
+		"default":       {"10.1.1.0/24", "10.1.1.3", "10.1.1.4", nil, ""},
+		"largest":       {"172.16.0.0/12", "172.31.255.3", "172.31.255.4", nil, ""},
+		"smallest":      {"10.1.1.248/29", "10.1.1.251", "10.1.1.252", nil, ""},
+		"its last pair": {"10.1.1.248/29", "10.1.1.253", "10.1.1.254", nil, ""},
+		"RFC 1918, 172": {"172.31.0.0/16", "172.31.0.3", "172.31.0.4", nil, ""},
+		"RFC 1918, 192": {"192.168.0.0/16", "192.168.255.3", "192.168.255.4", nil,
+			""},
+		"RFC 6598": {"100.64.0.0/10", "100.127.0.3", "100.127.0.4", nil, ""},
+		"behind RFC 1918": {"172.32.0.0/16", "172.32.0.3", "172.32.0.4", nil,
+			"not a private one"},
+		"larger than RFC 1918": {"192.168.0.0/15", "192.168.0.3", "192.168.0.4", nil,
+			"not a private one"},
+		"public": {"9.9.9.0/24", "9.9.9.11", "9.9.9.12", nil,
+			"not-accepted 9.9.9.0/24"},
+		"a pair, public": {"9.9.9.8/31", "9.9.9.8", "9.9.9.9", nil, "not a /8 to /29"},
+		"half of everything": {"128.0.0.0/2", "128.0.0.3", "128.0.0.4", nil,
+			"not a /8 to /29"},
+		"loopback": {"127.1.1.0/24", "127.1.1.3", "127.1.1.4", nil,
+			"not a private one"},
+		"link-local": {"169.254.1.0/24", "169.254.1.3", "169.254.1.4", nil,
+			"not a private one"},
+		"multicast": {"239.1.1.0/24", "239.1.1.3", "239.1.1.4", nil,
+			"not a private one"},
+		"a DNS server": {"10.7.0.0/24", "10.7.0.3", "10.7.0.4", nil,
+			"DNS server 10.7.0.2"},
+		"a DNS server that is meant": {"10.7.0.0/24", "10.7.0.3", "10.7.0.4",
+			prefixes("10.7.0.0/16"), ""},
+		"public that is meant": {"9.9.9.0/24", "9.9.9.11", "9.9.9.12",
+			prefixes("10.0.0.0/8", "9.9.9.0/24"), ""},
+		"private that is not meant": {"10.1.1.0/24", "10.1.1.3", "10.1.1.4",
+			prefixes("10.1.2.0/24", "9.9.9.0/24"), "--network accepts 10.1.2.0/24, 9.9.9.0/24"},
+		"larger than what is meant": {"10.1.0.0/16", "10.1.1.3", "10.1.1.4",
+			prefixes("10.1.1.0/24"), "--network accepts"},
+		"the server's own pair": {"10.1.1.0/24", "10.1.1.1", "10.1.1.2", nil,
+			"no client's pair"},
+		"the network's address": {"10.1.1.0/24", "10.1.1.0", "10.1.1.1", nil,
+			"no client's pair"},
+		"the broadcast address": {"10.1.1.0/24", "10.1.1.253", "10.1.1.255", nil,
+			"no client's pair"},
+		"the broadcast address again": {"10.1.1.0/24", "10.1.1.255", "10.1.2.0", nil,
+			"no client's pair"},
+		"even": {"10.1.1.0/24", "10.1.1.4", "10.1.1.5", nil,
+			"no client's pair"},
+		"backwards": {"10.1.1.0/24", "10.1.1.5", "10.1.1.4", nil,
+			"no client's pair"},
+		"the server as the peer": {"10.1.1.0/24", "10.1.1.3", "10.1.1.1", nil,
+			"no client's pair"},
+		"far apart": {"10.1.1.0/24", "10.1.1.3", "10.1.1.6", nil,
+			"no client's pair"},
+		"outside": {"10.1.1.0/24", "10.1.2.3", "10.1.2.4", nil,
+			"no client's pair"},
 		"ill-formed where it is meant": {"9.9.9.0/24", "9.9.9.8", "9.9.9.9", prefixes("9.9.9.0/24"),
 			"no client's pair"},
 	} {
@@ -80,7 +104,9 @@ func TestAcceptable(t *testing.T) {
 		switch {
 		case test.want == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
-		case test.want != "" && (!errors.As(err, &step) || step.Step != transport.StepAddress || !strings.Contains(err.Error()+": "+string(step.Reason)+" "+step.Subject+step.Advice, test.want)):
+		case test.want != "" && (!errors.As(err, &step) || step.Step != transport.StepAddress ||
+			!strings.Contains(err.Error()+": "+string(step.Reason)+" "+step.Subject+step.Advice,
+				test.want)):
 			t.Errorf("%s: %v; want %s", name, err, test.want)
 		}
 	}
@@ -97,7 +123,7 @@ func TestChanges(t *testing.T) {
 		"mtu":     func(l *transport.Link) { l.MTU-- },
 		"qlen":    func(l *transport.Link) { l.Qlen++ },
 	} {
-		server := newTarget()
+		server := newEndpoint()
 		take := func(link transport.Link, at time.Time) bool {
 			if server.changes(link, at) != nil {
 				return false
@@ -107,7 +133,8 @@ func TestChanges(t *testing.T) {
 		}
 		second := first
 		change(&second)
-		second.Session, second.Keepalive, second.Lanes = "another", time.Second, 4 // which are nothing of the device's
+		// which are nothing of the device's
+		second.Session, second.Keepalive, second.Lanes = "another", time.Second, 4
 		if !take(first, now) || !take(second, now) {
 			t.Errorf("%s: the first change is refused", name)
 		}
@@ -117,17 +144,21 @@ func TestChanges(t *testing.T) {
 		if !take(second, now.Add(changePause-1)) {
 			t.Errorf("%s: what it is already is refused", name)
 		}
-		if !take(first, now.Add(changePause)) || take(second, now.Add(2*changePause-1)) || !take(second, now.Add(2*changePause)) {
+		if !take(first, now.Add(changePause)) || take(second, now.Add(2*changePause-1)) ||
+			!take(second, now.Add(2*changePause)) {
 			t.Errorf("%s: not once a minute", name)
 		}
 	}
 }
 
-// A network is judged at each grant by the DNS servers of that time, whatever it was taken for before, and not taken while
-// they are not known.
+// A network is judged at each grant by the DNS servers of that time, whatever it was taken for
+// before, and not taken while they are not known.
 func TestResolversAreAskedEachTime(t *testing.T) {
 	resolver, unknown := netip.MustParseAddr("198.51.100.53"), error(nil)
-	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr, error) { return []netip.Addr{resolver}, unknown }}}
+	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr,
+		error) {
+		return []netip.Addr{resolver}, unknown
+	}}}
 	link := linkOf("10.1.1.0/24", "10.1.1.3", "10.1.1.4")
 	if err := c.acceptable(link); err != nil {
 		t.Error(err)

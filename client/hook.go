@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// hook is one function that runs beside the session: a person's command may use the tunnel, so that the session
-// cannot wait for it.
+// hook is a function that runs beside the session. The user's command may use the tunnel, so the
+// session does not wait for it.
 type hook struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
@@ -17,7 +17,7 @@ func (h *hook) start(ctx context.Context, f func(context.Context)) {
 	h.group.Go(func() { f(ctx) })
 }
 
-// stop ends the function and waits for it; nothing when none was started.
+// stop ends the function, if one was started, and waits for it.
 func (h *hook) stop() {
 	if h.cancel == nil {
 		return

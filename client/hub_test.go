@@ -1,66 +1,34 @@
 package client_test
 
 import (
-	"bytes"
-	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"math/rand/v2"
 	"net"
-	"net/netip"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"tunnel/auth"
-	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/server"
-	"tunnel/state"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
-	"tunnel/tun/tuntest"
 )
 
 const (
-	patience = 20 * time.Second // for what is about to happen, on however busy a machine
-	token    = "correct-horse-battery"
+	patience = hubtest.Patience
+	token    = hubtest.Token
 )
 
 // hub is a server that can stop and start again, with its leases, at the same address.
 type hub struct {
-	t       *testing.T
-	server  *server.Server // since start
-	device  *tuntest.Device
-	address string // HOST:PORT
-	token   string
-	network string
-	file    string // of the leases
-	change  func(*server.Config)
-	log     *logs
-	stop    func() // nil while it does not run
+	*hubtest.Hub
+	t *testing.T
 }
 
-// newHub returns a hub that is not started; its port refuses connections. It is one of an address of its own, so that
-// nobody takes the port while the hub does not run.
+// newHub returns a hub that is not started; its port refuses connections.
 func newHub(t *testing.T) *hub {
 	t.Helper()
-	ln := listen(t, fmt.Sprintf("127.%d.%d.%d:0", 1+rand.N(250), rand.N(250), 1+rand.N(250)))
-	h := &hub{
-		t: t, address: ln.Addr().String(), token: token, network: "10.1.1.0/24",
-		file: filepath.Join(t.TempDir(), "tunnel.db"), log: &logs{},
-	}
-	_ = ln.Close()
-	t.Cleanup(func() {
-		if h.stop != nil {
-			h.stop()
-		}
-		if text := h.log.text(); bytes.Contains(text, []byte(token)) {
-			t.Errorf("the token is in the log:\n%s", text)
-		}
-	})
+	h := &hub{hubtest.New(t), t}
+	h.changed(nil)
 	return h
 }
 
@@ -68,56 +36,27 @@ func newHub(t *testing.T) *hub {
 func startHub(t *testing.T) *hub {
 	t.Helper()
 	h := newHub(t)
-	h.start()
+	h.Start()
 	return h
 }
 
-func (h *hub) start() {
-	h.t.Helper()
-	file, err := state.Open(h.file)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	leases, err := lease.Open(file.Bucket("leases"), netip.MustParsePrefix(h.network), lease.Options{})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	tokens, err := auth.Open(file.Bucket("tokens"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	tokens.SetFlag(h.token)
-	h.device = tuntest.New()
-	config := server.Config{
-		Device: h.device, Leases: leases, Tokens: tokens, Path: "/ws", MTU: 1400, Qlen: 100,
-		Keepalive: 10 * time.Second, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
-	}
-	if h.change != nil {
-		h.change(&config)
-	}
-	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
-	ended, ln := make(chan error, 1), listen(h.t, h.address)
-	h.server = server.New(config)
-	go func() { ended <- h.server.Run(ctx, ln) }()
-	h.stop = func() {
-		cancel()
-		if err := <-ended; err != nil {
-			h.t.Error(err)
+// changed has change make the Config of the next start.
+func (h *hub) changed(change func(*server.Config)) {
+	h.Change = func(c *server.Config) {
+		c.Keepalive = 10 * time.Second
+		if change != nil {
+			change(c)
 		}
-		if err := errors.Join(leases.Close(), tokens.Close(), file.Close()); err != nil {
-			h.t.Error(err)
-		}
-		h.stop = nil
 	}
 }
 
-func listen(t *testing.T, address string) net.Listener {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
-	if err != nil {
-		t.Fatal(err)
+// stop stops the hub, which must not have failed.
+func (h *hub) stop() {
+	h.t.Helper()
+	if err := h.Stop(); err != nil {
+		h.t.Error(err)
 	}
-	return ln
+	h.Close()
 }
 
 // dialer returns a way to HOST:PORT.
@@ -133,7 +72,7 @@ func dialer(t *testing.T, address string) *transport.Dialer {
 // join connects another client, without a device; it leaves when the test ends.
 func (h *hub) join(ask transport.Connect) (*transport.Conn, transport.Link) {
 	h.t.Helper()
-	conn, err := dialer(h.t, h.address).Dial(h.t.Context())
+	conn, err := dialer(h.t, h.Address).Dial(h.t.Context())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -143,34 +82,6 @@ func (h *hub) join(ask transport.Connect) (*transport.Conn, transport.Link) {
 	}
 	h.t.Cleanup(func() { conn.Close(transport.CodeNormal, "") })
 	return conn, link
-}
-
-// logs collects log lines.
-type logs struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *logs) text() []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Clone(l.buffer.Bytes())
-}
-
-// until waits until text is in the log n times.
-func (l *logs) until(t *testing.T, text string, n int) {
-	t.Helper()
-	for late := time.Now().Add(patience); bytes.Count(l.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(late) {
-			t.Fatalf("%q is not %d times in the log:\n%s", text, n, l.text())
-		}
-	}
 }
 
 // relay passes TCP connections on to a server, until it is cut.
@@ -184,7 +95,7 @@ type relay struct {
 // newRelay returns a relay to address; it ends with the test.
 func newRelay(t *testing.T, address string) *relay {
 	t.Helper()
-	ln := listen(t, "127.0.0.1:0")
+	ln := hubtest.Listen(t, "127.0.0.1:0")
 	r := &relay{address: ln.Addr().String()}
 	var group sync.WaitGroup
 	group.Go(func() {

@@ -9,16 +9,18 @@ import (
 	"sync"
 	"time"
 
+	"tunnel/client/backoff"
 	"tunnel/transport"
 )
 
-// A bundle is the connections of one session, its lanes. The session lasts while one of them is up; one that breaks is
-// dialled again meanwhile.
-type bundle struct {
-	client *Client
-	target *target
-	link   transport.Link
-	hop    netip.Addr // where all of them lead: another address of the same name may be another server
+// A session is one session with a server, over one or more connections, its lanes. It lasts while
+// one of them is up; the others are dialled again when they break.
+type session struct {
+	client   *Client
+	endpoint *endpoint
+	link     transport.Link
+	// the address of all of them: another address of the same name may be another server
+	hop netip.Addr
 
 	mu   sync.Mutex
 	up   int
@@ -26,33 +28,34 @@ type bundle struct {
 	err  error // why it is over
 }
 
-// ride moves packets over the session that first has begun, until it ends; the error says why.
-func (c *Client) ride(ctx context.Context, t *target, first *transport.Conn, link transport.Link) error {
+// runSession forwards packets over the session that began with first, and returns why it ended.
+func (c *Client) runSession(ctx context.Context, t *endpoint, first *transport.Conn,
+	link transport.Link) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	b := &bundle{client: c, target: t, link: link, hop: first.Hop(), up: 1}
+	s := &session{client: c, endpoint: t, link: link, hop: first.Hop(), up: 1}
 	var group sync.WaitGroup
 	for i := 1; i < min(c.Lanes, link.Lanes); i++ {
-		group.Go(func() { b.keep(ctx, end, i, nil) })
+		group.Go(func() { s.keep(ctx, end, i, nil) })
 	}
-	b.keep(ctx, end, 0, first)
+	s.keep(ctx, end, 0, first)
 	group.Wait()
-	return b.err
+	return s.err
 }
 
-// keep keeps lane i up until the session is over; conn is its connection, nil before there is one. Whoever finds that the
-// session is over says so to the others by end.
-func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
-	var wait backoff
-	var least time.Duration // that the server wants
-	log := b.client.Log.With("lane", i)
+// keep keeps lane i connected until the session is over; conn is its connection, nil if there is
+// none yet. The lane that ends the session calls end.
+func (s *session) keep(ctx context.Context, end func(error), i int, conn *transport.Conn) {
+	var wait backoff.Backoff
+	var least time.Duration // that the server asked for
+	log := s.client.Log.With("lane", i)
 	for again := conn != nil; ; again = true {
 		if conn == nil {
-			if again && !pause(ctx, wait.next(time.Now())+least) {
+			if again && !pause(ctx, wait.Next(time.Now())+least) {
 				return
 			}
 			var err error
-			if conn, err = b.attach(ctx, i); err != nil {
+			if conn, err = s.attach(ctx, i); err != nil {
 				if ctx.Err() != nil {
 					return
 				}
@@ -61,7 +64,8 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 				if least = 0; errors.As(err, &busy) {
 					least = busy.After
 				}
-				if hopeless(err) || doubtful(err) && !pause(ctx, doubtPause) { // who asks again is banned
+				// repeated attempts would end in a ban
+				if permanent(err) || doubtful(err) && !pause(ctx, doubtPause) {
 					return
 				}
 				continue
@@ -69,20 +73,20 @@ func (b *bundle) keep(ctx context.Context, end func(error), i int, conn *transpo
 			log.Info("lane connected", conn.Security())
 		}
 		began := time.Now()
-		err := b.run(ctx, conn)
-		if b.lost(ctx, err) {
+		err := s.run(ctx, conn)
+		if s.lost(ctx, err) {
 			end(err)
 			return
 		}
 		log.Warn("lane lost", "reason", err)
-		if time.Since(began) > steady {
-			wait = backoff{}
+		if time.Since(began) > backoff.Steady {
+			wait = backoff.Backoff{}
 		}
 		conn = nil
 	}
 }
 
-// pause waits for so long; false is that ctx has ended.
+// pause waits for d. It returns false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -95,68 +99,70 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // attach connects lane i to the session.
-func (b *bundle) attach(ctx context.Context, i int) (*transport.Conn, error) {
-	dialer := b.target.dialer
-	dialer.Hop, dialer.Known = b.hop, b.client.known
+func (s *session) attach(ctx context.Context, i int) (*transport.Conn, error) {
+	dialer := s.endpoint.dialer
+	dialer.Hop, dialer.Known = s.hop, s.client.known
 	conn, err := dialer.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	link, err := conn.Request(asking, transport.Connect{Session: b.link.Session, Lane: &i}, b.client.Device.Offload())
+	link, err := conn.Request(asking, transport.Connect{Session: s.link.Session, Lane: &i},
+		s.client.Device.Offload())
 	switch {
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
 		return nil, err
-	case link.Address != b.link.Address:
+	case link.Address != s.link.Address:
 		conn.Close(transport.CodeNormal, "not this session's address")
 		return nil, fmt.Errorf("the server gave it another address: %s", link.Address)
 	}
-	if !b.joined(conn) {
+	if !s.joined(conn) {
 		conn.Close(transport.CodeNormal, "the session is over")
 		return nil, context.Cause(ctx)
 	}
 	return conn, nil
 }
 
-// joined takes note of another connection; it is false when the session is over.
-func (b *bundle) joined(conn *transport.Conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.over {
+// joined adds a connection to the session. It returns false if the session is over.
+func (s *session) joined(conn *transport.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
 		return false
 	}
-	b.up++
-	b.client.watch.joined(conn)
+	s.up++
+	s.client.monitor.joined(conn)
 	return true
 }
 
-// run moves packets over one lane until it ends.
-func (b *bundle) run(ctx context.Context, conn *transport.Conn) error {
-	q := b.client.queue.Join()
-	defer b.client.queue.Leave(q)
-	defer b.client.watch.left(conn)
-	err := conn.Run(ctx, q, b.link.Keepalive, b.client.receive(b.link))
-	b.client.defects.Note(err, b.client.Log)
+// run forwards packets over one lane until it ends.
+func (s *session) run(ctx context.Context, conn *transport.Conn) error {
+	q := s.client.queue.Join()
+	defer s.client.queue.Leave(q)
+	defer s.client.monitor.left(conn)
+	err := conn.Run(ctx, q, s.link.Keepalive, s.client.receive(s.link))
+	s.client.defects.Note(err, s.client.Log)
 	return err
 }
 
-// lost takes note that a lane is lost, and tells whether the session is over: because it was the last, because ctx has
-// ended, or because the server has said so to all of them.
-func (b *bundle) lost(ctx context.Context, err error) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.up--
-	if !b.over && (b.up == 0 || ctx.Err() != nil || endsSession(err)) {
-		b.over, b.err = true, err
+// lost removes a lane, and reports whether the session is over: it was the last lane, ctx has
+// ended, or the server ended the session.
+func (s *session) lost(ctx context.Context, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.up--
+	if !s.over && (s.up == 0 || ctx.Err() != nil || endsSession(err)) {
+		s.over, s.err = true, err
 	}
-	return b.over
+	return s.over
 }
 
-// endsSession tells whether what ended a lane ends all of them.
+// endsSession reports whether the error of one lane ends the session.
 func endsSession(err error) bool {
 	var closed *transport.CloseError
-	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced, transport.CodeRevoked}
+	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced,
+		transport.CodeRevoked}
 	return errors.As(err, &closed) && closed.Remote && slices.Contains(all, closed.Code)
 }

@@ -14,30 +14,31 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// startLanes starts a hub that allows so many lanes, and a client that wants so many and comes by a relay.
+// startLanes starts a hub that allows so many lanes, and a client that wants so many and comes by a
+// relay.
 func startLanes(t *testing.T, allowed, wanted int) (*hub, *relay, *joined) {
 	t.Helper()
 	h := newHub(t)
-	h.change = func(c *server.Config) { c.MaxLanes = allowed }
-	h.start()
-	r := newRelay(t, h.address)
+	h.changed(func(c *server.Config) { c.MaxLanes = allowed })
+	h.Start()
+	r := newRelay(t, h.Address)
 	return h, r, start(t, r.address, func(c *client.Config) { c.Lanes = wanted })
 }
 
 // logged waits until text is in the hub's log n times.
 func (h *hub) logged(text string, n int) {
 	h.t.Helper()
-	h.log.until(h.t, text, n)
+	h.Log.Until(h.t, text, n)
 }
 
 // both checks that packets pass both ways.
 func both(t *testing.T, h *hub, j *joined, own string, id uint32) {
 	t.Helper()
 	j.device.Sends(t, tuntest.Packet(own, "10.1.1.1", id))
-	if got := tuntest.IDOf(h.device.Gets(t)); got != id {
+	if got := tuntest.IDOf(h.Device.Gets(t)); got != id {
 		t.Errorf("the server got packet %d; want %d", got, id)
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", own, id))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", own, id))
 	if got := tuntest.IDOf(j.device.Gets(t)); got != id {
 		t.Errorf("the client got packet %d; want %d", got, id)
 	}
@@ -96,16 +97,18 @@ func TestLanesAllowed(t *testing.T) {
 	}
 }
 
-// What the server says to one lane about the session counts for all: nobody goes on with a lane of what is over.
+// What the server says to one lane about the session counts for all: nobody goes on with a lane of
+// what is over.
 func TestLanesEnd(t *testing.T) {
 	h, _, j := startLanes(t, 4, 3)
 	j.until("connected 10.1.1.3", 1)
 	h.logged(`"lane connected"`, 2)
 	h.stop()
-	h.start()
+	h.Start()
 	j.until("connected 10.1.1.3", 2)
 	h.logged(`"lane connected"`, 4)
-	if j.count("lost: the other side closed the connection: the server stops") != 1 || j.count("lost") != 1 {
+	if j.count("lost: the other side closed the connection: the server stops") != 1 ||
+		j.count("lost") != 1 {
 		t.Errorf("happened: %q", j.happened())
 	}
 	both(t, h, j, "10.1.1.3", 1)
@@ -113,7 +116,7 @@ func TestLanesEnd(t *testing.T) {
 		t.Error(err)
 	}
 	h.stop()
-	if text := h.log.text(); bytes.Count(text, []byte(`"no_lane":0`)) != 2 {
+	if text := h.Log.Text(); bytes.Count(text, []byte(`"no_lane":0`)) != 2 {
 		t.Errorf("the client asked for lanes of a session that was over:\n%s", text)
 	}
 }

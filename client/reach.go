@@ -12,43 +12,48 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/client/store"
+	"tunnel/host"
 	"tunnel/transport"
 )
 
-// A target is one of the servers that this client may join, and what it has there.
-type target struct {
-	server  int              // which one it is; several targets may be one server on several ports
-	dialer  transport.Dialer // Token becomes the credential that the server gives for it
-	resume  saved            // what to ask for on the next attempt
-	granted transport.Link   // what the device last had at this server's word, the zero Link before
-	changed time.Time        // when the server last changed that
-	warned  bool             // that the connection to it is not encrypted
-	doubt   doubt            // why it is left alone for some time
+// An endpoint is an address of a server that this client may join, with the client's state for it.
+type endpoint struct {
+	server int              // its number; several endpoints may be ports of one server
+	dialer transport.Dialer // its Token is replaced by the credential for it
+	resume store.Session    // what to request on the next attempt
+	// what this server last granted, without the device's name; zero before
+	granted host.Want
+	changed time.Time // when the server last changed that
+	warned  bool      // that the connection to it is not encrypted
+	doubt   doubt     // why it is left alone for some time
 }
 
-func (t *target) url() string { return t.dialer.URL.String() }
+func (t *endpoint) url() string { return t.dialer.URL.String() }
 
-// targets returns the servers of the Config in their order.
-func (c *Client) newTargets() []*target {
-	var all []*target
+// newEndpoints returns the servers of the Config in their order.
+func (c *Client) newEndpoints() []*endpoint {
+	var all []*endpoint
 	c.servers = 0
 	for _, d := range append([]*transport.Dialer{c.Dialer}, c.Others...) {
 		if !d.Guess || c.servers == 0 {
 			c.servers++
 		}
-		all = append(all, &target{server: c.servers, dialer: *d, resume: c.Session.load(d.URL.String())})
+		all = append(all, &endpoint{server: c.servers, dialer: *d,
+			resume: c.Session.Load(d.URL.String())})
 	}
 	return all
 }
 
-// round asks one server after the other until one has given a session, and waits for the session's end. First comes the
-// server of the last session, because there this client has its address, and its connections go on; then the others in the
-// order of the Config. The error is that of the server that was asked first, unless another had a more hopeful one.
+// round tries one server after another until one grants a session, and runs the session. It begins
+// with the server of the last session, where this client has its address and its connections
+// survive, and goes on in the order of the Config. The error is that of the first server tried,
+// unless an attempt at another got further.
 func (c *Client) round(ctx context.Context) (connected bool, err error) {
-	order := c.targets
+	order := c.endpoints
 	if c.current != nil {
-		order = []*target{c.current}
-		for _, t := range c.targets {
+		order = []*endpoint{c.current}
+		for _, t := range c.endpoints {
 			if t != c.current {
 				order = append(order, t)
 			}
@@ -77,72 +82,79 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 	return false, said.first()
 }
 
-// dial connects to a server, by a way that leads past the tunnel.
-func (c *Client) dial(ctx context.Context, t *target) (*transport.Conn, error) {
+// dial connects to a server, on a path outside the tunnel.
+func (c *Client) dial(ctx context.Context, t *endpoint) (*transport.Conn, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c.watch.dialling(func() { cancel(errMoved) })
+	c.monitor.dialling(func() { cancel(errMoved) })
 	var tried []netip.Addr
-	var noWay error // why the look-up alone would have failed
+	var noRoute error // why the look-up alone would have failed
 	dialer := t.dialer
 	dialer.Known = c.known
 	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
 		if c.link.Network.Contains(hop) { // the bypass would cut that address off from the tunnel
 			return &transport.StepError{Step: transport.StepTCP,
-				Err:    fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop, c.link.Network),
+				Err: fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop,
+					c.link.Network),
 				Advice: "let the name resolve to the server's public address, or give that in the URL"}
 		}
 		tried = append(tried, hop)
 		if !t.warned && dialer.Clear(hop) {
 			t.warned = true
-			c.Log.Warn("ws:// is not encrypted: whoever is on the path can read and change the token and all packets: use wss://",
+			c.Log.Warn("ws:// is not encrypted: anyone on the path can read and change the token "+
+				"and all packets: use wss://",
 				"server", t.dialer.URL.Host)
 		}
-		unknown, err := c.watch.try(ctx, hop)
-		noWay = cmp.Or(noWay, unknown)
+		unknown, err := c.monitor.try(ctx, hop)
+		noRoute = cmp.Or(noRoute, unknown)
 		return err
 	}
 	conn, err := dialer.Dial(ctx)
 	if err == nil {
-		c.watch.connected(conn)
+		c.monitor.connected(conn)
 		return conn, nil
 	}
-	if noWay != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EACCES) ||
+	if noRoute != nil && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) ||
+		errors.Is(err, unix.EACCES) ||
 		errors.Is(err, unix.EINVAL)) {
-		err = noWay // and so it is
+		err = noRoute // and so it is
 	}
 	if errors.Is(context.Cause(ctx), errMoved) {
 		err = errMoved
 	}
-	// Those of earlier attempts, which a name has perhaps no longer.
+	// Bypasses of earlier attempts, to addresses that the name may no longer have.
 	if ctx.Err() == nil {
-		if undo := c.Router.Retain(ctx, tried...); undo != nil {
+		if undo := c.Host.Retain(ctx, tried...); undo != nil {
 			err = errors.Join(err, undo)
 		}
 	}
 	return nil, err
 }
 
-// learn keeps the addresses by which a session was reached, for when their names do not resolve.
+// learn records the addresses of a session, for use when their names do not resolve.
 func (c *Client) learn(conn *transport.Conn) {
 	known := maps.Clone(c.known)
-	if known == nil || len(known) >= maxKnown {
+	if known == nil || len(known) >= store.MaxKnown {
 		known = map[string]netip.Addr{}
 	}
 	maps.Copy(known, conn.Known())
 	c.known = known
-	c.Session.learn(known)
+	c.Session.Learn(known)
 }
 
-// forget is the opposite of learn: what answers there is not, or no longer, the server.
+// forget undoes learn: the server is not, or no longer, at these addresses.
 func (c *Client) forget(conn *transport.Conn) {
 	c.known = maps.Clone(c.known)
-	maps.DeleteFunc(c.known, func(host string, a netip.Addr) bool { return conn.Known()[host] == a })
+	maps.DeleteFunc(c.known, func(host string,
+		a netip.Addr) bool {
+		return conn.Known()[host] == a
+	})
 }
 
-// wish says which address to ask a server for: what it gave last time, else what the device has now from another server,
-// so that connections inside survive if both serve one network. The zero Addr leaves it to the server.
-func (c *Client) wish(t *target) netip.Addr {
+// wish returns which address to request from a server: the one that it granted last, else the one
+// that the device has from another server, so that connections inside the tunnel survive if both
+// serve one network. The zero Addr requests none.
+func (c *Client) wish(t *endpoint) netip.Addr {
 	switch {
 	case c.Wanted.IsValid():
 		return c.Wanted

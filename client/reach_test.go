@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"tunnel/client"
+	"tunnel/client/store"
 	"tunnel/transport"
 )
 
@@ -20,42 +21,43 @@ func others(t *testing.T, addresses ...string) func(*client.Config) {
 	}
 }
 
-// The servers are asked in their order; the one of the last session is asked first; each has a session of its own.
+// The servers are asked in their order; the one of the last session is asked first; each has a
+// session of its own.
 func TestOthers(t *testing.T) {
 	one, two := newHub(t), newHub(t)
-	two.network = "10.9.0.0/16"
-	two.start()
+	two.Network = "10.9.0.0/16"
+	two.Start()
 	other, _ := two.join(transport.Connect{}) // so that the address is not simply the first
 	path := filepath.Join(t.TempDir(), "session")
-	session, err := client.OpenSession(path)
+	session, err := store.OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, one.address, func(c *client.Config) {
-		others(t, two.address)(c)
+	c := start(t, one.Address, func(c *client.Config) {
+		others(t, two.Address)(c)
 		c.Session = session
 	})
 	c.until("connected 10.9.0.5 ", 1) // a first attempt does not fail while one of them is there
 	other.Close(transport.CodeNormal, "")
-	one.start()
+	one.Start()
 	two.stop()
 	c.until("connected 10.1.1.3 ", 1)
-	two.start()
+	two.Start()
 	one.stop()
-	one.start() // at once: the client stays with it
+	one.Start() // at once: the client stays with it
 	c.until("connected 10.1.1.3 ", 2)
 	one.stop()
 	c.until("connected 10.9.0.5 ", 2)
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	one.start()
-	session, err = client.OpenSession(path)
+	one.Start()
+	session, err = store.OpenSessions(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c = start(t, one.address, func(c *client.Config) {
-		others(t, two.address)(c)
+	c = start(t, one.Address, func(c *client.Config) {
+		others(t, two.Address)(c)
 		c.Session = session
 	})
 	c.until("connected 10.1.1.3 ", 1)
@@ -65,7 +67,7 @@ func TestOthers(t *testing.T) {
 func TestOthersOfOneNetwork(t *testing.T) {
 	one, two := startHub(t), startHub(t)
 	occupied, _ := one.join(transport.Connect{})
-	c := start(t, one.address, others(t, two.address))
+	c := start(t, one.Address, others(t, two.Address))
 	c.until("connected 10.1.1.5 ", 1)
 	occupied.Close(transport.CodeNormal, "")
 	one.stop()
@@ -73,33 +75,37 @@ func TestOthersOfOneNetwork(t *testing.T) {
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	c.same(linkUp, "ip addr add dev tun0 local 10.1.1.5 peer 10.1.1.6", "ip route add 10.1.1.0/24 via 10.1.1.6 dev tun0", "connected 10.1.1.5…",
+	c.same(linkUp, "ip addr add dev tun0 local 10.1.1.5 peer 10.1.1.6",
+		"ip route add 10.1.1.0/24 via 10.1.1.6 dev tun0", "connected 10.1.1.5…",
 		"lost: …", "connected 10.1.1.5…", "up is over", "down 10.1.1.5 10.1.1.6",
-		"ip route del 10.1.1.0/24 via 10.1.1.6 dev tun0", "ip addr del dev tun0 local 10.1.1.5 peer 10.1.1.6")
+		"ip route del 10.1.1.0/24 via 10.1.1.6 dev tun0",
+		"ip addr del dev tun0 local 10.1.1.5 peer 10.1.1.6")
 }
 
-// When none is there the first one's error is told; a token that one refuses is not the end while there is another.
+// When none is there the first one's error is told; a token that one refuses is not the end while
+// there is another.
 func TestOthersFail(t *testing.T) {
 	refusing, gone := newHub(t), newHub(t)
-	refusing.token = "another-horse-battery"
-	refusing.start()
+	refusing.Token = "another-horse-battery"
+	refusing.Start()
 	var step *transport.StepError
-	c := start(t, refusing.address, others(t, gone.address))
-	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepTCP || !strings.Contains(err.Error(), gone.address) {
+	c := start(t, refusing.Address, others(t, gone.Address))
+	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepTCP ||
+		!strings.Contains(err.Error(), gone.Address) {
 		t.Errorf("Run returns %v", err)
 	}
-	c = start(t, refusing.address, func(c *client.Config) {
-		others(t, gone.address)(c)
+	c = start(t, refusing.Address, func(c *client.Config) {
+		others(t, gone.Address)(c)
 		c.KeepTrying = true
 	})
 	c.logged("401", 1)
-	gone.start()
+	gone.Start()
 	c.until("connected ", 1)
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
 	gone.stop()
-	c = start(t, refusing.address, func(c *client.Config) { c.KeepTrying = true })
+	c = start(t, refusing.Address, func(c *client.Config) { c.KeepTrying = true })
 	if err := c.wait(); !errors.As(err, &step) || step.Step != transport.StepAuth {
 		t.Errorf("Run returns %v", err)
 	}

@@ -7,14 +7,15 @@ import (
 	"tunnel/transport"
 )
 
-// refusals are why servers were not joined, in the order in which they were asked.
+// refusals are the errors of the servers of a round, in the order in which they were tried.
 type refusals struct {
 	servers []int
 	errs    map[int]error // by server
 }
 
-// note adds the error of a target. Of several ports of one server the one counts that got furthest.
-func (v *refusals) note(t *target, err error) {
+// note adds the error of an endpoint. Of several ports of one server, the error of the attempt that
+// got furthest is kept.
+func (v *refusals) note(t *endpoint, err error) {
 	if v.errs == nil {
 		v.errs = map[int]error{}
 	}
@@ -27,10 +28,11 @@ func (v *refusals) note(t *target, err error) {
 	}
 }
 
-// first returns the error of the server that was asked first, unless another had a more hopeful one.
+// first returns the error of the server that was tried first, unless an attempt at another got
+// further.
 func (v *refusals) first() (err error) {
 	for _, s := range v.servers {
-		if !hopeless(v.errs[s]) {
+		if !permanent(v.errs[s]) {
 			return v.errs[s]
 		}
 		if err == nil {
@@ -47,6 +49,7 @@ func progress(err error) int {
 		return -1
 	}
 	return slices.Index([]transport.Step{
-		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS, transport.StepHTTP, transport.StepAuth, transport.StepAddress,
+		transport.StepName, transport.StepTCP, transport.StepProxy, transport.StepTLS,
+		transport.StepHTTP, transport.StepAuth, transport.StepAddress,
 	}, step.Step)
 }

@@ -33,7 +33,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		var v refusals
 		for _, a := range test.asked {
-			v.note(&target{server: a.server}, a.err)
+			v.note(&endpoint{server: a.server}, a.err)
 		}
 		if got := v.first(); !errors.Is(got, test.want) {
 			t.Errorf("%s: %v; want %v", name, got, test.want)

@@ -12,9 +12,11 @@ import (
 
 	"tunnel/auth"
 	"tunnel/client"
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
+	"tunnel/host"
 	"tunnel/ipcmd/iptest"
-	"tunnel/route"
+	"tunnel/journal"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -25,7 +27,7 @@ type joined struct {
 	device *tuntest.Device
 	kernel *iptest.Kernel
 	before string // what the kernel had
-	log    *logs
+	log    *hubtest.Logs
 	cancel context.CancelFunc
 	ended  chan struct{}
 	err    error // of Run, set when ended is closed
@@ -35,8 +37,8 @@ type joined struct {
 	more   chan struct{}
 }
 
-// Run implements ipcmd.Runner.
-func (j *joined) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
+// Run implements cmdrun.Runner.
+func (j *joined) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	j.note("%s", c)
 	return j.kernel.Run(ctx, c)
 }
@@ -75,7 +77,8 @@ func (j *joined) until(prefix string, n int) {
 		select {
 		case <-j.more:
 		case <-late:
-			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n, strings.Join(j.happened(), "\n"), j.log.text())
+			j.t.Fatalf("%q has happened %d times, not %d:\n%s\n%s", prefix, count, n,
+				strings.Join(j.happened(), "\n"), j.log.Text())
 		}
 	}
 }
@@ -83,14 +86,17 @@ func (j *joined) until(prefix string, n int) {
 // logged waits until text is in the log n times.
 func (j *joined) logged(text string, n int) {
 	j.t.Helper()
-	j.log.until(j.t, text, n)
+	j.log.Until(j.t, text, n)
 }
 
-// same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself, which runs beside
-// all else, has no place of its own and is left out.
+// same compares what happened, line by line; a wanted line that ends with … is a prefix. Up itself,
+// which runs beside all else, has no place of its own and is left out.
 func (j *joined) same(want ...string) {
 	j.t.Helper()
-	got := slices.DeleteFunc(j.happened(), func(e string) bool { return strings.HasPrefix(e, "up 1") })
+	got := slices.DeleteFunc(j.happened(), func(e string) bool {
+		return strings.HasPrefix(e,
+			"up 1")
+	})
 	ok := len(got) == len(want)
 	for i := 0; ok && i < len(want); i++ {
 		prefix, cut := strings.CutSuffix(want[i], "…")
@@ -101,12 +107,13 @@ func (j *joined) same(want ...string) {
 	}
 }
 
-// start runs a client of HOST:PORT, with whatever change makes of its Config and prepare of its machine. It is over when
-// the test ends.
-func start(t *testing.T, address string, change func(*client.Config), prepare ...func(*iptest.Kernel)) *joined {
+// start runs a client of HOST:PORT, with whatever change makes of its Config and prepare of its
+// machine. It is over when the test ends.
+func start(t *testing.T, address string, change func(*client.Config),
+	prepare ...func(*iptest.Kernel)) *joined {
 	t.Helper()
 	j := &joined{
-		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &logs{},
+		t: t, device: tuntest.New(), kernel: iptest.New("lo", "ens160", "tun0"), log: &hubtest.Logs{},
 		ended: make(chan struct{}), more: make(chan struct{}, 1),
 	}
 	if err := j.kernel.Do("ip route add 192.168.107.0/24 dev ens160 proto kernel"); err != nil {
@@ -116,22 +123,27 @@ func start(t *testing.T, address string, change func(*client.Config), prepare ..
 		f(j.kernel)
 	}
 	j.before = j.kernel.Dump()
-	journal, err := route.OpenJournal(t.TempDir(), "tun0")
+	notes, err := journal.Open(t.TempDir(), "tun0", host.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := client.Config{
-		Dialer: dialer(t, address), Device: j.device, Router: route.New(j, j.kernel, journal, nil),
-		Log: slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
+		Dialer: dialer(t, address), Device: j.device,
+		Host: host.New(journal.Machine{Run: j, Look: j.kernel}, notes, nil),
+		Log:  slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges,
+		IsJoin: auth.IsJoin,
 		Events: client.Events{
-			Connected: func(l transport.Link) { j.note("connected %s %s %d %d", l.Address, l.Network, l.MTU, l.Qlen) },
-			Lost:      func(err error) { j.note("lost: %v", err) },
-			Up: func(ctx context.Context, l transport.Link) {
-				j.note("up %s %s", l.Address, l.Peer)
+			Connected: func(l transport.Link) {
+				j.note("connected %s %s %d %d", l.Address,
+					l.Network, l.MTU, l.Qlen)
+			},
+			Lost: func(err error) { j.note("lost: %v", err) },
+			Up: func(ctx context.Context, a host.Address) {
+				j.note("up %s %s", a.Local, a.Peer)
 				<-ctx.Done()
 				j.note("up is over")
 			},
-			Down: func(l transport.Link) { j.note("down %s %s", l.Address, l.Peer) },
+			Down: func(a host.Address) { j.note("down %s %s", a.Local, a.Peer) },
 		},
 	}
 	if change != nil {

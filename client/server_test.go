@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tunnel/packet"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -39,10 +40,11 @@ func granted() transport.Connected {
 	}
 }
 
-// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when the test ends.
+// serve hands each connection to handle, which ends it, and returns HOST:PORT. All are over when
+// the test ends.
 func serve(t *testing.T, handle func(*transport.Conn)) string {
 	t.Helper()
-	ln := listen(t, "127.0.0.1:0")
+	ln := hubtest.Listen(t, "127.0.0.1:0")
 	var group sync.WaitGroup
 	web := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,7 +73,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 		}
 		m := granted()
 		m.Keepalive = keepalive.Seconds()
-		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m, packet.Offload{})
+		_ = conn.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, m,
+			packet.Offload{})
 		for err := error(nil); err == nil; {
 			err = conn.ReadBatch(new(packet.Batch))
 		}
@@ -79,7 +82,8 @@ func newSilent(t *testing.T, keepalive time.Duration) string {
 	})
 }
 
-// A server is trusted with the private network, not with the rest of the machine; what it sends beyond is counted.
+// A server is trusted with the private network, not with the rest of the machine; what it sends
+// beyond is counted.
 func TestServerIsFiltered(t *testing.T) {
 	all := packet.Offload{Vnet: true, USO: true}
 	address := serve(t, func(conn *transport.Conn) {
@@ -120,13 +124,14 @@ func TestServerIsFiltered(t *testing.T) {
 	if n := len(c.device.ToKernel); n > 0 {
 		t.Errorf("the kernel got %d more", n)
 	}
-	c.logged("drops.malformed=1 drops.source=3 drops.destination=4 drops.foreign=0 drops.queue_full=0 drops.codel=0 drops.cut=0 drops.kernel=1", 1)
+	c.logged("drops.malformed=1 drops.source=3 drops.destination=4 drops.foreign=0 "+
+		"drops.queue_full=0 drops.codel=0 drops.cut=0 drops.kernel=1", 1)
 }
 
 // While there is no server the queue fills, and what it loses is counted.
 func TestQueueOverflows(t *testing.T) {
 	h := startHub(t)
-	c := start(t, h.address, nil)
+	c := start(t, h.Address, nil)
 	c.until("up ", 1)
 	h.stop()
 	c.until("lost: ", 1)
@@ -137,9 +142,10 @@ func TestQueueOverflows(t *testing.T) {
 	if err := c.stop(); err != nil {
 		t.Error(err)
 	}
-	_, lost, _ := bytes.Cut(c.log.text(), []byte("drops.queue_full="))
+	_, lost, _ := bytes.Cut(c.log.Text(), []byte("drops.queue_full="))
 	var n int
 	if _, err := fmt.Sscan(string(lost), &n); err != nil || n < sent-most || n > sent {
-		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most, c.log.text())
+		t.Errorf("%d counted (%v), %d sent and at most %d kept:\n%s", n, err, sent, most,
+			c.log.Text())
 	}
 }

@@ -6,99 +6,129 @@ import (
 	"strings"
 
 	"tunnel/auth"
+	"tunnel/config/setting"
 	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// Log is what every command that logs is told.
+// Log is the configuration of the log.
 type Log struct {
 	Level  slog.Level // the least to log; default info
 	Format string     // text or json; default text
 }
 
-// Common is what serve and connect are both told.
+// Common is what serve and connect have in common.
 type Common struct {
 	Log
 
-	File       string // the configuration file, "" for the default one
-	Dev        string // the TUN device to make; default tun0
-	MTU        int    // bytes of the largest packet; default 1400, and 0 for connect: the server's word
-	Qlen       int    // transmit queue length in packets; default 100, and 0 for connect: the server's word
-	Token      string // a secret; "" for none
-	TokenFile  string // has the token; "" for none. At most one of both is set
-	Congestion string // TCP congestion control; default auto
-	State      string // directory for what is kept between runs; default /var/lib/tunnel
-	DryRun     bool   // print the ip commands and change nothing
-	User       string // who runs the worker; "" is tunnel if there is such a user, else nobody
-	NoSandbox  bool   // one process with all rights
+	// File is the configuration file, "" for the default one.
+	File string
+	// Dev is the TUN device to create; default tun0.
+	Dev string
+	// MTU is the size of the largest packet in bytes; default 1400, and 0 for connect, which is the
+	// server's value.
+	MTU int
+	// Qlen is the transmit queue length in packets; default 100, and 0 for connect, which is the
+	// server's value.
+	Qlen int
+	// Token is a secret, and TokenFile a file with it; "" is none. After loading at most one is
+	// set.
+	Token, TokenFile string
+	// Congestion is the TCP congestion control; default auto.
+	Congestion string
+	// State is the directory of what is kept between runs; default /var/lib/tunnel.
+	State string
+	// DryRun prints the ip commands and changes nothing.
+	DryRun bool
+	// User runs the worker; "" is tunnel if there is such a user, else nobody.
+	User string
+	// NoSandbox uses one process with all privileges.
+	NoSandbox bool
 
-	From Origins // where the values came from
+	From setting.Origins
 }
 
 func defaultCommon() Common {
 	return Common{
-		Log: Log{Format: "text"}, Dev: "tun0", Congestion: transport.CongestionAuto, State: "/var/lib/tunnel",
+		Log: Log{Format: "text"}, Dev: "tun0", Congestion: transport.CongestionAuto,
+		State: "/var/lib/tunnel",
 	}
 }
 
-func (l *Log) settings() []*Setting {
-	return []*Setting{
-		{Name: "log-level", Category: machine, Usage: "least `LEVEL` to log: debug, info, warn or error", value: level(&l.Level)},
-		{Name: "log-format", Category: machine, Usage: "`FORMAT` of the log on stderr: text or json", value: text(&l.Format)},
+func (l *Log) settings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "log-level", Category: setting.Machine, Value: setting.Level(&l.Level),
+			Usage: "least `LEVEL` to log: debug, info, warn or error"},
+		{Name: "log-format", Category: setting.Machine, Value: setting.String(&l.Format),
+			Usage: "`FORMAT` of the log on stderr: text or json"},
 	}
 }
 
-func (l *Log) check(c *checker) {
+func (l *Log) check(c *setting.Checker) {
 	if l.Format != "text" && l.Format != "json" {
-		c.wrong("log-format", " %s is neither text nor json", l.Format)
+		c.Wrong("log-format", " %s is neither text nor json", l.Format)
 	}
 }
 
-func (m *Common) settings() []*Setting {
-	return append([]*Setting{
-		{Name: "dev", Category: machine, Usage: "`NAME` of the TUN device to make", value: text(&m.Dev)},
-		{Name: "token", Category: server, Secret: true, value: text(&m.Token),
-			Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, better use --token-file",
-			More:  "`serve`: one more token, named `flag`, that is not kept. `connect`: the token to come with"},
-		{Name: "token-file", Category: server, Input: true, Path: true, Usage: "`FILE` with the shared secret", value: text(&m.TokenFile)},
-		{Name: "congestion", Category: server, value: text(&m.Congestion),
-			Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long way, else the system's), or a name that this kernel has",
-			More:  "A long way is one of 2 ms and more"},
-		{Name: "state", Category: machine, Path: true, Usage: "`DIR` for what is kept between runs", value: text(&m.State)},
-		{Name: "dry-run", Category: machine, Usage: "print the ip commands that would run, and change nothing", value: onOff(&m.DryRun)},
-		{Name: "user", Category: machine, value: text(&m.User),
-			Usage: "as root: `NAME` of the user who runs the part that talks to the network; tunnel if there is one, else nobody",
-			More:  "A number will do"},
-		{Name: "no-sandbox", Category: machine, Usage: "as root: do everything in one process with all rights", value: onOff(&m.NoSandbox)},
-		{Name: "config", Category: machine, FlagOnly: true, value: text(&m.File),
-			Usage: "`FILE` with values for these flags, YAML; flags and variables go before it"},
+func (m *Common) settings() []*setting.Setting {
+	return append([]*setting.Setting{
+		{Name: "dev", Category: setting.Machine, Value: setting.String(&m.Dev),
+			Usage: "`NAME` of the TUN device to create"},
+		{Name: "token", Category: setting.Server, Secret: true, Value: setting.String(&m.Token),
+			Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, " +
+				"better use " +
+				"--token-file",
+			More: "`serve`: a further token, named `flag`, that is not stored. `connect`: the " +
+				"token to log " +
+				"in with"},
+		{Name: "token-file", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&m.TokenFile), Usage: "`FILE` with the shared secret"},
+		{Name: "congestion", Category: setting.Server, Value: setting.String(&m.Congestion),
+			Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long " +
+				"path, else the " +
+				"system's), or a name that this kernel has",
+			More: "A long path has a round trip of 2 ms or more"},
+		{Name: "state", Category: setting.Machine, Path: true, Value: setting.String(&m.State),
+			Usage: "`DIR` for what is kept between runs"},
+		{Name: "dry-run", Category: setting.Machine, Value: setting.Bool(&m.DryRun),
+			Usage: "print the ip commands that would run, and change nothing"},
+		{Name: "user", Category: setting.Machine, Value: setting.String(&m.User),
+			Usage: "as root: `NAME` of the user of the process that talks to the network; by " +
+				"default tunnel " +
+				"if that user exists, else nobody",
+			More: "A number works, too"},
+		{Name: "no-sandbox", Category: setting.Machine, Value: setting.Bool(&m.NoSandbox),
+			Usage: "as root: do everything in one process with all privileges"},
+		{Name: "config", Category: setting.Machine, FlagOnly: true, Value: setting.String(&m.File),
+			Usage: "`FILE` with values for these flags, YAML; flags and variables override it"},
 	}, m.Log.settings()...)
 }
 
-// check checks the values; zero reports whether MTU and qlen may be 0, for "not given".
-func (m *Common) check(c *checker, zero bool) {
+// check checks the values. With zero, MTU and qlen may be 0, for "not given".
+func (m *Common) check(c *setting.Checker, zero bool) {
 	m.Log.check(c)
 	if err := tun.CheckName(m.Dev); err != nil {
-		c.wrong("dev", ": %v", err)
+		c.Wrong("dev", ": %v", err)
 	}
 	if !zero || m.MTU != 0 {
-		c.within("mtu", m.MTU, transport.MinMTU, transport.MaxMTU)
+		c.Within("mtu", m.MTU, transport.MinMTU, transport.MaxMTU)
 	}
 	if !zero || m.Qlen != 0 {
-		c.within("qlen", m.Qlen, 1, transport.MaxQlen)
+		c.Within("qlen", m.Qlen, 1, transport.MaxQlen)
 	}
 	if m.Congestion != transport.CongestionAuto && !transport.HasCongestion(m.Congestion) {
-		c.wrong("congestion", " %s: this kernel does not have it, or not for this user: see net.ipv4.tcp_allowed_congestion_control", m.Congestion)
+		c.Wrong("congestion", " %s: this kernel does not have it, or not for this user: see "+
+			"net.ipv4.tcp_allowed_congestion_control", m.Congestion)
 	}
 	m.checkToken(c)
 }
 
-// checkToken makes the one of token and token-file count that goes before the other.
-func (m *Common) checkToken(c *checker) {
+// checkToken keeps the one of token and token-file that overrides the other.
+func (m *Common) checkToken(c *setting.Checker) {
 	if m.Token != "" && m.TokenFile != "" {
-		switch byText, byFile := m.From["token"].rank(), m.From["token-file"].rank(); {
+		switch byText, byFile := m.From["token"].Rank(), m.From["token-file"].Rank(); {
 		case byText == byFile:
-			c.about("token", "--token and --token-file contradict each other: give one")
+			c.About("token", "--token and --token-file contradict each other: give one")
 			return
 		case byText < byFile:
 			m.Token = ""
@@ -108,18 +138,22 @@ func (m *Common) checkToken(c *checker) {
 	}
 	if m.Token != "" {
 		if err := CheckToken(m.Token); err != nil {
-			c.about("token", "%v", err)
+			c.About("token", "%v", err)
 		}
 	}
 }
 
-// CheckToken reports what is wrong with a token of a person's own. The error does not have it.
+// CheckToken returns what is wrong with a token that a user has made up. The error does not contain
+// it.
 func CheckToken(secret string) error {
 	if len(secret) < auth.MinTokenLen {
-		return fmt.Errorf("the token is shorter than %d bytes, it could be guessed: make one with %s", auth.MinTokenLen, MakeToken)
+		return fmt.Errorf(
+			"the token is shorter than %d bytes, it could be guessed: make one with %s",
+			auth.MinTokenLen, MakeToken)
 	}
 	if strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("the token has bytes that no HTTP header can carry: make one with %s", MakeToken)
+		return fmt.Errorf("the token has bytes that no HTTP header can carry: make one with %s",
+			MakeToken)
 	}
 	return nil
 }

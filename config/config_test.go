@@ -7,41 +7,45 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"tunnel/config/setting"
 )
 
-// tables are all that can be set, by command.
-func tables() map[string][]*Setting {
-	return map[string][]*Setting{
-		"serve": DefaultServe().Settings(), "connect": DefaultConnect().Settings(), "cleanup": DefaultCleanup().Settings(),
+// tables returns the settings by command.
+func tables() map[string][]*setting.Setting {
+	return map[string][]*setting.Setting{
+		"serve": DefaultServe().Settings(), "connect": DefaultConnect().Settings(),
+		"cleanup": DefaultCleanup().Settings(),
 	}
 }
 
-// Each field of a configuration has one setting, and each setting a text that explains it.
+// TestTables requires one setting for each field, and a usage for each setting.
 func TestTables(t *testing.T) {
 	for command, settings := range tables() {
 		seen := map[string]bool{}
 		for _, s := range settings {
 			switch {
 			case seen[s.Name]:
-				t.Errorf("%s: %s is there twice", command, s.Name)
+				t.Errorf("%s: %s is a duplicate", command, s.Name)
 			case s.Usage == "" || s.Category == "":
 				t.Errorf("%s: %s is not explained", command, s.Name)
-			case s.Kind() != Switch && strings.Count(s.Usage, "`") != 2:
+			case s.Kind() != setting.Switch && strings.Count(s.Usage, "`") != 2:
 				t.Errorf("%s: %s does not name its value", command, s.Name)
 			case s.Input && !s.Path:
-				t.Errorf("%s: %s is read, and no path", command, s.Name)
+				t.Errorf("%s: %s is read, and is not a path", command, s.Name)
 			}
 			seen[s.Name] = true
 		}
 	}
-	for command, fields := range map[string]int{"serve": fieldsOf(Serve{}), "connect": fieldsOf(Connect{})} {
+	for command, fields := range map[string]int{"serve": fieldsOf(Serve{}),
+		"connect": fieldsOf(Connect{})} {
 		if n := len(tables()[command]); n != fields {
 			t.Errorf("%s has %d fields and %d settings", command, fields, n)
 		}
 	}
 }
 
-// fieldsOf counts the fields of a configuration and of what it embeds, without From.
+// fieldsOf counts the fields of a configuration and of its embedded structs, without From.
 func fieldsOf(c any) (n int) {
 	for _, f := range reflect.VisibleFields(reflect.TypeOf(c)) {
 		if !f.Anonymous && f.Name != "From" {
@@ -51,13 +55,13 @@ func fieldsOf(c any) (n int) {
 	return n
 }
 
-// The defaults are valid.
+// TestDefaults loads the defaults, which must be valid.
 func TestDefaults(t *testing.T) {
-	serve, err := LoadServe(Sources{})
+	serve, err := LoadServe(setting.Sources{})
 	if err != nil || !reflect.DeepEqual(clear(serve), clear(DefaultServe())) {
 		t.Errorf("serve: %v, %+v", err, serve)
 	}
-	if _, err := LoadConnect(Sources{}); err != nil {
+	if _, err := LoadConnect(setting.Sources{}); err != nil {
 		t.Error("connect:", err)
 	}
 	if err := errors.Join(DefaultServe().Validate(), DefaultConnect().Validate()); err != nil {
@@ -71,63 +75,75 @@ func clear(s *Serve) Serve {
 	return plain
 }
 
-// Each place goes before those above it, and each value keeps its place.
+// TestLayers checks that each source overrides those above it, and that each value keeps its place.
 func TestLayers(t *testing.T) {
-	file := &File{Name: "a.yaml", Data: []byte("\nmtu: 1001\nqlen: 11\npath: /file\nacme: [a.example, b.example]\n")}
-	variables := map[string]string{"TUNNEL_QLEN": "12", "TUNNEL_PATH": "/variable", "TUNNEL_ACME": "c.example,d.example"}
+	file := &setting.File{Name: "a.yaml",
+		Data: []byte("\nmtu: 1001\nqlen: 11\npath: /file\nacme: [a.example, b.example]\n")}
+	variables := map[string]string{"TUNNEL_QLEN": "12", "TUNNEL_PATH": "/variable",
+		"TUNNEL_ACME": "c.example,d.example"}
 	lookup := func(name string) (string, bool) { v, ok := variables[name]; return v, ok }
-	s, err := LoadServe(Sources{File: file, Lookup: lookup, Flags: map[string][]string{"path": {"/first", "/flag"}}})
+	s, err := LoadServe(setting.Sources{File: file, Lookup: lookup,
+		Flags: map[string][]string{"path": {"/first", "/flag"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.MTU != 1001 || s.Qlen != 12 || s.Path != "/flag" || !slices.Equal(s.ACME, []string{"c.example", "d.example"}) || s.Dev != "tun0" {
+	if s.MTU != 1001 || s.Qlen != 12 || s.Path != "/flag" || !slices.Equal(s.ACME,
+		[]string{"c.example", "d.example"}) || s.Dev != "tun0" {
 		t.Errorf("%+v", s)
 	}
-	want := Origins{
-		"mtu": {File: "a.yaml", Line: 2}, "qlen": {Variable: "TUNNEL_QLEN"}, "path": {Flag: true}, "acme": {Variable: "TUNNEL_ACME"},
+	want := setting.Origins{
+		"mtu": {File: "a.yaml", Line: 2}, "qlen": {Variable: "TUNNEL_QLEN"}, "path": {Flag: true},
+		"acme": {Variable: "TUNNEL_ACME"},
 	}
 	if !reflect.DeepEqual(s.From, want) {
 		t.Errorf("from %v; want %v", s.From, want)
 	}
 }
 
-// What Show prints is a file that has the same values.
+// What setting.Show prints is a file that has the same values.
 func TestShowRoundTrip(t *testing.T) {
-	first, err := LoadServe(Sources{Flags: map[string][]string{
-		"listen": {"[::1]:443"}, "public": {"[2001:db8::1]:444"}, "trusted-proxy": {"127.0.0.1", "10.0.0.0/8"}, "lease-hold": {"1h30m"},
-		"max-memory": {"1536M"}, "acme": {"A.example"}, "log-level": {"debug"}, "client-to-client": {"true"}, "user": {"1000"},
+	first, err := LoadServe(setting.Sources{Flags: map[string][]string{
+		"listen": {"[::1]:443"}, "public": {"[2001:db8::1]:444"}, "trusted-proxy": {"127.0.0.1",
+			"10.0.0.0/8"}, "lease-hold": {"1h30m"},
+		"max-memory": {"1536M"}, "acme": {"A.example"}, "log-level": {"debug"},
+		"client-to-client": {"true"}, "user": {"1000"},
 		"on-up": {"no flag of serve"}, "acme-email": {"\"quoted\" \\ and: # odd"},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var shown strings.Builder
-	if err := Show(&shown, first.Settings(), first.From); err != nil {
+	if err := setting.Show(&shown, first.Settings(), first.From); err != nil {
 		t.Fatal(err)
 	}
-	second, err := LoadServe(Sources{File: &File{Name: "/a.yaml", Data: []byte(shown.String())}})
+	second, err := LoadServe(setting.Sources{File: &setting.File{Name: "/a.yaml",
+		Data: []byte(shown.String())}})
 	if err != nil || !reflect.DeepEqual(clear(first), clear(second)) {
 		t.Errorf("%v\n%+v\n%+v\n%s", err, clear(first), clear(second), &shown)
 	}
 }
 
-// A secret is in nothing that is shown, and in no error.
+// TestSecrets looks for secrets in Show's output and in errors.
 func TestSecrets(t *testing.T) {
 	const secret = "s3cr3t-of-16-bytes-or-more"
-	o, err := LoadConnect(Sources{Flags: map[string][]string{
-		"token": {secret}, "header": {"Authorization=" + secret}, "proxy": {"http://user:" + secret + "@proxy:3128"},
+	o, err := LoadConnect(setting.Sources{Flags: map[string][]string{
+		"token": {secret}, "header": {"Authorization=" + secret}, "proxy": {"http://user:" +
+			secret + "@proxy:3128"},
 	}})
 	var shown strings.Builder
-	if err := errors.Join(err, Show(&shown, o.Settings(), o.From)); err != nil || strings.Contains(shown.String(), secret) {
+	if err := errors.Join(err, setting.Show(&shown, o.Settings(), o.From)); err != nil ||
+		strings.Contains(shown.String(), secret) {
 		t.Errorf("%v\n%s", err, &shown)
 	}
 	for name, value := range map[string]string{
-		"token": secret + " ", "proxy": "ftp://user:" + secret + "@proxy", "url": "http://user:" + secret + "@hub.example",
+		"token": secret + " ", "proxy": "ftp://user:" + secret + "@proxy", "url": "http://user:" +
+			secret + "@hub.example",
 	} {
 		for _, file := range []bool{false, true} {
-			from := Sources{Flags: map[string][]string{name: {value}}}
+			from := setting.Sources{Flags: map[string][]string{name: {value}}}
 			if file {
-				from = Sources{File: &File{Name: "a.yaml", Data: fmt.Appendf(nil, "%s: %q\n", name, value)}}
+				from = setting.Sources{File: &setting.File{Name: "a.yaml", Data: fmt.Appendf(nil,
+					"%s: %q\n", name, value)}}
 			}
 			if _, err := LoadConnect(from); err == nil || strings.Contains(err.Error(), secret) {
 				t.Errorf("%s: %v", name, err)
@@ -136,19 +152,7 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	names := []string{"listen", "network", "token", "token-file", "tls-cert", "qlen"}
-	for typed, want := range map[string]string{
-		"lissten": "listen", "netwrk": "network", "Network": "network", "token_file": "token-file", "tokn": "token", "x": "", "frobnicate": "",
-		"": "",
-	} {
-		if got := Nearest(typed, names); got != want {
-			t.Errorf("%q: %q; want %q", typed, got, want)
-		}
-	}
-}
-
-// The schema knows each key of the file, and no other.
+// TestSchema requires each key of the file in the schema, and no others.
 func TestSchema(t *testing.T) {
 	for _, command := range []string{"serve", "connect"} {
 		properties, ok := SchemaOf(command, tables()[command])["properties"].(map[string]any)
@@ -167,14 +171,15 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// FuzzFile: whatever a file holds, reading it ends with values or with errors that name it.
+// FuzzFile reads any bytes as a file: the result is values, or errors that name the file.
 func FuzzFile(f *testing.F) {
-	for _, text := range []string{"mtu: 1300", "pin: [a, b]", "a: &a [*a]", "- x", "{", "mtu: !!str 5", "? {a: b}\n: c", "token: |\n  a", "<<: {mtu: 1}"} {
+	for _, text := range []string{"mtu: 1300", "pin: [a, b]", "a: &a [*a]", "- x", "{",
+		"mtu: !!str 5", "? {a: b}\n: c", "token: |\n  a", "<<: {mtu: 1}"} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, err := LoadServe(Sources{File: &File{Name: "a.yaml", Data: data}})
-		var all Errors
+		_, err := LoadServe(setting.Sources{File: &setting.File{Name: "a.yaml", Data: data}})
+		var all setting.Errors
 		if err != nil && !errors.As(err, &all) {
 			t.Fatal(err)
 		}
@@ -184,4 +189,37 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestEmpty requires an error for the empty value of each setting, which would mean "none", from
+// each source.
+func TestEmpty(t *testing.T) {
+	for command, settings := range tables() {
+		for _, s := range settings {
+			if s.Argument || command == "cleanup" {
+				continue
+			}
+			from := []setting.Sources{
+				{Flags: map[string][]string{s.Name: {""}}},
+				{Lookup: func(v string) (string, bool) { return "", v == s.Variable() }},
+			}
+			if !s.FlagOnly {
+				for _, text := range []string{`""`, "", "[]", `[""]`, "~"} {
+					from = append(from, setting.Sources{File: &setting.File{Name: "a.yaml",
+						Data: fmt.Appendf(nil, "%s: %s\n", s.Name, text)}})
+				}
+			}
+			for _, source := range from {
+				var err error
+				if command == "serve" {
+					_, err = LoadServe(source)
+				} else {
+					_, err = LoadConnect(source)
+				}
+				if err == nil {
+					t.Errorf("%s: %s: %+v: no error", command, s.Name, source)
+				}
+			}
+		}
+	}
 }

@@ -1,158 +1,227 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
-	"tunnel/client"
+	"tunnel/certs"
+	"tunnel/client/grant"
+	"tunnel/config/setting"
 	"tunnel/transport"
 )
 
-// Connect is what `tunnel connect` is told. DefaultConnect has the defaults.
+// Connect is the configuration of `tunnel connect`. DefaultConnect has the defaults.
 type Connect struct {
 	Common
 
-	Servers    []Server       // in the order in which they are asked
-	Header     []Header       // further ones of HTTP
-	AllowPlain bool           // go to ws:// beside wss://
-	KeepTrying bool           // also when the first attempt fails
-	Network    []netip.Prefix // what may be granted; none for the client's own judgement
-	Address    netip.Addr     // that it insists on; zero for none
-	OnUp       string         // shell commands, "" for none
-	OnDown     string         //
-	Pin        auth.Pins      // keys of which the server must have one; none for any
-	CA         string         // PEM file of whom to trust; "" for the system's
-	TLSCert    string         // and TLSKey: PEM files of the client's certificate; "" for none
-	TLSKey     string         //
-	Proxy      Proxy          // zero for the environment's
-	Lanes      int            // connections, 1 to transport.MaxLanes; default 1
+	// Servers are tried in this order.
+	Servers []Server
+	// Header has further headers of the HTTP request.
+	Header []Header
+	// AllowPlain permits a server with ws:// beside one with wss://.
+	AllowPlain bool
+	// KeepTrying does not give up when the first attempt fails.
+	KeepTrying bool
+	// Network has the networks that a server may grant; without any the client decides itself.
+	Network []netip.Prefix
+	// Address is the only one that the client accepts; the zero Addr accepts any.
+	Address netip.Addr
+	// OnUp and OnDown are shell commands; "" is none.
+	OnUp, OnDown string
+	// Pin has the keys of which the server must have one; without any, every key is accepted that a
+	// certificate vouches for.
+	Pin certs.Pins
+	// CA is the PEM file of the roots to trust; "" is the system's.
+	CA string
+	// TLSCert and TLSKey are the PEM files of the client's certificate; "" is none.
+	TLSCert, TLSKey string
+	// Proxy is the one to use; the zero Proxy is that of the environment.
+	Proxy Proxy
+	// Lanes is the number of connections, 1 to transport.MaxLanes; default 1.
+	Lanes int
 }
 
-// Server is one to join.
+// A Server is one to join.
 type Server struct {
 	URL   *url.URL // ws or wss
-	Guess bool     // the port is a guess: it is the server before this one, where that has nothing
+	Guess bool     // the port is a guess: the same host as the server before, at its other port
 }
 
 func (s Server) secure() bool { return s.URL.Scheme == "wss" }
 
-// Header is one of HTTP.
+// A Header is one of HTTP.
 type Header struct {
 	Name, Value string
 }
 
-// Proxy says by which proxy to go. The zero Proxy leaves it to the environment.
+// Proxy names the proxy to use. The zero Proxy leaves it to the environment.
 type Proxy struct {
-	None bool     // go without
+	None bool     // use none
 	URL  *url.URL // as transport.ParseProxy returns it
 }
 
 // DefaultConnect returns the defaults.
 func DefaultConnect() *Connect { return &Connect{Common: defaultCommon(), Lanes: 1} }
 
-// Settings is the table of what connect can be told, bound to o.
-func (o *Connect) Settings() []*Setting {
-	return append([]*Setting{
-		{Name: "url", Category: server, Argument: true, value: serverURLs(&o.Servers),
-			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further ones are joined when those before cannot be",
-			More:  "The variable has spaces between them. A HOST without a port is port 443, then 8443"},
-		{Name: "header", Category: server, Secret: true, value: headers(&o.Header),
+// Settings is the table of connect's settings, bound to o.
+func (o *Connect) Settings() []*setting.Setting {
+	return slices.Concat(o.serverSettings(), o.networkSettings(), o.tlsSettings(), o.settings())
+}
+
+func (o *Connect) serverSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "url", Category: setting.Server, Argument: true, Value: serverURLs(&o.Servers),
+			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further " +
+				"ones are " +
+				"tried when those before fail",
+			More: "The variable has spaces between them. A HOST without a port is port 443, then " +
+				"8443"},
+		{Name: "header", Category: setting.Server, Secret: true, Value: headers(&o.Header),
 			Usage: "further HTTP header, `K=V`; may be given several times",
-			More:  "With `Authorization`, for a proxy in front, the token goes in `Tunnel-Authorization`"},
-		{Name: "allow-plain", Category: server, value: onOff(&o.AllowPlain),
-			Usage: "go to a server with ws:// also where another URL has wss://: whoever blocks that one then gets to see the token",
-			More:  "Loopback addresses need no permission"},
-		{Name: "keep-trying", Category: server, Usage: "do not give up when the first attempt fails, as at boot", value: onOff(&o.KeepTrying)},
-		{Name: "network", Category: network, value: acceptedNetworks(&o.Network),
-			Usage: "accept only a network that lies in `PREFIX`, which may be a public one, instead of any private one; may be given several times",
-			More: "Without it a client accepts any of RFC 1918 and RFC 6598 (100.64.0.0/10), /8 to /29, that contains no DNS server of its " +
-				"machine, now or later in the session: one inside the tunnel, such as `--on-up` may set, needs `--network`"},
-		{Name: "address", Category: network, Usage: "take this `ADDRESS` of the network or none", value: clientAddress(&o.Address),
-			More: "Clients have odd ones. One that another client had within `--lease-hold`, or this one before it lost its `--state`, is " +
-				"refused: `token create --address` reserves one for good"},
-		{Name: "mtu", Category: network, Usage: "`BYTES` of the largest packet, instead of the server's word", value: wish(&o.MTU)},
-		{Name: "qlen", Category: network, Usage: "transmit queue length in `PACKETS`, instead of the server's word", value: wish(&o.Qlen)},
-		{Name: "on-up", Category: machine, value: text(&o.OnUp),
-			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, TUNNEL_ADDRESS and TUNNEL_PEER"},
-		{Name: "on-down", Category: machine, Usage: "shell `COMMAND` to run before it goes, within a second", value: text(&o.OnDown)},
-		{Name: "pin", Category: server, value: pins(&o.Pin),
-			Usage: "the server's key must be `sha256:HASH`, as the server prints it, and then whoever signed its certificate does not matter; may be given several times",
-			More: "HASH is the SHA-256 of its SubjectPublicKeyInfo, base64 or hexadecimal. Name and dates of the certificate do not count either, " +
-				"unless there is `--ca` too"},
-		{Name: "ca", Category: server, Input: true, Path: true, value: text(&o.CA),
+			More: "With `Authorization`, for a proxy in front, the token is sent in " +
+				"`Tunnel-Authorization`"},
+		{Name: "allow-plain", Category: setting.Server, Value: setting.Bool(&o.AllowPlain),
+			Usage: "use a server with ws:// also where another URL has wss://: an attacker who " +
+				"blocks that " +
+				"one then sees the token",
+			More: "Loopback addresses need no permission"},
+		{Name: "keep-trying", Category: setting.Server, Value: setting.Bool(&o.KeepTrying),
+			Usage: "do not give up when the first attempt fails, as at boot"},
+		{Name: "proxy", Category: setting.Server, Value: proxy(&o.Proxy),
+			Usage: "`URL` of the proxy to use, " +
+				"[http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or " +
+				"none, instead of that of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; other " +
+				"users of " +
+				"this machine may see a password in it, better use TUNNEL_PROXY",
+			More: "With `socks5h://` the proxy resolves the server's name"},
+		{Name: "lanes", Category: setting.Server, Value: setting.Int(&o.Lanes),
+			Usage: "`NUMBER` of connections to share the packets, 1 to 16, if the server allows " +
+				"so many",
+			More: "TLS then uses more cores, and a lost segment delays the flows of its " +
+				"connection only. A " +
+				"flow stays on one connection, in order. When a connection breaks its flows use " +
+				"the " +
+				"others, and it is dialled again"},
+	}
+}
+
+func (o *Connect) networkSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "network", Category: setting.Network, Value: acceptedNetworks(&o.Network),
+			Usage: "accept only a network that lies in `PREFIX`, which may be a public one, " +
+				"instead of any " +
+				"private one; may be given several times",
+			More: "Without it a client accepts any of RFC 1918 and RFC 6598 (100.64.0.0/10), /8 " +
+				"to /29, " +
+				"that contains no DNS server of its machine, now or later in the session: one " +
+				"inside the " +
+				"tunnel, such as `--on-up` may set, needs `--network`"},
+		{Name: "address", Category: setting.Network, Value: clientAddress(&o.Address),
+			Usage: "take this `ADDRESS` of the network or none",
+			More: "Clients have odd addresses. One that another client had within " +
+				"`--lease-hold`, or this " +
+				"one before it lost its `--state`, is refused: `token create --address` reserves " +
+				"one " +
+				"permanently"},
+		{Name: "mtu", Category: setting.Network, Value: setting.OptionalInt(&o.MTU),
+			Usage: "`BYTES` of the largest packet, instead of the server's value"},
+		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
+			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
+		{Name: "on-up", Command: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
+			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
+				"TUNNEL_ADDRESS and " +
+				"TUNNEL_PEER"},
+		{Name: "on-down", Command: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
+			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
+	}
+}
+
+func (o *Connect) tlsSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "pin", Category: setting.Server, Value: pins(&o.Pin),
+			Usage: "the server's key must be `sha256:HASH`, as the server prints it, and no " +
+				"authority needs " +
+				"to have signed its certificate; may be given several times",
+			More: "HASH is the SHA-256 of its SubjectPublicKeyInfo, base64 or hexadecimal. Name " +
+				"and dates " +
+				"of the certificate do not count either, unless `--ca` is given too"},
+		{Name: "ca", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&o.CA),
 			Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},
-		{Name: "tls-cert", Category: server, Input: true, Path: true, value: text(&o.TLSCert),
-			Usage: "`FILE` with this client's certificate chain, for a server with --client-ca, PEM; read again when it changes"},
-		{Name: "tls-key", Category: server, Input: true, Path: true, Usage: "`FILE` with its key, PEM", value: text(&o.TLSKey)},
-		{Name: "proxy", Category: server, value: proxy(&o.Proxy),
-			Usage: "`URL` of the proxy to go through, [http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or none, instead of what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say; other users of this machine may see a password in it, better use TUNNEL_PROXY",
-			More:  "With `socks5h://` the proxy resolves the server's name"},
-		{Name: "lanes", Category: server, value: number(&o.Lanes),
-			Usage: "`NUMBER` of connections to share the packets, 1 to 16, if the server allows so many",
-			More: "TLS then uses more cores, and a segment that is lost holds up the flows of its connection only. A flow stays on one connection, " +
-				"in order; when a connection breaks its flows go on over the others, and it is dialled again"},
-	}, o.settings()...)
+		{Name: "tls-cert", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&o.TLSCert),
+			Usage: "`FILE` with this client's certificate chain, for a server with --client-ca, " +
+				"PEM; read " +
+				"again when it changes"},
+		{Name: "tls-key", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&o.TLSKey), Usage: "`FILE` with its key, PEM"},
+	}
 }
 
-// Validate reports all that is wrong, as Errors. It reads no file and resolves no name. That there is no URL is no fault: it
-// is the command that needs one.
+// Validate returns all problems as setting.Errors. It reads no file and resolves no name. A missing
+// URL is not a problem here: the command checks that.
 func (o *Connect) Validate() error {
-	c := newChecker(o.Settings(), o.From)
+	c := setting.NewChecker(o.Settings(), o.From)
 	o.check(c)
-	return c.err()
+	return c.Err()
 }
 
-func (o *Connect) origins() *Origins { return &o.From }
-
-func (o *Connect) check(c *checker) {
+func (o *Connect) check(c *setting.Checker) {
 	o.Common.check(c, true)
-	c.within("lanes", o.Lanes, 1, transport.MaxLanes)
+	c.Within("lanes", o.Lanes, 1, transport.MaxLanes)
 	if len(o.Servers) > 0 && !slices.ContainsFunc(o.Servers, Server.secure) {
 		for _, name := range []string{"pin", "ca", "tls-cert", "tls-key"} {
-			if c.from.Given(name) && !(name == "tls-key" && c.said["tls-cert"]) {
-				c.about(name, "--%s is for wss://, and the URL is %s", name, o.Servers[0].URL)
+			if c.From.Given(name) && !(name == "tls-key" && c.Said("tls-cert")) {
+				c.About(name, "--%s is for wss://, and the URL is %s", name,
+					transport.Readable(o.Servers[0].URL))
 			}
 		}
 	}
-	if (o.TLSCert == "") != (o.TLSKey == "") && !c.said["tls-cert"] && !c.said["tls-key"] {
-		c.about(c.given("tls-cert", "tls-key"), "--tls-cert and --tls-key go together: give both")
+	if (o.TLSCert == "") != (o.TLSKey == "") && !c.Said("tls-cert") && !c.Said("tls-key") {
+		c.About(c.Given("tls-cert", "tls-key"), "--tls-cert and --tls-key go together: give both")
 	}
 }
 
-func headers(p *[]Header) value {
-	return list[Header]{p, nil, func(s string) (Header, error) {
+func headers(p *[]Header) setting.Value {
+	parse := func(s string) (Header, error) {
 		k, v, ok := strings.Cut(s, "=")
 		k, v = strings.TrimSpace(k), strings.TrimSpace(v)
 		switch {
 		case !ok || k == "":
-			return Header{}, fmt.Errorf(" %q is not K=V", s)
+			return Header{}, errors.New(" has a value that is not K=V")
 		case !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v):
-			return Header{}, fmt.Errorf(" %s: that is no header of HTTP", strconv.Quote(k))
+			return Header{}, errors.New(" has a value, K=V, that is not a header of HTTP: no name of " +
+				"a header has a blank or a colon")
 		case ownHeader(k):
-			return Header{}, fmt.Errorf(" %s: the program sets that one itself", k)
+			return Header{}, fmt.Errorf(" %s: the program sets this header itself", k)
 		}
 		return Header{k, v}, nil
-	}, func(h Header) string { return h.Name + "=…" }} // it may be a password
+	}
+	format := func(h Header) string { return h.Name + "=…" } // the value may be a password
+	return setting.Several[Header]{P: p, Parse: parse, Format: format}
 }
 
-// ownHeader reports whether a header of the request is the program's own: another value would be overwritten, or break it.
+// ownHeader reports whether the program sets a header of the request itself: another value would be
+// overwritten, or break the request.
 func ownHeader(name string) bool {
 	switch name = http.CanonicalHeaderKey(name); name {
-	case "Connection", "Upgrade", "Content-Length", "Transfer-Encoding", "Trailer", auth.TokenHeader:
+	case "Connection", "Upgrade", "Content-Length", "Transfer-Encoding", "Trailer",
+		auth.TokenHeader:
 		return true
 	}
 	return strings.HasPrefix(name, "Sec-Websocket-")
 }
 
-// ParseAddress reads the address that a client is to have. The error goes on behind the setting's name.
+// ParseAddress parses the address that a client is to have, "" to the zero Addr. The error
+// continues the setting's name.
 func ParseAddress(text string) (netip.Addr, error) {
 	if text == "" {
 		return netip.Addr{}, nil
@@ -162,13 +231,16 @@ func ParseAddress(text string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf(" %s is not an IPv4 address", text)
 	}
 	if a.As4()[3]%2 == 0 { // whatever the network is, see lease.PairOf
-		return netip.Addr{}, fmt.Errorf(" %s: no client can have that, for pairs of addresses begin with an odd one", text)
+		return netip.Addr{},
+			fmt.Errorf(
+				" %s: no client can have that, because pairs of addresses begin with an odd one",
+				text)
 	}
 	return a, nil
 }
 
-func clientAddress(p *netip.Addr) value {
-	return single[netip.Addr]{p: p, k: Text, parse: ParseAddress, format: func(a netip.Addr) string {
+func clientAddress(p *netip.Addr) setting.Value {
+	return setting.Single[netip.Addr]{P: p, Parse: ParseAddress, Format: func(a netip.Addr) string {
 		if !a.IsValid() {
 			return ""
 		}
@@ -176,25 +248,28 @@ func clientAddress(p *netip.Addr) value {
 	}}
 }
 
-func acceptedNetworks(p *[]netip.Prefix) value {
-	return list[netip.Prefix]{p, byCommas, func(s string) (netip.Prefix, error) {
-		n, err := netip.ParsePrefix(s)
-		switch {
-		case err != nil || !n.Addr().Is4():
-			return n, fmt.Errorf(" %s is not an IPv4 prefix like 10.1.1.0/24", s)
-		case n != n.Masked():
-			return n, fmt.Errorf(" %s has host bits set, its prefix is %s", s, n.Masked())
-		case n.Bits() < client.MinNetworkBits || n.Bits() > client.MaxNetworkBits:
-			return n, fmt.Errorf(" %s: no server can have that, networks are from /%d to /%d", s, client.MinNetworkBits, client.MaxNetworkBits)
-		case slices.ContainsFunc(neverRouted(), n.Overlaps):
-			return n, fmt.Errorf(" %s: these are addresses that no network routes", s)
-		}
-		return n, nil
-	}, netip.Prefix.String}
+func acceptedNetworks(p *[]netip.Prefix) setting.Value {
+	return setting.Several[netip.Prefix]{P: p, Split: setting.ByCommas, Format: netip.Prefix.String,
+		Parse: func(s string) (netip.Prefix, error) {
+			n, err := netip.ParsePrefix(s)
+			switch {
+			case err != nil || !n.Addr().Is4():
+				return n, fmt.Errorf(" %s is not an IPv4 prefix like 10.1.1.0/24", s)
+			case n != n.Masked():
+				return n, fmt.Errorf(" %s has host bits set, its prefix is %s", s, n.Masked())
+			case n.Bits() < grant.MinBits || n.Bits() > grant.MaxBits:
+				return n, fmt.Errorf(" %s: no server can have that, networks are /%d to /%d", s,
+					grant.MinBits, grant.MaxBits)
+			case slices.ContainsFunc(neverRouted(), n.Overlaps):
+				return n, fmt.Errorf(" %s: these are addresses that no network routes", s)
+			}
+			return n, nil
+		}}
 }
 
-// neverRouted returns what can be no network whatever a person says: "this network" and loopback (RFC 1122 section
-// 3.2.1.3), link-local (RFC 3927), multicast (RFC 5771) and the reserved rest (RFC 1112 section 4).
+// neverRouted returns what cannot be a tunnel's network: "this network" and loopback (RFC 1122
+// section 3.2.1.3), link-local (RFC 3927), multicast (RFC 5771) and the reserved rest (RFC 1112
+// section 4).
 func neverRouted() []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"),
@@ -202,43 +277,45 @@ func neverRouted() []netip.Prefix {
 	}
 }
 
-func pins(p *auth.Pins) value {
-	return list[auth.Pin]{(*[]auth.Pin)(p), byCommas, func(s string) (auth.Pin, error) {
-		pin, err := auth.ParsePin(s)
-		if err != nil {
-			return pin, fmt.Errorf(" %w", err)
-		}
-		return pin, nil
-	}, auth.Pin.String}
+func pins(p *certs.Pins) setting.Value {
+	return setting.Several[certs.Pin]{P: (*[]certs.Pin)(p), Split: setting.ByCommas,
+		Format: certs.Pin.String, Parse: func(s string) (certs.Pin, error) {
+			pin, err := certs.ParsePin(s)
+			if err != nil {
+				return pin, fmt.Errorf(" %w", err)
+			}
+			return pin, nil
+		}}
 }
 
-// noProxy is the value of proxy that goes without one, whatever the environment says.
+// noProxy is the value of --proxy that uses none, whatever the environment says.
 const noProxy = "none"
 
-func proxy(p *Proxy) value {
-	password := func(p Proxy) bool { return p.URL != nil && p.URL.User != nil }
-	return single[Proxy]{p: p, k: Text, secret: password, format: Proxy.text, parse: func(s string) (Proxy, error) {
-		switch s {
-		case "":
-			return Proxy{}, nil
-		case noProxy:
-			return Proxy{None: true}, nil
-		}
-		u, err := transport.ParseProxy(s)
-		if err != nil {
-			return Proxy{}, fmt.Errorf(": %w", err)
-		}
-		return Proxy{URL: u}, nil
-	}}
+func proxy(p *Proxy) setting.Value {
+	secret := func(p Proxy) bool { return p.URL != nil && transport.HasSecret(p.URL) }
+	return setting.Single[Proxy]{P: p, Secret: secret, Format: Proxy.text,
+		Parse: func(s string) (Proxy, error) {
+			switch s {
+			case "":
+				return Proxy{}, nil
+			case noProxy:
+				return Proxy{None: true}, nil
+			}
+			u, err := transport.ParseProxy(s)
+			if err != nil {
+				return Proxy{}, fmt.Errorf(": %w", err)
+			}
+			return Proxy{URL: u}, nil
+		}}
 }
 
-// text returns the proxy as the setting takes it, without a password.
+// text returns the proxy as the setting takes it, without its user and password.
 func (p Proxy) text() string {
 	switch {
 	case p.None:
 		return noProxy
 	case p.URL != nil:
-		return p.URL.Redacted()
+		return transport.Readable(p.URL)
 	}
 	return ""
 }

@@ -6,15 +6,17 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"tunnel/config/setting"
 )
 
-// HostPort is a name or an address, and perhaps a port.
+// A HostPort is a name or an address, and optionally a port.
 type HostPort struct {
 	Host, Port string
 }
 
-// ParseHostPort reads HOST or HOST:PORT; an IPv6 address may stand alone. Nothing is the zero HostPort. The error goes on
-// behind the setting's name.
+// ParseHostPort parses HOST or HOST:PORT; an IPv6 address may stand alone. "" is the zero HostPort.
+// The error continues the setting's name.
 func ParseHostPort(text string) (HostPort, error) {
 	if text == "" {
 		return HostPort{}, nil
@@ -39,8 +41,8 @@ func ParseHostPort(text string) (HostPort, error) {
 	return HostPort{host, port}, nil
 }
 
-func hostPort(p *HostPort) value {
-	return single[HostPort]{p: p, k: Text, parse: ParseHostPort, format: func(h HostPort) string {
+func hostPort(p *HostPort) setting.Value {
+	return setting.Single[HostPort]{P: p, Parse: ParseHostPort, Format: func(h HostPort) string {
 		if h.Port == "" {
 			return h.Host
 		}

@@ -2,255 +2,377 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"tunnel/auth"
+	"tunnel/config/setting"
 	"tunnel/lease"
 	"tunnel/transport"
 )
 
-// LeastMemory is the least MaxMemory, in bytes: a hub with a few clients takes about half of it.
+// LeastMemory is the smallest MaxMemory, in bytes: a hub with a few clients takes about half of it.
 const LeastMemory = 32 << 20
 
-// Serve is what `tunnel serve` is told. DefaultServe has the defaults.
+// Serve is the configuration of `tunnel serve`. DefaultServe has the defaults.
 type Serve struct {
 	Common
 
-	Listen         string         // [HOST]:PORT; default :8443. See ListenAddress
-	Freebind       bool           // listen also on an address that the machine does not have yet
-	Path           string         // of the WebSocket; default /ws
-	InsecureNoAuth bool           // let everybody in
-	PingInterval   time.Duration  // between signs of life; default 20 s
-	Network        netip.Prefix   // the private network, IPv4; default 10.1.1.0/24
-	ClientToClient bool           // let clients reach each other
-	Plain          bool           // ws:// without TLS
-	TLSCert        string         // and TLSKey: PEM files of the certificate; "" for a key of the server's own, or ACME
-	TLSKey         string         //
-	ClientCA       string         // PEM file of the authorities of clients' certificates; "" demands none
-	Public         HostPort       // where clients reach the server; zero for a guess
-	ACME           []string       // domains of the certificate, in lower case; none for no ACME
-	ACMEEmail      string         // for the authority's mail
-	ACMEDirectory  string         // URL of the authority; "" for Let's Encrypt
-	ACMECA         string         // PEM file of whom to trust for the authority's HTTPS; "" for the system's
-	MaxConnections int            // at once; default 20000, 0 for no limit
-	MaxPerAddress  int            // at once from an IPv4 address or IPv6 /64; default 256, 0 for no limit
-	TrustedProxy   []netip.Prefix // whose X-Forwarded-For is believed
-	MaxSessions    int            // clients that one token lets in at once; default 8, 0 for no limit
-	LeaseHold      time.Duration  // for which an address cannot be asked for; default lease.DefaultHold
-	MaxMemory      int64          // bytes; 0 for a quarter of what there is
-	MaxLanes       int            // connections of one client, 1 to transport.MaxLanes; default 4
+	// Listen is [HOST]:PORT, see ListenAddress; default :8443.
+	Listen string
+	// Freebind listens also on an address that the machine does not have yet.
+	Freebind bool
+	// Path is that of the WebSocket; default /ws.
+	Path string
+	// InsecureNoAuth admits every client.
+	InsecureNoAuth bool
+	// PingInterval is the time between signs of life; default 20 s.
+	PingInterval time.Duration
+	// Network is the private network, IPv4; default 10.1.1.0/24.
+	Network netip.Prefix
+	// ClientToClient lets clients reach each other.
+	ClientToClient bool
+
+	// Plain speaks ws:// without TLS.
+	Plain bool
+	// TLSCert and TLSKey are the PEM files of the certificate. Without them the server has a key of
+	// its own, or uses ACME.
+	TLSCert, TLSKey string
+	// ClientCA is the PEM file of the authorities of clients' certificates; "" demands none.
+	ClientCA string
+	// Public is where clients reach the server; the zero HostPort stands for a guess.
+	Public HostPort
+	// ACME has the domains of the certificate, in lower case; without any there is no ACME.
+	ACME []string
+	// ACMEEmail is for the authority's mail.
+	ACMEEmail string
+	// ACMEDirectory is the URL of the authority; "" is Let's Encrypt.
+	ACMEDirectory string
+	// ACMECA is the PEM file of the roots for the authority's HTTPS; "" is the system's.
+	ACMECA string
+
+	// MaxConnections bounds all connections; default 20000, 0 is no limit.
+	MaxConnections int
+	// MaxPerAddress bounds those of an IPv4 address or IPv6 /64; default 256, 0 is no limit.
+	MaxPerAddress int
+	// TrustedProxy has the proxies whose X-Forwarded-For is believed.
+	TrustedProxy []netip.Prefix
+	// MaxSessions bounds the clients of one token; default 8, 0 is no limit.
+	MaxSessions int
+	// LeaseHold is the time for which no other client can request an address; default
+	// lease.DefaultHold.
+	LeaseHold time.Duration
+	// MaxMemory is in bytes; 0 is a quarter of the available memory.
+	MaxMemory int64
+	// MaxLanes bounds the connections of one client, 1 to transport.MaxLanes; default 4.
+	MaxLanes int
 }
 
 // DefaultServe returns the defaults.
 func DefaultServe() *Serve {
 	s := &Serve{
-		Common: defaultCommon(), Listen: ":8443", Path: transport.DefaultPath, PingInterval: 20 * time.Second,
-		Network: netip.MustParsePrefix("10.1.1.0/24"), MaxConnections: 20000, MaxPerAddress: 256, MaxSessions: 8,
+		Common: defaultCommon(), Listen: ":8443", Path: transport.DefaultPath,
+		PingInterval: 20 * time.Second, Network: netip.MustParsePrefix("10.1.1.0/24"),
+		MaxConnections: 20000, MaxPerAddress: 256, MaxSessions: 8,
 		LeaseHold: lease.DefaultHold, MaxLanes: 4,
 	}
 	s.MTU, s.Qlen = 1400, 100
 	return s
 }
 
-// Settings is the table of what serve can be told, bound to s.
-func (s *Serve) Settings() []*Setting {
-	return append([]*Setting{
-		{Name: "listen", Category: server, Usage: "`ADDRESS` to listen on, [HOST]:PORT; HOST is an IP address", value: text(&s.Listen),
-			More: "HOST is an address of this machine, or `localhost` (127.0.0.1); no other name. Without it, all of them"},
-		{Name: "freebind", Category: server, value: onOff(&s.Freebind),
+// Settings is the table of serve's settings, bound to s.
+func (s *Serve) Settings() []*setting.Setting {
+	return slices.Concat(s.serverSettings(), s.tlsSettings(), s.networkSettings(),
+		s.limitSettings(), s.settings())
+}
+
+func (s *Serve) serverSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "listen", Category: setting.Server, Value: setting.String(&s.Listen),
+			Usage: "`ADDRESS` to listen on, [HOST]:PORT; HOST is an IP address",
+			More: "HOST is an address of this machine, or `localhost` (127.0.0.1); no other " +
+				"name. " +
+				"Without it, all addresses"},
+		{Name: "freebind", Category: setting.Server, Value: setting.Bool(&s.Freebind),
 			Usage: "listen also on an address that this machine does not have yet, as at boot",
-			More:  "Or with a virtual address that moves (IP_FREEBIND)"},
-		{Name: "path", Category: server, Usage: "`PATH` of the WebSocket; all else is 404", value: text(&s.Path),
-			More: "`connect` takes it from the URL"},
-		{Name: "insecure-no-auth", Category: server, Usage: "let everybody in who can reach the port", value: onOff(&s.InsecureNoAuth)},
-		{Name: "ping-interval", Category: server, value: duration(&s.PingInterval),
+			More:  "Or on a virtual address that moves between machines (IP_FREEBIND)"},
+		{Name: "path", Category: setting.Server, Value: setting.String(&s.Path),
+			Usage: "`PATH` of the WebSocket; all others are answered 404",
+			More:  "`connect` takes it from the URL"},
+		{Name: "insecure-no-auth", Category: setting.Server, Value: setting.Bool(&s.InsecureNoAuth),
+			Usage: "admit every client that can reach the port, without a token"},
+		{Name: "ping-interval", Category: setting.Server, Value: setting.Duration(&s.PingInterval),
 			Usage: "`TIME` between signs of life; a side that is silent for two of them is gone"},
-		{Name: "network", Category: network, Usage: "private network, an IPv4 `PREFIX`", More: "A /29 or larger", value: serveNetwork(&s.Network)},
-		{Name: "client-to-client", Category: network, Usage: "let clients reach each other", value: onOff(&s.ClientToClient),
-			More: "Off means off, whatever `ip_forward` says"},
-		{Name: "mtu", Category: network, Usage: "`BYTES` of the largest packet, also for clients", value: number(&s.MTU)},
-		{Name: "qlen", Category: network, Usage: "transmit queue length in `PACKETS`, also for clients", value: number(&s.Qlen)},
-		{Name: "plain", Category: server, Usage: "speak ws:// without TLS, for use behind a proxy that has it", value: onOff(&s.Plain)},
-		{Name: "tls-cert", Category: server, Input: true, Path: true, value: text(&s.TLSCert),
-			Usage: "`FILE` with the certificate chain, PEM; read again when it changes. Without it the server makes a key of its own",
-			More:  "It makes that key once, and prints the line that joins another machine"},
-		{Name: "tls-key", Category: server, Input: true, Path: true, Usage: "`FILE` with the certificate's key, PEM", value: text(&s.TLSKey)},
-		{Name: "client-ca", Category: server, Input: true, Path: true, value: text(&s.ClientCA),
-			Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM; read again when it changes",
-			More:  "Beside the token: `token create --cert-cn NAME` binds a token to one of them"},
-		{Name: "public", Category: server, value: hostPort(&s.Public),
-			Usage: "`HOST[:PORT]` under which clients reach this server, if it is not what this machine can see",
-			More:  "It is what the printed line and the server's own certificate say. Needed behind NAT, where the guess is wrong"},
-		{Name: "acme", Category: server, value: domains(&s.ACME),
-			Usage: "get the certificate for `DOMAIN` by ACME, agreeing to the authority's terms; may be given several times",
-			More:  "The authority comes to port 443 of the domain"},
-		{Name: "acme-email", Category: server, Usage: "`ADDRESS` for the ACME authority's mail", value: text(&s.ACMEEmail)},
-		{Name: "acme-directory", Category: server, Usage: "`URL` of the ACME authority, instead of Let's Encrypt", value: text(&s.ACMEDirectory)},
-		{Name: "acme-ca", Category: server, Input: true, Path: true, value: text(&s.ACMECA),
-			Usage: "`FILE` with the certificates to trust when talking to the ACME authority, PEM"},
-		{Name: "max-connections", Category: server, Usage: "most connections at once, a `NUMBER`; 0 is no limit", value: number(&s.MaxConnections)},
-		{Name: "max-per-address", Category: server, value: number(&s.MaxPerAddress),
-			Usage: "most connections at once from one IPv4 address or IPv6 /64, a `NUMBER`; 0 is no limit. This machine's own are not counted"},
-		{Name: "trusted-proxy", Category: server, value: proxyPrefixes(&s.TrustedProxy),
-			Usage: "believe X-Forwarded-For from this `PREFIX` or address; may be repeated, or have commas",
-			More:  "Its right-most address that is no such proxy is the client's, for limits, bans and the log"},
-		{Name: "max-sessions", Category: server, value: number(&s.MaxSessions),
-			Usage: "most clients that one token lets in at once, a `NUMBER`; 0 is no limit. token create --max-sessions goes before it",
-			More:  "It bounds as well how often a token logs in and, twice as many, the addresses that its clients keep while they are away"},
-		{Name: "lease-hold", Category: network, value: duration(&s.LeaseHold),
-			Usage: "`TIME` for which an address that a client has left cannot be asked for by another, at least " + lease.Rest.String()},
-		{Name: "max-memory", Category: server, Default: "a quarter of the machine's or the cgroup's, at least 32M", value: size(&s.MaxMemory),
-			Usage: "most memory to take, a `SIZE` like 256M or 1G; half of it is for packets that wait, and the clients that have most waiting lose packets first",
-			More:  "At least `32M`. A smaller `GOMEMLIMIT` counts as well"},
-		{Name: "max-lanes", Category: server, value: number(&s.MaxLanes),
-			Usage: "most connections that one client may have at once, a `NUMBER` from 1 to 16",
-			More:  "Each counts for the limits of connections"},
-	}, s.settings()...)
+	}
 }
 
-// Validate reports all that is wrong, as Errors. It reads no file and resolves no name.
+func (s *Serve) tlsSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "plain", Category: setting.Server, Value: setting.Bool(&s.Plain),
+			Usage: "speak ws:// without TLS, behind a proxy that ends TLS"},
+		{Name: "tls-cert", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&s.TLSCert),
+			Usage: "`FILE` with the certificate chain, PEM; read again when it changes. Without " +
+				"it the " +
+				"server creates a key of its own",
+			More: "It creates that key once, and prints the command that joins another machine"},
+		{Name: "tls-key", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&s.TLSKey), Usage: "`FILE` with the certificate's key, PEM"},
+		{Name: "client-ca", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&s.ClientCA),
+			Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM; " +
+				"read again " +
+				"when it changes",
+			More: "In addition to the token; `token create --cert-cn NAME` binds a token to a " +
+				"certificate"},
+		{Name: "public", Category: setting.Server, Value: hostPort(&s.Public),
+			Usage: "`HOST[:PORT]` under which clients reach this server, if this machine cannot " +
+				"know it",
+			More: "The printed command and the server's own certificate have it. Needed behind " +
+				"NAT, where " +
+				"the guess is wrong"},
+		{Name: "acme", Category: setting.Server, Value: domains(&s.ACME),
+			Usage: "get the certificate for `DOMAIN` by ACME, agreeing to the authority's terms; " +
+				"may be " +
+				"given several times",
+			More: "The authority connects to port 443 of the domain"},
+		{Name: "acme-email", Category: setting.Server, Value: setting.String(&s.ACMEEmail),
+			Usage: "`ADDRESS` for the ACME authority's mail"},
+		{Name: "acme-directory", Category: setting.Server, Value: acmeDirectory(&s.ACMEDirectory),
+			Usage: "`URL` of the ACME authority, instead of Let's Encrypt"},
+		{Name: "acme-ca", Category: setting.Server, Input: true, Path: true,
+			Value: setting.String(&s.ACMECA),
+			Usage: "`FILE` with the roots to trust for the ACME authority's HTTPS, PEM"},
+	}
+}
+
+func (s *Serve) networkSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "network", Category: setting.Network, Value: serveNetwork(&s.Network),
+			Usage: "private network, an IPv4 `PREFIX`", More: "A /29 or larger"},
+		{Name: "client-to-client", Category: setting.Network,
+			Value: setting.Bool(&s.ClientToClient),
+			Usage: "let clients reach each other",
+			More:  "Without it they cannot, whatever `ip_forward` says"},
+		{Name: "mtu", Category: setting.Network, Value: setting.Int(&s.MTU),
+			Usage: "`BYTES` of the largest packet, also for clients"},
+		{Name: "qlen", Category: setting.Network, Value: setting.Int(&s.Qlen),
+			Usage: "transmit queue length in `PACKETS`, also for clients"},
+		{Name: "lease-hold", Category: setting.Network, Value: setting.Duration(&s.LeaseHold),
+			Usage: "`TIME` for which the address of a client that has left cannot be requested " +
+				"by another, " +
+				"at least " + lease.Rest.String()},
+	}
+}
+
+func (s *Serve) limitSettings() []*setting.Setting {
+	return []*setting.Setting{
+		{Name: "max-connections", Category: setting.Server, Value: setting.Int(&s.MaxConnections),
+			Usage: "largest `NUMBER` of connections at once; 0 is no limit"},
+		{Name: "max-per-address", Category: setting.Server, Value: setting.Int(&s.MaxPerAddress),
+			Usage: "largest `NUMBER` of connections at once from one IPv4 address or IPv6 /64; 0 " +
+				"is no " +
+				"limit. Those of this machine are not counted"},
+		{Name: "trusted-proxy", Category: setting.Server, Value: proxyPrefixes(&s.TrustedProxy),
+			Usage: "believe X-Forwarded-For from this `PREFIX` or address; may be repeated, or " +
+				"have commas",
+			More: "Its right-most address that is not such a proxy is the client's, for limits, " +
+				"bans and " +
+				"the log"},
+		{Name: "max-sessions", Category: setting.Server, Value: setting.Int(&s.MaxSessions),
+			Usage: "largest `NUMBER` of clients that one token admits at once; 0 is no limit. " +
+				"token create " +
+				"--max-sessions overrides it",
+			More: "It also bounds how often a token logs in, and, at twice the number, the " +
+				"addresses that " +
+				"its clients keep while they are away"},
+		{Name: "max-memory", Category: setting.Server, Value: size(&s.MaxMemory),
+			Default: "a quarter of the machine's or the cgroup's, at least 32M",
+			Usage: "most memory to use, a `SIZE` like 256M or 1G; half of it is for queued " +
+				"packets, and the " +
+				"clients with the largest queues lose packets first",
+			More: "At least `32M`. A smaller `GOMEMLIMIT` counts as well"},
+		{Name: "max-lanes", Category: setting.Server, Value: setting.Int(&s.MaxLanes),
+			Usage: "largest `NUMBER` of connections that one client may have at once, 1 to 16",
+			More:  "Each counts against the limits of connections"},
+	}
+}
+
+// Validate returns all problems as setting.Errors. It reads no file and resolves no name.
 func (s *Serve) Validate() error {
-	c := newChecker(s.Settings(), s.From)
+	c := setting.NewChecker(s.Settings(), s.From)
 	s.check(c)
-	return c.err()
+	return c.Err()
 }
 
-func (s *Serve) origins() *Origins { return &s.From }
-
-func (s *Serve) check(c *checker) {
+func (s *Serve) check(c *setting.Checker) {
 	s.Common.check(c, false)
 	if err := lease.CheckNetwork(s.Network); err != nil {
-		c.wrong("network", ": %v: choose another --network", err)
+		c.Wrong("network", ": %v: choose another --network", err)
 	}
 	if !strings.HasPrefix(s.Path, "/") {
-		c.wrong("path", " %s does not begin with /", s.Path)
+		c.Wrong("path", " %s does not begin with /", s.Path)
 	}
 	if d := s.PingInterval; d < transport.MinKeepalive || d > transport.MaxKeepalive {
-		c.wrong("ping-interval", " %v is not within %v to %v", d, transport.MinKeepalive, transport.MaxKeepalive)
+		c.Wrong("ping-interval", " %v is not within %v to %v", d, transport.MinKeepalive,
+			transport.MaxKeepalive)
 	}
-	for name, n := range map[string]int{"max-connections": s.MaxConnections, "max-per-address": s.MaxPerAddress} {
+	for name, n := range map[string]int{"max-connections": s.MaxConnections,
+		"max-per-address": s.MaxPerAddress} {
 		if n < 0 {
-			c.wrong(name, " %d is less than 0", n)
+			c.Wrong(name, " %d is less than 0", n)
 		}
 	}
 	for _, p := range s.TrustedProxy {
 		if p.Bits() == 0 {
-			c.wrong("trusted-proxy", " %s trusts everybody, and everybody could claim any address", p)
+			c.Wrong("trusted-proxy",
+				" %s trusts all addresses, so that any client could claim any address", p)
 		}
 	}
-	c.within("max-sessions", s.MaxSessions, 0, auth.MaxSessions)
+	c.Within("max-sessions", s.MaxSessions, 0, auth.MaxSessions)
 	if s.LeaseHold < lease.Rest {
-		c.wrong("lease-hold", " %v is less than %v: for so long no address changes hands", s.LeaseHold, lease.Rest)
+		c.Wrong("lease-hold", " %v is less than %v, the least time before an address is reassigned",
+			s.LeaseHold, lease.Rest)
 	}
-	c.within("max-lanes", s.MaxLanes, 1, transport.MaxLanes)
+	c.Within("max-lanes", s.MaxLanes, 1, transport.MaxLanes)
 	if s.MaxMemory != 0 && s.MaxMemory < LeastMemory {
-		c.wrong("max-memory", " %s is too little: give %s at least", sizeText(s.MaxMemory), sizeText(LeastMemory))
+		c.Wrong("max-memory", " %s is too little: give %s at least", sizeText(s.MaxMemory),
+			sizeText(LeastMemory))
 	}
 	if s.MaxMemory > math.MaxInt/2 {
-		c.wrong("max-memory", " %s is more than this machine can address", sizeText(s.MaxMemory))
+		c.Wrong("max-memory", " %s is more than this machine can address", sizeText(s.MaxMemory))
 	}
 	if _, err := ListenAddress(s.Listen); err != nil {
-		c.wrong("listen", "%v", err)
+		c.Wrong("listen", "%v", err)
 	}
 	if s.InsecureNoAuth && (s.Token != "" || s.TokenFile != "") {
-		c.about("insecure-no-auth", "--insecure-no-auth contradicts the token: leave one out")
+		c.About("insecure-no-auth", "--insecure-no-auth contradicts the token: leave one out")
 	}
 	s.checkTLS(c)
 }
 
-func (s *Serve) checkTLS(c *checker) {
+func (s *Serve) checkTLS(c *setting.Checker) {
 	given := s.TLSCert != "" || s.TLSKey != ""
-	pair := c.given("tls-cert", "tls-key")
+	pair := c.Given("tls-cert", "tls-key")
 	switch {
 	case s.Plain && given:
-		c.about("plain", "--plain contradicts --tls-cert and --tls-key: leave one out")
+		c.About("plain", "--plain contradicts --tls-cert and --tls-key: leave one out")
 	case s.Plain && len(s.ACME) > 0:
-		c.about("plain", "--plain contradicts --acme: leave one out")
+		c.About("plain", "--plain contradicts --acme: leave one out")
 	case s.Plain && s.ClientCA != "":
-		c.about("plain", "--plain contradicts --client-ca: without TLS there are no certificates")
+		c.About("plain", "--plain contradicts --client-ca: without TLS there are no certificates")
 	case given && len(s.ACME) > 0:
-		c.about("acme", "--acme contradicts --tls-cert and --tls-key: leave one out")
+		c.About("acme", "--acme contradicts --tls-cert and --tls-key: leave one out")
 	case (s.TLSCert == "") != (s.TLSKey == ""):
-		c.about(pair, "--tls-cert and --tls-key go together: give both")
+		c.About(pair, "--tls-cert and --tls-key go together: give both")
 	}
-	for name, value := range map[string]string{"acme-email": s.ACMEEmail, "acme-directory": s.ACMEDirectory, "acme-ca": s.ACMECA} {
+	for name, value := range map[string]string{"acme-email": s.ACMEEmail,
+		"acme-directory": s.ACMEDirectory, "acme-ca": s.ACMECA} {
 		if value != "" && len(s.ACME) == 0 {
-			c.about(name, "--%s is for --acme DOMAIN: give that too", name)
+			c.About(name, "--%s is for --acme DOMAIN: give that too", name)
 		}
-	}
-	if u, err := url.Parse(s.ACMEDirectory); s.ACMEDirectory != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
-		c.wrong("acme-directory", " %s is not an https:// URL", s.ACMEDirectory)
 	}
 }
 
-// ListenAddress returns text, [HOST]:PORT, as an address that nobody needs to resolve: the process that listens may be root,
-// which reads no strangers' bytes, so not those of a name server either. The error goes on behind the setting's name.
+// ListenAddress returns text, [HOST]:PORT, as a numeric address. Names are not resolved: the
+// process that listens may be root, which reads no untrusted bytes, and so no answers of a name
+// server. The error continues the setting's name.
 func ListenAddress(text string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		return "", fmt.Errorf(" %s is not [HOST]:PORT", text)
 	}
-	// A number, or a name that this machine's /etc/services has.
-	if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil || port == "" {
-		return "", fmt.Errorf(" %s: %q is no port, which is 0 to 65535", text, port)
+	// A number, or a name in this machine's /etc/services.
+	if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil ||
+		port == "" {
+		return "", fmt.Errorf(" %s: %q is not a port, 0 to 65535", text, port)
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "" {
-		return "", fmt.Errorf(" %s: %q is no address, and names are not resolved: give one of this machine's "+
-			"(`ip addr`), or none for all", text, host)
+		return "",
+			fmt.Errorf(" %s: %q is not an address, and names are not resolved: give one of this "+
+				"machine's (`ip addr`), or none for all", text, host)
 	}
 	return net.JoinHostPort(host, port), nil
 }
 
-func serveNetwork(p *netip.Prefix) value {
-	return single[netip.Prefix]{p: p, k: Text, format: netip.Prefix.String, parse: func(s string) (netip.Prefix, error) {
-		n, err := netip.ParsePrefix(s)
-		if err != nil {
-			return n, fmt.Errorf(" %s is not a prefix like 10.1.1.0/24", s)
-		}
-		return n, nil
-	}}
+func serveNetwork(p *netip.Prefix) setting.Value {
+	return setting.Single[netip.Prefix]{P: p, Format: netip.Prefix.String,
+		Parse: func(s string) (netip.Prefix, error) {
+			n, err := netip.ParsePrefix(s)
+			if err != nil {
+				return n, fmt.Errorf(" %s is not a prefix like 10.1.1.0/24", s)
+			}
+			return n, nil
+		}}
 }
 
-func proxyPrefixes(p *[]netip.Prefix) value {
-	return list[netip.Prefix]{p, byCommas, func(s string) (netip.Prefix, error) {
-		if a, err := netip.ParseAddr(s); err == nil {
-			a = a.Unmap().WithZone("")
-			return netip.PrefixFrom(a, a.BitLen()), nil
-		}
-		prefix, err := netip.ParsePrefix(s)
-		if err != nil || prefix.Addr().Is4In6() {
-			return prefix, fmt.Errorf(" %s is neither a prefix like 192.0.2.0/24 nor an address", s)
-		}
-		return prefix, nil
-	}, netip.Prefix.String}
+func proxyPrefixes(p *[]netip.Prefix) setting.Value {
+	return setting.Several[netip.Prefix]{P: p, Split: setting.ByCommas, Format: netip.Prefix.String,
+		Parse: func(s string) (netip.Prefix, error) {
+			if a, err := netip.ParseAddr(s); err == nil {
+				a = a.Unmap().WithZone("")
+				return netip.PrefixFrom(a, a.BitLen()), nil
+			}
+			prefix, err := netip.ParsePrefix(s)
+			if err != nil || prefix.Addr().Is4In6() {
+				return prefix,
+					fmt.Errorf(" %s is neither a prefix like 192.0.2.0/24 nor an address", s)
+			}
+			return prefix, nil
+		}}
 }
 
-func domains(p *[]string) value {
-	return list[string]{p, byCommas, func(s string) (string, error) {
-		_, notName := netip.ParseAddr(s)
-		if notName == nil || !strings.Contains(strings.Trim(s, "."), ".") || strings.ContainsFunc(s, notInName) {
-			return "", fmt.Errorf(" %s is not a full name of DNS, in ASCII and without *", s)
-		}
-		return strings.ToLower(strings.TrimSuffix(s, ".")), nil
-	}, strings.Clone}
+func domains(p *[]string) setting.Value {
+	return setting.Several[string]{P: p, Split: setting.ByCommas, Format: strings.Clone,
+		Parse: func(s string) (string, error) {
+			_, notName := netip.ParseAddr(s)
+			if notName == nil || !strings.Contains(strings.Trim(s, "."), ".") ||
+				strings.ContainsFunc(s,
+					notInName) {
+				return "", fmt.Errorf(" %s is not a full name of DNS, in ASCII and without *", s)
+			}
+			return strings.ToLower(strings.TrimSuffix(s, ".")), nil
+		}}
 }
 
-// notInName reports whether a character is in no name of a host.
+func acmeDirectory(p *string) setting.Value {
+	readable := func(s string) string {
+		if u, err := url.Parse(s); err == nil && s != "" {
+			return transport.Readable(u)
+		}
+		return ""
+	}
+	return setting.Single[string]{P: p, Format: readable,
+		Secret: func(s string) bool { return s != readable(s) },
+		Parse: func(s string) (string, error) {
+			switch u, err := url.Parse(s); {
+			case err != nil:
+				return "", errors.New(" is not a URL")
+			case u.Scheme != "https" || u.Host == "":
+				return "", fmt.Errorf(" %s is not an https:// URL", readable(s))
+			}
+			return s, nil
+		}}
+}
+
+// notInName reports whether a character cannot stand in the name of a host.
 func notInName(r rune) bool {
-	return r != '-' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	return r != '-' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') &&
+		(r < 'A' || r > 'Z')
 }
 
-func size(p *int64) value {
-	return single[int64]{p: p, k: Text, format: givenSize, parse: func(s string) (int64, error) {
+func size(p *int64) setting.Value {
+	return setting.Single[int64]{P: p, Format: givenSize, Parse: func(s string) (int64, error) {
 		if s == "" {
 			return 0, nil
 		}
@@ -258,11 +380,11 @@ func size(p *int64) value {
 		if err != nil {
 			return 0, fmt.Errorf(" %s is not a size like 256M or 1G", s)
 		}
-		return max(n, 1), nil // 0 is not "not given": it is too little
+		return max(n, 1), nil // 0 means "not given"; a given 0 is too little
 	}}
 }
 
-// givenSize returns a size as text, "" for none.
+// givenSize returns a size as text, "" if none was given.
 func givenSize(n int64) string {
 	if n == 0 {
 		return ""

@@ -8,7 +8,8 @@ import (
 
 const units = "KMGT"
 
-// ParseSize returns the bytes of a size: a whole number, in bytes or with K, M, G or T for powers of 1024.
+// ParseSize returns the bytes of a size: a whole number, in bytes or with K, M, G or T for powers
+// of 1024.
 func ParseSize(text string) (int64, error) {
 	digits, shift := text, 0
 	if n := len(text); n > 0 {

@@ -6,31 +6,43 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
+	"tunnel/auth"
+	"tunnel/config/setting"
 	"tunnel/transport"
 )
 
-// otherPort is where a server listens by default, which is tried when port 443 of a HOST has none.
+// otherPort is the default port of a server, tried when there is none on port 443 of a HOST.
 const otherPort = "8443"
 
-// serverURLs is the setting of servers. One that names no port may stand for two.
-func serverURLs(p *[]Server) value { return urls{p} }
+// serverURLs is the value of the servers' setting. A text without a port may stand for two servers.
+func serverURLs(p *[]Server) setting.Value { return urls{p} }
 
 type urls struct{ p *[]Server }
 
-func (v urls) kind() Kind { return List }
+// Kind implements setting.Value.
+func (v urls) Kind() setting.Kind { return setting.List }
 
-func (v urls) texts() (all []string) {
+// Texts implements setting.Value.
+func (v urls) Texts() (all []string) {
 	for _, s := range *v.p {
-		all = append(all, s.URL.String())
+		all = append(all, transport.Readable(s.URL))
 	}
 	return all
 }
 
-func (v urls) set(texts []string) error {
+// Masked implements setting.Masker.
+func (v urls) Masked() bool {
+	return slices.ContainsFunc(*v.p, func(s Server) bool { return transport.HasSecret(s.URL) })
+}
+
+// Set implements setting.Value.
+func (v urls) Set(texts []string) error {
 	var all []Server
-	implied := map[string]bool{} // by URL: whether nobody has written it
+	implied := map[string]bool{} // by URL: whether no text has named it
 	for _, text := range texts {
 		found, err := serverURL(text)
 		if errors.Is(err, transport.ErrTokenInURL) {
@@ -46,7 +58,8 @@ func (v urls) set(texts []string) error {
 				implied[u.String()] = i > 0
 				all = append(all, Server{URL: u, Guess: i > 0})
 			case i == 0 && !was:
-				return fmt.Errorf("%s is given twice: each further URL is another server", u)
+				return fmt.Errorf("%s is given twice: each further URL is another server",
+					transport.Readable(u))
 			}
 		}
 	}
@@ -54,9 +67,9 @@ func (v urls) set(texts []string) error {
 	return nil
 }
 
-// serverURL returns the URLs that a person means by text, best first: wss://HOST[:PORT][/PATH] and ws://… as they are,
-// https://… and HOST[:PORT][/PATH] with wss. A single word is no HOST, for a mistyped flag or command would be given the
-// token.
+// serverURL returns the URLs that text stands for, best first: wss://HOST[:PORT][/PATH] and ws://…
+// as they are, https://… and HOST[:PORT][/PATH] with wss. A single word is not a HOST: a mistyped
+// flag or command would be sent the token.
 func serverURL(text string) ([]*url.URL, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
@@ -65,7 +78,8 @@ func serverURL(text string) ([]*url.URL, error) {
 			rest = "[" + text + "]"
 		}
 		if strings.HasPrefix(rest, "-") || rest != "localhost" && !strings.ContainsAny(rest, ".:") {
-			return nil, fmt.Errorf("%q does not begin with wss:// or https://, and is no full host name", text)
+			return nil, fmt.Errorf("%s does not begin with wss:// or https://, and is not a full "+
+				"host name", word(text))
 		}
 	}
 	switch scheme {
@@ -76,12 +90,12 @@ func serverURL(text string) ([]*url.URL, error) {
 		if err != nil {
 			return nil, err
 		}
-		secure := *u
-		secure.Scheme = "https"
-		if secure.Path == transport.DefaultPath {
-			secure.Path = ""
+		if u.Path == transport.DefaultPath {
+			u.Path = ""
 		}
-		return nil, fmt.Errorf("%q does not begin with ws:// or wss://, and would send the token in clear: use %s", text, &secure)
+		without := strings.TrimPrefix(transport.Readable(u), "wss://")
+		return nil, fmt.Errorf("%q does not begin with ws:// or wss://, and would send the token "+
+			"in clear: use https://%s", "http://"+without, without)
 	default:
 		u, err := transport.ParseURL(text)
 		return []*url.URL{u}, err
@@ -93,4 +107,13 @@ func serverURL(text string) ([]*url.URL, error) {
 	other := *u
 	other.Host = net.JoinHostPort(u.Hostname(), otherPort)
 	return []*url.URL{u, &other}, nil
+}
+
+// word returns what stands in place of a URL for display: not if it may be a token, as one that
+// belongs behind --token.
+func word(text string) string {
+	if len(text) < auth.MinTokenLen {
+		return strconv.Quote(text)
+	}
+	return "a word of " + strconv.Itoa(len(text)) + " characters"
 }

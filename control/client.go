@@ -22,6 +22,9 @@ import (
 var (
 	ErrNoServer = errors.New("no server runs on this state directory")
 	ErrRefused  = errors.New("refused") // what was asked for cannot be
+	// ErrAnswer is that of an answer which is not the documented one: another program's, or that of a
+	// server that was broken into.
+	ErrAnswer = errors.New("this is not the answer of a tunnel server")
 )
 
 // Client talks to the server that runs on a state directory.
@@ -29,13 +32,16 @@ type Client struct {
 	web *http.Client
 }
 
-// What a server can have root's client keep in memory, in bytes: it may be another user's, or broken into.
+// What a server can have root's client keep in memory, in bytes: it may be another user's, or
+// broken into.
 const (
 	maxHeader = 16 << 10
-	maxAnswer = 64 << 20 // a list of a hundred thousand tokens
+	maxAnswer = 64 << 10
+	maxList   = 16 << 20 // some ten thousand tokens and their clients
 )
 
-// NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if there is none.
+// NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if
+// there is none.
 func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 		err = reach(dir, func(name string) (err error) {
@@ -47,28 +53,69 @@ func NewClient(dir string) *Client {
 		}
 		return conn, err
 	}
-	return &Client{&http.Client{Timeout: requestTimeout, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}}}
+	return &Client{&http.Client{Timeout: requestTimeout,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true,
+			MaxResponseHeaderBytes: maxHeader}}}
 }
 
 // List returns all tokens by name.
 func (c *Client) List(ctx context.Context) (all []server.TokenStatus, err error) {
-	return all, c.call(ctx, http.MethodGet, "/tokens", nil, &all)
+	return all, c.call(ctx, http.MethodGet, "/tokens", nil, http.StatusOK, func(body io.Reader) error {
+		all, err = readList(json.NewDecoder(limited(body, maxList)))
+		return err
+	})
+}
+
+// readList reads an array of tokens, or null for none. It ends at the first that is not one, so
+// that a long list of nothing does not take much more memory than it has bytes.
+func readList(d *json.Decoder) (all []server.TokenStatus, err error) {
+	switch first, err := d.Token(); {
+	case err != nil || first == nil:
+		return nil, err
+	case first != json.Delim('['):
+		return nil, errors.New("not a list")
+	}
+	for d.More() {
+		var t server.TokenStatus
+		if err := d.Decode(&t); err != nil {
+			return nil, err
+		}
+		if t.Name == "" || t.ID == "" {
+			return nil, errors.New("a token without a name or an ID")
+		}
+		all = append(all, t)
+	}
+	_, err = d.Token()
+	return all, err
 }
 
 // Create makes a token and returns it with its text.
 func (c *Client) Create(ctx context.Context, spec auth.Spec) (auth.Token, string, error) {
 	var made Made
-	err := c.call(ctx, http.MethodPost, "/tokens", spec, &made)
-	return made.Token, made.Text, err
+	const created = http.StatusCreated
+	err := c.call(ctx, http.MethodPost, "/tokens", spec, created, func(body io.Reader) error {
+		err := json.NewDecoder(limited(body, maxAnswer)).Decode(&made)
+		if err == nil && (made.Token.Name != spec.Name || !made.Token.Is(made.Text)) {
+			err = errors.New("not the token that was asked for")
+		}
+		return err
+	})
+	if err != nil {
+		return auth.Token{}, "", err
+	}
+	return made.Token, made.Text, nil
 }
 
 // Revoke ends a token and its sessions.
 func (c *Client) Revoke(ctx context.Context, name string) error {
-	return c.call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(name), nil, nil)
+	return c.call(ctx, http.MethodDelete, "/tokens/"+url.PathEscape(name), nil,
+		http.StatusNoContent, nil)
 }
 
-// call sends one request and reads its answer.
-func (c *Client) call(ctx context.Context, method, path string, send, receive any) error {
+// call sends one request, whose answer must have the status want, and has read read its body; nil
+// reads none.
+func (c *Client) call(ctx context.Context, method, path string, send any, want int,
+	read func(io.Reader) error) error {
 	var body bytes.Buffer
 	if send != nil {
 		if err := json.NewEncoder(&body).Encode(send); err != nil {
@@ -88,21 +135,29 @@ func (c *Client) call(ctx context.Context, method, path string, send, receive an
 		return fmt.Errorf("%s: %w", SocketName, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode >= http.StatusBadRequest {
+	switch {
+	case resp.StatusCode >= http.StatusBadRequest:
 		var answer failed
-		if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&answer); err != nil || answer.Error == "" {
+		if err := json.NewDecoder(limited(resp.Body, maxAnswer)).Decode(&answer); err != nil ||
+			answer.Error == "" {
 			return fmt.Errorf("%s answered %s", SocketName, resp.Status)
 		}
 		if resp.StatusCode < http.StatusInternalServerError {
 			return fmt.Errorf("%w: %s", ErrRefused, answer.Error)
 		}
 		return errors.New(answer.Error)
-	}
-	if receive == nil {
+	case resp.StatusCode != want:
+		return fmt.Errorf("%s answered %s: %w", SocketName, resp.Status, ErrAnswer)
+	case read == nil:
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(receive); err != nil {
-		return fmt.Errorf("%s: %w", SocketName, err)
+	if err := read(resp.Body); err != nil {
+		return fmt.Errorf("%s: %w: %w", SocketName, ErrAnswer, err)
 	}
 	return nil
+}
+
+// limited returns a reader of at most most bytes of r; more are an error.
+func limited(r io.Reader, most int64) io.Reader {
+	return http.MaxBytesReader(nil, io.NopCloser(r), most)
 }

@@ -1,11 +1,12 @@
-// Package control is how the commands of a machine talk to the server that runs on it: JSON over HTTP over a Unix socket
-// in the state directory, for root and the server's own user only.
+// Package control is how the commands of a machine talk to the server that runs on it: JSON over
+// HTTP over a Unix socket in the state directory, for root and the server's own user only.
 //
 //	GET    /tokens        → 200 [TokenStatus…]
 //	POST   /tokens        auth.Spec → 201 Made
 //	DELETE /tokens/NAME   → 204
 //
-// Failures are {"error": "…"}: 400 when what was asked for cannot be, 500 when the server could not do it.
+// Failures are {"error": "…"}: 400 when what was asked for cannot be, 500 when the server could not
+// do it.
 package control
 
 import (
@@ -35,7 +36,8 @@ type failed struct {
 	Error string `json:"error"`
 }
 
-// reach calls f with a name for the socket in dir that fits into a sockaddr_un, however long the directory's own is.
+// reach calls f with a name for the socket in dir that fits into a sockaddr_un, however long the
+// directory's own is.
 func reach(dir string, f func(name string) error) error {
 	d, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -45,7 +47,8 @@ func reach(dir string, f func(name string) error) error {
 	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), SocketName))
 }
 
-// allowed tells whether the process at the other end of conn is root's, or of the user who runs the server.
+// allowed returns an error unless the process at the other end of conn is root's, or of the user
+// who runs the server.
 func allowed(conn net.Conn) error {
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -57,7 +60,10 @@ func allowed(conn net.Conn) error {
 	}
 	var cred *unix.Ucred
 	var failed error
-	if err := raw.Control(func(fd uintptr) { cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+	if err := raw.Control(func(fd uintptr) {
+		cred, failed = unix.GetsockoptUcred(int(fd),
+			unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
 		return err
 	}
 	if failed != nil {

@@ -33,12 +33,19 @@ func start(t *testing.T, dir string) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, err := lease.Open(file.Bucket("lease"), netip.MustParsePrefix("10.1.1.0/24"), lease.Options{})
+	leases, err := lease.Open(file.Bucket("lease"), netip.MustParsePrefix("10.1.1.0/24"),
+		lease.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	hub := server.New(server.Config{Device: tuntest.New(), Leases: leases, Tokens: tokens, Log: log})
+	hub, err := server.New(server.Config{
+		Device: tuntest.New(), Leases: leases, Auth: tokens, Log: log,
+		Sever: func(context.Context, netip.Addr) error { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ln, err := control.Listen(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +63,8 @@ func start(t *testing.T, dir string) (stop func()) {
 }
 
 func TestControl(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 40)) // longer than a socket's name may be
+	// longer than a socket's name may be
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 40))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -84,22 +92,27 @@ func TestControl(t *testing.T) {
 		t.Errorf("a socket without a server: %v", err)
 	}
 	stop := start(t, dir)
-	made, text, err := c.Create(ctx, auth.Spec{Name: "laptop", Address: netip.MustParseAddr("10.1.1.9"), Routes: []netip.Prefix{netip.MustParsePrefix("fd07::/48")}})
+	made, text, err := c.Create(ctx,
+		auth.Spec{Name: "laptop", Address: netip.MustParseAddr("10.1.1.9"),
+			Routes: []netip.Prefix{netip.MustParsePrefix("fd07::/48")}})
 	if err != nil || made.Name != "laptop" || auth.ID(text) != made.ID {
 		t.Errorf("made %+v, %q, %v", made, text, err)
 	}
 	for what, spec := range map[string]auth.Spec{
-		"the name again": {Name: "laptop"}, "no name": {}, "elsewhere": {Name: "x", Address: netip.MustParseAddr("10.9.1.9")},
+		"the name again": {Name: "laptop"}, "no name": {},
+		"elsewhere": {Name: "x", Address: netip.MustParseAddr("10.9.1.9")},
 	} {
 		if _, _, err := c.Create(ctx, spec); !errors.Is(err, control.ErrRefused) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	all, err := c.List(ctx)
-	if err != nil || len(all) != 1 || all[0].ID != made.ID || all[0].Address != made.Address || len(all[0].Routes) != 1 {
+	if err != nil || len(all) != 1 || all[0].ID != made.ID || all[0].Address != made.Address ||
+		len(all[0].Routes) != 1 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if err := c.Revoke(ctx, "nobody"); !errors.Is(err, control.ErrRefused) || !strings.Contains(err.Error(), "nobody") {
+	if err := c.Revoke(ctx, "nobody"); !errors.Is(err, control.ErrRefused) ||
+		!strings.Contains(err.Error(), "nobody") {
 		t.Errorf("revoke of nobody: %v", err)
 	}
 	if err := c.Revoke(ctx, "laptop"); err != nil {
@@ -133,15 +146,18 @@ func TestAnotherUser(t *testing.T) {
 	dial := func(uid int) error {
 		result := make(chan error)
 		go func() {
-			runtime.LockOSThread() // for good: the thread ends with this goroutine, and its user with it
-			if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); e != 0 {
+			// for good: the thread ends with this goroutine, and its user with it
+			runtime.LockOSThread()
+			if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid),
+				^uintptr(0)); e != 0 {
 				result <- e
 				return
 			}
 			fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 			if err == nil {
 				defer func() { _ = unix.Close(fd) }()
-				err = unix.Connect(fd, &unix.SockaddrUnix{Name: filepath.Join(dir, control.SocketName)})
+				err = unix.Connect(fd,
+					&unix.SockaddrUnix{Name: filepath.Join(dir, control.SocketName)})
 			}
 			if err == nil {
 				_, err = unix.Write(fd, []byte("GET /tokens HTTP/1.0\r\n\r\n"))
@@ -157,7 +173,8 @@ func TestAnotherUser(t *testing.T) {
 		}()
 		return <-result
 	}
-	for _, up := range []string{dir, filepath.Dir(dir)} { // so that nothing but the check is in the way
+	// so that nothing but the check is in the way
+	for _, up := range []string{dir, filepath.Dir(dir)} {
 		if err := os.Chmod(up, 0o755); err != nil {
 			t.Fatal(err)
 		}

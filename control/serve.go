@@ -23,8 +23,8 @@ const maxRequest = 64 << 10
 // requestTimeout bounds one request.
 const requestTimeout = 10 * time.Second
 
-// Listen makes the socket in dir, whose state this process has locked: a socket that is there already is a killed server's.
-// Give the listener to Serve.
+// Listen makes the socket in dir, whose state this process has locked: a socket that is there
+// already is a killed server's. Give the listener to Serve.
 func Listen(dir string) (net.Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	switch info, err := os.Lstat(path); {
@@ -78,7 +78,8 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s until ctx ends. It closes ln, and returns when no request is being answered.
+// Serve answers on ln for s until ctx ends. It closes ln, and returns when no request is being
+// answered.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Logger) {
 	web := &http.Server{
 		Handler:           handler(s),
@@ -98,7 +99,8 @@ func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Log
 		}
 	})
 	if err := web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		log.Error("the control socket ended: tunnel token does not reach this server any more", "err", err)
+		log.Error("the control socket ended: tunnel token does not reach this server any more",
+			"err", err)
 	}
 	if !stop() {
 		<-ended
@@ -132,7 +134,8 @@ func handler(s *server.Server) http.Handler {
 func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
-		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec, server.ErrNoTokens} {
+		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
+			server.ErrNoTokens} {
 			if errors.Is(err, e) {
 				status = http.StatusBadRequest
 			}

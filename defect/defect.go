@@ -1,5 +1,6 @@
-// Package defect turns a panic into an error, so that a defect which one peer's bytes run into ends that peer and not the
-// program. What the runtime cannot recover from (a concurrent map write, memory that is exhausted) still ends it.
+// Package defect turns a panic into an error, so that a defect caused by one peer's bytes ends that
+// peer and not the program. Failures from which the runtime cannot recover (a concurrent map write,
+// exhausted memory) still end the program.
 package defect
 
 import (
@@ -25,12 +26,12 @@ func Is(err error) bool {
 	return errors.As(err, &e)
 }
 
-// depth is how many frames of a stack are kept.
+// depth bounds the recorded frames of a stack.
 const depth = 32
 
-// Catch is to be deferred: it recovers from a panic of the function that defers it, and sets *err to an *Error. Whatever the
-// function was changing may be half changed: the caller must not use it again, and locks must be released by defers. Catch
-// costs nothing worth mentioning where nothing panics.
+// Catch must be deferred. It recovers from a panic of the deferring function, and sets *err to an
+// *Error. State that the function was changing may be inconsistent: the caller must not use it
+// again, and locks must be released by defers. Without a panic the cost of Catch is negligible.
 func Catch(err *error) {
 	value := recover()
 	if value == nil {
@@ -41,14 +42,14 @@ func Catch(err *error) {
 	*err = &Error{value, stack[:n]}
 }
 
-// Do runs f; a panic of it is the error.
+// Do runs f, and returns its panic as the error.
 func Do(f func()) (err error) {
 	defer Catch(&err)
 	f()
 	return nil
 }
 
-// place returns where the panic began, and all frames, a line each.
+// place returns the frame of the panic, and all frames, a line each.
 func (e *Error) place() (first, all string) {
 	var b strings.Builder
 	for frames, more := runtime.CallersFrames(e.stack), true; more; {
@@ -64,15 +65,16 @@ func (e *Error) place() (first, all string) {
 	return first, b.String()
 }
 
-// Log counts defects and writes each to the log once. The zero Log is ready to use, by any number of goroutines.
+// Log counts defects and writes each to the log once. The zero Log is ready to use, by any number
+// of goroutines.
 type Log struct {
 	mu    sync.Mutex
 	seen  map[string]uint64 // by place
 	count uint64
 }
 
-// Note reports whether err is an Error, counts it if so, and says it to log: the first of each place with its stack, then
-// one line whenever the number of those from there has doubled.
+// Note reports whether err is an Error, and if so counts and logs it: the first of each place with
+// its stack, then one line whenever the number from that place has doubled.
 func (l *Log) Note(err error, log *slog.Logger) bool {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -91,7 +93,8 @@ func (l *Log) Note(err error, log *slog.Logger) bool {
 	case times == 1:
 		log.Error("a defect of this program; please report it", "defect", e.value, "stack", stack)
 	case times&(times-1) == 0:
-		log.Error("a defect of this program, again", "defect", e.value, "place", place, "times", times)
+		log.Error("a defect of this program, again", "defect", e.value, "place", place, "times",
+			times)
 	}
 	return true
 }

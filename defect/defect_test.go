@@ -28,7 +28,8 @@ func TestCatch(t *testing.T) {
 		t.Error(err)
 	}
 	err := index(nil, 3)
-	if !defect.Is(fmt.Errorf("read: %w", err)) || !strings.Contains(err.Error(), "index out of range [3]") {
+	if !defect.Is(fmt.Errorf("read: %w", err)) || !strings.Contains(err.Error(),
+		"index out of range [3]") {
 		t.Errorf("%v", err)
 	}
 	if defect.Is(errors.New("x")) {
@@ -50,7 +51,8 @@ func TestLog(t *testing.T) {
 		}
 	}
 	text := out.String()
-	if l.Count() != 1000 || strings.Count(text, "stack=") != 1 || strings.Count(text, "\n") != 10 || !strings.Contains(text, "defect_test.index") {
+	if l.Count() != 1000 || strings.Count(text, "stack=") != 1 || strings.Count(text, "\n") != 10 ||
+		!strings.Contains(text, "defect_test.index") {
 		t.Errorf("%d noted: %s", l.Count(), text)
 	}
 	l.Note(divide(1, 0), log)

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # demo.sh - shows the tunnel at work on this one machine; `make demo` builds it and runs this.
 #
-# Two hosts, made as network namespaces, have one cable between them. One runs `tunnel serve`, the other `tunnel connect`.
-# Then a ping and a file of 100 MB go across. Everything that this makes is gone when it ends, however it ends.
+# Two hosts, made as network namespaces, have one cable between them. One runs `tunnel serve`, the
+# other `tunnel connect`. Then a ping and a file of 100 MB go across. Everything that this makes is
+# removed when it ends, however it ends.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if ((EUID)); then
-  command -v sudo >/dev/null || { echo "demo.sh: network namespaces take root: install sudo, or run this as root" >&2; exit 1; }
+  command -v sudo >/dev/null || {
+    echo "demo.sh: network namespaces take root: install sudo, or run this as root" >&2
+    exit 1
+  }
   exec sudo deploy/demo.sh
 fi
 PATH=$PATH:/usr/sbin:/sbin
@@ -20,7 +24,8 @@ tmp=
 step="getting ready"
 declare -A log=() pid=() # of each host's tunnel: the descriptor of its output, its process
 
-# cleanup undoes everything, in whatever state it finds it. Only the processes in the two namespaces are killed.
+# cleanup undoes everything, at whatever step the demo ended. It kills only processes in the two
+# namespaces.
 cleanup() {
   local code=$? err ns i IFS=$' \t\n' # a signal may have come within `IFS= read`
   trap '' INT TERM HUP PIPE
@@ -86,7 +91,8 @@ start() { # start HOST COMMAND FLAGS...
   log[$host]=$fd
 }
 
-# follow shows the ip commands of a host's tunnel, as they run, until a line begins with WORD or the output ends.
+# follow shows the ip commands of a host's tunnel, as they run, until a line begins with WORD or the
+# output ends.
 follow() { # follow HOST [WORD]
   local line
   while IFS= read -r -t 15 -u "${log[$1]}" line; do
@@ -96,7 +102,7 @@ follow() { # follow HOST [WORD]
       "${2:-nothing}"*) say "$1" "$line" && return ;;
     esac
   done
-  (($# == 1)) # to reach the end of the output is a failure only for one who waits for a word
+  (($# == 1)) # the end of the output is a failure only if a word was expected
 }
 
 # stop ends a host's tunnel, shows what it undoes, and fails unless it ends well.
@@ -159,7 +165,8 @@ received=$(sha256sum <"$tmp/received")
 say client "sha256 ${sent%% *}"
 say server "sha256 ${received%% *}"
 [[ $sent == "$received" ]]
-printf '\n    the same file; %d.%01d s, %s%d MB/s%s\n' $((took / 1000000)) $((took / 100000 % 10)) "$bold" $((100000000 / took)) "$plain"
+printf '\n    the same file; %d.%01d s, %s%d MB/s%s\n' \
+  $((took / 1000000)) $((took / 100000 % 10)) "$bold" $((100000000 / took)) "$plain"
 
 begin "stopping both" "Both stop, and take back what they did"
 stop client

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # need.sh THING:PACKAGE ... - installs the Debian packages of the things that are missing here.
 #
-# THING is a command, or a path when it has a slash; PACKAGE is what brings it. Either may name several, joined by |:
-# any one of the things will do, and the first of the packages that this release of Debian or Ubuntu knows is taken.
-# Says nothing and changes nothing when nothing is missing. Services that come with a package are not started.
+# THING is a command, or a path if it has a slash; PACKAGE is the package that contains it. Both may
+# be alternatives, joined by |: one of the things is enough, and the first package that this release
+# of Debian or Ubuntu has is installed. If nothing is missing, the script prints and changes
+# nothing. Services that come with a package are not started.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -29,10 +30,12 @@ fail() {
   echo "need.sh: $*" >&2
   exit 1
 }
-command -v apt-get >/dev/null || fail "no apt-get here; install by hand what Debian calls: ${missing[*]}"
+command -v apt-get >/dev/null ||
+  fail "no apt-get here; install by hand what Debian calls: ${missing[*]}"
 as_root() { "$@"; }
 if ((EUID)); then
-  command -v sudo >/dev/null || fail "installing ${missing[*]} takes root: install sudo, or run this as root"
+  command -v sudo >/dev/null ||
+    fail "installing ${missing[*]} takes root: install sudo, or run this as root"
   as_root() { sudo "$@"; }
 fi
 
@@ -57,8 +60,8 @@ install_missing() {
     packages+=("$package")
   done
   echo "installing: ${packages[*]}"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends \
-    "${packages[@]}" >"$tmp/log" 2>&1 </dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y \
+    --no-install-recommends "${packages[@]}" >"$tmp/log" 2>&1 </dev/null
 }
 
 if [[ ! -e $policy ]]; then
@@ -66,7 +69,8 @@ if [[ ! -e $policy ]]; then
   our_policy=yes
   as_root install -m 755 "$tmp/policy" "$policy"
 fi
-# The package lists are fetched only when the ones that are here do not do: there are none, or they are out of date.
+# update_lists is called only if installing fails with the present package lists, because there are
+# none or they are out of date.
 update_lists() {
   echo "fetching the package lists"
   as_root apt-get -o DPkg::Lock::Timeout=120 update >"$tmp/log" 2>&1 </dev/null

@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
 # vm.sh - runs the tunnel from a shell script, as one does on a virtual machine.
 #
-#   vm.sh install                                  install bin/tunnel as $PREFIX/bin/tunnel; PREFIX is /usr/local
-#   vm.sh serve FLAGS... [-- COMMAND...]           install it, serve, run COMMAND once it listens, stop
-#   vm.sh connect URL FLAGS... [-- COMMAND...]     install it, connect, run COMMAND once it is up, stop
+#   vm.sh install
+#       installs bin/tunnel as $PREFIX/bin/tunnel; PREFIX is /usr/local by default
+#   vm.sh serve FLAGS... [-- COMMAND...]
+#       installs it, serves, runs COMMAND once the server listens, stops
+#   vm.sh connect URL FLAGS... [-- COMMAND...]
+#       installs it, connects, runs COMMAND once the tunnel is up, stops
 #
 # For example: TUNNEL_TOKEN=... vm.sh connect wss://hub.example -- curl -sS http://10.1.1.1/
 #
-# Without a COMMAND it stays until it is told to stop by SIGTERM or Ctrl-C. The exit code is that of COMMAND, or that of
-# the tunnel when the tunnel failed. Run it as root.
+# Without a COMMAND it runs until SIGTERM or Ctrl-C. The exit code is COMMAND's, or the tunnel's if
+# the tunnel failed. Run it as root.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tunnel=${PREFIX:-/usr/local}/bin/tunnel
 
 say() { echo "vm.sh: $*" >&2; }
 
-# explain says what an exit code of the tunnel means to a script. What happened is in the line that the tunnel wrote.
+# explain prints what an exit code of the tunnel means for a script. The tunnel itself has printed
+# what happened.
 explain() {
   case $1 in
     2) say "wrong flags: 'tunnel ${args[0]} --help' lists them" ;;
@@ -33,7 +37,7 @@ install_tunnel() {
   cmp -s "$root/bin/tunnel" "$tunnel" || install -D -m 755 "$root/bin/tunnel" "$tunnel"
 }
 
-# Everything before -- is the tunnel's, everything after it is the command.
+# The arguments before -- are the tunnel's; those after it are COMMAND.
 args=()
 while (($#)) && [[ $1 != -- ]]; do
   args+=("$1")
@@ -50,7 +54,7 @@ case ${args[0]:-} in
 esac
 [[ ${args[0]} != install ]] || exit 0
 
-# Its stdout is a pipe: the first line says that it is up, the end of the file that it has ended.
+# Its stdout is a pipe: the first line means that it is up, end of file that it has ended.
 exec {out}< <(exec "$tunnel" "${args[@]}")
 pid=$!
 

@@ -7,9 +7,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestClockJumps makes the clock of the server and of a client jump years ahead and years back under a transfer: nothing
-// takes that for a time that has passed. New clients come in meanwhile, and when the clock is right again everybody has
-// the address of before, also those who came while it was wrong.
+// TestClockJumps makes the clock of the server and of a client jump years ahead and years back
+// under a transfer: nothing takes that for a time that has passed. New clients come in meanwhile,
+// and when the clock is right again everybody has the address of before, also those who came while
+// it was wrong.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 4)
@@ -18,11 +19,13 @@ func TestClockJumps(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	serverState, states := t.TempDir(), []string{t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()}
 	serve := func() *lab.Proc {
-		return bin.serve(t, server, "--plain", "--ping-interval", interval.String(), "--state", serverState)
+		return bin.serve(t, server, "--plain", "--ping-interval", interval.String(), "--state",
+			serverState)
 	}
 	srv := serve()
 	cl := bin.connect(t, clients[0], directURL, "--state", states[0])
-	idle := bin.connect(t, clients[1], directURL, "--state", states[1]) // on whose connection little comes
+	// on whose connection little comes
+	idle := bin.connect(t, clients[1], directURL, "--state", states[1])
 	x := startExchange(t, clients[0], server, "10.1.1.1")
 	now := time.Now().UTC()
 	var d time.Duration
@@ -33,7 +36,7 @@ func TestClockJumps(t *testing.T) {
 		jump(t, srv, d)
 		jump(t, cl, -d)
 		jump(t, idle, -d)
-		time.Sleep(2 * interval) // whoever counts wrong says now that the other side is silent
+		time.Sleep(2 * interval) // a wrong count would report now that the other side is silent
 		x.flows(soon)
 		if i < 4 {
 			continue
@@ -42,7 +45,8 @@ func TestClockJumps(t *testing.T) {
 		all = append(all, late)
 		reaches(t, clients[i-2], "10.1.1.1")
 		if got, want := yearOf(t, srv), now.Add(d).Year(); got != want {
-			t.Fatalf("the server's log says the year %d, want %d: its clock did not jump", got, want)
+			t.Fatalf("the server's log says the year %d, want %d: its clock did not jump", got,
+				want)
 		}
 	}
 	for _, proc := range []*lab.Proc{cl, idle} {
@@ -51,7 +55,7 @@ func TestClockJumps(t *testing.T) {
 		}
 	}
 
-	stop(t, srv) // which writes down, with its wrong clock, since when nobody uses what
+	stop(t, srv) // which writes down, with its wrong clock, the times from which addresses are idle
 	serve()
 	x.flows(2 * soon)
 	x.finish()

@@ -8,14 +8,16 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// away bounds the time in which a client is back: its longest pause between two attempts, and what an attempt takes that
-// began while the way was broken.
+// away bounds the time in which a client is back: its longest pause between two attempts, and what
+// an attempt takes that began while the way was broken.
 const away = 15*time.Second + 10*time.Second + soon
 
-// broken breaks a client's way to the server for so long while it has a connection inside the tunnel, and another client
-// has one too. The first goes on when the way is there again, the other as if nothing was; the client keeps its device.
-// Whether it has to reconnect is the caller's to know; both sides notice within two ping intervals.
-func broken(t *testing.T, bin program, interval, outage time.Duration, server *lab.Host, clients []*lab.Host, dig, fill func()) {
+// broken breaks a client's path to the server for so long while it has a connection inside the
+// tunnel, and another client has one too. The first goes on when the way is there again, the other
+// as if nothing was; the client keeps its device. Whether it has to reconnect is the caller's to
+// know; both sides notice within two ping intervals.
+func broken(t *testing.T, bin program, interval, outage time.Duration, server *lab.Host,
+	clients []*lab.Host, dig, fill func()) {
 	t.Helper()
 	srv := bin.serve(t, server, "--plain", "--ping-interval", interval.String())
 	cl := bin.connect(t, clients[0], directURL)
@@ -78,13 +80,14 @@ func TestCableOut(t *testing.T) {
 			cable := func(state string) func() {
 				return func() { sw.Run("ip", "link", "set", "dev", "eth1", state) }
 			}
-			broken(t, raceBuild(t), test.interval, test.outage, server, clients, cable("down"), cable("up"))
+			broken(t, raceBuild(t), test.interval, test.outage, server, clients, cable("down"),
+				cable("up"))
 		})
 	}
 }
 
-// TestBlackHole swallows a client's packets on their way without a word, in both directions and in one: no reset, no ICMP,
-// no loss of carrier tells anybody.
+// TestBlackHole swallows a client's packets on their way without a word, in both directions and in
+// one: no reset, no ICMP, no loss of carrier tells anybody.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	for name, rules := range map[string][]string{
@@ -97,15 +100,18 @@ func TestBlackHole(t *testing.T) {
 			server, clients, sw := switched(t, 2)
 			var fill func()
 			dig := func() { fill = blackHole(t, sw, rules...) }
-			broken(t, plainBuild(t), 2*time.Second, 12*time.Second, server, clients, dig, func() { fill() })
+			broken(t, plainBuild(t), 2*time.Second, 12*time.Second, server, clients, dig,
+				func() { fill() })
 		})
 	}
 }
 
-// blackHole makes a switch swallow the IPv4 packets that match any of the rules of nft, until it is filled.
+// blackHole makes a switch swallow the IPv4 packets that match any of the rules of nft, until it is
+// filled.
 func blackHole(t *testing.T, sw *lab.Host, rules ...string) (fill func()) {
 	t.Helper()
-	lines := []string{"table bridge hole {", "chain forward {", "type filter hook forward priority 0; policy accept;"}
+	lines := []string{"table bridge hole {", "chain forward {",
+		"type filter hook forward priority 0; policy accept;"}
 	for _, rule := range rules {
 		lines = append(lines, rule+" ether type ip drop")
 	}

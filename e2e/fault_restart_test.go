@@ -11,8 +11,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestServerRestarted restarts a server that has two hundred clients, once by SIGKILL and once in good order: all come
-// back, each with its address, which nobody new gets meanwhile, and the TCP connections of two of them go on.
+// TestServerRestarted restarts a server that has two hundred clients, once by SIGKILL and once in
+// good order: all come back, each with its address, which nobody new gets meanwhile, and the TCP
+// connections of two of them go on.
 func TestServerRestarted(t *testing.T) {
 	t.Parallel()
 	const many = 200
@@ -41,12 +42,14 @@ func TestServerRestarted(t *testing.T) {
 		end()
 		srv = serve()
 		crowd.WaitFor(fmt.Sprintf("%s %d: ", load.AllUp, restart+2), 2*soon)
-		t.Logf("restart %d: %d clients are back after %v", restart, many, time.Since(begin).Round(time.Millisecond))
+		t.Logf("restart %d: %d clients are back after %v", restart, many,
+			time.Since(begin).Round(time.Millisecond))
 		newcomer := dialRaw(t, clients[2], directURL)
 		newcomer.connect()
 		for _, proc := range procs {
 			if strings.Contains(proc.Stdout(), "address "+newcomer.address+" ") {
-				t.Errorf("restart %d: a newcomer gets %s, which is a client's that is not back yet", restart, newcomer.address)
+				t.Errorf("restart %d: a newcomer gets %s, which is a client's that is not back yet",
+					restart, newcomer.address)
 			}
 			proc.Signal(syscall.SIGCONT)
 		}
@@ -54,19 +57,21 @@ func TestServerRestarted(t *testing.T) {
 			x.flows(2 * soon)
 		}
 		if moved := load.LastMoved(crowd.Stdout()); moved > 0 {
-			t.Errorf("restart %d: %d clients came back with another address\n%s", restart, moved, crowd.Stdout())
+			t.Errorf("restart %d: %d clients came back with another address\n%s", restart, moved,
+				crowd.Stdout())
 		}
 	}
 	for i, x := range transfers {
 		x.finish()
-		if ups := stdoutLines(procs[i], "up: "); len(ups) != 3 || ups[0] != ups[1] || ups[1] != ups[2] || !strings.Contains(ups[0], "address 10.1.") {
+		if ups := stdoutLines(procs[i], "up: "); len(ups) != 3 || ups[0] != ups[1] ||
+			ups[1] != ups[2] || !strings.Contains(ups[0], "address 10.1.") {
 			t.Errorf("client %d says %q", i, ups)
 		}
 	}
 }
 
-// TestStateInUse starts a second server on the state directory of one that runs, which is refused and does no harm; when
-// the first is killed the directory is free.
+// TestStateInUse starts a second server on the state directory of one that runs, which is refused
+// and does no harm; when the first is killed the directory is free.
 func TestStateInUse(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -77,8 +82,10 @@ func TestStateInUse(t *testing.T) {
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s", "--state", state)
 	cl := bin.connect(t, client, directURL)
 	x := startExchange(t, client, server, "10.1.1.1")
-	_, stderr, code := second.TryCommand(bin.command(second, "serve", "--plain", "--token", token, "--state", state, "--log-level", "error"))
-	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "another server uses this state directory") {
+	_, stderr, code := second.TryCommand(bin.command(second, "serve", "--plain", "--token", token,
+		"--state", state, "--log-level", "error"))
+	if code != 13 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr,
+		"another server uses this state directory") {
 		t.Errorf("exit code %d, want 13\n%s", code, stderr)
 	}
 	untouched(t, second, before)

@@ -9,9 +9,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"tunnel/e2e/hostile"
 )
 
 // binDirEnv names the directory with the programs under test, `tunnel`,
@@ -28,8 +32,12 @@ func TestMain(m *testing.M) {
 		beCrowd(os.Args[2:])
 		return
 	}
-	if len(os.Args) > 1 && os.Args[1] == attackWord {
-		beAttacker(os.Args[2:])
+	if len(os.Args) > 1 && os.Args[1] == hostile.Command {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := hostile.Main(ctx, os.Args[2:], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 		return
 	}
 	code, err := testMain(m)
@@ -60,7 +68,8 @@ func testMain(m *testing.M) (code int, err error) {
 		}
 	}
 	// The race detector sleeps for a second at the end of a process, and the program has two.
-	if err := errors.Join(os.Setenv(binDirEnv, dir), os.Setenv("GORACE", "atexit_sleep_ms=300")); err != nil {
+	if err := errors.Join(os.Setenv(binDirEnv, dir),
+		os.Setenv("GORACE", "atexit_sleep_ms=300")); err != nil {
 		return 1, err
 	}
 	code = m.Run()
@@ -83,7 +92,8 @@ func programs(dir string) error {
 	if err := build("tunnel", filepath.Join(dir, "tunnel"), "CGO_ENABLED=0"); err != nil {
 		return err
 	}
-	if err := build("tunnel", filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1", "-race"); err != nil {
+	if err := build("tunnel", filepath.Join(dir, "tunnel-race"), "CGO_ENABLED=1",
+		"-race"); err != nil {
 		return err
 	}
 	return build("tunnel/e2e/bridge", filepath.Join(dir, "bridge-race"), "CGO_ENABLED=1", "-race")

@@ -32,12 +32,13 @@ type soak struct {
 	transfers []*exchange
 }
 
-// TestSoakFaults does to a server and its clients, with the race detector inside, whatever the other fault tests do, in an
-// order of chance. After each fault everything is as it was before, and the TCP connections of the beginning are those of
-// the end.
+// TestSoakFaults does to a server and its clients, with the race detector inside, whatever the
+// other fault tests do, in an order of chance. After each fault everything is as it was before, and
+// the TCP connections of the beginning are those of the end.
 func TestSoakFaults(t *testing.T) {
 	t.Parallel()
-	s := &soak{t: t, r: seeded(t), bin: raceBuild(t), state: t.TempDir(), was: map[*lab.Host]string{}}
+	s := &soak{t: t, r: seeded(t), bin: raceBuild(t), state: t.TempDir(),
+		was: map[*lab.Host]string{}}
 	var hosts []*lab.Host
 	s.server, hosts, s.sw = switched(t, 4)
 	s.clients, s.spare = hosts[:3], hosts[3]
@@ -78,20 +79,24 @@ func TestSoakFaults(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(tried)) {
 		fmt.Fprintf(&text, "\n  %3d × %s", tried[name], name)
 	}
-	t.Logf("tried:%s\nlost: of %d MB in %d connections, nothing; the slowest return, after %q, took %v",
+	t.Logf("tried:%s\nlost: of %d MB in %d connections, nothing; the slowest return, after %q, "+
+		"took %v",
 		&text, moved>>20, len(s.transfers), slowestName, slowest.Round(time.Millisecond))
 }
 
 func (s *soak) serve() {
-	s.srv = s.bin.startServe(s.t, s.server, "--plain", "--network", "10.1.0.0/19", "--ping-interval", "1s", "--state", s.state)
+	s.srv = s.bin.startServe(s.t, s.server, "--plain", "--network", "10.1.0.0/19",
+		"--ping-interval", "1s", "--state", s.state)
 	s.srv.WaitFor("listening on ", soon)
 }
 
 func (s *soak) connect(i int) {
-	s.cls[i] = s.bin.startConnect(s.t, s.clients[i], directURL, "--keep-trying", "--state", s.states[i])
+	s.cls[i] = s.bin.startConnect(s.t, s.clients[i], directURL, "--keep-trying", "--state",
+		s.states[i])
 }
 
-// healed waits until all transfers go on, and sees to it that nothing is left of the fault. It returns how long that took.
+// healed waits until all transfers go on, and sees to it that nothing is left of the fault. It
+// returns how long that took.
 func (s *soak) healed(name string) time.Duration {
 	s.t.Helper()
 	begin := time.Now()
@@ -128,7 +133,8 @@ func (s *soak) faults() map[string]func() {
 		"server killed": func() { s.srv.Kill(); s.serve() },
 		"server killed while it starts": func() {
 			s.srv.Kill()
-			p := s.bin.startServe(t, s.server, "--plain", "--network", "10.1.0.0/19", "--ping-interval", "1s", "--state", s.state)
+			p := s.bin.startServe(t, s.server, "--plain", "--network", "10.1.0.0/19",
+				"--ping-interval", "1s", "--state", s.state)
 			pauseFor(r, 500*time.Millisecond)
 			p.Kill()
 			s.serve()
@@ -156,7 +162,8 @@ func (s *soak) faults() map[string]func() {
 			s.sw.Run("ip", "link", "set", "dev", port, "up")
 		},
 		"black hole": func() {
-			rule := []string{"iifname", "oifname"}[r.IntN(2)] + fmt.Sprintf(` "eth%d"`, r.IntN(1+len(s.clients)))
+			rule := []string{"iifname", "oifname"}[r.IntN(2)] + fmt.Sprintf(` "eth%d"`,
+				r.IntN(1+len(s.clients)))
 			fill := blackHole(t, s.sw, rule)
 			pauseFor(r, 5*time.Second)
 			fill()
@@ -165,14 +172,14 @@ func (s *soak) faults() map[string]func() {
 			for range 3 {
 				all := hostilities(addressOf(0))
 				h := all[r.IntN(len(all))]
-				c := dialStranger(t, s.spare, "ip")
+				c := dialSession(t, s.spare, "ip")
 				h.do(r, c)
 				_ = c.conn.Close()
 			}
-			vnetNoise(r, dialStranger(t, s.spare, "vnet"))
+			vnetNoise(r, dialSession(t, s.spare, "vnet"))
 		},
 		"a client that reads nothing": func() {
-			c := dialStranger(t, s.spare, "ip")
+			c := dialSession(t, s.spare, "ip")
 			flood(t, s.server, c.address)
 			_ = c.conn.Close()
 		},

@@ -15,17 +15,21 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestSoakMemory lets clients of all kinds come and go at one server that runs all the time: its memory stays flat, and
-// when they are gone it has the files, and the goroutines, of a server that has never seen them.
+// TestSoakMemory lets clients of all kinds come and go at one server that runs all the time: its
+// memory stays flat, and when they are gone it has the files, and the goroutines, of a server that
+// has never seen them.
 func TestSoakMemory(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
-	reference := bin.serve(t, clients[2], "--plain", "--network", "10.99.0.0/24", "--ping-interval", "2s")
+	reference := bin.serve(t, clients[2], "--plain", "--network", "10.99.0.0/24", "--ping-interval",
+		"2s")
 	bin.connect(t, clients[3], "ws://198.51.100.4:8443", "--dev", "tun9")
-	cmd := bin.command(server, "serve", "--plain", "--network", "10.1.0.0/19", "--ping-interval", "2s", "--token", token, "--max-sessions", "0", "--state", t.TempDir())
-	cmd.Env = append(cmd.Env, "GOGC=20") // garbage is collected soon, so that what grows is no garbage
+	cmd := bin.command(server, "serve", "--plain", "--network", "10.1.0.0/19", "--ping-interval",
+		"2s", "--token", token, "--max-sessions", "0", "--state", t.TempDir())
+	// garbage is collected soon, so that what grows is no garbage
+	cmd.Env = append(cmd.Env, "GOGC=20")
 	srv := watch(t, server.StartCommand(cmd))
 	srv.WaitFor("listening on ", soon)
 	cl := bin.connect(t, clients[0], directURL)
@@ -38,11 +42,11 @@ func TestSoakMemory(t *testing.T) {
 		crowd := startCrowd(t, clients[1], "198.51.100.1%02d", directURL, 50)
 		for range 10 {
 			all := hostilities(addressOf(0))
-			s := dialStranger(t, clients[2], "ip")
+			s := dialSession(t, clients[2], "ip")
 			all[r.IntN(len(all))].do(r, s)
 			_ = s.conn.Close()
 		}
-		deaf := dialStranger(t, clients[2], "ip")
+		deaf := dialSession(t, clients[2], "ip")
 		flood(t, server, deaf.address)
 		_ = deaf.conn.Close()
 		visitor := bin.connect(t, clients[3], directURL)
@@ -58,12 +62,14 @@ func TestSoakMemory(t *testing.T) {
 	}
 	third := len(sizes) / 3
 	middle, last := slices.Max(sizes[third:2*third]), slices.Max(sizes[2*third:])
-	t.Logf("%d rounds; resident, in MB: %d at first, up to %d in the middle third, up to %d in the last",
+	t.Logf("%d rounds; resident, in MB: %d at first, up to %d in the middle third, up to %d in "+
+		"the last",
 		rounds, sizes[0]>>10, middle>>10, last>>10)
 	if last > middle+middle/4+16<<10 {
 		t.Errorf("memory grows: resident KB after each round %v", sizes)
 	}
-	eventually(t, "the server has the files of before", func() bool { return filesOf(t, srv) <= files })
+	eventually(t, "the server has the files of before",
+		func() bool { return filesOf(t, srv) <= files })
 
 	want, have := goroutines(t, reference), goroutines(t, srv)
 	t.Logf("%d goroutines, %d in a server that has seen one client only", have, want)
@@ -105,15 +111,17 @@ func filesOf(t *testing.T, proc *lab.Proc) int {
 	return len(files)
 }
 
-// goroutines ends a program by SIGQUIT, which makes Go say what all goroutines are doing, and counts
-// those of the program.
+// goroutines ends a program by SIGQUIT, which makes Go say what all goroutines are doing, and
+// counts those of the program.
 func goroutines(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
 	proc.Signal(syscall.SIGQUIT)
 	proc.Wait(soon)
 	n := 0
 	for stack := range strings.SplitSeq(proc.Stderr(), "\n\n") {
-		if strings.HasPrefix(stack, "goroutine ") && !strings.Contains(stack, "\ncreated by runtime.") { // the collector's come and stay
+		// the collector's come and stay
+		if strings.HasPrefix(stack, "goroutine ") && !strings.Contains(stack,
+			"\ncreated by runtime.") {
 			n++
 		}
 	}

@@ -18,9 +18,9 @@ const superPacket = 16
 
 var soakTime = flag.Duration("soak", 30*time.Second, "how long each of the soaks runs")
 
-// TestSoakTraffic sends all kinds of packets at once, IPv4 and IPv6 and both ways, through the data path with the race
-// detector inside: what arrives is what was sent, in the order of each flow, and for whatever does not arrive some counter
-// says where it was dropped.
+// TestSoakTraffic sends all kinds of packets at once, IPv4 and IPv6 and both ways, through the data
+// path with the race detector inside: what arrives is what was sent, in the order of each flow, and
+// for whatever does not arrive some counter says where it was dropped.
 func TestSoakTraffic(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -35,42 +35,57 @@ func TestSoakTraffic(t *testing.T) {
 		// The server segments, completes checksums, and joins what comes back.
 		{name: "vnet with a plain client, TLS", plainClient: true, tls: true, calm: 1},
 		// Queues stand here: ECN marks, and drops.
-		{name: "vnet on a slow line, TLS", tls: true, line: wan.Link{Rate: 60e6, Delay: 5 * time.Millisecond, Queue: 300e3}, calm: 8},
+		{name: "vnet on a slow link, TLS", tls: true, line: wan.Link{Rate: 60e6,
+			Delay: 5 * time.Millisecond, Queue: 300e3}, calm: 8},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t)
 			server, client := l.Host("server"), l.Host("client")
 			if test.line.Rate > 0 {
-				wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", test.line, test.line)
+				wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", test.line,
+					test.line)
 			} else {
 				l.Link(server, directServer+"/24", client, "198.51.100.2/24")
 			}
 			p := bridges(t, server, client, test.plainServer, test.plainClient, test.tls)
 			slow := time.Duration(test.calm)
-			bulk := pace{piece: 256 << 10, tick: 16 * time.Millisecond} // 16 MB/s, more than there is room for
+			// 16 MB/s, more than there is room for
+			bulk := pace{piece: 256 << 10, tick: 16 * time.Millisecond}
 
 			var exchanges []*exchange
 			var flows []*datagrams
 			var pings []*lab.Proc
-			for _, pair := range []struct{ server, client, ping string }{{"10.1.1.1", "10.1.1.3", "-4"}, {"fd00::1", "fd00::3", "-6"}} {
+			for _, pair := range []struct{ server, client, ping string }{{"10.1.1.1", "10.1.1.3",
+				"-4"}, {"fd00::1", "fd00::3", "-6"}} {
 				exchanges = append(exchanges,
 					startPaced(t, client, server, pair.server, bulk),
 					startPaced(t, server, client, pair.client, bulk),
-					startPaced(t, client, server, pair.server, pace{piece: 300, tick: time.Millisecond, mixed: true}))
+					startPaced(t, client, server, pair.server,
+						pace{piece: 300, tick: time.Millisecond, mixed: true}))
 				for _, way := range []struct {
 					from, to *lab.Host
 					addr     string
 				}{{client, server, pair.server}, {server, client, pair.client}} {
 					flows = append(flows,
-						(&datagrams{name: "all sizes", least: headerSize, most: 1352, burst: 2, tick: 2 * slow * time.Millisecond}).start(t, way.from, way.to, way.addr),
-						(&datagrams{name: "bursts of small ones, with ECN", least: 64, most: 64, burst: 24, tick: 5 * slow * time.Millisecond, capable: true}).start(t, way.from, way.to, way.addr),
-						(&datagrams{name: "super-packets", least: 1200, most: 1200, burst: superPacket, tick: 10 * slow * time.Millisecond, segmented: true}).start(t, way.from, way.to, way.addr),
-						(&datagrams{name: "fragments", least: 3000, most: 20000, burst: 1, tick: 10 * slow * time.Millisecond}).start(t, way.from, way.to, way.addr))
+						(&datagrams{name: "all sizes", least: headerSize, most: 1352, burst: 2,
+							tick: 2 * slow * time.Millisecond}).start(t, way.from, way.to,
+							way.addr),
+						(&datagrams{name: "bursts of small ones, with ECN", least: 64, most: 64,
+							burst: 24, tick: 5 * slow * time.Millisecond, capable: true}).start(t,
+							way.from, way.to, way.addr),
+						(&datagrams{name: "super-packets", least: 1200, most: 1200,
+							burst: superPacket, tick: 10 * slow * time.Millisecond,
+							segmented: true}).start(t, way.from, way.to, way.addr),
+						(&datagrams{name: "fragments", least: 3000, most: 20000, burst: 1,
+							tick: 10 * slow * time.Millisecond}).start(t, way.from, way.to,
+							way.addr))
 				}
 				pings = append(pings,
-					client.Start("ping", pair.ping, "-q", "-n", "-W10", "-i0.05", "-c", fmt.Sprint(1+soakTime.Milliseconds()/100), pair.server),
-					server.Start("ping", pair.ping, "-q", "-n", "-W10", "-i0.2", "-c", fmt.Sprint(1+soakTime.Milliseconds()/400), "-s4000", pair.client))
+					client.Start("ping", pair.ping, "-q", "-n", "-W10", "-i0.05", "-c",
+						fmt.Sprint(1+soakTime.Milliseconds()/100), pair.server),
+					server.Start("ping", pair.ping, "-q", "-n", "-W10", "-i0.2", "-c",
+						fmt.Sprint(1+soakTime.Milliseconds()/400), "-s4000", pair.client))
 			}
 			time.Sleep(*soakTime)
 
@@ -100,24 +115,31 @@ func TestSoakTraffic(t *testing.T) {
 				}
 				return superPacket
 			}
-			accounted := dropped(t, server, most(test.plainServer)) + dropped(t, client, most(test.plainClient))
+			accounted := dropped(t, server, most(test.plainServer)) + dropped(t, client,
+				most(test.plainClient))
 			marks := ceSeen(t, server) + ceSeen(t, client)
 			c := p.stop(t)
-			t.Logf("lost %d; the kernels have dropped up to %d; bridges: %+v; %d packets arrived with CE", lost, accounted, c, marks)
+			t.Logf("lost %d; the kernels have dropped up to %d; bridges: %+v; %d packets arrived "+
+				"with CE", lost, accounted, c, marks)
 			if accounted += int64(c.Queue.CoDel); lost > accounted {
 				t.Errorf("%d packets were lost and only %d drops were counted", lost, accounted)
 			}
 			if c.Malformed > 0 || c.Refused > 0 || c.Queue.Full > 0 {
-				t.Errorf("packets that this side itself has made were refused, or found no room: %+v", c)
+				t.Errorf(
+					"packets that this side itself has made were refused, or found no room: %+v", c)
 			}
 			// The kernel's own IPv6 chatter may be on its way at the end.
 			if missing := int64(c.Pushed - c.Written - c.Queue.CoDel); missing < 0 || missing > 2 {
-				t.Errorf("%d packets went in, %d were dropped and %d came out: %d are missing", c.Pushed, c.Queue.CoDel, c.Written, missing)
+				t.Errorf("%d packets went in, %d were dropped and %d came out: %d are missing",
+					c.Pushed, c.Queue.CoDel, c.Written, missing)
 			}
-			if marks == 0 && c.Queue.Marked > 0 || marks > 0 && c.Queue.Marked == 0 || test.line.Rate > 0 && marks == 0 {
-				t.Errorf("the queues marked %d packets, the kernels received %d marks", c.Queue.Marked, marks)
+			if marks == 0 && c.Queue.Marked > 0 || marks > 0 && c.Queue.Marked == 0 ||
+				test.line.Rate > 0 && marks == 0 {
+				t.Errorf("the queues marked %d packets, the kernels received %d marks",
+					c.Queue.Marked, marks)
 			}
-			if vnet := !test.plainServer && !test.plainClient; (c.Vnet > 0) != vnet || (c.IP > 0) == vnet {
+			if vnet := !test.plainServer && !test.plainClient; (c.Vnet > 0) != vnet ||
+				(c.IP > 0) == vnet {
 				t.Errorf("%d batches came in framing vnet, %d in framing ip", c.Vnet, c.IP)
 			}
 		})
@@ -127,11 +149,14 @@ func TestSoakTraffic(t *testing.T) {
 // bridgePair is the two ends of the data path.
 type bridgePair struct{ server, client *lab.Proc }
 
-// bridges joins two hosts by a bridge, and gives the devices IPv4 and IPv6 addresses, .1 and .3. Inside, TCP uses ECN.
-func bridges(t *testing.T, server, client *lab.Host, plainServer, plainClient, secure bool) bridgePair {
+// bridges joins two hosts by a bridge, and gives the devices IPv4 and IPv6 addresses, .1 and .3.
+// Inside, TCP uses ECN.
+func bridges(t *testing.T, server, client *lab.Host, plainServer, plainClient,
+	secure bool) bridgePair {
 	t.Helper()
 	bin := string(buildNamed(t, "bridge-race"))
-	url, serve, dial := "ws://"+directServer+":8443", []string{bin, "-listen", ":8443"}, []string{bin}
+	url, serve, dial := "ws://"+directServer+":8443", []string{bin, "-listen", ":8443"},
+		[]string{bin}
 	if secure {
 		a := newAuthority(t)
 		cert, key := a.issue(t, time.Now().Add(soon+*soakTime), directServer)

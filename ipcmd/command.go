@@ -1,82 +1,81 @@
-// Package ipcmd builds and runs ip(8) of the iproute2 package: the commands of the tunnel, byte for byte as they are
-// documented, and their undos. What the kernel has is looked up by package rtnl instead. Apart from the user's hooks, it is
-// the only part of the program that starts another program.
+// Package ipcmd builds the ip(8) commands of the tunnel, byte for byte as they are documented, and
+// the commands that undo them. Package rtnl reads the kernel's state.
 package ipcmd
 
 import (
 	"net/netip"
 	"strconv"
-	"strings"
+
+	"tunnel/cmdrun"
 )
 
-// Command is one invocation of ip. It is a value: builders make it, a Runner runs it.
-type Command struct {
-	// Args is argv without the program's name: `ip` is the only program that a Runner starts.
-	Args []string
-}
-
-// String returns the command as one would type it, words joined by single spaces.
-func (c Command) String() string { return strings.Join(append([]string{"ip"}, c.Args...), " ") }
+const program = "ip"
 
 // LinkUp sets dev up with an MTU in bytes and a transmit queue length in packets.
-func LinkUp(dev string, mtu, qlen int) Command {
-	return change("link", "set", "dev", dev, "up", "mtu", strconv.Itoa(mtu), "qlen", strconv.Itoa(qlen))
+func LinkUp(dev string, mtu, qlen int) cmdrun.Command {
+	return command("link", "set", "dev", dev, "up", "mtu", strconv.Itoa(mtu), "qlen",
+		strconv.Itoa(qlen))
 }
 
-// TunDel takes persistence from the TUN device dev, which deletes it when no process is attached. The kernel refuses
-// when a process is attached, and for a device of several queues.
-func TunDel(dev string) Command { return change("tuntap", "del", "dev", dev, "mode", "tun") }
+// TunDel makes the TUN device dev not persistent, which deletes it if no process is attached. The
+// kernel refuses if a process is attached or the device has several queues.
+func TunDel(dev string) cmdrun.Command {
+	return command("tuntap", "del", "dev", dev, "mode",
+		"tun")
+}
 
 // AddrAdd gives dev the address local/32 with the protocol address peer at the other end.
-func AddrAdd(dev string, local, peer netip.Addr) Command {
-	return change("addr", "add", "dev", dev, "local", local.String(), "peer", peer.String())
+func AddrAdd(dev string, local, peer netip.Addr) cmdrun.Command {
+	return command("addr", "add", "dev", dev, "local", local.String(), "peer", peer.String())
 }
 
 // AddrDel undoes AddrAdd.
-func AddrDel(dev string, local, peer netip.Addr) Command {
-	return change("addr", "del", "dev", dev, "local", local.String(), "peer", peer.String())
+func AddrDel(dev string, local, peer netip.Addr) cmdrun.Command {
+	return command("addr", "del", "dev", dev, "local", local.String(), "peer", peer.String())
 }
 
 // RouteAdd routes prefix through the gateway via on dev.
-func RouteAdd(prefix netip.Prefix, via netip.Addr, dev string) Command {
-	return change("route", "add", prefix.String(), "via", via.String(), "dev", dev)
+func RouteAdd(prefix netip.Prefix, via netip.Addr, dev string) cmdrun.Command {
+	return command("route", "add", prefix.String(), "via", via.String(), "dev", dev)
 }
 
 // RouteDel undoes RouteAdd.
-func RouteDel(prefix netip.Prefix, via netip.Addr, dev string) Command {
-	return change("route", "del", prefix.String(), "via", via.String(), "dev", dev)
+func RouteDel(prefix netip.Prefix, via netip.Addr, dev string) cmdrun.Command {
+	return command("route", "del", prefix.String(), "via", via.String(), "dev", dev)
 }
 
-// ForeignAddrDel takes an address from dev that AddrAdd did not give it; peer may be not valid.
-func ForeignAddrDel(dev string, local, peer netip.Addr, bits int) Command {
+// ForeignAddrDel removes an address from dev that AddrAdd did not add; peer may be the zero Addr.
+func ForeignAddrDel(dev string, local, peer netip.Addr, bits int) cmdrun.Command {
 	if !peer.IsValid() {
-		return change("addr", "del", "dev", dev, "local", netip.PrefixFrom(local, bits).String())
+		return command("addr", "del", "dev", dev, "local", netip.PrefixFrom(local, bits).String())
 	}
-	return change("addr", "del", "dev", dev, "local", local.String(), "peer", netip.PrefixFrom(peer, bits).String())
+	return command("addr", "del", "dev", dev, "local", local.String(), "peer",
+		netip.PrefixFrom(peer, bits).String())
 }
 
-// ForeignRouteDel takes a route to prefix from dev that RouteAdd did not make, whatever else it says.
-func ForeignRouteDel(prefix netip.Prefix, dev string) Command {
-	return change("route", "del", prefix.String(), "dev", dev)
+// ForeignRouteDel removes a route to prefix on dev that RouteAdd did not add, whatever its other
+// attributes.
+func ForeignRouteDel(prefix netip.Prefix, dev string) cmdrun.Command {
+	return command("route", "del", prefix.String(), "dev", dev)
 }
 
-// BypassAdd routes the single IPv4 address addr through the gateway via on the physical card dev, past the tunnel. What path
-// says comes behind; the zero Path adds nothing.
-func BypassAdd(addr, via netip.Addr, dev string, path Path) Command {
+// BypassAdd routes the single IPv4 address addr through the gateway via on the physical interface
+// dev, outside the tunnel. The words of path follow; the zero Path adds none.
+func BypassAdd(addr, via netip.Addr, dev string, path Path) cmdrun.Command {
 	return bypass("a", addr, via, dev, path)
 }
 
 // BypassDel undoes BypassAdd.
-func BypassDel(addr, via netip.Addr, dev string, path Path) Command {
+func BypassDel(addr, via netip.Addr, dev string, path Path) cmdrun.Command {
 	return bypass("d", addr, via, dev, path)
 }
 
-func bypass(verb string, addr, via netip.Addr, dev string, path Path) Command {
+func bypass(verb string, addr, via netip.Addr, dev string, path Path) cmdrun.Command {
 	args := []string{"-4", "r", verb, netip.PrefixFrom(addr, addr.BitLen()).String(), "via"}
 	if via.Is6() { // RFC 5549: IPv4 whose next hop is an IPv6 neighbour
 		args = append(args, "inet6")
 	}
-	return change(append(append(args, via.String(), "dev", dev), path.words()...)...)
+	return command(append(append(args, via.String(), "dev", dev), path.words()...)...)
 }
 
-func change(args ...string) Command { return Command{Args: args} }
+func command(args ...string) cmdrun.Command { return cmdrun.Command{Program: program, Args: args} }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/cmdrun"
 	"tunnel/ipcmd"
 )
 
@@ -14,7 +15,7 @@ func TestCommands(t *testing.T) {
 	network := netip.MustParsePrefix("10.1.1.0/24")
 	server, gateway := netip.MustParseAddr("101.43.253.110"), netip.MustParseAddr("192.168.107.2")
 	for _, test := range []struct {
-		command ipcmd.Command
+		command cmdrun.Command
 		want    string
 	}{
 		// The first four are the documented ones, byte for byte.
@@ -42,10 +43,12 @@ func TestCommands(t *testing.T) {
 		},
 		{
 			ipcmd.BypassDel(server, gateway, "ens160", ipcmd.Path{
-				Metrics:    [unix.RTAX_MAX + 1]uint32{unix.RTAX_MTU: 1300, unix.RTAX_LOCK: 1 << unix.RTAX_MTU, unix.RTAX_INITCWND: 30, unix.RTAX_RTT: 80},
+				Metrics: [unix.RTAX_MAX + 1]uint32{unix.RTAX_MTU: 1300,
+					unix.RTAX_LOCK: 1 << unix.RTAX_MTU, unix.RTAX_INITCWND: 30, unix.RTAX_RTT: 80},
 				Congestion: "bbr",
 			}),
-			"ip -4 r d 101.43.253.110/32 via 192.168.107.2 dev ens160 mtu lock 1300 rtt 10ms initcwnd 30 congctl bbr",
+			"ip -4 r d 101.43.253.110/32 via 192.168.107.2 dev ens160 " +
+				"mtu lock 1300 rtt 10ms initcwnd 30 congctl bbr",
 		},
 	} {
 		if got := test.command.String(); got != test.want {

@@ -7,16 +7,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Path is what a route says beside its destination and its next hop; the zero Path says nothing.
+// Path is the attributes of a route besides its destination and next hop; the zero Path has none.
 type Path struct {
-	Onlink bool       `json:"onlink,omitempty"` // the gateway counts as a neighbour, whatever the interface's addresses
-	Src    netip.Addr `json:"src,omitzero"`     // the source address for those who choose none
-	// Metrics are the kernel's RTAX_ values by their number, 0 where there is none; that of unix.RTAX_LOCK is a set of bits.
-	Metrics    [unix.RTAX_MAX + 1]uint32 `json:"metrics,omitzero"`
-	Congestion string                    `json:"congestion,omitempty"` // name of the congestion control
+	// the gateway is a neighbour even if no address of the interface says so
+	Onlink bool       `json:"onlink,omitempty"`
+	Src    netip.Addr `json:"src,omitzero"` // source address of packets whose sender chose none
+	// Metrics are the kernel's RTAX_ values by their number, 0 if not set; that of unix.RTAX_LOCK is
+	// a bit set.
+	Metrics [unix.RTAX_MAX + 1]uint32 `json:"metrics,omitzero"`
+	// name of the congestion control
+	Congestion string `json:"congestion,omitempty"`
 }
 
-// metricWords returns the words of ip-route(8) for metrics, in its order, and how many of the kernel's units each unit has.
+// metricWords returns the words of ip-route(8) for metrics, in its order, and the number of kernel
+// units in each of its units.
 func metricWords() []struct {
 	number     int
 	word, unit string
@@ -44,8 +48,9 @@ func metricWords() []struct {
 	}
 }
 
-// Settable returns what of p the words of ip-route(8) can say, as the kernel shows it once they have been said: times
-// rounded to their unit, no lock without its value, one of rto_min in any case, and ECN alone of the features.
+// Settable returns the part of p that ip-route(8) can set, as the kernel shows it afterwards: times
+// are rounded to their unit, a lock needs a value, rto_min is always locked, and ECN is the only
+// feature.
 func (p Path) Settable() Path {
 	said := Path{Onlink: p.Onlink, Src: p.Src, Congestion: p.Congestion}
 	said.Metrics[unix.RTAX_FEATURES] = p.Metrics[unix.RTAX_FEATURES] & unix.RTAX_FEATURE_ECN
@@ -64,8 +69,8 @@ func (p Path) Settable() Path {
 	return said
 }
 
-// locks reports whether a metric is locked and ip-route(8) has a word for that: iproute2 has none for some, and locks rto_min
-// unasked (ip/iproute.c).
+// locks reports whether a metric is locked and ip-route(8) has a word for the lock: iproute2 has
+// none for some metrics, and always locks rto_min (ip/iproute.c).
 func (p Path) locks(metric int) bool {
 	switch metric {
 	case unix.RTAX_RTO_MIN, unix.RTAX_QUICKACK, unix.RTAX_FASTOPEN_NO_COOKIE:

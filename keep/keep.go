@@ -1,74 +1,80 @@
-// Package keep holds the tunnel's device to what it was given: when something else on this machine changes its addresses or
-// routes they are restored, and when the network of the tunnel turns out to be this machine's own they are withdrawn until
-// it no longer is.
+// Package keep maintains the addresses and routes of the tunnel's device. If another program
+// changes them they are restored. While this machine reaches the tunnel's network by another
+// interface they are withdrawn.
 package keep
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/netwatch"
 	"tunnel/route"
 )
 
-// Router is the part of a *route.Router, or of what stands for one in another process, that a Keeper needs.
+// Router is what a Keeper needs of a *host.Host, or of a proxy for one in another process.
 type Router interface {
-	Overlap(ctx context.Context, network netip.Prefix) error
-	Set(ctx context.Context, c route.Config) error
+	Overlap(ctx context.Context, networks ...netip.Prefix) error
+	Apply(ctx context.Context, w host.Want) error
 	Withdraw(ctx context.Context) error
 }
 
-// Keeper holds one device to one Config. Its methods are safe for concurrent use.
+// Keeper maintains one Want on one device. Its methods may be called concurrently.
 type Keeper struct {
 	router Router
 	log    *slog.Logger
 	device int // its index, 0 if not known
 
 	mu        sync.Mutex
-	want      route.Config // guarded by mu, as all below; zero before Set
-	withdrawn error        // why the device has nothing of it; nil if it has
+	want      host.Want // guarded by mu, as all below; zero before Set
+	withdrawn error     // why it is withdrawn, nil if it is not
 }
 
-// New returns a Keeper of the device of that index that wants nothing yet.
+// New returns a Keeper of the device with that interface index, which maintains nothing before Set.
 func New(router Router, device int, log *slog.Logger) *Keeper {
 	return &Keeper{router: router, device: device, log: log}
 }
 
-// Set gives the device what c says, see route.Router.Set, unless the network overlaps this machine's, which is a
-// route.ErrOverlap and leaves the device as it is. From then on it is held to c.
-func (k *Keeper) Set(ctx context.Context, c route.Config) error {
+// Set applies w to the device, see host.Host.Apply, and maintains it from then on. If the network
+// overlaps one of this machine's, Set changes nothing and returns a route.ErrOverlap.
+func (k *Keeper) Set(ctx context.Context, w host.Want) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.router.Overlap(ctx, c.Network); err != nil {
+	if err := k.router.Overlap(ctx, w.Networks()...); err != nil {
 		return err
 	}
-	if err := k.router.Set(ctx, c); err != nil {
+	if err := k.router.Apply(ctx, w); err != nil {
 		return err
 	}
-	k.want, k.withdrawn = c, nil
+	k.want, k.withdrawn = w, nil
 	return nil
 }
 
-// Has reports whether the device has what c says, as far as this Keeper knows.
-func (k *Keeper) Has(c route.Config) bool {
+// Has reports whether w was set and is not withdrawn.
+func (k *Keeper) Has(w host.Want) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.want == c && k.withdrawn == nil
+	return k.want.Equal(w) && k.withdrawn == nil
 }
 
-// Concerns reports whether e may be about the device, or about another way for packets of its network.
+// Concerns reports whether e may change the device, or another route to its network.
 func (k *Keeper) Concerns(e netwatch.Event) bool {
 	k.mu.Lock()
-	network := k.want.Network
+	networks := k.want.Networks()
 	k.mu.Unlock()
-	inside := func(a netip.Addr) bool { return network.Contains(a) }
+	inside := func(a netip.Addr) bool {
+		return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
+	}
+	overlaps := slices.ContainsFunc(networks, e.Prefix.Overlaps)
 	switch {
-	case !network.IsValid():
+	case len(networks) == 0:
 		return false
 	case e.Kind == netwatch.Missed, e.Kind == netwatch.File, k.device != 0 && e.Link == k.device:
 		return true
@@ -77,25 +83,34 @@ func (k *Keeper) Concerns(e netwatch.Event) bool {
 	case !e.Prefix.IsValid(): // a rule, or a nexthop object
 		return true
 	case e.Kind == netwatch.Address:
-		return inside(e.Prefix.Addr()) || e.Prefix.Overlaps(network)
+		return inside(e.Prefix.Addr()) || overlaps
 	}
-	// A default route is no overlap, but one of another table attracts what a rule leads there.
+	// A default route in the main table is no overlap; one in another table may be, by a rule.
 	elsewhere := e.Table != 0 && e.Table != unix.RT_TABLE_MAIN
-	return (e.Prefix.Bits() > 1 || elsewhere) && e.Prefix.Overlaps(network) || inside(e.Via)
+	return (e.Prefix.Bits() > 1 || elsewhere) && overlaps || inside(e.Via)
 }
 
-// Check compares this machine with what is wanted and makes it so. The error is a route.ErrOverlap while all is withdrawn,
-// Fatal if there is no point in going on, and else something that may be gone when Check is called again.
+// Limits returns what can concern this device, as far as it can be told beforehand.
+func (k *Keeper) Limits() netwatch.Limits {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return netwatch.Limits{Networks: k.want.Networks(), Links: []int{cmp.Or(k.device, -1)}}
+}
+
+// Check restores what differs from the Want, or withdraws it on an overlap. The error is a
+// route.ErrOverlap while the Want is withdrawn, or Fatal if the device is lost; any other error may
+// be temporary, so that Check may be called again.
 func (k *Keeper) Check(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.want == (route.Config{}) {
+	if k.want.IsZero() {
 		return nil
 	}
-	err := k.router.Overlap(ctx, k.want.Network)
+	err := k.router.Overlap(ctx, k.want.Networks()...)
 	switch {
 	case errors.Is(err, route.ErrOverlap) && k.withdrawn == nil:
-		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network elsewhere now; they come back when it has not",
+		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network elsewhere "+
+			"now; they are restored when it no longer has",
 			"dev", k.want.Dev, "why", err)
 		if failed := k.router.Withdraw(ctx); failed != nil {
 			return failed
@@ -105,17 +120,19 @@ func (k *Keeper) Check(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if err := k.router.Set(ctx, k.want); err != nil {
+	if err := k.router.Apply(ctx, k.want); err != nil {
 		return err
 	}
 	if k.withdrawn != nil {
-		k.log.InfoContext(ctx, "address and route are back", "dev", k.want.Dev, "network", k.want.Network)
+		k.log.InfoContext(ctx, "address and route are back", "dev", k.want.Dev,
+			"network", k.want.Networks())
 	}
 	k.withdrawn = nil
 	return nil
 }
 
-// Fatal reports whether the device is lost for good: it is gone, or another program fights for it.
+// Fatal reports whether the device is lost for good: it is gone, or another program keeps changing
+// it.
 func Fatal(err error) bool {
-	return errors.Is(err, route.ErrGone) || errors.Is(err, route.ErrContested)
+	return errors.Is(err, host.ErrGone) || errors.Is(err, host.ErrContested)
 }

@@ -7,22 +7,26 @@ import (
 	"tunnel/netwatch"
 )
 
-// Network tells when this machine's network changes, as netwatch.Watcher does.
+// Network reports changes of this machine's network, as netwatch.Watcher does.
 type Network interface {
 	Next() (netwatch.Event, error)
+	// Limit says which changes matter; Next may return others. It is called by other goroutines.
+	Limit(to *netwatch.Limits) error
 	Close() error
 }
 
-// What Follow waits for.
+// Pauses of Follow.
 const (
-	settle = 50 * time.Millisecond  // after a change, for others: they come in bursts
-	calm   = 200 * time.Millisecond // between two looks, the least
-	again  = time.Second            // after a look that has failed
+	settle = 50 * time.Millisecond  // after a change, because changes come in bursts
+	calm   = 200 * time.Millisecond // least time between two calls of look
+	again  = time.Second            // after a call of look that returned false
 )
 
-// Follow reads what network has to tell until ctx ends, and calls look soon after what concerns it; once more a while after
-// each look that returns false. It closes network. ended, if not nil, is called with the error by which network ended.
-func Follow(ctx context.Context, network Network, concerns func(netwatch.Event) bool, look func() bool, ended func(error)) {
+// Follow reads the events of network until ctx ends, and calls look soon after each event for which
+// concerns returns true, and again after a pause while look returns false. It closes network.
+// ended, if not nil, is called with the error if network fails.
+func Follow(ctx context.Context, network Network, concerns func(netwatch.Event) bool,
+	look func() bool, ended func(error)) {
 	changed := make(chan struct{}, 1)
 	done := make(chan struct{})
 	go func() {
@@ -62,7 +66,7 @@ func Follow(ctx context.Context, network Network, concerns func(netwatch.Event) 
 		case <-ctx.Done():
 			return
 		}
-		select { // what came meanwhile is in what is seen now
+		select { // look sees the changes up to now
 		case <-changed:
 		default:
 		}

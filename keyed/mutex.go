@@ -3,8 +3,9 @@ package keyed
 
 import "sync"
 
-// Mutex is one lock per key. Only those that want the same key wait for one another, so that it may be held while
-// something slow is done for that key. The zero value is ready for use; it holds memory for keys in use only.
+// Mutex is one lock per key. Only those that want the same key wait for one another, so that it may
+// be held while something slow is done for that key. The zero value is ready for use; it holds
+// memory for keys in use only.
 type Mutex[K comparable] struct {
 	mu    sync.Mutex
 	locks map[K]*entry

@@ -6,43 +6,48 @@ import (
 	"time"
 )
 
-// Ask is what somebody wants of a Pool.
+// Ask is a request for a pair.
 type Ask struct {
 	Who  Holder
-	Want netip.Addr    // the address that it would like to have; the zero Addr is none
-	Most int           // pairs that its token may have had of late, live ones included; 0 is no limit
+	Want netip.Addr // the requested address; the zero Addr requests none
+	// the most pairs that its token may have had recently, live ones included; 0 is no limit
+	Most int
 	Rest time.Duration // how long a pair must have been idle before it changes hands; at least Rest
 
-	// Busy returns for how much longer nobody may send to an idle address before it counts as left alone; nil is that all are. It
-	// must not call the Pool.
+	// Busy returns how much longer no packet may arrive for an idle address before it counts as
+	// unused; nil if all addresses do. It must not call the Pool.
 	Busy func(netip.Addr) time.Duration
 }
 
-// A Lease is a pair in use. Whoever acquired it calls Keep and, at the end, Release; or Undo in place of both.
+// A Lease is a pair in use. The caller of Acquire calls Keep and, at the end, Release; or Undo
+// instead of both.
 type Lease struct {
 	Pair
 
-	// Inherited reports that another holder had the pair: whatever is left of that one must end before this one gets packets.
+	// Inherited reports that another holder had the pair: connections of that holder must be ended
+	// before this one gets packets.
 	Inherited bool
 
 	h      *holding
-	before *holding // who had the pair; nil is nobody
-	moved  *holding // what this holder had before; nil is nothing, or the same
+	before *holding // the pair's previous holder, nil if there is none
+	moved  *holding // the holder's previous pair, nil if none or the same
 	keys   []string // of the records that change
 	kept   bool     // Keep has begun to write them
 }
 
 // Acquire gives ask.Who a pair. It is not in the file until Keep.
 //
-// A holder whose token has an address reserved gets that. Another gets the pair that it has, or the one that it wants if
-// that was never anybody's, or was idle for the Pool's Hold. One without a pair gets, in this order, a pair that nobody ever
-// had, one whose holder is no more, one of the same token's that is idle, one of another's; the one idle longest where there are
-// several. A token that has two or more gets another token's only if that was idle for an hour. One that has had as many as
-// ask.Most gets only what another of its own token has left. In no case does a pair change hands that was not idle for ask.Rest, or,
-// until it was idle for LongRest, one to which somebody still sends.
+// A holder whose token has a reserved address gets that address. Any other holder gets the pair
+// that it has, or the requested one if that was never used or was idle for the Pool's Hold. A
+// holder without a pair gets, in this order: a pair that was never used; one whose holder no longer
+// exists; an idle one of the same token; an idle one of another token. Among several it gets the
+// one that was idle longest. A token with two or more pairs gets another token's pair only after
+// that was idle for an hour. A token that has had ask.Most pairs gets only idle ones of its own. A
+// pair never changes hands before it was idle for ask.Rest, nor, before it was idle for LongRest,
+// while packets still arrive for it.
 //
-// The error is ErrFull, with when it may be worth another attempt. Of several calls with one holder the next must not
-// begin before the Keep or Undo of the last.
+// The error is ErrFull, with the time after which another attempt may succeed. The next call for a
+// holder must not begin before the Keep or Undo of the last.
 func (p *Pool) Acquire(ask Ask) (*Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +64,8 @@ func (p *Pool) Acquire(ask Ask) (*Lease, error) {
 	return &Lease{Pair: p.pair(n), h: mine}, nil
 }
 
-// choose picks the pair for ask.Who, who has mine, or nil. The caller holds the lock, as for all that follows.
+// choose returns the number of the pair for ask.Who; mine is what it has, or nil. The caller holds
+// the lock, as for the functions below.
 func (p *Pool) choose(ask Ask, mine *holding) (uint32, error) {
 	if n, ok := p.fixed[ask.Who.Token]; ok {
 		if mine != nil && mine.number == n {
@@ -68,7 +74,9 @@ func (p *Pool) choose(ask Ask, mine *holding) (uint32, error) {
 		if wait, ok := p.wait(ask, n, ask.Rest); !ok {
 			return 0, fmt.Errorf("%w: another client still has %s", ErrFull, p.pair(n).Local)
 		} else if wait > 0 {
-			return 0, fmt.Errorf("%w: %s was another client's: it changes hands in %s at the earliest", ErrFull, p.pair(n).Local, rounded(wait))
+			return 0,
+				fmt.Errorf("%w: %s was another client's: it changes hands in %s at the earliest",
+					ErrFull, p.pair(n).Local, rounded(wait))
 		}
 		return n, nil
 	}
@@ -87,7 +95,7 @@ func (p *Pool) choose(ask Ask, mine *holding) (uint32, error) {
 	return p.next(ask)
 }
 
-// next picks the pair for somebody who has none.
+// next returns the number of the pair for a holder that has none.
 func (p *Pool) next(ask Ask) (uint32, error) {
 	has := p.count(ask.Who.Token, ask.Rest)
 	full := ask.Most > 0 && has >= ask.Most
@@ -129,10 +137,10 @@ func (p *Pool) next(ask Ask) (uint32, error) {
 	return 0, err
 }
 
-// rounded returns d as people read it.
+// rounded returns d in whole seconds, at least one.
 func rounded(d time.Duration) time.Duration { return max(d.Round(time.Second), time.Second) }
 
-// before reports whether a is to change hands before b when one of the token wants a pair.
+// before reports whether a changes hands before b if a holder of token needs a pair.
 func before(a, b *holding, token string) bool {
 	rank := func(h *holding) int {
 		switch {
@@ -152,7 +160,7 @@ func before(a, b *holding, token string) bool {
 	return a.number < b.number
 }
 
-// unused returns the first pair that nobody ever had, if there is one that is not reserved.
+// unused returns the first pair that was never used and is not reserved.
 func (p *Pool) unused() (uint32, bool) {
 	for p.taken[p.fresh] != nil {
 		p.fresh++
@@ -165,7 +173,8 @@ func (p *Pool) unused() (uint32, bool) {
 	return 0, false
 }
 
-// wait returns for how much longer pair n has to be idle before it changes hands; ok is false if it is in use.
+// wait returns how much longer pair n must be idle before it changes hands; ok is false if it is in
+// use.
 func (p *Pool) wait(ask Ask, n uint32, least time.Duration) (_ time.Duration, ok bool) {
 	h := p.taken[n]
 	if h == nil {
@@ -182,7 +191,7 @@ func (p *Pool) wait(ask Ask, n uint32, least time.Duration) (_ time.Duration, ok
 	return max(0, wait), true
 }
 
-// count returns how many pairs a token has, with those that it had until less than rest ago.
+// count returns how many pairs a token has, or had less than rest ago.
 func (p *Pool) count(token string, rest time.Duration) (n int) {
 	for _, h := range p.taken {
 		if h.token == token && (!h.vacant() || h.users > 0 || p.now().Sub(h.idle) < rest) {
@@ -192,7 +201,7 @@ func (p *Pool) count(token string, rest time.Duration) (n int) {
 	return n
 }
 
-// assign puts pair n, which is idle, in the name of who, who had mine, or nil.
+// assign gives pair n, which is idle, to who; mine is what who had before, or nil.
 func (p *Pool) assign(who Holder, n uint32, mine *holding) *Lease {
 	l := &Lease{Pair: p.pair(n), before: p.taken[n], moved: mine}
 	if mine != nil {
@@ -209,7 +218,8 @@ func (p *Pool) assign(who Holder, n uint32, mine *holding) *Lease {
 	return l
 }
 
-// Keep writes l into the file, unless it is there: a thousand clients may come back at once, and to a disk that is full.
+// Keep writes l to the file unless it is there: many clients may return at once, also while the
+// disk is full.
 func (p *Pool) Keep(l *Lease) error {
 	p.mu.Lock()
 	stored := l.h.stored
@@ -225,11 +235,11 @@ func (p *Pool) Keep(l *Lease) error {
 	return p.commit()
 }
 
-// Undo takes back what Acquire has done: the pair is whose it was before, with the time for which that one was idle.
+// Undo undoes Acquire: the pair is its previous holder's again, with its idle time.
 func (p *Pool) Undo(l *Lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(l.keys) == 0 { // it was the holder's before
+	if len(l.keys) == 0 { // the holder had it before
 		p.release(l.h)
 		return
 	}
@@ -241,7 +251,7 @@ func (p *Pool) Undo(l *Lease) {
 	case p.taken[m.number] == m:
 		p.rename(m, l.h.holder)
 		m.stored = !l.kept
-	default: // another got that pair meanwhile, so that the holder has none
+	default: // another holder has got that pair, so this one has none
 		p.changed(l.h.holder)
 	}
 	if b := l.before; b != nil {
@@ -249,7 +259,7 @@ func (p *Pool) Undo(l *Lease) {
 		if p.holders[b.holder] == nil {
 			p.holders[b.holder] = b
 			b.stored = !l.kept
-		} else { // its holder came back meanwhile, and has another pair
+		} else { // its holder has returned and got another pair
 			p.changed(p.vacate(b)...)
 		}
 	}
@@ -258,7 +268,7 @@ func (p *Pool) Undo(l *Lease) {
 	}
 }
 
-// Release says that l's client is gone for now. It keeps its pair until that changes hands.
+// Release ends the use of l by its client. The holder keeps the pair until it changes hands.
 func (p *Pool) Release(l *Lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -23,8 +23,8 @@ func reopen(t *testing.T, p *Pool, path string, end map[*Pool]func() error) *Poo
 	return openAt(t, path, p.Network().String(), clocks[p])
 }
 
-// An address that another has left cannot be asked for until it was idle for long, before a restart, after one, and after a
-// crash, of whose file nobody knows how old it is.
+// An address that another has left cannot be asked for until it was idle for long, before a
+// restart, after one, and after a crash, of whose file nobody knows how old it is.
 func TestWish(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	p := open(t, path, "10.1.1.0/24")
@@ -50,7 +50,8 @@ func TestWish(t *testing.T) {
 	acquire(t, p, "victim", "10.1.1.3", "10.1.1.9") // 10.1.1.5 was the thief's, and rests
 }
 
-// What somebody left by moving away, or when its token ended, is not one that nobody ever had: not after a restart either.
+// What somebody left by moving away, or when its token ended, is not one that nobody ever had: not
+// after a restart either.
 func TestVacantRests(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	p := open(t, path, "10.1.1.0/29")
@@ -69,8 +70,8 @@ func TestVacantRests(t *testing.T) {
 	}
 }
 
-// Who is in need gets what its own token has left, then what others left; for a token that has several not what was left
-// within the hour, and nothing else's once it has had as many as it may.
+// Who is in need gets what its own token has left, then what others left; for a token that has
+// several not what was left within the hour, and nothing else's once it has had as many as it may.
 func TestOrder(t *testing.T) {
 	p := open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/28") // 6 clients: .3 to .13
 	for i, token := range []string{"x", "x", "y", "y", "y", "y"} {
@@ -182,7 +183,8 @@ func TestUndo(t *testing.T) {
 	acquire(t, p, "b", "", "10.1.1.5")
 }
 
-// Many at once share the writes, nobody has a pair twice, and all that was acknowledged is there after a crash.
+// Many at once share the writes, nobody has a pair twice, and all that was acknowledged is there
+// after a crash.
 func TestTogether(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	p := open(t, path, "10.1.0.0/20")
@@ -214,7 +216,8 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// A full disk takes no pair from anybody: who has a lease comes back, and one who has none gets none.
+// A full disk takes no pair from anybody: who has a lease comes back, and one who has none gets
+// none.
 func TestWriteFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	file, err := state.Open(path)
@@ -222,7 +225,8 @@ func TestWriteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &clock{time.Now()}
-	p, err := Open(file.Bucket("leases"), netip.MustParsePrefix("10.1.1.0/29"), Options{Now: func() time.Time { return c.now }})
+	p, err := Open(file.Bucket("leases"), netip.MustParsePrefix("10.1.1.0/29"),
+		Options{Now: func() time.Time { return c.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +245,8 @@ func TestWriteFails(t *testing.T) {
 		t.Error("kept in a file that is closed")
 	}
 	p.Undo(l)
-	if l, err := p.Acquire(Ask{Who: machine("a"), Rest: Rest}); err != nil || l.Local.String() != "10.1.1.3" {
+	if l, err := p.Acquire(Ask{Who: machine("a"), Rest: Rest}); err != nil ||
+		l.Local.String() != "10.1.1.3" {
 		t.Errorf("%v, %v", l, err)
 	}
 }

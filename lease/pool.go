@@ -1,4 +1,4 @@
-// Package lease decides who has which pair of addresses, and remembers it across restarts.
+// Package lease assigns pairs of addresses to clients, and stores the assignments across restarts.
 package lease
 
 import (
@@ -24,8 +24,9 @@ var (
 	ErrNetwork = errors.New("unusable network")
 )
 
-// PairOf returns the pair with number i of network, counted from 0: pair 0 is (.1, .2), pair 1 is (.3, .4) and so on.
-// ok is false when it would reach the network's last address, which is its broadcast address, or beyond.
+// PairOf returns the pair with number i of network, counted from 0: pair 0 is (.1, .2), pair 1 is
+// (.3, .4) and so on. ok is false if the pair would include the network's broadcast address or lie
+// beyond it.
 func PairOf(network netip.Prefix, i uint32) (p Pair, ok bool) {
 	if i >= pairs(network) {
 		return Pair{}, false
@@ -34,7 +35,8 @@ func PairOf(network netip.Prefix, i uint32) (p Pair, ok bool) {
 	return Pair{toAddr(base), toAddr(base + 1)}, true
 }
 
-// pairs returns how many pairs network has room for: all addresses less network and broadcast, by two.
+// pairs returns the number of pairs in network: half of its addresses without network and broadcast
+// address.
 func pairs(network netip.Prefix) uint32 {
 	host := 32 - network.Bits()
 	if host < 2 {
@@ -43,47 +45,50 @@ func pairs(network netip.Prefix) uint32 {
 	return uint32((uint64(1)<<host - 2) / 2)
 }
 
-// CheckNetwork tells whether network can be the private network: IPv4, no host bits, addresses of hosts, room for the server's pair and
-// one client's.
+// CheckNetwork returns an error unless network can be the private network: IPv4, no host bits,
+// unicast addresses, room for the server's pair and one client's.
 func CheckNetwork(network netip.Prefix) error {
 	switch {
 	case !network.Addr().Is4():
 		return fmt.Errorf("%w: %s is not an IPv4 prefix", ErrNetwork, network)
 	case network != network.Masked():
-		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network, network.Masked())
+		return fmt.Errorf("%w: %s has host bits set, its prefix is %s", ErrNetwork, network,
+			network.Masked())
 	case network.Bits() < 8:
 		return fmt.Errorf("%w: %s is larger than a /8", ErrNetwork, network)
 	case !isUnicast(network.Addr()):
-		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)", ErrNetwork, network)
+		return fmt.Errorf("%w: %s is for no hosts (unspecified, loopback, multicast or reserved)",
+			ErrNetwork, network)
 	case pairs(network) < 2:
-		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a /29 or larger", ErrNetwork, network)
+		return fmt.Errorf("%w: %s holds fewer than two pairs, the server's and a client's: use a "+
+			"/29 or larger", ErrNetwork, network)
 	}
 	return nil
 }
 
-// isUnicast reports whether hosts have the addresses of a network of /8 or smaller that has a in it.
+// isUnicast reports whether a network of /8 or smaller that contains a has unicast addresses.
 func isUnicast(a netip.Addr) bool {
 	first := a.As4()[0]
 	return first != 0 && first != 127 && first < 224
 }
 
-// Holder is who holds a lease. A client gets its pair back when it shows the same token and the same session; with
-// another token it is another holder.
+// Holder identifies the holder of a lease. A client gets its pair back if it presents the same
+// token and the same session; with another token it is another holder.
 type Holder struct {
-	Token   string // the id of its token, "" when none was asked for
-	Machine string // its session; "" when the token is one client by itself
+	Token   string // the id of its token, "" if the server requires none
+	Machine string // its session; "" if the token belongs to one client, see auth.Token.Sole
 }
 
-// key returns the name under which the file has h. The file must not hold what opens a session.
+// key returns h's key in the file, a hash: the file must not hold session secrets.
 func (h Holder) key() string {
 	sum := sha256.Sum256([]byte(h.Token + "\x00" + h.Machine))
 	return hex.EncodeToString(sum[:])
 }
 
-// Pool hands out the pairs of one network; the server has the first, clients get the others. A holder keeps its pair
-// when it goes away. A pair changes hands only after it has been idle for a time that depends on who wants it and why, see
-// Acquire, and a reserved pair goes to the one token that it is reserved for. All methods may be called concurrently; no
-// lock is held while the file is written.
+// Pool assigns the pairs of one network: the first is the server's, the others are for clients. A
+// holder keeps its pair while it is disconnected. A pair changes hands only after it was idle for a
+// time that depends on the new holder, see Acquire; a reserved pair is only given to its token. All
+// methods may be called concurrently; no lock is held while the file is written.
 type Pool struct {
 	network netip.Prefix
 	hold    time.Duration
@@ -92,8 +97,8 @@ type Pool struct {
 	mu       sync.Mutex
 	store    store
 	holders  map[string]*holding // by holder's key
-	taken    map[uint32]*holding // by pair number; all that anybody ever had
-	fresh    uint32              // no pair below is one that nobody ever had
+	taken    map[uint32]*holding // by pair number; all that were ever used
+	fresh    uint32              // all pairs below were used
 	reserved map[uint32]string   // by pair number: the id of the token
 	fixed    map[string]uint32   // the same by token
 	closed   bool
@@ -101,43 +106,45 @@ type Pool struct {
 
 // Options of a Pool; the zero value of a field stands for its default.
 type Options struct {
-	Hold time.Duration    // how long a pair must have been idle that another holder may ask for by its address; DefaultHold
-	Now  func() time.Time // what time it is; time.Now
+	// how long a pair must be idle before another holder can request its address; DefaultHold
+	Hold time.Duration
+	Now  func() time.Time // the clock; time.Now
 }
 
-// DefaultHold is how long nobody can ask for an address that another has left.
+// DefaultHold is how long an idle address cannot be requested by another holder.
 const DefaultHold = 24 * time.Hour
 
-// Times for which a pair rests before it changes hands, whoever is waiting.
+// Times for which a pair must be idle before it changes hands, even if another client waits.
 const (
-	// Rest is longer than anything waits for the old holder's return, and than the pauses of those that still send to it:
-	// 2 min at most for TCP (TCP_RTO_MAX in include/net/tcp.h).
+	// Rest is longer than packets are held for the old holder's return, and than the pauses of
+	// senders: at most 2 min for TCP (TCP_RTO_MAX in include/net/tcp.h).
 	Rest = 3 * time.Minute
-	// LongRest is how long a kernel goes on to repeat a TCP segment that nobody acknowledges: 924.6 s with tcp_retries2 of
-	// 15 (Documentation/networking/ip-sysctl.rst), and a margin.
+	// LongRest is how long a kernel retransmits a TCP segment that is not acknowledged: 924.6 s with
+	// tcp_retries2 of 15 (Documentation/networking/ip-sysctl.rst), and a margin.
 	LongRest = 16 * time.Minute
 )
 
-// spare is how long a pair must have been idle that goes to a token which has several already.
+// spare is how long a pair must be idle before it goes to a token that has several already.
 const spare = time.Hour
 
-// A holding is one pair in somebody's name.
+// A holding is a pair that is or was used.
 type holding struct {
-	holder string // its key; that of a pair which nobody has any more begins with vacant
+	holder string // its key; begins with vacant if no holder has the pair any more
 	token  string
 	number uint32
 	users  int       // leases that were acquired and not released
-	idle   time.Time // since when, without users
+	idle   time.Time // when the last user left
 	stored bool      // the file has it
 }
 
-// vacant begins the key of a pair that somebody had and that is nobody's now. No holder's key has a blank.
+// vacant is the prefix of the key of a pair that was used and has no holder now. No holder's key
+// has a blank.
 const vacant = "vacant "
 
-// vacant reports whether h is nobody's.
+// vacant reports whether h has no holder.
 func (h *holding) vacant() bool { return h.holder[:min(len(h.holder), len(vacant))] == vacant }
 
-// Open returns the Pool of network, with the leases that the bucket remembers. Close it before the Store.
+// Open returns the Pool of network, with the leases in the bucket. Close it before the Store.
 func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	if err := CheckNetwork(network); err != nil {
 		return nil, err
@@ -158,15 +165,16 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 		if !ok || p.taken[n] != nil {
 			return // of another network, before --network was changed
 		}
-		// A clock that was wrong when the lease was written must not make it the last to give way for ever.
-		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now), stored: true}
+		// A time in the future, from a wrong clock, must not protect the lease for ever.
+		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now),
+			stored: true}
 		p.holders[holder], p.taken[n] = h, h
 	})
 	if err != nil {
 		return nil, err
 	}
 	if closed {
-		// Before anybody comes. On a full disk, where it fails, it is repeated with the next write.
+		// Before any client connects. If it fails, it is repeated with the next write.
 		p.changed(closedKey)
 		_ = p.commit()
 	} else {
@@ -175,14 +183,18 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	return p, nil
 }
 
-// assumeLive makes all leases idle since now, in the order in which they were idle before, the lower number first: any of them may have been in use
-// until the crash.
+// assumeLive sets all leases idle from now on, in the order of their idle times and numbers: any of
+// them may have been in use until the crash.
 func (p *Pool) assumeLive(now time.Time) {
 	var all []*holding
 	for _, h := range p.taken {
 		all = append(all, h)
 	}
-	slices.SortFunc(all, func(a, b *holding) int { return cmp.Or(a.idle.Compare(b.idle), cmp.Compare(a.number, b.number)) })
+	slices.SortFunc(all,
+		func(a, b *holding) int {
+			return cmp.Or(a.idle.Compare(b.idle),
+				cmp.Compare(a.number, b.number))
+		})
 	for i, h := range all {
 		h.idle = now.Add(time.Duration(i - len(all)))
 	}
@@ -195,7 +207,7 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// Close writes since when each lease is idle. Nothing may be acquired after.
+// Close writes the idle times of all leases. Acquire must not be called after it.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.closed = true
@@ -219,15 +231,16 @@ func (p *Pool) pair(n uint32) Pair {
 	return pair
 }
 
-// Fits tells whether a client of the network can have a: it is the first address of a client's pair.
+// Fits returns an error unless a is the first address of a client's pair.
 func (p *Pool) Fits(a netip.Addr) error {
 	if _, ok := p.number(a); !ok {
-		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from %s on", a, p.network, p.pair(1).Local)
+		return fmt.Errorf("%s is not an address for a client of %s: take every second one, from "+
+			"%s on", a, p.network, p.pair(1).Local)
 	}
 	return nil
 }
 
-// Live tells whether a client is connected with a.
+// Live reports whether a client is connected with a.
 func (p *Pool) Live(a netip.Addr) bool {
 	n, ok := p.number(a)
 	p.mu.Lock()
@@ -235,7 +248,7 @@ func (p *Pool) Live(a netip.Addr) bool {
 	return ok && p.taken[n] != nil && p.taken[n].users > 0
 }
 
-// Recent returns the addresses that are idle, and have not been for as long as d.
+// Recent returns the addresses that have been idle for less than d.
 func (p *Pool) Recent(d time.Duration) (all []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -248,8 +261,9 @@ func (p *Pool) Recent(d time.Duration) (all []netip.Addr) {
 	return all
 }
 
-// Reserve keeps these addresses for the tokens with these ids, instead of those of the last call. An idle lease of
-// another's ends; a live one goes on until its client leaves. Addresses that no client can have are left out.
+// Reserve reserves addresses for the tokens with these ids; it replaces the reservations of the
+// last call. Idle leases of other tokens on these addresses end; live ones last until their clients
+// leave. Addresses that no client can have are ignored.
 func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -266,8 +280,8 @@ func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 	}
 }
 
-// End ends the leases of the tokens whose id over says yes to, which must not call the Pool. A live one ends when it is
-// released.
+// End ends the leases of the tokens for whose ids over, which must not call the Pool, returns true.
+// A live lease ends when it is released.
 func (p *Pool) End(over func(token string) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -282,7 +296,8 @@ func (p *Pool) End(over func(token string) bool) {
 	}
 }
 
-// gone is in the place of a token's id that is not any more: its lease ends when it is released. No id has a blank.
+// gone replaces the id of a token that no longer exists: its lease ends when it is released. No id
+// has a blank.
 const gone = " gone"
 
 // number returns the number of the client pair whose local address is a.
@@ -295,8 +310,8 @@ func (p *Pool) number(a netip.Addr) (uint32, bool) {
 	return n, offset%2 == 1 && n > 0 && n < pairs(p.network)
 }
 
-// vacate makes h's pair nobody's; that somebody had it, and since when it is idle, is remembered. It returns the keys of
-// the records that this changes.
+// vacate removes the holder of h, which stays in the pool with its idle time. It returns the keys
+// of the records that this changes.
 func (p *Pool) vacate(h *holding) (keys []string) {
 	if h.vacant() {
 		return nil

@@ -30,7 +30,8 @@ func openAt(t *testing.T, path, network string, c *clock) *Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Open(file.Bucket("leases"), netip.MustParsePrefix(network), Options{Now: func() time.Time { return c.now }})
+	p, err := Open(file.Bucket("leases"), netip.MustParsePrefix(network),
+		Options{Now: func() time.Time { return c.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,13 +119,15 @@ func TestPoolOrder(t *testing.T) {
 	acquire(t, p, "j", "", "10.1.1.19")          // and what it had rests
 }
 
-// All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never a live one.
+// All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never
+// a live one.
 func TestPoolFull(t *testing.T) {
 	p := open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/24")
 	seen := map[netip.Addr]bool{}
 	for i := range 126 {
 		pair, err := get(p, Ask{Who: machine(fmt.Sprint(i))})
-		if err != nil || seen[pair.Local] || pair.Inherited || pair.Peer == netip.MustParseAddr("10.1.1.255") {
+		if err != nil || seen[pair.Local] || pair.Inherited ||
+			pair.Peer == netip.MustParseAddr("10.1.1.255") {
 			t.Fatalf("client %d: %v, %v", i, pair, err)
 		}
 		seen[pair.Local] = true
@@ -144,7 +147,8 @@ func TestPoolFull(t *testing.T) {
 }
 
 func TestNetworks(t *testing.T) {
-	for network, clients := range map[string]int{"10.1.1.0/29": 2, "10.1.1.8/29": 2, "10.1.0.0/28": 6} {
+	for network, clients := range map[string]int{"10.1.1.0/29": 2, "10.1.1.8/29": 2,
+		"10.1.0.0/28": 6} {
 		p := open(t, filepath.Join(t.TempDir(), "db"), network)
 		for i := range clients {
 			pair, err := get(p, Ask{Who: machine(fmt.Sprint(i))})
@@ -154,8 +158,10 @@ func TestNetworks(t *testing.T) {
 		}
 		full(t, p, machine("x"), network)
 	}
-	for _, network := range []string{"10.1.1.0/30", "10.1.1.1/24", "10.1.1.1/32", "fd00::/64", "0.0.0.0/0"} {
-		if _, err := Open(nil, netip.MustParsePrefix(network), Options{}); !errors.Is(err, ErrNetwork) {
+	for _, network := range []string{"10.1.1.0/30", "10.1.1.1/24", "10.1.1.1/32", "fd00::/64",
+		"0.0.0.0/0"} {
+		if _, err := Open(nil, netip.MustParsePrefix(network), Options{}); !errors.Is(err,
+			ErrNetwork) {
 			t.Errorf("%s: %v; want ErrNetwork", network, err)
 		}
 	}
@@ -189,7 +195,8 @@ func TestPoolRemembers(t *testing.T) {
 	acquire(t, p, "b", "", "10.9.0.3")
 }
 
-// The same session with another token is another client, and a token that is one client needs no session.
+// The same session with another token is another client, and a token that is one client needs no
+// session.
 func TestHolders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	p := open(t, path, "10.1.1.0/24")
@@ -239,7 +246,8 @@ func TestReserve(t *testing.T) {
 	if err := p.Fits(nine); err != nil {
 		t.Error(err)
 	}
-	p.Reserve(map[netip.Addr]string{nine: "server", eleven: "printer", netip.MustParseAddr("192.168.1.1"): "elsewhere"})
+	p.Reserve(map[netip.Addr]string{nine: "server", eleven: "printer",
+		netip.MustParseAddr("192.168.1.1"): "elsewhere"})
 	acquire(t, p, "old", "10.1.1.9", "10.1.1.3")      // not any more
 	full(t, p, Holder{Token: "printer"}, "10.1.1.11") // in use
 	full(t, p, Holder{Token: "server"}, "10.1.1.9 was another client's: it changes hands in 3m0s")

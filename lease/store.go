@@ -7,39 +7,40 @@ import (
 	"time"
 )
 
-// Store is where a Pool remembers leases, such as a state.Bucket. What a Write has returned without an error is there after a
+// Store is where a Pool stores leases, such as a state.Bucket. A Write that returned nil survives a
 // power cut. Its methods may be called concurrently.
 type Store interface {
 	Each(f func(key string, value []byte) error) error
 	Write(put map[string][]byte, remove ...string) error
 }
 
-// record is what the file keeps of a lease, or of a pair that somebody had and nobody has now.
+// record is a lease in the file, or a pair that was used and has no holder now.
 type record struct {
 	Address netip.Addr `json:"address"`         // of the client's own end
-	Token   string     `json:"token,omitempty"` // the id of the token that it was made with
-	Idle    time.Time  `json:"idle"`            // since when nobody used it, if the file was closed
+	Token   string     `json:"token,omitempty"` // the id of its token
+	Idle    time.Time  `json:"idle"`            // when its last user left, if the file was closed
 }
 
-// closedKey is in the file if, and only if, Close was the last to write it: then the times in it are right. After a crash
-// they are not, for who comes back to its lease writes nothing.
+// closedKey is in the file if, and only if, the last write was that of Close: then the times are
+// right. After a crash they are not, because a client that returns to its lease writes nothing.
 const closedKey = " closed"
 
-// store is the file's part with the leases: holder to record as JSON. The Pool's lock guards it.
+// store maps holders to records, as JSON, in the file. The Pool's lock guards it.
 type store struct {
 	bucket Store
-	dirty  map[string]bool // keys whose record is another than in the file
-	last   <-chan struct{} // closed when the commit that began last has ended
-	next   *commit         // one that has not begun to write; nil is none
+	dirty  map[string]bool // keys whose records differ from the file
+	last   <-chan struct{} // closed when the last started commit has ended
+	next   *commit         // a commit that has not started; nil if there is none
 }
 
-// A commit is one write, of all that was dirty when it began.
+// A commit is one write, of all keys that were dirty when it started.
 type commit struct {
 	done chan struct{}
 	err  error // set when done is closed
 }
 
-// read calls f for all leases, and reports whether the file was closed. What cannot be read is not a lease.
+// read calls f for all leases, and reports whether the file was closed. Records that cannot be read
+// are ignored.
 func (s *store) read(f func(holder string, r record)) (closed bool, err error) {
 	err = s.bucket.Each(func(holder string, v []byte) error {
 		if holder == closedKey {
@@ -58,9 +59,9 @@ func (s *store) read(f func(holder string, r record)) (closed bool, err error) {
 	return closed, nil
 }
 
-// commit writes what is dirty and returns when it is in the file. The caller does not hold the lock: all who come while
-// one write is under way share the next one, so that a slow disk delays each of them by two writes at most. Two writes
-// never overlap, so the file is never older than the last of them.
+// commit writes the dirty keys and returns when they are in the file. The caller does not hold the
+// lock. All calls during a write share the next one, so a slow disk delays each of them by at most
+// two writes. Writes never overlap, so the file always has the state of the last one.
 func (p *Pool) commit() error {
 	s := &p.store
 	p.mu.Lock()
@@ -101,7 +102,7 @@ func (p *Pool) commit() error {
 	return err
 }
 
-// changes returns what to write, and makes nothing dirty. The caller holds the lock.
+// changes returns what to write, and clears the dirty keys. The caller holds the lock.
 func (p *Pool) changes() (put map[string][]byte, remove []string, holdings map[string]*holding) {
 	put, holdings = make(map[string][]byte, len(p.store.dirty)), map[string]*holding{}
 	for key := range p.store.dirty {
@@ -120,7 +121,8 @@ func (p *Pool) changes() (put map[string][]byte, remove []string, holdings map[s
 	return put, remove, holdings
 }
 
-// changed says that the records of these keys are to be written, or deleted, by the next commit. The caller holds the lock.
+// changed marks the records of these keys to be written, or deleted, by the next commit. The caller
+// holds the lock.
 func (p *Pool) changed(keys ...string) {
 	if p.store.dirty == nil {
 		p.store.dirty = map[string]bool{}
@@ -130,7 +132,7 @@ func (p *Pool) changed(keys ...string) {
 	}
 }
 
-// record returns what the file keeps of h.
+// record returns the record of h.
 func (p *Pool) record(h *holding) record {
 	r := record{Address: p.pair(h.number).Local, Token: h.token, Idle: h.idle}
 	if h.users > 0 || h.idle.IsZero() {

@@ -15,7 +15,8 @@ func TestUndoMove(t *testing.T) {
 	release(p, machine("a"))
 	release(p, machine("b"))
 	clocks[p].pass(DefaultHold + time.Hour)
-	moving, err := p.Acquire(Ask{Who: machine("a"), Want: netip.MustParseAddr("10.1.1.5"), Rest: Rest})
+	moving, err := p.Acquire(Ask{Who: machine("a"), Want: netip.MustParseAddr("10.1.1.5"),
+		Rest: Rest})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,8 @@ func TestUndoMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Undo(moving)
-	if again, err := p.Acquire(Ask{Who: machine("a"), Rest: LongRest}); err == nil && again.Local == other.Local {
+	if again, err := p.Acquire(Ask{Who: machine("a"), Rest: LongRest}); err == nil &&
+		again.Local == other.Local {
 		t.Errorf("two holders have %s", again.Local)
 	}
 }

@@ -1,5 +1,5 @@
-// Package loglimit bounds how much of a log others can write: a slog.Handler that lets through so many lines
-// of one kind, says how many it did not, and cuts values that are too long.
+// Package loglimit bounds how much of a log others can write: a slog.Handler that lets through so
+// many lines of one kind, says how many it did not, and cuts values that are too long.
 package loglimit
 
 import (
@@ -11,17 +11,19 @@ import (
 	"unicode/utf8"
 )
 
-// Attributes that say whom a line is about. A line with Token is of a client that has logged in; one with
-// Remote alone, an address with or without a port, of somebody who has not.
+// Attributes that say whom a line is about. A line with Token is of a client that has logged in;
+// one with Remote alone, an address with or without a port, of somebody who has not.
 const (
 	Token  = "token"
 	Remote = "remote"
 )
 
-// maxValue is the most bytes of one value: close reasons, header lines and certificates come from others.
+// maxValue is the most bytes of one value: close reasons, header lines and certificates come from
+// others.
 const maxValue = 512
 
-// Handler hands on the lines that Limits let through. Its loggers share them, whatever With has added.
+// Handler hands on the lines that Limits let through. Its loggers share them, whatever With has
+// added.
 type Handler struct {
 	next   slog.Handler
 	limits *limits
@@ -36,7 +38,8 @@ type who struct {
 
 // New returns a Handler in front of next. Close it.
 func New(next slog.Handler) *Handler {
-	return &Handler{next: next, limits: &limits{next: next, kinds: map[kind]*bucket{}, sources: map[source]*bucket{}}}
+	return &Handler{next: next, limits: &limits{next: next, kinds: map[kind]*bucket{},
+		sources: map[source]*bucket{}}}
 }
 
 // Enabled is slog.Handler's.
@@ -85,7 +88,8 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 // Close logs what was not logged and is not yet said.
 func (h *Handler) Close() { h.limits.flush() }
 
-// suppressedKey says how many lines of the same kind, about the same client, had to be left out before.
+// suppressedKey says how many lines of the same kind, about the same client, had to be left out
+// before.
 const suppressedKey = "suppressed"
 
 // learn takes note of an attribute that says whom the line is about.

@@ -10,17 +10,19 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A client with a token has known lines of each kind at once, then one every pause. That is all of its lines
-// while its connections break and come back as they do; a hundred clients that share a token, too. Of those
-// who have not logged in, who can have as many addresses as they like, one address has fewer, and all of them
-// together no more than a person reads.
+// A client with a token has known lines of each kind at once, then one every pause. That is all of
+// its lines while its connections break and come back as they do; a hundred clients that share a
+// token, too. Of those who have not logged in, who can have as many addresses as they like, one
+// address has fewer, and all of them together no more than a person reads.
 const (
-	known         = 100
-	strangers     = 20 // of all addresses
-	oneStranger   = 5
-	refused       = "refused" // how lines begin that are limited as those about strangers are, be there a token or not
-	pause         = 5 * time.Second
-	strangerPause = time.Minute // of one address
+	known              = 100
+	unauthenticated    = 20 // of all addresses
+	oneUnauthenticated = 5
+	// how lines begin that are limited as those of unauthenticated clients, whether or not there is
+	// a token
+	refused              = "refused"
+	pause                = 5 * time.Second
+	unauthenticatedPause = time.Minute // of one address
 
 	// told is how long after a line was left out that is said, if no line of its kind has said it.
 	told = time.Minute
@@ -31,10 +33,10 @@ const (
 
 // A kind is lines that share a limit: one message, about one token or about all who have none.
 type kind struct {
-	level    slog.Level
-	message  string
-	token    string
-	stranger bool
+	level           slog.Level
+	message         string
+	token           string
+	unauthenticated bool
 }
 
 // A source is a kind of line about one address.
@@ -60,18 +62,20 @@ type limits struct {
 }
 
 // take reports whether a line may be logged, and how many of its kind were not since the last.
-func (l *limits) take(level slog.Level, message string, about who, now time.Time) (suppressed uint64, ok bool) {
+func (l *limits) take(level slog.Level, message string, about who,
+	now time.Time) (suppressed uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := kind{level, message, about.token, about.token == "" && about.source.IsValid()}
 	burst := known
-	if k.stranger || strings.HasPrefix(message, refused) {
-		burst = strangers
+	if k.unauthenticated || strings.HasPrefix(message, refused) {
+		burst = unauthenticated
 	}
 	b := get(l.kinds, k, maxKinds, pause, burst)
 	allowed := true
-	if k.stranger {
-		allowed = get(l.sources, source{k, about}, maxSources, strangerPause, oneStranger).limiter.AllowN(now, 1)
+	if k.unauthenticated {
+		allowed = get(l.sources, source{k, about}, maxSources, unauthenticatedPause,
+			oneUnauthenticated).limiter.AllowN(now, 1)
 	}
 	if !allowed || !b.limiter.AllowN(now, 1) {
 		b.unsaid++
@@ -84,8 +88,9 @@ func (l *limits) take(level slog.Level, message string, about who, now time.Time
 	return suppressed, true
 }
 
-// get returns the bucket of a key, made full if there is none. Where there are too many, others are forgotten,
-// whichever come first of the map's random order; but none whose lines are still to be counted.
+// get returns the bucket of a key, made full if there is none. Where there are too many, others are
+// forgotten, whichever come first of the map's random order; but none whose lines are still to be
+// counted.
 func get[K comparable](all map[K]*bucket, key K, most int, every time.Duration, burst int) *bucket {
 	b := all[key]
 	if b != nil {
@@ -129,6 +134,7 @@ func (l *limits) flush() {
 	}
 	l.mu.Unlock()
 	for _, line := range lines {
-		_ = l.next.Handle(context.Background(), line) // a log that cannot be written has nobody to tell
+		// a log that cannot be written has nobody to tell
+		_ = l.next.Handle(context.Background(), line)
 	}
 }

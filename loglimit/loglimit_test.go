@@ -16,12 +16,13 @@ func logged(t *testing.T, f func(log *slog.Logger, h *Handler)) (lines []string)
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
 		var out bytes.Buffer
-		h := New(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}}))
+		h := New(slog.NewTextHandler(&out,
+			&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			}}))
 		f(slog.New(h), h)
 		h.Close()
 		lines = strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -63,7 +64,8 @@ func TestNoisyToken(t *testing.T) {
 		t.Error("the quiet token's line is missing, or counts another's")
 	}
 	last := lines[len(lines)-2:]
-	if count(last, "msg=connected", "suppressed=") != 1 || count(last, `msg="lines left out"`, "of=disconnected", "token=noisy", "suppressed=") != 1 {
+	if count(last, "msg=connected", "suppressed=") != 1 || count(last, `msg="lines left out"`,
+		"of=disconnected", "token=noisy", "suppressed=") != 1 {
 		t.Errorf("the last lines are %q", last)
 	}
 	total := 0
@@ -82,7 +84,8 @@ func TestNoisyToken(t *testing.T) {
 	}
 }
 
-// A thousand clients of their own tokens come back at once, with four connections each: no line is lost.
+// A thousand clients of their own tokens come back at once, with four connections each: no line is
+// lost.
 func TestCrowdIsLoggedWhole(t *testing.T) {
 	lines := logged(t, func(log *slog.Logger, _ *Handler) {
 		for i := range 1000 {
@@ -99,15 +102,19 @@ func TestCrowdIsLoggedWhole(t *testing.T) {
 	}
 }
 
-// Strangers write no more from many addresses than a person reads, and one of them does not take all of it.
-func TestStrangers(t *testing.T) {
+// Unauthenticated clients write no more from many addresses than a person reads, and one of them
+// does not take all of it.
+func TestUnauthenticated(t *testing.T) {
 	lines := logged(t, func(log *slog.Logger, _ *Handler) {
 		for i := range 1000 {
-			log.Warn("refused", "remote", fmt.Sprintf("[2001:db8::%x]:%d", i%256, i), "err", "wrong token") // one /64
+			// one /64
+			log.Warn("refused", "remote", fmt.Sprintf("[2001:db8::%x]:%d", i%256, i), "err",
+				"wrong token")
 		}
 		log.Warn("refused", "remote", "192.0.2.1:1", "err", "wrong token")
 	})
-	if count(lines, "2001:db8") != oneStranger || count(lines, "192.0.2.1") != 1 || count(lines, "192.0.2.1", "suppressed=995") != 1 {
+	if count(lines, "2001:db8") != oneUnauthenticated || count(lines, "192.0.2.1") != 1 ||
+		count(lines, "192.0.2.1", "suppressed=995") != 1 {
 		t.Errorf("logged %q", lines)
 	}
 	lines = logged(t, func(log *slog.Logger, h *Handler) {
@@ -119,12 +126,13 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%d sources are remembered", n)
 		}
 	})
-	if n := count(lines, "msg=refused"); n > strangers+60/5+1 {
+	if n := count(lines, "msg=refused"); n > unauthenticated+60/5+1 {
 		t.Errorf("%d lines in a minute", n)
 	}
 }
 
-// What is left out at the end of an attack is told within a minute, without another line of that kind.
+// What is left out at the end of an attack is told within a minute, without another line of that
+// kind.
 func TestToldLater(t *testing.T) {
 	logged(t, func(log *slog.Logger, h *Handler) {
 		for range known + 7 {
@@ -146,10 +154,12 @@ func TestToldLater(t *testing.T) {
 func TestLongValues(t *testing.T) {
 	long := strings.Repeat("ä", 100_000)
 	lines := logged(t, func(log *slog.Logger, _ *Handler) {
-		log.With("with", long).Warn("not connected", "reason", errors.New(long), "status", long, "any", []string{long}, "short", "ä")
+		log.With("with", long).Warn("not connected", "reason", errors.New(long), "status", long,
+			"any", []string{long}, "short", "ä")
 		log.Error("a defect", "stack", long)
 	})
-	if n := len(lines[0]); n > 5*maxValue || count(lines[:1], "short=ä", "bytes more") != 1 || strings.ContainsRune(lines[0], '\ufffd') {
+	if n := len(lines[0]); n > 5*maxValue || count(lines[:1], "short=ä", "bytes more") != 1 ||
+		strings.ContainsRune(lines[0], '\ufffd') {
 		t.Errorf("%d bytes: %.3000s", n, lines[0])
 	}
 	if len(lines[1]) < len(long) {

@@ -8,10 +8,12 @@ import (
 // How soon a change of a file is noticed.
 const (
 	fileInterval = 5 * time.Second
-	fileSettle   = 500 * time.Millisecond // a DHCP client writes them around the time at which it sets addresses and routes
+	// a DHCP client writes them about when it sets addresses and routes
+	fileSettle = 500 * time.Millisecond
 )
 
-// files are looked at now and then: inotify does not follow links and bind mounts, by which these files are often replaced.
+// files are checked periodically: inotify does not follow the links and bind mounts by which these
+// files are often replaced.
 type files struct {
 	paths []string
 	seen  []os.FileInfo // by path; nil if it cannot be looked at
@@ -34,15 +36,15 @@ func (f *files) stat() []os.FileInfo {
 	return all
 }
 
-// hasten has the next look come soon.
+// hasten makes the next check come soon.
 func (f *files) hasten(now time.Time) {
 	if soon := now.Add(fileSettle); soon.Before(f.due) {
 		f.due = soon
 	}
 }
 
-// changed reports whether a file is another one than at the last look, or has other times or another size. It looks when that
-// is due.
+// changed reports whether a file was replaced, or has other times or another size, since the last
+// check. It checks when that is due.
 func (f *files) changed(now time.Time) bool {
 	if now.Before(f.due) {
 		return false
@@ -52,7 +54,8 @@ func (f *files) changed(now time.Time) bool {
 	for i, info := range f.seen {
 		switch old := before[i]; {
 		case info == nil && old == nil:
-		case info == nil || old == nil, !os.SameFile(info, old), info.Size() != old.Size(), !info.ModTime().Equal(old.ModTime()):
+		case info == nil || old == nil, !os.SameFile(info, old), info.Size() != old.Size(),
+			!info.ModTime().Equal(old.ModTime()):
 			return true
 		}
 	}

@@ -10,7 +10,8 @@ import (
 // A change of a file is told whatever way it is made, and only a change.
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
-	link, target, other := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "target"), filepath.Join(dir, "other")
+	link, target, other := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "target"),
+		filepath.Join(dir, "other")
 	write := func(path, text string) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -1,5 +1,5 @@
-// Package netwatch tells when addresses, routes and links of this machine's network change, or files that say something of
-// it. It hides rtnetlink, and knows nothing of what the changes are good for.
+// Package netwatch reports changes of addresses, routes and links of this machine, and of files
+// about its network. It hides rtnetlink, and does not interpret the changes.
 package netwatch
 
 import (
@@ -16,32 +16,34 @@ import (
 	"tunnel/rtnl"
 )
 
-// Watcher hears of the changes in the network namespace in which it was opened. One goroutine at a time may call Next;
-// Close may be called from any.
+// A Watcher reports the changes in the network namespace in which it was opened. One goroutine at a
+// time may call Next; Close may be called from any.
 type Watcher struct {
 	file   *os.File
 	buffer []byte
-	events []Event // that came with the last, in order
+	events []Event // received with the last one, in order
 	files  *files  // nil for none
 }
 
-// An Event is one change; a change of a route with several next hops is one for each. What a field does not tell may be anything: the zero Event is that something was missed.
+// An Event is one change; a route with several next hops is one event for each. An unset field
+// stands for any value: the zero Event means that events were missed.
 type Event struct {
 	Kind   Kind
 	Family Family // of an address, a route or a rule; 0 for a link and a nexthop object
-	Link   int    // index of the interface that a Link, an Address or a Route is about; 0 if there is none
-	// Prefix is the destination of a Route, or an Address with the length of its network (one that has a peer is two events,
-	// the second with the peer's); not valid for a Link, for a rule and for a nexthop object, which may change the way of
-	// any packet.
+	// index of the interface that a Link, an Address or a Route is about; 0 if there is none
+	Link int
+	// Prefix is the destination of a Route, or an Address with the length of its network (one that
+	// has a peer is two events, the second with the peer's); not valid for a Link, for a rule and
+	// for a nexthop object, which may change the route of any packet.
 	Prefix netip.Prefix
 	Via    netip.Addr // the gateway of a Route; not valid if it has none
 	Table  int        // of a Route, unix.RT_TABLE_MAIN and the like; 0 for all others
 }
 
-// Kind is what has changed.
+// Kind is the kind of object that has changed.
 type Kind uint8
 
-// The kinds of events; Missed is what happens to a reader who is too slow.
+// The kinds of events; Missed is sent to a reader that is too slow.
 const (
 	Missed Kind = iota
 	Link
@@ -59,21 +61,33 @@ const (
 	IPv6 Family = unix.AF_INET6
 )
 
-// bufferSize is large enough for whatever the kernel puts into one message.
+// bufferSize is large enough for any message of the kernel.
 const bufferSize = 64 << 10
 
-// Open returns a Watcher of the calling thread's network namespace, and of files, which need not be there. A change of a file
-// is noticed within fileInterval, and within fileSettle of another change. It takes no privileges. Close it.
+// receiveBuffer is what the kernel may hold for a Watcher, in bytes: about a thousand changes of
+// links.
+const receiveBuffer = 4 << 20
+
+// Open returns a Watcher of the calling thread's network namespace, and of files, which need not
+// exist. A change of a file is noticed within fileInterval, and within fileSettle of another
+// change that Next returns. It needs no privileges. The caller closes the Watcher.
 func Open(paths ...string) (*Watcher, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
+		unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("watch the network: %w", err)
 	}
-	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
-		unix.RTMGRP_IPV4_RULE | 1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
+		unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE | unix.RTMGRP_IPV4_RULE |
+		1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
+	address := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}
+	if err := unix.Bind(fd, address); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch the network: %w", err)
+	}
+	// A burst shall not overflow it. Without the right to a larger one it is as large as allowed.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
 	w := &Watcher{file: os.NewFile(uintptr(fd), "rtnetlink"), buffer: make([]byte, bufferSize)}
 	if len(paths) > 0 {
@@ -112,10 +126,10 @@ func (w *Watcher) Next() (Event, error) {
 	return e, nil
 }
 
-// Close ends it.
+// Close ends the Watcher, and makes Next return.
 func (w *Watcher) Close() error { return w.file.Close() }
 
-// parse returns what a datagram from the kernel says.
+// parse returns the events of a datagram from the kernel.
 func parse(data []byte) []Event {
 	messages, err := syscall.ParseNetlinkMessage(data)
 	if err != nil {
@@ -128,7 +142,7 @@ func parse(data []byte) []Event {
 	return events
 }
 
-// read reads one message: no event is one that changes no packet's way.
+// read parses one message; it returns no event for a change that affects no packet's route.
 func read(m syscall.NetlinkMessage) []Event {
 	// Struct ifinfomsg, ifaddrmsg and rtmsg have at least these; see rtnetlink(7).
 	if len(m.Data) < 8 {
@@ -147,7 +161,8 @@ func read(m syscall.NetlinkMessage) []Event {
 		if !ok {
 			return nil
 		}
-		e := Event{Kind: Address, Family: family, Link: index, Prefix: netip.PrefixFrom(a.Local, a.PrefixLen)}
+		e := Event{Kind: Address, Family: family, Link: index, Prefix: netip.PrefixFrom(a.Local,
+			a.PrefixLen)}
 		if !a.Peer.IsValid() {
 			return []Event{e}
 		}
@@ -156,9 +171,11 @@ func read(m syscall.NetlinkMessage) []Event {
 		return []Event{e, peer}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		table, protocol, kind := m.Data[4], m.Data[5], m.Data[7]
-		// What the kernel itself puts into the local table repeats the addresses; but anybody may take it away there.
+		// The kernel's own entries of the local table repeat the addresses, but other programs may
+		// remove them.
 		repeats := m.Header.Type == unix.RTM_NEWROUTE || kind != unix.RTN_LOCAL
-		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL && repeats || kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
+		if table == unix.RT_TABLE_LOCAL && protocol == unix.RTPROT_KERNEL && repeats ||
+			kind == unix.RTN_MULTICAST || kind == unix.RTN_BROADCAST {
 			return nil
 		}
 		return readRoute(m.Data)

@@ -20,6 +20,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // watching moves the test into a network namespace of its own and returns what its Watcher tells.
 func watching(t *testing.T, prepare ...string) <-chan netwatch.Event {
 	t.Helper()
+	events, _ := watchingWith(t, prepare...)
+	return events
+}
+
+// watchingWith is watching that returns the Watcher, too.
+func watchingWith(t *testing.T, prepare ...string) (<-chan netwatch.Event, *netwatch.Watcher) {
+	t.Helper()
 	iptest.Namespace(t)
 	for _, args := range prepare {
 		iptest.IP(t, args)
@@ -47,7 +54,7 @@ func watching(t *testing.T, prepare ...string) <-chan netwatch.Event {
 			t.Errorf("Next ends with %v", err)
 		}
 	})
-	return events
+	return events, w
 }
 
 // heard returns what is told until all is quiet.
@@ -66,36 +73,47 @@ func heard(events <-chan netwatch.Event) map[netwatch.Event]bool {
 // What may change a packet's way is told, of the interface and family that it is about.
 func TestChanges(t *testing.T) {
 	const index = 77
-	card := []string{"link add ens160 index 77 type veth peer name other", "link set other up", "link set ens160 up addrgenmode none",
+	link := []string{"link add ens160 index 77 type veth peer name other", "link set other up",
+		"link set ens160 up addrgenmode none",
 		"addr add 192.168.107.5/24 dev ens160"}
 	for _, test := range []struct {
 		change string
 		want   netwatch.Event
 	}{
 		{"route add default via 192.168.107.2", netwatch.Event{
-			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("0.0.0.0/0"), Via: addr("192.168.107.2"), Table: unix.RT_TABLE_MAIN,
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("0.0.0.0/0"),
+			Via: addr("192.168.107.2"), Table: unix.RT_TABLE_MAIN,
 		}},
-		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.6/24")}},
+		{"addr add 192.168.107.6/24 dev ens160", netwatch.Event{Kind: netwatch.Address,
+			Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.6/24")}},
 		{"addr add 192.0.2.1 peer 10.1.1.50/32 dev ens160", netwatch.Event{
-			Kind: netwatch.Address, Family: netwatch.IPv4, Link: index, Prefix: prefix("10.1.1.50/32"),
+			Kind: netwatch.Address, Family: netwatch.IPv4, Link: index,
+			Prefix: prefix("10.1.1.50/32"),
 		}},
 		{"route add local 192.0.2.9 dev ens160", netwatch.Event{
-			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.0.2.9/32"), Table: unix.RT_TABLE_LOCAL,
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index,
+			Prefix: prefix("192.0.2.9/32"), Table: unix.RT_TABLE_LOCAL,
 		}},
 		{"route del table local local 192.168.107.5 dev ens160", netwatch.Event{
-			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index, Prefix: prefix("192.168.107.5/32"), Table: unix.RT_TABLE_LOCAL,
+			Kind: netwatch.Route, Family: netwatch.IPv4, Link: index,
+			Prefix: prefix("192.168.107.5/32"), Table: unix.RT_TABLE_LOCAL,
 		}},
-		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8::5/64")}},
-		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64"), Table: unix.RT_TABLE_MAIN}},
+		{"-6 addr add 2001:db8::5/64 dev ens160 nodad", netwatch.Event{Kind: netwatch.Address,
+			Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8::5/64")}},
+		{"-6 route add 2001:db8:1::/64 dev ens160", netwatch.Event{Kind: netwatch.Route,
+			Family: netwatch.IPv6, Link: index, Prefix: prefix("2001:db8:1::/64"),
+			Table: unix.RT_TABLE_MAIN}},
 		{"nexthop add id 7 via 192.168.107.2 dev ens160", netwatch.Event{Kind: netwatch.Route}},
 		{"link set ens160 down", netwatch.Event{Kind: netwatch.Link, Link: index}},
 		{"link set other down", netwatch.Event{Kind: netwatch.Link, Link: index}}, // the carrier
 		{"link del other", netwatch.Event{Kind: netwatch.Link, Link: index}},
-		{"rule add to 192.0.2.1 lookup 100", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv4}},
-		{"-6 rule add to 2001:db8::1 lookup 100", netwatch.Event{Kind: netwatch.Route, Family: netwatch.IPv6}},
+		{"rule add to 192.0.2.1 lookup 100", netwatch.Event{Kind: netwatch.Route,
+			Family: netwatch.IPv4}},
+		{"-6 rule add to 2001:db8::1 lookup 100", netwatch.Event{Kind: netwatch.Route,
+			Family: netwatch.IPv6}},
 	} {
 		t.Run(test.change, func(t *testing.T) {
-			events := watching(t, card...)
+			events := watching(t, link...)
 			heard(events) // what the kernel still does by itself
 			iptest.IP(t, test.change)
 			if got := heard(events); !got[test.want] {
@@ -107,10 +125,14 @@ func TestChanges(t *testing.T) {
 
 // What changes no packet's way is not told.
 func TestChatter(t *testing.T) {
-	events := watching(t, "link add br0 type bridge", "link add ens160 type veth peer name other", "link set ens160 master br0",
-		// Without the addresses that IPv6 makes by itself: it is seconds until it has looked for duplicates.
-		"link set ens160 up addrgenmode none", "link set other up addrgenmode none", "link set br0 up addrgenmode none")
-	for quiet := 0; quiet < 4; quiet++ { // and the kernel takes its time to see that a bridge has a carrier
+	events := watching(t, "link add br0 type bridge", "link add ens160 type veth peer name other",
+		"link set ens160 master br0",
+		// Without the addresses that IPv6 makes by itself: it is seconds until it has looked for
+		// duplicates.
+		"link set ens160 up addrgenmode none", "link set other up addrgenmode none",
+		"link set br0 up addrgenmode none")
+	// and the kernel takes its time to see that a bridge has a carrier
+	for quiet := 0; quiet < 4; quiet++ {
 		if len(heard(events)) > 0 {
 			quiet = 0
 		}
@@ -181,7 +203,8 @@ func TestMissed(t *testing.T) {
 // Whatever the bytes are, they are no reason to fail.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{})
-	f.Add([]byte{32, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{32, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0,
+		0, 0, 0, 0, 0})
 	f.Fuzz(func(_ *testing.T, data []byte) { netwatch.Parse(data) })
 }
 

@@ -20,7 +20,8 @@ func TestBatchAllocates(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range in.Len() {
-			if Check(in.Record(i)) != nil || Source(in.IP(i)) == Destination(in.IP(i)) || FlowHash(in.IP(i)) == 0 {
+			if Check(in.Record(i)) != nil || Source(in.IP(i)) == Destination(in.IP(i)) ||
+				FlowHash(in.IP(i)) == 0 {
 				t.Fatal("walked over something else")
 			}
 		}

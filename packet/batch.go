@@ -2,20 +2,21 @@ package packet
 
 import "errors"
 
-// MaxBatch is the most bytes that one batch, and so one binary WebSocket message, may hold. A receiver closes the
+// MaxBatch bounds a batch, and so a binary WebSocket message, in bytes. A receiver closes the
 // connection on more.
 const MaxBatch = 512 << 10
 
-// ErrTooLong says that a message holds more than MaxBatch bytes.
+// ErrTooLong is returned for a message of more than MaxBatch bytes.
 var ErrTooLong = errors.New("batch longer than 512 KiB")
 
-// Framing is what a record is made of on the wire.
+// Framing is the format of records on the wire.
 type Framing uint8
 
 // The framings of the protocol.
 const (
-	FramingIP   Framing = iota // an IP packet
-	FramingVnet                // a virtio_net_hdr and an IP packet, which may be a super-packet of up to 64 KiB
+	FramingIP Framing = iota // an IP packet
+	// a virtio_net_hdr and an IP packet, which may be a super-packet of up to 64 KiB
+	FramingVnet
 )
 
 // HeaderLen returns the bytes before the IP packet of each record.
@@ -26,10 +27,10 @@ func (f Framing) HeaderLen() int {
 	return 0
 }
 
-// Batch is a run of records: what a TUN device gives or takes at once, and what one binary WebSocket message carries.
-// Records come either from Add, each a Packet with a buffer of its own, or from Split, all in a buffer that somebody
-// else has. The zero Batch is empty and ready to use. A Batch belongs to one goroutine at a time; the records that it
-// gives out are good until Reset.
+// Batch is a sequence of records: what a TUN device reads or writes at once, and what one binary
+// WebSocket message carries. Records come either from Add, each a Packet with its own buffer, or
+// from Split, all in a buffer of the caller. The zero Batch is empty and ready to use. A Batch
+// belongs to one goroutine at a time; its records are valid until Reset.
 type Batch struct {
 	framing Framing
 	size    int
@@ -39,17 +40,17 @@ type Batch struct {
 
 type record struct {
 	bytes []byte
-	owner *Packet // nil when bytes lie in somebody else's buffer
+	owner *Packet // nil for records of Split, in the caller's buffer
 }
 
-// maxSplit is how many records a Batch takes from Split. What it knows of them is many times their
-// size when they are small, and it keeps the room for that.
+// maxSplit bounds the records that a Batch takes from Split. Its bookkeeping is many times the size
+// of small records, and is kept for reuse.
 const maxSplit = 256
 
-// Full reports whether Split adds nothing more to b.
+// Full reports whether Split can add no more records to b.
 func (b *Batch) Full() bool { return len(b.records) >= maxSplit }
 
-// Reset empties b and gives its buffers back.
+// Reset empties b and frees its buffers.
 func (b *Batch) Reset() {
 	for i := range b.records {
 		if p := b.records[i].owner; p != nil {
@@ -64,10 +65,10 @@ func (b *Batch) Reset() {
 // Len returns the number of records in b.
 func (b *Batch) Len() int { return len(b.records) }
 
-// Size returns the bytes of all records that came into b.
+// Size returns the bytes of all records added to b.
 func (b *Batch) Size() int { return b.size }
 
-// Room returns the bytes that the buffers of packets from Add take in memory.
+// Room returns the memory, in bytes, of the buffers of packets from Add.
 func (b *Batch) Room() (n int) {
 	for i := range b.records {
 		if p := b.records[i].owner; p != nil {
@@ -77,7 +78,8 @@ func (b *Batch) Room() (n int) {
 	return n
 }
 
-// Framing returns what the records are made of: FramingVnet for those of Add, the message's own for those of Split.
+// Framing returns the format of the records: FramingVnet for those of Add, the message's own for
+// those of Split.
 func (b *Batch) Framing() Framing { return b.framing }
 
 // Record returns record i, 0 ≤ i < Len, with its virtio_net_hdr if the framing has one.
@@ -94,8 +96,8 @@ func (b *Batch) Add(p *Packet) {
 	b.size += len(p.data)
 }
 
-// Take takes record i out of b as a Packet that the caller owns: the very one that was added, or a copy of what lies in
-// a message. Nobody may look at record i after.
+// Take removes record i from b and returns it as a Packet that the caller owns: the one that was
+// added, or a copy out of a message. Record i must not be used afterwards.
 func (b *Batch) Take(i int) *Packet {
 	r := &b.records[i]
 	if p := r.owner; p != nil {
@@ -109,9 +111,10 @@ func (b *Batch) Take(i int) *Packet {
 	return p
 }
 
-// Split appends the records that lie in p, of a message of this framing, until b is Full, and returns what is
-// left: the beginning of a record that is not complete, and of a full batch all that did not fit. The records are good as long as p is not changed, and all that come into b lie in one buffer,
-// one behind the other: Merge changes p. The error is ErrMalformed.
+// Split appends the records in p, part of a message of this framing, until b is Full. It returns
+// the rest: an incomplete record, and what did not fit into a full batch. The records are valid
+// until p is changed, and are adjacent in one buffer, which Merge changes. The error is
+// ErrMalformed.
 func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 	b.framing = framing
 	header := framing.HeaderLen()
@@ -131,8 +134,8 @@ func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 	return p, nil
 }
 
-// Filter keeps the records whose index keep approves, in their order, and forgets the others. keep may Take a record
-// that it does not approve.
+// Filter keeps the records for whose index keep returns true, in their order, and drops the others.
+// keep may Take a record that it drops.
 func (b *Batch) Filter(keep func(i int) bool) {
 	kept := 0
 	for i := range b.records {

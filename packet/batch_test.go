@@ -65,7 +65,8 @@ func TestSplitEndsWhenFull(t *testing.T) {
 		}
 		got = append(got, b.Len())
 		if b.Full() != (b.Len() == 256) || len(rest) != len(message)-b.Len()*len(one) {
-			t.Fatalf("%d records, full: %v, %d bytes left of %d", b.Len(), b.Full(), len(rest), len(message))
+			t.Fatalf("%d records, full: %v, %d bytes left of %d", b.Len(), b.Full(), len(rest),
+				len(message))
 		}
 		message = rest
 	}
@@ -74,9 +75,11 @@ func TestSplitEndsWhenFull(t *testing.T) {
 	}
 }
 
-// A message that comes in the smallest pieces gives the records that were added, and Filter keeps order.
+// A message that comes in the smallest pieces gives the records that were added, and Filter keeps
+// order.
 func TestBatchRoundTrip(t *testing.T) {
-	want := [][]byte{ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 1400), ipv4("10.1.1.5", "10.1.1.1", 9000)}
+	want := [][]byte{ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 1400),
+		ipv4("10.1.1.5", "10.1.1.1", 9000)}
 	for _, framing := range []Framing{FramingIP, FramingVnet} {
 		var out, in Batch
 		for _, p := range want {
@@ -150,8 +153,8 @@ func TestSplitRefuses(t *testing.T) {
 	}
 }
 
-// FuzzBatch: whatever a stranger sends, the records cover the message exactly or it is refused; and what passes Check
-// can be segmented.
+// FuzzBatch: whatever an unauthenticated client sends, the records cover the message exactly or it
+// is refused; and what passes Check can be segmented.
 func FuzzBatch(f *testing.F) {
 	f.Add(ipv4("10.1.1.3", "10.1.1.1", 28), false)
 	f.Add(append(ipv4("10.1.1.3", "10.1.1.1", 28), ipv6("fd00::3", "fd00::1", 48)...), false)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// sizes are bytes of an IP packet: a datagram of a game, a full packet of the tunnel, a super-packet.
+// sizes are bytes of an IP packet: a datagram of a game, a full packet of the tunnel, a
+// super-packet.
 var sizes = []int{60, 1400, 65535}
 
 // BenchmarkSplit splits a message of 256 KiB into records.
@@ -38,7 +39,8 @@ func BenchmarkFilter(b *testing.B) {
 			b.Fatal(err)
 		}
 		batch.Filter(func(i int) bool {
-			return Check(batch.Record(i)) == nil && Source(batch.IP(i)) != own && Destination(batch.IP(i)) == own && i%2 == 0
+			return Check(batch.Record(i)) == nil && Source(batch.IP(i)) != own &&
+				Destination(batch.IP(i)) == own && i%2 == 0
 		})
 	}
 	batch.Reset()

@@ -5,10 +5,11 @@ import (
 	"math/bits"
 )
 
-// sum adds the 16-bit words of p to the ones' complement sum s (RFC 1071); an odd last byte counts as a high byte.
+// sum adds the 16-bit words of p to the ones' complement sum s (RFC 1071); an odd last byte counts
+// as a high byte.
 func sum(p []byte, s uint64) uint64 {
-	// Eight bytes at a time: a ones' complement sum may be made in any word size and folded in the end, with the
-	// carries going round.
+	// Eight bytes at a time: a ones' complement sum may use any word size and be folded at the end,
+	// with end-around carries.
 	var carry uint64
 	for len(p) >= 64 {
 		s, carry = bits.Add64(s, binary.BigEndian.Uint64(p), carry)
@@ -43,8 +44,8 @@ func fold(s uint64) uint16 {
 	return uint16(s)
 }
 
-// pseudoHeader returns the sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1) for n bytes of
-// transport header and payload.
+// pseudoHeader returns the sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1)
+// for n bytes of transport header and payload.
 func pseudoHeader(ip []byte, protocol uint8, n int) uint64 {
 	s := uint64(protocol) + uint64(n)
 	if ip[0]>>4 == 4 {
@@ -53,14 +54,14 @@ func pseudoHeader(ip []byte, protocol uint8, n int) uint64 {
 	return sum(ip[8:40], s)
 }
 
-// complete fills in the checksum that h says is missing: the field holds the pseudo-header's sum, and what is from
-// ChecksumStart to the end is to be added.
+// complete fills in the checksum that h says is missing: the field holds the pseudo-header's sum,
+// and what is from ChecksumStart to the end is to be added.
 func complete(ip []byte, h Header) {
 	start := int(h.ChecksumStart)
 	at := start + int(h.ChecksumOffset)
 	c := ^fold(sum(ip[start:], 0))
 	if c == 0 && h.ChecksumOffset == udpChecksum {
-		c = 0xffff // RFC 768: zero means that there is none
+		c = 0xffff // RFC 768: zero means no checksum
 	}
 	binary.BigEndian.PutUint16(ip[at:], c)
 }

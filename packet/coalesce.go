@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 )
 
-// run is what a Batch knows of its last packet when others may be joined to it.
+// run is the state of a Batch's last packet, to which others may be joined.
 type run struct {
 	t     transport
 	size  int    // bytes of payload of each segment but the last
-	count int    // segments; 1 is a packet as it came
+	count int    // segments; 1 if none was joined
 	next  uint32 // TCP: the sequence number that follows
 	state runState
 }
@@ -17,15 +17,15 @@ type run struct {
 type runState uint8
 
 const (
-	runUnknown runState = iota // nobody has looked at the last packet yet
+	runUnknown runState = iota // the last packet was not examined yet
 	runOpen                    // more may follow
 	runClosed                  // nothing may follow
 )
 
-// Join appends record's payload to the last packet of b, which must have come from Add, if the two are consecutive
-// packets of one flow that a super-packet can stand for, as the kernel's GRO does (net/ipv4/udp_offload.c,
-// tcp_offload.c); it returns false, and does nothing, if they are not. One record then costs what dozens did. Packets
-// never pass one another: only the last is looked at. Seal must be called before anybody else sees b.
+// Join appends record's payload to the last packet of b, which must have come from Add, if the two
+// are consecutive packets of one flow that a super-packet can represent, as the kernel's GRO does
+// (net/ipv4/udp_offload.c, tcp_offload.c). Otherwise it returns false and changes nothing. Packets
+// are never reordered, because only the last is examined. Seal must be called before b is used.
 func (b *Batch) Join(record []byte, udp bool) bool {
 	if len(b.records) == 0 {
 		return false
@@ -35,7 +35,8 @@ func (b *Batch) Join(record []byte, udp bool) bool {
 		r.open(b.records[len(b.records)-1].bytes, udp)
 	}
 	h, ip := ParseHeader(record), record[HeaderLen:]
-	if r.state != runOpen || h.GSOType != gsoNone || len(ip) <= r.t.payload || len(ip)-r.t.payload > r.size {
+	if r.state != runOpen || h.GSOType != gsoNone || len(ip) <= r.t.payload ||
+		len(ip)-r.t.payload > r.size {
 		return false
 	}
 	last := &b.records[len(b.records)-1]
@@ -69,7 +70,7 @@ func (b *Batch) Join(record []byte, udp bool) bool {
 	return true
 }
 
-// open looks at the first packet of what may become a run.
+// open examines a packet that may begin a run.
 func (r *run) open(record []byte, udp bool) {
 	*r = run{state: runClosed}
 	h, ip := ParseHeader(record), record[HeaderLen:]
@@ -90,19 +91,20 @@ func (r *run) open(record []byte, udp bool) {
 	r.t, r.size, r.count, r.state = t, len(ip)-t.payload, 1, runOpen
 }
 
-// continues tells whether ip's headers say that it follows the run that begins with head.
+// continues reports whether ip follows, by its headers, the run that begins with head.
 func (r *run) continues(head, ip []byte) bool {
 	if head[0] != ip[0] {
 		return false
 	}
 	if head[0]>>4 == 4 {
 		// Type of service; flags and offset; TTL and protocol; addresses.
-		if head[1] != ip[1] || !bytes.Equal(head[6:10], ip[6:10]) || !bytes.Equal(head[12:20], ip[12:20]) {
+		if head[1] != ip[1] || !bytes.Equal(head[6:10], ip[6:10]) || !bytes.Equal(head[12:20],
+			ip[12:20]) {
 			return false
 		}
 		const dontFragment = 0x40
 		id, first := binary.BigEndian.Uint16(ip[4:]), binary.BigEndian.Uint16(head[4:])
-		// Segmentation will number the packets upwards, which only a packet that may be fragmented minds.
+		// Segmentation numbers the packets upwards, which matters only if they may be fragmented.
 		if head[6]&dontFragment == 0 && id != first+uint16(r.count) {
 			return false
 		}
@@ -118,17 +120,19 @@ func (r *run) continues(head, ip []byte) bool {
 		binary.BigEndian.Uint32(b[4:]) == r.next &&
 		bytes.Equal(a[8:13], b[8:13]) && // acknowledgment, header length
 		a[13]&^tcpPSH == b[13]&^tcpPSH &&
-		bytes.Equal(a[14:16], b[14:16]) && bytes.Equal(a[18:header], b[18:header]) // window, urgent pointer, options
+		// window, urgent pointer, options
+		bytes.Equal(a[14:16], b[14:16]) && bytes.Equal(a[18:header], b[18:header])
 }
 
-// intact tells whether the transport checksum of a packet is right or will be filled in: a super-packet gets new ones
-// for all of its segments, which must not make a damaged packet look good.
+// intact reports whether the transport checksum of a packet is right or will be filled in: a
+// super-packet gets new checksums for all segments, which must not hide damage.
 func intact(ip []byte, h Header, t transport) bool {
 	if h.Flags&flagNeedsChecksum != 0 {
 		return int(h.ChecksumStart) == t.offset && int(h.ChecksumOffset) == t.checksum
 	}
-	if t.protocol == protocolUDP && ip[t.offset+udpChecksum] == 0 && ip[t.offset+udpChecksum+1] == 0 {
-		return false // has none, and must not get one
+	if t.protocol == protocolUDP && ip[t.offset+udpChecksum] == 0 &&
+		ip[t.offset+udpChecksum+1] == 0 {
+		return false // has no checksum, and must not get one
 	}
 	n := int(binary.BigEndian.Uint16(ip[2:])) - t.offset
 	if ip[0]>>4 == 6 {
@@ -137,8 +141,8 @@ func intact(ip []byte, h Header, t transport) bool {
 	return fold(sum(ip[t.offset:], pseudoHeader(ip, t.protocol, n))) == 0xffff
 }
 
-// Seal finishes the last packet of b: if others were joined to it, it becomes a super-packet with the lengths, the
-// partial checksum and the virtio_net_hdr of one.
+// Seal completes the last packet of b: if others were joined to it, it gets the lengths, the
+// partial checksum and the virtio_net_hdr of a super-packet.
 func (b *Batch) Seal() {
 	r := b.run
 	b.run = run{}
@@ -167,6 +171,7 @@ func (b *Batch) Seal() {
 	} else {
 		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6HeaderLen))
 	}
-	binary.BigEndian.PutUint16(ip[r.t.offset+r.t.checksum:], fold(pseudoHeader(ip, r.t.protocol, n)))
+	binary.BigEndian.PutUint16(ip[r.t.offset+r.t.checksum:], fold(pseudoHeader(ip, r.t.protocol,
+		n)))
 	h.Put(record)
 }

@@ -7,8 +7,8 @@ const (
 	ecnCE     = 0x03
 )
 
-// MarkCE sets Congestion Experienced in an IP packet, which Length has accepted, and returns true; it returns false and
-// changes nothing if the packet's sender does not take part in ECN.
+// MarkCE sets Congestion Experienced in an IP packet that Length has accepted, and returns true. If
+// the packet's sender does not use ECN it returns false and changes nothing.
 func MarkCE(ip []byte) bool {
 	if ip[0]>>4 == 4 {
 		if ip[1]&ecnMask == ecnNotECT {
@@ -18,7 +18,7 @@ func MarkCE(ip []byte) bool {
 		headerChecksum(ip)
 		return true
 	}
-	// The traffic class lies across the first two bytes.
+	// The traffic class spans the first two bytes.
 	if ip[1]>>4&ecnMask == ecnNotECT {
 		return false
 	}

@@ -2,8 +2,8 @@ package packet
 
 import "encoding/binary"
 
-// IPv6 extension headers (IANA, IPv6 Extension Header Types). Any other next header is the packet's own protocol, behind
-// which a host looks for nothing.
+// IPv6 extension headers (IANA, IPv6 Extension Header Types). Any other next header is the packet's
+// own protocol, where a host stops parsing.
 const (
 	headerRouting        = 43
 	headerFragment       = 44
@@ -15,30 +15,32 @@ const (
 	headerExperiment2    = 254
 )
 
-// Bounds of a chain of extension headers that upperLayer reads to its end. Hosts do not send longer ones: RFC 9098 has what
-// becomes of them on the Internet.
+// Bounds of a chain of extension headers that upperLayer parses. Hosts do not send longer ones; RFC
+// 9098 says how the Internet treats them.
 const (
 	maxExtensions     = 8
 	maxExtensionBytes = 256
 )
 
-// judgedBytes is how much of an IPv6 packet's first fragment, behind its Fragment header, is read at most: extension headers, an
-// ICMPv6 header and the IPv6 header that an error quotes.
+// judgedBytes bounds how much of an IPv6 packet's first fragment is read after its Fragment header:
+// extension headers, an ICMPv6 header and the IPv6 header that an error quotes.
 const judgedBytes = maxExtensionBytes + icmpHeaderLen + ipv6HeaderLen
 
-// upperLayer follows the extension headers of an IPv6 packet that Length has accepted. It returns the protocol behind them and
-// where that begins, as an offset from the start of the packet, which is len(ip) at most. ok is false if the packet must not
-// be passed on: it has a routing header with segments left, by which its sender decides where its receiver sends it on, or
-// it cannot be judged. That is so for a chain that is longer than the bounds or does not end within the packet (RFC 7112
-// section 5 has hosts drop such a first fragment), for a header that this program cannot read, and for a later fragment that
-// begins where the first one is judged, so that it may overwrite what was read there. later reports that ip is a later
-// fragment, which has no headers to judge.
+// upperLayer parses the extension headers of an IPv6 packet that Length has accepted. It returns
+// the protocol after them and its offset from the start of the packet, at most len(ip). ok is false
+// if the packet must not be forwarded: it has a routing header with segments left, which makes its
+// receiver send it on, or it cannot be judged. A packet cannot be judged if its chain is longer
+// than the bounds or does not end within it (RFC 7112 section 5 has hosts drop such a first
+// fragment), if it has a header that this program cannot read, or if it is a later fragment that
+// begins within judgedBytes and may overwrite what was read there. later reports whether ip is a
+// later fragment, which has no headers to judge.
 func upperLayer(ip []byte) (protocol uint8, offset int, later, ok bool) {
 	protocol, offset = ip[6], ipv6HeaderLen
 	fragmented := false
 	for range maxExtensions + 1 {
 		switch protocol {
-		case protocolHopByHop, protocolDestinationOptions, headerRouting, headerFragment, headerAuthentication:
+		case protocolHopByHop, protocolDestinationOptions, headerRouting, headerFragment,
+			headerAuthentication:
 		case headerMobility, headerHIP, headerShim6, headerExperiment1, headerExperiment2:
 			return protocol, offset, false, false
 		default:

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// IP protocol numbers (IANA), and what their headers look like.
+// IP protocol numbers (IANA), and the layout of their headers.
 const (
 	protocolTCP = 6
 	protocolUDP = 17
@@ -20,7 +20,8 @@ const (
 	udpChecksum = 6
 )
 
-// transport says where the TCP or UDP part of a packet lies; offsets from the start of the IP packet, in bytes.
+// transport locates the TCP or UDP part of a packet; offsets are from the start of the IP packet,
+// in bytes.
 type transport struct {
 	protocol uint8
 	offset   int // of the transport header
@@ -28,9 +29,10 @@ type transport struct {
 	checksum int // of the checksum, from offset
 }
 
-// transportOf finds the transport header of an IP packet that Length has accepted. ok is false for anything but
-// unfragmented TCP and UDP, and for IPv6 with other extension headers than options: a routing header, for one, means
-// that the checksum counts another destination than the header's (RFC 8200 section 8.1).
+// transportOf finds the transport header of an IP packet that Length has accepted. ok is false for
+// anything but unfragmented TCP and UDP, and for IPv6 with other extension headers than options:
+// with a routing header, for instance, the checksum covers another destination than the header's
+// (RFC 8200 section 8.1).
 func transportOf(ip []byte) (t transport, ok bool) {
 	if ip[0]>>4 == 4 {
 		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 { // more fragments, or an offset
@@ -65,7 +67,7 @@ func transportOf(ip []byte) (t transport, ok bool) {
 	return t, false
 }
 
-// options reports whether something lies between the fixed IP header and the transport header.
+// options reports whether there are bytes between the fixed IP header and the transport header.
 func (t transport) options(ip []byte) bool {
 	if ip[0]>>4 == 4 {
 		return t.offset != ipv4MinHeaderLen
@@ -73,9 +75,9 @@ func (t transport) options(ip []byte) bool {
 	return t.offset != ipv6HeaderLen
 }
 
-// FlowHash returns a hash of the flow that an IP packet belongs to: addresses, protocol and, where there are any, ports.
-// All packets of a flow have the same. It is no secret and no defence: who can choose ports can make flows collide,
-// and shares a queue with himself.
+// FlowHash returns a hash of the flow that an IP packet belongs to: addresses, protocol and, where
+// there are any, ports. All packets of a flow have the same hash. It is not secret: a sender can
+// choose ports to make flows collide, which only makes its own flows share a queue.
 func FlowHash(ip []byte) uint32 {
 	var a, b, c uint64
 	var protocol uint8
@@ -84,11 +86,14 @@ func FlowHash(ip []byte) uint32 {
 		a = binary.BigEndian.Uint64(ip[12:])
 		protocol, offset = ip[9], int(ip[0]&0x0f)*4
 		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
-			offset = len(ip) // only the first fragment has ports: leave them out of all
+			// only the first fragment has ports, so the hash of all leaves them out
+			offset = len(ip)
 		}
 	} else {
-		a = binary.BigEndian.Uint64(ip[8:]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(ip[16:]), 21)
-		b = binary.BigEndian.Uint64(ip[24:]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(ip[32:]), 43)
+		a = binary.BigEndian.Uint64(ip[8:]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(ip[16:]),
+			21)
+		b = binary.BigEndian.Uint64(ip[24:]) ^ bits.RotateLeft64(binary.BigEndian.Uint64(ip[32:]),
+			43)
 		protocol, offset = ip[6], ipv6HeaderLen
 	}
 	if (protocol == protocolTCP || protocol == protocolUDP) && len(ip) >= offset+4 {

@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// FuzzDropSegment: what a stranger sends to another client stands in a queue, where it may be marked and lose segments.
-// What is left of it are the other segments, byte for byte, and still a record that Check accepts.
+// FuzzDropSegment: what a client sends to another one stands in a queue, where it may be
+// marked and lose segments. What is left of it are the other segments, byte for byte, and still a
+// record that Check accepts.
 func FuzzDropSegment(f *testing.F) {
 	for _, c := range superPackets() {
 		f.Add(c.record)
@@ -16,7 +17,8 @@ func FuzzDropSegment(f *testing.F) {
 		if len(record) < HeaderLen || len(record) > HeaderLen+MaxPacket {
 			return
 		}
-		if n, err := Length(record[HeaderLen:]); err != nil || n != len(record)-HeaderLen || Check(record) != nil {
+		if n, err := Length(record[HeaderLen:]); err != nil || n != len(record)-HeaderLen ||
+			Check(record) != nil {
 			return
 		}
 		p := NewPacket(len(record))

@@ -9,10 +9,11 @@ import (
 // Errors of CheckPaths.
 var (
 	ErrSourceRoute = errors.New("a source route, or headers that cannot be judged")
-	ErrICMP        = errors.New("an ICMP error about a packet that its receiver has not sent there, or a redirect")
+	ErrICMP        = errors.New(
+		"an ICMP error about a packet that its receiver has not sent there, or a redirect")
 )
 
-// Values of IP headers that tell what a host does with a packet beyond handing it to a program.
+// Values of IP headers by which a host does more with a packet than deliver it.
 const (
 	protocolICMP   = 1
 	protocolICMPv6 = 58
@@ -24,9 +25,10 @@ const (
 	optionTightSource = 137 // SSRR
 )
 
-// CheckPaths returns nil if ip, which Length has accepted, may tell its receiver what it says of paths. sent reports whether
-// from may have sent a packet to to that this packet's sender can know of. The error is ErrSourceRoute or ErrICMP, without
-// allocation. TCP and UDP without options or extension headers cost a comparison.
+// CheckPaths returns nil if ip, which Length has accepted, may affect its receiver's view of paths.
+// sent reports whether from may have sent a packet to to that this packet's sender can know. The
+// error is ErrSourceRoute or ErrICMP, without allocation. TCP and UDP without options or extension
+// headers cost a comparison.
 func CheckPaths(ip []byte, sent func(from, to netip.Addr) bool) error {
 	protocol, offset := ip[6], ipv6HeaderLen
 	later := false
@@ -39,7 +41,8 @@ func CheckPaths(ip []byte, sent func(from, to netip.Addr) bool) error {
 			return nil
 		}
 		if at := int(binary.BigEndian.Uint16(ip[6:])&0x1fff) * 8; at > 0 {
-			// Kernels drop overlapping fragments (net/ipv4/ip_fragment.c); this does not rely on it.
+			// Kernels drop overlapping fragments (net/ipv4/ip_fragment.c); this does not rely on
+			// it.
 			if at < icmpHeaderLen+ipv4MinHeaderLen {
 				return ErrSourceRoute
 			}
@@ -61,9 +64,9 @@ func CheckPaths(ip []byte, sent func(from, to netip.Addr) bool) error {
 	return nil
 }
 
-// checkICMP4 judges an ICMP message, or the first fragment of one, which changes what its receiver thinks of a path if it is
-// an error (RFC 792): kernels believe a path MTU for whatever two addresses the quoted packet names. An error that hides the
-// quoted header is about nobody's packet.
+// checkICMP4 judges an ICMP message, or its first fragment. An error (RFC 792) changes its
+// receiver's view of a path: kernels accept a path MTU for any two addresses that the quoted packet
+// names. An error without a readable quoted header is refused.
 func checkICMP4(message []byte, sent func(from, to netip.Addr) bool) error {
 	switch message[0] {
 	case 3, 4, 11, 12: // unreachable, source quench, time exceeded, parameter problem
@@ -73,14 +76,16 @@ func checkICMP4(message []byte, sent func(from, to netip.Addr) bool) error {
 		return nil
 	}
 	quoted := message[min(icmpHeaderLen, len(message)):]
-	if len(quoted) < ipv4MinHeaderLen || quoted[0]>>4 != 4 || !sent(Source(quoted), Destination(quoted)) {
+	if len(quoted) < ipv4MinHeaderLen || quoted[0]>>4 != 4 || !sent(Source(quoted),
+		Destination(quoted)) {
 		return ErrICMP
 	}
 	return nil
 }
 
-// checkICMP6 is checkICMP4 for ICMPv6 (RFC 4443). Neighbor discovery (RFC 4861), redirects among it, is for one link and never
-// forwarded; with a hop limit of 255, which nobody here has lowered, its receiver would take it for its neighbor's.
+// checkICMP6 is checkICMP4 for ICMPv6 (RFC 4443). Neighbor discovery (RFC 4861), redirects among
+// it, is for one link and never forwarded; with a hop limit of 255, which a tunnel does not lower,
+// its receiver would take it for a neighbor's.
 func checkICMP6(message []byte, sent func(from, to netip.Addr) bool) error {
 	if kind := message[0]; kind > 127 {
 		if kind >= 133 && kind <= 137 {
@@ -89,14 +94,16 @@ func checkICMP6(message []byte, sent func(from, to netip.Addr) bool) error {
 		return nil
 	}
 	quoted := message[min(icmpHeaderLen, len(message)):]
-	if len(quoted) < ipv6HeaderLen || quoted[0]>>4 != 6 || !sent(Source(quoted), Destination(quoted)) {
+	if len(quoted) < ipv6HeaderLen || quoted[0]>>4 != 6 || !sent(Source(quoted),
+		Destination(quoted)) {
 		return ErrICMP
 	}
 	return nil
 }
 
-// sourceRouted reports whether ip is an IPv4 packet with a source route, by which its sender decides where its receiver
-// sends it on (RFC 791 section 3.1; RFC 7126 section 4.3 has hosts drop it), or with options that cannot be read.
+// sourceRouted reports whether ip is an IPv4 packet with a source route, which makes its receiver
+// send it on (RFC 791 section 3.1; RFC 7126 section 4.3 has hosts drop it), or with options that
+// cannot be parsed.
 func sourceRouted(ip []byte) bool {
 	if ip[0] <= 0x45 || ip[0]>>4 != 4 {
 		return false

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// header4 returns an IPv4 header of n bytes, without options that mean anything, and what follows it.
+// header4 returns an IPv4 header of n bytes, without options that mean anything, and what follows
+// it.
 func header4(protocol byte, from, to string, n int, body ...byte) []byte {
 	ip := make([]byte, n, n+len(body))
 	ip[0], ip[9] = 0x40|byte(n/4), protocol
@@ -27,11 +28,17 @@ func header6(next byte, from, to string, body ...byte) []byte {
 }
 
 func TestICMPError(t *testing.T) {
-	message := func(kind byte, quoted []byte) []byte { return append([]byte{kind, 4, 0, 0, 0, 0, 2, 40}, quoted...) }
+	message := func(kind byte,
+		quoted []byte) []byte {
+		return append([]byte{kind, 4, 0, 0, 0, 0, 2, 40}, quoted...)
+	}
 	mine := header4(6, "10.1.1.1", "10.1.1.3", 20)
 	others := header4(6, "10.1.1.1", "10.1.1.5", 20)
 	six := header6(6, "fd00::1", "fd00::3")
-	error4 := func(n int, body []byte) []byte { return header4(protocolICMP, "10.1.1.3", "10.1.1.1", n, body...) }
+	error4 := func(n int,
+		body []byte) []byte {
+		return header4(protocolICMP, "10.1.1.3", "10.1.1.1", n, body...)
+	}
 	fragment := func(offset byte, body []byte) []byte {
 		ip := error4(20, body)
 		ip[6], ip[7] = 0x20, offset
@@ -41,26 +48,33 @@ func TestICMPError(t *testing.T) {
 		ip   []byte
 		want error
 	}{
-		"about its own":         {error4(20, message(3, mine)), nil},
-		"with options":          {error4(24, message(3, mine)), nil},
-		"about another's":       {error4(20, message(3, others)), ErrICMP},
-		"about its own, sent":   {error4(20, message(3, header4(6, "10.1.1.3", "10.1.1.1", 20))), ErrICMP},
-		"cut short":             {error4(20, message(3, mine[:19])), ErrICMP},
-		"quoting IPv6":          {error4(20, message(3, six[:20])), ErrICMP},
-		"a redirect":            {error4(20, message(5, mine)), ErrICMP},
-		"a ping":                {error4(20, message(8, others)), nil},
-		"empty":                 {error4(20, nil), nil},
-		"TCP":                   {header4(6, "10.1.1.3", "10.1.1.1", 20, message(3, others)...), nil},
+		"about its own":   {error4(20, message(3, mine)), nil},
+		"with options":    {error4(24, message(3, mine)), nil},
+		"about another's": {error4(20, message(3, others)), ErrICMP},
+		"about its own, sent": {error4(20, message(3, header4(6, "10.1.1.3", "10.1.1.1", 20))),
+			ErrICMP},
+		"cut short":    {error4(20, message(3, mine[:19])), ErrICMP},
+		"quoting IPv6": {error4(20, message(3, six[:20])), ErrICMP},
+		"a redirect":   {error4(20, message(5, mine)), ErrICMP},
+		"a ping":       {error4(20, message(8, others)), nil},
+		"empty":        {error4(20, nil), nil},
+		"TCP": {header4(6, "10.1.1.3", "10.1.1.1", 20, message(3, others)...),
+			nil},
 		"first fragment":        {fragment(0, message(3, others)), ErrICMP},
 		"first fragment, short": {fragment(0, message(3, nil)), ErrICMP},
 		"later fragment":        {fragment(4, message(3, others)), nil},
 		"overlapping fragment":  {fragment(3, message(3, others)), ErrSourceRoute},
 		"overlapping quote":     {fragment(1, message(3, others)), ErrSourceRoute},
-		"IPv6 about its own":    {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six)...), nil},
-		"IPv6 about another's":  {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, header6(6, "fd00::1", "fd00::5"))...), ErrICMP},
-		"IPv6 cut short":        {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six[:39])...), ErrICMP},
-		"IPv6 redirect":         {header6(protocolICMPv6, "fd00::3", "fd00::1", message(137, six)...), ErrICMP},
-		"IPv6 ping":             {header6(protocolICMPv6, "fd00::3", "fd00::1", message(128, six)...), nil},
+		"IPv6 about its own": {header6(protocolICMPv6, "fd00::3", "fd00::1", message(2, six)...),
+			nil},
+		"IPv6 about another's": {header6(protocolICMPv6, "fd00::3", "fd00::1",
+			message(2, header6(6, "fd00::1", "fd00::5"))...), ErrICMP},
+		"IPv6 cut short": {header6(protocolICMPv6, "fd00::3", "fd00::1",
+			message(2, six[:39])...), ErrICMP},
+		"IPv6 redirect": {header6(protocolICMPv6, "fd00::3", "fd00::1",
+			message(137, six)...), ErrICMP},
+		"IPv6 ping": {header6(protocolICMPv6, "fd00::3", "fd00::1",
+			message(128, six)...), nil},
 	} {
 		if err := checkPaths(test.ip); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v; want %v", name, err, test.want)
@@ -70,7 +84,8 @@ func TestICMPError(t *testing.T) {
 
 // checkPaths is CheckPaths for a sender who was sent what its receiver sends to it.
 func checkPaths(ip []byte) error {
-	return CheckPaths(ip, func(from, to netip.Addr) bool { return from == Destination(ip) && to == Source(ip) })
+	return CheckPaths(ip,
+		func(from, to netip.Addr) bool { return from == Destination(ip) && to == Source(ip) })
 }
 
 func TestSourceRouted(t *testing.T) {

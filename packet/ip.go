@@ -1,5 +1,6 @@
-// Package packet knows raw IP packets and batches of them: lengths, addresses, and how records lie in a WebSocket
-// message. It touches no device and no socket, and nothing in it allocates per packet.
+// Package packet parses and builds raw IP packets and batches of them: lengths, addresses,
+// checksums, and the records of a WebSocket message. It uses neither devices nor sockets, and
+// allocates nothing per packet.
 package packet
 
 import (
@@ -9,11 +10,12 @@ import (
 	"net/netip"
 )
 
-// MaxPacket is the largest IP packet that a record can hold, in bytes: the 16-bit total length of IPv4 (RFC 791
-// section 3.1) plus the fixed header that IPv6 does not count in its payload length (RFC 8200 section 3).
+// MaxPacket is the largest IP packet that a record can hold, in bytes: the 16-bit total length of
+// IPv4 (RFC 791 section 3.1) plus the fixed header that IPv6 does not count in its payload length
+// (RFC 8200 section 3).
 const MaxPacket = maxIPv4Len + ipv6HeaderLen
 
-// maxIPv4Len is the most bytes that an IPv4 packet's length can say.
+// maxIPv4Len is the largest total length of an IPv4 packet, in bytes.
 const maxIPv4Len = 65535
 
 const (
@@ -21,15 +23,16 @@ const (
 	ipv6HeaderLen    = 40
 )
 
-// ErrMalformed says that bytes are not an IP packet, or that a batch does not end where its last packet ends.
+// ErrMalformed is returned for bytes that are not an IP packet, or a batch that does not end where
+// its last packet ends.
 var ErrMalformed = errors.New("malformed packet")
 
-// ErrShort is an ErrMalformed: what is there is the beginning of an IP packet.
+// ErrShort is an ErrMalformed for the beginning of an IP packet.
 var ErrShort = fmt.Errorf("%w: cut short", ErrMalformed)
 
-// Length returns the length in bytes of the IP packet that p begins with, as its own header gives it. The error is
-// ErrMalformed when the version is neither 4 nor 6 or the header contradicts itself, ErrShort when p is shorter than the
-// header, or than the length that it gives.
+// Length returns the length in bytes of the IP packet at the start of p, from its own header. The
+// error is ErrMalformed when the version is neither 4 nor 6 or the header contradicts itself,
+// ErrShort when p is shorter than the header, or than the length that it gives.
 func Length(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, ErrShort

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// ipv4 returns an IPv4 packet of n bytes from src to dst; only the fields that this package reads are set.
+// ipv4 returns an IPv4 packet of n bytes from src to dst; only the fields that this package reads
+// are set.
 func ipv4(src, dst string, n int) []byte {
 	p := make([]byte, n)
 	p[0] = 0x45
@@ -50,16 +51,17 @@ func TestLengthRefuses(t *testing.T) {
 	optionsCutOff := bytes.Clone(good)
 	optionsCutOff[0] = 0x4f
 	for name, p := range map[string][]byte{
-		"nothing":                 {},
-		"IPv4 header cut":         good[:19],
-		"IPv6 header cut":         ipv6("fd00::3", "fd00::1", 40)[:39],
-		"packet cut":              good[:39],
-		"total length < header":   short,
-		"header length > packet":  optionsCutOff,
-		"header length under 20":  append([]byte{0x44}, good[1:]...),
-		"version 5":               append([]byte{0x55}, good[1:]...),
-		"version 0 (all zeroes)":  make([]byte, 64),
-		"IPv6 payload out of end": append(ipv6("fd00::3", "fd00::1", 40)[:4], append([]byte{0, 9}, make([]byte, 34)...)...),
+		"nothing":                {},
+		"IPv4 header cut":        good[:19],
+		"IPv6 header cut":        ipv6("fd00::3", "fd00::1", 40)[:39],
+		"packet cut":             good[:39],
+		"total length < header":  short,
+		"header length > packet": optionsCutOff,
+		"header length under 20": append([]byte{0x44}, good[1:]...),
+		"version 5":              append([]byte{0x55}, good[1:]...),
+		"version 0 (all zeroes)": make([]byte, 64),
+		"IPv6 payload out of end": append(ipv6("fd00::3", "fd00::1", 40)[:4], append([]byte{0, 9},
+			make([]byte, 34)...)...),
 	} {
 		if n, err := Length(p); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: Length = %d, %v; want ErrMalformed", name, n, err)

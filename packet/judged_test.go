@@ -13,8 +13,9 @@ type judged struct {
 	ports   []byte // of TCP and UDP
 }
 
-// judgedOf returns of an IPv4 packet bytes 0–1, 6–9 and 12–19 and its options, and of an IPv6 packet bytes 0–3 and 6–39 and
-// its extension headers. What is left out are lengths, the IPv4 identification and header checksum, and the ECN field.
+// judgedOf returns of an IPv4 packet bytes 0–1, 6–9 and 12–19 and its options, and of an IPv6
+// packet bytes 0–3 and 6–39 and its extension headers. What is left out are lengths, the IPv4
+// identification and header checksum, and the ECN field.
 func judgedOf(ip []byte) judged {
 	var j judged
 	t, ok := transportOf(ip)
@@ -36,22 +37,27 @@ func judgedOf(ip []byte) judged {
 }
 
 func (j judged) equal(k judged) bool {
-	return bytes.Equal(j.fixed, k.fixed) && bytes.Equal(j.options, k.options) && bytes.Equal(j.ports, k.ports)
+	return bytes.Equal(j.fixed, k.fixed) && bytes.Equal(j.options, k.options) &&
+		bytes.Equal(j.ports, k.ports)
 }
 
-// kernel does to a record what a kernel does that takes it as it is: it fills in the checksum where the header says.
+// kernel does to a record what a kernel does that takes it as it is: it fills in the checksum where
+// the header says.
 func kernel(record []byte) {
 	if h := ParseHeader(record); h.Flags&flagNeedsChecksum != 0 {
-		binary.BigEndian.PutUint16(record[HeaderLen+int(h.ChecksumStart)+int(h.ChecksumOffset):], 0xbeef)
+		binary.BigEndian.PutUint16(record[HeaderLen+int(h.ChecksumStart)+int(h.ChecksumOffset):],
+			0xbeef)
 	}
 }
 
-// attacks are records that passed Check once, and were other packets after their checksum was filled in.
+// attacks are records that passed Check once, and were other packets after their checksum was
+// filled in.
 func attacks() map[string][]byte {
 	forged := func(start, offset int) []byte {
 		p := added(ipv4("10.1.1.3", "10.1.1.5", 60)).Record()
 		p[HeaderLen+8], p[HeaderLen+9] = 64, protocolUDP
-		Header{Flags: flagNeedsChecksum, ChecksumStart: uint16(start), ChecksumOffset: uint16(offset)}.Put(p)
+		Header{Flags: flagNeedsChecksum, ChecksumStart: uint16(start),
+			ChecksumOffset: uint16(offset)}.Put(p)
 		return p
 	}
 	fragment := forged(ipv4MinHeaderLen, udpChecksum)
@@ -84,9 +90,9 @@ func TestCheckRefusesChecksumsElsewhere(t *testing.T) {
 	}
 }
 
-// FuzzJudged: a peer's record that Check accepts, alone or merged with others, is for ever the packet that a policy has judged,
-// in whatever order it is marked, trimmed, segmented, joined again and given to a kernel; and it never becomes more than twice
-// its bytes.
+// FuzzJudged: a peer's record that Check accepts, alone or merged with others, is for ever the
+// packet that a policy has judged, in whatever order it is marked, trimmed, segmented, joined again
+// and given to a kernel; and it never becomes more than twice its bytes.
 func FuzzJudged(f *testing.F) {
 	for _, c := range superPackets() {
 		f.Add(c.record, uint8(0xff))
@@ -97,7 +103,8 @@ func FuzzJudged(f *testing.F) {
 	_, pieces := stream(false, 9*1340, 1340, 2)
 	f.Add(bytes.Join(pieces, nil), uint8(1))
 	options := bytes.Clone(super(true, protocolUDP, 1001, 100))
-	options = append(options[:HeaderLen+40:HeaderLen+40], append([]byte{17, 0, 1, 4, 0, 0, 0, 0}, options[HeaderLen+40:]...)...)
+	options = append(options[:HeaderLen+40:HeaderLen+40], append([]byte{17, 0, 1, 4, 0, 0, 0, 0},
+		options[HeaderLen+40:]...)...)
 	options[HeaderLen+6] = protocolHopByHop
 	binary.BigEndian.PutUint16(options[HeaderLen+4:], uint16(len(options)-HeaderLen-40))
 	h := ParseHeader(options)
@@ -121,7 +128,8 @@ func FuzzJudged(f *testing.F) {
 			want := judgedOf(record[HeaderLen:])
 			given := bytes.Clone(record)
 			kernel(given)
-			if !judgedOf(given[HeaderLen:]).equal(want) || !bytes.Equal(given[HeaderLen:HeaderLen+6], record[HeaderLen:HeaderLen+6]) {
+			if !judgedOf(given[HeaderLen:]).equal(want) ||
+				!bytes.Equal(given[HeaderLen:HeaderLen+6], record[HeaderLen:HeaderLen+6]) {
 				t.Fatalf("the kernel makes another packet of %x", record[:min(len(record), 80)])
 			}
 			p := b.Take(i)
@@ -173,14 +181,18 @@ func TestCheckBoundsSegments(t *testing.T) {
 		record []byte
 		want   error
 	}{
-		"TCP, one byte each":                   {super(false, protocolTCP, 64000, 1), ErrAmplifies},
-		"TCP, less than the headers":           {super(false, protocolTCP, 4000, 51), ErrAmplifies},
-		"TCP, as much as the headers":          {super(false, protocolTCP, 52*maxTCPSegments, 52), nil},
-		"TCP, a segment too many":              {super(false, protocolTCP, 52*maxTCPSegments+1, 52), ErrAmplifies},
+		"TCP, one byte each":         {super(false, protocolTCP, 64000, 1), ErrAmplifies},
+		"TCP, less than the headers": {super(false, protocolTCP, 4000, 51), ErrAmplifies},
+		"TCP, as much as the headers": {super(false, protocolTCP, 52*maxTCPSegments, 52),
+			nil},
+		"TCP, a segment too many": {super(false, protocolTCP, 52*maxTCPSegments+1, 52),
+			ErrAmplifies},
 		"TCP, 64 KiB at the smallest MSS used": {super(false, protocolTCP, 65535-52, 536-12), nil},
 		"UDP, less than the headers":           {super(false, protocolUDP, 600, 27), ErrAmplifies},
-		"UDP, as many as there may be":         {super(false, protocolUDP, 28*maxUDPSegments, 28), nil},
-		"UDP, one more":                        {super(false, protocolUDP, 28*maxUDPSegments+1, 28), ErrAmplifies},
+		"UDP, as many as there may be": {super(false, protocolUDP, 28*maxUDPSegments, 28),
+			nil},
+		"UDP, one more": {super(false, protocolUDP, 28*maxUDPSegments+1, 28),
+			ErrAmplifies},
 		"UDP over IPv6, less than the headers": {super(true, protocolUDP, 600, 47), ErrAmplifies},
 	} {
 		if err := Check(c.record); err != c.want { //nolint:errorlint // Check wraps nothing

@@ -5,16 +5,17 @@ import (
 	"encoding/binary"
 )
 
-// maxForward is how many bytes one acknowledgment may set free that stands for others: the kernel that gets it sends all of
-// that at once, and a device's queue holds 100 packets, which at the beginning of a connection have two segments each. It
-// leaves a sender enough of them to see a queue that really grows.
+// maxForward bounds the bytes that one merged acknowledgment releases: the kernel sends all of them
+// at once, and a device's queue holds 100 packets, which at the beginning of a connection have two
+// segments each. It leaves a sender enough acknowledgments to see a queue that really grows.
 const maxForward = 24000
 
-// Merge joins TCP packets, and super-packets, of one flow that follow each other in b, whose records come from Split and lie
-// in order in one buffer: what a lost segment of the connection underneath has held back comes in one piece, and is
-// acknowledged as one, by the newest of it. A TCP sender that saw an acknowledgment for each would take the age of the first
-// ones for a queue. The kernel's GRO (net/ipv4/tcp_offload.c) does the same where the timestamps are equal (RFC 7323); here
-// the newest stand for all.
+// Merge joins consecutive TCP packets and super-packets of one flow in b, whose records come from
+// Split and are adjacent in one buffer. Packets that a lost segment of the connection underneath
+// has delayed arrive together, and are then acknowledged as one, by the newest. With an
+// acknowledgment for each, a TCP sender would take the age of the first for a queue. The kernel's
+// GRO (net/ipv4/tcp_offload.c) does the same for equal timestamps (RFC 7323); here the newest
+// timestamp stands for all.
 func (b *Batch) Merge() {
 	if b.framing != FramingVnet || len(b.records) < 2 {
 		return
@@ -41,19 +42,21 @@ func (b *Batch) Merge() {
 type piece struct {
 	record []byte // its capacity reaches over what follows in the buffer
 	h      Header
-	t      transport // protocol 0 is nothing to merge
+	t      transport // protocol 0 cannot be merged
 	size   int       // bytes of payload of each segment but the last
 	grown  bool      // others were merged with it
 
-	forward int // bytes by which it acknowledges more than the first of those that it stands for
+	forward int // bytes acknowledged beyond the first acknowledgment that it stands for
 }
 
-// pieceOf looks at a record: what can be merged is TCP in the middle of a connection, whose checksum the kernel fills in.
+// pieceOf examines a record: only TCP within a connection, whose checksum the kernel fills in, can
+// be merged.
 func pieceOf(record []byte) piece {
 	p := piece{record: record, h: ParseHeader(record)}
 	ip := record[HeaderLen:]
 	t, ok := transportOf(ip)
-	if !ok || t.protocol != protocolTCP || p.h.Flags != flagNeedsChecksum || int(p.h.ChecksumStart) != t.offset ||
+	if !ok || t.protocol != protocolTCP || p.h.Flags != flagNeedsChecksum ||
+		int(p.h.ChecksumStart) != t.offset ||
 		int(p.h.ChecksumOffset) != t.checksum || t.options(ip) {
 		return p
 	}
@@ -72,8 +75,8 @@ func pieceOf(record []byte) piece {
 	return p
 }
 
-// merge appends next, which lies behind p in the same buffer, to p if it goes on where p ends; of two acknowledgments that
-// carry nothing else the newer stands for both (RFC 3449 section 5.2.2).
+// merge appends next, which lies behind p in the same buffer, to p if it goes on where p ends; of
+// two acknowledgments that carry nothing else the newer stands for both (RFC 3449 section 5.2.2).
 func (p *piece) merge(next *piece) bool {
 	if p.t.protocol == 0 || p.t != next.t || !p.sameFlow(next) {
 		return false
@@ -86,7 +89,8 @@ func (p *piece) merge(next *piece) bool {
 	case !sameOptions(x[tcpMinHeaderLen:], y[tcpMinHeaderLen:]):
 		return false
 	case have == 0 && len(payload) == 0:
-		// The same again says that something is missing; and what an acknowledgment sets free at once is better not too much.
+		// The same again says that something is missing; and what an acknowledgment sets free at
+		// once is better not too much.
 		forward := int(int32(binary.BigEndian.Uint32(y[8:]) - binary.BigEndian.Uint32(x[8:])))
 		if forward <= 0 || p.forward+forward > maxForward {
 			return false
@@ -94,8 +98,10 @@ func (p *piece) merge(next *piece) bool {
 		p.record = next.record
 		p.forward += forward
 		return true
-	case have == 0, have%p.size != 0, len(payload) == 0, next.size > p.size, next.size < p.size && len(payload) > next.size,
-		len(a)+len(payload) > maxIPv4Len, p.size < p.t.leastSize(), (have+len(payload)+p.size-1)/p.size > p.t.mostSegments(),
+	case have == 0, have%p.size != 0, len(payload) == 0, next.size > p.size, next.size < p.size &&
+		len(payload) > next.size,
+		len(a)+len(payload) > maxIPv4Len, p.size < p.t.leastSize(),
+		(have+len(payload)+p.size-1)/p.size > p.t.mostSegments(),
 		binary.BigEndian.Uint32(y[4:]) != binary.BigEndian.Uint32(x[4:])+uint32(have):
 		return false
 	}
@@ -108,13 +114,15 @@ func (p *piece) merge(next *piece) bool {
 	return true
 }
 
-// sameFlow tells whether the IP headers and ports of two pieces are the same, but for what differs in every packet.
+// sameFlow tells whether the IP headers and ports of two pieces are the same, but for what differs
+// in every packet.
 func (p *piece) sameFlow(next *piece) bool {
 	a, c := p.record[HeaderLen:], next.record[HeaderLen:]
 	if a[0]>>4 == 4 {
 		const dontFragment = 0x40
 		// Version and type of service; whether it may be fragmented, TTL, protocol; addresses.
-		if !bytes.Equal(a[:2], c[:2]) || !bytes.Equal(a[6:10], c[6:10]) || !bytes.Equal(a[12:20], c[12:20]) || a[6]&dontFragment == 0 {
+		if !bytes.Equal(a[:2], c[:2]) || !bytes.Equal(a[6:10], c[6:10]) || !bytes.Equal(a[12:20],
+			c[12:20]) || a[6]&dontFragment == 0 {
 			return false
 		}
 	} else if !bytes.Equal(a[:4], c[:4]) || !bytes.Equal(a[6:40], c[6:40]) {
@@ -123,7 +131,8 @@ func (p *piece) sameFlow(next *piece) bool {
 	return bytes.Equal(a[p.t.offset:p.t.offset+4], c[p.t.offset:p.t.offset+4])
 }
 
-// sameOptions tells whether TCP options are the same but for the values of timestamps where they always stand.
+// sameOptions tells whether TCP options are the same but for the values of timestamps where they
+// always stand.
 func sameOptions(a, c []byte) bool {
 	const aligned = 0x0101080a // NOP, NOP, timestamps, 10 bytes (RFC 7323 appendix A)
 	if len(a) == 12 && len(c) == 12 {
@@ -146,6 +155,7 @@ func (p *piece) seal() {
 		p.h.GSOType = gsoTCPv6
 		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-ipv6HeaderLen))
 	}
-	binary.BigEndian.PutUint16(ip[p.t.offset+p.t.checksum:], fold(pseudoHeader(ip, protocolTCP, len(ip)-p.t.offset)))
+	binary.BigEndian.PutUint16(ip[p.t.offset+p.t.checksum:], fold(pseudoHeader(ip, protocolTCP,
+		len(ip)-p.t.offset)))
 	p.h.Put(p.record)
 }

@@ -16,7 +16,8 @@ func inOneBuffer(t testing.TB, records ...[]byte) *Batch {
 	return b
 }
 
-// stream returns a super-packet of TCP in pieces of so many segments each; all but the last are full.
+// stream returns a super-packet of TCP in pieces of so many segments each; all but the last are
+// full.
 func stream(v6 bool, payload, size, segmentsEach int) (whole []byte, pieces [][]byte) {
 	whole = super(v6, protocolTCP, payload, size)
 	rest := NewPacket(len(whole))
@@ -60,7 +61,8 @@ func TestMerge(t *testing.T) {
 				t.Errorf("v6 %v: %v", v6, err)
 			}
 			if !bytes.Equal(b.Record(0), whole) {
-				t.Errorf("v6 %v, %d segments each: another packet has come of it:\n%x\n%x", v6, each, b.Record(0)[:90], whole[:90])
+				t.Errorf("v6 %v, %d segments each: another packet has come of it:\n%x\n%x", v6,
+					each, b.Record(0)[:90], whole[:90])
 			}
 		}
 	}
@@ -79,7 +81,8 @@ func TestMergeTakesTheNewest(t *testing.T) {
 		t.Fatalf("%d records", b.Len())
 	}
 	got := b.IP(0)[ipv4MinHeaderLen:]
-	if binary.BigEndian.Uint32(got[8:]) != 77 || binary.BigEndian.Uint16(got[14:]) != 99 || binary.BigEndian.Uint32(got[24:]) != 0x01020399 {
+	if binary.BigEndian.Uint32(got[8:]) != 77 || binary.BigEndian.Uint16(got[14:]) != 99 ||
+		binary.BigEndian.Uint32(got[24:]) != 0x01020399 {
 		t.Errorf("header %x", got[:32])
 	}
 	for _, ip := range segments(b.Record(0)) {
@@ -93,23 +96,36 @@ func TestMergeTakesTheNewest(t *testing.T) {
 func TestMergeLeavesAlone(t *testing.T) {
 	tcp := func(piece []byte) []byte { return piece[HeaderLen+ipv4MinHeaderLen:] }
 	for name, change := range map[string]func(first, second []byte) []byte{
-		"a gap":              func(_, s []byte) []byte { tcp(s)[7]++; return s },
-		"another port":       func(_, s []byte) []byte { tcp(s)[1]++; return s },
-		"another source":     func(_, s []byte) []byte { s[HeaderLen+15]++; return s },
-		"a congestion mark":  func(_, s []byte) []byte { s[HeaderLen+1] |= 3; return s },
-		"may be fragmented":  func(f, s []byte) []byte { f[HeaderLen+6], s[HeaderLen+6] = 0, 0; return s },
-		"FIN":                func(_, s []byte) []byte { tcp(s)[13] |= tcpFIN; return s },
-		"CWR":                func(_, s []byte) []byte { tcp(s)[13] |= tcpCWR; return s },
-		"other options":      func(_, s []byte) []byte { tcp(s)[20] = 5; return s },
-		"a full checksum":    func(_, s []byte) []byte { s[0] = 0; s[1] = 0; return s },
-		"larger segments":    func(f, s []byte) []byte { binary.LittleEndian.PutUint16(f[4:], 670); return s },
-		"a short one before": func(f, s []byte) []byte { binary.LittleEndian.PutUint16(f[4:], 1339); return s },
+		"a gap":             func(_, s []byte) []byte { tcp(s)[7]++; return s },
+		"another port":      func(_, s []byte) []byte { tcp(s)[1]++; return s },
+		"another source":    func(_, s []byte) []byte { s[HeaderLen+15]++; return s },
+		"a congestion mark": func(_, s []byte) []byte { s[HeaderLen+1] |= 3; return s },
+		"may be fragmented": func(f, s []byte) []byte {
+			f[HeaderLen+6], s[HeaderLen+6] = 0,
+				0
+			return s
+		},
+		"FIN":             func(_, s []byte) []byte { tcp(s)[13] |= tcpFIN; return s },
+		"CWR":             func(_, s []byte) []byte { tcp(s)[13] |= tcpCWR; return s },
+		"other options":   func(_, s []byte) []byte { tcp(s)[20] = 5; return s },
+		"a full checksum": func(_, s []byte) []byte { s[0] = 0; s[1] = 0; return s },
+		"larger segments": func(f,
+			s []byte) []byte {
+			binary.LittleEndian.PutUint16(f[4:], 670)
+			return s
+		},
+		"a short one before": func(f,
+			s []byte) []byte {
+			binary.LittleEndian.PutUint16(f[4:], 1339)
+			return s
+		},
 	} {
 		_, pieces := stream(false, 4*1340, 1340, 2)
 		pieces[1] = change(pieces[0], pieces[1])
 		b := inOneBuffer(t, pieces...)
 		b.Merge()
-		if b.Len() != 2 || !bytes.Equal(b.Record(0), pieces[0]) || !bytes.Equal(b.Record(1), pieces[1]) {
+		if b.Len() != 2 || !bytes.Equal(b.Record(0), pieces[0]) || !bytes.Equal(b.Record(1),
+			pieces[1]) {
 			t.Errorf("%s: %d records are left, or they were changed", name, b.Len())
 		}
 	}
@@ -131,12 +147,15 @@ func acknowledgment(n uint32) []byte {
 	headerChecksum(ip)
 	binary.BigEndian.PutUint32(ip[ipv4MinHeaderLen+8:], n)
 	ip[ipv4MinHeaderLen+13] = 0x10
-	binary.BigEndian.PutUint16(ip[ipv4MinHeaderLen+tcpChecksum:], fold(pseudoHeader(ip, protocolTCP, 32)))
-	Header{Flags: flagNeedsChecksum, ChecksumStart: ipv4MinHeaderLen, ChecksumOffset: tcpChecksum}.Put(record)
+	binary.BigEndian.PutUint16(ip[ipv4MinHeaderLen+tcpChecksum:], fold(pseudoHeader(ip, protocolTCP,
+		32)))
+	Header{Flags: flagNeedsChecksum, ChecksumStart: ipv4MinHeaderLen,
+		ChecksumOffset: tcpChecksum}.Put(record)
 	return record
 }
 
-// Of acknowledgments that say nothing else the newest is left, but not for too much at once, and the same again is news.
+// Of acknowledgments that say nothing else the newest is left, but not for too much at once, and
+// the same again is news.
 func TestMergeAcknowledgments(t *testing.T) {
 	sack := acknowledgment(6000)
 	sack[HeaderLen+ipv4MinHeaderLen+22] = 5
@@ -144,12 +163,16 @@ func TestMergeAcknowledgments(t *testing.T) {
 		in   [][]byte
 		left []uint32
 	}{
-		"a run":            {[][]byte{acknowledgment(1), acknowledgment(3000), acknowledgment(6000)}, []uint32{6000}},
-		"round the end":    {[][]byte{acknowledgment(1<<32 - 9), acknowledgment(9)}, []uint32{9}},
-		"the same again":   {[][]byte{acknowledgment(1), acknowledgment(1), acknowledgment(1)}, []uint32{1, 1, 1}},
-		"an older one":     {[][]byte{acknowledgment(9), acknowledgment(8)}, []uint32{9, 8}},
-		"selective":        {[][]byte{acknowledgment(1), sack, acknowledgment(7000)}, []uint32{1, 6000, 7000}},
-		"too much at once": {[][]byte{acknowledgment(1), acknowledgment(maxForward), acknowledgment(maxForward + 2)}, []uint32{maxForward, maxForward + 2}},
+		"a run": {[][]byte{acknowledgment(1), acknowledgment(3000),
+			acknowledgment(6000)}, []uint32{6000}},
+		"round the end": {[][]byte{acknowledgment(1<<32 - 9), acknowledgment(9)}, []uint32{9}},
+		"the same again": {[][]byte{acknowledgment(1), acknowledgment(1), acknowledgment(1)},
+			[]uint32{1, 1, 1}},
+		"an older one": {[][]byte{acknowledgment(9), acknowledgment(8)}, []uint32{9, 8}},
+		"selective": {[][]byte{acknowledgment(1), sack, acknowledgment(7000)},
+			[]uint32{1, 6000, 7000}},
+		"too much at once": {[][]byte{acknowledgment(1), acknowledgment(maxForward),
+			acknowledgment(maxForward + 2)}, []uint32{maxForward, maxForward + 2}},
 	} {
 		b := inOneBuffer(t, c.in...)
 		b.Merge()

@@ -14,11 +14,12 @@ import (
 	"tunnel/tun"
 )
 
-// The kernel is the oracle: a super-packet that comes in on a device with offload and is forwarded to one without has
-// to be segmented by the kernel, and Segments must give the same bytes.
+// The kernel is the oracle: a super-packet that comes in on a device with offload and is forwarded
+// to one without has to be segmented by the kernel, and Segments must give the same bytes.
 func TestSegmentsLikeKernel(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Fatal("this test makes TUN devices in a network namespace and needs root: run `make test`")
+		t.Fatal("this test makes TUN devices in a network namespace and needs root: run `make " +
+			"test`")
 	}
 	runtime.LockOSThread() // never unlocked: the namespace goes with the thread
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -30,7 +31,8 @@ func TestSegmentsLikeKernel(t *testing.T) {
 	}
 	defer in.Close()
 	if !in.Offload().USO {
-		t.Fatalf("this kernel has offload %v only, and the test needs UDP super-packets: Linux 6.2", in.Offload())
+		t.Fatalf("this kernel has offload %v only, and the test needs UDP super-packets: Linux 6.2",
+			in.Offload())
 	}
 	out, err := tun.OpenPlain("out")
 	if err != nil {
@@ -42,10 +44,12 @@ func TestSegmentsLikeKernel(t *testing.T) {
 		"ip link set in up", "ip link set out up",
 		"ip route add 10.1.1.1 dev out", "ip route add 10.1.1.3 dev in",
 		"ip -6 route add fd00::1 dev out", "ip -6 route add fd00::3 dev in",
-		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.in.rp_filter=0",
+		"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 " +
+			"net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.in.rp_filter=0",
 	} {
 		words := strings.Fields(command)
-		if text, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
+		text, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput()
+		if err != nil {
 			t.Fatalf("%s: %v: %s", command, err, text)
 		}
 	}
@@ -53,9 +57,11 @@ func TestSegmentsLikeKernel(t *testing.T) {
 	go func() {
 		ended <- out.ReadBatches(func(b *packet.Batch) {
 			for i := range b.Len() {
-				// Joined again on this side: a plain device gives only what the kernel has segmented.
+				// Joined again on this side: a plain device gives only what the kernel has
+				// segmented.
 				packet.Segments(b.Record(i), func(ip []byte) {
-					if d := packet.Destination(ip); !d.IsMulticast() { // the kernel's own router solicitations
+					// the kernel's own router solicitations
+					if d := packet.Destination(ip); !d.IsMulticast() {
 						packets <- bytes.Clone(ip)
 					}
 				})
@@ -84,7 +90,8 @@ func TestSegmentsLikeKernel(t *testing.T) {
 		}
 		for i := range want {
 			if !bytes.Equal(got[i], want[i]) {
-				t.Errorf("%s, segment %d of %d:\nkernel %x\n  ours %x", name, i, len(want), got[i][:60], want[i][:60])
+				t.Errorf("%s, segment %d of %d:\nkernel %x\n  ours %x", name, i, len(want),
+					got[i][:60], want[i][:60])
 				break
 			}
 		}

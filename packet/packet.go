@@ -2,8 +2,8 @@ package packet
 
 import "sync"
 
-// Packet is one record with a buffer of its own: a virtio_net_hdr and an IP packet behind it. It has one owner at a
-// time and moves with the call that takes it; the last owner frees it.
+// Packet is one record with a buffer of its own: a virtio_net_hdr and an IP packet behind it. It
+// has one owner at a time and moves with the call that takes it; the last owner frees it.
 type Packet struct {
 	// Next links packets of a queue; it belongs to the queue that holds the packet.
 	Next *Packet
@@ -14,14 +14,16 @@ type Packet struct {
 	store []byte
 }
 
-// SmallRoom is the most bytes of header and IP packet that get a small buffer. Most packets are small or as large as can
-// be; between the two are jumbo frames, runs of small datagrams, and the super-packets of a flow on a slow line.
+// SmallRoom is the most bytes of header and IP packet that get a small buffer. Most packets are
+// small or as large as can be; between the two are jumbo frames, runs of small datagrams, and the
+// super-packets of a flow on a slow link.
 const SmallRoom = 2 << 10
 
 // MiddleRoom is the most bytes that get the next larger buffer.
 const MiddleRoom = 16 << 10
 
-// largeRoom is the size of the largest buffers: HeaderLen+MaxPacket as Go's allocator rounds it up, to pages of 8 KiB.
+// largeRoom is the size of the largest buffers: HeaderLen+MaxPacket as Go's allocator rounds it up,
+// to pages of 8 KiB.
 const largeRoom = (HeaderLen + MaxPacket + 8191) &^ 8191
 
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
@@ -42,7 +44,8 @@ func poolOf(n int) *sync.Pool {
 	return &largePool
 }
 
-// NewPacket returns a Packet of n bytes, 0 ≤ n ≤ HeaderLen+MaxPacket, whose contents are not defined.
+// NewPacket returns a Packet of n bytes, 0 ≤ n ≤ HeaderLen+MaxPacket, whose contents are not
+// defined.
 func NewPacket(n int) *Packet {
 	p := poolOf(n).Get().(*Packet) //nolint:forcetypeassert // the pools hold nothing else
 	p.data = p.store[:n]

@@ -2,10 +2,12 @@ package packet
 
 import "testing"
 
-// A packet takes a buffer of the smallest size that holds it: what waits for a stalled peer is bounded by buffers.
+// A packet takes a buffer of the smallest size that holds it: what waits for a stalled peer is
+// bounded by buffers.
 func TestRoom(t *testing.T) {
 	for n, want := range map[int]int{
-		0: 2 << 10, 60: 2 << 10, 2 << 10: 2 << 10, 2<<10 + 1: 16 << 10, HeaderLen + 9000: 16 << 10, 16 << 10: 16 << 10,
+		0: 2 << 10, 60: 2 << 10, 2 << 10: 2 << 10, 2<<10 + 1: 16 << 10, HeaderLen + 9000: 16 << 10,
+		16 << 10:   16 << 10,
 		16<<10 + 1: largeRoom, HeaderLen + MaxPacket: largeRoom,
 	} {
 		for range 2 { // made, and from the pool
@@ -17,7 +19,8 @@ func TestRoom(t *testing.T) {
 		}
 	}
 	var b Batch
-	for _, c := range []struct{ payload, want int }{{64 * 28, 2 << 10}, {64 * 64, 16 << 10}, {64 * 1000, largeRoom}} {
+	for _, c := range []struct{ payload, want int }{{64 * 28, 2 << 10}, {64 * 64, 16 << 10},
+		{64 * 1000, largeRoom}} {
 		Segments(super(false, protocolUDP, c.payload, c.payload/64), func(ip []byte) {
 			if p := added(ip); b.Join(p.Record(), true) {
 				p.Free()

@@ -46,7 +46,8 @@ func super(v6 bool, protocol uint8, payload, size int) []byte {
 	t := ip[offset:]
 	binary.BigEndian.PutUint16(t, 40000)
 	binary.BigEndian.PutUint16(t[2:], 9)
-	h := Header{Flags: flagNeedsChecksum, HeaderLength: uint16(offset + header), GSOSize: uint16(size), ChecksumStart: uint16(offset)}
+	h := Header{Flags: flagNeedsChecksum, HeaderLength: uint16(offset + header),
+		GSOSize: uint16(size), ChecksumStart: uint16(offset)}
 	if protocol == protocolTCP {
 		h.GSOType, h.ChecksumOffset = gsoTCPv4, tcpChecksum
 		if v6 {
@@ -79,7 +80,8 @@ func valid(ip []byte) bool {
 	return ok && fold(sum(ip[t.offset:], pseudoHeader(ip, t.protocol, len(ip)-t.offset))) == 0xffff
 }
 
-// Segments are valid packets whose payloads make up the whole; TestSegmentsLikeKernel compares every byte.
+// Segments are valid packets whose payloads make up the whole; TestSegmentsLikeKernel compares
+// every byte.
 func TestSegments(t *testing.T) {
 	for _, c := range superPackets() {
 		if err := Check(c.record); err != nil {
@@ -139,13 +141,17 @@ func TestJoinRefuses(t *testing.T) {
 		Segments(bytes.Clone(record), func(ip []byte) { all = append(all, bytes.Clone(ip)) })
 		return all
 	}
-	udp := func(payload, size int) [][]byte { return segments(super(false, protocolUDP, payload, size)) }
+	udp := func(payload,
+		size int) [][]byte {
+		return segments(super(false, protocolUDP, payload, size))
+	}
 	tcp := segments(super(false, protocolTCP, 5440, 1360))
 	change := func(ip []byte, at int, to byte) []byte {
 		ip = bytes.Clone(ip)
 		ip[at] = to
 		tr, _ := transportOf(ip)
-		binary.BigEndian.PutUint16(ip[tr.offset+tr.checksum:], fold(pseudoHeader(ip, tr.protocol, len(ip)-tr.offset)))
+		binary.BigEndian.PutUint16(ip[tr.offset+tr.checksum:], fold(pseudoHeader(ip, tr.protocol,
+			len(ip)-tr.offset)))
 		complete(ip, Header{ChecksumStart: uint16(tr.offset), ChecksumOffset: uint16(tr.checksum)})
 		return ip
 	}
@@ -166,7 +172,8 @@ func TestJoinRefuses(t *testing.T) {
 		"a FIN":                         {tcp[0], change(tcp[1], 33, 0x11)},
 		"after a PSH":                   {change(tcp[0], 33, 0x18), tcp[1]},
 		"another timestamp":             {tcp[0], change(tcp[1], 47, 9)},
-		"IPv6 behind IPv4":              {tcp[0], segments(super(true, protocolTCP, 5000, 1340))[1]},
+		"IPv6 behind IPv4": {tcp[0], segments(super(true, protocolTCP, 5000,
+			1340))[1]},
 	} {
 		var b Batch
 		b.Add(added(pair[0]))
@@ -204,17 +211,18 @@ func TestCheckRefuses(t *testing.T) {
 	fragment := good()
 	fragment[HeaderLen+6] = 0x20
 	for name, r := range map[string][]byte{
-		"short":                        good()[:9],
-		"an unknown flag":              alter(func(h *Header) { h.Flags |= 4 }),
-		"an unknown type":              alter(func(h *Header) { h.GSOType = 2 }),
-		"UFO":                          alter(func(h *Header) { h.GSOType = 3 }),
-		"the other family's type":      alter(func(h *Header) { h.GSOType = gsoTCPv6 }),
-		"UDP's type":                   alter(func(h *Header) { h.GSOType = gsoUDP }),
-		"no segment size":              alter(func(h *Header) { h.GSOSize = 0 }),
-		"no checksum":                  alter(func(h *Header) { h.Flags = 0 }),
-		"a checksum elsewhere":         alter(func(h *Header) { h.ChecksumStart++ }),
-		"a checksum of UDP":            alter(func(h *Header) { h.ChecksumOffset = udpChecksum }),
-		"a checksum behind the end":    alter(func(h *Header) { h.GSOType = 0; h.ChecksumStart = 65000 }),
+		"short":                   good()[:9],
+		"an unknown flag":         alter(func(h *Header) { h.Flags |= 4 }),
+		"an unknown type":         alter(func(h *Header) { h.GSOType = 2 }),
+		"UFO":                     alter(func(h *Header) { h.GSOType = 3 }),
+		"the other family's type": alter(func(h *Header) { h.GSOType = gsoTCPv6 }),
+		"UDP's type":              alter(func(h *Header) { h.GSOType = gsoUDP }),
+		"no segment size":         alter(func(h *Header) { h.GSOSize = 0 }),
+		"no checksum":             alter(func(h *Header) { h.Flags = 0 }),
+		"a checksum elsewhere":    alter(func(h *Header) { h.ChecksumStart++ }),
+		"a checksum of UDP":       alter(func(h *Header) { h.ChecksumOffset = udpChecksum }),
+		"a checksum behind the end": alter(
+			func(h *Header) { h.GSOType = 0; h.ChecksumStart = 65000 }),
 		"a header longer than all":     alter(func(h *Header) { h.HeaderLength = 65000 }),
 		"a super-packet of a fragment": fragment,
 	} {
@@ -284,13 +292,15 @@ func TestDropSegment(t *testing.T) {
 				t.Fatalf("%s: %v", c.name, err)
 			}
 			var got [][]byte
-			Segments(bytes.Clone(p.Record()), func(ip []byte) { got = append(got, bytes.Clone(ip)) })
+			Segments(bytes.Clone(p.Record()),
+				func(ip []byte) { got = append(got, bytes.Clone(ip)) })
 			if len(got) != left {
 				t.Fatalf("%s: %d segments; want %d", c.name, len(got), left)
 			}
 			for i := range got {
 				if !bytes.Equal(got[i], want[len(want)-left+i]) {
-					t.Fatalf("%s: segment %d differs\n got %x\nwant %x", c.name, i, got[i][:60], want[len(want)-left+i][:60])
+					t.Fatalf("%s: segment %d differs\n got %x\nwant %x", c.name, i, got[i][:60],
+						want[len(want)-left+i][:60])
 				}
 			}
 		}

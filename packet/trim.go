@@ -2,9 +2,10 @@ package packet
 
 import "encoding/binary"
 
-// DropSegment drops the first segment of a super-packet from p, as a router that got its segments one by one would,
-// and returns true. It returns false and changes nothing if p is a single packet. To its sender the loss of a whole
-// super-packet would look like a broken line: dozens of segments at once.
+// DropSegment drops the first segment of a super-packet from p, as a router that got its segments
+// one by one would, and returns true. It returns false and changes nothing if p is a single packet.
+// To its sender the loss of a whole super-packet would look like a broken line: dozens of segments
+// at once.
 func (p *Packet) DropSegment() bool {
 	h, ip := ParseHeader(p.data), p.IP()
 	t, ok := transportOf(ip)

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// HeaderLen is the length in bytes of a virtio_net_hdr (include/uapi/linux/virtio_net.h) as a TUN device with
-// IFF_VNET_HDR puts it before each packet.
+// HeaderLen is the length in bytes of a virtio_net_hdr (include/uapi/linux/virtio_net.h) as a TUN
+// device with IFF_VNET_HDR puts it before each packet.
 const HeaderLen = 10
 
 // Values of a Header's fields, as the kernel names them.
@@ -20,9 +20,11 @@ const (
 	gsoECN            = 0x80 // VIRTIO_NET_HDR_GSO_ECN
 )
 
-// Offload is what a kernel, or a peer with its kernel, gives and takes beyond plain packets with complete checksums.
+// Offload is what a kernel, or a peer with its kernel, gives and takes beyond plain packets with
+// complete checksums.
 type Offload struct {
-	Vnet bool // virtio_net_hdr before each packet, partial checksums, TCP super-packets (TSO4, TSO6)
+	// virtio_net_hdr before each packet, partial checksums, TCP super-packets (TSO4, TSO6)
+	Vnet bool
 	USO  bool // UDP super-packets as well (USO4, USO6: Linux 6.2)
 }
 
@@ -39,8 +41,8 @@ func (o Offload) String() string {
 // ErrHeader says that a virtio_net_hdr contradicts the packet behind it.
 var ErrHeader = errors.New("malformed virtio_net_hdr")
 
-// ErrAmplifies says that a super-packet has more segments, or smaller ones, than Check accepts; Segments takes it apart
-// all the same.
+// ErrAmplifies says that a super-packet has more segments, or smaller ones, than Check accepts;
+// Segments takes it apart all the same.
 var ErrAmplifies = errors.New("a super-packet of too many or too small segments")
 
 // Header is a virtio_net_hdr, little-endian in memory and on the wire.
@@ -77,15 +79,16 @@ func (h Header) Put(record []byte) {
 // Segmented tells whether the packet is a super-packet that somebody has to segment.
 func (h Header) Segmented() bool { return h.GSOType != gsoNone }
 
-// UDP tells whether the packet is a super-packet of UDP datagrams.
+// UDP reports whether the packet is a super-packet of UDP datagrams.
 func (h Header) UDP() bool { return h.GSOType == gsoUDP }
 
-// Check returns nil if a record that a peer has sent may be given to the kernel or to another peer. If the checksum is left
-// to fill in, it must be that of the packet's own TCP or UDP header, so that filling it in changes no byte that a policy has
-// judged. (The kernel's virtio_net_hdr_to_skb, include/linux/virtio_net.h, allows any place behind the first 20 bytes, and
-// older kernels any at all.) Fragments, other protocols and IPv6 routing headers therefore need a complete checksum; of
-// these the kernel leaves only the last to a device. The error is ErrHeader for a header that contradicts its packet, and
-// ErrAmplifies for a super-packet of too many or too small segments.
+// Check returns nil if a record that a peer has sent may be given to the kernel or to another peer.
+// A partial checksum must be that of the packet's own TCP or UDP header, so that completing it
+// changes no byte that a policy has checked. (The kernel's virtio_net_hdr_to_skb,
+// include/linux/virtio_net.h, allows any place behind the first 20 bytes, and older kernels any at
+// all.) Fragments, other protocols and IPv6 routing headers therefore need a complete checksum; of
+// these the kernel leaves only the last to a device. The error is ErrHeader for a header that
+// contradicts its packet, and ErrAmplifies for a super-packet of too many or too small segments.
 func Check(record []byte) error {
 	if len(record) < HeaderLen {
 		return ErrHeader
@@ -127,19 +130,19 @@ func Check(record []byte) error {
 	return nil
 }
 
-// The most segments that a super-packet may stand for. For UDP it is what every kernel with UDP super-packets takes
-// (UDP_MAX_SEGMENTS, 64 before Linux 6.9). For TCP it is enough for 64 KiB at the smallest MSS in use, 536 bytes less
-// timestamps (RFC 9293 section 3.7.1).
+// The most segments of a super-packet. For UDP it is what every kernel with UDP super-packets
+// accepts (UDP_MAX_SEGMENTS, 64 before Linux 6.9). For TCP it is enough for 64 KiB at the smallest
+// MSS in use, 536 bytes less timestamps (RFC 9293 section 3.7.1).
 const (
 	maxUDPSegments = 64
 	maxTCPSegments = 128
 )
 
-// leastSize returns the fewest bytes of payload per segment that a super-packet may have: as many as are in the headers that
-// each segment repeats. Segmentation then at most doubles the bytes.
+// leastSize returns the fewest bytes of payload per segment that a super-packet may have: as many
+// as are in the headers that each segment repeats. Segmentation then at most doubles the bytes.
 func (t transport) leastSize() int { return t.payload }
 
-// mostSegments returns the most segments that a super-packet may stand for.
+// mostSegments returns the most segments of a super-packet.
 func (t transport) mostSegments() int {
 	if t.protocol == protocolUDP {
 		return maxUDPSegments
@@ -147,13 +150,14 @@ func (t transport) mostSegments() int {
 	return maxTCPSegments
 }
 
-// segments returns how many segments with up to size bytes of payload the packet becomes, at least one.
+// segments returns how many segments with up to size bytes of payload the packet becomes, at least
+// one.
 func (t transport) segments(ip []byte, size int) int {
 	return max(1, (len(ip)-t.payload+size-1)/size)
 }
 
-// Wire returns the bytes that p is on a wire: for a super-packet those of all segments, headers and all, whoever makes
-// them. Linux charges its queues the same way (qdisc_pkt_len_init in net/core/dev.c).
+// Wire returns the bytes of p on a link: for a super-packet those of all segments with their
+// headers. Linux charges its queues the same way (qdisc_pkt_len_init in net/core/dev.c).
 func (p *Packet) Wire() int {
 	size := int(ParseHeader(p.data).GSOSize)
 	if p.data[1] == gsoNone || size == 0 {

@@ -15,19 +15,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/host"
+	"tunnel/ipcmd/iptest"
+	"tunnel/journal"
 	"tunnel/packet"
 	"tunnel/privsep"
-	"tunnel/route"
 )
 
-// The worker of these tests writes to the socket pair whatever the test says, as one that was broken into could.
+// The worker of these tests writes to the socket pair whatever the test says, as one that was
+// broken into could.
 const (
-	sendVariable = "PRIVSEP_TEST_SEND" // lines to send, one message each
-	outVariable  = "PRIVSEP_TEST_OUT"  // the file for what comes back
-	readVariable = "PRIVSEP_TEST_READ" // how many messages to wait for; all that were sent without it
-	workerCode   = 7                   // of a worker that came to its end
+	behaviorVariable = "TUNNEL_TEST_WORKER" // what the worker does
+	sendVariable     = "TUNNEL_TEST_SEND"   // lines to send, one message each
+	outVariable      = "TUNNEL_TEST_OUT"    // the file for what comes back
+	// how many messages to wait for; all that were sent without it
+	readVariable = "TUNNEL_TEST_READ"
+	workerCode   = 7 // of a worker that came to its end
 )
+
+func TestMain(m *testing.M) {
+	if privsep.IsWorker(os.Args) {
+		os.Exit(beWorker(os.Getenv(behaviorVariable)))
+	}
+	os.Exit(m.Run())
+}
 
 func beWorker(behavior string) int {
 	switch behavior {
@@ -88,8 +99,8 @@ func sends() int {
 
 // fakeHost is a machine whose commands succeed.
 type fakeHost struct {
-	recorder *ipcmd.Recorder
-	router   *route.Router
+	recorder *iptest.Recorder
+	host     *host.Host
 	hold     chan struct{} // Open waits for its end
 
 	mu    sync.Mutex
@@ -98,13 +109,13 @@ type fakeHost struct {
 
 func newHost(t *testing.T) *fakeHost {
 	t.Helper()
-	journal, err := route.OpenJournal(t.TempDir(), "tun0")
+	j, err := journal.Open(t.TempDir(), "tun0", host.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &fakeHost{recorder: ipcmd.NewRecorder(nil), hold: make(chan struct{})}
-	h.router = route.New(h.recorder, nil, journal, nil)
-	t.Cleanup(func() { close(h.hold); _ = h.router.Close() })
+	h := &fakeHost{recorder: iptest.NewRecorder(nil), hold: make(chan struct{})}
+	h.host = host.New(journal.Machine{Run: h.recorder}, j, nil)
+	t.Cleanup(func() { close(h.hold); _ = h.host.Close() })
 	return h
 }
 
@@ -124,21 +135,23 @@ func (h *fakeHost) Open(flag string) (*os.File, error) {
 	return nil, errors.New("no file " + flag)
 }
 
-func (h *fakeHost) RunHook(_ context.Context, flag string, set route.Config) error {
+func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.hooks = append(h.hooks, flag+" "+set.Local.String())
+	h.hooks = append(h.hooks, flag+" "+set.Addresses[0].Local.String())
 	return nil
 }
 
-func (h *fakeHost) Allow(route.Config) error { return nil }
-func (h *fakeHost) Router() *route.Router    { return h.router }
+func (h *fakeHost) Allow(host.Want) error { return nil }
+func (h *fakeHost) Host() *host.Host      { return h.host }
 func (h *fakeHost) Explain(err error) *privsep.Failure {
 	return &privsep.Failure{Step: "x", Text: err.Error()}
 }
 
-// run runs a worker that does that, and returns its code, the parent's error and what the worker got back.
-func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, answers string, err error) {
+// run runs a worker that does that, and returns its code, the parent's error and what the worker
+// got back.
+func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int, answers string,
+	err error) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
 	t.Setenv(behaviorVariable, behavior)
@@ -146,14 +159,16 @@ func run(t *testing.T, h *fakeHost, behavior string, lines ...string) (code int,
 	t.Setenv(outVariable, out)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	code, err = privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil)
+	code, err = privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil)
 	text, _ := os.ReadFile(out) // there need not be one
 	return code, string(text), err
 }
 
 const (
 	device = `{"id":1,"kind":"device"}`
-	good   = `{"id":2,"kind":"set","config":{"Dev":"tun0","MTU":1400,"Qlen":100,"Local":"10.1.1.3","Peer":"10.1.1.4","Network":"10.1.1.0/24"}}`
+	good   = `{"id":2,"kind":"apply","want":{"dev":"tun0","mtu":1400,"qlen":100,` +
+		`"addresses":[{"local":"10.1.1.3","peer":"10.1.1.4"}],` +
+		`"routes":[{"prefix":"10.1.1.0/24","via":"10.1.1.4"}]}}`
 )
 
 // TestRequests is what the parent does for a worker.
@@ -169,14 +184,15 @@ func TestRequests(t *testing.T) {
 func TestRefusedFacts(t *testing.T) {
 	config := func(change string, to string) string {
 		fields := map[string]string{
-			"Dev": `"tun0"`, "MTU": "1400", "Qlen": "100", "Local": `"10.1.1.3"`, "Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
+			"Dev": `"tun0"`, "MTU": "1400", "Qlen": "100", "Local": `"10.1.1.3"`,
+			"Peer": `"10.1.1.4"`, "Network": `"10.1.1.0/24"`,
 		}
 		fields[change] = to
-		var all []string
-		for k, v := range fields {
-			all = append(all, strconv.Quote(k)+":"+v)
-		}
-		return `{"id":2,"kind":"set","config":{` + strings.Join(all, ",") + `}}`
+		return fmt.Sprintf(`{"id":2,"kind":"apply","want":{"dev":%s,"mtu":%s,"qlen":%s,`+
+			`"addresses":[{"local":%s,"peer":%s}],`+
+			`"routes":[{"prefix":%s,"via":%[5]s}]}}`,
+			fields["Dev"], fields["MTU"], fields["Qlen"], fields["Local"], fields["Peer"],
+			fields["Network"])
 	}
 	for name, test := range map[string]struct{ request, why string }{
 		"default route":         {config("Network", `"0.0.0.0/0"`), "not an IPv4 network of /8"},
@@ -186,9 +202,10 @@ func TestRefusedFacts(t *testing.T) {
 		"other device":          {config("Dev", `"eth0"`), "the journal is that of tun0"},
 		"address of a loopback": {config("Local", `"127.0.0.1"`), "not an IPv4 network"},
 		"mtu":                   {config("MTU", "7"), "mtu 7"},
-		"hook without address":  {`{"id":2,"kind":"hook","name":"on-up"}`, "a hook without addresses"},
-		"second device":         {`{"id":2,"kind":"device"}`, "made once"},
-		"state":                 {`{"id":2,"kind":"state"}`, "permission denied"},
+		"hook without address": {`{"id":2,"kind":"hook","name":"on-up"}`,
+			"a hook without addresses"},
+		"second device": {`{"id":2,"kind":"device"}`, "made once"},
+		"state":         {`{"id":2,"kind":"state"}`, "permission denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -197,7 +214,8 @@ func TestRefusedFacts(t *testing.T) {
 				t.Errorf("%d, %v, %s; want %s", code, err, answers, test.why)
 			}
 			for line := range strings.Lines(h.recorder.Transcript()) {
-				if strings.Contains(line, "route add") || strings.Contains(line, "eth0") || strings.Contains(line, "127.") {
+				if strings.Contains(line, "route add") || strings.Contains(line, "eth0") ||
+					strings.Contains(line, "127.") {
 					t.Errorf("ran %s", line)
 				}
 			}
@@ -205,7 +223,8 @@ func TestRefusedFacts(t *testing.T) {
 	}
 	t.Run("before there is a device", func(t *testing.T) {
 		h := newHost(t)
-		if code, answers, err := run(t, h, "sends", good); code != workerCode || err != nil || !strings.Contains(answers, "no device yet") {
+		if code, answers, err := run(t, h, "sends", good); code != workerCode || err != nil ||
+			!strings.Contains(answers, "no device yet") {
 			t.Errorf("%d, %v, %s", code, err, answers)
 		}
 	})
@@ -224,13 +243,15 @@ func TestBadRequests(t *testing.T) {
 		"bypass of a network":   `{"id":1,"kind":"bypass","address":"0.0.0.0/0"}`,
 		"bypass of nothing":     `{"id":1,"kind":"bypass"}`,
 		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
-		"set of nothing":        `{"id":1,"kind":"set"}`,
+		"set of nothing":        `{"id":1,"kind":"apply"}`,
 		"longer than a message": "LONG",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			code, answers, err := run(t, h, "sends", request)
-			if code != 1 || err == nil || !strings.Contains(err.Error(), "killed for what it asked") || !errors.Is(err, privsep.ErrProtocol) || answers != "" {
+			if code != 1 || err == nil || !strings.Contains(err.Error(),
+				"killed for what it asked") || !errors.Is(err, privsep.ErrProtocol) ||
+				answers != "" {
 				t.Errorf("%d, %v, %s", code, err, answers)
 			}
 			if err != nil && strings.Contains(err.Error(), "rm -rf") {
@@ -252,7 +273,8 @@ func TestFlood(t *testing.T) {
 	}
 	t.Setenv(readVariable, strconv.Itoa(more)) // the others are held until the worker has ended
 	code, answers, err := run(t, newHost(t), "sends", lines...)
-	if n := strings.Count(answers, "too many requests at once"); code != workerCode || err != nil || n != more {
+	if n := strings.Count(answers, "too many requests at once"); code != workerCode || err != nil ||
+		n != more {
 		t.Errorf("%d, %v, %d refused:\n%s", code, err, n, answers)
 	}
 }
@@ -266,20 +288,23 @@ func TestWorkerEnds(t *testing.T) {
 		"crashes": "the worker crashed (exit code 2): see its output above, and report it",
 		"unknown": "the worker crashed (exit code 1)", // which no worker of ours ends with
 	} {
-		if code, _, err := run(t, h, behavior); code != 1 || err == nil || !strings.Contains(err.Error(), says) {
+		if code, _, err := run(t, h, behavior); code != 1 || err == nil ||
+			!strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %d, %v", behavior, code, err)
 		}
 	}
 	t.Setenv(behaviorVariable, "waits")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, err := privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != workerCode || err != nil {
+	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx,
+		nil); code != workerCode || err != nil {
 		t.Errorf("told to stop: %d, %v", code, err)
 	}
 	t.Setenv(behaviorVariable, "stopped")
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
-	if code, err := privsep.New(h, testUser, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 || err == nil || !strings.Contains(err.Error(), "did not stop") {
+	if code, err := privsep.New(h, slog.New(slog.DiscardHandler)).Run(ctx, nil); code != 1 ||
+		err == nil || !strings.Contains(err.Error(), "did not stop") {
 		t.Errorf("SIGSTOP: %d, %v", code, err)
 	}
 }

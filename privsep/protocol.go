@@ -1,10 +1,12 @@
-// Package privsep splits the program in two. The parent keeps the privileges, reads no byte from the network, and changes
-// the machine; the worker has the device, the listener and all parsing, and runs as a user of its own in a sandbox. The
-// worker asks for facts (an address pair, a network, the bypass of a host), never for commands, and the parent checks each
-// by the rules of the journal.
+// Package privsep splits the program in two. The parent keeps the privileges, reads no byte from
+// the network, and changes the machine; the worker has the device, the listener and all parsing,
+// and runs as a user of its own in a sandbox. The worker asks for facts (an address pair, a
+// network, the bypass of a host), never for commands, and the parent checks each by the rules of
+// the journal.
 //
-// They talk over a socket pair (SOCK_SEQPACKET: a datagram is a message, and the end of one side is seen by the other). A
-// message is one JSON object of at most maxMessage bytes, and files travel beside it (SCM_RIGHTS).
+// They talk over a socket pair (SOCK_SEQPACKET: a datagram is a message, and the end of one side is
+// seen by the other). A message is one JSON object of at most maxMessage bytes, and files travel
+// beside it (SCM_RIGHTS).
 package privsep
 
 import (
@@ -21,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/packet"
 	"tunnel/route"
 )
@@ -33,26 +36,27 @@ const (
 	kindState   kind = "state"    // open the state directory of the flags
 	kindListen  kind = "listen"   // listen where the flags say
 	kindOpen    kind = "open"     // open the file that the flag Name names, to read it
-	kindOverlap kind = "overlap"  // whether Network overlaps this machine's
-	kindSet     kind = "set"      // route.Router.Set of Config
-	kindDraw    kind = "withdraw" // route.Router.Withdraw
-	kindBypass  kind = "bypass"   // route.Router.Bypass of Address
-	kindRetain  kind = "retain"   // route.Router.Retain of Addresses
-	kindWay     kind = "way"      // route.Router.Way of Address
+	kindOverlap kind = "overlap"  // whether Networks overlap this machine's
+	kindApply   kind = "apply"    // host.Host.Apply of Want
+	kindDraw    kind = "withdraw" // host.Host.Withdraw
+	kindBypass  kind = "bypass"   // host.Host.Bypass of Address
+	kindRetain  kind = "retain"   // host.Host.Retain of Addresses
+	kindNextHop kind = "next-hop" // host.Host.NextHop of Address
 	kindHook    kind = "hook"     // run the command of the flag Name
-	kindUndo    kind = "undo"     // route.Router.Close
-	kindCancel  kind = "cancel"   // end the request that has the same ID; it is answered, this is not
+	kindUndo    kind = "undo"     // host.Host.Close
+	// end the request that has the same ID; it is answered, this is not
+	kindCancel kind = "cancel"
 )
 
 // request is a message of the worker.
 type request struct {
-	ID        uint32        `json:"id"` // from 1 on; 0 names none
-	Kind      kind          `json:"kind"`
-	Name      string        `json:"name,omitempty"`
-	Address   netip.Addr    `json:"address,omitzero"`
-	Addresses []netip.Addr  `json:"addresses,omitempty"`
-	Network   netip.Prefix  `json:"network,omitzero"`
-	Config    *route.Config `json:"config,omitempty"`
+	ID        uint32         `json:"id"` // from 1 on; 0 names none
+	Kind      kind           `json:"kind"`
+	Name      string         `json:"name,omitempty"`
+	Address   netip.Addr     `json:"address,omitzero"`
+	Addresses []netip.Addr   `json:"addresses,omitempty"`
+	Networks  []netip.Prefix `json:"networks,omitempty"`
+	Want      *host.Want     `json:"want,omitempty"`
 }
 
 // reply is a message of the parent: the answer to a request, or with Stop the word to stop.
@@ -63,26 +67,31 @@ type reply struct {
 
 	Device string         `json:"device,omitempty"` // its name; the device comes beside it
 	Vnet   packet.Offload `json:"offload,omitzero"`
-	Dir    string         `json:"dir,omitempty"` // the state directory's name for people; it comes beside it
-	Way    *route.Way     `json:"way,omitempty"`
+	// the state directory's name for people; it comes beside it
+	Dir     string         `json:"dir,omitempty"`
+	NextHop *route.NextHop `json:"next_hop,omitempty"`
 }
 
-// Failure is why the parent did not do what it was asked for. Step and Advice are for the line that a person sees.
+// Failure is why the parent did not do what it was asked for. Step and Advice are for the line that
+// a person sees.
 type Failure struct {
 	Step   string `json:"step"`
 	Text   string `json:"text"`
 	Advice string `json:"advice,omitempty"`
-	Cause  string `json:"cause,omitempty"` // the error's text of package route that it is, if any
+	// the text of the error of package host or route that it is, if any
+	Cause string `json:"cause,omitempty"`
 }
 
 func (f *Failure) Error() string { return f.Text }
 
 // causes returns the errors that a worker can tell from others by errors.Is.
 func causes() []error {
-	return []error{route.ErrOverlap, route.ErrGone, route.ErrContested, route.ErrNotUsed, route.ErrNoRoute}
+	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, host.ErrNotUsed,
+		route.ErrNoRoute}
 }
 
-// Is reports whether the failure is target, an error of package route that the parent has met.
+// Is reports whether the failure is target, an error of package host or route that the parent has
+// met.
 func (f *Failure) Is(target error) bool {
 	return f.Cause != "" && slices.Contains(causes(), target) && target.Error() == f.Cause
 }
@@ -95,7 +104,8 @@ const (
 // ErrProtocol says that the other side sent what is no message.
 var ErrProtocol = errors.New("not a message of this protocol")
 
-// channel is one end of the socket pair. Messages may be sent from several goroutines and received on one.
+// channel is one end of the socket pair. Messages may be sent from several goroutines and received
+// on one.
 type channel struct {
 	conn *net.UnixConn
 
@@ -150,8 +160,9 @@ func (c *channel) write(data, rights []byte) error {
 	return err
 }
 
-// receive reads one message into message, strictly, and returns the file that came beside it, if any, which is the
-// caller's. The error is io.EOF when the other side has ended, and ErrProtocol, wrapped, for what is no message.
+// receive reads one message into message, strictly, and returns the file that came beside it, if
+// any, which is the caller's. The error is io.EOF when the other side has ended, and ErrProtocol,
+// wrapped, for what is no message.
 func (c *channel) receive(message any) (*os.File, error) {
 	data := make([]byte, maxMessage+1)
 	rights := make([]byte, unix.CmsgSpace(4))
@@ -164,7 +175,8 @@ func (c *channel) receive(message any) (*os.File, error) {
 	}
 	file, err := fileOf(rights[:nr])
 	if err == nil && (flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxMessage) {
-		err = fmt.Errorf("%w: longer than %d bytes, or with more than one file", ErrProtocol, maxMessage)
+		err = fmt.Errorf("%w: longer than %d bytes, or with more than one file", ErrProtocol,
+			maxMessage)
 	}
 	if err == nil {
 		d := json.NewDecoder(bytes.NewReader(data[:n]))

@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passSignals gives the worker, which is in no terminal's session, what a person sends to this process
-// and means both: SIGQUIT, by which Go says what a program is doing, and what stops a job of a shell
-// (Ctrl-Z) and continues it.
+// passSignals gives the worker, which is in no terminal's session, what a person sends to this
+// process and means both: SIGQUIT, by which Go says what a program is doing, and what stops a job
+// of a shell (Ctrl-Z) and continues it.
 func passSignals(worker *os.Process) (stop func()) {
 	passed := []os.Signal{syscall.SIGQUIT, syscall.SIGCONT}
 	// Without a shell above that has jobs, nobody would continue what is stopped.
-	if session, err := unix.Getsid(0); err == nil && session != unix.Getpgrp() && !signal.Ignored(syscall.SIGTSTP) {
+	if session, err := unix.Getsid(0); err == nil && session != unix.Getpgrp() &&
+		!signal.Ignored(syscall.SIGTSTP) {
 		passed = append(passed, syscall.SIGTSTP)
 	}
 	signals := make(chan os.Signal, len(passed))
@@ -26,7 +27,8 @@ func passSignals(worker *os.Process) (stop func()) {
 				continue
 			}
 			_ = worker.Signal(syscall.SIGSTOP)
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // what SIGTSTP does to one that does not catch it
+			// what SIGTSTP does to one that does not catch it
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		}
 	}()
 	return func() {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/host"
 	"tunnel/route"
 	"tunnel/tun"
 )
@@ -22,8 +23,8 @@ const workerName = "tunnel-worker"
 // workerFD is where the worker finds its end of the socket pair.
 const workerFD = 3
 
-// exitOffset is in the exit code of a worker that came to its end by itself: the Go runtime ends a program that crashes
-// with 2, which must not be taken for a failure that the worker has explained.
+// exitOffset is in the exit code of a worker that came to its end by itself: the Go runtime ends a
+// program that crashes with 2, which must not be taken for a failure that the worker has explained.
 const exitOffset = 64
 
 // ExitCode returns what a worker must exit with for Parent.Run to return code, from 0 to 63.
@@ -37,8 +38,8 @@ func ExitCode(code int) int {
 // IsWorker reports whether the process that was started with these arguments is a worker.
 func IsWorker(args []string) bool { return len(args) > 0 && args[0] == workerName }
 
-// Worker is the parent, as its worker sees it: what it asks for the parent does. It is a client.Router once Device has
-// returned. Methods may be called concurrently.
+// Worker is the parent, as its worker sees it: what it asks for the parent does. It is a
+// client.Host once Device has returned. Methods may be called concurrently.
 type Worker struct {
 	channel *channel
 	lost    func(error)
@@ -55,13 +56,14 @@ type answer struct {
 	file *os.File
 }
 
-// Inherit returns the worker's side of the socket pair that its parent has left open. When the parent ends, or sends what
-// is no message, lost is called: it must end this process at once.
+// Inherit returns the worker's side of the socket pair that its parent has left open. When the
+// parent ends, or sends what is no message, lost is called: it must end this process at once.
 func Inherit(lost func(error)) (*Worker, error) {
 	unix.CloseOnExec(workerFD)
 	c, err := newChannel(os.NewFile(workerFD, "parent"))
 	if err != nil {
-		return nil, fmt.Errorf("%s is started by tunnel serve and connect only: %w", workerName, err)
+		return nil, fmt.Errorf("%s is started by tunnel serve and connect only: %w", workerName,
+			err)
 	}
 	// Else a list of processes would show the "exe" of /proc/self/exe. The name decides nothing.
 	_ = os.WriteFile("/proc/self/comm", []byte(workerName), 0)
@@ -108,8 +110,8 @@ func (w *Worker) read() {
 	}
 }
 
-// call sends a request and waits for its answer. When ctx ends first the parent is told, and its answer awaited: what was
-// asked for may be half done before.
+// call sends a request and waits for its answer. When ctx ends first the parent is told, and its
+// answer awaited: what was asked for may be half done before.
 func (w *Worker) call(ctx context.Context, r request) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
@@ -126,7 +128,10 @@ func (w *Worker) call(ctx context.Context, r request) (answer, error) {
 		w.mu.Unlock()
 		return answer{}, fmt.Errorf("ask the parent: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = w.channel.send(request{ID: r.ID, Kind: kindCancel}, nil) })()
+	defer context.AfterFunc(ctx, func() {
+		_ = w.channel.send(request{ID: r.ID, Kind: kindCancel},
+			nil)
+	})()
 	a := <-to // or this process ends, with the parent
 	if a.Error != nil {
 		if a.file != nil {
@@ -149,7 +154,8 @@ func (w *Worker) file(ctx context.Context, r request) (answer, error) {
 	return a, err
 }
 
-// Device returns the TUN device that the parent has made by the flags. The parent has no part in it any more.
+// Device returns the TUN device that the parent has made by the flags. The parent has no part in it
+// any more.
 func (w *Worker) Device(ctx context.Context) (tun.Device, error) {
 	a, err := w.file(ctx, request{Kind: kindDevice})
 	if err != nil {
@@ -158,7 +164,8 @@ func (w *Worker) Device(ctx context.Context) (tun.Device, error) {
 	return tun.Use(a.file, a.Device, a.Vnet)
 }
 
-// State returns the state directory of the flags, opened with O_PATH, and its name for people. The caller closes it.
+// State returns the state directory of the flags, opened with O_PATH, and its name for people. The
+// caller closes it.
 func (w *Worker) State(ctx context.Context) (*os.File, string, error) {
 	a, err := w.file(ctx, request{Kind: kindState})
 	return a.file, a.Dir, err
@@ -180,52 +187,54 @@ func (w *Worker) Open(flag string) (*os.File, error) {
 	return a.file, err
 }
 
-// Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Set gave last.
+// Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Apply
+// gave last.
 func (w *Worker) Hook(ctx context.Context, flag string) error {
 	_, err := w.call(ctx, request{Kind: kindHook, Name: flag})
 	return err
 }
 
-// Overlap is route.Router's.
-func (w *Worker) Overlap(ctx context.Context, network netip.Prefix) error {
-	_, err := w.call(ctx, request{Kind: kindOverlap, Network: network})
+// Overlap is host.Host's.
+func (w *Worker) Overlap(ctx context.Context, networks ...netip.Prefix) error {
+	_, err := w.call(ctx, request{Kind: kindOverlap, Networks: networks})
 	return err
 }
 
-// Set is route.Router's.
-func (w *Worker) Set(ctx context.Context, c route.Config) error {
-	_, err := w.call(ctx, request{Kind: kindSet, Config: &c})
+// Apply is host.Host's.
+func (w *Worker) Apply(ctx context.Context, want host.Want) error {
+	_, err := w.call(ctx, request{Kind: kindApply, Want: &want})
 	return err
 }
 
-// Withdraw is route.Router's.
+// Withdraw is host.Host's.
 func (w *Worker) Withdraw(ctx context.Context) error {
 	_, err := w.call(ctx, request{Kind: kindDraw})
 	return err
 }
 
-// Bypass is route.Router's.
+// Bypass is host.Host's.
 func (w *Worker) Bypass(ctx context.Context, server netip.Addr) error {
 	_, err := w.call(ctx, request{Kind: kindBypass, Address: server})
 	return err
 }
 
-// Retain is route.Router's.
+// Retain is host.Host's.
 func (w *Worker) Retain(ctx context.Context, servers ...netip.Addr) error {
 	_, err := w.call(ctx, request{Kind: kindRetain, Addresses: servers})
 	return err
 }
 
-// Way is route.Router's.
-func (w *Worker) Way(ctx context.Context, server netip.Addr) (route.Way, error) {
-	a, err := w.call(ctx, request{Kind: kindWay, Address: server})
-	if err != nil || a.Way == nil {
-		return route.Way{}, err
+// NextHop is host.Host's.
+func (w *Worker) NextHop(ctx context.Context, server netip.Addr) (route.NextHop, error) {
+	a, err := w.call(ctx, request{Kind: kindNextHop, Address: server})
+	if err != nil || a.NextHop == nil {
+		return route.NextHop{}, err
 	}
-	return *a.Way, nil
+	return *a.NextHop, nil
 }
 
-// Close is route.Router's: it undoes what was set. The parent stays, and undoes what it may find undone later.
+// Close is host.Host's: it undoes what was set. The parent stays, and undoes what it may find
+// undone later.
 func (w *Worker) Close() error {
 	_, err := w.call(context.Background(), request{Kind: kindUndo})
 	return err

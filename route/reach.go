@@ -12,10 +12,10 @@ import (
 	"tunnel/rtnl"
 )
 
-// reach tells which tables the rules lead packets to. A table that none leads to decides about nothing. The rules are read
-// when the first other table than the kernel's own is asked about.
+// reach tells which tables the rules lead packets to. A table that none leads to decides about
+// nothing. The rules are read when the first other table than the kernel's own is asked about.
 type reach struct {
-	look  Lookup
+	look  rtnl.Lookup
 	rules []rtnl.Rule
 	read  bool
 	known bool // rules are all that there are; else every table counts
@@ -28,9 +28,9 @@ type lookedUp struct {
 	network netip.Prefix
 }
 
-// table reports whether a packet to network may be looked up in a table; a network that is not valid is any. On doubt it may:
-// only rules for other addresses, and those from addresses that neither this machine nor anybody whose packets it forwards
-// can have, are left out.
+// table reports whether a packet to network may be looked up in a table; a network that is not
+// valid is any. On doubt it may: only rules for other addresses, and those from addresses that
+// neither this machine nor anybody whose packets it forwards can have, are left out.
 func (r *reach) table(table int, network netip.Prefix) bool {
 	if table == unix.RT_TABLE_MAIN || table == unix.RT_TABLE_LOCAL {
 		return true
@@ -67,17 +67,20 @@ func (r *reach) ask(table int, network netip.Prefix) bool {
 	})
 }
 
-// mayBeSource reports whether packets from a prefix may pass: an address of this machine is in it, or it forwards packets.
+// mayBeSource reports whether packets from a prefix may pass: an address of this machine is in it,
+// or it forwards packets.
 func (r *reach) mayBeSource(prefix netip.Prefix) bool {
 	addrs, err := r.look.Addrs(0)
-	return err != nil || slices.ContainsFunc(addrs, func(a rtnl.Addr) bool { return prefix.Contains(a.Local) }) || forwards()
+	return err != nil || slices.ContainsFunc(addrs,
+		func(a rtnl.Addr) bool { return prefix.Contains(a.Local) }) || forwards()
 }
 
 // forwards reports whether this machine forwards IPv4 packets of any interface, or may do so.
 func forwards() bool {
 	settings, err := filepath.Glob("/proc/sys/net/ipv4/conf/*/forwarding")
-	return err != nil || len(settings) == 0 || slices.ContainsFunc(settings, func(path string) bool {
-		value, err := os.ReadFile(path)
-		return err != nil || string(bytes.TrimSpace(value)) != "0"
-	})
+	return err != nil || len(settings) == 0 ||
+		slices.ContainsFunc(settings, func(path string) bool {
+			value, err := os.ReadFile(path)
+			return err != nil || string(bytes.TrimSpace(value)) != "0"
+		})
 }

@@ -18,7 +18,8 @@ type Link struct {
 	Index int // never reused by the kernel while a network namespace lives
 	Name  string
 	Up    bool // by its administrator
-	// Running reports whether an interface that is up has something at the other end: for a TUN, a process.
+	// Running reports whether an interface that is up has something at the other end: for a TUN, a
+	// process.
 	Running bool
 	// Carrier reports the same of a TUN whether or not it is up.
 	Carrier bool
@@ -45,7 +46,8 @@ type Addr struct {
 
 // LinkByName returns the interface of that name, or a zero Link if there is none.
 func (Kernel) LinkByName(name string) (Link, error) {
-	request := attribute(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_IFNAME, append([]byte(name), 0))
+	request := attribute(make([]byte, unix.SizeofIfInfomsg), unix.IFLA_IFNAME,
+		append([]byte(name), 0))
 	link, err := getLink(request)
 	if link.Name != name { // an alternative name (ip-link(8)), by which no route is shown
 		link = Link{}
@@ -81,7 +83,8 @@ func parseLink(data []byte) Link {
 	}
 	flags := binary.NativeEndian.Uint32(data[8:])
 	link := Link{
-		Index: int(binary.NativeEndian.Uint32(data[4:])), Up: flags&unix.IFF_UP != 0, Running: flags&unix.IFF_RUNNING != 0,
+		Index: int(binary.NativeEndian.Uint32(data[4:])), Up: flags&unix.IFF_UP != 0,
+		Running: flags&unix.IFF_RUNNING != 0,
 	}
 	attributes(data[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
 		switch kind {
@@ -136,7 +139,8 @@ func parseTun(info []byte) *Tun {
 
 func text(value []byte) string { return strings.TrimRight(string(value), "\x00") }
 
-// Addrs returns the IPv4 addresses of the interface of that index in the kernel's order; of all interfaces for 0.
+// Addrs returns the IPv4 addresses of the interface of that index in the kernel's order; of all
+// interfaces for 0.
 func (Kernel) Addrs(index int) ([]Addr, error) {
 	request := make([]byte, unix.SizeofIfAddrmsg)
 	request[0] = unix.AF_INET
@@ -154,13 +158,15 @@ func (Kernel) Addrs(index int) ([]Addr, error) {
 	return all, nil
 }
 
-// ParseAddr reads a struct ifaddrmsg and its attributes, of either family; ok reports whether it is whole.
+// ParseAddr reads a struct ifaddrmsg and its attributes, of either family; ok reports whether it is
+// whole.
 func ParseAddr(data []byte) (a Addr, ok bool) {
 	if len(data) < unix.SizeofIfAddrmsg {
 		return Addr{}, false
 	}
 	a = Addr{
-		PrefixLen: int(data[1]), Secondary: data[2]&unix.IFA_F_SECONDARY != 0, Index: int(binary.NativeEndian.Uint32(data[4:])),
+		PrefixLen: int(data[1]), Secondary: data[2]&unix.IFA_F_SECONDARY != 0,
+		Index: int(binary.NativeEndian.Uint32(data[4:])),
 	}
 	var address netip.Addr
 	attributes(data[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) {

@@ -34,8 +34,8 @@ type Hop struct {
 	Dead   bool       // the kernel does not use it
 }
 
-// Metrics are what a route says of its path (RTA_METRICS), by RTAX_ number; 0 says nothing. Metrics[unix.RTAX_LOCK] has a
-// bit for each that path MTU discovery and the like must not change.
+// Metrics are what a route says of its path (RTA_METRICS), by RTAX_ number; 0 says nothing.
+// Metrics[unix.RTAX_LOCK] has a bit for each that path MTU discovery and the like must not change.
 type Metrics struct {
 	Values     [unix.RTAX_MAX + 1]uint32
 	Congestion string // name of the congestion control
@@ -43,15 +43,19 @@ type Metrics struct {
 
 // Equal reports whether two routes say the same, hops that are dead or not aside.
 func (r Route) Equal(other Route) bool {
-	return r.Dst == other.Dst && r.Type == other.Type && r.Table == other.Table && r.Protocol == other.Protocol &&
-		r.Metric == other.Metric && r.Src == other.Src && r.NextHop == other.NextHop && r.More == other.More && r.Path == other.Path &&
+	return r.Dst == other.Dst && r.Type == other.Type && r.Table == other.Table &&
+		r.Protocol == other.Protocol &&
+		r.Metric == other.Metric && r.Src == other.Src && r.NextHop == other.NextHop &&
+		r.More == other.More && r.Path == other.Path &&
 		slices.EqualFunc(r.Hops, other.Hops, func(a, b Hop) bool { a.Dead = b.Dead; return a == b })
 }
 
-// IsUnreachable reports whether err, of Resolve or Match, is the kernel's word that a packet would not leave: there is no
-// route, or one of a type that says so (fib_props in net/ipv4/fib_semantics.c).
+// IsUnreachable reports whether err, of Resolve or Match, is the kernel's word that a packet would
+// not leave: there is no route, or one of a type that says so (fib_props in
+// net/ipv4/fib_semantics.c).
 func IsUnreachable(err error) bool {
-	words := []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH, unix.EAGAIN}
+	words := []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.ESRCH,
+		unix.EAGAIN}
 	return slices.ContainsFunc(words, func(e unix.Errno) bool { return errors.Is(err, e) })
 }
 
@@ -59,12 +63,13 @@ func IsUnreachable(err error) bool {
 type Flow struct {
 	To   netip.Addr
 	From netip.Addr // an address of this machine; not valid is that the sender has chosen none yet
-	// Protocol is unix.IPPROTO_TCP and the like (RTA_IP_PROTO, Linux 4.19); for 0 the kernel assumes UDP.
+	// Protocol is unix.IPPROTO_TCP and the like (RTA_IP_PROTO, Linux 4.19); for 0 the kernel
+	// assumes UDP.
 	Protocol uint8
 }
 
-// Resolve returns what the kernel does with a packet of flow now: rules, marks, nexthop objects and several hops are
-// resolved to one Hop. Dst is the address itself.
+// Resolve returns what the kernel does with a packet of flow now: rules, marks, nexthop objects and
+// several hops are resolved to one Hop. Dst is the address itself.
 func (Kernel) Resolve(flow Flow) (Route, error) { return get(flow, 0) }
 
 // Match returns the table's entry by which the kernel does so (RTM_F_FIB_MATCH, Linux 4.13).
@@ -100,22 +105,25 @@ func get(flow Flow, flags uint32) (found Route, err error) {
 	return found, nil
 }
 
-// Routes calls visit for the IPv4 routes of a table that leave by the interface of that index, until visit returns false; 0
-// is all tables, and all interfaces.
+// Routes calls visit for the IPv4 routes of a table that leave by the interface of that index,
+// until visit returns false; 0 is all tables, and all interfaces.
 func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 	request := make([]byte, unix.SizeofRtMsg)
 	request[0] = unix.AF_INET
 	if table != 0 {
 		request[4] = uint8(min(table, unix.RT_TABLE_COMPAT))
-		request = attribute(request, unix.RTA_TABLE, binary.NativeEndian.AppendUint32(nil, uint32(table)))
+		request = attribute(request, unix.RTA_TABLE,
+			binary.NativeEndian.AppendUint32(nil, uint32(table)))
 	}
 	if index != 0 {
-		request = attribute(request, unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(index)))
+		request = attribute(request, unix.RTA_OIF,
+			binary.NativeEndian.AppendUint32(nil, uint32(index)))
 	}
 	err := query(unix.RTM_GETROUTE, unix.NLM_F_DUMP, request, func(_ uint16, data []byte) error {
 		route, ok := ParseRoute(data)
 		if !ok || table != 0 && route.Table != table ||
-			index != 0 && !slices.ContainsFunc(route.Hops, func(h Hop) bool { return h.Index == index }) {
+			index != 0 && !slices.ContainsFunc(route.Hops,
+				func(h Hop) bool { return h.Index == index }) {
 			return nil
 		}
 		if !visit(route) {
@@ -123,13 +131,15 @@ func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) { // no such table, no such interface
+	// no such table, no such interface
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("look up routes: %w", err)
 	}
 	return nil
 }
 
-// ParseRoute reads a struct rtmsg and its attributes, of either family; ok reports whether it is whole.
+// ParseRoute reads a struct rtmsg and its attributes, of either family; ok reports whether it is
+// whole.
 func ParseRoute(data []byte) (r Route, ok bool) {
 	if len(data) < unix.SizeofRtMsg {
 		return Route{}, false
@@ -145,7 +155,8 @@ func ParseRoute(data []byte) (r Route, ok bool) {
 	}
 	r = Route{Table: int(data[4]), Protocol: data[5], Type: data[7], More: data[3] != 0}
 	flags := binary.NativeEndian.Uint32(data[8:])
-	one := Hop{Onlink: flags&unix.RTNH_F_ONLINK != 0, Dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
+	one := Hop{Onlink: flags&unix.RTNH_F_ONLINK != 0,
+		Dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
 	attributes(data[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.RTA_DST:
@@ -198,8 +209,9 @@ func hops(data []byte) []Hop {
 			break
 		}
 		hop := Hop{
-			Index: int(binary.NativeEndian.Uint32(data[4:])), Onlink: data[2]&unix.RTNH_F_ONLINK != 0,
-			Dead: data[2]&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0,
+			Index:  int(binary.NativeEndian.Uint32(data[4:])),
+			Onlink: data[2]&unix.RTNH_F_ONLINK != 0,
+			Dead:   data[2]&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0,
 		}
 		attributes(data[unix.SizeofRtNexthop:length], func(kind uint16, value []byte) {
 			switch kind {

@@ -14,8 +14,8 @@ const (
 	fraL3mdev  = 19
 )
 
-// Rule is one rule that chooses a table of routes for a packet (ip-rule(8)). What else it may ask for than addresses is not
-// here.
+// Rule is one rule that chooses a table of routes for a packet (ip-rule(8)). What else it may ask
+// for than addresses is not here.
 type Rule struct {
 	Table    int          // that it leads to; 0 is none
 	AnyTable bool         // it leads to the table of a VRF, whichever that is
@@ -42,7 +42,8 @@ func (Kernel) Rules() ([]Rule, error) {
 
 // parseRule reads a struct fib_rule_hdr and its attributes.
 func parseRule(data []byte) Rule {
-	rule := Rule{Table: int(data[4]), Inverted: binary.NativeEndian.Uint32(data[8:])&ruleInvert != 0}
+	rule := Rule{Table: int(data[4]),
+		Inverted: binary.NativeEndian.Uint32(data[8:])&ruleInvert != 0}
 	attributes(data[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.FRA_DST:

@@ -17,13 +17,17 @@ import (
 )
 
 func TestAdmission(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MTU, c.Qlen, c.Keepalive = 1300, 50, 30*time.Second })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.MTU, c.Qlen, c.Keepalive = 1300, 50,
+			30*time.Second
+	})
 	seen := map[string]bool{}
 	for i := range 3 {
 		m := h.join(transport.Connect{})
 		l := m.link
 		want := fmt.Sprintf("10.1.1.%d 10.1.1.%d 10.1.1.0/24 1300 50 30s", 3+2*i, 4+2*i)
-		if got := fmt.Sprint(l.Address, l.Peer, l.Network, l.MTU, l.Qlen, l.Keepalive); strings.Join(strings.Fields(got), " ") != want {
+		if got := fmt.Sprint(l.Address, l.Peer, l.Network, l.MTU, l.Qlen,
+			l.Keepalive); strings.Join(strings.Fields(got), " ") != want {
 			t.Errorf("granted %s; want %s", got, want)
 		}
 		if len(l.Session) < 16 || seen[l.Session] {
@@ -36,8 +40,9 @@ func TestAdmission(t *testing.T) {
 		t.Errorf("wanted .201, got %s", m.own())
 	}
 	for session := range seen {
-		file, err := os.ReadFile(h.file)
-		if err != nil || bytes.Contains(file, []byte(session)) || bytes.Contains(h.log.text(), []byte(session)) {
+		file, err := os.ReadFile(h.File)
+		if err != nil || bytes.Contains(file, []byte(session)) ||
+			bytes.Contains(h.Log.Text(), []byte(session)) {
 			t.Errorf("a session is in the state or in the log (%v)", err)
 		}
 	}
@@ -63,7 +68,8 @@ func TestPoolFull(t *testing.T) {
 	}
 	_, err := h.dial(transport.Connect{})
 	var closed *transport.CloseError
-	if !errors.As(err, &closed) || closed.Code != transport.CodeNoAddress || closed.Reason != "no free address pair in 10.1.1.0/24" {
+	if !errors.As(err, &closed) || closed.Code != transport.CodeNoAddress ||
+		closed.Reason != "no free address pair in 10.1.1.0/24" {
 		t.Errorf("client 127: %v", err)
 	}
 	seen := map[string]bool{}
@@ -72,19 +78,19 @@ func TestPoolFull(t *testing.T) {
 			t.Errorf("%s twice", m.own())
 		}
 		seen[m.own()] = true
-		h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), uint32(i)))
+		h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), uint32(i)))
 		if p := m.gets(1)[0]; tuntest.IDOf(p) != uint32(i) {
 			t.Errorf("client %d got packet %d", i, tuntest.IDOf(p))
 		}
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", uint32(i)))
-		if p := h.device.Gets(t); tuntest.IDOf(p) != uint32(i) {
+		if p := h.Device.Gets(t); tuntest.IDOf(p) != uint32(i) {
 			t.Errorf("the kernel got packet %d of client %d", tuntest.IDOf(p), i)
 		}
 	}
 	// Where one leaves, another may come, in a while.
 	members[77].leave()
 	h.logged("disconnected", 1)
-	h.pass(lease.LongRest)
+	h.Pass(lease.LongRest)
 	m := h.join(transport.Connect{})
 	if m.own() != members[77].own() {
 		t.Errorf("got %s; %s was free", m.own(), members[77].own())
@@ -103,12 +109,13 @@ func TestSmallNetwork(t *testing.T) {
 	if a.own() != "10.9.9.11" || b.own() != "10.9.9.13" {
 		t.Errorf("granted %s and %s", a.own(), b.own())
 	}
-	if _, err := h.dial(transport.Connect{}); err == nil || !strings.Contains(err.Error(), "10.9.9.8/29") {
+	if _, err := h.dial(transport.Connect{}); err == nil ||
+		!strings.Contains(err.Error(), "10.9.9.8/29") {
 		t.Errorf("a third one: %v", err)
 	}
 }
 
-// Whoever was there before gets its address back, also when others came in between.
+// A client that was connected before gets its address back, also when others came in between.
 func TestResume(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	a := h.join(transport.Connect{})
@@ -138,14 +145,16 @@ func TestResumeReplaces(t *testing.T) {
 	if took := time.Since(began); m.own() != old.own() || took > 5*time.Second {
 		t.Errorf("%s became %s after %v", old.own(), m.own(), took)
 	}
-	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote || closed.Reason == "" {
+	if closed := <-replaced; closed.Code != transport.CodeReplaced || !closed.Remote ||
+		closed.Reason == "" {
 		t.Errorf("the old one was told %+v", closed)
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 7))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 7))
 	if p := m.gets(1)[0]; tuntest.IDOf(p) != 7 {
 		t.Errorf("the new one got packet %d", tuntest.IDOf(p))
 	}
-	// One that does not answer, because its cable is out, delays the new one by no more than the close's half second.
+	// One that does not answer, because its cable is out, delays the new one by no more than the
+	// close's half second.
 	began = time.Now()
 	third := h.join(transport.Connect{Session: old.link.Session})
 	if took := time.Since(began); third.own() != old.own() || took > 3*time.Second {
@@ -153,7 +162,8 @@ func TestResumeReplaces(t *testing.T) {
 	}
 }
 
-// Many connections with one session at the same time: one stays, the others are told, and nobody else gets the address.
+// Many connections with one session at the same time: one stays, the others are told, and nobody
+// else gets the address.
 func TestResumeTogether(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	const session = "one-session-for-all"
@@ -188,7 +198,7 @@ func TestResumeTogether(t *testing.T) {
 	if other.own() != "10.1.1.5" {
 		t.Errorf("another got %s", other.own())
 	}
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Error(err)
 	}
 	if r := <-results; r.closed.Code != transport.CodeRestart {
@@ -200,7 +210,8 @@ func TestResumeTogether(t *testing.T) {
 func TestEndlessSession(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	long := strings.Repeat("x", 1000)
-	if m := h.join(transport.Connect{Session: long}); m.link.Session == long || m.link.Session == "" {
+	if m := h.join(transport.Connect{Session: long}); m.link.Session == long ||
+		m.link.Session == "" {
 		t.Errorf("session %q", m.link.Session)
 	}
 }

@@ -2,11 +2,15 @@ package server_test
 
 import (
 	"bytes"
+	"context"
+	"net"
 	"os"
+	"sync"
 	"testing"
 
 	"tunnel/packet"
 	"tunnel/server"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
@@ -84,7 +88,8 @@ func endedByDefect(t *testing.T, m *member) {
 	}
 }
 
-// A panic over what is sent to one peer ends that peer, whoever's goroutine it is on; it may come back.
+// A panic over what is sent to one peer ends that peer, on any goroutine; it may come
+// back.
 func TestDefectInSending(t *testing.T) {
 	t.Run("on the reader", func(t *testing.T) {
 		h, d := serveFlawed(t)
@@ -101,11 +106,12 @@ func TestDefectInSending(t *testing.T) {
 		if p := a.gets(1)[0]; tuntest.IDOf(p) != 2 {
 			t.Errorf("got packet %d after the return", tuntest.IDOf(p))
 		}
-		if err := h.stop(); err != nil {
+		if err := h.Stop(); err != nil {
 			t.Error(err)
 		}
-		text := h.log.text()
-		if n := bytes.Count(text, []byte(`"stack"`)); n != 1 || !bytes.Contains(text, []byte(`"defects":2`)) {
+		text := h.Log.Text()
+		if n := bytes.Count(text, []byte(`"stack"`)); n != 1 ||
+			!bytes.Contains(text, []byte(`"defects":2`)) {
 			t.Errorf("%d stacks in the log, and not two defects:\n%s", n, text)
 		}
 	})
@@ -136,12 +142,14 @@ func TestDefectInReceiving(t *testing.T) {
 	}
 }
 
-// A panic over a packet from the device costs that packet; one in the device's own reading is survived as well.
+// A panic over a packet from the device costs that packet; one in the device's own reading is
+// survived as well.
 func TestDefectInReading(t *testing.T) {
 	h, d := serveFlawed(t)
 	m := h.join(transport.Connect{})
 	empty := packet.NewPacket(packet.HeaderLen)
-	d.brings(sound(tuntest.Packet("10.1.1.1", m.own(), 1)), empty, sound(tuntest.Packet("10.1.1.1", m.own(), 2)))
+	d.brings(sound(tuntest.Packet("10.1.1.1", m.own(), 1)), empty,
+		sound(tuntest.Packet("10.1.1.1", m.own(), 2)))
 	if got := m.gets(2); tuntest.IDOf(got[0]) != 1 || tuntest.IDOf(got[1]) != 2 {
 		t.Errorf("got packets %d and %d", tuntest.IDOf(got[0]), tuntest.IDOf(got[1]))
 	}
@@ -155,5 +163,53 @@ func TestDefectInReading(t *testing.T) {
 	go m.told()
 	if drops := h.drops(); drops["defect"] != 1 || len(drops) != 1 {
 		t.Errorf("dropped %v", drops)
+	}
+}
+
+// poisoned is a listener whose first connection makes the accept loop panic.
+type poisoned struct {
+	net.Listener
+	once sync.Once
+}
+
+func (l *poisoned) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	l.once.Do(func() { c = poisonedConn{c} })
+	return c, err
+}
+
+type poisonedConn struct{ net.Conn }
+
+func (poisonedConn) RemoteAddr() net.Addr { panic("an address that the limiter cannot bear") }
+
+// A panic in accepting a connection ends that connection.
+func TestDefectInAccepting(t *testing.T) {
+	var config server.Config
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { config = *c })
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	config.Device = tuntest.New()
+	s, err := server.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := hubtest.Listen(t, "127.0.0.1:0")
+	h.Address = ln.Addr().String()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx, &poisoned{Listener: ln}) }()
+	if m, err := h.dial(transport.Connect{}); err == nil {
+		t.Errorf("%s has joined by a connection that is refused", m.own())
+	}
+	m, err := h.dial(transport.Connect{})
+	if err != nil {
+		t.Error(err)
+	} else {
+		go m.told()
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

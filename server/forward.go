@@ -6,25 +6,29 @@ import (
 
 	"tunnel/defect"
 	"tunnel/packet"
+	"tunnel/policy"
+	"tunnel/server/peers"
 	"tunnel/transport"
 )
 
-// forward is the way out: what the kernel sends into the device goes to the queue of the peer that has the destination.
-// It never waits for a peer. It returns when the device ends; after a panic it reads on.
+// forward takes packets from the device to the queues of the peers that have their destinations. It
+// never waits for a peer. It returns when the device fails or is closed; after a panic it
+// continues.
 func (s *Server) forward() error {
 	for {
 		err := s.read()
 		if !s.defects.Note(err, s.Log) {
 			return err
 		}
-		time.Sleep(readerPause)
+		time.Sleep(restartPause)
 	}
 }
 
-// readerPause is how long the device is not read after a panic in reading it: one that comes again must not take a core.
-const readerPause = 100 * time.Millisecond
+// restartPause is how long a loop pauses after a panic, so that repeated panics do not keep a
+// processor busy.
+const restartPause = 100 * time.Millisecond
 
-// read reads the device until that ends. A panic is the error.
+// read reads the device until it fails. A panic is returned as an error.
 func (s *Server) read() (err error) {
 	defer defect.Catch(&err)
 	var to outbox
@@ -32,7 +36,7 @@ func (s *Server) read() (err error) {
 		for next := 0; next < b.Len(); {
 			var failed error
 			if next, failed = s.route(b, next, &to); s.defects.Note(failed, s.Log) {
-				s.drops.count(dropDefect, 1)
+				s.drops.Count(policy.Defect, 1)
 				to.fail()
 			}
 		}
@@ -40,29 +44,29 @@ func (s *Server) read() (err error) {
 	})
 }
 
-// route sends the records of b, beginning with the one with index from, to their peers. After a panic it returns the index of the
-// record behind the one that met it, which is lost, and the error.
+// route sends the records of b from index from on to their peers. After a panic it returns the
+// error and the index after the record that caused it, which is lost.
 func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err error) {
 	defer defect.Catch(&err)
 	for next = from; next < b.Len(); {
 		i := next
 		next++
 		to.current = nil
-		v := s.policy.fromKernel(b.IP(i))
-		if v == pass {
+		v := s.policy.FromKernel(b.IP(i))
+		if v == policy.Pass {
 			v = s.send(b, i, to)
 		}
-		if v != pass {
-			s.drops.count(v, 1)
+		if v != policy.Pass {
+			s.drops.Count(v, 1)
 		}
 	}
 	return next, nil
 }
 
-// outbox is the queues that a batch has gone to: they are flushed once, when all of it is there.
+// outbox collects the queues that a batch went to, so that each is flushed once per batch.
 type outbox struct {
 	queues  []*transport.Lanes
-	current *peer // to whom the record goes that is being sent
+	current *peers.Peer // to whom the record goes that is being sent
 }
 
 func (o *outbox) add(q *transport.Lanes) {
@@ -79,61 +83,56 @@ func (o *outbox) flush() {
 	o.queues = o.queues[:0]
 }
 
-// fail ends the peer whose queue a panic has left half changed.
+// fail ends the peer whose queue may be inconsistent after a panic.
 func (o *outbox) fail() {
 	if o.current != nil {
-		o.current.cancel(&transport.CloseError{Code: transport.CodeInternal, Reason: errDefect})
+		o.current.End(&transport.CloseError{Code: transport.CodeInternal, Reason: errDefect})
 		o.current = nil
 	}
 }
 
-// send takes record i out of b and queues it for the peer that gets what is for its destination address, or for its return.
-func (s *Server) send(b *packet.Batch, i int, out *outbox) verdict {
+// send queues record i of b for the peer that has its destination address, or holds it for the
+// peer's return.
+func (s *Server) send(b *packet.Batch, i int, out *outbox) policy.Verdict {
 	address := packet.Destination(b.IP(i))
-	switch to, ok := s.peers.at(address); {
-	case ok && to.peer != nil:
-		out.current = to.peer
-		to.peer.queue.Push(b.Take(i))
-		out.add(to.peer.queue)
-	case !ok || !to.held.add(b, i):
-		return s.policy.unreachable(address)
+	switch to, ok := s.peers.Lookup(address); {
+	case ok && to.Peer != nil:
+		out.current = to.Peer
+		to.Peer.Queue.Push(b.Take(i))
+		out.add(to.Peer.Queue)
+	case !ok || !to.Held.Add(b, i):
+		return s.policy.Unreachable(address)
 	}
-	return pass
+	return policy.Pass
 }
 
-// receive returns the way in for what p sends by l: to the kernel, or to another peer's queue.
-func (p *peer) receive(s *Server, l *lane) func(*packet.Batch) error {
+// receiver returns the function that takes batches from p's connection f to the kernel, or to
+// another peer's queue.
+func (s *Server) receiver(p *peers.Peer, f *peers.Subflow) func(*packet.Batch) error {
+	ended := f.Context().Done()
 	var to outbox
 	return func(b *packet.Batch) error {
 		select {
-		case <-l.ctx.Done(): // it is being told so; another may have its address already
+		case <-ended: // the peer is being ended; another may have its address already
 			return nil
 		default:
 		}
 		b.Filter(func(i int) bool {
-			v := s.judge(p, b, i)
-			toKernel := v == pass && packet.Destination(b.IP(i)) == s.own.Local
-			if v == pass && !toKernel {
+			v := s.policy.FromMember(&p.Member, b, i)
+			toKernel := v == policy.Pass && packet.Destination(b.IP(i)) == s.own.Local
+			if v == policy.Pass && !toKernel {
 				v = s.send(b, i, &to)
 			}
-			if v != pass {
-				s.drops.count(v, 1)
+			if v != policy.Pass {
+				s.drops.Count(v, 1)
 			}
 			return toKernel
 		})
 		to.flush()
 		refused, err := s.Device.WriteBatch(b)
 		if refused > 0 {
-			s.drops.count(dropKernel, uint64(refused))
+			s.drops.Count(policy.Kernel, uint64(refused))
 		}
 		return err
 	}
-}
-
-// judge looks at record i of a batch that p has sent.
-func (s *Server) judge(p *peer, b *packet.Batch, i int) verdict {
-	if b.Framing() == packet.FramingVnet && packet.Check(b.Record(i)) != nil {
-		return dropMalformed
-	}
-	return s.policy.fromClient(p, b.IP(i))
 }

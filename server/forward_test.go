@@ -88,8 +88,10 @@ func TestPolicy(t *testing.T) {
 		}, always...)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ClientToClient = test.clientToClient })
-			clients := map[string]*member{"1": h.join(transport.Connect{}), "2": h.join(transport.Connect{})}
+			h := serve(t, "10.1.1.0/24",
+				func(c *server.Config) { c.ClientToClient = test.clientToClient })
+			clients := map[string]*member{"1": h.join(transport.Connect{}),
+				"2": h.join(transport.Connect{})}
 			want, drops := map[string][]uint32{}, map[string]int{}
 			batches := map[string][][]byte{}
 			for i, s := range test.sent {
@@ -101,12 +103,13 @@ func TestPolicy(t *testing.T) {
 					drops[s.to]++
 				}
 			}
-			h.device.Sends(t, batches["kernel"]...)
+			h.Device.Sends(t, batches["kernel"]...)
 			clients["1"].sends(batches["1"]...)
 			clients["2"].sends(batches["2"]...)
-			got := map[string][][]byte{"1": clients["1"].gets(len(want["1"])), "2": clients["2"].gets(len(want["2"]))}
+			got := map[string][][]byte{"1": clients["1"].gets(len(want["1"])),
+				"2": clients["2"].gets(len(want["2"]))}
 			for range want["kernel"] {
-				got["kernel"] = append(got["kernel"], h.device.Gets(t))
+				got["kernel"] = append(got["kernel"], h.Device.Gets(t))
 			}
 			ended := make(chan [][]byte)
 			for _, m := range clients {
@@ -123,12 +126,13 @@ func TestPolicy(t *testing.T) {
 					t.Errorf("a client also got %v", describe(test.sent, ids(more)))
 				}
 			}
-			for len(h.device.ToKernel) > 0 {
-				got["kernel"] = append(got["kernel"], h.device.Gets(t))
+			for len(h.Device.ToKernel) > 0 {
+				got["kernel"] = append(got["kernel"], h.Device.Gets(t))
 			}
 			for who, packets := range got {
 				if !slices.Equal(ids(packets), want[who]) {
-					t.Errorf("%s got\n%v\nwant\n%v", who, describe(test.sent, ids(packets)), describe(test.sent, want[who]))
+					t.Errorf("%s got\n%v\nwant\n%v", who, describe(test.sent, ids(packets)),
+						describe(test.sent, want[who]))
 				}
 			}
 		})
@@ -146,8 +150,10 @@ func describe(all []sent, ids []uint32) (text []string) {
 func TestKernelRefuses(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.join(transport.Connect{})
-	m.sends(tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID), tuntest.Packet(m.own(), "10.1.1.1", 1), tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID))
-	if p := h.device.Gets(t); tuntest.IDOf(p) != 1 {
+	m.sends(tuntest.Packet(m.own(), "10.1.1.1", tuntest.RefusedID),
+		tuntest.Packet(m.own(), "10.1.1.1", 1), tuntest.Packet(m.own(), "10.1.1.1",
+			tuntest.RefusedID))
+	if p := h.Device.Gets(t); tuntest.IDOf(p) != 1 {
 		t.Errorf("got packet %d", tuntest.IDOf(p))
 	}
 	go m.told()
@@ -166,17 +172,20 @@ func TestStuckPeer(t *testing.T) {
 		for range each {
 			batch = append(batch, tuntest.SizedPacket("10.1.1.1", stuck.own(), i, 60000))
 		}
-		h.device.Sends(t, append(batch, tuntest.Packet("10.1.1.1", other.own(), i))...)
+		h.Device.Sends(t, append(batch, tuntest.Packet("10.1.1.1", other.own(), i))...)
 		if p := other.gets(1)[0]; tuntest.IDOf(p) != i {
 			t.Fatalf("got packet %d; want %d", tuntest.IDOf(p), i)
 		}
-		other.sends(tuntest.SizedPacket(other.own(), stuck.own(), i, 60000), tuntest.Packet(other.own(), "10.1.1.1", i))
-		if p := h.device.Gets(t); tuntest.IDOf(p) != i {
+		other.sends(tuntest.SizedPacket(other.own(), stuck.own(), i, 60000),
+			tuntest.Packet(other.own(), "10.1.1.1", i))
+		if p := h.Device.Gets(t); tuntest.IDOf(p) != i {
 			t.Fatalf("the kernel got packet %d; want %d", tuntest.IDOf(p), i)
 		}
 	}
 	go other.told()
-	if drops := h.drops(); drops["queue_full"] < 100 || len(drops) != 1 {
+	drops := h.drops()
+	delete(drops, "stale") // on a busy machine the stuck client is given up before the end
+	if drops["queue_full"] < 100 || len(drops) != 1 {
 		t.Errorf("dropped %v", drops)
 	}
 }
@@ -192,7 +201,7 @@ func TestBadPeer(t *testing.T) {
 		t.Errorf("told %+v", closed)
 	}
 	good.sends(tuntest.Packet(good.own(), "10.1.1.1", 2))
-	if p := h.device.Gets(t); tuntest.IDOf(p) != 2 {
+	if p := h.Device.Gets(t); tuntest.IDOf(p) != 2 {
 		t.Errorf("the kernel got packet %d", tuntest.IDOf(p))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// An address that a client has left is nobody else's to ask for, also after a restart, and what comes for it meanwhile
-// reaches nobody but that client.
+// An address that a client has left is nobody else's to ask for, also after a restart, and what
+// comes for it meanwhile reaches nobody but that client.
 func TestForeignAddress(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	victim := h.join(transport.Connect{})
@@ -33,7 +34,8 @@ func TestForeignAddress(t *testing.T) {
 	if m := h.join(transport.Connect{Address: victim.own()}); m.own() == victim.own() {
 		t.Fatal("another client with the same token has the address")
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", victim.own(), 1), tuntest.Packet("10.1.1.1", other.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", victim.own(), 1),
+		tuntest.Packet("10.1.1.1", other.own(), 2))
 	if id := tuntest.IDOf(other.gets(1)[0]); id != 2 {
 		t.Errorf("the other got packet %d", id)
 	}
@@ -41,9 +43,10 @@ func TestForeignAddress(t *testing.T) {
 	if id := tuntest.IDOf(again.gets(1)[0]); again.own() != victim.own() || id != 1 {
 		t.Errorf("%s came back as %s and got packet %d", victim.own(), again.own(), id)
 	}
-	h.close()
-	h = serveFile(t, h.file, "10.1.1.0/24", nil)
-	if m := h.joinWith(thief, transport.Connect{Session: "another", Address: victim.own()}); m.own() == victim.own() {
+	h.Close()
+	h = serveFile(t, h.File, "10.1.1.0/24", nil)
+	if m := h.joinWith(thief, transport.Connect{Session: "another",
+		Address: victim.own()}); m.own() == victim.own() {
 		t.Error("after a restart another has the address")
 	}
 	if m := h.join(transport.Connect{Session: victim.link.Session}); m.own() != victim.own() {
@@ -51,20 +54,23 @@ func TestForeignAddress(t *testing.T) {
 	}
 }
 
-// A pair of a full pool changes hands after a rest, when the kernel's connections with its old owner have ended; what they
-// have sent before, whenever it is read, reaches nobody.
+// A pair of a full pool changes hands after a rest, when the kernel's connections with its old
+// owner have ended; what they have sent before, whenever it is read, reaches nobody.
 func TestInherit(t *testing.T) {
 	for name, test := range map[string]struct {
 		fails error
 		rest  time.Duration
-	}{"ended": {nil, lease.Rest}, "not ended": {errors.New("operation not supported"), lease.LongRest}} {
+	}{"ended": {nil, lease.Rest}, "not ended": {errors.New("operation not supported"),
+		lease.LongRest}} {
 		t.Run(name, func(t *testing.T) {
 			var h *hub
 			var severed []string
+			var ahead atomic.Int64 // nanoseconds
 			h = serve(t, "10.1.1.0/29", func(c *server.Config) {
+				c.Clock(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
 				c.Sever = func(_ context.Context, a netip.Addr) error {
 					severed = append(severed, a.String())
-					h.device.Sends(t, tuntest.Packet("10.1.1.1", a.String(), 2))
+					h.Device.Sends(t, tuntest.Packet("10.1.1.1", a.String(), 2))
 					return test.fails
 				}
 			})
@@ -72,7 +78,7 @@ func TestInherit(t *testing.T) {
 			h.join(transport.Connect{})
 			old.leave()
 			h.logged("disconnected", 1)
-			h.device.Sends(t, tuntest.Packet("10.1.1.1", old.own(), 1))
+			h.Device.Sends(t, tuntest.Packet("10.1.1.1", old.own(), 1))
 			newcomer := h.token(auth.Spec{Name: "newcomer"})
 			refused := func(says string) {
 				t.Helper()
@@ -82,40 +88,44 @@ func TestInherit(t *testing.T) {
 				}
 			}
 			refused("the next one in 3m0s")
-			h.pass(lease.Rest)
+			h.Pass(lease.Rest)
 			refused("the next one in 2m10s") // somebody still sends to it
-			h.server.Quiet()
+			ahead.Store(int64(lease.Rest))
 			if test.rest > lease.Rest {
 				refused("the next one in 13m0s")
-				h.pass(test.rest - lease.Rest)
+				h.Pass(test.rest - lease.Rest)
 			}
 			severed = nil
 			m := h.joinWith(newcomer, transport.Connect{})
-			if m.own() != old.own() || len(severed) == 0 || slices.Compact(severed)[0] != old.own() {
+			if m.own() != old.own() || len(severed) == 0 ||
+				slices.Compact(severed)[0] != old.own() {
 				t.Errorf("got %s; severed %v", m.own(), severed)
 			}
-			h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
+			h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
 			if id := tuntest.IDOf(m.gets(1)[0]); id != 3 {
 				t.Errorf("got packet %d, which was the old owner's", id)
 			}
-			if n := strings.Count(string(h.log.text()), "cannot be ended"); (n == 1) != (test.fails != nil) || n > 1 {
+			if n := strings.Count(string(h.Log.Text()),
+				"cannot be ended"); (n == 1) != (test.fails != nil) || n > 1 {
 				t.Errorf("the log says %d times that it failed", n)
 			}
-			if m := h.refuses(token, transport.Connect{Session: old.link.Session}); !isCode(m, transport.CodeNoAddress) {
+			if m := h.refuses(token, transport.Connect{Session: old.link.Session}); !isCode(m,
+				transport.CodeNoAddress) {
 				t.Errorf("the old owner: %v", m)
 			}
 		})
 	}
 }
 
-// A disk that does not answer holds up those who need it, and nobody else: not those who come back, leave or send.
+// A disk that does not answer holds up those who need it, and nobody else: not those who come back,
+// leave or send.
 func TestStuckDisk(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxLanes = 2 })
 	join := h.token(auth.Spec{Name: "phone", Once: true})
 	one, two := h.join(transport.Connect{Lanes: 2}), h.join(transport.Connect{})
-	h.slow.Lock()
+	h.Disk.Lock()
 	var group sync.WaitGroup
-	unlock := sync.OnceFunc(h.slow.Unlock)
+	unlock := sync.OnceFunc(h.Disk.Unlock)
 	defer group.Wait()
 	defer unlock()
 	var mu sync.Mutex
@@ -140,7 +150,7 @@ func TestStuckDisk(t *testing.T) {
 			m.leave()
 		})
 	}
-	for until := time.Now().Add(patience); h.slow.waiting.Load() < 2; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(patience); h.Disk.Waiting.Load() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("nobody writes")
 		}
@@ -149,13 +159,13 @@ func TestStuckDisk(t *testing.T) {
 	h.logged("disconnected", 1)
 	two = h.join(transport.Connect{Session: two.link.Session})
 	h.lane(one, 1).sends(tuntest.Packet(one.own(), "10.1.1.1", 1))
-	h.device.Gets(t)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", two.own(), 2))
+	h.Device.Gets(t)
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", two.own(), 2))
 	two.gets(1)
-	if _, err := h.server.ListTokens(); err != nil {
+	if _, err := h.Server.ListTokens(); err != nil {
 		t.Error(err)
 	}
-	if n := h.slow.waiting.Load(); n > 3 {
+	if n := h.Disk.Waiting.Load(); n > 3 {
 		t.Errorf("%d writes wait for the disk: they do not share one", n)
 	}
 	mu.Lock()
@@ -170,7 +180,8 @@ func TestStuckDisk(t *testing.T) {
 	}
 }
 
-// Of many that resume one session, each with another wish, the last one has the session and an address that leads to it.
+// Of many that resume one session, each with another wish, the last one has the session and an
+// address that leads to it.
 func TestResumeTogetherElsewhere(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	const together = 8
@@ -178,7 +189,8 @@ func TestResumeTogetherElsewhere(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range together {
 		group.Go(func() {
-			m, err := h.dial(transport.Connect{Session: "one-session-for-all", Address: fmt.Sprintf("10.1.1.%d", 101+2*i)})
+			m, err := h.dial(transport.Connect{Session: "one-session-for-all",
+				Address: fmt.Sprintf("10.1.1.%d", 101+2*i)})
 			if err != nil {
 				t.Error(err)
 				return
@@ -190,17 +202,17 @@ func TestResumeTogetherElsewhere(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	all, err := h.server.ListTokens()
+	all, err := h.Server.ListTokens()
 	if err != nil || len(all[0].Sessions) != 1 {
 		t.Fatalf("%+v, %v", all, err)
 	}
 	address := all[0].Sessions[0].Address.String()
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", address, 1))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", address, 1))
 	for _, m := range members {
 		if m.own() == address {
 			m.gets(1)
 			m.sends(tuntest.Packet(address, "10.1.1.1", 2))
-			h.device.Gets(t)
+			h.Device.Gets(t)
 		} else if _, closed := m.told(); closed.Code != transport.CodeReplaced {
 			t.Errorf("%s was told %+v", m.own(), closed)
 		}

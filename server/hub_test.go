@@ -5,151 +5,59 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
-	"net"
-	"net/netip"
-	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
-	"tunnel/auth"
-	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/server"
-	"tunnel/state"
+	"tunnel/server/hubtest"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
 
 const (
-	patience = 20 * time.Second // for what is about to happen, on however busy a machine
-	token    = "correct-horse-battery"
+	patience = hubtest.Patience
+	token    = hubtest.Token
 )
 
 // hub is a server that runs.
 type hub struct {
-	t       *testing.T
-	server  *server.Server
-	tokens  *auth.Store
-	device  *tuntest.Device
-	address string // HOST:PORT
-	file    string // of the leases and tokens
-	log     *logs
-	later   atomic.Int64 // nanoseconds by which the clock of the leases is ahead
-	slow    *gate        // between the server and its disk
-	cancel  context.CancelFunc
-	close   func() // ends it, and closes its file
-	ended   chan struct{}
-	err     error // of Run, set when ended is closed
+	*hubtest.Hub
+	t *testing.T
 }
 
-// serve starts a server for network, with whatever change makes of its Config. It has stopped when the test ends.
+// serve starts a server for network, with whatever change makes of its Config. It has stopped when
+// the test ends.
 func serve(t *testing.T, network string, change func(*server.Config)) *hub {
 	t.Helper()
-	return serveFile(t, filepath.Join(t.TempDir(), "tunnel.db"), network, change)
+	return serveFile(t, "", network, change)
 }
 
 // serveFile is serve with what a file has kept.
 func serveFile(t *testing.T, path, network string, change func(*server.Config)) *hub {
 	t.Helper()
-	h := &hub{t: t, device: tuntest.New(), file: path, log: &logs{}, slow: &gate{}, ended: make(chan struct{})}
-	file, err := state.Open(h.file)
-	if err != nil {
-		t.Fatal(err)
+	h := &hub{hubtest.New(t), t}
+	// the address of httptest's certificate
+	h.Address, h.Network, h.Change = "127.0.0.1:0", network, change
+	if path != "" {
+		h.File = path
 	}
-	leases, err := lease.Open(gated{file.Bucket("leases"), h.slow}, netip.MustParsePrefix(network), lease.Options{
-		Now: func() time.Time { return time.Now().Add(time.Duration(h.later.Load())) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.tokens, err = auth.Open(gated{file.Bucket("tokens"), h.slow})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.tokens.SetFlag(token)
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.address = ln.Addr().String()
-	config := server.Config{
-		Device: h.device, Leases: leases, Tokens: h.tokens, Path: "/ws", MTU: 1400, Qlen: 100,
-		Keepalive: transport.MaxKeepalive, Log: slog.New(slog.NewJSONHandler(h.log, nil)),
-	}
-	if change != nil {
-		change(&config)
-	}
-	ctx, cancel := context.WithCancel(context.Background()) // it ends after t.Context
-	h.cancel = cancel
-	h.server = server.New(config)
-	go func() {
-		defer close(h.ended)
-		h.err = h.server.Run(ctx, ln)
-	}()
-	h.close = sync.OnceFunc(func() {
-		_ = h.stop()
-		if err := errors.Join(leases.Close(), h.tokens.Close(), file.Close()); err != nil {
-			t.Error(err)
-		}
-		if text := h.log.text(); bytes.Contains(text, []byte(token)) {
-			t.Errorf("the token is in the log:\n%s", text)
-		}
-	})
-	t.Cleanup(h.close)
+	h.Start()
 	return h
 }
 
-// gate is a disk on which writes stand still while it is locked.
-type gate struct {
-	sync.RWMutex
-	waiting atomic.Int64 // writes
-}
-
-// gated is a bucket behind a gate.
-type gated struct {
-	state.Bucket
-	gate *gate
-}
-
-func (g gated) Write(put map[string][]byte, remove ...string) error {
-	g.gate.waiting.Add(1)
-	defer g.gate.waiting.Add(-1)
-	g.gate.RLock()
-	defer g.gate.RUnlock()
-	return g.Bucket.Write(put, remove...)
-}
-
-// pass lets time pass for the leases.
-func (h *hub) pass(d time.Duration) { h.later.Add(int64(d)) }
-
-// stop ends the server and returns what Run does.
-func (h *hub) stop() error {
+// logged waits until text is in the log n times.
+func (h *hub) logged(text string, n int) {
 	h.t.Helper()
-	h.cancel()
-	return h.wait()
-}
-
-func (h *hub) wait() error {
-	h.t.Helper()
-	select {
-	case <-h.ended:
-		return h.err
-	case <-time.After(patience):
-		h.t.Fatal("Run does not end")
-		return nil
-	}
+	h.Log.Until(h.t, text, n)
 }
 
 // drops stops the server and returns its counts, without those that are 0.
 func (h *hub) drops() map[string]int {
 	h.t.Helper()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		h.t.Error(err)
 	}
-	for line := range bytes.Lines(h.log.text()) {
+	for line := range bytes.Lines(h.Log.Text()) {
 		var entry struct {
 			Msg   string
 			Drops map[string]int
@@ -170,28 +78,10 @@ func (h *hub) drops() map[string]int {
 	return nil
 }
 
-// logs collects what the server logs, as JSON lines.
-type logs struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *logs) text() []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return bytes.Clone(l.buffer.Bytes())
-}
-
-// dialer returns a way to the hub.
+// dialer returns a dialer of the hub.
 func (h *hub) dialer() *transport.Dialer {
 	h.t.Helper()
-	u, err := transport.ParseURL("ws://" + h.address)
+	u, err := transport.ParseURL("ws://" + h.Address)
 	if err != nil {
 		h.t.Fatal(err)
 	}

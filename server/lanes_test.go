@@ -39,7 +39,7 @@ func TestLanes(t *testing.T) {
 			t.Errorf("lane %d got %+v", i, m.link)
 		}
 		m.sends(tuntest.Packet("10.1.1.3", "10.1.1.1", uint32(i)))
-		if id := tuntest.IDOf(h.device.Gets(t)); id != uint32(i) {
+		if id := tuntest.IDOf(h.Device.Gets(t)); id != uint32(i) {
 			t.Errorf("got packet %d; want %d", id, i)
 		}
 		m.sends(tuntest.Packet("10.1.1.5", "10.1.1.1", 100)) // each lane is judged
@@ -49,21 +49,22 @@ func TestLanes(t *testing.T) {
 	third.leave()
 	h.logged("lane lost", 2)
 	// What goes to the client goes by the one that is left.
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 7))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 7))
 	if id := tuntest.IDOf(second.gets(1)[0]); id != 7 {
 		t.Errorf("got packet %d", id)
 	}
 	again := h.lane(second, 0)
 	second.leave()
 	h.logged("lane lost", 3)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 8))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 8))
 	if id := tuntest.IDOf(again.gets(1)[0]); id != 8 {
 		t.Errorf("got packet %d", id)
 	}
 	again.leave()
 	h.logged("disconnected", 1)
 	number := 1
-	if _, err := h.dial(transport.Connect{Session: first.link.Session, Lane: &number}); !isCode(err, transport.CodeLane) {
+	if _, err := h.dial(transport.Connect{Session: first.link.Session, Lane: &number}); !isCode(err,
+		transport.CodeLane) {
 		t.Errorf("a lane of a session that is over: %v", err)
 	}
 	if got := h.drops(); got["source"] != 3 || len(got) != 1 {
@@ -93,14 +94,15 @@ func TestLanesRefused(t *testing.T) {
 	}
 	for _, m := range []*member{first, alone} {
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", 1))
-		h.device.Gets(t)
+		h.Device.Gets(t)
 	}
 	if got := h.refusals()["no_lane"]; got != 5 {
 		t.Errorf("%d refusals counted; want 5", got)
 	}
 }
 
-// A lane that has a connection gets the newer one; the old one alone is told, and what it still sends is dropped.
+// A lane that has a connection gets the newer one; the old one alone is told, and what it still
+// sends is dropped.
 func TestLanesGhost(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", fourLanes)
 	first := h.join(transport.Connect{Lanes: 2})
@@ -111,7 +113,7 @@ func TestLanesGhost(t *testing.T) {
 	}
 	for i, m := range []*member{first, second} {
 		m.sends(tuntest.Packet("10.1.1.3", "10.1.1.1", uint32(i)))
-		if id := tuntest.IDOf(h.device.Gets(t)); id != uint32(i) {
+		if id := tuntest.IDOf(h.Device.Gets(t)); id != uint32(i) {
 			t.Errorf("got packet %d; want %d", id, i)
 		}
 	}
@@ -121,7 +123,7 @@ func TestLanesGhost(t *testing.T) {
 		t.Errorf("the first one was told %+v", closed)
 	}
 	second.leave()
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 9))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "10.1.1.3", 9))
 	if id := tuntest.IDOf(newer.gets(1)[0]); id != 9 {
 		t.Errorf("got packet %d", id)
 	}
@@ -136,9 +138,9 @@ func TestLanesEndTogether(t *testing.T) {
 		"replaced": {func(h *hub, token string, m *member) {
 			h.joinWith(token, transport.Connect{Session: m.link.Session})
 		}, transport.CodeReplaced},
-		"stopped": {func(h *hub, _ string, _ *member) { h.cancel() }, transport.CodeRestart},
+		"stopped": {func(h *hub, _ string, _ *member) { h.Cancel() }, transport.CodeRestart},
 		"revoked": {func(h *hub, _ string, _ *member) {
-			if err := h.server.RevokeToken("one"); err != nil {
+			if err := h.Server.RevokeToken("one"); err != nil {
 				h.t.Error(err)
 			}
 		}, transport.CodeRevoked},
@@ -149,7 +151,9 @@ func TestLanesEndTogether(t *testing.T) {
 			first := h.joinWith(one, transport.Connect{Lanes: 4})
 			all := []*member{first}
 			for number := range 3 {
-				all = append(all, h.joinWith(one, transport.Connect{Session: first.link.Session, Lane: new(number + 1)}))
+				all = append(all,
+					h.joinWith(one, transport.Connect{Session: first.link.Session,
+						Lane: new(number + 1)}))
 			}
 			began := time.Now()
 			test.end(h, one, first)

@@ -6,14 +6,16 @@ import (
 	"tunnel/server/admission"
 )
 
-// limits are those that no flag sets: what a stranger can hold open, and for how long.
+// limits are limits that no flag sets: what an unauthenticated client can hold open, and how long.
 type limits struct {
-	request  time.Duration // TLS handshake, request header, body; and the answer that is no upgrade
-	connect  time.Duration // from the upgrade to the message connect
-	unknown  int           // connections at once that have not logged in, from where no right token came of late
-	reserved int           // the same from where one did, and from this machine and proxies
-	settle   time.Duration // in which the device's reader has read what was sent before
+	request time.Duration // TLS handshake, request with its body, and a response without upgrade
+	connect time.Duration // from the upgrade to the connect message
+	// unauthenticated connections at once from sources without a recent right token
+	unknown  int
+	reserved int           // the same from sources with one, from this machine and from proxies
+	settle   time.Duration // for the device's reader to read what was sent before
 	bans     admission.BanRules
+	now      func() time.Time // the clock for packets held for disconnected clients
 }
 
 func defaultLimits() *limits {
@@ -22,23 +24,23 @@ func defaultLimits() *limits {
 		unknown: admission.DefaultUnknown, reserved: admission.DefaultReserved,
 		settle: 250 * time.Millisecond,
 		bans:   admission.DefaultBanRules(),
+		now:    time.Now,
 	}
 }
 
 const (
-	// unauthenticatedRoom is the bytes that an unauthenticated connection may take, see docs/PERFORMANCE.md.
+	// unauthenticatedRoom is the bytes that an unauthenticated connection may take, see
+	// docs/PERFORMANCE.md.
 	unauthenticatedRoom = 64 << 10
-	// fewPlaces is how many of them there are however little memory there may be.
-	fewPlaces = 64
+	// leastCapacity is the least number of them, however little memory there is.
+	leastCapacity = 64
 )
 
-// places returns for how many unauthenticated connections there is room in memory bytes: most at the most, which 0 leaves it at.
-func (l *limits) places(most int, memory int64) int {
+// capacity returns how many unauthenticated connections fit into memory bytes, at most most. If
+// memory is 0 there is no limit of memory.
+func (l *limits) capacity(most int, memory int64) int {
 	if memory == 0 {
 		return most
 	}
-	return min(most, max(int(memory/unauthenticatedRoom), fewPlaces))
+	return min(most, max(int(memory/unauthenticatedRoom), leastCapacity))
 }
-
-// queueLimit bounds what waits for one peer, in bytes of buffers.
-const queueLimit = 8 << 20

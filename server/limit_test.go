@@ -1,245 +1,20 @@
 package server_test
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"tunnel/auth"
 	"tunnel/server"
 	"tunnel/transport"
 	"tunnel/tun/tuntest"
 )
-
-// behindProxy has the hub believe the test about where a request comes from.
-func behindProxy(c *server.Config) {
-	c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-}
-
-func forwarded(address string) string { return "X-Forwarded-For: " + address + "\n" }
-
-const (
-	right = "GET /ws HTTP/1.1\n" + upgrade + bearer
-	wrong = "GET /ws HTTP/1.1\n" + upgrade + "Authorization: Bearer wrong-horse-battery-staple\n"
-)
-
-// status is the code of the answer to a request.
-func (h *hub) status(request string) int {
-	h.t.Helper()
-	response, _ := h.ask(request + "\n")
-	return response.StatusCode
-}
-
-// refusals stops the hub and returns how often it refused, by reason.
-func (h *hub) refusals() map[string]int {
-	h.t.Helper()
-	if err := h.stop(); err != nil {
-		h.t.Error(err)
-	}
-	for line := range bytes.Lines(h.log.text()) {
-		var entry struct {
-			Msg     string
-			Refused map[string]int
-		}
-		if err := json.Unmarshal(line, &entry); err == nil && entry.Msg == "stopped" {
-			return entry.Refused
-		}
-	}
-	h.t.Fatal("no line about the stop")
-	return nil
-}
-
-// Ten wrong tokens from one address, and it is not even asked any more: a right token gets the same answer as a wrong one.
-// The neighbours do not notice, and it ends.
-func TestBan(t *testing.T) {
-	const ban = 4 * time.Second
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		behindProxy(c)
-		c.Hasten(patience, ban)
-	})
-	stranger, neighbour := forwarded("2001:db8::1"), forwarded("2001:db8:0:1::1")
-	for i := range 10 {
-		if code := h.status(wrong + stranger); code != 401 {
-			t.Fatalf("wrong token %d: answered %d", i, code)
-		}
-	}
-	banned := time.Now()
-	var bodies []string
-	for _, request := range []string{wrong + stranger, right + stranger, right + forwarded("2001:db8::ffff")} {
-		response, body := h.ask(request + "\n")
-		wait, err := strconv.Atoi(response.Header.Get("Retry-After"))
-		if response.StatusCode != 429 || err != nil || wait < 1 || wait > 4 || response.Header.Get("WWW-Authenticate") != "" {
-			if time.Since(banned) > ban {
-				t.Fatal("this machine is too slow")
-			}
-			t.Errorf("answered %s, come back in %d: %v", response.Status, wait, err)
-		}
-		bodies = append(bodies, body)
-	}
-	if bodies[0] != bodies[1] || bodies[0] != "Too Many Requests\n" {
-		t.Errorf("the answers differ, or say too much: %q", bodies)
-	}
-	if code := h.status("GET / HTTP/1.1\nHost: h\n" + stranger); code != 404 {
-		t.Errorf("another path: answered %d", code)
-	}
-	if code := h.status(right + neighbour); code != 101 {
-		t.Errorf("the neighbour: answered %d", code)
-	}
-	time.Sleep(time.Until(banned.Add(ban)))
-	if code := h.status(right + stranger); code != 101 {
-		t.Errorf("after the ban: answered %d", code)
-	}
-	if got := h.refusals(); got["token"] != 10 || got["banned"] != 3 || got["not_found"] != 1 {
-		t.Errorf("counted %v", got)
-	}
-}
-
-// Whoever a right token came from is not locked out by ten failures of a neighbour, and a session never notices.
-func TestBanSparesTheKnown(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", behindProxy)
-	office := forwarded("192.0.2.1")
-	if code := h.status(right + office); code != 101 {
-		t.Fatalf("answered %d", code)
-	}
-	for i := range 99 {
-		if code := h.status(wrong + office); code != 401 {
-			t.Fatalf("wrong token %d: answered %d", i, code)
-		}
-	}
-	if code := h.status(right + office); code != 101 {
-		t.Errorf("after 99 failures: answered %d", code)
-	}
-	h.status(wrong + office)
-	if code := h.status(right + office); code != 429 {
-		t.Errorf("after 100 failures: answered %d", code)
-	}
-}
-
-// A client whose session has lasted longer than a right token is remembered comes from a known address when it ends.
-func TestBanSparesWhoeverWasThere(t *testing.T) {
-	const memory = 2 * time.Second
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		behindProxy(c)
-		c.Forget(memory)
-	})
-	office := forwarded("192.0.2.1")
-	conn := h.open()
-	send(t, conn, right+office+"\n")
-	time.Sleep(memory + memory/4)
-	_ = conn.Close()
-	for until := time.Now().Add(patience); !bytes.Contains(h.log.text(), []byte("wait for connect")); time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatal("the session does not end")
-		}
-	}
-	ended := time.Now()
-	for i := range 11 {
-		if code := h.status(wrong + office); code != 401 && time.Since(ended) < memory/2 {
-			t.Errorf("wrong token %d: answered %d", i, code)
-		}
-	}
-}
-
-// X-Forwarded-For of whoever is no proxy of ours changes nothing: the address of this machine is not banned.
-func TestForwardedForOfStrangers(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", nil)
-	for i := range 30 {
-		if code := h.status(wrong + forwarded("192.0.2.1")); code != 401 {
-			t.Fatalf("wrong token %d: answered %d", i, code)
-		}
-	}
-	if code := h.status(right + forwarded("192.0.2.1")); code != 101 {
-		t.Errorf("answered %d", code)
-	}
-	_ = h.stop()
-	if log := string(h.log.text()); strings.Contains(log, "192.0.2.1") || strings.Count(log, "--trusted-proxy") != 1 {
-		t.Errorf("the log is\n%s", log)
-	}
-}
-
-// Strangers do not fill the log, however often they come, and each is counted.
-func TestLogIsNotFlooded(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", behindProxy)
-	const n = 300
-	for i := range n {
-		h.status(wrong + forwarded(fmt.Sprintf("192.0.2.%d", i%30)))
-	}
-	began := time.Now()
-	for range 50 {
-		h.status("GET / HTTP/1.1\nHost: h\n")
-		h.status("no HTTP at all\n")
-		h.status(right + "Origin: https://evil.example\n" + forwarded("198.51.100.1")) // with a token
-	}
-	for late := began.Add(patience); h.server.Connections() > 0 && time.Now().Before(late); { // it counts a moment after its answer
-		time.Sleep(time.Millisecond)
-	}
-	counted := h.refusals()
-	if counted["token"] != n || counted["not_found"] != 2*50 || counted["no_request"] != 50 {
-		t.Errorf("counted %v", counted)
-	}
-	// Strangers have 20 lines at once.
-	if n, most := bytes.Count(h.log.text(), []byte("\n")), 20+10+int(time.Since(began)/time.Second); n > most {
-		t.Errorf("%d lines of log; want at most %d\n%s", n, most, h.log.text())
-	}
-}
-
-// A token that logs in and out without end writes no more log than a hundred lines of each kind, then one in
-// 5 s; another client's lines stand beside them, and what was left out is counted.
-func TestLoginsDoNotFloodLog(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", nil)
-	_, quiet, err := h.server.CreateToken(auth.Spec{Name: "quiet"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	const n = 400
-	for range n {
-		h.join(transport.Connect{Session: "one machine"}).leave()
-	}
-	m, err := h.dialWith(quiet, transport.Connect{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.leave()
-	if err := h.stop(); err != nil {
-		t.Error(err)
-	}
-	lines, counted, others := map[string]int{}, map[string]uint64{}, map[string]int{}
-	for text := range bytes.Lines(h.log.text()) {
-		var line struct {
-			Msg, Of, Token string
-			Suppressed     uint64
-		}
-		if err := json.Unmarshal(text, &line); err != nil {
-			t.Fatal(err)
-		}
-		switch {
-		case line.Token == "quiet":
-			others[line.Msg]++
-		case line.Of != "":
-			counted[line.Of] += line.Suppressed
-		default:
-			lines[line.Msg]++
-			counted[line.Msg] += line.Suppressed
-		}
-	}
-	most := 101 + int(time.Since(began)/(5*time.Second))
-	for _, msg := range []string{"connected", "disconnected"} {
-		if lines[msg] > most || lines[msg]+int(counted[msg]) != n || others[msg] != 1 {
-			t.Errorf("%s: %d lines, of at most %d, and %d counted of %d; of the other client %d", msg, lines[msg], most, counted[msg], n, others[msg])
-		}
-	}
-}
 
 // A client that comes through a proxy counts where it comes from.
 func TestPerAddressBehindProxy(t *testing.T) {
@@ -262,14 +37,16 @@ func TestPerAddressBehindProxy(t *testing.T) {
 	for _, conn := range open {
 		_ = conn.Close()
 	}
-	for until := time.Now().Add(patience); h.status(right+forwarded("192.0.2.1")) != 101; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(patience); h.status(
+		right+forwarded("192.0.2.1")) != 101; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the places are not free again")
 		}
 	}
 }
 
-// However many unauthenticated connections sit there, a client comes in; and it stays once it has logged in.
+// However many unauthenticated connections sit there, a client comes in; and it stays once it has
+// logged in.
 func TestUnauthenticatedMakeRoom(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 		c.Unauthenticated(8)
@@ -282,7 +59,7 @@ func TestUnauthenticatedMakeRoom(t *testing.T) {
 	last := h.join(transport.Connect{})
 	for _, m := range []*member{first, last} {
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", 1))
-		h.device.Gets(t)
+		h.Device.Gets(t)
 	}
 	if n := h.refusals()["evicted"]; n < 50 {
 		t.Errorf("%d unauthenticated connections had to go", n)
@@ -294,7 +71,8 @@ func TestMaxConnections(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.MaxConnections = 2 })
 	a := h.join(transport.Connect{})
 	b := h.join(transport.Connect{})
-	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address); err == nil { // else it was reset already
+	// else it was reset already
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address); err == nil {
 		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("one too many got %d bytes, %v", n, err)
 		}
@@ -302,7 +80,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 	for _, m := range []*member{a, b} {
 		m.sends(tuntest.Packet(m.own(), "10.1.1.1", 1))
-		h.device.Gets(t)
+		h.Device.Gets(t)
 	}
 	a.leave()
 	h.joinOnceThereIsRoom()
@@ -311,14 +89,16 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
-// Nobody holds a connection open without a session: not without a word, not byte by byte, not with a body that never ends.
-func TestStrangersTimeOut(t *testing.T) {
+// Nobody holds a connection open without a session: not without a word, not byte by byte, not with
+// a body that never ends.
+func TestUnauthenticatedTimeOut(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // for its certificate
 	web.StartTLS()
 	certificate := web.TLS.Certificates[0]
 	web.Close()
 	secure := func(c *server.Config) {
-		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+		c.TLS = &tls.Config{Certificates: []tls.Certificate{certificate},
+			MinVersion: tls.VersionTLS12}
 	}
 	plain := func(*server.Config) {}
 	const header = "GET /ws HTTP/1.1\n" + upgrade
@@ -327,23 +107,28 @@ func TestStrangersTimeOut(t *testing.T) {
 		first string // at once
 		drip  string // then one byte after the other, again and again
 	}{
-		"no TLS handshake":           {secure, "", ""},
-		"half a TLS record":          {secure, "\x16\x03\x01", ""},
-		"TLS byte by byte":           {secure, "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03", "\x00"},
-		"nothing":                    {plain, "", ""},
-		"half a header":              {plain, header, ""},
-		"header byte by byte":        {plain, header, "X-Y: z\r\n"},
-		"the first line, on and on":  {plain, "GET /", "x"},
-		"after an answer":            {plain, "GET / HTTP/1.1\nHost: h\n\n", ""},
-		"after an answer, on and on": {plain, "GET / HTTP/1.1\nHost: h\n\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
-		"a body that never comes":    {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\n\n", ""},
-		"a body byte by byte":        {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 100000\n\n", "x"},
-		"a body in chunks":           {plain, "POST /ws HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n\n", "1\r\nx\r\n"},
-		"a body to wait for":         {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\nExpect: 100-continue\n\n", "x"},
-		"no connect":                 {plain, right + "\n", ""},
-		"connect byte by byte":       {plain, right + "\n\x81\xfe\x10\x00\x00\x00\x00\x00", " "},
-		"pings, no connect":          {plain, right + "\n", "\x89\x80\x00\x00\x00\x00"},
-		"fragments, no connect":      {plain, right + "\n\x01\x80\x00\x00\x00\x00", "\x00\x80\x00\x00\x00\x00"},
+		"no TLS handshake":          {secure, "", ""},
+		"half a TLS record":         {secure, "\x16\x03\x01", ""},
+		"TLS byte by byte":          {secure, "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03", "\x00"},
+		"nothing":                   {plain, "", ""},
+		"half a header":             {plain, header, ""},
+		"header byte by byte":       {plain, header, "X-Y: z\r\n"},
+		"the first line, on and on": {plain, "GET /", "x"},
+		"after an answer":           {plain, "GET / HTTP/1.1\nHost: h\n\n", ""},
+		"after an answer, on and on": {plain, "GET / HTTP/1.1\nHost: h\n\n",
+			"GET / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		"a body that never comes": {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\n\n", ""},
+		"a body byte by byte": {plain, "POST /ws HTTP/1.1\nHost: h\nContent-Length: 100000\n\n",
+			"x"},
+		"a body in chunks": {plain,
+			"POST /ws HTTP/1.1\nHost: h\nTransfer-Encoding: chunked\n\n", "1\r\nx\r\n"},
+		"a body to wait for": {plain,
+			"POST /ws HTTP/1.1\nHost: h\nContent-Length: 1000\nExpect: 100-continue\n\n", "x"},
+		"no connect":           {plain, right + "\n", ""},
+		"connect byte by byte": {plain, right + "\n\x81\xfe\x10\x00\x00\x00\x00\x00", " "},
+		"pings, no connect":    {plain, right + "\n", "\x89\x80\x00\x00\x00\x00"},
+		"fragments, no connect": {plain, right + "\n\x01\x80\x00\x00\x00\x00",
+			"\x00\x80\x00\x00\x00\x00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -354,7 +139,8 @@ func TestStrangersTimeOut(t *testing.T) {
 			conn := h.open()
 			defer func() { _ = conn.Close() }()
 			head, tail, _ := strings.Cut(test.first, "\n\n")
-			if first := strings.ReplaceAll(head, "\n", "\r\n"); strings.Contains(test.first, "\n\n") {
+			if first := strings.ReplaceAll(head, "\n", "\r\n"); strings.Contains(test.first,
+				"\n\n") {
 				send(t, conn, first+"\r\n\r\n"+tail)
 			} else {
 				send(t, conn, first)
@@ -371,7 +157,7 @@ func TestStrangersTimeOut(t *testing.T) {
 				case <-time.After(20 * time.Millisecond):
 				}
 				if time.Now().After(until) {
-					t.Fatalf("still open; log:\n%s", h.log.text())
+					t.Fatalf("still open; log:\n%s", h.Log.Text())
 				}
 				if test.drip != "" {
 					_, _ = io.WriteString(conn, test.drip[i%len(test.drip):][:1])
@@ -386,27 +172,37 @@ func TestNotFoundSaysNothing(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	seen := map[string]string{}
 	for name, request := range map[string]string{
-		"another path":        "GET / HTTP/1.1\nHost: h\n",
-		"the path, no WS":     "GET /ws HTTP/1.1\nHost: h\n",
-		"with a token":        "GET /ws HTTP/1.1\nHost: h\n" + bearer,
-		"no subprotocol":      "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "Sec-WebSocket-Protocol: tunnel.v1\n", "", 1) + bearer,
-		"another subprotocol": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "tunnel.v1", "chat, tunnel.v2", 1) + bearer,
-		"another upgrade":     "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "websocket", "h2c", 1) + bearer,
-		"HTTP/1.0":            "GET /ws HTTP/1.0\n" + upgrade + bearer,
-		"another version":     "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 12", 1) + bearer,
-		"no version":          "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "Sec-WebSocket-Version: 13\n", "", 1),
-		"no key":              "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n", "", 1) + bearer,
-		"a short key":         "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "MDEyMzQ1Njc4OWFiY2RlZg==", "MDEy", 1) + bearer,
-		"two keys":            "GET /ws HTTP/1.1\n" + upgrade + "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n" + bearer,
-		"another origin":      "GET /ws HTTP/1.1\n" + upgrade + bearer + "Origin: https://evil.example\n",
-		"POST":                "POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n",
-		"a body":              "GET /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 5\n\nhello",
-		"OPTIONS":             "OPTIONS * HTTP/1.1\nHost: h\n",
-		"TRACE":               "TRACE /ws HTTP/1.1\nHost: h\n",
-		"CONNECT":             "CONNECT h:443 HTTP/1.1\nHost: h\n",
-		"below":               "GET /ws/ HTTP/1.1\n" + upgrade + bearer,
-		"a proxy's request":   "GET http://elsewhere.example/ HTTP/1.1\nHost: h\n",
-		"HTTP/2":              "PRI * HTTP/2.0\n\nSM\n",
+		"another path":    "GET / HTTP/1.1\nHost: h\n",
+		"the path, no WS": "GET /ws HTTP/1.1\nHost: h\n",
+		"with a token":    "GET /ws HTTP/1.1\nHost: h\n" + bearer,
+		"no subprotocol": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"Sec-WebSocket-Protocol: tunnel.v1\n", "", 1) + bearer,
+		"another subprotocol": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "tunnel.v1",
+			"chat, tunnel.v2", 1) + bearer,
+		"another upgrade": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, "websocket", "h2c",
+			1) + bearer,
+		"HTTP/1.0": "GET /ws HTTP/1.0\n" + upgrade + bearer,
+		"another version": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade, ": 13", ": 12", 1) +
+			bearer,
+		"no version": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"Sec-WebSocket-Version: 13\n", "", 1),
+		"no key": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n", "", 1) + bearer,
+		"a short key": "GET /ws HTTP/1.1\n" + strings.Replace(upgrade,
+			"MDEyMzQ1Njc4OWFiY2RlZg==", "MDEy", 1) + bearer,
+		"two keys": "GET /ws HTTP/1.1\n" + upgrade +
+			"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\n" + bearer,
+		"another origin": "GET /ws HTTP/1.1\n" + upgrade + bearer +
+			"Origin: https://evil.example\n",
+		"POST": "POST /ws HTTP/1.1\n" + upgrade + bearer + "Content-Length: 0\n",
+		"a body": "GET /ws HTTP/1.1\n" + upgrade + bearer +
+			"Content-Length: 5\n\nhello",
+		"OPTIONS":           "OPTIONS * HTTP/1.1\nHost: h\n",
+		"TRACE":             "TRACE /ws HTTP/1.1\nHost: h\n",
+		"CONNECT":           "CONNECT h:443 HTTP/1.1\nHost: h\n",
+		"below":             "GET /ws/ HTTP/1.1\n" + upgrade + bearer,
+		"a proxy's request": "GET http://elsewhere.example/ HTTP/1.1\nHost: h\n",
+		"HTTP/2":            "PRI * HTTP/2.0\n\nSM\n",
 	} {
 		response, body := h.ask(request + "\n")
 		if response.StatusCode != 404 {
@@ -419,7 +215,8 @@ func TestNotFoundSaysNothing(t *testing.T) {
 	if len(seen) != 1 {
 		t.Errorf("%d answers: %v", len(seen), seen)
 	}
-	for _, request := range []string{"GET / HTTP/1.1\nHost: h\n", "nonsense\n", "GET / HTTP/9.9\nHost: h\n", wrong} {
+	for _, request := range []string{"GET / HTTP/1.1\nHost: h\n", "nonsense\n",
+		"GET / HTTP/9.9\nHost: h\n", wrong} {
 		response, body := h.ask(request + "\n")
 		var text strings.Builder
 		_ = response.Header.Write(&text)
@@ -434,7 +231,7 @@ func TestNotFoundSaysNothing(t *testing.T) {
 // open opens a TCP connection to the hub.
 func (h *hub) open() net.Conn {
 	h.t.Helper()
-	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.address)
+	conn, err := new(net.Dialer).DialContext(h.t.Context(), "tcp", h.Address)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -2,20 +2,23 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"tunnel/defect"
 	"tunnel/server/admission"
 )
 
-// filesPause is the time between two lines of the log that say that there are no files for connections.
+// filesPause is the time between two log lines about a lack of file descriptors.
 const filesPause = time.Minute
 
-// listener has no connections that the limiter does not admit. Accept never waits for anything but a connection.
+// listener returns only connections that the limiter admits. Accept waits for connections only.
 type listener struct {
 	net.Listener
 	server *Server
@@ -33,38 +36,46 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.failed(err)
 			return nil, err // http.Server tries again what may get better
 		}
-		if l.server.limiter.Admit(c) {
+		if l.admits(c) {
 			return c, nil
 		}
 		admission.Abort(c)
 	}
 }
 
-// failed makes room when there are no files for connections, and says so. What else accept(2) fails with is about one
-// connection, or ends the server.
+// admits reports whether the limiter admits c. A panic refuses that connection only.
+func (l *listener) admits(c net.Conn) (ok bool) {
+	err := defect.Do(func() { ok = l.server.limiter.Admit(c) })
+	return !l.server.defects.Note(err, l.server.Log) && ok
+}
+
+// failed closes unauthenticated connections and logs a line if there are no file descriptors. Other
+// errors of accept(2) concern one connection, or end the server.
 func (l *listener) failed(err error) {
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		l.server.limiter.Relieve()
+		l.server.limiter.MakeRoom()
 		l.files.Do(func() {
-			l.server.Log.Warn("new connections wait: no more files can be opened, raise the hard limit (ulimit -Hn)", "err", err)
+			l.server.Log.Warn("new connections wait: no more files can be opened, raise the hard "+
+				"limit (ulimit -Hn)", "err", err)
 		})
 	}
 }
 
 // turnedAway notes that the limiter did not admit, or has closed, a connection.
 func (s *Server) turnedAway(why admission.Reason, from netip.Addr) {
-	refusal := refusalOf(why)
-	if refusal != refuseTotal && refusal != refuseSource { // the line about an attack has the others
-		s.refused.note(refusal)
+	// other reasons are in the line about an attack
+	if why != admission.Total && why != admission.PerSource {
+		s.refused.Note(why)
 		return
 	}
-	s.refused.count(refusal, s.Log).Warn("refused: too many connections", "remote", from, "limit", refusal.name())
+	s.refused.Count(why, s.Log).Warn("refused: too many connections", "remote", from, "limit",
+		why.String())
 }
 
-// refusalOf returns the name here of a reason of the limiter's.
-func refusalOf(why admission.Reason) refusal {
-	return [admission.Reasons]refusal{
-		admission.Total: refuseTotal, admission.PerSource: refuseSource, admission.Rate: refuseRate,
-		admission.Evicted: refuseEvicted, admission.Late: refuseLate, admission.Silent: refuseSilent,
-	}[why]
+// httpLog receives net/http's own log, whose lines unauthenticated clients can cause.
+type httpLog struct{ log *slog.Logger }
+
+func (l httpLog) Write(line []byte) (int, error) {
+	l.log.Debug("http", "says", strings.TrimSpace(string(line)))
+	return len(line), nil
 }

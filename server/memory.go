@@ -16,21 +16,22 @@ import (
 )
 
 const (
-	// surgeInterval is the time between two looks at what the queues hold while that is much.
+	// surgeInterval is the time between two checks of the queues while they are large.
 	surgeInterval = 2 * time.Second
-	// shortInterval is the least time between two lines of the log about packets that were dropped for want of memory.
+	// shortInterval is the least time between two log lines about packets dropped for lack of memory.
 	shortInterval = time.Minute
-	// worthFreeing is the bytes of which the queues must have got rid for memory to be given back to the system.
+	// worthFreeing is by how many bytes the queues must have shrunk before memory is returned to the
+	// system.
 	worthFreeing = 16 << 20
-	// fattest is how many tokens such a line names.
+	// fattest is how many tokens a log line names.
 	fattest = 3
 )
 
-// queueShare is the part of Config.MaxMemory, as a divisor, that queues and buffers of connections may hold together. The rest is for
-// the connections themselves, and for what the garbage collector has not collected yet.
+// queueShare is the divisor that gives the part of Config.MaxMemory for queues and buffers of
+// connections. The rest is for the connections themselves, and for garbage not collected yet.
 const queueShare = 2
 
-// newBudget returns what all queues share; nil is no limit.
+// newBudget returns the budget of all queues, nil if there is no limit.
 func newBudget(maxMemory int64) *transport.Budget {
 	if maxMemory == 0 {
 		return nil
@@ -38,8 +39,9 @@ func newBudget(maxMemory int64) *transport.Budget {
 	return transport.NewBudget(maxMemory / queueShare)
 }
 
-// watchMemory says when memory is short, and gives it back to the system after: the runtime collects garbage when new memory is
-// wanted, which after a surge may be in hours. It costs nothing while queues hold little.
+// watchMemory logs when memory is short, and returns memory to the system afterwards: the runtime
+// collects garbage only when memory is allocated, which may be hours after a surge. It costs
+// nothing while the queues are small.
 func (s *Server) watchMemory(ctx context.Context) {
 	short := rate.Sometimes{Interval: shortInterval}
 	said := uint64(0)
@@ -52,7 +54,8 @@ func (s *Server) watchMemory(ctx context.Context) {
 		s.surge(ctx, func() {
 			if now := s.budget.Dropped(); now > said {
 				short.Do(func() {
-					s.Log.Warn("memory is short: packets of the clients that hold most are dropped", "dropped", now-said,
+					s.Log.Warn("memory is short: packets of the clients that hold most are dropped",
+						"dropped", now-said,
 						"limit_mib", s.MaxMemory>>20, "most", s.holders())
 					said = now
 				})
@@ -61,7 +64,7 @@ func (s *Server) watchMemory(ctx context.Context) {
 	}
 }
 
-// surge looks on, and calls look, until the queues hold little again.
+// surge calls look repeatedly until the queues are small again.
 func (s *Server) surge(ctx context.Context, look func()) {
 	timer := time.NewTicker(surgeInterval)
 	defer timer.Stop()
@@ -72,23 +75,30 @@ func (s *Server) surge(ctx context.Context, look func()) {
 		peak = max(peak, held)
 		settled := held >= last
 		if settled && peak-held >= max(worthFreeing, peak/4) {
-			runtime.GC() // a sync.Pool keeps what is in it for one collection
-			debug.FreeOSMemory()
+			giveBack()
 			peak = held
 		}
-		if settled && held < worthFreeing {
-			return
-		}
+		over := settled && held < worthFreeing
 		last = held
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
+		if over { // sessions that ended with the surge have left the rest by now
+			giveBack()
+			return
+		}
 	}
 }
 
-// holders names the tokens whose clients' queues hold most, for a line of the log.
+// giveBack collects garbage and gives free memory back to the system.
+func giveBack() {
+	runtime.GC() // a sync.Pool keeps what is in it for one collection
+	debug.FreeOSMemory()
+}
+
+// holders returns the names of the tokens with the largest queues, for a log line.
 func (s *Server) holders() string {
 	type holder struct {
 		name  string
@@ -96,14 +106,14 @@ func (s *Server) holders() string {
 		bytes int64
 	}
 	byToken := map[string]*holder{}
-	for _, p := range s.peers.all() {
-		h := byToken[p.token.ID]
+	for _, p := range s.peers.All() {
+		h := byToken[p.Token.ID]
 		if h == nil {
-			h = &holder{name: p.token.Name}
-			byToken[p.token.ID] = h
+			h = &holder{name: p.Token.Name}
+			byToken[p.Token.ID] = h
 		}
 		h.peers++
-		h.bytes += p.queue.Held()
+		h.bytes += p.Queue.Held()
 	}
 	var all []*holder
 	for _, h := range byToken {

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"testing"
 	"time"
 
@@ -16,7 +15,8 @@ func TestAway(t *testing.T) {
 	m := h.join(transport.Connect{})
 	m.leave()
 	h.logged("disconnected", 1)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(),
+		2))
 	time.Sleep(50 * time.Millisecond) // for the server to read them
 	again := h.join(transport.Connect{Session: m.link.Session})
 	if again.own() != m.own() {
@@ -27,7 +27,7 @@ func TestAway(t *testing.T) {
 			t.Errorf("got packet %d", id)
 		}
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
 	if id := tuntest.IDOf(again.gets(1)[0]); id != 3 {
 		t.Errorf("then got packet %d", id)
 	}
@@ -42,14 +42,15 @@ func TestAwayForGood(t *testing.T) {
 	m := h.join(transport.Connect{})
 	m.leave()
 	h.logged("disconnected", 1)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(), 2))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1), tuntest.Packet("10.1.1.1", m.own(),
+		2))
 	time.Sleep(50 * time.Millisecond)
-	h.pass(lease.DefaultHold)
+	h.Pass(lease.DefaultHold)
 	other := h.join(transport.Connect{Address: m.own()})
 	if other.own() != m.own() {
 		t.Fatalf("the other has %s", other.own())
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 3))
 	if id := tuntest.IDOf(other.gets(1)[0]); id != 3 {
 		t.Errorf("the other got packet %d", id)
 	}
@@ -58,7 +59,8 @@ func TestAwayForGood(t *testing.T) {
 	}
 }
 
-// A newer connection need not wait until the old one has heard of it, and gets what waited for that.
+// A newer connection need not wait until the old one has heard of it, and gets what waited for
+// that.
 func TestTakeOver(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	old := h.join(transport.Connect{}) // and never answers the close frame
@@ -69,21 +71,11 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("%s took over from %s in %v", m.own(), old.own(), took)
 	}
 	h.logged("a newer connection resumed the session", 1) // and is gone
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", m.own(), 1))
 	if id := tuntest.IDOf(m.gets(1)[0]); id != 1 {
 		t.Errorf("got packet %d", id)
 	}
 	if other := h.join(transport.Connect{Address: m.own()}); other.own() == m.own() {
 		t.Error("the address was given to another")
-	}
-}
-
-// logged waits until text is in the log n times.
-func (h *hub) logged(text string, n int) {
-	h.t.Helper()
-	for until := time.Now().Add(patience); bytes.Count(h.log.text(), []byte(text)) < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			h.t.Fatalf("%q is not %d times in the log:\n%s", text, n, h.log.text())
-		}
 	}
 }

@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	// restartTime is when the first client shall come back: about what a restart takes.
+	// restartTime is when the first client should come back: about the time of a restart.
 	restartTime = 500 * time.Millisecond
-	// restartSpread is how long after another the next shall come, so that a thousand take three seconds: each costs a
-	// handshake, with TLS a signature.
+	// restartSpread is the time between the returns of two clients. A thousand take three seconds:
+	// each costs a handshake, with TLS a signature.
 	restartSpread = 3 * time.Millisecond
 )
 
-// farewell tells every client that the server stops, and when to come back in case that it starts again. Each is told
-// another time.
-func (s *Server) farewell() {
-	for i, p := range s.peers.all() {
-		p.cancel(transport.ComeBack(restartTime + time.Duration(i)*restartSpread))
+// drain tells every client that the server stops, and when to come back if it is a restart. Each is
+// told another time.
+func (s *Server) drain() {
+	for i, p := range s.peers.All() {
+		p.End(transport.ComeBack(restartTime + time.Duration(i)*restartSpread))
 	}
 }

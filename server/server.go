@@ -1,5 +1,5 @@
-// Package server is the hub: one TUN device, many peers. It admits them, gives each its pair of addresses, forwards
-// packets between the device and them, and decides which packets may pass.
+// Package server is the hub: one TUN device, many peers. It admits them, gives each its pair of
+// addresses, forwards packets between the device and them, and decides which packets may pass.
 package server
 
 import (
@@ -23,16 +23,19 @@ import (
 	"tunnel/keyed"
 	"tunnel/lease"
 	"tunnel/loglimit"
+	"tunnel/policy"
 	"tunnel/server/admission"
+	"tunnel/server/foreign"
+	"tunnel/server/peers"
 	"tunnel/transport"
 	"tunnel/tun"
 )
 
-// Config is what a Server needs. Device, Leases and Log must be set.
+// Config is what a Server needs. Device, Leases, Auth, Sever and Log must be set.
 type Config struct {
 	Device         tun.Device    // closed by Run
 	Leases         *lease.Pool   // stays open
-	Tokens         *auth.Store   // stays open; nil admits everybody
+	Auth           Authenticator // stays open
 	TLS            *tls.Config   // nil serves without TLS
 	Path           string        // of the WebSocket
 	MTU            int           // bytes; told to clients
@@ -40,82 +43,122 @@ type Config struct {
 	Keepalive      time.Duration // told to clients
 	Congestion     string        // as in transport.Dialer
 	ClientToClient bool          // forward between clients
-	Log            *slog.Logger  // its lines that others can cause are limited, see loglimit
+	Log            *slog.Logger  // lines that clients can cause are limited, see loglimit
 
-	MaxConnections int            // at once; 0 is no limit
-	MaxPerAddress  int            // at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
-	MaxMemory      int64          // bytes, of which queues and buffers may hold half together; 0 is no limit
+	MaxConnections int // at once; 0 is no limit
+	// at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
+	MaxPerAddress int
+	// bytes; queues and buffers together may hold half of it; 0 is no limit
+	MaxMemory      int64
 	MaxLanes       int            // connections that one client may have at once; 0 is one
-	TrustedProxies []netip.Prefix // from where X-Forwarded-For counts
-	MaxSessions    int            // at once with one token that does not say so itself, lanes counted once; 0 is no limit
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is trusted
+	// at once with a token without a limit of its own, lanes counted once; 0 is no limit
+	MaxSessions int
 
-	// Sever ends the connections that this machine's kernel has with an address of the network, and forgets their state, before
-	// another client gets the address. When it fails addresses rest for longer instead. nil, for tests, has nothing to end.
+	// Sever ends the connections that this machine's kernel has with an address of the network, and
+	// forgets their state, before another client gets the address. If it fails, addresses stay idle
+	// for longer before they change hands.
 	Sever func(context.Context, netip.Addr) error
+
+	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.
+	ProxyHint string
 
 	limits *limits // nil is defaultLimits; tests have others
 }
 
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
-	Config                // its Log is limited
-	local    *slog.Logger // for what others cannot cause
-	limited  *loglimit.Handler
-	own      lease.Pair
-	policy   policy
-	drops    drops
-	budget   *transport.Budget // of all queues
-	peers    *peers
-	limiter  *admission.Limiter
-	bans     *admission.Bans
-	refused  *refused
-	sessions sessions
-	defects  defect.Log
-	hinted   atomic.Bool               // the log has been told of a proxy that is not trusted
-	entering keyed.Mutex[lease.Holder] // held while one who comes as that holder is admitted
-	logins   logins
-	severed  rate.Sometimes // limits what is said when Sever fails
+	Config                 // its Log is limited
+	local     *slog.Logger // for lines that clients cannot cause
+	limited   *loglimit.Handler
+	own       lease.Pair
+	policy    policy.Hub
+	drops     policy.Drops
+	budget    *transport.Budget // of all queues
+	peers     *peers.Table
+	limiter   *admission.Limiter
+	bans      *admission.Bans
+	refused   admission.Refusals
+	sessions  sessions
+	defects   defect.Log
+	hinted    atomic.Bool               // an untrusted proxy was logged
+	attaching keyed.Mutex[lease.Holder] // held while a client is attached as that holder
+	logins    admission.Logins
+	severed   rate.Sometimes // limits log lines about failures of Sever
 }
 
-// New returns a Server that is not running yet.
-func New(c Config) *Server {
+// New returns a Server that is not running yet. The error names the field of c that must be set
+// and is not: without Auth everybody would be admitted, and without Sever an address would change
+// hands together with its former owner's connections.
+func New(c Config) (*Server, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	limited := loglimit.New(c.Log.Handler())
 	budget := newBudget(c.MaxMemory)
 	s := &Server{
-		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), peers: newPeers(budget), budget: budget,
+		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), budget: budget,
 		severed: rate.Sometimes{Interval: severLogPause},
 	}
 	s.Log = slog.New(limited)
-	s.refused = newRefused(s.Log)
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
+	s.peers = peers.NewTable(budget, s.limits.now)
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
-		Total: c.MaxConnections, PerSource: c.MaxPerAddress, Unknown: s.limits.places(s.limits.unknown, c.MaxMemory/8),
-		Reserved: s.limits.places(s.limits.reserved, c.MaxMemory/32),
-		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway, Log: c.Log, Now: time.Now,
+		Total: c.MaxConnections, PerSource: c.MaxPerAddress,
+		Unknown:  s.limits.capacity(s.limits.unknown, c.MaxMemory/8),
+		Reserved: s.limits.capacity(s.limits.reserved, c.MaxMemory/32),
+		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway,
+		Log: c.Log, Now: time.Now,
 	})
-	s.policy = policy{server: s.own.Local, network: c.Leases.Network(), clientToClient: c.ClientToClient, clients: s.peers}
-	c.Leases.End(func(token string) bool { return errors.Is(c.Tokens.Check(token), auth.ErrRevoked) })
-	c.Leases.Reserve(c.Tokens.Reserved())
-	for _, a := range c.Leases.Recent(lease.LongRest) {
-		s.peers.watch(a)
+	s.policy = policy.Hub{
+		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient,
+		Attached: s.peers.Has,
 	}
-	return s
+	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
+	c.Leases.Reserve(c.Auth.Reserved())
+	for _, a := range c.Leases.Recent(lease.LongRest) {
+		s.peers.Watch(a)
+	}
+	return s, nil
 }
 
-// Run serves on ln until ctx ends or the device fails; the error is nil when it was ctx. All clients are told and
-// gone, the listener and the device are closed, when Run returns.
+// check returns an error that names the first field that must be set and is not.
+func (c *Config) check() error {
+	store, tokens := c.Auth.(*auth.Store)
+	for _, field := range []struct {
+		name    string
+		missing bool
+	}{
+		{"Device", c.Device == nil},
+		{"Leases", c.Leases == nil},
+		{"Auth", c.Auth == nil || tokens && store == nil},
+		{"Sever", c.Sever == nil},
+		{"Log", c.Log == nil},
+	} {
+		if field.missing {
+			return fmt.Errorf("server: Config.%s is not set", field.name)
+		}
+	}
+	return nil
+}
+
+// Run serves on ln until ctx ends, and then returns nil, or until the device fails. When Run
+// returns all clients have been told and disconnected, and the listener and the device are closed.
 func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
-		s.farewell()
+		s.drain()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	web := &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handle(ctx, w, r) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter,
+			r *http.Request) {
+			s.handle(ctx, w, r)
+		}),
 		ReadHeaderTimeout: s.limits.request,
 		ReadTimeout:       s.limits.request,
 		WriteTimeout:      s.limits.request,
@@ -124,20 +167,24 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext:       s.connContext,
 		ConnState:         s.limiter.ConnState,
-		ErrorLog:          log.New(s.refused, "", 0),
+		ErrorLog:          log.New(httpLog{s.Log}, "", 0),
 
-		DisableGeneralOptionsHandler: true, // it would answer for a path that is not ours
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS for other paths
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := web.Serve(transport.Listener(newListener(ln, s), s.TLS, s.limiter.Handshake)); !errors.Is(err, http.ErrServerClosed) {
+		first := foreign.Watch{Plain: s.TLS == nil, Log: s.Log}
+		err := web.Serve(first.Listener(transport.Listener(newListener(ln, s),
+			first.TLS(s.TLS), s.limiter.Handshake)))
+		if !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
-	group.Go(func() { s.limiter.Run(ctx) })
-	group.Go(func() { s.watchTokens(ctx) })
-	group.Go(func() { s.watchMemory(ctx) })
-	group.Go(func() { s.sweep(ctx) })
+	for _, watch := range []func(context.Context){
+		s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep,
+	} {
+		group.Go(func() { s.keepRunning(ctx, watch) })
+	}
 	group.Go(func() {
 		if err := s.forward(); ctx.Err() == nil {
 			cancel(err)
@@ -150,17 +197,30 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	s.sessions.wait()
 	_ = s.Device.Close()
 	group.Wait()
-	s.drops.count(dropMemory, s.budget.Dropped())
+	s.drops.Count(policy.Memory, s.budget.Dropped())
 	s.limited.Close() //nolint:contextcheck // ctx is over, and what is left to log does not hang on it
-	s.local.Info("stopped", "drops", s.drops.counts(), "refused", s.refused.counts(), "defects", s.defects.Count())
+	s.local.Info("stopped", "drops", s.drops.Log(policy.HubReasons()), "refused", s.refused.Log(),
+		"defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil
 	}
 	return context.Cause(ctx)
 }
 
+// keepRunning runs f until ctx ends, again after each panic.
+func (s *Server) keepRunning(ctx context.Context, f func(context.Context)) {
+	for s.defects.Note(defect.Do(func() { f(ctx) }), s.Log) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(restartPause):
+		}
+	}
+}
+
 // connContext is the http.Server's hook of that name.
 func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
+	c = foreign.Beneath(c)
 	return s.limiter.ConnContext(transport.ConnContext(ctx, c), c)
 }
 
@@ -172,64 +232,20 @@ func (s *Server) handle(life context.Context, w http.ResponseWriter, r *http.Req
 	}
 }
 
-// sweepPause is the time between two looks at what has been kept for long enough.
+// sweepPause is the time between two sweeps.
 const sweepPause = 5 * time.Second
 
-// sweep throws away, until ctx ends, what was kept for clients and tokens that have not come back.
+// sweep discards expired state of disconnected clients and unused tokens, until ctx ends.
 func (s *Server) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()
 	for {
 		select {
 		case now := <-ticker.C:
-			s.drops.count(dropStale, s.peers.sweep(now))
-			s.logins.sweep(now)
+			s.drops.Count(policy.Stale, s.peers.Sweep())
+			s.logins.Sweep(now)
 		case <-ctx.Done():
 			return
 		}
 	}
-}
-
-// sessions waits for requests, and for the sessions that they have become.
-type sessions struct {
-	mu    sync.Mutex
-	ended bool
-	group sync.WaitGroup
-}
-
-// do runs f, unless wait was called. A panic of f is the error.
-func (s *sessions) do(f func()) error {
-	if s.begin() {
-		defer s.group.Done()
-		return defect.Do(f)
-	}
-	return nil
-}
-
-// start runs f on a goroutine of its own; false is that wait was called, and f does not run.
-func (s *sessions) start(f func()) bool {
-	if !s.begin() {
-		return false
-	}
-	go func() {
-		defer s.group.Done()
-		f()
-	}()
-	return true
-}
-
-func (s *sessions) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.ended {
-		s.group.Add(1)
-	}
-	return !s.ended
-}
-
-func (s *sessions) wait() {
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
-	s.group.Wait()
 }

@@ -19,7 +19,8 @@ import (
 	"tunnel/tun/tuntest"
 )
 
-// Whoever is connected is told, each another time to come back, and Run returns nil, with everything gone.
+// Each connected client is told, each another time to come back, and Run returns nil, with
+// everything gone.
 func TestStop(t *testing.T) {
 	const clients = 100
 	h := serve(t, "10.1.1.0/24", nil)
@@ -32,7 +33,7 @@ func TestStop(t *testing.T) {
 		}()
 	}
 	began := time.Now()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Errorf("Run returns %v", err)
 	}
 	if took := time.Since(began); took > 2*time.Second {
@@ -43,8 +44,9 @@ func TestStop(t *testing.T) {
 	for range clients {
 		closed := <-told
 		after, ok := closed.ComeBackIn()
-		if !ok || after < 500*time.Millisecond || !strings.HasPrefix(closed.Reason, "the server stops: come back in ") {
-			t.Errorf("told %+v\n%s", closed, h.log.text())
+		if !ok || after < 500*time.Millisecond || !strings.HasPrefix(closed.Reason,
+			"the server stops: come back in ") {
+			t.Errorf("told %+v\n%s", closed, h.Log.Text())
 		}
 		times[after] = true
 		last = max(last, after)
@@ -52,10 +54,10 @@ func TestStop(t *testing.T) {
 	if len(times) != clients || last != 500*time.Millisecond+(clients-1)*3*time.Millisecond {
 		t.Errorf("%d clients come back at %d times, the last after %v", clients, len(times), last)
 	}
-	if err := h.device.ReadBatches(func(*packet.Batch) {}); !errors.Is(err, os.ErrClosed) {
+	if err := h.Device.ReadBatches(func(*packet.Batch) {}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("the device is open: %v", err)
 	}
-	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address); err == nil {
+	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address); err == nil {
 		_ = conn.Close()
 		t.Error("the listener is open")
 	}
@@ -69,10 +71,11 @@ func TestStopWithStuckPeers(t *testing.T) {
 	}
 	stuck := h.join(transport.Connect{})
 	for range 100 {
-		h.device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000), tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
+		h.Device.Sends(t, tuntest.SizedPacket("10.1.1.1", stuck.own(), 1, 60000),
+			tuntest.SizedPacket("10.1.1.1", stuck.own(), 2, 60000))
 	}
 	began := time.Now()
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Errorf("Run returns %v", err)
 	}
 	if took := time.Since(began); took > 2*time.Second {
@@ -83,27 +86,29 @@ func TestStopWithStuckPeers(t *testing.T) {
 // One that has not said connect yet is told as well.
 func TestStopBeforeConnect(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.address)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	_, _ = io.WriteString(conn, strings.ReplaceAll("GET /ws HTTP/1.1\n"+upgrade+bearer+"\n", "\n", "\r\n"))
+	_, _ = io.WriteString(conn, strings.ReplaceAll("GET /ws HTTP/1.1\n"+upgrade+bearer+"\n", "\n",
+		"\r\n"))
 	in := bufio.NewReader(conn)
 	response, err := http.ReadResponse(in, nil)
 	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatal(response, err)
 	}
 	_ = response.Body.Close()
-	// Frames by hand: a ping, whose pong says that the server waits for connect, and the close frame.
+	// Frames by hand: a ping, whose pong says that the server waits for connect, and the close
+	// frame.
 	_, _ = conn.Write([]byte{0x89, 0x80, 1, 2, 3, 4})
 	want := append([]byte{0x8a, 0, 0x88, 2 + 16, 1001 >> 8, 1001 & 0xff}, "the server stops"...)
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(in, got[:2]); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Errorf("Run returns %v", err)
 	}
 	if _, err := io.ReadFull(in, got[2:]); err != nil || !bytes.Equal(got, want) {
@@ -115,12 +120,12 @@ func TestStopBeforeConnect(t *testing.T) {
 func TestDeviceFails(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.join(transport.Connect{})
-	h.device.Failure <- tuntest.ErrDevice
+	h.Device.Failure <- tuntest.ErrDevice
 	_, closed := m.told()
 	if closed.Code != transport.CodeGoingAway {
 		t.Errorf("told %+v", closed)
 	}
-	if err := h.wait(); !errors.Is(err, tuntest.ErrDevice) {
+	if err := h.Wait(); !errors.Is(err, tuntest.ErrDevice) {
 		t.Errorf("Run returns %v", err)
 	}
 }
@@ -135,7 +140,7 @@ var errListener = errors.New("out of file descriptors, for ever")
 func TestListenerFails(t *testing.T) {
 	var config server.Config
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) { config = *c })
-	if err := h.stop(); err != nil {
+	if err := h.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -143,7 +148,11 @@ func TestListenerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.Device = tuntest.New()
-	if err := server.New(config).Run(t.Context(), broken{ln}); !errors.Is(err, errListener) {
+	s, err := server.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), broken{ln}); !errors.Is(err, errListener) {
 		t.Errorf("Run returns %v", err)
 	}
 }
@@ -154,6 +163,6 @@ func TestSilentPeer(t *testing.T) {
 	h.join(transport.Connect{}) // and never sends a heartbeat
 	h.join(transport.Connect{})
 	h.logged("the other side is silent", 2)
-	h.pass(lease.LongRest)
+	h.Pass(lease.LongRest)
 	h.join(transport.Connect{})
 }

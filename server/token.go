@@ -9,33 +9,18 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/policy"
 	"tunnel/transport"
 )
 
-// errToken says that a token asks for what this network does not have.
-var errToken = errors.New("token")
-
-// ErrNoTokens says that the server lets everybody in.
+// ErrNoTokens means that the server admits everybody.
 var ErrNoTokens = errors.New("the server lets everybody in: it has no tokens")
 
-// tokenInterval is how often the tokens of connected clients are looked at. It is by the wall clock that a token expires,
-// and that may be set at any time, so that no timer can be wound up for it.
+// tokenInterval is how often the tokens of connected clients are checked. Tokens expire by the wall
+// clock, which may be set at any time, so a timer cannot be used.
 const tokenInterval = 250 * time.Millisecond
 
-// isOver tells whether a token cannot be used, now or ever again.
-func isOver(err error) bool { return reason(err) != "" }
-
-// reason returns why a token cannot be used, now or ever again; "" if err says nothing of the kind.
-func reason(err error) string {
-	for _, why := range []error{auth.ErrRevoked, auth.ErrExpired, auth.ErrJoined} {
-		if errors.Is(err, why) {
-			return why.Error()
-		}
-	}
-	return ""
-}
-
-// watchTokens ends the sessions of tokens that are over, until ctx ends.
+// watchTokens ends the sessions of tokens that are no longer valid, until ctx ends.
 func (s *Server) watchTokens(ctx context.Context) {
 	ticker := time.NewTicker(tokenInterval)
 	defer ticker.Stop()
@@ -45,40 +30,38 @@ func (s *Server) watchTokens(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, id := range s.peers.tokens() {
-			if err := s.Tokens.Check(id); err != nil {
+		for _, id := range s.peers.Tokens() {
+			if err := s.Auth.Check(id); err != nil {
 				s.endToken(id, err)
 			}
 		}
 	}
 }
 
-// endToken ends all sessions that came with a token.
+// endToken ends all sessions of a token.
 func (s *Server) endToken(id string, why error) {
-	for _, p := range s.peers.of(id) {
-		p.cancel(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
+	for _, p := range s.peers.OfToken(id) {
+		p.End(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
 	}
 }
 
-// fits tells whether this network has what a token asks for.
-func (s *Server) fits(t auth.Token) error {
-	if t.Address.IsValid() {
-		if err := s.Leases.Fits(t.Address); err != nil {
-			return err
-		}
+// tokens returns the tokens that can be administered. The error is ErrNoTokens.
+func (s *Server) tokens() (*auth.Store, error) {
+	store, ok := s.Auth.(*auth.Store)
+	if !ok {
+		return nil, ErrNoTokens
 	}
-	if i := slices.IndexFunc(t.Routes, s.Leases.Network().Overlaps); i >= 0 {
-		return fmt.Errorf("route %s overlaps with the network %s", t.Routes[i], s.Leases.Network())
-	}
-	return nil
+	return store, nil
 }
 
-// CreateToken makes a token, and returns it with its text. The errors are those of auth.Store.Create and ErrNoTokens.
+// CreateToken makes a token, and returns it with its text. The errors are those of
+// auth.Store.Create and ErrNoTokens.
 func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
-	if s.Tokens == nil {
-		return auth.Token{}, "", ErrNoTokens
+	store, err := s.tokens()
+	if err != nil {
+		return auth.Token{}, "", err
 	}
-	token, text, err := s.Tokens.Create(spec, func(spec auth.Spec) error {
+	token, text, err := store.Create(spec, func(spec auth.Spec) error {
 		if spec.Address.IsValid() && s.Leases.Live(spec.Address) {
 			return fmt.Errorf("%s is in use by another client now", spec.Address)
 		}
@@ -87,29 +70,31 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	if err != nil {
 		return auth.Token{}, "", err
 	}
-	s.Leases.Reserve(s.Tokens.Reserved())
+	s.Leases.Reserve(store.Reserved())
 	s.local.Info("token made", "token", token.Name)
 	return token, text, nil
 }
 
-// RevokeToken ends a token, its sessions, its leases, and what waits for clients of it that are away. The errors are those of auth.Store.Revoke and ErrNoTokens.
+// RevokeToken ends a token, its sessions and its leases, and drops packets held for its clients.
+// The errors are those of auth.Store.Revoke and ErrNoTokens.
 func (s *Server) RevokeToken(name string) error {
-	if s.Tokens == nil {
-		return ErrNoTokens
+	store, err := s.tokens()
+	if err != nil {
+		return err
 	}
-	token, err := s.Tokens.Revoke(name)
+	token, err := store.Revoke(name)
 	if err != nil {
 		return err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
-	s.drops.count(dropStale, s.peers.end(token.ID))
+	s.drops.Count(policy.Stale, s.peers.DropHeld(token.ID))
 	s.Leases.End(func(id string) bool { return id == token.ID })
-	s.Leases.Reserve(s.Tokens.Reserved())
+	s.Leases.Reserve(store.Reserved())
 	s.local.Info("token revoked", "token", name)
 	return nil
 }
 
-// TokenStatus is a token with those who are connected with it.
+// TokenStatus is a token with its connected clients.
 type TokenStatus struct {
 	auth.Token
 	Sessions []Session `json:"sessions,omitempty"`
@@ -124,16 +109,18 @@ type Session struct {
 
 // ListTokens returns all tokens by name. The error is ErrNoTokens.
 func (s *Server) ListTokens() ([]TokenStatus, error) {
-	if s.Tokens == nil {
-		return nil, ErrNoTokens
+	store, err := s.tokens()
+	if err != nil {
+		return nil, err
 	}
 	var all []TokenStatus
-	for _, t := range s.Tokens.List() {
+	for _, t := range store.List() {
 		status := TokenStatus{Token: t}
-		for _, p := range s.peers.of(t.ID) {
-			status.Sessions = append(status.Sessions, Session{p.address, p.remote, p.since})
+		for _, p := range s.peers.OfToken(t.ID) {
+			status.Sessions = append(status.Sessions, Session{p.Address, p.Remote, p.Since})
 		}
-		slices.SortFunc(status.Sessions, func(a, b Session) int { return a.Address.Compare(b.Address) })
+		slices.SortFunc(status.Sessions,
+			func(a, b Session) int { return a.Address.Compare(b.Address) })
 		all = append(all, status)
 	}
 	return all, nil

@@ -18,7 +18,7 @@ import (
 // token makes a token of the hub.
 func (h *hub) token(spec auth.Spec) string {
 	h.t.Helper()
-	_, text, err := h.server.CreateToken(spec)
+	_, text, err := h.Server.CreateToken(spec)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -57,11 +57,13 @@ func isCode(err error, want transport.Code) bool {
 	return errors.As(err, &closed) && closed.Code == want
 }
 
-// ends checks that a member is told within a second, with a margin for a busy machine, that its token is over.
+// ends checks that a member is told within a second, with a margin for a busy machine, that its
+// token is over.
 func ends(t *testing.T, m *member, reason string, began time.Time) {
 	t.Helper()
 	_, closed := m.told()
-	if took := time.Since(began); took > 3*time.Second || closed.Code != transport.CodeRevoked || closed.Reason != reason || !closed.Remote {
+	if took := time.Since(began); took > 3*time.Second || closed.Code != transport.CodeRevoked ||
+		closed.Reason != reason || !closed.Remote {
 		t.Errorf("told %+v after %v", closed, took)
 	}
 }
@@ -69,44 +71,47 @@ func ends(t *testing.T, m *member, reason string, began time.Time) {
 func TestRevoke(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	text, other := h.token(auth.Spec{Name: "laptop"}), h.token(auth.Spec{Name: "other"})
-	a, b, stays := h.joinWith(text, transport.Connect{}), h.joinWith(text, transport.Connect{}), h.joinWith(other, transport.Connect{})
+	a, b, stays := h.joinWith(text, transport.Connect{}), h.joinWith(text,
+		transport.Connect{}), h.joinWith(other, transport.Connect{})
 	if a.own() == b.own() {
 		t.Errorf("two machines with one token both have %s", a.own())
 	}
-	if err := h.server.RevokeToken("nobody"); !errors.Is(err, auth.ErrUnknown) {
+	if err := h.Server.RevokeToken("nobody"); !errors.Is(err, auth.ErrUnknown) {
 		t.Errorf("revoke of nobody: %v", err)
 	}
 	began := time.Now()
-	if err := h.server.RevokeToken("laptop"); err != nil {
+	if err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
 	}
 	ends(t, a, "the token was revoked", began)
 	ends(t, b, "the token was revoked", began)
-	for h.server.Peers() > 1 { // they have heard of it before their leases are free
+	for h.Server.Peers() > 1 { // they have heard of it before their leases are free
 		time.Sleep(time.Millisecond)
 	}
-	// A new token of that name is a new one: the old text stays refused, the old sessions mean nothing.
+	// A new token of that name is a new one: the old text stays refused, the old sessions mean
+	// nothing.
 	again := h.token(auth.Spec{Name: "laptop"})
-	if err := h.refuses(text, transport.Connect{Session: a.link.Session}); !isStep(err, transport.StepAuth) {
+	if err := h.refuses(text, transport.Connect{Session: a.link.Session}); !isStep(err,
+		transport.StepAuth) {
 		t.Errorf("after the end: %v", err)
 	}
 	if m := h.joinWith(again, transport.Connect{Address: a.own()}); m.own() == a.own() {
 		t.Errorf("%s of a revoked token did not rest", m.own())
 	}
-	h.pass(lease.DefaultHold)
+	h.Pass(lease.DefaultHold)
 	if m := h.joinWith(again, transport.Connect{Address: a.own()}); m.own() != a.own() {
 		t.Errorf("the leases of a revoked token are not free: got %s", m.own())
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", stays.own(), 7))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", stays.own(), 7))
 	if p := stays.gets(1)[0]; tuntest.IDOf(p) != 7 {
 		t.Errorf("got packet %d", tuntest.IDOf(p))
 	}
 	for _, secret := range []string{text, other, again} {
-		if bytes.Contains(h.log.text(), []byte(secret)) {
+		if bytes.Contains(h.Log.Text(), []byte(secret)) {
 			t.Error("a token is in the log")
 		}
 	}
-	if !bytes.Contains(h.log.text(), []byte(`"token":"laptop"`)) {
+	if !bytes.Contains(h.Log.Text(), []byte(`"token":"laptop"`)) {
 		t.Error("the log does not say whose token it was")
 	}
 }
@@ -130,7 +135,7 @@ func TestForeignSession(t *testing.T) {
 	if b.own() == a.own() {
 		t.Errorf("%s with another's session", b.own())
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", a.own(), 7)) // a is still there
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", a.own(), 7)) // a is still there
 	if p := a.gets(1)[0]; tuntest.IDOf(p) != 7 {
 		t.Errorf("got packet %d", tuntest.IDOf(p))
 	}
@@ -168,12 +173,13 @@ func TestReservedAddress(t *testing.T) {
 		"the network":     {Routes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
 	} {
 		spec.Name = "x"
-		if _, _, err := h.server.CreateToken(spec); !errors.Is(err, auth.ErrSpec) {
+		if _, _, err := h.Server.CreateToken(spec); !errors.Is(err, auth.ErrSpec) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	// Made while no server knew the network.
-	_, misfit, err := h.tokens.Create(auth.Spec{Name: "misfit", Address: netip.MustParseAddr("10.9.9.3")}, nil)
+	_, misfit, err := h.Tokens.Create(auth.Spec{Name: "misfit",
+		Address: netip.MustParseAddr("10.9.9.3")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,10 +197,11 @@ func TestJoinToken(t *testing.T) {
 	if credential == "" || credential == join {
 		t.Fatalf("got the credential %q", credential)
 	}
-	if err := h.refuses(join, transport.Connect{Session: "of-somebody-else"}); !isCode(err, transport.CodeRevoked) {
+	if err := h.refuses(join, transport.Connect{Session: "of-somebody-else"}); !isCode(err,
+		transport.CodeRevoked) {
 		t.Errorf("somebody else: %v", err)
 	}
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", first.own(), 7)) // nobody has taken its place
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", first.own(), 7)) // nobody has taken its place
 	if p := first.gets(1)[0]; tuntest.IDOf(p) != 7 {
 		t.Errorf("got packet %d", tuntest.IDOf(p))
 	}
@@ -211,30 +218,40 @@ func TestJoinToken(t *testing.T) {
 	if err := h.refuses(join, transport.Connect{Session: mine}); !isStep(err, transport.StepAuth) {
 		t.Errorf("the join token once more: %v", err)
 	}
-	if err := h.server.RevokeToken("phone"); err != nil {
+	if err := h.Server.RevokeToken("phone"); err != nil {
 		t.Fatal(err)
 	}
 	ends(t, m, "the token was revoked", time.Now())
-	if bytes.Contains(h.log.text(), []byte(credential)) {
+	if bytes.Contains(h.Log.Text(), []byte(credential)) {
 		t.Error("the credential is in the log")
 	}
 }
 
-// A client with networks behind it sends from them and gets what is for them; nobody else does either.
+// A client with networks behind it sends from them and gets what is for them; nobody else does
+// either.
 func TestRoutes(t *testing.T) {
 	for name, together := range map[string]bool{"apart": false, "together": true} {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ClientToClient = together })
-			text := h.token(auth.Spec{Name: "site", Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("fd07::/48")}})
+			text := h.token(auth.Spec{Name: "site",
+				Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"),
+					netip.MustParsePrefix("fd07::/48")}})
 			site, other := h.joinWith(text, transport.Connect{}), h.join(transport.Connect{})
 			site.sends(
-				tuntest.Packet("192.168.7.9", "10.1.1.1", 1), tuntest.Packet("fd07::9", "fd99::1", 2),
-				tuntest.Packet("192.168.8.9", "10.1.1.1", 3), tuntest.Packet("192.168.7.9", other.own(), 4),
+				tuntest.Packet("192.168.7.9", "10.1.1.1", 1), tuntest.Packet("fd07::9", "fd99::1",
+					2),
+				tuntest.Packet("192.168.8.9", "10.1.1.1", 3),
+				tuntest.Packet("192.168.7.9", other.own(), 4),
 			)
-			other.sends(tuntest.Packet("192.168.7.9", "10.1.1.1", 5), tuntest.Packet(other.own(), "192.168.7.9", 6), tuntest.Packet(other.own(), "10.1.1.1", 7))
-			h.device.Sends(t,
-				tuntest.Packet("10.1.1.1", "192.168.7.9", 8), tuntest.Packet("203.0.113.1", "192.168.99.1", 9),
-				tuntest.Packet("192.168.7.9", other.own(), 10), tuntest.Packet("10.1.1.1", "192.168.9.9", 11), tuntest.Packet("10.1.1.1", other.own(), 12),
+			other.sends(tuntest.Packet("192.168.7.9", "10.1.1.1", 5),
+				tuntest.Packet(other.own(), "192.168.7.9", 6), tuntest.Packet(other.own(),
+					"10.1.1.1", 7))
+			h.Device.Sends(t,
+				tuntest.Packet("10.1.1.1", "192.168.7.9", 8),
+				tuntest.Packet("203.0.113.1", "192.168.99.1", 9),
+				tuntest.Packet("192.168.7.9", other.own(), 10),
+				tuntest.Packet("10.1.1.1", "192.168.9.9", 11),
+				tuntest.Packet("10.1.1.1", other.own(), 12),
 			)
 			wantDrops := map[string]int{"source": 2, "destination": 1, "no_peer": 2}
 			wantSite, wantOther := []uint32{8}, []uint32{12}
@@ -255,7 +272,8 @@ func TestRoutes(t *testing.T) {
 					}
 				}
 			}
-			kernel := map[uint32]bool{tuntest.IDOf(h.device.Gets(t)): true, tuntest.IDOf(h.device.Gets(t)): true}
+			kernel := map[uint32]bool{tuntest.IDOf(h.Device.Gets(t)): true,
+				tuntest.IDOf(h.Device.Gets(t)): true}
 			if !kernel[1] || !kernel[7] {
 				t.Errorf("the kernel got %v", kernel)
 			}
@@ -271,41 +289,47 @@ func TestRoutes(t *testing.T) {
 func TestListTokens(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	m := h.joinWith(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})
-	all, err := h.server.ListTokens()
-	if err != nil || len(all) != 2 || all[0].Name != "flag" || all[1].Name != "laptop" || len(all[0].Sessions) != 0 ||
-		len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() || all[1].Used.IsZero() {
+	all, err := h.Server.ListTokens()
+	if err != nil || len(all) != 2 || all[0].Name != "flag" || all[1].Name != "laptop" ||
+		len(all[0].Sessions) != 0 ||
+		len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() ||
+		all[1].Used.IsZero() {
 		t.Errorf("%+v, %v", all, err)
 	}
-	open := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Tokens = nil })
-	if _, err := open.server.ListTokens(); !errors.Is(err, server.ErrNoTokens) {
+	open := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Auth = auth.AllowAll{} })
+	if _, err := open.Server.ListTokens(); !errors.Is(err, server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
-	if _, _, err := open.server.CreateToken(auth.Spec{Name: "x"}); !errors.Is(err, server.ErrNoTokens) {
+	if _, _, err := open.Server.CreateToken(auth.Spec{Name: "x"}); !errors.Is(err,
+		server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
-	if err := open.server.RevokeToken("x"); !errors.Is(err, server.ErrNoTokens) {
+	if err := open.Server.RevokeToken("x"); !errors.Is(err, server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
 }
 
-// What waits for a client that is away is thrown away with its token, and nothing waits for one whose token is over.
+// What waits for a client that is away is thrown away with its token, and nothing waits for one
+// whose token is over.
 func TestRevokedAway(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
-	away, stays := h.joinWith(h.token(auth.Spec{Name: "away"}), transport.Connect{}), h.joinWith(h.token(auth.Spec{Name: "stays"}), transport.Connect{})
+	away, stays := h.joinWith(h.token(auth.Spec{Name: "away"}),
+		transport.Connect{}), h.joinWith(h.token(auth.Spec{Name: "stays"}), transport.Connect{})
 	away.leave()
 	h.logged("disconnected", 1)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 1), tuntest.Packet("10.1.1.1", away.own(), 2), tuntest.Packet("10.1.1.1", stays.own(), 3))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 1),
+		tuntest.Packet("10.1.1.1", away.own(), 2), tuntest.Packet("10.1.1.1", stays.own(), 3))
 	stays.gets(1) // so that the server has read them
 	for _, name := range []string{"away", "stays"} {
-		if err := h.server.RevokeToken(name); err != nil {
+		if err := h.Server.RevokeToken(name); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ends(t, stays, "the token was revoked", time.Now())
 	h.logged("disconnected", 2)
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 4))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", away.own(), 4))
 	time.Sleep(50 * time.Millisecond) // for the server to end the session and to read it
-	h.device.Sends(t, tuntest.Packet("10.1.1.1", stays.own(), 5))
+	h.Device.Sends(t, tuntest.Packet("10.1.1.1", stays.own(), 5))
 	time.Sleep(50 * time.Millisecond)
 	if drops := h.drops(); !maps.Equal(drops, map[string]int{"stale": 2, "no_peer": 2}) {
 		t.Errorf("drops %v", drops)
@@ -318,11 +342,12 @@ func TestListReplaced(t *testing.T) {
 	text := h.token(auth.Spec{Name: "laptop"})
 	old := h.joinWith(text, transport.Connect{}) // and never answers the close frame
 	m := h.joinWith(text, transport.Connect{Session: old.link.Session})
-	all, err := h.server.ListTokens()
-	if err != nil || len(all) != 2 || len(all[1].Sessions) != 1 || all[1].Sessions[0].Address.String() != m.own() {
+	all, err := h.Server.ListTokens()
+	if err != nil || len(all) != 2 || len(all[1].Sessions) != 1 ||
+		all[1].Sessions[0].Address.String() != m.own() {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if err := h.server.RevokeToken("laptop"); err != nil {
+	if err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
 	}
 	ends(t, m, "the token was revoked", time.Now())

@@ -22,8 +22,8 @@ const (
 	trackZone     = 18 // CTA_ZONE
 )
 
-// forget deletes the tracked connections that have a in the tuple of either direction, and adds to n how many. A kernel without
-// connection tracking has none.
+// forget deletes the tracked connections that have a in the tuple of either direction, and adds to
+// n how many. A kernel without connection tracking has none.
 func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 	family := uint8(unix.AF_INET)
 	if a.Is6() {
@@ -35,7 +35,8 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 		Data:   general,
 	})
 	switch {
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // nfnetlink knows no such subsystem
+	// nfnetlink knows no such subsystem
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
 		return nil
 	case err != nil:
 		return fmt.Errorf("list: %w", err)
@@ -49,8 +50,9 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 			continue
 		}
 		_, err = c.Execute(netlink.Message{
-			Header: netlink.Header{Type: conntrackDelete, Flags: netlink.Request | netlink.Acknowledge},
-			Data:   append(general[:generalLen:generalLen], name...),
+			Header: netlink.Header{Type: conntrackDelete,
+				Flags: netlink.Request | netlink.Acknowledge},
+			Data: append(general[:generalLen:generalLen], name...),
 		})
 		switch {
 		case err == nil:
@@ -63,7 +65,8 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 	return nil
 }
 
-// nameOf returns the attributes that name an entry to the kernel, nil if it has nothing to do with a.
+// nameOf returns the attributes that name an entry to the kernel, nil if it has nothing to do with
+// a.
 func nameOf(m netlink.Message, a netip.Addr) ([]byte, error) {
 	if len(m.Data) < generalLen {
 		return nil, nil

@@ -1,5 +1,5 @@
-// Package sever ends what this machine's kernel still has with an address that changes hands: what it would send again to the
-// old owner must not reach the new one.
+// Package sever ends what this machine's kernel still has with an address that changes hands: what
+// it would send again to the old owner must not reach the new one.
 package sever
 
 import (
@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrKernel says that this kernel cannot end sockets (no CONFIG_INET_DIAG_DESTROY, or no tcp_diag or udp_diag).
+// ErrKernel says that this kernel cannot end sockets (no CONFIG_INET_DIAG_DESTROY, or no tcp_diag
+// or udp_diag).
 var ErrKernel = errors.New("the kernel cannot end sockets")
 
 // Report says how much was ended.
@@ -23,23 +24,27 @@ type Report struct {
 	Conntrack int // entries of connection tracking
 }
 
-// Address ends, in the calling thread's network namespace, every TCP connection and every connected UDP socket from or to a,
-// and forgets the tracked connections that have a in either direction. Sockets that listen stay, and so do UDP sockets that
-// are not connected. It is what `ss -K` and `conntrack -D` do (net/core/sock_diag.c, SOCK_DESTROY; nf_conntrack_netlink.c), and
-// takes CAP_NET_ADMIN. The owner of a connection sees ECONNABORTED, and its kernel may send a reset to a: call it while a
-// leads to nobody, and again if sockets may have been opened since. What is done is in the Report, whatever the error: ErrKernel if this
-// kernel cannot end sockets, else a failure or ctx's end. A kernel without connection tracking has nothing to forget.
+// Address ends, in the calling thread's network namespace, every TCP connection and every connected
+// UDP socket from or to a, and forgets the tracked connections that have a in either direction.
+// Sockets that listen stay, and so do UDP sockets that are not connected. It is what `ss -K` and
+// `conntrack -D` do (net/core/sock_diag.c, SOCK_DESTROY; nf_conntrack_netlink.c), and takes
+// CAP_NET_ADMIN. The owner of a connection sees ECONNABORTED, and its kernel may send a reset to a:
+// call it while a leads to nobody, and again if sockets may have been opened since. What is done is
+// in the Report, whatever the error: ErrKernel if this kernel cannot end sockets, else a failure or
+// ctx's end. A kernel without connection tracking has nothing to forget.
 func Address(ctx context.Context, a netip.Addr) (Report, error) {
 	var r Report
 	a = a.Unmap()
 	sockets := with(ctx, unix.NETLINK_SOCK_DIAG, func(c *netlink.Conn) error {
 		var errs []error
 		for _, family := range families(a) {
-			errs = append(errs, endSockets(c, a, family, unix.IPPROTO_TCP, &r.TCP), endSockets(c, a, family, unix.IPPROTO_UDP, &r.UDP))
+			errs = append(errs, endSockets(c, a, family, unix.IPPROTO_TCP, &r.TCP),
+				endSockets(c, a, family, unix.IPPROTO_UDP, &r.UDP))
 		}
 		return errors.Join(errs...)
 	})
-	tracked := with(ctx, unix.NETLINK_NETFILTER, func(c *netlink.Conn) error { return forget(c, a, &r.Conntrack) })
+	tracked := with(ctx, unix.NETLINK_NETFILTER,
+		func(c *netlink.Conn) error { return forget(c, a, &r.Conntrack) })
 	if errors.Is(tracked, unix.EPROTONOSUPPORT) { // no nfnetlink
 		tracked = nil
 	}
@@ -52,7 +57,8 @@ func Address(ctx context.Context, a netip.Addr) (Report, error) {
 	return r, errors.Join(sockets, tracked)
 }
 
-// families returns the families of the sockets that can have a: an IPv6 socket speaks IPv4, too (RFC 3493 section 3.7).
+// families returns the families of the sockets that can have a: an IPv6 socket speaks IPv4, too
+// (RFC 3493 section 3.7).
 func families(a netip.Addr) []uint8 {
 	if a.Is4() {
 		return []uint8{unix.AF_INET, unix.AF_INET6}

@@ -23,7 +23,8 @@ import (
 // patience is how long a test waits for what is about to happen, on however busy a machine.
 const patience = 20 * time.Second
 
-// machine puts the test into a network namespace that has the addresses of a hub and of two clients, and tracks connections.
+// machine puts the test into a network namespace that has the addresses of a hub and of two
+// clients, and tracks connections.
 func machine(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -46,7 +47,8 @@ func machine(t *testing.T) {
 func run(t *testing.T, command string) {
 	t.Helper()
 	words := strings.Fields(command)
-	if text, err := exec.CommandContext(t.Context(), words[0], words[1:]...).CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(t.Context(), words[0],
+		words[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", command, err, text)
 	}
 }
@@ -72,7 +74,8 @@ func listen(t *testing.T, address string) net.Listener {
 func connect(t *testing.T, from string, to net.Listener, host string) (near, far net.Conn) {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	near, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(host, fmt.Sprint(to.Addr().(*net.TCPAddr).Port)))
+	near, err := dialer.DialContext(t.Context(), "tcp",
+		net.JoinHostPort(host, fmt.Sprint(to.Addr().(*net.TCPAddr).Port)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +87,8 @@ func connect(t *testing.T, from string, to net.Listener, host string) (near, far
 	return near, far
 }
 
-// states returns the states of the TCP sockets with an address, as /proc/net/tcp has them, without those that listen.
+// states returns the states of the TCP sockets with an address, as /proc/net/tcp has them, without
+// those that listen.
 func states(t *testing.T, hex string) (all []string) {
 	t.Helper()
 	for _, name := range []string{"tcp", "tcp6"} {
@@ -146,11 +150,13 @@ func TestAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: a.As4()}); !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EPERM) {
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: a.As4()}); !errors.Is(err,
+		unix.EINPROGRESS) && !errors.Is(err, unix.EPERM) {
 		t.Fatal(err)
 	}
 	before := strings.Join(states(t, third), " ")
-	for _, state := range []string{"01", "02", "04", "06"} { // ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT
+	// ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT
+	for _, state := range []string{"01", "02", "04", "06"} {
 		if !strings.Contains(before, state) {
 			t.Errorf("no socket is in state %s: %s", state, before)
 		}
@@ -166,12 +172,15 @@ func TestAddress(t *testing.T) {
 	if want := len(strings.Fields(before)); r.TCP != want || r.UDP != 1 || r.Conntrack < 4 {
 		t.Errorf("ended %+v; want %d TCP, 1 UDP, and conntrack entries of both", r, want)
 	}
-	for name, c := range map[string]net.Conn{"the hub's": served, "the other's": victim, "the IPv6 socket's": mapped} {
-		if _, err := c.Write([]byte("x")); !errors.Is(err, syscall.ECONNABORTED) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+	for name, c := range map[string]net.Conn{"the hub's": served, "the other's": victim,
+		"the IPv6 socket's": mapped} {
+		if _, err := c.Write([]byte("x")); !errors.Is(err, syscall.ECONNABORTED) &&
+			!errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s end: %v", name, err)
 		}
 	}
-	if text, err := os.ReadFile("/proc/thread-self/net/nf_conntrack"); err == nil && strings.Contains(string(text), "10.1.1.3 ") {
+	if text, err := os.ReadFile("/proc/thread-self/net/nf_conntrack"); err == nil &&
+		strings.Contains(string(text), "10.1.1.3 ") {
 		t.Errorf("tracked still:\n%s", text)
 	}
 
@@ -205,7 +214,8 @@ func TestAddressIPv6(t *testing.T) {
 	machine(t)
 	l := listen(t, "[::1]:0")
 	near, _ := connect(t, "fd00::3", l, "::1")
-	r, err := sever.Address(t.Context(), netip.MustParseAddr("fd00::3")) // the reset of one end may end the other
+	// the reset of one end may end the other
+	r, err := sever.Address(t.Context(), netip.MustParseAddr("fd00::3"))
 	if err != nil || r.TCP == 0 || r.Conntrack == 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -243,7 +253,8 @@ func TestAddressEnds(t *testing.T) {
 	machine(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := sever.Address(ctx, netip.MustParseAddr("10.1.1.3")); !errors.Is(err, context.Canceled) {
+	if _, err := sever.Address(ctx, netip.MustParseAddr("10.1.1.3")); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

@@ -29,7 +29,8 @@ const (
 const (
 	established = 1
 	timeWait    = 6
-	connected   = 1<<established | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<timeWait | 1<<8 | 1<<9 | 1<<11 | 1<<12 // all but CLOSE, LISTEN and merely bound
+	// all but CLOSE, LISTEN and merely bound
+	connected = 1<<established | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<timeWait | 1<<8 | 1<<9 | 1<<11 | 1<<12
 )
 
 // endSockets ends the sockets of one family and protocol that have a, and adds to n how many.
@@ -38,7 +39,8 @@ func endSockets(c *netlink.Conn, a netip.Addr, family, protocol uint8, n *int) e
 	if protocol == unix.IPPROTO_UDP {
 		states = 1 << established // a UDP socket that is connected
 	}
-	filter, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: reqBytecode, Data: bytecode(a)}})
+	filter, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: reqBytecode,
+		Data: bytecode(a)}})
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,8 @@ func endSockets(c *netlink.Conn, a netip.Addr, family, protocol uint8, n *int) e
 		case err == nil:
 			*n++
 		case errors.Is(err, unix.ENOENT): // it has ended by itself
-		case errors.Is(err, unix.EOPNOTSUPP) && state == timeWait: // before Linux 6.5; it sends nothing again
+		// before Linux 6.5; it sends nothing again
+		case errors.Is(err, unix.EOPNOTSUPP) && state == timeWait:
 		case errors.Is(err, unix.EOPNOTSUPP):
 			return fmt.Errorf("%w: %w", ErrKernel, err)
 		default:
@@ -83,9 +86,10 @@ func request(family, protocol uint8, states uint32, id []byte) []byte {
 	return p
 }
 
-// bytecode returns the program (net/ipv4/inet_diag.c) by which the kernel picks the sockets whose local or remote address is
-// a: a condition, a jump behind the end if it holds, another condition. A jump to four bytes behind the end means no. A
-// condition of IPv4 holds for the same address in an IPv6 socket as well.
+// bytecode returns the program (net/ipv4/inet_diag.c) by which the kernel picks the sockets whose
+// local or remote address is a: a condition, a jump behind the end if it holds, another condition.
+// A jump to four bytes behind the end means no. A condition of IPv4 holds for the same address in
+// an IPv6 socket as well.
 func bytecode(a netip.Addr) []byte {
 	const jumpLen = 4
 	local, remote := condition(bytecodeSource, a), condition(bytecodeDest, a)

@@ -9,24 +9,24 @@ import (
 	"unicode/utf8"
 )
 
-// maxLine is how much of a line without an end is held back, in bytes.
+// maxLine bounds how much of an unfinished line is held back, in bytes.
 const maxLine = 64 << 10
 
-// Relay is the way to a Writer for what another process has written, which comes in pieces that end
-// anywhere: it passes on whole lines, so that none is torn by a line of this process, or dropped in
-// half. While the queue is full it waits as long as no write to the reader takes relayPatience, so that
-// the text of a crash, which may be megabytes, comes whole. Nothing that it passes on does anything to a
-// terminal, for the other process may have been taken over. A Relay is for one goroutine.
+// Relay passes another process's output, which arrives in arbitrary pieces, on to a Writer. It
+// passes on whole lines, so that none is mixed with a line of this process or dropped in half.
+// While the queue is full it waits as long as no write to the reader takes relayPatience, so that
+// the stack dump of a crash, which may be megabytes, arrives whole. It escapes control characters,
+// because the other process may be compromised. A Relay is for one goroutine.
 type Relay struct {
 	to   *Writer
-	rest []byte // of a line that has not ended
+	rest []byte // the beginning of an unfinished line
 }
 
 // Relay returns a new Relay to s.
 func (s *Writer) Relay() *Relay { return &Relay{to: s} }
 
-// Write implements io.Writer. There is no error: a process whose output has no place any more must
-// neither be ended by that nor held back.
+// Write implements io.Writer. It returns no error: lost output must neither end nor block the other
+// process.
 func (r *Relay) Write(b []byte) (int, error) {
 	r.rest = append(r.rest, b...)
 	end := bytes.LastIndexByte(r.rest, '\n') + 1
@@ -40,7 +40,7 @@ func (r *Relay) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Flush passes on what has no line's end, when the other process has ended.
+// Flush passes on an unfinished line, when the other process has ended.
 func (r *Relay) Flush() {
 	if len(r.rest) > 0 {
 		r.pass(r.rest)
@@ -60,7 +60,7 @@ func (r *Relay) pass(text []byte) {
 	}
 }
 
-// crowded reports whether n bytes have to wait for room, which their reader is making.
+// crowded reports whether n bytes must wait for room that a working reader will make.
 func (s *Writer) crowded(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,9 +68,9 @@ func (s *Writer) crowded(n int) bool {
 	return full && !s.hasty.Load() && !s.closed && !s.stalled(relayPatience)
 }
 
-// harmless returns a copy of text in which all that is not printable, but for tabs and the ends of
-// lines, is escaped as in Go: control characters, those that turn the direction of text, and what is
-// not UTF-8.
+// harmless returns a copy of text in which characters that are not printable, except tabs and
+// newlines, are escaped as in Go: control characters, those that change the direction of text, and
+// invalid UTF-8.
 func harmless(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for len(text) > 0 {

@@ -9,8 +9,8 @@ import (
 	"tunnel/spool"
 )
 
-// TestRelayWhole has pieces of lines come out as whole lines, with those of this process between them
-// and never within.
+// TestRelayWhole has pieces of lines come out as whole lines, with those of this process between
+// them and never within.
 func TestRelayWhole(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
@@ -30,8 +30,8 @@ func TestRelayWhole(t *testing.T) {
 	}
 }
 
-// TestRelayHarmless is what a process that was taken over may write to have a terminal type, hide or
-// turn something.
+// TestRelayHarmless is what a process that was taken over may write to have a terminal type, hide
+// or turn something.
 func TestRelayHarmless(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
@@ -60,8 +60,8 @@ func TestRelayEndless(t *testing.T) {
 	}
 }
 
-// TestRelaySlow has a reader that is slower than what comes, many times what may wait: all of it comes,
-// as the text of a crash has to.
+// TestRelaySlow has a reader that is slower than what comes, many times what may wait: all of it
+// comes, as the text of a crash has to.
 func TestRelaySlow(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
@@ -81,8 +81,8 @@ func TestRelaySlow(t *testing.T) {
 	}
 }
 
-// TestRelayStalled has a reader that has stopped: the relay waits once, for seconds, and not for each
-// line; with Hasten it does not wait.
+// TestRelayStalled has a reader that has stopped: the relay waits once, for seconds, and not for
+// each line; with Hasten it does not wait.
 func TestRelayStalled(t *testing.T) {
 	for _, hasten := range []bool{false, true} {
 		r := newReader()
@@ -101,11 +101,13 @@ func TestRelayStalled(t *testing.T) {
 			t.Errorf("hasten %v: took %v", hasten, took)
 		}
 		r.gate.Unlock()
-		for r.String() == "" { // Close gives up on a write that has taken long, as this one has until now
+		// Close gives up on a write that has taken long, as this one has until now
+		for r.String() == "" {
 			time.Sleep(time.Millisecond)
 		}
 		w.Close(time.Now().Add(time.Minute))
-		if got := r.String(); !strings.Contains(got, "dropped ") || !strings.Contains(got, "line 9999 ") {
+		if got := r.String(); !strings.Contains(got, "dropped ") || !strings.Contains(got,
+			"line 9999 ") {
 			t.Errorf("hasten %v: got %.200q", hasten, got)
 		}
 	}

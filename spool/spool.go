@@ -1,5 +1,6 @@
-// Package spool keeps a program going whose output nobody reads: a stopped terminal (Ctrl-S), a full
-// pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine writes them.
+// Package spool writes output without blocking the program when nobody reads it: a stopped terminal
+// (Ctrl-S), a full pipe, a log driver that hangs. Lines wait in a bounded queue, and one goroutine
+// writes them.
 package spool
 
 import (
@@ -18,15 +19,17 @@ const (
 	maxItems = 4096
 )
 
-// How long one write may take before its reader counts as gone: at the end of the program, and while
-// another process waits for room.
+// How long one write may take before its reader counts as gone: at the end of the program, and
+// while another process waits for room; and how long a text may wait before its Observer is told.
 const (
-	closePatience = 300 * time.Millisecond
-	relayPatience = 3 * time.Second
+	closePatience   = 300 * time.Millisecond
+	relayPatience   = 3 * time.Second
+	observePatience = 3 * time.Second
 )
 
-// Writer writes to another writer, in order, each Write by one Write. Until Detach is called a Write
-// waits until it is done, as a command's output has to. All methods may be called concurrently.
+// Writer writes to another writer, in order, one Write for each Write. Until Detach is called a
+// Write waits for its completion, as the output of a command must. All methods may be called
+// concurrently.
 type Writer struct {
 	to       io.Writer
 	detach   sync.Once
@@ -42,27 +45,31 @@ type Writer struct {
 	queue  []item     // guarded by mu, as all below
 	size   int        // bytes in queue
 	lost   uint64     // lines that were dropped since the last notice
-	why    error      // of the last that was
+	why    error      // the reason for the last of them
 	now    item       // what is being written, without text if nothing is
 	begun  time.Time  // when that write began
 	closed bool
 }
 
-// item is what one Write was given.
+// item is the text of one Write.
 type item struct {
 	text    []byte
-	written chan error // has room for one; nil if nobody waits
+	written chan error  // buffered for one result; nil if no Write waits
+	late    *time.Timer // tells the Observer that it waits; nil if there is none
 }
 
-// A Notice returns the line that stands where lines were dropped, and why.
+// A Notice returns the line that replaces dropped lines and gives the reason.
 type Notice func(lines uint64, why error) []byte
 
-// An Observer is told what became of each text that was written after Detach: nil if the writer took
-// it. It must not block.
+// An Observer gets the result of each text that was written after Detach; the error is nil if it
+// was written. Of a text that waits for long it gets ErrLate before. It must not block.
 type Observer func(text []byte, err error)
 
-// ErrUnread is why lines were dropped whose writer did not take them in time.
+// ErrUnread is the reason for dropping lines that were not written in time.
 var ErrUnread = errors.New("not read in time")
+
+// ErrLate says that a text still waits for its reader.
+var ErrLate = errors.New("not read yet")
 
 // ErrClosed is returned by Write after Close.
 var ErrClosed = errors.New("the output is closed")
@@ -70,7 +77,8 @@ var ErrClosed = errors.New("the output is closed")
 // New returns a Writer to w, which only the Writer may write to. The caller closes it.
 func New(w io.Writer) *Writer {
 	s := &Writer{
-		to: w, detached: make(chan struct{}), done: make(chan struct{}), room: make(chan struct{}, 1),
+		to: w, detached: make(chan struct{}), done: make(chan struct{}),
+		room: make(chan struct{}, 1),
 	}
 	s.filled = sync.NewCond(&s.mu)
 	s.SetNotice(func(lines uint64, why error) []byte {
@@ -83,14 +91,14 @@ func New(w io.Writer) *Writer {
 // SetNotice replaces the notice of dropped lines.
 func (s *Writer) SetNotice(notice Notice) { s.notice.Store(&notice) }
 
-// Observe sets who is told what became of each text.
+// Observe sets the Observer.
 func (s *Writer) Observe(observer Observer) { s.observer.Store(&observer) }
 
-// Detach makes each Write return at once from now on, also one that waits. What does not fit into the
-// queue then pushes out the oldest; a notice in its place says how many lines that were.
+// Detach makes each Write return at once from now on, also one that waits. When the queue is full
+// the oldest lines are then dropped; a notice in their place counts them.
 func (s *Writer) Detach() { s.detach.Do(func() { close(s.detached) }) }
 
-// Hasten detaches, and lets a Relay not wait any more, either.
+// Hasten detaches, and makes Relays stop waiting, too.
 func (s *Writer) Hasten() {
 	s.hasty.Store(true)
 	s.Detach()
@@ -126,6 +134,9 @@ func (s *Writer) push(it item) bool {
 		s.mu.Unlock()
 		return false
 	}
+	if observer := s.observer.Load(); it.written == nil && observer != nil {
+		it.late = time.AfterFunc(observePatience, func() { (*observer)(it.text, ErrLate) })
+	}
 	s.queue = append(s.queue, it)
 	s.size += len(it.text)
 	var dropped []item
@@ -158,12 +169,15 @@ func (s *Writer) lose(it item, why error) {
 }
 
 func (s *Writer) observe(it item, err error) {
+	if it.late != nil {
+		it.late.Stop()
+	}
 	if observer := s.observer.Load(); observer != nil {
 		(*observer)(it.text, err)
 	}
 }
 
-// run writes what is in the queue until Close, and then the rest.
+// run writes the queue until Close, and then the rest.
 func (s *Writer) run() {
 	defer close(s.done)
 	for {
@@ -206,8 +220,8 @@ func (s *Writer) run() {
 	}
 }
 
-// Close writes what waits, until the limit, or until one write has taken longer than a reader who reads
-// would let it. What is left is dropped: the goroutine stays until the write that it is in returns.
+// Close writes the queue, until the limit, or until one write has taken longer than a working
+// reader needs. The rest is dropped; the goroutine remains until its present write returns.
 func (s *Writer) Close(limit time.Time) {
 	s.Hasten()
 	s.mu.Lock()
@@ -231,7 +245,8 @@ func (s *Writer) Close(limit time.Time) {
 	}
 }
 
-// giveUp reports whether it is time to give up, and then empties the queue and returns what is lost.
+// giveUp reports whether it is time to give up, and if so empties the queue and returns what is
+// lost.
 func (s *Writer) giveUp(limit time.Time) (left []item, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -246,7 +261,7 @@ func (s *Writer) giveUp(limit time.Time) (left []item, over bool) {
 	return left, true
 }
 
-// stalled reports whether the write that is under way takes longer than limit. The caller holds mu.
+// stalled reports whether the present write has taken longer than limit. The caller holds mu.
 func (s *Writer) stalled(limit time.Duration) bool {
 	return s.now.text != nil && time.Since(s.begun) > limit
 }

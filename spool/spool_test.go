@@ -50,13 +50,16 @@ func (r *reader) String() string {
 	return r.text.String()
 }
 
-// TestStalled writes without end to a reader that has stopped: nothing waits, what is kept is bounded in
-// bytes and in lines, and the reader gets the newest, in order, and in one line how many are missing.
+// TestStalled writes without end to a reader that has stopped: nothing waits, what is kept is
+// bounded in bytes and in lines, and the reader gets the newest, in order, and in one line how many
+// are missing.
 func TestStalled(t *testing.T) {
 	for _, padding := range []int{0, 100, 9000} {
 		r := newReader()
 		w := spool.New(r)
-		w.SetNotice(func(lines uint64, _ error) []byte { return fmt.Appendf(nil, "lost %d\n", lines) })
+		w.SetNotice(func(lines uint64, _ error) []byte {
+			return fmt.Appendf(nil, "lost %d\n", lines)
+		})
 		w.Detach()
 		r.gate.Lock()
 		const count = 20000
@@ -72,10 +75,12 @@ func TestStalled(t *testing.T) {
 		w.Close(time.Now().Add(time.Minute))
 		got := strings.Split(strings.TrimSuffix(r.String(), "\n"), "\n")
 		var lost, first, zero int
-		if _, err := fmt.Sscanf(strings.Join(got[1:3], " "), "lost %d line %d %d", &lost, &first, &zero); err != nil {
+		if _, err := fmt.Sscanf(strings.Join(got[1:3], " "), "lost %d line %d %d", &lost, &first,
+			&zero); err != nil {
 			t.Fatalf("%.100q: %v", got[:3], err)
 		}
-		if !strings.HasPrefix(got[0], "line 0 ") || lost == 0 || first != lost+1 || len(got) != count-lost+1 {
+		if !strings.HasPrefix(got[0], "line 0 ") || lost == 0 || first != lost+1 ||
+			len(got) != count-lost+1 {
 			t.Errorf("%.100q, and %d lines in all", got[:3], len(got))
 		}
 		for i, line := range got[2:] {
@@ -105,8 +110,8 @@ func (f *fates) observe(text []byte, err error) {
 	f.all[string(text)] = err
 }
 
-// TestCloseStalled ends beside a reader that never reads: it does not wait until the limit, and what is
-// lost is told once.
+// TestCloseStalled ends beside a reader that never reads: it does not wait until the limit, and
+// what is lost is told once.
 func TestCloseStalled(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
@@ -124,7 +129,8 @@ func TestCloseStalled(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	f.mu.Lock()
-	if len(f.all) != 1000 || !errors.Is(f.all["line 0\n"], spool.ErrUnread) || !errors.Is(f.all["line 999\n"], spool.ErrUnread) {
+	if len(f.all) != 1000 || !errors.Is(f.all["line 0\n"], spool.ErrUnread) ||
+		!errors.Is(f.all["line 999\n"], spool.ErrUnread) {
 		t.Errorf("told of %d lines: %v, %v", len(f.all), f.all["line 0\n"], f.all["line 999\n"])
 	}
 	f.all = nil
@@ -133,7 +139,8 @@ func TestCloseStalled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	r.gate.Unlock() // else the goroutine would stay, which ends with the program
-	eventually(t, "the first is written", func() bool { return strings.HasPrefix(r.String(), "line 0\n") })
+	eventually(t, "the first is written",
+		func() bool { return strings.HasPrefix(r.String(), "line 0\n") })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.all) != 0 {
@@ -202,8 +209,8 @@ func TestWaits(t *testing.T) {
 	r.gate.Unlock()
 }
 
-// TestFailedWrites are lines that a full disk did not take: they are counted, and said, with the reason,
-// when there is room.
+// TestFailedWrites are lines that a full disk did not take: they are counted, and said, with the
+// reason, when there is room.
 func TestFailedWrites(t *testing.T) {
 	r := newReader()
 	w := spool.New(r)
@@ -232,4 +239,29 @@ func TestFailedWrites(t *testing.T) {
 	if f.all["line 2\n"] == nil || f.all["room\n"] != nil {
 		t.Errorf("told %v", f.all)
 	}
+}
+
+// TestObserveLate has an observer told of a text that waits for its reader, and again when it is
+// written.
+func TestObserveLate(t *testing.T) {
+	r := newReader()
+	w := spool.New(r)
+	var f fates
+	w.Observe(f.observe)
+	w.Detach()
+	r.gate.Lock()
+	_, _ = w.Write([]byte("first\n"))          // is being written
+	_, _ = w.Relay().Write([]byte("second\n")) // is in the queue, and another process's
+	told := func(want error) func() bool {
+		return func() bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return len(f.all) == 2 && errors.Is(f.all["first\n"], want) &&
+				errors.Is(f.all["second\n"], want)
+		}
+	}
+	eventually(t, "both are late", told(spool.ErrLate))
+	r.gate.Unlock()
+	eventually(t, "both are written", told(nil))
+	w.Close(time.Now().Add(time.Hour))
 }

@@ -19,7 +19,7 @@ type Bucket struct {
 // Bucket returns the part of f with that name. It is made by the first Write.
 func (f *File) Bucket(name string) Bucket { return Bucket{f, name} }
 
-// Exists tells whether anything was ever written to the bucket.
+// Exists reports whether anything was ever written to the bucket.
 func (b Bucket) Exists() (exists bool, err error) {
 	err = b.file.do(b.file.db.View, func(tx *bbolt.Tx) error {
 		exists = tx.Bucket([]byte(b.name)) != nil
@@ -28,8 +28,8 @@ func (b Bucket) Exists() (exists bool, err error) {
 	return exists, err
 }
 
-// Each calls f with every key and its value, which is f's to keep, until f fails. The error is ErrDamaged, wrapped, when a
-// value is not as it was written.
+// Each calls f with every key and its value, which f may keep, until f returns an error. The error
+// is ErrDamaged, wrapped, if a value is not what was written.
 func (b Bucket) Each(f func(key string, value []byte) error) error {
 	return b.file.do(b.file.db.View, func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket([]byte(b.name))
@@ -46,9 +46,9 @@ func (b Bucket) Each(f func(key string, value []byte) error) error {
 	})
 }
 
-// Write puts values by key and deletes keys: all of it or, when it returns an error, nothing. It returns
-// when that is on the disk; writes that are under way at once share a transaction and its syncs. The error is
-// ErrFull or ErrDamaged, wrapped, or what the disk said.
+// Write stores values by key and deletes keys: all of it or, if it returns an error, nothing. It
+// returns when the changes are on disk; concurrent writes share a transaction and its syncs. The
+// error is ErrFull or ErrDamaged, wrapped, or an I/O error.
 func (b Bucket) Write(put map[string][]byte, remove ...string) error {
 	return b.file.commit(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists([]byte(b.name))
@@ -70,7 +70,7 @@ func (b Bucket) Write(put map[string][]byte, remove ...string) error {
 	})
 }
 
-// sumLen is the length in bytes of what stands behind each value: CRC-32C of key and value.
+// sumLen is the length in bytes of the CRC-32C of key and value that follows each value.
 const sumLen = 4
 
 func sum(key, value []byte) (sum [sumLen]byte) {

@@ -6,13 +6,15 @@ import (
 	"hash/fnv"
 )
 
-// bbolt trusts its file: where a page is damaged it panics, runs in circles, or asks for more memory than there is. So
-// every page is looked at here before bbolt sees the file. The layout is in bbolt's internal/common.
+// bbolt trusts its file: on a damaged page it panics, loops for ever, or allocates more memory than
+// there is. So every page is checked here before bbolt opens the file. The layout is that of
+// bbolt's internal/common.
 const (
 	pageHeaderLen = 16 // id uint64, flags uint16, count uint16, overflow uint32
-	elementLen    = 16 // of a branch: pos, ksize uint32, page uint64; of a leaf: flags, pos, ksize, vsize uint32
-	bucketLen     = 16 // root uint64, sequence uint64
-	metaLen       = 64 // see metaOf
+	// of a branch: pos, ksize uint32, page uint64; of a leaf: flags, pos, ksize, vsize uint32
+	elementLen = 16
+	bucketLen  = 16 // root uint64, sequence uint64
+	metaLen    = 64 // see metaOf
 
 	flagBranch   = 0x01
 	flagLeaf     = 0x02
@@ -24,7 +26,7 @@ const (
 	noFreelist  = ^uint64(0)
 )
 
-// A meta is one of the two roots of a file; the one of the later transaction counts.
+// A meta is one of the two roots of a file; the one with the higher transaction id is valid.
 type meta struct {
 	pageSize, root, freelist, pages, transaction uint64
 }
@@ -38,12 +40,14 @@ func metaOf(data []byte, at uint64) (m meta, ok bool) {
 	order := binary.NativeEndian
 	sum := fnv.New64a()
 	_, _ = sum.Write(b[:metaLen-8])
-	if order.Uint32(b) != metaMagic || order.Uint32(b[4:]) != metaVersion || order.Uint64(b[metaLen-8:]) != sum.Sum64() {
+	if order.Uint32(b) != metaMagic || order.Uint32(b[4:]) != metaVersion ||
+		order.Uint64(b[metaLen-8:]) != sum.Sum64() {
 		return meta{}, false
 	}
 	return meta{
 		pageSize: uint64(order.Uint32(b[8:])), root: order.Uint64(b[16:]),
-		freelist: order.Uint64(b[32:]), pages: order.Uint64(b[40:]), transaction: order.Uint64(b[48:]),
+		freelist: order.Uint64(b[32:]), pages: order.Uint64(b[40:]),
+		transaction: order.Uint64(b[48:]),
 	}, true
 }
 
@@ -54,7 +58,7 @@ type checker struct {
 	seen map[uint64]bool // pages that are in use
 }
 
-// checkPages tells whether bbolt can be given a file with this content. The error is ErrDamaged.
+// checkPages returns ErrDamaged unless bbolt can open a file with this content safely.
 func checkPages(data []byte) error {
 	first, ok := metaOf(data, 0)
 	second, alsoOK := metaOf(data, first.pageSize)
@@ -80,7 +84,7 @@ func checkPages(data []byte) error {
 	return c.tree(c.meta.root)
 }
 
-// page returns the page with this id, with all that overflows from it, and marks it as in use.
+// page returns the page with this id, including its overflow pages, and marks them as in use.
 func (c *checker) page(id uint64) (page []byte, flags, count uint16, err error) {
 	if id >= c.meta.pages {
 		return nil, 0, 0, fmt.Errorf("%w: there is no page %d", ErrDamaged, id)
@@ -100,7 +104,7 @@ func (c *checker) page(id uint64) (page []byte, flags, count uint16, err error) 
 	return header[:(overflow+1)*c.meta.pageSize], flags, count, nil
 }
 
-// freelist checks the list of pages that are free.
+// freelist checks the list of free pages.
 func (c *checker) freelist(id uint64) error {
 	page, flags, short, err := c.page(id)
 	if err != nil {
@@ -125,7 +129,7 @@ func (c *checker) freelist(id uint64) error {
 	return nil
 }
 
-// tree checks the pages below one, and itself.
+// tree checks a page and all pages below it.
 func (c *checker) tree(id uint64) error {
 	page, flags, count, err := c.page(id)
 	if err != nil {
@@ -141,7 +145,8 @@ func (c *checker) tree(id uint64) error {
 		for i := range int(count) {
 			at := pageHeaderLen + i*elementLen
 			element := page[at:]
-			pos, key := uint64(binary.NativeEndian.Uint32(element)), uint64(binary.NativeEndian.Uint32(element[4:]))
+			pos, key := uint64(binary.NativeEndian.Uint32(element)),
+				uint64(binary.NativeEndian.Uint32(element[4:]))
 			if uint64(at)+pos+key > uint64(len(page)) {
 				return fmt.Errorf("%w: page %d", ErrDamaged, id)
 			}
@@ -154,7 +159,7 @@ func (c *checker) tree(id uint64) error {
 	return fmt.Errorf("%w: page %d", ErrDamaged, id)
 }
 
-// leaf checks a page of keys and values, and the buckets in it.
+// leaf checks a page of keys and values, with the buckets in it.
 func (c *checker) leaf(page []byte, count uint16) error {
 	bad := fmt.Errorf("%w: a page of keys and values", ErrDamaged)
 	if pageHeaderLen+int(count)*elementLen > len(page) {
@@ -163,7 +168,9 @@ func (c *checker) leaf(page []byte, count uint16) error {
 	for i := range int(count) {
 		at := pageHeaderLen + i*elementLen
 		element := page[at:]
-		pos, key, value := uint64(binary.NativeEndian.Uint32(element[4:])), uint64(binary.NativeEndian.Uint32(element[8:])), uint64(binary.NativeEndian.Uint32(element[12:]))
+		pos, key, value := uint64(binary.NativeEndian.Uint32(element[4:])),
+			uint64(binary.NativeEndian.Uint32(element[8:])),
+			uint64(binary.NativeEndian.Uint32(element[12:]))
 		begin := uint64(at) + pos + key
 		if key == 0 || begin+value > uint64(len(page)) {
 			return bad
@@ -185,8 +192,9 @@ func (c *checker) leaf(page []byte, count uint16) error {
 			}
 			continue
 		}
-		inside := bucket[bucketLen:] // a small bucket lies in the value
-		if len(inside) < pageHeaderLen || binary.NativeEndian.Uint64(inside) != 0 || binary.NativeEndian.Uint16(inside[8:]) != flagLeaf {
+		inside := bucket[bucketLen:] // a small bucket is stored in the value
+		if len(inside) < pageHeaderLen || binary.NativeEndian.Uint64(inside) != 0 ||
+			binary.NativeEndian.Uint16(inside[8:]) != flagLeaf {
 			return bad
 		}
 		if err := c.leaf(inside, binary.NativeEndian.Uint16(inside[10:])); err != nil {

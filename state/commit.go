@@ -6,9 +6,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// commits puts concurrent writes into one transaction, so that they share its two syncs of the disk. The
-// first write to get turn commits for all who wait; a write that is alone waits for nobody. bbolt's own
-// DB.Batch would do with a timer, which delays a lone write by up to its 10 ms.
+// commits puts concurrent writes into one transaction, so that they share its two syncs of the
+// disk. The first write to get turn commits all waiting writes; a single write does not wait.
+// bbolt's own DB.Batch uses a timer, which delays a single write by up to 10 ms.
 type commits struct {
 	mu      sync.Mutex
 	waiting []*pending
@@ -16,15 +16,15 @@ type commits struct {
 	turn sync.Mutex // held during a transaction
 }
 
-// A pending is what one Bucket.Write wants done.
+// A pending is one Bucket.Write that is not committed yet.
 type pending struct {
 	apply func(*bbolt.Tx) error
 	done  bool  // guarded by commits.turn, as err is
-	err   error // why nothing of it is in the file
+	err   error // why it was not committed
 }
 
-// commit returns when apply's changes are durable, or not there at all. Writes take effect in the order in
-// which they were given.
+// commit returns when apply's changes are durable, or returns an error if none was made. Writes
+// take effect in the order of the calls.
 func (f *File) commit(apply func(*bbolt.Tx) error) error {
 	w := &pending{apply: apply}
 	f.commits.mu.Lock()
@@ -33,7 +33,7 @@ func (f *File) commit(apply func(*bbolt.Tx) error) error {
 
 	f.commits.turn.Lock()
 	defer f.commits.turn.Unlock()
-	if w.done { // by somebody who waited less long
+	if w.done { // by another writer's transaction
 		return w.err
 	}
 	f.commits.mu.Lock()
@@ -44,8 +44,8 @@ func (f *File) commit(apply func(*bbolt.Tx) error) error {
 	return w.err
 }
 
-// together runs the transaction of all. One that cannot be applied is left out of another attempt: it fails,
-// and the others do not. When the commit itself fails, it fails for all.
+// together applies all writes in one transaction. A write that cannot be applied fails, and the
+// transaction is repeated without it. If the commit itself fails, all writes fail.
 func (f *File) together(all []*pending) {
 	for left := all; len(left) > 0; {
 		bad := -1

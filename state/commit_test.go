@@ -51,7 +51,8 @@ func committed(t *testing.T, f *File) (n int) {
 	return n
 }
 
-// Whatever is written while the disk is busy needs one more transaction, and its two syncs, not one each.
+// Whatever is written while the disk is busy needs one more transaction, and its two syncs, not one
+// each.
 func TestWritesShareACommit(t *testing.T) {
 	path := path(t)
 	f := opened(t, path)
@@ -61,7 +62,8 @@ func TestWritesShareACommit(t *testing.T) {
 	const n = 100
 	before := committed(t, f)
 	errs := atOnce(t, f, n, func(i int) error {
-		return f.Bucket("ab"[i%2 : i%2+1]).Write(map[string][]byte{fmt.Sprint(i): []byte("value"), "last": fmt.Append(nil, i)})
+		return f.Bucket("ab"[i%2 : i%2+1]).Write(map[string][]byte{fmt.Sprint(i): []byte("value"),
+			"last": fmt.Append(nil, i)})
 	})
 	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
@@ -69,7 +71,8 @@ func TestWritesShareACommit(t *testing.T) {
 	if transactions := committed(t, f) - before; transactions != 1 {
 		t.Errorf("%d writes at once took %d transactions", n, transactions)
 	}
-	// Durable: another look at the file, by a reader who knows nothing of this process, has them all.
+	// Durable: another look at the file, by a reader who knows nothing of this process, has them
+	// all.
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +120,8 @@ func TestBrokenCommitFailsAll(t *testing.T) {
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
 	}
-	errs := atOnce(t, f, 20, func(i int) error { return f.Bucket("b").Write(map[string][]byte{fmt.Sprint(i): nil}) })
+	errs := atOnce(t, f, 20,
+		func(i int) error { return f.Bucket("b").Write(map[string][]byte{fmt.Sprint(i): nil}) })
 	for i, err := range errs {
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("write %d: %v", i, err)

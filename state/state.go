@@ -1,5 +1,6 @@
-// Package state owns the one file that a server keeps: a bbolt database, tunnel.db. Others get a Bucket of it and hold in
-// memory what they need; the file is read at the start and written when something must outlive a power cut.
+// Package state owns the one file of a server: a bbolt database, tunnel.db. Other packages get a
+// Bucket of it and keep their data in memory; the file is read at startup and written when
+// something must survive a power cut.
 package state
 
 import (
@@ -27,13 +28,10 @@ var (
 	ErrFull    = errors.New("the disk is full")
 )
 
-// lockTimeout is how long Open waits for a server that is just stopping.
+// lockTimeout is how long Open waits for another server that is stopping.
 const lockTimeout = 3 * time.Second
 
-// lockPause is the time between its attempts.
-const lockPause = 20 * time.Millisecond
-
-// File is the database. What a Write has returned without an error survives a power cut. All methods may be called
+// File is the database. A Write that returned nil survives a power cut. All methods may be called
 // concurrently.
 type File struct {
 	path    string
@@ -42,11 +40,12 @@ type File struct {
 	commits commits
 }
 
-// Open opens the file at path, made with mode 0600 if there is none, checks all of it, and locks it. Close it. The error
-// is ErrLocked, ErrDamaged or ErrFull, wrapped, or an os.PathError.
+// Open opens the file at path, creating it with mode 0600 if it does not exist, checks all of it,
+// and locks it. The caller closes it. The error is ErrLocked, ErrDamaged or ErrFull, wrapped, or an
+// os.PathError.
 func Open(path string) (*File, error) { return open(path, lockTimeout) }
 
-// Try is Open for somebody who has another way when the file is locked: it does not wait.
+// Try is Open, but does not wait for the lock.
 func Try(path string) (*File, error) { return open(path, 0) }
 
 func open(path string, patience time.Duration) (*File, error) {
@@ -76,22 +75,16 @@ func open(path string, patience time.Duration) (*File, error) {
 	return f, nil
 }
 
-// lock opens the file, locks it as bbolt is about to do, and checks all of it.
+// lock opens the file, locks it in the way that bbolt does, and checks all of it.
 func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.File, error) {
-	// Not made here: a new file in the place of one that is gone would be a database that has lost everything.
+	// The file is not created here: if it was removed just now, a new one would be an empty
+	// database.
 	f, err := atomicfile.Open(name, flag&^os.O_CREATE, mode)
 	if err != nil {
 		return nil, err
 	}
-	for until := time.Now().Add(patience); ; time.Sleep(lockPause) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			break
-		}
-		if time.Now().After(until) {
-			err = ErrLocked
-			break
-		}
+	if err = atomicfile.Flock(f, patience); errors.Is(err, atomicfile.ErrLocked) {
+		err = ErrLocked
 	}
 	if err == nil {
 		var data []byte
@@ -109,7 +102,7 @@ func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.
 // Close unlocks the file.
 func (f *File) Close() error {
 	if f.broken.Load() {
-		return nil // it would wait for the locks; the process's end frees them
+		return nil // it would block on bbolt's locks; the process's exit releases the file
 	}
 	if err := guard(f.db.Close); err != nil {
 		return explain(f.path, err)
@@ -120,7 +113,8 @@ func (f *File) Close() error {
 // Path returns the file's name.
 func (f *File) Path() string { return f.path }
 
-// create makes the file whole or not at all: whoever is killed meanwhile leaves nothing under that name.
+// create makes the file atomically: a process that is killed in create leaves nothing under that
+// name.
 func create(path string) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
 	if err != nil {
@@ -137,7 +131,7 @@ func create(path string) (err error) {
 	if err := db.Close(); err != nil {
 		return err
 	}
-	// Another one that starts at the same time may have been first; then its file is as good.
+	// Another process may have created it first; its file is equivalent.
 	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -149,9 +143,10 @@ func create(path string) (err error) {
 	return dir.Sync()
 }
 
-// sweep removes what a create that was killed has left.
+// sweep removes temporary files of a create that was killed.
 func sweep(path string) {
-	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new")) // the pattern is sound
+	// the pattern is valid
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), filepath.Base(path)+".*.new"))
 	for _, name := range left {
 		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > time.Minute {
 			_ = os.Remove(name)
@@ -159,8 +154,8 @@ func sweep(path string) {
 	}
 }
 
-// guard runs f, which reads a file that is mapped into memory: where its pages are damaged bbolt panics, and where they are
-// missing the kernel sends SIGBUS.
+// guard runs f, which reads a memory-mapped file, and turns a panic into ErrDamaged: bbolt panics
+// on damaged pages, and the kernel sends SIGBUS for missing ones.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -171,13 +166,15 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// explain adds the file's name to err, and makes it one of ours where it is one.
+// explain adds the file's name to err, and maps err to ErrDamaged or ErrFull if it is one of them.
 func explain(path string, err error) error {
 	switch {
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
+		errors.Is(err, bolterrors.ErrVersionMismatch):
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT),
-		strings.Contains(err.Error(), unix.ENOSPC.Error()): // bbolt does not wrap what ftruncate says
+		// bbolt does not wrap the error of ftruncate
+		strings.Contains(err.Error(), unix.ENOSPC.Error()):
 		err = ErrFull
 	}
 	return fmt.Errorf("%s: %w", path, err)

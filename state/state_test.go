@@ -31,7 +31,11 @@ func opened(t *testing.T, path string) *File {
 func all(t *testing.T, b Bucket) map[string]string {
 	t.Helper()
 	got := map[string]string{}
-	if err := b.Each(func(k string, v []byte) error { got[k] = string(v); return nil }); err != nil {
+	if err := b.Each(func(k string,
+		v []byte) error {
+		got[k] = string(v)
+		return nil
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return got
@@ -60,7 +64,8 @@ func TestBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	f = opened(t, path)
-	if got := fmt.Sprint(all(t, f.Bucket("a")), all(t, f.Bucket("b"))); got != "map[1:eins] map[1:other]" {
+	if got := fmt.Sprint(all(t, f.Bucket("a")),
+		all(t, f.Bucket("b"))); got != "map[1:eins] map[1:other]" {
 		t.Errorf("kept %s", got)
 	}
 	if exists, err := f.Bucket("a").Exists(); !exists || err != nil {
@@ -88,7 +93,8 @@ func TestLock(t *testing.T) {
 	opened(t, path) // waits for one that is just stopping
 }
 
-// A start that was killed leaves a file of another name, which goes away; none of the right name that is not whole.
+// A start that was killed leaves a file of another name, which goes away; none of the right name
+// that is not whole.
 func TestLeftovers(t *testing.T) {
 	path := path(t)
 	old, young := path+".1.new", path+".2.new"
@@ -115,7 +121,8 @@ func filled(t *testing.T) []byte {
 	path := path(t)
 	f := opened(t, path)
 	for i := range 300 {
-		if err := f.Bucket("b").Write(map[string][]byte{fmt.Sprint(i): []byte(strings.Repeat("x", 100))}); err != nil {
+		if err := f.Bucket("b").Write(map[string][]byte{fmt.Sprint(i): []byte(strings.Repeat("x",
+			100))}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -164,7 +171,8 @@ func TestDamaged(t *testing.T) {
 	if try("nothing", good) {
 		t.Error("a good file is taken for a damaged one")
 	}
-	if !try("empty", nil) || !try("text", []byte(strings.Repeat("no database\n", 5000))) || !try("zeros", make([]byte, len(good))) {
+	if !try("empty", nil) || !try("text", []byte(strings.Repeat("no database\n", 5000))) ||
+		!try("zeros", make([]byte, len(good))) {
 		t.Error("what is no database opens")
 	}
 	for n := 4096; n < len(good)/2; n += 4096 {
@@ -216,7 +224,8 @@ func TestCutWhileOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := f.Bucket("b").Each(func(string, []byte) error { return nil }); !errors.Is(err, ErrDamaged) {
+		if err := f.Bucket("b").Each(func(string, []byte) error { return nil }); !errors.Is(err,
+			ErrDamaged) {
 			t.Errorf("read: %v", err)
 		}
 		if err := f.Bucket("b").Write(map[string][]byte{"k": nil}); !errors.Is(err, ErrDamaged) {
@@ -247,7 +256,8 @@ func write(path string) {
 	for i := 0; ; i++ {
 		key := fmt.Sprintf("%d-%d", round, i)
 		remove := fmt.Sprintf("%d-%d", round, i-20) // so that pages are used again
-		if err := f.Bucket("b").Write(map[string][]byte{key: []byte("value of " + key)}, remove); err != nil {
+		if err := f.Bucket("b").Write(map[string][]byte{key: []byte("value of " + key)},
+			remove); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -300,8 +310,10 @@ func TestKilled(t *testing.T) {
 		}
 		for k, v := range want {
 			if got[k] != v {
-				// The write after the last one that was acknowledged may have come through, and removed one more.
-				if n, m := number(k), number(last); n != m-19 || !strings.HasPrefix(last, strings.Split(k, "-")[0]+"-") {
+				// The write after the last one that was acknowledged may have come through, and
+				// removed one more.
+				if n, m := number(k), number(last); n != m-19 ||
+					!strings.HasPrefix(last, strings.Split(k, "-")[0]+"-") {
 					t.Errorf("round %d: %s is %q; want %q", round, k, got[k], v)
 				}
 				delete(want, k)

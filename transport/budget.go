@@ -11,16 +11,18 @@ import (
 // Budget bounds the memory that several queues hold together, with what the buffers of their connections hold besides.
 // When that is more than the limit, the queues that hold most lose packets, each at the head of the flow that has most in it,
 // until all is below again (RFC 8290 section 4.1.3 does so within one queue). A queue that holds no more than its fair share,
-// which is Share divided by the number of queues that hold something, never loses a packet to the others.
+// which is Share divided by the number of queues that hold something, never loses a packet to the others. What the buffers of
+// connections in the kernel have grown by counts as well: see allowance.
 //
 // A queue does not account for each packet: it charges the budget for some packets ahead, and keeps what it was charged when
 // they have left, until the budget needs it. All methods are safe for concurrent use. The nil *Budget has no limit.
 type Budget struct {
 	limit   int64         // bytes; more is never charged for long
-	share   int64         // bytes to which the queues are cut down when it was
+	share   int64         // bytes to which all is cut down when it was
 	portion atomic.Int64  // bytes that a queue is charged ahead
 	used    atomic.Int64  // bytes that are charged
 	dropped atomic.Uint64 // packets
+	sockets allowance     // of the connections' buffers in the kernel, for which used is charged as well
 	surge   chan struct{} // holds a token when surgeFrom bytes were charged
 	readers *readers      // of the readers, whose buffers are charged only while they wait
 
@@ -61,6 +63,7 @@ const (
 func NewBudget(limit int64) *Budget {
 	b := &Budget{limit: limit, share: limit - limit/slack, surge: make(chan struct{}, 1), queues: map[*Queue]struct{}{}}
 	b.readers = newReaders(limit / slack)
+	b.sockets.limit, b.sockets.budget = limit/allowanceShare, b
 	b.portion.Store(b.portionFor(0))
 	return b
 }
@@ -68,7 +71,9 @@ func NewBudget(limit int64) *Budget {
 // NewQueue returns an empty queue whose packets take up to limit bytes of buffers, and no more than b allows.
 func (b *Budget) NewQueue(limit int) *Queue {
 	q := NewQueue(limit)
-	q.budget = b
+	if q.budget = b; b != nil {
+		q.allowance = &b.sockets
+	}
 	return q
 }
 
@@ -77,12 +82,15 @@ func (b *Budget) NewQueue(limit int) *Queue {
 // fair share of the turns to read.
 func (b *Budget) NewLanes(limit int, owner string) *Lanes {
 	l := NewLanes(limit)
+	if b != nil {
+		l.allowance = &b.sockets
+	}
 	q := l.only.Load()
-	l.owner, l.budget, q.owner, q.budget = owner, b, owner, b
+	l.owner, l.budget, q.owner, q.budget, q.allowance = owner, b, owner, b, l.allowance
 	return l
 }
 
-// Share returns the bytes to which the queues are cut down when they hold too much; 0 is no limit.
+// Share returns the bytes to which all is cut down when that is too much; 0 is no limit.
 func (b *Budget) Share() int64 {
 	if b == nil {
 		return 0
@@ -156,10 +164,11 @@ func (b *Budget) settle() (held int64) {
 		h.packet, h.other = h.queue.settle()
 		held += h.sum()
 	}
-	if held <= b.share {
+	sockets := b.sockets.used.Load()
+	if held <= b.share-sockets {
 		return held
 	}
-	level := level(b.all, b.share)
+	level := level(b.all, b.share-sockets)
 	for i := range b.all {
 		if h := &b.all[i]; h.sum() > level {
 			freed, packets := h.queue.shed(max(level-h.other, 0))
@@ -167,8 +176,8 @@ func (b *Budget) settle() (held int64) {
 			b.dropped.Add(packets)
 		}
 	}
-	if held > b.limit {
-		held -= b.end(held-b.limit, level)
+	if over := held + sockets - b.limit; over > 0 {
+		held -= b.end(over, level)
 	}
 	return held
 }

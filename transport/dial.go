@@ -54,33 +54,31 @@ type ProxyFunc func(*url.URL) (*url.URL, error)
 // ErrTokenInURL says that a URL has a user or password.
 var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
-// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it is DefaultPath.
+// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it is DefaultPath. No
+// error has the user, the password, the query or the fragment of the URL.
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(escapeZone(s))
 	if err != nil {
-		var e *url.Error
-		if errors.As(err, &e) {
-			err = e.Err // the URL is in the text already
-		}
-		return nil, fmt.Errorf("%q is not a URL: %w", s, err)
+		return nil, unreadable(s, err)
 	}
+	shown := Readable(u)
 	switch {
 	case u.Scheme != "ws" && u.Scheme != "wss":
-		return nil, fmt.Errorf("%q does not begin with ws:// or wss://", s)
+		return nil, fmt.Errorf("%q does not begin with ws:// or wss://", shown)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%q names no host", s)
+		return nil, fmt.Errorf("%q names no host", shown)
 	case u.User != nil:
 		return nil, ErrTokenInURL
 	case u.Fragment != "":
-		return nil, fmt.Errorf("%q has a fragment (#…), which no server sees", s)
+		return nil, fmt.Errorf("%q has a fragment (#…), which no server sees", shown)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", s, port)
+			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", shown, port)
 		}
 	}
-	if err := checkHost(u.Hostname()); err != nil {
-		return nil, fmt.Errorf("%q names no host: %w", s, err)
+	if checkHost(u.Hostname()) != nil {
+		return nil, fmt.Errorf("%q names no host: it is not a name of DNS", shown)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = DefaultPath
@@ -229,12 +227,12 @@ func (d *Dialer) upgrade(ctx context.Context, under *wire) (*Conn, error) {
 	}
 	if ws.Subprotocol() != Subprotocol {
 		_ = ws.CloseNow()
-		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", readable(d.URL), Subprotocol),
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", Readable(d.URL), Subprotocol),
 			Reason: ReasonURL, Advice: ", and that no proxy in front removes Sec-WebSocket-Protocol"}
 	}
 	early, err := hands.end(ws)
 	if err != nil {
-		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), err), Reason: ReasonURL}
+		return nil, &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", Readable(d.URL), err), Reason: ReasonURL}
 	}
 	return newConn(under, early, true, d.Congestion), nil
 }

@@ -179,6 +179,11 @@ func (d *Dialer) before(ctx context.Context, hop netip.Addr) error {
 }
 
 func connectAddr(ctx context.Context, address string) (net.Conn, error) {
+	if to, err := netip.ParseAddrPort(address); err == nil { // a name may lead to a link-local address, too
+		if _, err := localZone(to.Addr()); err != nil {
+			return nil, err
+		}
+	}
 	dialer := net.Dialer{Timeout: connectTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -14,12 +14,16 @@ import (
 // loses packets, or has them marked, until its sender slows down. Push never blocks: whoever reads the TUN device must
 // not wait for a slow peer. Any number of goroutines may push and flush; one pops.
 type Queue struct {
-	limit  int                    // bytes of buffers
+	limit  int                    // bytes of buffers; with lanes more, if the other queues leave room
 	clock  func() int64           // nanoseconds
 	budget *Budget                // shared with other queues; nil is none
 	owner  string                 // of its connection's turns
+	lanes  *Lanes                 // nil for a queue of its own
+	shown  atomic.Int64           // bytes of buffers, to within shownStep, for the other queues of lanes
 	out    atomic.Pointer[output] // where the packets go; nil while there is no connection
 	length atomic.Int64           // packets
+
+	allowance *allowance // of the connection's buffers in the kernel; nil is none
 
 	mu       sync.Mutex
 	interval int64 // of CoDel, as is target
@@ -105,7 +109,8 @@ func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	f.push(p)
 	q.buffered += charge(p)
 	q.length.Add(1)
-	for q.buffered > q.limit && q.Len() > 1 {
+	q.show()
+	for q.buffered > q.limit && q.Len() > 1 && q.buffered > q.lanes.roomOf(q) {
 		q.dropFattest()
 	}
 	return q.buffered > q.charged && q.budget != nil && q.charge()
@@ -143,6 +148,13 @@ func (q *Queue) Pop(b *packet.Batch, most int) {
 			return
 		}
 		b.Add(p)
+	}
+}
+
+// show lets the other queues of its lanes know about how much q holds.
+func (q *Queue) show() {
+	if held := int64(q.buffered); max(held-q.shown.Load(), q.shown.Load()-held) >= shownStep {
+		q.shown.Store(held)
 	}
 }
 
@@ -245,6 +257,7 @@ func (q *Queue) take(f *flow) *packet.Packet {
 	if p != nil {
 		q.buffered -= charge(p)
 		q.length.Add(-1)
+		q.show()
 	}
 	return p
 }

@@ -52,15 +52,6 @@ func peerHost(u *url.URL) string {
 // peerTarget returns host and port of u as the other side knows them.
 func peerTarget(u *url.URL) string { return net.JoinHostPort(peerHost(u), port(u)) }
 
-// readable returns u for a person: with the name of the host as it was given.
-func readable(u *url.URL) string {
-	if isASCII(u.Host) {
-		return u.Redacted()
-	}
-	escaped := strings.TrimPrefix((&url.URL{Host: u.Host}).String(), "//")
-	return strings.Replace(u.Redacted(), escaped, u.Host, 1)
-}
-
 func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
 }

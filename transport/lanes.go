@@ -18,12 +18,13 @@ const MaxLanes = 16
 // when its lane is lost, and then what waits goes with it. Push, Flush and the others may be called by any number of
 // goroutines.
 type Lanes struct {
-	limit  int
-	budget *Budget // of the queues
-	owner  string  // of the connections' turns
-	clock  func() int64
-	only   atomic.Pointer[Queue]   // of the one lane; nil while there are several
-	all    atomic.Pointer[[]*lane] // never empty, never changed, only replaced
+	limit     int
+	budget    *Budget    // of the queues
+	allowance *allowance // of the connections' buffers in the kernel
+	owner     string     // of the connections' turns
+	clock     func() int64
+	only      atomic.Pointer[Queue]   // of the one lane; nil while there are several
+	all       atomic.Pointer[[]*lane] // never empty, never changed, only replaced
 
 	mu      sync.RWMutex // held to push, for writing to change what follows
 	joined  bool         // the last lane is somebody's; packets wait in its queue if not
@@ -59,15 +60,18 @@ const (
 	flowWeight = 16 << 10
 	// laneRoom is how many bytes of buffers each lane may hold at least.
 	laneRoom = 1 << 20
+	// shownStep is how exact, in bytes, Queue.shown is: it is not written for each packet.
+	shownStep = 64 << 10
 	// movable is how long a packet may have waited for a lane that was lost, see Queue.Salvage.
 	movable = 2 * time.Second
 )
 
-// NewLanes returns Lanes without a connection, whose packets take up to limit bytes of buffers; where there are many
-// lanes, up to 1 MiB each.
+// NewLanes returns Lanes without a connection, whose packets take up to limit bytes of buffers. Each of several lanes has a
+// share of that, 1 MiB at least, and what the others leave free.
 func NewLanes(limit int) *Lanes {
 	q := NewQueue(limit)
-	l := &Lanes{limit: limit, clock: q.clock}
+	l := &Lanes{limit: limit, clock: q.clock, allowance: &allowance{limit: lanesAllowance}}
+	q.lanes, q.allowance = l, l.allowance
 	l.only.Store(q)
 	l.all.Store(&[]*lane{{queue: q}})
 	return l
@@ -229,7 +233,7 @@ func (l *Lanes) Join() *Queue {
 		l.only.Store(nil)
 	}
 	q := newQueue(0, l.clock) // set gives it its limit
-	q.shared, q.budget, q.owner = true, l.budget, l.owner
+	q.shared, q.budget, q.owner, q.lanes, q.allowance = true, l.budget, l.owner, l, l.allowance
 	l.set(append(slices.Clone(all), &lane{queue: q}))
 	return q
 }
@@ -240,6 +244,21 @@ func (l *Lanes) set(all []*lane) {
 	for _, lane := range all {
 		lane.queue.resize(max(l.limit/len(all), min(l.limit, laneRoom)))
 	}
+}
+
+// roomOf returns how many bytes of buffers q may hold beyond its share: what the other lanes' queues leave of the limit. One flow
+// is on one lane, and needs as long a queue there as if it were alone.
+func (l *Lanes) roomOf(q *Queue) int {
+	if l == nil {
+		return q.limit
+	}
+	room := l.limit
+	for _, lane := range *l.all.Load() {
+		if lane.queue != q {
+			room -= int(lane.queue.shown.Load())
+		}
+	}
+	return room
 }
 
 // Leave says that the lane of q, which Join has returned, is lost, and its Run over. What waits in q goes to the other

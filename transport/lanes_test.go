@@ -246,3 +246,44 @@ func TestLanesConcurrent(t *testing.T) {
 	}
 	l.Close()
 }
+
+// A flow on one of several lanes has as long a queue as on one alone; all lanes together hold what one would, and a share for each
+// that comes later.
+func TestLanesShareTheirRoom(t *testing.T) {
+	const limit = 8 << 20
+	l, queues, _ := fakeLanes(4)
+	defer l.Close()
+	fill := func(q *Queue, port uint16, bytes int) {
+		for n := 0; n < bytes; n += packet.SmallRoom {
+			p := datagram(port, 1400, 0, 0)
+			q.pushOne(p, packet.FlowHash(p.IP()))
+		}
+	}
+	fill(queues[0], 1, limit-shownStep)
+	if n := l.Drops().Full; n != 0 {
+		t.Errorf("%d packets dropped of a flow that has all lanes for itself", n)
+	}
+	fill(queues[0], 1, limit)
+	if n := queues[0].buffered; n > limit {
+		t.Errorf("a lane holds %d bytes; %d are all", n, limit)
+	}
+	for i, q := range queues[1:] {
+		fill(q, uint16(2+i), limit)
+		if n := q.buffered; n < limit/4-packet.SmallRoom || n > limit/4 {
+			t.Errorf("lane %d holds %d bytes beside a full one; want its share", i+1, n)
+		}
+	}
+	fill(queues[0], 1, packet.SmallRoom)
+	if n := queues[0].buffered; n > limit/4 {
+		t.Errorf("a lane holds %d bytes while the others have theirs", n)
+	}
+	var b packet.Batch
+	for queues[1].Len() > 0 {
+		queues[1].Pop(&b, 1<<20)
+		b.Reset()
+	}
+	fill(queues[0], 1, limit)
+	if n := queues[0].buffered; n < limit/2-2*shownStep || n > limit/2+2*shownStep {
+		t.Errorf("a lane holds %d bytes; want its share and that of one that is empty", n)
+	}
+}

@@ -14,6 +14,8 @@ const (
 	// holdAfter is how many bytes may come within holdTime without being held: what a person types, and the first packets of
 	// anything else.
 	holdAfter = 4 << 10
+	// holdUpTo is how many bytes are held at most. A faster path fills the buffer within holdTime, and would wait for its reader.
+	holdUpTo = inputRoom / 4 * 3
 )
 
 // moderation lets what comes in quick succession on a long path wait for up to holdTime, as a network card moderates its
@@ -31,7 +33,7 @@ func (m *moderation) setPath(p path) { m.on.Store(p.rtt >= holdRTT) }
 
 // wait waits until the reader may read on.
 func (m *moderation) wait() {
-	if m.bytes >= holdAfter && m.on.Load() {
+	if m.bytes >= holdAfter && m.bytes < holdUpTo && m.on.Load() {
 		time.Sleep(time.Until(m.began.Add(holdTime)))
 		m.bytes = 0
 	}

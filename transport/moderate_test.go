@@ -35,6 +35,10 @@ func TestModeration(t *testing.T) {
 	if m.wait(); time.Since(began) < holdTime || m.bytes != 0 {
 		t.Errorf("much was let through after %v", time.Since(began))
 	}
+	m.got(holdUpTo)
+	if m.wait(); m.bytes != holdUpTo {
+		t.Error("a full buffer had to wait")
+	}
 }
 
 // CoDel's parameters follow the path within bounds.

@@ -58,6 +58,7 @@ func (o *output) start(q *Queue, keepalive time.Duration, failed func(error)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.queue, o.failed = q, failed
+	o.sock.allowance = q.allowance
 	o.sock.prepare(keepalive)
 	o.sock.adapt()
 	o.fit()
@@ -75,6 +76,7 @@ func (o *output) finish() {
 	}
 	o.free()
 	o.unhold()
+	o.sock.release()
 	o.mu.Unlock()
 	o.resumes.Wait()
 }

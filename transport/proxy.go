@@ -55,7 +55,8 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	proxy, err := d.Proxy(&u)
 	if err != nil {
-		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("which proxy: %w", err), Advice: "check HTTPS_PROXY and HTTP_PROXY"}
+		return nil, &StepError{Step: StepProxy, Err: fmt.Errorf("which proxy: %w", err),
+			Advice: "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or set NO_PROXY=" + d.URL.Hostname()}
 	}
 	if proxy == nil {
 		return nil, nil

@@ -10,6 +10,7 @@ const (
 	ReasonTokenOrCert      Reason = "token-or-cert"     // the same, or the token is bound to another certificate than the client's
 	ReasonTokenOver        Reason = "token-over"        // the token has ended
 	ReasonDoubtful         Reason = "doubtful"          // something that may not be the server refuses; Subject: by which schemes, or ""
+	ReasonHeader           Reason = "header"            // the same, of a login that it was given; Subject: the header
 	ReasonURL              Reason = "url"               // the URL, or the path that the server was told, is wrong
 	ReasonProxy            Reason = "proxy"             // the proxy cannot be reached
 	ReasonProxyFront       Reason = "proxy-front"       // a proxy that nobody has named wants a user and a password

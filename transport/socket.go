@@ -50,6 +50,9 @@ type socket struct {
 	rates      rates
 	path       path
 	lost, sent uint32 // segments so far, when the path was last looked at
+
+	allowance *allowance // of the buffers; nil before Run
+	taken     int        // bytes of it
 }
 
 // path is what is known of the way to the peer.
@@ -106,6 +109,7 @@ func (s *socket) adapt() {
 	}
 	s.path.lossy = s.losses(info) >= manyLost
 	s.follow(info.Notsent_bytes)
+	s.expand(info)
 	if s.congestion != CongestionAuto {
 		return
 	}

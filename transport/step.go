@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -73,7 +74,7 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 	if resp == nil {
 		return d.unanswered(ctx, first, err)
 	}
-	what := fmt.Errorf("%s answered %s", readable(d.URL), resp.Status)
+	what := fmt.Errorf("%s answered %s", Readable(d.URL), resp.Status)
 	own, why := marked(resp)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized && own && why != "":
@@ -84,15 +85,25 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 			reason = ReasonTokenOrCert
 		}
 		return &StepError{Step: StepAuth, Err: what, Reason: reason}
+	case code == http.StatusUnauthorized && d.Header.Get("Authorization") != "":
+		return &StepError{Step: StepAuth, Err: what, Reason: ReasonHeader, Subject: "Authorization", Advice: offered(resp), Doubtful: true}
 	case code == http.StatusUnauthorized:
 		return &StepError{Step: StepAuth, Err: what, Reason: ReasonDoubtful, Subject: offered(resp), Doubtful: true}
 	case code == http.StatusTooManyRequests:
 		return tooMany(what, resp)
+	case code == http.StatusProxyAuthRequired && d.Header.Get("Proxy-Authorization") != "":
+		return &StepError{Step: StepProxy, Err: what, Reason: ReasonHeader, Subject: "Proxy-Authorization"}
 	case code == http.StatusProxyAuthRequired:
 		return &StepError{Step: StepProxy, Err: what, Reason: ReasonProxyFront}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
 		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, oneLine(resp.Header.Get("Location"))),
 			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
+	case (code == http.StatusBadRequest || code == http.StatusForbidden) && wantsCertificate(resp):
+		reason := ReasonCertWanted
+		if d.TLS != nil && d.TLS.GetClientCertificate != nil {
+			reason = ReasonCertRefused
+		}
+		return &StepError{Step: StepHTTP, Err: what, Reason: reason}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
 		return &StepError{Step: StepHTTP, Err: what, Advice: "if it speaks TLS, use wss://"}
 	case code == http.StatusUpgradeRequired:
@@ -101,7 +112,8 @@ func (d *Dialer) refused(ctx context.Context, resp *http.Response, first []byte,
 		if after, told := retryAfter(resp, time.Now()); told && code == http.StatusServiceUnavailable {
 			what = &BusyError{what, after}
 		}
-		return &StepError{Step: StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it"}
+		return &StepError{Step: StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it, " +
+			"and that the proxy speaks HTTP/1.1 to it, not HTTP/2 or a TLS that it does not expect: its log says so"}
 	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
 		return &StepError{Step: StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
 	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
@@ -120,14 +132,14 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 	case protocol == "TLS":
 		return &StepError{Step: StepHTTP, Err: errors.New("the server answered with a TLS alert"), Advice: "it speaks TLS: use wss://"}
 	case protocol == "HTTP/2":
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks HTTP/2 only", readable(d.URL)), Advice: adviseHTTP2}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks HTTP/2 only", Readable(d.URL)), Advice: adviseHTTP2}
 	case protocol != "":
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", readable(d.URL), protocol, quoteLine(first)),
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", Readable(d.URL), protocol, quoteLine(first)),
 			Advice: adviseProtocol(protocol)}
 	case strings.Contains(err.Error(), "response headers exceeded"): // net/http has no error value for it
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), errLongAnswer), Reason: ReasonURL}
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", Readable(d.URL), errLongAnswer), Reason: ReasonURL}
 	case ctx.Err() != nil:
-		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", readable(d.URL)),
+		return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: no answer to the request", Readable(d.URL)),
 			Reason: ReasonURL, Advice: ", and that a proxy in front passes WebSockets on at once"}
 	case len(first) == 0 && hungUp(err):
 		advice := "if it speaks TLS, use wss://; if HTTP/2 only, let it offer HTTP/1.1 as well"
@@ -139,7 +151,7 @@ func (d *Dialer) unanswered(ctx context.Context, first []byte, err error) error 
 		}
 		return &StepError{Step: StepHTTP, Err: errHungUp, Advice: advice}
 	}
-	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", readable(d.URL), plain(err)), Reason: ReasonURL}
+	return &StepError{Step: StepHTTP, Err: fmt.Errorf("%s: %w", Readable(d.URL), plain(err)), Reason: ReasonURL}
 }
 
 // offered returns by which schemes a 401 asks for a password, in brackets for the middle of a sentence; "" for none.
@@ -149,6 +161,17 @@ func offered(resp *http.Response) string {
 		return ""
 	}
 	return " (it asks for " + strings.Join(names, ", ") + ")"
+}
+
+// wantsCertificate reports whether an answer is about a client certificate, as nginx's are: "No required SSL certificate was
+// sent", "The SSL certificate error". The WebSocket library keeps the first 1,024 bytes of its body.
+func wantsCertificate(resp *http.Response) bool {
+	if resp.Body == nil {
+		return false
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+	text := strings.ToLower(resp.Status + " " + string(body))
+	return strings.Contains(text, "ssl certificate") || strings.Contains(text, "client certificate")
 }
 
 // adviseAnswer tells what to do besides ReasonURL about an answer that no tunnel server gives.

@@ -13,13 +13,15 @@ import (
 // In steady state nothing is allocated for a packet: not to write it, not to read what it brings.
 func TestPacketsAllocateNothing(t *testing.T) {
 	inNamespace(t)
-	for name, open := range map[string]func(string) (Device, error){"tun0": Open, "tun1": OpenPlain} {
+	for name, open := range map[string]func(string) (Device, error){"tun0": Open,
+		"tun1": OpenPlain} {
 		d := up(t, name, open)
 		came := make(chan struct{}, 1)
 		go func() {
 			_ = d.ReadBatches(func(b *packet.Batch) {
 				for i := range b.Len() {
-					if ip := b.Record(i)[packet.HeaderLen:]; ip[0]>>4 == 4 && ip[9] == unix.IPPROTO_ICMP {
+					if ip := b.Record(i)[packet.HeaderLen:]; ip[0]>>4 == 4 &&
+						ip[9] == unix.IPPROTO_ICMP {
 						came <- struct{}{}
 					}
 				}

@@ -12,13 +12,15 @@ import (
 	"tunnel/packet"
 )
 
-// The kernel gives super-packets that no peer takes: of datagrams that are smaller than their headers, and from Linux 6.9 on
-// of 128 at once. The reader makes records of them that a peer does take, and loses nothing.
+// The kernel gives super-packets that no peer takes: of datagrams that are smaller than their
+// headers, and from Linux 6.9 on of 128 at once. The reader makes records of them that a peer does
+// take, and loses nothing.
 func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)
 	if !d.Offload().USO {
-		t.Fatalf("this kernel has offload %v only, and the test needs UDP super-packets: Linux 6.2", d.Offload())
+		t.Fatalf("this kernel has offload %v only, and the test needs UDP super-packets: Linux 6.2",
+			d.Offload())
 	}
 	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", "10.1.1.2:9")
 	if err != nil {
@@ -55,7 +57,10 @@ func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 	}()
 	for _, s := range sends {
 		var failed error
-		if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, s.size) }); err != nil || failed != nil {
+		if err := raw.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd),
+				unix.IPPROTO_UDP, unix.UDP_SEGMENT, s.size)
+		}); err != nil || failed != nil {
 			t.Fatal(err, failed)
 		}
 		want := make([]byte, s.size*s.count)
@@ -98,7 +103,10 @@ func newestSegments(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1) })
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP,
+			unix.UDP_SEGMENT, 1)
+	})
 	if _, err := l.WriteTo(make([]byte, 128), l.LocalAddr()); err != nil {
 		return 64
 	}

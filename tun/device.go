@@ -1,5 +1,6 @@
-// Package tun is the virtual interface: batches of IP packets in, batches out, super-packets where the kernel has them.
-// It hides songgao/water and the kernel's /dev/net/tun (Documentation/networking/tuntap.rst).
+// Package tun is the virtual interface: batches of IP packets in, batches out, super-packets where
+// the kernel has them. It hides songgao/water and the kernel's /dev/net/tun
+// (Documentation/networking/tuntap.rst).
 package tun
 
 import (
@@ -14,50 +15,56 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/packet"
+	"tunnel/rtnl"
 )
 
-// Device is a TUN device that somebody else configures. One goroutine may read while others write; writes may come
-// from several goroutines. Whoever opened it closes it; Close ends ReadBatches, and the interface, its
-// addresses and its routes are gone when Close returns.
+// Device is a TUN device that another part of the program configures. One goroutine may read while
+// others write; writes may come from several goroutines. The caller that opened it closes it; Close
+// ends ReadBatches, and the interface, its addresses and its routes are gone when Close returns.
 type Device interface {
 	// Name returns the interface's name, 1 to 15 bytes.
 	Name() string
 	// Offload returns what the kernel gives and takes on this device.
 	Offload() packet.Offload
-	// ReadBatches gives out what the kernel sends into the device, in order: as much at once as waits, up to
-	// packet.MaxBatch. give is called on this goroutine, or by WriteBatch on another while answers wait that the kernel has
-	// no more room for, but never twice at a time; the batch is good until it returns, and give may Take records. The error
-	// is never nil, and os.ErrClosed after Close. If give panics, or the reading itself, it is a *defect.Error, the rest of that
+	// ReadBatches gives out what the kernel sends into the device, in order: as much at once as
+	// waits, up to packet.MaxBatch. give is called on this goroutine, or by WriteBatch on another
+	// while answers wait that the kernel has no more room for, but never twice at a time; the batch
+	// is good until it returns, and give may Take records. The error is never nil, and os.ErrClosed
+	// after Close. If give panics, or the reading itself, it is a *defect.Error, the rest of that
 	// batch is lost, and ReadBatches may be called again.
 	ReadBatches(give func(*packet.Batch)) error
-	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many the kernel refused,
-	// and an error only when the device is unusable.
+	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many
+	// the kernel refused, and an error only when the device is unusable.
 	WriteBatch(b *packet.Batch) (refused int, err error)
 	Close() error
 }
 
 // Errors that Open returns wrapped, for callers who tell a person what to do.
 var (
-	ErrName       = errors.New("not a device name")                      // empty, over 15 bytes, or with bytes that no device may have
-	ErrTaken      = errors.New("a device of this name exists already")   // TUN or not
-	ErrNoTun      = errors.New("no TUN driver: /dev/net/tun is missing") // module not loaded, or not passed into the container
-	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed") // the caller lacks the capability
+	// empty, over 15 bytes, or with bytes that no device may have
+	ErrName  = errors.New("not a device name")
+	ErrTaken = errors.New("a device of this name exists already") // TUN or not
+	// module not loaded, or not passed into the container
+	ErrNoTun = errors.New("no TUN driver: /dev/net/tun is missing")
+	// the caller lacks the capability
+	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed")
 )
 
-// ErrGone says that somebody deleted the interface, of ReadBatches and WriteBatch.
+// ErrGone is returned by ReadBatches and WriteBatch when another program deleted the interface.
 var ErrGone = errors.New("the device is gone")
 
-// CheckName tells whether name may be a device's: the kernel's dev_valid_name (net/core/dev.c), without %, which the kernel
-// takes for a pattern, and without - in front, which ip takes for a flag.
+// CheckName returns why name cannot be that of a device that Open makes, nil if it can: the kernel
+// takes % for a pattern, and ip takes - in front for a flag.
 func CheckName(name string) error {
-	if name == "" || len(name) >= unix.IFNAMSIZ || name == "." || name == ".." || name[0] == '-' || strings.ContainsAny(name, "/:% \t\n\v\f\r") {
-		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)", ErrName, name, unix.IFNAMSIZ-1)
+	if rtnl.CheckName(name) != nil || name[0] == '-' || strings.Contains(name, "%") {
+		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)",
+			ErrName, name, unix.IFNAMSIZ-1)
 	}
 	return nil
 }
 
-// Check tells, without changing anything, whether Open could make a device of that name: the error is the one that Open
-// would give.
+// Check tells, without changing anything, whether Open could make a device of that name: the error
+// is the one that Open would give.
 func Check(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -73,7 +80,8 @@ func Check(name string) error {
 	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
 		return ErrPermission
 	}
-	// The kernel would attach to a persistent TUN device that nobody holds: somebody's, not ours.
+	// The kernel would attach to a persistent TUN device that no process holds: another program's,
+	// not ours.
 	if _, err := net.InterfaceByName(name); err == nil {
 		return fmt.Errorf("%w: %s", ErrTaken, name)
 	}
@@ -84,13 +92,14 @@ func Check(name string) error {
 type device struct {
 	name    string
 	fd      int
-	gate    *gate
+	wake    *wakeGate
 	offload packet.Offload
-	use     sync.RWMutex // held to write, and alone to close; the reader is at the gate, whose file waits for it
-	closed  atomic.Bool
+	// held to write, and alone to close; the reader is at the wakeGate, whose file waits for it
+	use    sync.RWMutex
+	closed atomic.Bool
 
-	drain   func(gate uintptr) bool // drainAll; a closure made anew for each call would be garbage
-	written atomic.Int32            // packets since somebody has last read
+	drain   func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
+	written atomic.Int32          // packets since somebody has last read
 
 	mu      sync.Mutex          // held to read and to give
 	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
@@ -102,12 +111,12 @@ type device struct {
 
 // newDevice takes the descriptor over, and closes it if there is an error.
 func newDevice(name string, fd int, offload packet.Offload) (*device, error) {
-	gate, err := newGate(fd)
+	wake, err := newWakeGate(fd)
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	d := &device{name: name, fd: fd, gate: gate, offload: offload}
+	d := &device{name: name, fd: fd, wake: wake, offload: offload}
 	d.drain = d.drainAll
 	return d, nil
 }
@@ -130,7 +139,7 @@ func (d *device) Offload() packet.Offload { return d.offload }
 
 func (d *device) Close() error {
 	d.closed.Store(true)
-	if err := d.gate.file.Close(); err != nil {
+	if err := d.wake.file.Close(); err != nil {
 		return err // it was closed before
 	}
 	d.use.Lock()

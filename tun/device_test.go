@@ -17,8 +17,8 @@ import (
 	"tunnel/packet"
 )
 
-// inNamespace puts the test's goroutine, for good, on a thread with a network namespace of its own, so that a device
-// made here is nobody else's and goes with the thread.
+// inNamespace puts the test's goroutine, for good, on a thread with a network namespace of its own,
+// so that a device made here is nobody else's and goes with the thread.
 func inNamespace(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -64,7 +64,8 @@ func read(d Device) (packets chan []byte, ended chan error) {
 }
 
 func TestOpenReadWriteClose(t *testing.T) {
-	for name, open := range map[string]func(string) (Device, error){"offload": Open, "plain": OpenPlain} {
+	for name, open := range map[string]func(string) (Device, error){"offload": Open,
+		"plain": OpenPlain} {
 		t.Run(name, func(t *testing.T) { openReadWriteClose(t, open) })
 	}
 }
@@ -112,7 +113,8 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 		t.Fatal(err)
 	}
 	defer local.Close()
-	reply := []byte{0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 0, 9, 0, 9, 0, 12, 0, 0, 'b', 'a', 'c', 'k'}
+	reply := []byte{0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 0, 9, 0, 9,
+		0, 12, 0, 0, 'b', 'a', 'c', 'k'}
 	var sum uint32
 	for i := 0; i < 20; i += 2 {
 		sum += uint32(reply[i])<<8 | uint32(reply[i+1])
@@ -180,7 +182,8 @@ func TestCheckName(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	for _, name := range []string{"", ".", "..", "sixteen-bytes-xx", "a/b", "a b", "tun%d", "-a", "a:1", "a\n"} {
+	for _, name := range []string{"", ".", "..", "sixteen-bytes-xx", "a/b", "a b", "tun%d", "-a",
+		"a:1", "a\n"} {
 		if err := CheckName(name); !errors.Is(err, ErrName) {
 			t.Errorf("%q: %v; want ErrName", name, err)
 		}

@@ -8,7 +8,8 @@ import (
 	"tunnel/packet"
 )
 
-// While a run of datagrams is left alone for a moment nobody is woken: what comes then must not wait for what comes after.
+// While a run of datagrams is left alone for a moment nobody is woken: what comes then must not
+// wait for what comes after.
 func TestNothingWaitsBehindARun(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)
@@ -43,7 +44,8 @@ func TestNothingWaitsBehindARun(t *testing.T) {
 		for range run {
 			_, _ = conn.Write(make([]byte, 64))
 			if round%4 == 0 {
-				time.Sleep(time.Duration(round) * time.Microsecond) // so that one comes at every point of the moment
+				// so that one comes at every point of the moment
+				time.Sleep(time.Duration(round) * time.Microsecond)
 			}
 		}
 		for got := 0; got < run; {

@@ -11,13 +11,13 @@ import (
 	"tunnel/packet"
 )
 
-// Open makes a new TUN device of that name (newTun in the seed), with what offload the kernel has. The interface is down
-// and without addresses. It never attaches to a device that exists.
+// Open makes a new TUN device of that name (newTun in the seed), with what offload the kernel has.
+// The interface is down and without addresses. It never attaches to a device that exists.
 //
-// For an instant the device is persistent: a process that is killed just then leaves it behind, without a carrier, so that
-// its journal's healing can tell it from a device that is in use.
+// For an instant the device is persistent: a process that is killed just then leaves it behind,
+// without a carrier, so that its journal's healing can tell it from a device that is in use.
 //
-// Nobody else can attach to the device, although /dev/net/tun is open to all: see config.
+// No other user can attach to the device, although /dev/net/tun is open to all: see config.
 func Open(name string) (Device, error) {
 	file, offload, err := Make(name)
 	if err != nil {
@@ -26,7 +26,8 @@ func Open(name string) (Device, error) {
 	return Use(file, name, offload)
 }
 
-// Make is Open for another process: the device is its file, which the caller closes. Give it to Use, there or here.
+// Make is Open for another process: the device is its file, which the caller closes. Give it to
+// Use, there or here.
 func Make(name string) (*os.File, packet.Offload, error) {
 	if err := Check(name); err != nil {
 		return nil, packet.Offload{}, err
@@ -42,7 +43,8 @@ func Make(name string) (*os.File, packet.Offload, error) {
 	return os.NewFile(uintptr(fd), "/dev/net/tun"), offload, nil
 }
 
-// Use returns the device that Make has made. It takes the file over, and closes it if there is an error.
+// Use returns the device that Make has made. It takes the file over, and closes it if there is an
+// error.
 func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 	defer func() { _ = file.Close() }()
 	raw, err := file.SyscallConn()
@@ -50,7 +52,10 @@ func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	fd := -1
-	failed := raw.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) })
+	failed := raw.Control(func(from uintptr) {
+		fd,
+			err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0)
+	})
 	if err := errors.Join(failed, err); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -61,7 +66,8 @@ func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 	return d, nil
 }
 
-// OpenPlain is Open without offload: packets of the device's MTU with complete checksums, as every kernel has them.
+// OpenPlain is Open without offload: packets of the device's MTU with complete checksums, as every
+// kernel has them.
 func OpenPlain(name string) (Device, error) {
 	if err := Check(name); err != nil {
 		return nil, err
@@ -77,16 +83,17 @@ func OpenPlain(name string) (Device, error) {
 	return d, nil
 }
 
-// config returns how water makes the device. The kernel lets any user attach a queue to a device that
-// has no owner (tun_not_capable in drivers/net/tun.c), and TUNSETIFF comes before TUNSETOWNER. So the
-// device has a single queue, which keeps everybody out while somebody has it, and the owner keeps
-// others out while nobody has.
+// config returns how water makes the device. The kernel lets any user attach a queue to a device
+// that has no owner (tun_not_capable in drivers/net/tun.c), and TUNSETIFF comes before TUNSETOWNER.
+// So the device has a single queue, which keeps all others out while a process has it, and the
+// owner keeps others out while none has.
 func config(name string, persist bool) water.Config {
 	return water.Config{
 		DeviceType: water.TUN,
 		PlatformSpecificParams: water.PlatformSpecificParams{
 			Name: name, Persist: persist,
-			Permissions: &water.DevicePermissions{Owner: uint(os.Geteuid()), Group: uint(os.Getegid())},
+			Permissions: &water.DevicePermissions{Owner: uint(os.Geteuid()),
+				Group: uint(os.Getegid())},
 		},
 	}
 }
@@ -103,7 +110,8 @@ func openPlain(name string) (fd int, err error) {
 	return fd, nil
 }
 
-// duplicate returns another descriptor of the device that water has opened: the runtime watches the first.
+// duplicate returns another descriptor of the device that water has opened: the runtime watches the
+// first.
 func duplicate(iface *water.Interface) (fd int, err error) {
 	file, ok := iface.ReadWriteCloser.(*os.File)
 	if !ok {
@@ -113,15 +121,19 @@ func duplicate(iface *water.Interface) (fd int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	failed := raw.Control(func(water uintptr) { fd, err = unix.FcntlInt(water, unix.F_DUPFD_CLOEXEC, 0) })
+	failed := raw.Control(func(water uintptr) {
+		fd,
+			err = unix.FcntlInt(water, unix.F_DUPFD_CLOEXEC, 0)
+	})
 	return fd, errors.Join(failed, err)
 }
 
 // errNoOffload says that this kernel has no virtio_net_hdr on TUN devices.
 var errNoOffload = errors.New("no offload")
 
-// openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask for that, and the
-// kernel accepts the flag only from whoever attaches (tun_set_iff in drivers/net/tun.c).
+// openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask
+// for that, and the kernel accepts the flag only from the process that attaches (tun_set_iff in
+// drivers/net/tun.c).
 func openOffload(name string) (int, packet.Offload, error) {
 	iface, err := water.New(config(name, true))
 	if err != nil {
@@ -135,7 +147,7 @@ func openOffload(name string) (int, packet.Offload, error) {
 	return fd, offload, nil
 }
 
-// attach attaches to the persistent device that nobody holds, and ends its persistence.
+// attach attaches to the persistent device that no process holds, and ends its persistence.
 func attach(name string) (_ int, _ packet.Offload, err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

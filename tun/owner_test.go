@@ -15,9 +15,9 @@ import (
 // otherUser is one without rights.
 const otherUser = 54321
 
-// attachAsOther attaches to the device by /dev/net/tun, which it opens as root and then uses as a user
-// without rights: the kernel asks whose the device is at TUNSETIFF. It tries all flags that a device can
-// have, and returns nil if the kernel takes one of them.
+// attachAsOther attaches to the device by /dev/net/tun, which it opens as root and then uses as a
+// user without rights: the kernel asks whose the device is at TUNSETIFF. It tries all flags that a
+// device can have, and returns nil if the kernel takes one of them.
 func attachAsOther(t *testing.T, name string) error {
 	t.Helper()
 	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0) // of this thread's namespace
@@ -33,7 +33,8 @@ func attachAsOther(t *testing.T, name string) error {
 			return
 		}
 		var refusals error
-		for _, flags := range []uint16{0, unix.IFF_VNET_HDR, unix.IFF_MULTI_QUEUE, unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR} {
+		for _, flags := range []uint16{0, unix.IFF_VNET_HDR, unix.IFF_MULTI_QUEUE,
+			unix.IFF_MULTI_QUEUE | unix.IFF_VNET_HDR} {
 			request, err := unix.NewIfreq(name)
 			if err == nil {
 				request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | flags)
@@ -50,10 +51,11 @@ func attachAsOther(t *testing.T, name string) error {
 	return <-result
 }
 
-// Another user, who may open /dev/net/tun, attaches to no device of this program: neither while it has it
-// nor in the instant in which nobody has it.
+// Another user, who may open /dev/net/tun, attaches to no device of this program: neither while it
+// has it nor in the instant in which nobody has it.
 func TestNobodyElseAttaches(t *testing.T) {
-	for name, open := range map[string]func(string) (Device, error){"offload": Open, "plain": OpenPlain} {
+	for name, open := range map[string]func(string) (Device, error){"offload": Open,
+		"plain": OpenPlain} {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			d, err := open("tun0")
@@ -65,7 +67,8 @@ func TestNobodyElseAttaches(t *testing.T) {
 				t.Error("another user has a queue of the device")
 			}
 			// Of several queues somebody could have taken one before the device had an owner.
-			details, err := exec.CommandContext(t.Context(), "ip", "-d", "link", "show", "tun0").Output()
+			details, err := exec.CommandContext(t.Context(), "ip", "-d", "link", "show",
+				"tun0").Output()
 			if err != nil || strings.Contains(string(details), "multi_queue") ||
 				!strings.Contains(string(details), "type tun") {
 				t.Errorf("%v, %s", err, details)

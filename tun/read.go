@@ -21,7 +21,7 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 		d.failed = nil
 	}
 	d.mu.Unlock()
-	err := d.gate.raw.Read(d.drain)
+	err := d.wake.raw.Read(d.drain)
 	d.mu.Lock()
 	d.give = nil
 	if d.failed != nil {
@@ -34,23 +34,23 @@ func (d *device) ReadBatches(give func(*packet.Batch)) error {
 	case d.closed.Load(): // a RawConn's own error for it is not exported
 		return os.ErrClosed
 	}
-	// The error itself is EBADFD (drivers/net/tun.c: tun_get returned nothing) or the runtime's, whoever looked first.
+	// The error itself is EBADFD, from the kernel (tun_get in drivers/net/tun.c), or the runtime's.
 	if _, missing := net.InterfaceByName(d.Name()); missing != nil {
 		return fmt.Errorf("%w: %s", ErrGone, d.Name())
 	}
 	return fmt.Errorf("read %s: %w", d.Name(), err)
 }
 
-// drainAll gives out all that waits; true is that the device failed or was closed, and false that it is to be called again when
-// something waits. It looks again after each batch, for meanwhile more may have come: to wait for that costs a turn of the
-// scheduler.
+// drainAll gives out all waiting packets. It returns true if the device failed or was closed, false
+// if it must be called again when packets wait. It reads again after each batch, because more may
+// have come, and waiting for them costs a turn of the scheduler.
 func (d *device) drainAll(uintptr) (done bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for !d.closed.Load() && d.giveBatch() {
 		if d.joined >= holdAfter {
-			d.gate.close()
-			d.mu.Unlock() // for relieve
+			d.wake.close()
+			d.mu.Unlock() // for drainReader
 			nonblock.Pause(holdTime)
 			d.mu.Lock()
 			continue
@@ -58,30 +58,32 @@ func (d *device) drainAll(uintptr) (done bool) {
 		d.mu.Unlock() // writers may wait, see waitAfter
 		d.mu.Lock()
 	}
-	d.gate.open()
+	d.wake.open()
 	return d.failed != nil || d.closed.Load()
 }
 
-// A run of datagrams that the kernel sends one by one is left alone for a moment, as a network card moderates its interrupts:
-// who reads each as it comes is woken for each, and has none to join it to. Both the sender, who has to wake, and the other end
-// then pay for many what one costs.
+// After datagrams that the kernel sends one by one, the reader waits for a moment, like the
+// interrupt moderation of a network adapter. Otherwise it would be woken for each datagram, with
+// nothing to join it to; the sender, which wakes it, and the other end would pay for each.
 const (
-	holdAfter = 3                     // packets that could be joined to others, of one batch
-	holdTime  = 30 * time.Microsecond // and what the kernel adds, which is 50 (PR_SET_TIMERSLACK): a fifth of what fills the queue
+	holdAfter = 3 // packets that could be joined to others, of one batch
+	// and what the kernel adds, which is 50 (PR_SET_TIMERSLACK): a fifth of what fills the queue
+	holdTime = 30 * time.Microsecond
 )
 
-// relieve gives out what waits after every relieveAfter packets that were written since somebody has last read, and after each
-// as small as an acknowledgment, unless somebody is at it: most packets have an answer, which the kernel puts into the device
-// before the write returns, an acknowledgment may set twenty free, and what the device's queue does not hold is lost. Whoever
-// reads may not be running just then. written is the length of the packet.
+// drainReader reads the device after every drainAfter packets that were written since the last
+// read, and after each small one, unless the reader is active. Most packets have an answer, which
+// the kernel puts into the device before the write returns; an acknowledgment may release twenty.
+// The reader may not be running just then, and packets that do not fit into the device's queue are
+// lost. written is the length of the packet.
 //
-// When waitAfter packets were written since somebody has last begun to read, all who write wait
-// for the one who is at it: the answers that come meanwhile would be lost, not only the writer's
-// own. The operating system, or the runtime, may have taken the processor from that one.
-func (d *device) relieve(written int) {
+// After waitAfter packets without the beginning of a read, all writers wait for the active reader:
+// otherwise answers, not only to the writer's own packets, would be lost. The operating system or
+// the runtime may have descheduled the reader.
+func (d *device) drainReader(written int) {
 	n := d.written.Add(1)
 	switch {
-	case n < relieveAfter && written > smallPacket:
+	case n < drainAfter && written > smallPacket:
 		return
 	case n >= waitAfter:
 		d.mu.Lock()
@@ -95,18 +97,20 @@ func (d *device) relieve(written int) {
 }
 
 const (
-	// relieveAfter times twenty is less than the usual queue of 100. After every packet it would cost a tenth of the throughput.
-	relieveAfter = 4
-	// waitAfter leaves half of the usual queue to what is not an answer, and to packets that have several.
+	// drainAfter times twenty is less than the usual queue of 100. After every packet it would
+	// cost a tenth of the throughput.
+	drainAfter = 4
+	// waitAfter leaves half of the usual queue to what is not an answer, and to packets that have
+	// several.
 	waitAfter = 50
 	// smallPacket has room for an acknowledgment with all its options (RFC 9293), over IPv6.
 	smallPacket = packet.HeaderLen + 40 + 60
 )
 
-// giveBatch gives out a batch of what waits; false is that nothing did. The caller holds mu, so that batches are given out in
-// the order in which they were read.
+// giveBatch gives out a batch of waiting packets. It returns false if there were none. The caller
+// holds mu, so that batches are given out in the order in which they were read.
 func (d *device) giveBatch() (some bool) {
-	defer defect.Catch(&d.failed) // on whoever's goroutine: the reader returns it
+	defer defect.Catch(&d.failed) // also on a writer's goroutine: the reader returns it
 	d.written.Store(0)
 	d.joined = 0
 	b := &d.batch
@@ -148,17 +152,19 @@ func (d *device) readAll(b *packet.Batch) {
 // add adds the first n bytes of the scratch packet to b.
 func (d *device) add(b *packet.Batch, n int) {
 	record := d.scratch.Record()[:n]
-	// What the kernel sends into a TUN device is an IP packet; the exception (a raw socket's garbage) is nothing that a
-	// peer could take.
+	// What the kernel sends into a TUN device is an IP packet; the exception (a raw socket's
+	// garbage) is nothing that a peer could take.
 	if n < packet.HeaderLen {
 		return
 	}
-	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil || length != n-packet.HeaderLen {
+	if length, err := packet.Length(record[packet.HeaderLen:]); err != nil ||
+		length != n-packet.HeaderLen {
 		return
 	}
 	switch err := packet.Check(record); {
 	case err == nil:
-	case errors.Is(err, packet.ErrAmplifies): // no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
+	case errors.Is(err, packet.ErrAmplifies):
+		// no peer would take it: a TCP connection with a tiny MSS, or Linux 6.9's 128 datagrams
 		packet.Segments(record, func(ip []byte) {
 			p := packet.NewPacket(packet.HeaderLen + len(ip))
 			clear(p.Record()[:packet.HeaderLen])
@@ -174,7 +180,8 @@ func (d *device) add(b *packet.Batch, n int) {
 		return
 	}
 	switch {
-	case n > packet.MiddleRoom: // worth keeping where it was read; the others are copied, or joined to the one before
+	case n > packet.MiddleRoom:
+		// kept where it was read; the others are copied, or joined to the one before
 		d.scratch.Truncate(n)
 		b.Add(d.scratch)
 		d.scratch = nil

@@ -12,8 +12,8 @@ import (
 	"tunnel/packet"
 )
 
-// Every packet that is written brings an answer at once, and the device's queue is shorter than what is written in one go:
-// the answers must be taken while nobody else comes to read.
+// Every packet that is written brings an answer at once, and the device's queue is shorter than
+// what is written in one go: the answers must be taken while nobody else comes to read.
 func TestAnswersAreTakenWhileWriting(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)
@@ -96,7 +96,8 @@ func exchangeEchoes(t *testing.T, d Device, packets <-chan []byte, requests uint
 
 // echoRequest returns a ping from 10.1.1.2 to 10.1.1.1 (RFC 792).
 func echoRequest(sequence uint16) []byte {
-	p := []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 8, 0, 0, 0, 0, 7, 0, 0}
+	p := []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 1, 1, 2, 10, 1, 1, 1, 8, 0, 0, 0, 0, 7,
+		0, 0}
 	binary.BigEndian.PutUint16(p[26:], sequence)
 	binary.BigEndian.PutUint16(p[10:], ^onesSum(p[:20]))
 	binary.BigEndian.PutUint16(p[22:], ^onesSum(p[20:]))

@@ -8,7 +8,7 @@ import (
 	"tunnel/packet"
 )
 
-// Whoever reads is held up, by another thread of the machine for example, while several write
+// The reader is held up, by another thread of the machine for example, while several write
 // packets each of which has an answer: they wait for the reader before the device's queue is full.
 func TestWritersWaitForReader(t *testing.T) {
 	const (
@@ -17,7 +17,8 @@ func TestWritersWaitForReader(t *testing.T) {
 	)
 	inNamespace(t)
 	d := up(t, "tun0", Open)
-	answers, held, resume := make(chan struct{}, writers*pings+1), make(chan struct{}), make(chan struct{})
+	answers, held, resume := make(chan struct{}, writers*pings+1), make(chan struct{}),
+		make(chan struct{})
 	var once sync.Once
 	go func() {
 		_ = d.ReadBatches(func(b *packet.Batch) {

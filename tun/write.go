@@ -23,8 +23,8 @@ func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 		case errors.Is(err, unix.EBADFD):
 			return refused, fmt.Errorf("%w: %s", ErrGone, d.Name())
 		default:
-			// A packet that this kernel does not take (EINVAL), or an interface that is down (EIO): the packet is lost,
-			// as it would be on a wire.
+			// A packet that this kernel does not take (EINVAL), or an interface that is down (EIO):
+			// the packet is lost, as it would be on a wire.
 			refused++
 		}
 	}
@@ -62,10 +62,10 @@ func (d *device) writeIP(ip []byte) error {
 	return d.writeParts(plain[:], ip)
 }
 
-// writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room (tun_get_user waits for
-// memory at most).
+// writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room
+// (tun_get_user waits for memory at most).
 func (d *device) writeParts(parts ...[]byte) error {
 	n, err := nonblock.Writev(uintptr(d.fd), parts)
-	d.relieve(n)
+	d.drainReader(n)
 	return err
 }

@@ -17,12 +17,14 @@ import (
 )
 
 const (
-	stepTimeout = 10 * time.Second // of a TCP connection, and of all that follows until the session is there
-	beat        = 0.9              // of the keepalive interval: the time between two signs of life
-	silence     = 1.9              // of the keepalive interval: a server that says nothing for so long is gone
+	// of a TCP connection, and of all that follows until the session is there
+	stepTimeout = 10 * time.Second
+	beat        = 0.9 // of the keepalive interval: the time between two signs of life
+	// of the keepalive interval: a server that says nothing for so long is gone
+	silence = 1.9
 
-	// How the program's own client comes back: the bound of a wait doubles from minDelay to maxDelay, and begins anew
-	// after a session that lasted.
+	// How the program's own client comes back: the bound of a wait doubles from minDelay to
+	// maxDelay, and begins anew after a session that lasted.
 	minDelay = 500 * time.Millisecond
 	maxDelay = 15 * time.Second
 	steady   = 15 * time.Second
@@ -105,8 +107,11 @@ func (c *client) join(under net.Conn) (time.Duration, *conn, error) {
 	}
 	var key [16]byte
 	_, _ = rand.Read(key[:]) // documented never to fail
-	_, err := fmt.Fprintf(under, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Protocol: tunnel.v1\r\nAuthorization: Bearer %s\r\n\r\n",
+	_, err := fmt.Fprintf(under,
+		"GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: "+
+			"Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Protocol: tunnel.v1\r\nAuthorization: Bearer "+
+			"%s\r\n\r\n",
 		path, c.server.Host, base64.StdEncoding.EncodeToString(key[:]), c.token)
 	if err != nil {
 		return 0, nil, err
@@ -121,7 +126,8 @@ func (c *client) join(under net.Conn) (time.Duration, *conn, error) {
 		return 0, nil, errors.New(resp.Status)
 	}
 	ask, err := json.Marshal(map[string]any{
-		"state": "connect", "version": 1, "framings": []string{"vnet", "ip"}, "address": c.address, "session": c.session,
+		"state": "connect", "version": 1, "framings": []string{"vnet", "ip"}, "address": c.address,
+		"session": c.session,
 	})
 	if err != nil {
 		return 0, nil, err
@@ -138,7 +144,8 @@ func (c *client) join(under net.Conn) (time.Duration, *conn, error) {
 
 		Keepalive float64
 	}
-	if err := json.Unmarshal(data, &answer); err != nil || op != text || answer.State != "connected" || answer.Keepalive <= 0 {
+	if err := json.Unmarshal(data, &answer); err != nil || op != text ||
+		answer.State != "connected" || answer.Keepalive <= 0 {
 		return 0, nil, fmt.Errorf("not a connected: %q", data)
 	}
 	moved := c.times > 0 && answer.Address != c.address

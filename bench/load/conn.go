@@ -32,8 +32,8 @@ type conn struct {
 	mu sync.Mutex // one frame after the other goes out
 }
 
-// heart sends a sign of life, an empty message, again and again until stop is called or one cannot be sent. Between two of
-// them it costs a timer, no goroutine.
+// heart sends a sign of life, an empty message, again and again until stop is called or one cannot
+// be sent. Between two of them it costs a timer, no goroutine.
 func (c *conn) heart(every time.Duration) (stop func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
@@ -76,8 +76,8 @@ func (c *conn) write(op opcode, payload []byte) error {
 	return err
 }
 
-// read waits for a message and returns what is in it if that is wanted; else it throws it away. Pings that come before are
-// answered. The end of the connection is an error.
+// read waits for a message and returns what is in it if that is wanted; else it throws it away.
+// Pings that come before are answered. The end of the connection is an error.
 func (c *conn) read(wanted bool) (opcode, []byte, error) {
 	for {
 		op, n, err := c.head()

@@ -1,5 +1,6 @@
-// Package load is many clients of one server in one process, without TUN devices: they connect, stay idle, and come back
-// when they are cut off. It speaks the protocol by itself, so that what it costs is not the program's doing.
+// Package load is many clients of one server in one process, without TUN devices: they connect,
+// stay idle, and come back when they are cut off. It speaks the protocol by itself, so that what it
+// costs is not the program's doing.
 package load
 
 import (
@@ -18,7 +19,8 @@ import (
 	"time"
 )
 
-// firstAtOnce is how many clients connect at a time at first. Those that come back all do so at once.
+// firstAtOnce is how many clients connect at a time at first. Those that come back all do so at
+// once.
 const firstAtOnce = 64
 
 // reportInterval is the time between two lines about how many are connected.

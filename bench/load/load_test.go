@@ -35,7 +35,8 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// hub is a server of the protocol that grants everything, and cuts a connection off after so many frames.
+// hub is a server of the protocol that grants everything, and cuts a connection off after so many
+// frames.
 type hub struct {
 	t      *testing.T
 	frames int
@@ -53,7 +54,8 @@ func (h *hub) serve(c net.Conn) {
 		h.t.Errorf("request %+v, %v", req, err)
 		return
 	}
-	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	_, _ = io.WriteString(c,
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	ask, err := unmask(r)
 	if err != nil {
 		return
@@ -65,7 +67,9 @@ func (h *hub) serve(c net.Conn) {
 	h.mu.Unlock()
 	// A ping in between, as any intermediary may send it, and a long message.
 	_, _ = c.Write([]byte{0x89, 2, 'h', 'i'})
-	answer := fmt.Sprintf(`{"state":"connected","address":"10.1.1.%d","session":"s%d","keepalive":0.05,"more":%q}`, n, n, strings.Repeat("x", 200))
+	answer := fmt.Sprintf(
+		`{"state":"connected","address":"10.1.1.%d","session":"s%d","keepalive":0.05,"more":%q}`,
+		n, n, strings.Repeat("x", 200))
 	_, _ = c.Write(append([]byte{0x81, 126, byte(len(answer) >> 8), byte(len(answer))}, answer...))
 	for range h.frames {
 		if _, err := unmask(r); err != nil {
@@ -120,9 +124,11 @@ func TestClientsComeBack(t *testing.T) {
 	var out lines
 	done := make(chan error)
 	go func() {
-		done <- Main(ctx, []string{"-url", "ws://" + ln.Addr().String(), "-token", "secret", "-clients", "5", "-from", "127.0.0.1,127.0.0.2"}, &out)
+		done <- Main(ctx, []string{"-url", "ws://" + ln.Addr().String(), "-token", "secret",
+			"-clients", "5", "-from", "127.0.0.1,127.0.0.2"}, &out)
 	}()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), AllUp+" 2: "); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(),
+		AllUp+" 2: "); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not all came back:\n%s", out.String())
 		}
@@ -156,12 +162,14 @@ func TestReport(t *testing.T) {
 	r.connected(1, false)
 	r.lost()
 	r.connected(2, true)
-	if text := out.String(); strings.Count(text, AllUp) != 1 || !strings.HasPrefix(text, AllUp+" 1: 2 of 2 up, 0 moved, ") {
+	if text := out.String(); strings.Count(text, AllUp) != 1 ||
+		!strings.HasPrefix(text, AllUp+" 1: 2 of 2 up, 0 moved, ") {
 		t.Errorf("printed %q", text)
 	}
 	r.lost()
 	r.connected(2, false)
-	if text := out.String(); !strings.Contains(text, AllUp+" 2: 2 of 2 up, 1 moved") || LastUp(text) != 2 || LastMoved(text) != 1 {
+	if text := out.String(); !strings.Contains(text, AllUp+" 2: 2 of 2 up, 1 moved") ||
+		LastUp(text) != 2 || LastMoved(text) != 1 {
 		t.Errorf("printed %q", text)
 	}
 	if LastUp("") != 0 {
@@ -187,7 +195,8 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{crowd: &crowd{server: server, first: make(chan struct{}, 1)}, source: netip.MustParseAddr("127.0.0.1")}
+	c := &client{crowd: &crowd{server: server, first: make(chan struct{}, 1)},
+		source: netip.MustParseAddr("127.0.0.1")}
 	for range 2 { // the token is given back
 		if _, _, err := c.connect(t.Context()); err == nil {
 			t.Error("connected to a closed port")

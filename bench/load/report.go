@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// AllUp begins the line that says that all clients are connected; a space, how often each has been, and a colon follow.
+// AllUp begins the line that says that all clients are connected; a space, how often each has been,
+// and a colon follow.
 const AllUp = "all up"
 
 // report counts clients and prints lines such as "998 of 1000 up, 0 moved, after 3s".
@@ -76,7 +77,8 @@ func (r *report) state() string { return fmt.Sprintf("%d of %d up, %d moved", r.
 // print prints a line. The caller holds mu.
 func (r *report) print(prefix string) {
 	r.last = r.state()
-	_, _ = fmt.Fprintf(r.out, "%s%s, after %v\n", prefix, r.last, time.Since(r.begin).Round(time.Millisecond))
+	_, _ = fmt.Fprintf(r.out, "%s%s, after %v\n", prefix, r.last,
+		time.Since(r.begin).Round(time.Millisecond))
 }
 
 // LastUp returns how many clients are connected by the last line of the output.

@@ -1,7 +1,8 @@
-// Bridge joins a TUN device here to one there by the program's own packages tun and transport, as `tunnel serve` and
-// `tunnel connect` do, and nothing else: it gives out no addresses and lets everything pass. The end-to-end tests run
-// through it what the program has no addresses for, which is IPv6, and force what it chooses by itself, the framing. It
-// says on stdout what it does, and at SIGTERM what it has counted, as JSON.
+// Bridge joins a TUN device here to one there by the program's own packages tun and transport, as
+// `tunnel serve` and `tunnel connect` do, and nothing else: it gives out no addresses and lets
+// everything pass. The end-to-end tests run through it what the program has no addresses for, which
+// is IPv6, and force what it chooses by itself, the framing. It says on stdout what it does, and at
+// SIGTERM what it has counted, as JSON.
 package main
 
 import (
@@ -26,13 +27,14 @@ import (
 	"tunnel/tun"
 )
 
-// queueLimit, in bytes, is far beyond the program's own: CoDel alone drops here, segment by segment, so that what went in
-// and was not dropped can be compared with what comes out.
+// queueLimit, in bytes, is far beyond the program's own: CoDel alone drops here, segment by
+// segment, so that what went in and was not dropped can be compared with what comes out.
 const queueLimit = 1 << 30
 
 // counts is what the bridge prints at its end.
 type counts struct {
-	Pushed    uint64 // packets that went into the queue; a super-packet counts as those that it stands for
+	// packets that went into the queue; a super-packet counts as those that it stands for
+	Pushed    uint64
 	Queue     transport.Drops
 	Written   uint64 // packets for the kernel, counted alike
 	Malformed uint64 // records whose virtio_net_hdr contradicts the packet
@@ -80,7 +82,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bridge{dev: dev, offload: dev.Offload(), queue: transport.NewQueue(queueLimit), keepalive: 5 * time.Second, out: out}
+	b := &bridge{dev: dev, offload: dev.Offload(), queue: transport.NewQueue(queueLimit),
+		keepalive: 5 * time.Second, out: out}
 	_, _ = fmt.Fprintln(out, "made", dev.Name())
 	if err := up(ctx, dev.Name()); err != nil {
 		return errors.Join(err, dev.Close())
@@ -97,7 +100,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		err = errors.Join(err, failed)
 	}
 	var closed *transport.CloseError
-	if ctx.Err() == nil && !(errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeGoingAway) {
+	if ctx.Err() == nil && !(errors.As(err, &closed) && closed.Remote &&
+		closed.Code == transport.CodeGoingAway) {
 		return fmt.Errorf("ended by itself: %w", err)
 	}
 	return json.NewEncoder(out).Encode(counts{
@@ -201,7 +205,8 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 		if err != nil {
 			return err
 		}
-		config = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+		config = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+			NextProtos: []string{"http/1.1"}}
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -211,7 +216,9 @@ func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 	web := &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext:       transport.ConnContext,
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ended <- b.accept(ctx, w, r) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ended <- b.accept(ctx, w, r)
+		}),
 	}
 	go func() { _ = web.Serve(transport.Listener(ln, config, nil)) }()
 	defer web.Close()

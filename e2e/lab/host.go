@@ -53,7 +53,8 @@ func (h *Host) Hosts(lines ...string) {
 // Sysctl sets a kernel parameter of the host's network, such as "net.ipv4.ip_forward".
 func (h *Host) Sysctl(key, value string) {
 	h.lab.t.Helper()
-	h.Run("sh", "-c", `printf %s "$2" >"/proc/sys/$1"`, "sh", strings.ReplaceAll(key, ".", "/"), value)
+	h.Run("sh", "-c", `printf %s "$2" >"/proc/sys/$1"`, "sh", strings.ReplaceAll(key, ".", "/"),
+		value)
 }
 
 // Command prepares a command that runs inside the host. ip(8) executes it in its
@@ -62,7 +63,8 @@ func (h *Host) Sysctl(key, value string) {
 func (h *Host) Command(argv ...string) *exec.Cmd {
 	h.lab.t.Helper()
 	h.need(argv[0])
-	cmd := exec.CommandContext(context.Background(), "ip", append([]string{"netns", "exec", h.ns}, argv...)...)
+	cmd := exec.CommandContext(context.Background(), "ip", append([]string{"netns", "exec", h.ns},
+		argv...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	return cmd
 }
@@ -72,7 +74,8 @@ func (h *Host) Run(argv ...string) string {
 	h.lab.t.Helper()
 	stdout, stderr, code := h.Try(argv...)
 	if code != 0 {
-		h.lab.t.Fatalf("%s: %s: exit code %d\n%s%s", h.name, strings.Join(argv, " "), code, stdout, stderr)
+		h.lab.t.Fatalf("%s: %s: exit code %d\n%s%s", h.name, strings.Join(argv, " "), code, stdout,
+			stderr)
 	}
 	return stdout
 }
@@ -95,7 +98,8 @@ func (h *Host) TryCommand(cmd *exec.Cmd) (stdout, stderr string, code int) {
 		limit := time.AfterFunc(tryLimit, func() { _ = cmd.Process.Kill() })
 		err = cmd.Wait()
 		if !limit.Stop() {
-			h.lab.t.Fatalf("%s: %s: killed after %v\n%s%s", h.name, strings.Join(cmd.Args, " "), tryLimit, &outBuf, &errBuf)
+			h.lab.t.Fatalf("%s: %s: killed after %v\n%s%s", h.name, strings.Join(cmd.Args, " "),
+				tryLimit, &outBuf, &errBuf)
 		}
 	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {

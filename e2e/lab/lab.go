@@ -66,7 +66,8 @@ func New(t TB) *Lab {
 	if _, err := rand.Read(random[:]); err != nil {
 		t.Fatalf("lab: random name: %v", err)
 	}
-	l := &Lab{t: t, prefix: fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(), hex.EncodeToString(random[:]))}
+	l := &Lab{t: t, prefix: fmt.Sprintf("%s%d-%s-", namePrefix, os.Getpid(),
+		hex.EncodeToString(random[:]))}
 	if err := sweep(); err != nil {
 		t.Fatalf("lab: sweep the leftovers of a killed run: %v", err)
 	}
@@ -226,7 +227,8 @@ func setCubic(ns string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(allowedCC, []byte(strings.TrimSpace(string(before))+" cubic\n"), 0); err != nil {
+	if err := os.WriteFile(allowedCC,
+		[]byte(strings.TrimSpace(string(before))+" cubic\n"), 0); err != nil {
 		return fmt.Errorf("allow cubic: %w", err)
 	}
 	err = ip("netns", "exec", ns, "sh", "-c", choose)
@@ -254,7 +256,8 @@ func pidsIn(ns string) ([]int, error) {
 func ip(args ...string) error {
 	out, err := exec.CommandContext(context.Background(), "ip", args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err,
+			strings.TrimSpace(string(out)))
 	}
 	return nil
 }

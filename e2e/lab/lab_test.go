@@ -31,7 +31,8 @@ func TestHostsReachEachOther(t *testing.T) {
 	a.Hosts("198.51.100.2 peer.example")
 	a.Run("ping", "-c1", "-W5", "peer.example")
 	b.Run("ping", "-c1", "-W5", "203.0.113.3")
-	if cc := strings.TrimSpace(a.Run("cat", "/proc/sys/net/ipv4/tcp_congestion_control")); cc != "cubic" {
+	cc := strings.TrimSpace(a.Run("cat", "/proc/sys/net/ipv4/tcp_congestion_control"))
+	if cc != "cubic" {
 		t.Errorf("congestion control %q, want cubic", cc)
 	}
 	if _, _, code := a.Try("ping", "-c1", "-W1", "203.0.113.3"); code == 0 {
@@ -72,7 +73,8 @@ func TestDialFromInside(t *testing.T) {
 func TestProc(t *testing.T) {
 	t.Parallel()
 	h := lab.New(t).Host("h")
-	p := h.Start("sh", "-c", "trap 'echo got it; exit 7' TERM; echo one; echo two >&2; while :; do sleep 0.01; done")
+	p := h.Start("sh", "-c",
+		"trap 'echo got it; exit 7' TERM; echo one; echo two >&2; while :; do sleep 0.01; done")
 	if line := p.WaitFor("on", time.Minute); line != "one" {
 		t.Errorf("line %q, want one", line)
 	}
@@ -86,7 +88,8 @@ func TestProc(t *testing.T) {
 		t.Errorf("stdout %q, stderr %q", p.Stdout(), p.Stderr())
 	}
 	q := h.Start("sleep", "1000")
-	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", q.Pid())); err == nil && string(comm) != "ip\n" && string(comm) != "sleep\n" {
+	if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", q.Pid())); err == nil &&
+		string(comm) != "ip\n" && string(comm) != "sleep\n" {
 		t.Errorf("pid %d is of %q", q.Pid(), comm)
 	}
 	q.Kill()
@@ -138,13 +141,15 @@ func TestFatalLeavesNothing(t *testing.T) {
 		p.WaitFor("hello", time.Minute)
 		p.WaitFor("goodbye", 50*time.Millisecond)
 	})
-	if !strings.Contains(f.fatal, `no line 1 with "goodbye"`) || !strings.Contains(f.log.String(), "hello") {
+	if !strings.Contains(f.fatal, `no line 1 with "goodbye"`) || !strings.Contains(f.log.String(),
+		"hello") {
 		t.Errorf("fatal %q\nlog %q", f.fatal, f.log.String())
 	}
 	if ns == "" {
 		t.Fatal("no namespace was made")
 	}
-	for _, path := range []string{filepath.Join("/run/netns", ns), filepath.Join("/etc/netns", ns)} {
+	for _, path := range []string{filepath.Join("/run/netns", ns), filepath.Join("/etc/netns",
+		ns)} {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is left: %v", path, err)
 		}
@@ -163,12 +168,14 @@ func TestSweepTakesOnlyTheDead(t *testing.T) {
 	gone := fmt.Sprintf("tn-%d-sweep-a", dead.Process.Pid)
 	kept := fmt.Sprintf("tn-%d-sweep-b", os.Getpid())
 	for _, ns := range []string{gone, kept} {
-		if out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", ns).CombinedOutput(); err != nil {
+		out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", ns).CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("ip", "netns", "del", kept).CombinedOutput(); err != nil { //nolint:noctx // Cleanup has no context
+		//nolint:noctx // Cleanup has no context
+		if out, err := exec.Command("ip", "netns", "del", kept).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	})

@@ -131,7 +131,8 @@ func (p *Proc) WaitForNth(substr string, n int, d time.Duration) string {
 			return line
 		}
 		if ended {
-			p.t.Fatalf("%s: ended with code %d before line %d with %q\n%s", p.name, p.cmd.ProcessState.ExitCode(), n, substr, p.dump())
+			p.t.Fatalf("%s: ended with code %d before line %d with %q\n%s", p.name,
+				p.cmd.ProcessState.ExitCode(), n, substr, p.dump())
 		}
 		select {
 		case <-changed:
@@ -205,7 +206,8 @@ func (p *Proc) Kill() {
 
 // dump is the program's output for a person who looks for the reason of a failure.
 func (p *Proc) dump() string {
-	return fmt.Sprintf("--- %s\n--- stdout:\n%s--- stderr:\n%s---", p.name, tail(p.Stdout()), tail(p.Stderr()))
+	return fmt.Sprintf("--- %s\n--- stdout:\n%s--- stderr:\n%s---", p.name, tail(p.Stdout()),
+		tail(p.Stderr()))
 }
 
 // tail is the end of a text, at most dumpLimit bytes of it.

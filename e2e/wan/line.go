@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// maxFrames bounds the frames on the way in one direction, whatever the link says, for the machine's memory.
+// maxFrames bounds the frames on the way in one direction, whatever the link says, for the
+// machine's memory.
 const maxFrames = 1 << 16
 
 // frame is an Ethernet frame on its way.
@@ -19,8 +20,8 @@ type frame struct {
 	due  time.Duration // when it arrives
 }
 
-// line is one direction as a calculation: when frames leave, arrive, or get lost. It knows no clock; times are since
-// any fixed moment and never run backwards.
+// line is one direction as a calculation: when frames leave, arrive, or get lost. It knows no
+// clock; times are since any fixed moment and never run backwards.
 type line struct {
 	link      Link
 	direction uint64 // tells the two directions' random numbers apart
@@ -44,14 +45,16 @@ func (l *line) set(link Link) {
 
 // offer gives the line a frame. The line keeps data if it returns true.
 func (l *line) offer(now time.Duration, data []byte) (kept bool) {
-	// Drawn whatever becomes of the frame, so that one frame's fate does not depend on what happened to others.
+	// Drawn whatever becomes of the frame, so that one frame's fate does not depend on what
+	// happened to others.
 	lost := l.link.Loss > 0 && !isARP(data) && l.chance.Float64() < l.link.Loss
 	l.transmit(now)
 	switch {
 	case l.unplugged || l.link.Hole:
 		l.stats.Holed++
 		return false
-	case l.flight.len() >= maxFrames, l.link.Queue > 0 && l.waiting > 0 && l.waiting+len(data) > l.link.Queue:
+	case l.flight.len() >= maxFrames, l.link.Queue > 0 && l.waiting > 0 &&
+		l.waiting+len(data) > l.link.Queue:
 		l.stats.Dropped++
 		return false
 	}
@@ -86,7 +89,8 @@ func (l *line) transmit(now time.Duration) {
 	}
 }
 
-// arrive returns the next frame that is due; ok is false when there is none. Data is nil when the frame is lost.
+// arrive returns the next frame that is due; ok is false when there is none. Data is nil when the
+// frame is lost.
 func (l *line) arrive(now time.Duration) (data []byte, deliver, ok bool) {
 	l.transmit(now)
 	if l.flight.len() == 0 || l.flight.at(0).due > now {

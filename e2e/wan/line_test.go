@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// send offers n frames of size bytes, the first at begin and each step after the one before, and returns which the
-// line kept.
+// send offers n frames of size bytes, the first at begin and each step after the one before, and
+// returns which the line kept.
 func send(l *line, n, size int, begin, step time.Duration) (kept []bool) {
 	for i := range n {
 		kept = append(kept, l.offer(begin+time.Duration(i)*step, make([]byte, size)))
@@ -73,7 +73,8 @@ func TestQueueLimit(t *testing.T) {
 	}
 }
 
-// Twice the rate for ten seconds: exactly what the rate allows arrives, and the standing queue is its limit.
+// Twice the rate for ten seconds: exactly what the rate allows arrives, and the standing queue is
+// its limit.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	var l line

@@ -15,8 +15,8 @@ const (
 	burst     = 64   // frames read between two looks at what is due
 )
 
-// pump is one direction at work. It has a thread to itself: Go's timers are too coarse for a line, and a router would not
-// slow down because the hosts are busy.
+// pump is one direction at work. It has a thread to itself: Go's timers are too coarse for a line,
+// and a router would not slow down because the hosts are busy.
 type pump struct {
 	from, to int // TAP devices; not closed by the pump
 	wake     int // eventfd: look again
@@ -63,7 +63,8 @@ func (p *pump) stop() {
 	_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
-// close frees what the pump holds, once run has returned, and says why run ended if it was not stop.
+// close frees what the pump holds, once run has returned, and says why run ended if it was not
+// stop.
 func (p *pump) close() error {
 	_ = unix.Close(p.wake)
 	return p.err
@@ -99,7 +100,8 @@ func (p *pump) run() {
 	}
 }
 
-// sharpen lets the calling thread wake up on time and before others. Without it the line works, less exactly.
+// sharpen lets the calling thread wake up on time and before others. Without it the line works,
+// less exactly.
 func sharpen() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
@@ -136,7 +138,8 @@ func (p *pump) deliver() error {
 			return nil
 		}
 		if deliver {
-			// A device that is down (EIO) or has no room for more (EAGAIN) loses the frame, as on a wire.
+			// A device that is down (EIO) or has no room for more (EAGAIN) loses the frame, as on a
+			// wire.
 			_, err := unix.Write(p.to, data)
 			if err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EAGAIN) {
 				return fmt.Errorf("write a frame: %w", err)
@@ -159,7 +162,8 @@ func (p *pump) wait(due time.Duration, any bool) error {
 		t := unix.NsecToTimespec(int64(left))
 		timeout = &t
 	}
-	fds := []unix.PollFd{{Fd: int32(p.from), Events: unix.POLLIN}, {Fd: int32(p.wake), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(p.from), Events: unix.POLLIN}, {Fd: int32(p.wake),
+		Events: unix.POLLIN}}
 	if _, err := unix.Ppoll(fds, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("wait: %w", err)
 	}

@@ -12,7 +12,8 @@ type tap struct {
 	fd   int
 }
 
-// openTap makes a device in the namespace of the calling thread. The kernel picks its name: wan0, wan1, …
+// openTap makes a device in the namespace of the calling thread. The kernel picks its name: wan0,
+// wan1, …
 func openTap() (tap, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

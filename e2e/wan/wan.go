@@ -1,8 +1,9 @@
-// Package wan emulates a long line between two hosts of a lab: a rate, a delay, random loss and a drop-tail queue in each
-// direction. It runs in user space, on a TAP device in each host, because not every kernel has netem.
+// Package wan emulates a long path between two hosts of a lab: a rate, a delay, random loss and a
+// drop-tail queue in each direction. It runs in user space, on a TAP device in each host, because
+// not every kernel has netem.
 //
-// The devices have no offloads, so what crosses the line are Ethernet frames with packets of at most 1500 bytes, as on
-// a real one.
+// The devices have no offloads, so what crosses the line are Ethernet frames with packets of at
+// most 1500 bytes, as on a real one.
 package wan
 
 import (
@@ -13,14 +14,17 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Link says how one direction of a line behaves. The zero value is a line that is as fast as the machine.
+// Link says how one direction of a line behaves. The zero value is a line that is as fast as the
+// machine.
 type Link struct {
 	Rate  int64         // bit/s of Ethernet frames; 0 is no limit
 	Delay time.Duration // from the last bit sent to the frame's arrival: one way
-	Queue int           // bytes that wait for their turn to be sent, beyond which frames drop; 0 is no limit
-	Loss  float64       // share of frames lost on the way, 0 to 1; ARP is spared, since a lost question costs a second
-	Seed  uint64        // of the loss: the frames' order and it alone decide which are lost
-	Hole  bool          // everything vanishes, and nobody is told
+	// bytes that wait for their turn to be sent, beyond which frames drop; 0 is no limit
+	Queue int
+	// share of frames lost on the way, 0 to 1; ARP is spared, since a lost question costs a second
+	Loss float64
+	Seed uint64 // of the loss: the frames' order and it alone decide which are lost
+	Hole bool   // everything vanishes, and nobody is told
 }
 
 // Stats counts frames of one direction.
@@ -32,7 +36,8 @@ type Stats struct {
 	Holed   uint64 // swallowed by a hole or an unplugged cable
 }
 
-// txqueuelen is the devices' own queue, in frames. It must not be the one that overflows: the emulator's is.
+// txqueuelen is the devices' own queue, in frames. It must not be the one that overflows: the
+// emulator's is.
 const txqueuelen = "20000"
 
 // Emulator is a line between two hosts. It ends with the test.
@@ -41,8 +46,8 @@ type Emulator struct {
 	up, down *pump
 }
 
-// Connect joins two hosts by a line, up from a to b and down from b to a. Each end is an Ethernet device with the address
-// given in CIDR form; an empty one leaves it without.
+// Connect joins two hosts by a line, up from a to b and down from b to a. Each end is an Ethernet
+// device with the address given in CIDR form; an empty one leaves it without.
 func Connect(t lab.TB, a, b *lab.Host, aCIDR, bCIDR string, up, down Link) *Emulator {
 	t.Helper()
 	e := &Emulator{a: openEnd(t, a, aCIDR), b: openEnd(t, b, bCIDR)}
@@ -92,20 +97,23 @@ func startPump(t lab.TB, from, to tap, link Link, direction uint64) *pump {
 // Devices returns the names of the devices at a and at b.
 func (e *Emulator) Devices() (a, b string) { return e.a.name, e.b.name }
 
-// Set changes how the line behaves, from the next frame on. What the queue holds leaves at the pace at which it came in.
+// Set changes how the line behaves, from the next frame on. What the queue holds leaves at the pace
+// at which it came in.
 func (e *Emulator) Set(up, down Link) {
 	e.up.set(up)
 	e.down.set(down)
 }
 
-// Hole makes the line swallow everything in both directions, or lets it pass again. Both ends keep their carrier.
+// Hole makes the line swallow everything in both directions, or lets it pass again. Both ends keep
+// their carrier.
 func (e *Emulator) Hole(on bool) {
 	for _, p := range []*pump{e.up, e.down} {
 		p.change(func(l *line) { l.link.Hole = on })
 	}
 }
 
-// Plug pulls the cable out of both ends, or puts it back: the devices lose their carrier, and what is on the way is lost.
+// Plug pulls the cable out of both ends, or puts it back: the devices lose their carrier, and what
+// is on the way is lost.
 func (e *Emulator) Plug(in bool) error {
 	for _, p := range []*pump{e.up, e.down} {
 		p.change(func(l *line) { l.unplugged = !in })

@@ -19,7 +19,8 @@ const (
 	addrB = "198.51.100.2"
 )
 
-// hosts makes two hosts with a line between them. They speak no IPv6, whose chatter would count as frames.
+// hosts makes two hosts with a line between them. They speak no IPv6, whose chatter would count as
+// frames.
 func hosts(t *testing.T, up, down wan.Link) (a, b *lab.Host, e *wan.Emulator) {
 	t.Helper()
 	l := lab.New(t)
@@ -30,13 +31,16 @@ func hosts(t *testing.T, up, down wan.Link) (a, b *lab.Host, e *wan.Emulator) {
 	return a, b, wan.Connect(t, a, b, addrA+"/24", addrB+"/24", up, down)
 }
 
-// ping sends n echo requests from a to b, a hundred a second, and returns the round trips by sequence number.
+// ping sends n echo requests from a to b, a hundred a second, and returns the round trips by
+// sequence number.
 func ping(t *testing.T, a *lab.Host, n int, flags ...string) map[int]time.Duration {
 	t.Helper()
 	argv := append([]string{"ping", "-n", "-c", strconv.Itoa(n), "-i", "0.01", "-W", "1"}, flags...)
-	out, _, _ := a.Try(append(argv, addrB)...) // the exit code tells of losses, which are wanted here
+	// the exit code tells of losses, which are wanted here
+	out, _, _ := a.Try(append(argv, addrB)...)
 	rtts := map[int]time.Duration{}
-	for _, m := range regexp.MustCompile(`icmp_seq=(\d+) .*time=([\d.]+) ms`).FindAllStringSubmatch(out, -1) {
+	for _, m := range regexp.MustCompile(`icmp_seq=(\d+) .*time=([\d.]+) ms`).FindAllStringSubmatch(
+		out, -1) {
 		seq, _ := strconv.Atoi(m[1])
 		ms, _ := strconv.ParseFloat(m[2], 64)
 		rtts[seq] = time.Duration(ms * float64(time.Millisecond))
@@ -79,7 +83,8 @@ func iperf(t *testing.T, a, b *lab.Host, flags ...string) (mbits float64, retran
 
 func TestDelay(t *testing.T) {
 	t.Parallel()
-	a, _, _ := hosts(t, wan.Link{Delay: 30 * time.Millisecond}, wan.Link{Delay: 10 * time.Millisecond})
+	a, _, _ := hosts(t, wan.Link{Delay: 30 * time.Millisecond},
+		wan.Link{Delay: 10 * time.Millisecond})
 	rtts := ping(t, a, 100)
 	if len(rtts) != 100 {
 		t.Fatalf("%d of 100 came back", len(rtts))
@@ -222,13 +227,15 @@ func TestNoOffloads(t *testing.T) {
 	}
 }
 
-// How fast the emulator itself is, for the log: no limit should be above 1 Gbit/s on an idle machine.
+// How fast the emulator itself is, for the log: no limit should be above 1 Gbit/s on an idle
+// machine.
 func TestUnlimited(t *testing.T) {
 	a, b, e := hosts(t, wan.Link{}, wan.Link{})
 	up, retransmits := iperf(t, a, b)
 	down, _ := iperf(t, a, b, "-R")
 	s, _ := e.Stats()
-	t.Logf("one TCP stream: %.0f Mbit/s up (%d retransmits), %.0f down; dropped %d", up, retransmits, down, s.Dropped)
+	t.Logf("one TCP stream: %.0f Mbit/s up (%d retransmits), %.0f down; dropped %d", up,
+		retransmits, down, s.Dropped)
 	if up < 1 || down < 1 {
 		t.Error("hardly anything passes")
 	}

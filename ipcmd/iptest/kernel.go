@@ -1,5 +1,6 @@
-// Package iptest is a machine for tests: a pretended kernel with interfaces, addresses and routes that understands the
-// commands of package ipcmd and answers look-ups as package rtnl does. It has one table, and no rules.
+// Package iptest is a machine for tests: a pretended kernel with interfaces, addresses and routes
+// that understands the commands of package ipcmd and answers look-ups as package rtnl does. It has
+// one table, and no rules.
 package iptest
 
 import (
@@ -14,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 	"tunnel/rtnl"
 )
 
@@ -49,7 +50,8 @@ func (k *Kernel) AddLink(dev string) {
 	for _, link := range k.links {
 		index = max(index, link.Index+1)
 	}
-	k.links = append(k.links, rtnl.Link{Index: index, Name: dev, Up: true, Running: true, Tun: tun(dev)})
+	k.links = append(k.links, rtnl.Link{Index: index, Name: dev, Up: true, Running: true,
+		Tun: tun(dev)})
 }
 
 // tun makes what is called tun… a TUN.
@@ -67,16 +69,19 @@ func (k *Kernel) DelLink(dev string) {
 	index := k.link(dev).Index
 	k.links = slices.DeleteFunc(k.links, func(l rtnl.Link) bool { return l.Index == index })
 	k.addrs = slices.DeleteFunc(k.addrs, func(a rtnl.Addr) bool { return a.Index == index })
-	k.routes = slices.DeleteFunc(k.routes, func(r rtnl.Route) bool { return r.Hops[0].Index == index })
+	k.routes = slices.DeleteFunc(k.routes,
+		func(r rtnl.Route) bool { return r.Hops[0].Index == index })
 }
 
 // Do runs a command given as text, such as `ip route add default via 192.168.107.2 dev ens160`.
 func (k *Kernel) Do(command string) error {
-	_, err := k.Run(context.Background(), ipcmd.Command{Args: strings.Fields(command)[1:]})
+	_, err := k.Run(context.Background(), cmdrun.Command{Program: "ip",
+		Args: strings.Fields(command)[1:]})
 	return err
 }
 
-// Fail makes the command of that text fail with an exit code and a text on stderr, until Fail with code 0.
+// Fail makes the command of that text fail with an exit code and a text on stderr, until Fail with
+// code 0.
 func (k *Kernel) Fail(command string, code int, stderr string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -92,7 +97,8 @@ func (k *Kernel) Dump() string {
 	defer k.mu.Unlock()
 	var lines []string
 	for _, a := range k.addrs {
-		lines = append(lines, fmt.Sprintf("addr %s peer %s/%d dev %s", a.Local, a.Peer, a.PrefixLen, k.name(a.Index)))
+		lines = append(lines, fmt.Sprintf("addr %s peer %s/%d dev %s", a.Local, a.Peer, a.PrefixLen,
+			k.name(a.Index)))
 	}
 	for _, r := range k.routes {
 		line := fmt.Sprintf("route %s via %s dev %s", r.Dst, r.Hops[0].Via, k.name(r.Hops[0].Index))
@@ -102,10 +108,10 @@ func (k *Kernel) Dump() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// Run implements ipcmd.Runner.
-func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
+// Run implements cmdrun.Runner.
+func (k *Kernel) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, &ipcmd.Error{Command: c, ExitCode: -2, Err: err}
+		return nil, &cmdrun.Error{Command: c, ExitCode: -2, Err: err}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -114,19 +120,22 @@ func (k *Kernel) Run(ctx context.Context, c ipcmd.Command) ([]byte, error) {
 		fail = f
 	}
 	if fail != nil {
-		return nil, &ipcmd.Error{
-			Command: c, ExitCode: fail.code, Stderr: fail.stderr, Err: fmt.Errorf("exit status %d", fail.code),
+		return nil, &cmdrun.Error{
+			Command: c, ExitCode: fail.code, Stderr: fail.stderr,
+			Err: fmt.Errorf("exit status %d", fail.code),
 		}
 	}
 	return nil, nil
 }
 
-// run dispatches on the command's words without its options; a verb may be its first letter, as ip allows.
-func (k *Kernel) run(c ipcmd.Command) *failed {
+// run dispatches on the command's words without its options; a verb may be its first letter, as ip
+// allows.
+func (k *Kernel) run(c cmdrun.Command) *failed {
 	if k.fail[c.String()] != nil {
 		return nil
 	}
-	words := slices.DeleteFunc(slices.Clone(c.Args), func(w string) bool { return strings.HasPrefix(w, "-") })
+	words := slices.DeleteFunc(slices.Clone(c.Args),
+		func(w string) bool { return strings.HasPrefix(w, "-") })
 	if len(words) < 2 {
 		return &failed{255, "Usage: ip ..."}
 	}
@@ -166,7 +175,8 @@ func (k *Kernel) setLink(words []string) *failed {
 	}
 	if !link.Up {
 		k.routes = slices.DeleteFunc(k.routes, func(r rtnl.Route) bool {
-			return r.Hops[0].Index == link.Index && r.Protocol != unix.RTPROT_KERNEL // those come back with the link
+			// those come back with the link
+			return r.Hops[0].Index == link.Index && r.Protocol != unix.RTPROT_KERNEL
 		})
 	}
 	return nil
@@ -201,8 +211,9 @@ func (k *Kernel) changeAddr(verb string, words []string) *failed {
 	index := k.link(dev).Index
 	addr := rtnl.Addr{Index: index, Local: local, Peer: peer.Addr(), PrefixLen: peer.Bits()}
 	onLink := rtnl.Route{
-		Dst: peer.Masked(), Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_KERNEL,
-		Hops: []rtnl.Hop{{Index: index}},
+		Dst: peer.Masked(), Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN,
+		Protocol: unix.RTPROT_KERNEL,
+		Hops:     []rtnl.Hop{{Index: index}},
 	}
 	at := slices.Index(k.addrs, addr)
 	switch {
@@ -229,7 +240,8 @@ func (k *Kernel) changeRoute(verb string, words []string) *failed {
 	if err != nil {
 		return &failed{1, "Error: " + err.Error()}
 	}
-	route := rtnl.Route{Dst: dst, Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_BOOT}
+	route := rtnl.Route{Dst: dst, Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN,
+		Protocol: unix.RTPROT_BOOT}
 	switch after(words, "proto") {
 	case "kernel":
 		route.Protocol = unix.RTPROT_KERNEL
@@ -257,7 +269,10 @@ func (k *Kernel) changeRoute(verb string, words []string) *failed {
 		k.routes = append(k.routes, route)
 		return nil
 	}
-	at := slices.IndexFunc(k.routes, func(r rtnl.Route) bool { return r.Dst == dst && r.Hops[0] == hop })
+	at := slices.IndexFunc(k.routes, func(r rtnl.Route) bool {
+		return r.Dst == dst &&
+			r.Hops[0] == hop
+	})
 	if at < 0 {
 		return &failed{2, "RTNETLINK answers: No such process"}
 	}

@@ -27,10 +27,12 @@ func (k *Kernel) LinkByIndex(index int) (rtnl.Link, error) {
 func (k *Kernel) Addrs(index int) ([]rtnl.Addr, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(k.addrs), func(a rtnl.Addr) bool { return index != 0 && a.Index != index }), nil
+	return slices.DeleteFunc(slices.Clone(k.addrs),
+		func(a rtnl.Addr) bool { return index != 0 && a.Index != index }), nil
 }
 
-// Routes is one of these methods: the local table has the addresses, and all else is in the main one.
+// Routes is one of these methods: the local table has the addresses, and all else is in the main
+// one.
 func (k *Kernel) Routes(table, index int, visit func(rtnl.Route) bool) error {
 	k.mu.Lock()
 	all := slices.Clone(k.routes)
@@ -38,7 +40,8 @@ func (k *Kernel) Routes(table, index int, visit func(rtnl.Route) bool) error {
 		all = nil
 		for _, a := range k.addrs {
 			all = append(all, rtnl.Route{
-				Dst: netip.PrefixFrom(a.Local, a.Local.BitLen()), Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL,
+				Dst: netip.PrefixFrom(a.Local, a.Local.BitLen()), Type: unix.RTN_LOCAL,
+				Table:    unix.RT_TABLE_LOCAL,
 				Protocol: unix.RTPROT_KERNEL, Hops: []rtnl.Hop{{Index: a.Index}},
 			})
 		}
@@ -71,15 +74,18 @@ func (k *Kernel) Match(flow rtnl.Flow) (rtnl.Route, error) {
 	addr := flow.To
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if addr.IsLoopback() || slices.ContainsFunc(k.addrs, func(a rtnl.Addr) bool { return a.Local == addr }) {
+	if addr.IsLoopback() || slices.ContainsFunc(k.addrs,
+		func(a rtnl.Addr) bool { return a.Local == addr }) {
 		return rtnl.Route{
-			Dst: netip.PrefixFrom(addr, addr.BitLen()), Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL,
-			Hops: []rtnl.Hop{{Index: k.link("lo").Index}},
+			Dst: netip.PrefixFrom(addr, addr.BitLen()), Type: unix.RTN_LOCAL,
+			Table: unix.RT_TABLE_LOCAL,
+			Hops:  []rtnl.Hop{{Index: k.link("lo").Index}},
 		}, nil
 	}
 	var best rtnl.Route
 	for _, r := range k.routes {
-		if r.Dst.Contains(addr) && (best.Type == unix.RTN_UNSPEC || r.Dst.Bits() > best.Dst.Bits()) {
+		if r.Dst.Contains(addr) && (best.Type == unix.RTN_UNSPEC ||
+			r.Dst.Bits() > best.Dst.Bits()) {
 			best = r
 		}
 	}

@@ -8,12 +8,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tunnel/ipcmd"
+	"tunnel/cmdrun"
 )
 
-// Namespace moves the calling test into a network namespace of its own, with lo up, which goes with the test. It binds
-// the test's goroutine to its thread for good: only what this goroutine does, and the commands that it runs, happen in
-// the namespace. It fails the test when it does not run as root.
+// Namespace moves the calling test into a network namespace of its own, with lo up, which goes with
+// the test. It binds the test's goroutine to its thread for good: only what this goroutine does,
+// and the commands that it runs, happen in the namespace. It fails the test when it does not run as
+// root.
 func Namespace(t testing.TB) {
 	t.Helper()
 	NeedRoot(t)
@@ -28,22 +29,26 @@ func Namespace(t testing.TB) {
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("this test makes network namespaces and needs root: run the tests by `make test`, or with sudo")
+		t.Fatal("this test makes network namespaces and needs root: " +
+			"run the tests by `make test`, or with sudo")
 	}
 }
 
-// IP runs the real ip with the words of args and returns what it prints, trimmed. A failure fails the test.
+// IP runs the real ip with the words of args and returns what it prints, trimmed. A failure fails
+// the test.
 func IP(t testing.TB, args string) string {
 	t.Helper()
-	out, err := ipcmd.NewExec(nil).Run(t.Context(), ipcmd.Command{Args: strings.Fields(args)})
+	out, err := cmdrun.NewExec(nil).Run(t.Context(),
+		cmdrun.Command{Program: "ip", Args: strings.Fields(args)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(out))
 }
 
-// Card makes a card dev that is up and has the address addr, a prefix, and a neighbour to route through in its network.
-func Card(t testing.TB, dev, addr string) {
+// Link makes an interface dev that is up and has the address addr, a prefix, and a neighbour to
+// route through in its network.
+func Link(t testing.TB, dev, addr string) {
 	t.Helper()
 	IP(t, "link add "+dev+" type veth peer name "+dev+"-peer")
 	IP(t, "link set "+dev+"-peer up")
@@ -51,8 +56,8 @@ func Card(t testing.TB, dev, addr string) {
 	IP(t, "addr add dev "+dev+" "+addr)
 }
 
-// OpenTun makes the TUN device dev, as a program does that has it; it goes when the file is closed, at the latest with
-// the test. Flags such as unix.IFF_MULTI_QUEUE are added to the usual ones.
+// OpenTun makes the TUN device dev, as a program does that has it; it goes when the file is closed,
+// at the latest with the test. Flags such as unix.IFF_MULTI_QUEUE are added to the usual ones.
 func OpenTun(t testing.TB, dev string, flags uint16) *os.File {
 	t.Helper()
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)

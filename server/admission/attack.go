@@ -16,31 +16,18 @@ import (
 	"time"
 )
 
-// Reason is why an unauthenticated connection was turned away.
-type Reason int
-
-// The reasons of a Limiter.
 const (
-	Total     Reason = iota // as many connections as there may be
-	PerSource               // as many from one source as there may be
-	Rate                    // too many handshakes from one source or its network
-	Evicted                 // closed for another unauthenticated connection
-	Late                    // no processor time for its handshake
-	Silent                  // gone, or cut off, without a whole request; not part of an attack by itself
-	Reasons                 // how many there are
-)
-
-const (
-	// attackFrom is how many have to be turned away within attackWindow for the log to call it an attack.
+	// attackFrom is how many have to be turned away within attackWindow for the log to call it an
+	// attack.
 	attackFrom   = 100
 	attackWindow = time.Minute
-	// networksMost is how many networks are counted by name: one with a larger part of all than one in so many is always
-	// among them.
+	// networksMost is how many networks are counted by name: one with a larger part of all than one
+	// in so many is always among them.
 	networksMost = 256
 )
 
-// attack notices when many connections are turned away, and has one line a window about it, be there ever so many. Noting
-// one takes constant time and memory, and never waits for the log.
+// attack notices when many connections are turned away, and has one line a window about it, be
+// there ever so many. Noting one takes constant time and memory, and never waits for the log.
 type attack struct {
 	log  *slog.Logger
 	now  func() time.Time
@@ -55,9 +42,12 @@ type attack struct {
 
 // tally is what was seen in a window.
 type tally struct {
-	reasons  [Reasons]uint64
-	networks map[netip.Prefix]uint64 // lower bounds; see Misra and Gries, Finding repeated elements, 1982
-	sources  [1024]uint64            // a bitmap of hashes; see Whang and others, A linear-time probabilistic counting algorithm, 1990
+	refused [reasons]uint64
+	// lower bounds; see Misra and Gries, Finding repeated elements, 1982
+	networks map[netip.Prefix]uint64
+	// a bitmap of hashes; see Whang and others, A linear-time probabilistic counting algorithm,
+	// 1990
+	sources [1024]uint64
 }
 
 func newAttack(log *slog.Logger, now func() time.Time) *attack {
@@ -117,12 +107,16 @@ func (a *attack) say() {
 	switch {
 	case since.IsZero():
 	case over:
-		a.log.Info("the attack is over", "lasted", now.Sub(since).Round(time.Second), "turned_away", all)
+		a.log.Info("the attack is over", "lasted", now.Sub(since).Round(time.Second), "turned_away",
+			all)
 	default:
-		a.log.Warn("under attack: unauthenticated connections are turned away; sources of known clients have places of their own",
-			"turned_away", t.total(), "within", lasted.Round(100*time.Millisecond), "sources", t.distinct(), "most_from", t.heaviest(3),
-			"evicted", t.reasons[Evicted], "over_rate", t.reasons[Rate], "over_limit", t.reasons[PerSource]+t.reasons[Total],
-			"no_processor_time", t.reasons[Late])
+		a.log.Warn("under attack: unauthenticated connections are turned away; sources of known "+
+			"clients have places of their own",
+			"turned_away", t.total(), "within", lasted.Round(100*time.Millisecond), "sources",
+			t.distinct(), "most_from", t.heaviest(3),
+			"evicted", t.refused[Evicted], "over_rate", t.refused[Rate], "over_limit",
+			t.refused[PerSource]+t.refused[Total],
+			"no_processor_time", t.refused[Late])
 	}
 }
 
@@ -130,7 +124,7 @@ func (a *attack) say() {
 var sourceSeed = maphash.MakeSeed()
 
 func (t *tally) add(why Reason, source netip.Prefix) {
-	t.reasons[why]++
+	t.refused[why]++
 	h := maphash.Comparable(sourceSeed, source)
 	t.sources[h>>6%uint64(len(t.sources))] |= 1 << (h & 63)
 	network := source
@@ -153,7 +147,7 @@ func (t *tally) add(why Reason, source netip.Prefix) {
 
 // total returns how many were turned away.
 func (t *tally) total() (n uint64) {
-	for _, count := range t.reasons {
+	for _, count := range t.refused {
 		n += count
 	}
 	return n
@@ -180,7 +174,8 @@ func (t *tally) heaviest(n int) string {
 		if !p.IsValid() {
 			name = "this machine or a proxy"
 		}
-		text = append(text, fmt.Sprintf("%s %.0f%%", name, 100*float64(t.networks[p])/float64(t.total())))
+		text = append(text,
+			fmt.Sprintf("%s %.0f%%", name, 100*float64(t.networks[p])/float64(t.total())))
 	}
 	return strings.Join(text, ", ")
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// An attack has one line when it begins, then one a window, and one when it is over; they say from where.
+// An attack has one line when it begins, then one a window, and one when it is over; they say from
+// where.
 func TestAttackLines(t *testing.T) {
 	c := newClock()
 	var log bytes.Buffer
@@ -47,7 +48,8 @@ func TestAttackLines(t *testing.T) {
 	c.pass(time.Second)
 	a.say()
 	text := log.String()
-	for _, want := range []string{"level=WARN", "under attack", "turned_away=100000", "within=1s", `most_from="198.51.100.0/24 60%, 2001:db8::/48 `,
+	for _, want := range []string{"level=WARN", "under attack", "turned_away=100000", "within=1s",
+		`most_from="198.51.100.0/24 60%, 2001:db8::/48 `,
 		"evicted=20000", "over_rate=60000", "no_processor_time=20000"} {
 		if !strings.Contains(text, want) || lines() != 1 {
 			t.Errorf("want %s in\n%s", want, text)
@@ -58,7 +60,8 @@ func TestAttackLines(t *testing.T) {
 	}
 	c.pass(attackWindow)
 	a.say()
-	if !strings.Contains(log.String(), "the attack is over") || !strings.Contains(log.String(), "turned_away=100000") || lines() != 2 {
+	if !strings.Contains(log.String(), "the attack is over") ||
+		!strings.Contains(log.String(), "turned_away=100000") || lines() != 2 {
 		t.Errorf("the log is\n%s", &log)
 	}
 	c.pass(attackWindow)
@@ -73,7 +76,9 @@ func TestTallyDistinct(t *testing.T) {
 	for _, n := range []int{1, 6, 100, 5000, 50000} {
 		var tally tally
 		for i := range n * 3 {
-			tally.add(Rate, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i % n >> 16), byte(i % n >> 8), byte(i % n)}), 32))
+			tally.add(Rate,
+				netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i % n >> 16), byte(i % n >> 8),
+					byte(i % n)}), 32))
 		}
 		if got := tally.distinct(); got < n*95/100 || got > n*105/100+1 {
 			t.Errorf("%d sources are counted as %d", n, got)

@@ -8,9 +8,10 @@ import (
 
 // BanRules say when failed logins become a ban, and for how long.
 //
-// Many people may share one source: an office behind one address. A neighbour who fails must not lock them out for long,
-// so a source from which a right token came within Memory needs many more failures, and its ban never grows. A ban turns
-// away new logins only; sessions that are there go on. Otherwise each ban of a source is twice as long as the one before.
+// Many people may share one source: an office behind one address. A neighbour who fails must not
+// lock them out for long, so a source from which a right token came within Memory needs many more
+// failures, and its ban never grows. A ban turns away new logins only; sessions that are there go
+// on. Otherwise each ban of a source is twice as long as the one before.
 type BanRules struct {
 	Limit      int           // failures within Window that are a ban
 	KnownLimit int           // the same for a source that a right token came from
@@ -29,7 +30,8 @@ func DefaultBanRules() BanRules {
 	}
 }
 
-// Bans knows who has failed to log in too often. The zero prefix stands for a source that is never banned.
+// Bans knows who has failed to log in too often. The zero prefix stands for a source that is never
+// banned.
 type Bans struct {
 	rules BanRules
 	now   func() time.Time
@@ -49,7 +51,8 @@ type failures struct {
 
 // NewBans returns a Bans that knows nobody yet. now is the clock.
 func NewBans(rules BanRules, now func() time.Time) *Bans {
-	return &Bans{rules: rules, now: now, failed: newRecent[failures](rules.Sources), known: newRecent[time.Time](rules.Sources)}
+	return &Bans{rules: rules, now: now, failed: newRecent[failures](rules.Sources),
+		known: newRecent[time.Time](rules.Sources)}
 }
 
 // Left returns for how long source is banned yet, 0 if it is not.
@@ -63,8 +66,8 @@ func (b *Bans) Left(source netip.Prefix) time.Duration {
 	return max(f.until.Sub(b.now()), 0)
 }
 
-// Fail notes a failed login and returns the length of the ban that it brings, 0 if none. live tells that source has a
-// session.
+// Fail notes a failed login and returns the length of the ban that it brings, 0 if none. live tells
+// that source has a session.
 func (b *Bans) Fail(source netip.Prefix, live bool) time.Duration {
 	if !source.IsValid() {
 		return 0
@@ -93,8 +96,8 @@ func (b *Bans) Fail(source netip.Prefix, live bool) time.Duration {
 	return f.length
 }
 
-// Succeed notes that a right token came from source. It takes no failure back: whoever has one token must not guess
-// others without end.
+// Succeed notes that a right token came from source. It takes no failure back: a client that has
+// one token must not guess others without end.
 func (b *Bans) Succeed(source netip.Prefix) {
 	if !source.IsValid() {
 		return

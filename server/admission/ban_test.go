@@ -37,7 +37,8 @@ func fails(t *testing.T, b *Bans, source netip.Prefix, n int, live bool, want ti
 	}
 }
 
-// Ten failures in a minute are a ban; each is twice as long as the last, up to a quarter of an hour, and ends.
+// Ten failures in a minute are a ban; each is twice as long as the last, up to a quarter of an
+// hour, and ends.
 func TestBanDoubles(t *testing.T) {
 	b, c := newTestBans()
 	source := from("192.0.2.1")
@@ -72,7 +73,8 @@ func TestSlowFailures(t *testing.T) {
 	}
 }
 
-// A source from which a right token came, or that has a session, is banned after many more failures, and never for long.
+// A source from which a right token came, or that has a session, is banned after many more
+// failures, and never for long.
 func TestKnownSource(t *testing.T) {
 	b, c := newTestBans()
 	source := from("192.0.2.1")
@@ -112,7 +114,8 @@ func TestBansAreBounded(t *testing.T) {
 		}
 	}
 	for name, n := range map[string]int{
-		"failed": len(b.failed.values), "their order": b.failed.order.Len(), "known": len(b.known.values), "its order": b.known.order.Len(),
+		"failed": len(b.failed.values), "their order": b.failed.order.Len(),
+		"known": len(b.known.values), "its order": b.known.order.Len(),
 	} {
 		if n != 100 {
 			t.Errorf("%s: %d are remembered", name, n)

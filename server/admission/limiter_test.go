@@ -30,7 +30,7 @@ type entrance struct {
 	*clock
 	t     *testing.T
 	known map[netip.Prefix]bool
-	count [Reasons]int
+	count [reasons]int
 }
 
 func newEntrance(t *testing.T, rules Rules) *entrance {
@@ -51,7 +51,8 @@ func newEntrance(t *testing.T, rules Rules) *entrance {
 }
 
 func connFrom(address string) *fakeConn {
-	return &fakeConn{remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
+	return &fakeConn{
+		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
 }
 
 func (e *entrance) enters(address string) *fakeConn {
@@ -123,7 +124,8 @@ func TestLimiterTotal(t *testing.T) {
 	unknown := e.enters("192.0.2.3")
 	c := e.member("192.0.2.4")
 	if !unknown.closed || a.closed || b.closed {
-		t.Errorf("closed: the unauthenticated %v, the others %v %v", unknown.closed, a.closed, b.closed)
+		t.Errorf("closed: the unauthenticated %v, the others %v %v", unknown.closed, a.closed,
+			b.closed)
 	}
 	e.pass(time.Hour)
 	e.refuses("192.0.2.5", Total)
@@ -144,19 +146,22 @@ func TestLimiterFullTwice(t *testing.T) {
 	}
 }
 
-// Whoever holds the most has to go for newcomers, whatever prefix it spreads over; a client with one connection stays, and
-// nobody who comes is refused.
+// The source with the most connections makes room for newcomers, whatever prefix it spreads over; a
+// client with one connection stays, and nobody who comes is refused.
 func TestLimiterEvictsTheHeaviest(t *testing.T) {
 	for name, from := range map[string]func(i int) string{
-		"one address":     func(int) string { return "198.51.100.1" },
-		"an IPv4 /24":     func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) },
-		"one /64":         func(i int) string { return fmt.Sprintf("2001:db8::%x", i) },
-		"six /64":         func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%6) },
-		"all of a /56":    func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256) },
-		"all of a /48":    func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%65536) },
-		"a hundred /48":   func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%100, i) },
-		"some IPv4, too":  func(i int) string { return fmt.Sprintf("198.51.%d.%d", i%50, i%256) },
-		"and whole sites": func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%3, i%1000) },
+		"one address":    func(int) string { return "198.51.100.1" },
+		"an IPv4 /24":    func(i int) string { return fmt.Sprintf("198.51.100.%d", i%256) },
+		"one /64":        func(i int) string { return fmt.Sprintf("2001:db8::%x", i) },
+		"six /64":        func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%6) },
+		"all of a /56":   func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%256) },
+		"all of a /48":   func(i int) string { return fmt.Sprintf("2001:db8:0:%x::1", i%65536) },
+		"a hundred /48":  func(i int) string { return fmt.Sprintf("2001:db8:%x:%x::1", i%100, i) },
+		"some IPv4, too": func(i int) string { return fmt.Sprintf("198.51.%d.%d", i%50, i%256) },
+		"and whole sites": func(i int) string {
+			return fmt.Sprintf("2001:db8:%x:%x::1", i%3,
+				i%1000)
+		},
 	} {
 		e := newEntrance(t, Rules{Unknown: 400})
 		client := e.enters("192.0.2.1")
@@ -189,11 +194,13 @@ func (e *entrance) check() {
 			}
 		}
 		if p.root.count != n || len(p.nodes) != len(want) {
-			e.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n, len(want))
+			e.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n,
+				len(want))
 		}
 		for prefix, n := range want {
 			node := p.nodes[prefix]
-			if node == nil || node.count != n || node.parent.ranks[n][node.index] != node || node.parent.top < n {
+			if node == nil || node.count != n || node.parent.ranks[n][node.index] != node ||
+				node.parent.top < n {
 				e.t.Fatalf("%s: %+v; want %d connections", prefix, node, n)
 			}
 			if node.top > 0 && len(node.ranks[node.top]) == 0 {
@@ -203,7 +210,8 @@ func (e *entrance) check() {
 	}
 }
 
-// Against so many sources that all are alike a newcomer is kept with the chance that docs/ARCHITECTURE.md says.
+// Against so many sources that all are alike a newcomer is kept with the chance that
+// docs/ARCHITECTURE.md says.
 func TestLimiterEvictsAtRandom(t *testing.T) {
 	const room, clients, after = 500, 400, 250
 	kept := 0
@@ -253,7 +261,8 @@ func TestLimiterKnown(t *testing.T) {
 
 // What came through a proxy counts where it really comes from.
 func TestLimiterProxied(t *testing.T) {
-	e := newEntrance(t, Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
+	e := newEntrance(t,
+		Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
 	var all []*fakeConn
 	for i := range 4 {
 		c := e.enters("192.0.2.1")
@@ -292,8 +301,8 @@ func TestLimiterUpgraded(t *testing.T) {
 	e.empty()
 }
 
-// A source has so many handshakes at once and then so many a second, with its network; one that is known does not pay for
-// its network. Without a handshake left it is not even accepted.
+// A source has so many handshakes at once and then so many a second, with its network; one that is
+// known does not pay for its network. Without a handshake left it is not even accepted.
 func TestLimiterHandshakes(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	shakes := func(address string) bool {
@@ -363,14 +372,14 @@ func TestLimiterRequests(t *testing.T) {
 }
 
 // When there are no files those who have not authenticated make room.
-func TestLimiterRelieve(t *testing.T) {
+func TestLimiterMakesRoom(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	member := e.member("192.0.2.1")
 	for range 40 {
 		e.enters("192.0.2.2")
 	}
 	for range 5 {
-		e.Relieve()
+		e.MakeRoom()
 	}
 	if n := e.Len(); n != 1 || member.closed {
 		t.Errorf("%d are left; closed: %v", n, member.closed)

@@ -2,8 +2,8 @@ package admission
 
 import "testing"
 
-// Silent connections from this machine, which are not counted by source, take all places: newcomers from
-// elsewhere get in for one of them, and stay when more of them come.
+// Silent connections from this machine, which are not counted by source, take all places: newcomers
+// from elsewhere get in for one of them, and stay when more of them come.
 func TestLimiterLocalFlood(t *testing.T) {
 	e := newEntrance(t, Rules{Total: 10})
 	var local []*fakeConn
@@ -27,7 +27,7 @@ func TestLimiterLocalFlood(t *testing.T) {
 		t.Errorf("%d connections from this machine, %d in all; want 9 of 10", open, e.Len())
 	}
 
-	// And the other way round: strangers do not keep this machine's proxy out.
+	// And the other way round: unauthenticated clients do not keep this machine's proxy out.
 	e = newEntrance(t, Rules{Total: 10})
 	for range 10 {
 		e.enters("192.0.2.1")
@@ -37,6 +37,6 @@ func TestLimiterLocalFlood(t *testing.T) {
 		e.enters("192.0.2.2")
 	}
 	if proxied.closed {
-		t.Error("the proxy's connection had to go for strangers")
+		t.Error("the proxy's connection was closed for unauthenticated clients")
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"net/netip"
 )
 
-// caps bound how many unauthenticated connections one prefix may have in a pool, by the prefix's kind.
+// caps bound how many unauthenticated connections one prefix may have in a pool, by the prefix's
+// kind.
 type caps struct {
 	source int // an IPv4 address or an IPv6 /64
 	site   int // an IPv6 /56
@@ -24,11 +25,12 @@ func (c caps) of(p netip.Prefix) int {
 	return c.source
 }
 
-// pool holds unauthenticated connections in a tree of the prefixes that they come from. When a prefix has as many as it
-// may, or the pool is full, one has to go: from the root down that is the child with the most connections each time, and in
-// the end a random connection of that source. So a prefix that holds many pays for its own newcomers, and one with a
-// single connection loses it only when nobody has more than one. Every operation takes constant time: nodes with equally
-// many connections share a rank.
+// pool holds unauthenticated connections in a tree of the prefixes that they come from. When a
+// prefix has as many as it may, or the pool is full, one has to go: from the root down that is the
+// child with the most connections each time, and in the end a random connection of that source. So
+// a prefix that holds many pays for its own newcomers, and one with a single connection loses it
+// only when nobody has more than one. Every operation takes constant time: nodes with equally many
+// connections share a rank.
 type pool struct {
 	room  int
 	caps  caps
@@ -143,7 +145,9 @@ func (n *node) grow(by int) {
 	case n.count > up.top:
 		up.top = n.count
 	case old == up.top && len(up.ranks[old]) == 0:
-		up.top = n.count // the next lower rank that is not empty, for it was the last of its rank and went down by one
+		// the next lower rank that is not empty, for it was the last of its rank and went down by
+		// one
+		up.top = n.count
 	}
 }
 

@@ -19,9 +19,10 @@ func (p Proxies) Has(a netip.Addr) bool {
 	return false
 }
 
-// Client returns the address that a request comes from. A trusted proxy appends to X-Forwarded-For who came to it, so the
-// client is the last there that is no such proxy; what stands before it may be a lie. When the header is missing, or
-// malformed where it counts, the proxy's own address has to do.
+// Client returns the address that a request comes from. A trusted proxy appends to X-Forwarded-For
+// who came to it, so the client is the last there that is no such proxy; what stands before it may
+// be a lie. When the header is missing, or malformed where it counts, the proxy's own address has
+// to do.
 func (p Proxies) Client(r *http.Request) netip.Addr {
 	peer := AddressOf(r.RemoteAddr)
 	if !p.Has(peer) {

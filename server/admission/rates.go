@@ -11,8 +11,9 @@ type rate struct {
 	second float64
 }
 
-// handshakeRates bound the handshakes of a source, and together with others of the networks that it lies in. A source that
-// a right token came from has a rate of its own, and does not pay for its network.
+// handshakeRates bound the handshakes of a source, and together with others of the networks that it
+// lies in. A source that a right token came from has a rate of its own, and does not pay for its
+// network.
 type handshakeRates struct {
 	known  rate
 	source rate // an IPv4 address or an IPv6 /64
@@ -20,8 +21,8 @@ type handshakeRates struct {
 	net    rate // an IPv6 /48 or an IPv4 /24
 }
 
-// defaultRates are such that as many clients as one source may have can come back at once, and a thousand from one
-// network. perSource is that number; 0 is no limit.
+// defaultRates are such that as many clients as one source may have can come back at once, and a
+// thousand from one network. perSource is that number; 0 is no limit.
 func defaultRates(perSource int) handshakeRates {
 	most := float64(max(256, perSource))
 	return handshakeRates{
@@ -42,8 +43,8 @@ func (r handshakeRates) of(p netip.Prefix) rate {
 	return r.source
 }
 
-// buckets hold what is left to each source and network. Attackers decide how many there are, so the number is bounded:
-// whoever has that many networks has a full bucket with each anyway.
+// buckets hold what is left to each source and network. Attackers decide how many there are, so the
+// number is bounded: an attacker with that many networks has a full bucket with each anyway.
 type buckets struct {
 	rates handshakeRates
 	left  *recent[bucket]
@@ -63,18 +64,21 @@ func newBuckets(rates handshakeRates) *buckets {
 	return &buckets{rates: rates, left: newRecent[bucket](64 << 10)}
 }
 
-// pays reports whether source has a handshake left, and if take is true takes it. The zero prefix has no limit.
+// pays reports whether source has a handshake left, and if take is true takes it. The zero prefix
+// has no limit.
 func (b *buckets) pays(source netip.Prefix, known, take bool, now time.Time) bool {
 	if !source.IsValid() {
 		return true
 	}
 	if known {
-		return b.spend([]netip.Prefix{source}, func(netip.Prefix) rate { return b.rates.known }, take, now)
+		return b.spend([]netip.Prefix{source}, func(netip.Prefix) rate { return b.rates.known },
+			take, now)
 	}
 	return b.spend(append([]netip.Prefix{source}, networks(source)...), b.rates.of, take, now)
 }
 
-func (b *buckets) spend(all []netip.Prefix, rateOf func(netip.Prefix) rate, take bool, now time.Time) bool {
+func (b *buckets) spend(all []netip.Prefix, rateOf func(netip.Prefix) rate, take bool,
+	now time.Time) bool {
 	for _, prefix := range all {
 		if u := b.left.get(prefix); u != nil && u.at(now, rateOf(prefix)) > rateOf(prefix).burst-1 {
 			return false

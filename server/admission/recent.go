@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// recent remembers a value for each of the sources that were touched last, and for no more than most: strangers decide
-// how many there are. Not safe for concurrent use.
+// recent remembers a value for each of the sources that were touched last, and for no more than
+// most: unauthenticated clients decide how many there are. Not safe for concurrent use.
 type recent[V any] struct {
 	most   int
 	order  list.List // of *remembered[V], the one touched last in front
@@ -31,7 +31,8 @@ func (r *recent[V]) get(key netip.Prefix) *V {
 	return &e.Value.(*remembered[V]).value // nothing else is ever put in
 }
 
-// touch returns what is remembered of key, the zero value if nothing was, and has it forgotten last.
+// touch returns what is remembered of key, the zero value if nothing was, and has it forgotten
+// last.
 func (r *recent[V]) touch(key netip.Prefix) *V {
 	if e := r.values[key]; e != nil {
 		r.order.MoveToFront(e)

@@ -15,7 +15,8 @@ const (
 	cpuBurst = 250 * time.Millisecond
 	// firstCost is the guess at one handshake's time before one was measured.
 	firstCost = 500 * time.Microsecond
-	// leastCost is charged at least: a HelloRetryRequest ends what is measured before the costly part has begun.
+	// leastCost is charged at least: a HelloRetryRequest ends what is measured before the costly
+	// part has begun.
 	leastCost = 250 * time.Microsecond
 	// patience is how long a handshake waits for its turn at most.
 	patience = 3 * time.Second
@@ -23,8 +24,9 @@ const (
 	waitingMost = 512
 )
 
-// share is a token bucket of processor time. When there is more to do than it allows the newest goes first: it is the one
-// whose client still waits, while in a queue that is too long everybody's turn comes too late.
+// share is a token bucket of processor time. When there is more to do than it allows the newest
+// goes first: it is the one whose client still waits, while in a queue that is too long everybody's
+// turn comes too late.
 type share struct {
 	second time.Duration // of processor time in a second
 	most   time.Duration
@@ -48,13 +50,15 @@ func newShare(now func() time.Time) *share {
 	processors := time.Duration(runtime.GOMAXPROCS(0))
 	second := time.Duration(float64(processors*time.Second) * cpuShare)
 	return &share{
-		second: second, most: processors * cpuBurst, left: processors * cpuBurst, now: now, then: now(), cost: firstCost,
+		second: second, most: processors * cpuBurst, left: processors * cpuBurst, now: now,
+		then: now(), cost: firstCost,
 		after: func(d time.Duration, f func()) { time.AfterFunc(d, f) },
 	}
 }
 
-// begin waits for the caller's turn, for patience at most, and reports whether it came. The caller then calls end, on the
-// same goroutine, when the costly part is over: the goroutine keeps its thread meanwhile, whose clock tells the cost.
+// begin waits for the caller's turn, for patience at most, and reports whether it came. The caller
+// then calls end, on the same goroutine, when the costly part is over: the goroutine keeps its
+// thread meanwhile, whose clock tells the cost.
 func (s *share) begin() (end func(), ok bool) {
 	if !s.take() {
 		return nil, false
@@ -139,7 +143,8 @@ func (s *share) arm() {
 	s.after(time.Duration(float64(short)/float64(s.second)*float64(time.Second)), s.next)
 }
 
-// threadTime returns the processor time that the calling thread has used, 0 if the kernel does not say.
+// threadTime returns the processor time that the calling thread has used, 0 if the kernel does not
+// say.
 func threadTime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {

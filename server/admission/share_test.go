@@ -51,7 +51,8 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// When more wait than can have their turn the newest has it first, and those who waited too long are told.
+// When more wait than can have their turn the newest has it first, and those who waited too long
+// are told.
 func TestShareNewestFirst(t *testing.T) {
 	c := newClock()
 	s := newShare(func() time.Time { return c.now })

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// AddressOf returns the address in text: alone, in brackets, or with a port. Without one it returns the zero Addr.
+// AddressOf returns the address in text: alone, in brackets, or with a port. Without one it returns
+// the zero Addr.
 func AddressOf(text string) netip.Addr {
 	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {
@@ -19,9 +20,9 @@ func AddressOf(text string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// SourceOf returns what an address is counted under: an IPv4 address alone, an IPv6 address with its /64, for that is
-// what one customer gets. The zero prefix is not counted: it stands for this machine's own addresses, where a proxy runs
-// whose clients must not pay for one another.
+// SourceOf returns what an address is counted under: an IPv4 address alone, an IPv6 address with
+// its /64, for that is what one customer gets. The zero prefix is not counted: it stands for this
+// machine's own addresses, where a proxy runs whose clients must not pay for one another.
 func SourceOf(a netip.Addr) netip.Prefix {
 	if !a.IsValid() || a.IsLoopback() {
 		return netip.Prefix{}
@@ -34,8 +35,8 @@ func SourceOf(a netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// networks returns the prefixes that source lies in, the longest first: for IPv6 the /56 and the /48, which a site gets
-// (RFC 6177), for IPv4 the /24.
+// networks returns the prefixes that source lies in, the longest first: for IPv6 the /56 and the
+// /48, which a site gets (RFC 6177), for IPv4 the /24.
 func networks(source netip.Prefix) []netip.Prefix {
 	bits := []int{56, 48}
 	switch {

@@ -8,8 +8,8 @@ import (
 	"tunnel/packet"
 )
 
-// Packet returns an IP packet from src to dst, of IPv4 or IPv6 as they are, that carries id. The protocol is one that
-// nobody segments, coalesces or marks: 253, for experiments (RFC 3692).
+// Packet returns an IP packet from src to dst, of IPv4 or IPv6 as they are, that carries id. The
+// protocol is one that nobody segments, coalesces or marks: 253, for experiments (RFC 3692).
 func Packet(src, dst string, id uint32) []byte { return SizedPacket(src, dst, id, 60) }
 
 // SizedPacket returns one of n bytes, n ≥ 44.

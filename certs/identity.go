@@ -1,0 +1,200 @@
+// Package certs proves who a server is, and checks the proof: a key and certificate of its own,
+// files that are reloaded when they change, ACME, client authorities, and pins.
+package certs
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"tunnel/atomicfile"
+)
+
+// A certificate of our own is good for a long time, since clients know its key by the pin and not
+// by its date. It is made anew when less than identityRenew is left, and begins a day ago: clocks
+// differ.
+const (
+	identityLife  = 10 * 365 * 24 * time.Hour
+	identityRenew = 365 * 24 * time.Hour
+	identityPast  = 24 * time.Hour
+)
+
+// Files of an Identity.
+const (
+	IdentityKey  = "key.pem"
+	IdentityCert = "cert.pem"
+)
+
+// ErrIdentity says that the file of the key holds none.
+var ErrIdentity = errors.New("damaged key")
+
+// Identity is a key and a certificate that a server has made for itself.
+type Identity struct {
+	Certificate tls.Certificate // with its Leaf
+	New         bool            // the key was made just now
+}
+
+// Pin returns the pin of the key.
+func (i *Identity) Pin() Pin { return PinOf(i.Certificate.Leaf) }
+
+// OpenIdentity returns the identity that dir keeps in key.pem (PKCS #8) and cert.pem, both with
+// mode 0600. What is missing is made; a certificate that is damaged, belongs to another key, ends
+// within a year, or is not for exactly these names (of DNS, or addresses) is made anew for the same
+// key. The error is ErrIdentity, wrapped, when the key's file is damaged. Only one process at a
+// time may do this in a directory.
+func OpenIdentity(dir string, names ...string) (*Identity, error) {
+	keyFile, certFile := filepath.Join(dir, IdentityKey), filepath.Join(dir, IdentityCert)
+	var identity Identity
+	key, err := readKey(keyFile)
+	if errors.Is(err, os.ErrNotExist) {
+		identity.New = true
+		key, err = makeKey(keyFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	leaf := readLeaf(certFile)
+	if leaf == nil || !usable(leaf, key, names, now) {
+		if leaf, err = makeLeaf(certFile, key, names, now); err != nil {
+			return nil, err
+		}
+	}
+	identity.Certificate = tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key,
+		Leaf: leaf}
+	return &identity, nil
+}
+
+// readKey reads a private key, and takes it away from other users if they may read it.
+func readKey(file string) (crypto.Signer, error) {
+	data, err := atomicfile.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fmt.Errorf("%w: %s is not one key in PEM", ErrIdentity, file)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrIdentity, file, err)
+	}
+	key, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s: a %T cannot sign", ErrIdentity, file, parsed)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(file, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return key, nil
+}
+
+func makeKey(file string) (crypto.Signer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key,
+		atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// readLeaf reads a certificate. It returns nil if there is none that can be read: it can be made
+// again.
+func readLeaf(file string) *x509.Certificate {
+	data, err := atomicfile.Read(file)
+	if err != nil {
+		return nil
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return leaf
+}
+
+// usable reports whether leaf is what makeLeaf would make, long enough from its end.
+func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.Time) bool {
+	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(key.Public()) || now.Before(leaf.NotBefore) ||
+		now.Add(identityRenew).After(leaf.NotAfter) {
+		return false
+	}
+	have := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		have = append(have, ip.String())
+	}
+	want := slices.Clone(names)
+	for i, name := range want {
+		if ip := net.ParseIP(name); ip != nil {
+			want[i] = ip.String()
+		}
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	return slices.Equal(have, want)
+}
+
+// makeLeaf writes a certificate for key, signed by itself. It is no authority, so that a client
+// that trusts it trusts this server and no other; and it does not say what it is for.
+func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x509.Certificate,
+	error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		NotBefore:             now.Add(-identityPast),
+		NotAfter:              now.Add(identityLife),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	if len(names) > 0 {
+		template.Subject = pkix.Name{CommonName: names[0]}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	if err := atomicfile.Replace(file,
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})); err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}

@@ -1,0 +1,68 @@
+package machine
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+
+	"tunnel/cli/invocation"
+	"tunnel/cli/statedir"
+	"tunnel/client"
+	"tunnel/host"
+	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
+	"tunnel/tun"
+)
+
+// confined is the Machine of a worker: its parent.
+type confined struct {
+	*privsep.Worker
+
+	i    *invocation.Invocation
+	user sandbox.User
+	log  *slog.Logger
+}
+
+func (h *confined) Device(ctx context.Context) (tun.Device, client.Host, error) {
+	device, err := h.Worker.Device(ctx)
+	return device, h.Worker, err
+}
+
+// State enters the sandbox: the worker has all that it needs, and has read nothing from the network
+// yet.
+func (h *confined) State(ctx context.Context) (string, error) {
+	dir, name, err := h.Worker.State(ctx)
+	if err != nil {
+		return "", err
+	}
+	path, err := statedir.NameFor(h.i.CLI, dir, name)
+	if err != nil {
+		return "", err
+	}
+	connects := h.i.Serve == nil || len(h.i.Serve.ACME) > 0
+	if connects {
+		// crypto/x509 caches it; SSL_CERT_FILE may be readable by root only
+		_, _ = x509.SystemCertPool()
+	}
+	TakePriority(h.log)
+	if err := spreadPriority(); err != nil {
+		h.log.Debug("packets have no priority over other sessions", "err", err)
+	}
+	if err := sandbox.Drop(h.user); err != nil {
+		return "", fmt.Errorf("enter the sandbox: %w", err)
+	}
+	if err := sandbox.Confine(sandbox.Limits{State: path, Connect: connects}, h.log); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
+	if h.i.Hook(flag) == "" {
+		return
+	}
+	if err := h.Worker.Hook(ctx, flag); err != nil {
+		h.log.Debug("hook", "flag", flag, "err", err)
+	}
+}

@@ -1,0 +1,83 @@
+// Package machine is a run's access to this machine: device, state directory, listener and hooks. A
+// process has it directly, or, as a worker, through its parent.
+package machine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/client"
+	"tunnel/host"
+	"tunnel/privsep"
+	"tunnel/privsep/sandbox"
+	"tunnel/tun"
+)
+
+// Machine is a run's access to this machine.
+type Machine interface {
+	// Device creates the TUN device, and the Host of its addresses and routes. The caller closes
+	// both, the Host first, so that it removes what it has added by name.
+	Device(ctx context.Context) (tun.Device, client.Host, error)
+	// State returns the state directory. A worker can access no other files afterwards.
+	State(ctx context.Context) (string, error)
+	Listen(ctx context.Context) (net.Listener, error)
+	// Hook runs the command of a flag, with the device's address, until ctx ends.
+	Hook(ctx context.Context, flag string, address host.Address)
+}
+
+// ended returns the error of a run from its worker's exit code and error, and from what could not
+// be undone afterwards.
+func ended(code int, err, left error) error {
+	switch {
+	case err != nil && left != nil:
+		return failure.New(failure.StepInternal, fmt.Errorf("%w; and then: %w", err, left),
+			"run `tunnel cleanup`")
+	case err != nil:
+		return failure.New(failure.StepInternal, err, "")
+	case code != 0:
+		return &failure.WorkerEnded{Code: code, Left: left}
+	}
+	return left
+}
+
+// New returns the Machine of this process. A process that becomes the parent runs its worker to the
+// end first; it then returns a nil Machine, and the error of the run.
+func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
+	invocation.Output(i.CLI).Detach()
+	user, err := sandbox.FindUser(i.Common.User)
+	if err != nil {
+		return nil, failure.Usage("--user: %w", err)
+	}
+	if w := invocation.Worker(i.CLI); w != nil {
+		return &confined{Worker: w, i: i, user: user, log: log}, nil
+	}
+	own := &direct{i: i, user: user, log: log}
+	if os.Geteuid() != 0 {
+		if i.Common.User != "" {
+			return nil, failure.Usage("--user is for root: only root can become another user")
+		}
+		return own, nil
+	}
+	if i.Common.NoSandbox {
+		log.Warn("no sandbox: the process that talks to the network is root")
+		return own, nil
+	}
+	if why := sandbox.CanSplit(user); why != nil {
+		log.Info("no sandbox: all is one process", "reason", why)
+		return own, nil
+	}
+	own.split = true
+	parent := privsep.New(own, log)
+	stdout, stderr := invocation.Output(i.CLI).Stdout.Spool.Relay(),
+		invocation.Output(i.CLI).Stderr.Spool.Relay()
+	parent.Stdout, parent.Stderr = stdout, stderr
+	code, err := parent.Run(i.CLI.Context, invocation.Args(i.CLI)[1:])
+	stdout.Flush()
+	stderr.Flush()
+	return nil, ended(code, err, own.close())
+}

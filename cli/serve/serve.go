@@ -1,0 +1,132 @@
+// Package serve is the command `tunnel serve`.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/cli/invocation"
+	"tunnel/cli/machine"
+	"tunnel/cmdrun"
+	"tunnel/config"
+	"tunnel/host"
+	"tunnel/journal"
+	"tunnel/server"
+)
+
+// Command returns the command.
+func Command() *cli.Command {
+	return &cli.Command{
+		Name:  "serve",
+		Usage: "run the hub: create the network and admit clients",
+		Description: "The first start makes a token, and without --plain, --tls-cert and --acme " +
+			"a key of its own, and\n" +
+			"prints the command that joins another machine; tunnel token makes more tokens. " +
+			"Examples, the\n" +
+			"last for use behind a proxy that ends TLS:\n\n" +
+			"   sudo tunnel serve\n" +
+			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
+		Flags:           invocation.Flags(config.DefaultServe().Settings()),
+		OnUsageError:    invocation.UsageError,
+		HideHelpCommand: true,
+		Action:          serve,
+	}
+}
+
+func serve(c *cli.Context) (err error) {
+	if err := invocation.NoMore(c, 0); err != nil {
+		return err
+	}
+	i, err := invocation.New(c)
+	if err != nil {
+		return err
+	}
+	told, log := i.Serve, i.Log()
+	i.Warn(log)
+	memory := serveMemory(told.MaxMemory)
+	want := machine.ServeWant(told)
+	if told.DryRun {
+		dry := host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}}, nil, nil)
+		return dry.Apply(c.Context, want)
+	}
+	if invocation.Worker(c) == nil {
+		watchJoinLine(invocation.Output(c), log)
+	}
+	this, err := machine.New(i, log)
+	if this == nil {
+		return err
+	}
+	secret, err := serverToken(i, log)
+	if err != nil {
+		return err
+	}
+	secure, err := newServerTLS(i, log)
+	if err != nil {
+		return err
+	}
+	// Before the state is touched: a user who may not create the device gets that error, and not
+	// that a directory is missing.
+	device, own, err := this.Device(c.Context)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, own.Close()) }()
+	defer func() { _ = device.Close() }() // Run closes it too; this is for earlier failures
+	dir, err := this.State(c.Context)
+	if err != nil {
+		return err
+	}
+	kept, err := openServerState(dir, told, secret, log)
+	if err != nil {
+		return err
+	}
+	defer kept.close()
+	tlsConfig, err := secure.open(dir)
+	if err != nil {
+		return err
+	}
+	held, err := holdDevice(c.Context, own, want, log)
+	if err != nil {
+		return err
+	}
+	defer held.close()
+	ln, err := this.Listen(c.Context)
+	if err != nil {
+		return err
+	}
+	if tlsConfig == nil && !machine.IsLoopback(ln.Addr()) {
+		log.Warn(
+			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
+				"proxy with TLS in front")
+	}
+	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
+		withZone(ln.Addr(), told.Listen), told.Network, want.Dev,
+		want.Addresses[0].Local, want.Addresses[0].Peer)
+	if err := printConnectLine(c.App.Writer, told, secure, kept, ln.Addr()); err != nil {
+		return err
+	}
+	defer secure.keep(c.Context)()
+	limitMemory(memory)
+	hub, err := server.New(server.Config{
+		Device: device, Leases: kept.leases, Auth: kept.auth, TLS: tlsConfig, Path: told.Path,
+		MTU: want.MTU, Qlen: want.Qlen, Keepalive: told.PingInterval,
+		Congestion: told.Congestion, ClientToClient: told.ClientToClient, Log: log,
+		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress,
+		TrustedProxies: told.TrustedProxy,
+		MaxLanes:       told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions,
+		Sever: severing(log), ProxyHint: proxyHint,
+	})
+	if err != nil {
+		return err
+	}
+	defer kept.control(c.Context, hub)()
+	machine.TakePriority(log)
+	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
+}
+
+// proxyHint is the advice when a proxy that the server does not trust names a client.
+const proxyHint = "if a proxy is in front, name it with --trusted-proxy"

@@ -1,0 +1,118 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/auth"
+	"tunnel/cli/failure"
+	"tunnel/cli/statedir"
+	"tunnel/control"
+	"tunnel/server"
+	"tunnel/state"
+)
+
+// tokens manages the tokens of a state directory: through the server that runs there, or in the
+// file.
+type tokens interface {
+	List(context.Context) ([]server.TokenStatus, error)
+	Create(context.Context, auth.Spec) (auth.Token, string, error)
+	Revoke(context.Context, string) error
+}
+
+// withTokens calls f with the tokens of --state. A running server has the file locked and is asked;
+// one that is just starting or stopping is waited for. If there is no state yet it is created if
+// create is set, with a line on stderr, because --state may be mistyped.
+func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
+	use := statedir.Find
+	if create {
+		use = statedir.Make
+	}
+	dir, err := statedir.ForTokens(c, chosenState(c), use)
+	if err != nil {
+		return err
+	}
+	told := false
+	for until := time.Now().Add(tokenPatience); ; {
+		err := f(control.NewClient(dir))
+		if !errors.Is(err, control.ErrNoServer) {
+			return tokenFailure(err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, statedir.FileName)); errors.Is(err,
+			os.ErrNotExist) && !told {
+			if !create {
+				return failure.New(failure.StepState,
+					fmt.Errorf("%s has no %s: it is not a server's state", dir, statedir.FileName),
+					statedir.AdviceServer)
+			}
+			_, _ = fmt.Fprintf(c.App.ErrWriter,
+				"there is no state in %s yet: making a new one, for a server with this --state\n",
+				dir)
+			told = true
+		}
+		file, err := statedir.OpenFile(state.Try, dir)
+		if err == nil {
+			defer func() { _ = file.Close() }()
+			store, err := auth.Open(file.Bucket(statedir.BucketTokens))
+			if err != nil {
+				return err
+			}
+			return tokenFailure(f(localTokens{store}))
+		}
+		if !errors.Is(err, state.ErrLocked) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-c.Done():
+			return nil
+		}
+	}
+}
+
+// tokenPatience is how long withTokens waits for a server that has locked the file and does not
+// answer.
+const tokenPatience = 5 * time.Second
+
+// tokenFailure gives an error about tokens its step: a wrong request, or a failure to perform it.
+func tokenFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
+		control.ErrRefused} {
+		if errors.Is(err, e) {
+			return failure.New(failure.StepUsage, err, "see `tunnel token list`")
+		}
+	}
+	if step := failure.Of(err).Step; step == failure.StepState || step == failure.StepOutput {
+		return err
+	}
+	return failure.New(failure.StepState, err,
+		"see the server's log, and run as root or as the server's user")
+}
+
+// localTokens are the tokens in a file that no server has open.
+type localTokens struct{ store *auth.Store }
+
+func (l localTokens) List(context.Context) (all []server.TokenStatus, _ error) {
+	for _, t := range l.store.List() {
+		all = append(all, server.TokenStatus{Token: t})
+	}
+	return all, nil
+}
+
+func (l localTokens) Create(_ context.Context, spec auth.Spec) (auth.Token, string, error) {
+	return l.store.Create(spec, nil) // serve checks it against its network
+}
+
+func (l localTokens) Revoke(_ context.Context, name string) error {
+	_, err := l.store.Revoke(name)
+	return err
+}

@@ -1,0 +1,238 @@
+// Package token is the command `tunnel token`.
+package token
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/auth"
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/output"
+	"tunnel/cli/statedir"
+	"tunnel/config"
+)
+
+// chosenState returns that of a command with a flag of its own.
+func chosenState(c *cli.Context) statedir.Choice {
+	return statedir.Choice{Dir: c.String(invocation.FlagState),
+		Given: c.IsSet(invocation.FlagState)}
+}
+
+const (
+	flagAddress     = "address"
+	flagMaxSessions = "max-sessions"
+	flagRoute       = "route"
+	flagExpires     = "expires"
+	flagOnce        = "once"
+	flagCertCN      = "cert-cn"
+)
+
+// joinLife is the default lifetime of a join token.
+const joinLife = time.Hour
+
+// maxLife is the longest --expires; beyond that only never.
+const maxLife = 100 * 365 * 24 * time.Hour
+
+// Command returns the command.
+func Command() *cli.Command {
+	// Only --state has an environment variable: TUNNEL_ADDRESS and others have another meaning for
+	// connect.
+	keep := &cli.StringFlag{Name: invocation.FlagState,
+		EnvVars: invocation.Variable(invocation.FlagState), Value: invocation.DefaultState,
+		TakesFile: true, Usage: "`DIR` of the server"}
+	sub := func(name, usage, args, description string, action cli.ActionFunc,
+		flags ...cli.Flag) *cli.Command {
+		return &cli.Command{
+			Name: name, Usage: usage, ArgsUsage: args, Description: description,
+			Flags:        append(flags, keep),
+			OnUsageError: invocation.UsageError, HideHelpCommand: true,
+			Action: func(c *cli.Context) error {
+				if err := noneEmpty(c); err != nil {
+					return err
+				}
+				return action(c)
+			},
+		}
+	}
+	return &cli.Command{
+		Name:  "token",
+		Usage: "manage who may connect: create, list, revoke",
+		Description: "Works on the server's --state, whether the server runs or not. Example:\n\n" +
+			"   (umask 077; sudo tunnel token create laptop > token)",
+		OnUsageError:    invocation.UsageError,
+		HideHelpCommand: true,
+		Action:          invocation.NoAction("token "),
+		Subcommands: []*cli.Command{
+			sub("create", "make a token and print it once", "NAME",
+				"The token alone goes to stdout. Only a hash of it is kept. Examples:\n\n"+
+					"   (umask 077; sudo tunnel token create laptop > token)\n"+
+					"   sudo tunnel token create --once --expires 10m phone", tokenCreate,
+				&cli.StringFlag{Name: flagAddress,
+					Usage: "reserve this `ADDRESS` of the network for it"},
+				&cli.StringSliceFlag{Name: flagRoute,
+					Usage: "let its client send from and receive for this `PREFIX`; may be given " +
+						"several times"},
+				&cli.StringFlag{Name: flagExpires,
+					Usage: "`TIME` until it expires, like 10m, 12h or 90d, or never (default: " +
+						"never, with --once 1h)"},
+				&cli.StringFlag{Name: flagCertCN,
+					Usage: "require a client certificate whose subject has the common name " +
+						"`NAME`, for a server with --client-ca"},
+				&cli.IntFlag{Name: flagMaxSessions,
+					Usage: "largest `NUMBER` of clients that it admits at once; 0 is no limit " +
+						"(default: that of serve --max-sessions)"},
+				&cli.BoolFlag{Name: flagOnce,
+					Usage: "make a join token: the first client that uses it gets a lasting " +
+						"credential, and no other client is admitted"},
+			),
+			sub("list", "show all tokens and who is connected", "",
+				"Example:\n\n   sudo tunnel token list", tokenList),
+			sub("revoke", "revoke a token, and end every session that uses it", "NAME",
+				"Example:\n\n   sudo tunnel token revoke laptop", tokenRevoke),
+		},
+	}
+}
+
+// noneEmpty refuses empty values, as package config does: an empty --expires would be never.
+func noneEmpty(c *cli.Context) error {
+	for _, name := range c.LocalFlagNames() {
+		if text, ok := c.Value(name).(string); ok && text == "" {
+			return failure.Usage("--%s is empty: give a value or leave it out", name)
+		}
+	}
+	return nil
+}
+
+func tokenCreate(c *cli.Context) error {
+	name, err := tokenName(c)
+	if err != nil {
+		return err
+	}
+	spec, err := tokenSpec(c, name)
+	if err != nil {
+		return err
+	}
+	output.KeepPipe() // a token that was made but not shown is reported below
+	return withTokens(c, true, func(t tokens) error {
+		made, text, err := t.Create(c.Context, spec)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(c.App.ErrWriter,
+			"made %s; it is shown this once, give it to the client with --token-file\n",
+			describe(made))
+		if _, err = fmt.Fprintln(c.App.Writer, text); err != nil {
+			return failure.New(failure.StepOutput,
+				fmt.Errorf("token %q was made and could not be shown: %w", name,
+					errors.Unwrap(err)),
+				"run `tunnel token revoke "+name+"`, and make another")
+		}
+		return nil
+	})
+}
+
+// describe describes a token.
+func describe(t auth.Token) string {
+	what := fmt.Sprintf("token %q", t.Name)
+	if t.Kind == auth.KindJoin {
+		what = fmt.Sprintf("join token %q, for one client", t.Name)
+	}
+	if !t.Expires.IsZero() {
+		what += ", until " + moment(t.Expires)
+	}
+	return what
+}
+
+// tokenName returns the only argument of a command, a token's name.
+func tokenName(c *cli.Context) (string, error) {
+	if err := invocation.NoMore(c, 1); err != nil {
+		return "", err
+	}
+	name := c.Args().First()
+	if name == "" {
+		return "", failure.Usage("which token? tunnel token %s NAME", c.Command.Name)
+	}
+	if err := auth.CheckName(name); err != nil {
+		return "", failure.Usage("%w", err)
+	}
+	return name, nil
+}
+
+// tokenSpec returns the token that the flags describe.
+func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
+	spec = auth.Spec{Name: name, Once: c.Bool(flagOnce)}
+	if spec.Address, err = config.ParseAddress(c.String(flagAddress)); err != nil {
+		return spec, failure.Usage("--address%w", err)
+	}
+	for _, text := range c.StringSlice(flagRoute) {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return spec, failure.Usage("--route %s is not a prefix like 192.168.7.0/24", text)
+		}
+		if prefix != prefix.Masked() {
+			return spec, failure.Usage("--route %s has host bits set, its prefix is %s", text,
+				prefix.Masked())
+		}
+		spec.Routes = append(spec.Routes, prefix)
+	}
+	spec.CertCN = c.String(flagCertCN)
+	if c.IsSet(flagMaxSessions) {
+		n := c.Int(flagMaxSessions)
+		if n < 0 || n > auth.MaxSessions {
+			return spec, failure.Usage("--%s %d is not within 0 to %d", flagMaxSessions, n,
+				auth.MaxSessions)
+		}
+		spec.MaxSessions = &n
+	}
+	life, err := lifetime(c.String(flagExpires))
+	if err != nil {
+		return spec, err
+	}
+	if !c.IsSet(flagExpires) && spec.Once {
+		life = joinLife
+	}
+	if life != 0 {
+		spec.Expires = time.Now().Add(life)
+	}
+	return spec, nil
+}
+
+// lifetime parses --expires; 0 is never.
+func lifetime(text string) (time.Duration, error) {
+	if text == "" || text == "never" {
+		return 0, nil
+	}
+	life, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n uint64
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil {
+			life = time.Duration(n) * 24 * time.Hour
+		}
+	}
+	if err != nil || life <= 0 || life > maxLife {
+		return 0, failure.Usage("--expires %s is neither a time like 10m, 12h or 90d nor never",
+			text)
+	}
+	return life, nil
+}
+
+func tokenRevoke(c *cli.Context) error {
+	name, err := tokenName(c)
+	if err != nil {
+		return err
+	}
+	return withTokens(c, false, func(t tokens) error {
+		if err := t.Revoke(c.Context, name); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.App.Writer, "revoked %s\n", name)
+		return err
+	})
+}

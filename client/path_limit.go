@@ -1,0 +1,46 @@
+package client
+
+import (
+	"slices"
+
+	"tunnel/netwatch"
+)
+
+// holds says that the keeper has another Want.
+func (m *pathMonitor) holds() {
+	device := m.keeper.Limits()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.device = device
+	m.limit()
+}
+
+// limit tells the network what can concern this client: everything while paths are looked for. The
+// caller holds mu.
+func (m *pathMonitor) limit() {
+	if m.network == nil {
+		return
+	}
+	var limits *netwatch.Limits
+	if m.end == nil && len(m.nextHops) > 0 {
+		limits = &netwatch.Limits{
+			Networks: m.device.Networks, Hosts: slices.Clone(m.device.Hosts),
+			Links: slices.Clone(m.device.Links),
+		}
+		for hop, known := range m.nextHops {
+			limits.Hosts = append(limits.Hosts, hop.WithZone(""))
+			if known.Gateway.IsValid() {
+				limits.Hosts = append(limits.Hosts, known.Gateway.WithZone(""))
+			}
+			if known.Dev != "" {
+				limits.Links = append(limits.Links, known.Index)
+			}
+		}
+		for _, conn := range m.conns {
+			limits.Hosts = append(limits.Hosts, conn.Local().WithZone(""))
+		}
+	}
+	if err := m.network.Limit(limits); err != nil {
+		m.log.Debug("this machine is watched as a whole", "err", err)
+	}
+}

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"tunnel/e2e/lab"
+)
+
+// TestFirstTokenUnheard makes the first token while stdout takes nothing: stderr says how to make
+// another, which works, and does not when all is well.
+func TestFirstTokenUnheard(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	const hint = "tunnel token create NAME"
+	for name, make := range map[string]func(*testing.T) *sink{
+		"read":     func(*testing.T) *sink { return nil },
+		"closed":   closed,
+		"null":     func(t *testing.T) *sink { return openSink(t, "/dev/null") },
+		"full":     func(t *testing.T) *sink { return openSink(t, "/dev/full") },
+		"broken":   brokenPipe,
+		"not read": fullPipe,
+	} {
+		for mode, flags := range modes() {
+			t.Run(mode+", "+name, func(t *testing.T) {
+				t.Parallel()
+				server := lab.New(t).Host("server")
+				state := t.TempDir()
+				srv := bin.startUnheard(t, server, make(t), nil, append([]string{"serve", "--state",
+					state}, flags...)...)
+				awaitListen(t, server)
+				if name != "read" {
+					srv.WaitFor(hint, soon)
+				}
+				if name == "read" {
+					srv.WaitFor("tunnel connect ", soon)
+				}
+				if secret := bin.token(t, server, state, "create", "another"); secret == "" {
+					t.Error("no token")
+				}
+				stop(t, srv.Proc)
+				if said := strings.Count(srv.Stderr(), hint); said != 1 && name != "read" ||
+					said != 0 && name == "read" {
+					t.Errorf("said %d times\n%s", said, srv.Stderr())
+				}
+			})
+		}
+	}
+}
+
+// TestFailureUnheard is a run that fails before it was up, and keeps trying: neither waits.
+func TestFailureUnheard(t *testing.T) {
+	bin := plainBuild(t)
+	_, client, _ := routed(t)
+	for _, keep := range []bool{false, true} {
+		s := stoppedTerminal(t)
+		args := []string{"connect", "ws://203.0.113.1:9", "--token", token, "--state", t.TempDir(),
+			"--log-level", "debug"}
+		if keep {
+			args = append(args, "--keep-trying")
+		}
+		cl := bin.startUnheard(t, client, s, s, args...)
+		if keep {
+			time.Sleep(2 * time.Second) // several attempts
+			stopInTime(t, cl.Proc)
+		} else if code := cl.Wait(10 * time.Second); code != 4 {
+			t.Errorf("exit code %d, want 4", code)
+		}
+	}
+}
+
+// TestPagerGetsAll is a command that prints much, to somebody who reads slowly: all of it comes.
+func TestPagerGetsAll(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	s := fullPipe(t)
+	p := bin.startUnheard(t, lab.New(t).Host("pager"), s, nil, "serve", "--help")
+	time.Sleep(3 * time.Second)
+	if p.Exited() {
+		t.Error("it ended before its output was read")
+	}
+	s.read(t)
+	if code := p.Wait(soon); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	_ = s.in.Close()
+	<-s.done
+	if got := s.String(); !strings.Contains(got, "--user") || !strings.HasPrefix(got, "NAME:") {
+		t.Errorf("got\n%s", got)
+	}
+}

@@ -1,0 +1,391 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/auth"
+	"tunnel/control"
+	"tunnel/e2e/lab"
+)
+
+// A sink is where a program writes and nobody reads, until read is called.
+type sink struct {
+	in  *os.File // the program's stdout or stderr
+	out *os.File // what a reader has; nil if there is none
+
+	hold sync.Mutex // locked while the reader pauses
+
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu; what was read
+	done chan struct{}   // closed at the end; nil before read
+}
+
+// fullPipe returns a pipe into which no byte fits, as that of a log driver that hangs.
+func fullPipe(t *testing.T) *sink {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	for full := make([]byte, 4096); ; {
+		if _, err := unix.Write(fds[1], full); errors.Is(err, unix.EAGAIN) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.SetNonblock(fds[1], false); err != nil { // what a program is given
+		t.Fatal(err)
+	}
+	return newSink(t, fds[1], fds[0])
+}
+
+// stoppedTerminal returns a terminal that somebody has stopped by Ctrl-S.
+func stoppedTerminal(t *testing.T) *sink {
+	t.Helper()
+	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK,
+		0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER,
+		unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	s := newSink(t, int(slave), master)
+	if err := unix.IoctlSetInt(int(slave), unix.TCXONC, unix.TCOOFF); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newSink(t *testing.T, in, out int) *sink {
+	s := &sink{in: os.NewFile(uintptr(in), "sink")}
+	if out >= 0 {
+		s.out = os.NewFile(uintptr(out), "reader")
+	}
+	t.Cleanup(func() { _ = errors.Join(s.in.Close(), s.out.Close()) }) // also of nil
+	return s
+}
+
+// read begins to read, as after Ctrl-Q.
+func (s *sink) read(t *testing.T) {
+	t.Helper()
+	if err := unix.IoctlSetInt(int(s.in.Fd()), unix.TCXONC, unix.TCOON); err != nil &&
+		!errors.Is(err, unix.ENOTTY) {
+		t.Fatal(err)
+	}
+	s.done = make(chan struct{})
+	go func() {
+		defer close(s.done)
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := s.out.Read(buffer)
+			s.hold.Lock() // as long as a test has it nothing more is read
+			s.mu.Lock()
+			s.text.Write(buffer[:n])
+			s.mu.Unlock()
+			s.hold.Unlock()
+			if err != nil { // EOF of a pipe, EIO of a terminal: the last program has closed it
+				return
+			}
+		}
+	}()
+}
+
+func (s *sink) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.ReplaceAll(strings.Trim(s.text.String(), "\x00"), "\r\n", "\n")
+}
+
+// waitFor waits until what was read has a text.
+func (s *sink) waitFor(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, "a reader gets "+text, func() bool { return strings.Contains(s.String(), text) })
+}
+
+// openSink opens a device file to write to, such as /dev/full.
+func openSink(t *testing.T, name string) *sink {
+	t.Helper()
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newSink(t, fd, -1)
+}
+
+// brokenPipe returns a pipe whose reader has gone.
+func brokenPipe(t *testing.T) *sink {
+	t.Helper()
+	s := fullPipe(t)
+	_ = s.out.Close()
+	return s
+}
+
+// closed stands for a stream that is closed.
+func closed(*testing.T) *sink { return new(sink) }
+
+// unheard is a run of the program whose output nobody reads.
+type unheard struct {
+	*lab.Proc
+	stdout, stderr *sink // nil is read, by Proc
+}
+
+// startUnheard starts the program with sinks; nil stands for a stream that is read.
+func (p program) startUnheard(t *testing.T, h *lab.Host, stdout, stderr *sink,
+	args ...string) *unheard {
+	t.Helper()
+	// A shell puts the sinks in place, and becomes the program: a Proc has streams of its own.
+	redirect := `exec "$@"`
+	cmd := clean(h.Command("sh", "-c", redirect))
+	for fd, s := range map[string]*sink{"1": stdout, "2": stderr} {
+		switch {
+		case s == nil:
+		case s.in == nil:
+			redirect += " " + fd + ">&-"
+		default:
+			cmd.ExtraFiles = append(cmd.ExtraFiles, s.in)
+			redirect += " " + fd + ">&" + strconv.Itoa(2+len(cmd.ExtraFiles))
+		}
+	}
+	for i := range cmd.ExtraFiles {
+		redirect += " " + strconv.Itoa(3+i) + ">&-"
+	}
+	cmd.Args[len(cmd.Args)-1] = redirect
+	cmd.Args = append(cmd.Args, "sh", string(p))
+	cmd.Args = append(cmd.Args, args...)
+	return &unheard{watch(t, h.StartCommand(cmd)), stdout, stderr}
+}
+
+// sinks are the kinds of output that nobody reads.
+func sinks() map[string]func(t *testing.T) (stdout, stderr *sink) {
+	return map[string]func(t *testing.T) (stdout, stderr *sink){
+		"full stderr": func(t *testing.T) (*sink, *sink) { return nil, fullPipe(t) },
+		"full stdout": func(t *testing.T) (*sink, *sink) { return fullPipe(t), nil },
+		"one full pipe": func(t *testing.T) (*sink, *sink) {
+			s := fullPipe(t)
+			return s, s
+		},
+		"stopped terminal": func(t *testing.T) (*sink, *sink) {
+			s := stoppedTerminal(t)
+			return s, s
+		},
+		"closed stdout, full disk": func(t *testing.T) (*sink,
+			*sink) {
+			return closed(t), openSink(t, "/dev/full")
+		},
+		"reader gone": func(t *testing.T) (*sink, *sink) {
+			s := brokenPipe(t)
+			return s, s
+		},
+	}
+}
+
+// modes are the flags of a run with a worker, and of one without.
+func modes() map[string][]string {
+	return map[string][]string{"worker": nil, "one process": {"--no-sandbox"}}
+}
+
+// awaitListen waits for a server whose output says nothing.
+func awaitListen(t *testing.T, server *lab.Host) {
+	t.Helper()
+	eventually(t, "the server listens",
+		func() bool { return server.Run("ss", "-Hltn", "sport", "=", ":8443") != "" })
+}
+
+// TestNobodyReads has both sides start, carry packets, let more clients in and stop while nobody
+// reads what they print. Not parallel: it measures how long they take to end.
+func TestNobodyReads(t *testing.T) {
+	bin := plainBuild(t)
+	for mode, flags := range modes() {
+		for name, make := range sinks() {
+			if mode == "one process" && strings.HasPrefix(name, "full ") {
+				continue // a full pipe for both has it
+			}
+			t.Run(mode+", "+name, func(t *testing.T) {
+				server, client, router := routed(t)
+				serverBefore, clientBefore := tables(t, server), tables(t, client)
+				start := func(h *lab.Host, args ...string) *unheard {
+					stdout, stderr := make(t)
+					args = append(args, "--token", token, "--state", t.TempDir(), "--log-level",
+						"debug")
+					return bin.startUnheard(t, h, stdout, stderr, append(args, flags...)...)
+				}
+				srv := start(server, "serve", "--plain")
+				awaitListen(t, server)
+				cl := start(client, "connect", routedURL, "--on-up", "seq 50000", "--on-down",
+					"seq 50000 >&2")
+				eventually(t, "packets cross", func() bool {
+					_, _, code := client.Try("ping", "-n", "-c1", "-W1", "10.1.1.1")
+					return code == 0
+				})
+				for range 3 { // each has lines, at both sides
+					client.Try("curl", "-s", "-m1", "-H",
+						"Authorization: Bearer wrong-token-of-an-attacker",
+						"http://203.0.113.1:8443/ws")
+					client.Run("ip", "link", "set", "lo", "mtu", "60000")
+					client.Run("ip", "link", "set", "lo", "mtu", "65536")
+				}
+				stop(t, bin.connect(t, router, routedURL))
+				reaches(t, client, "10.1.1.1")
+				stopInTime(t, cl.Proc)
+				untouched(t, client, clientBefore)
+				stopInTime(t, srv.Proc)
+				untouched(t, server, serverBefore)
+			})
+		}
+	}
+}
+
+// TestReaderComesBack has somebody read again: all that was kept comes, in order, and after it the
+// last lines.
+func TestReaderComesBack(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	for name, make := range map[string]func(*testing.T) *sink{"pipe": fullPipe,
+		"terminal": stoppedTerminal} {
+		for mode, flags := range modes() {
+			t.Run(mode+", "+name, func(t *testing.T) {
+				server, client := direct(t)
+				s := make(t)
+				args := []string{"serve", "--plain", "--token", token, "--state", t.TempDir()}
+				srv := bin.startUnheard(t, server, s, s, append(args, flags...)...)
+				awaitListen(t, server)
+				cl := bin.connect(t, client, directURL)
+				s.read(t)
+				for _, line := range []string{"device made", "ip link set dev tun0 up",
+					"ip addr add", "ip route add", "listening on ", "msg=connected"} {
+					s.waitFor(t, line)
+				}
+				text := s.String()
+				if link, addr, route := strings.Index(text, "ip link set"), strings.Index(text,
+					"ip addr add"), strings.Index(text, "ip route add"); link > addr ||
+					addr > route {
+					t.Errorf("out of order\n%s", text)
+				}
+				stop(t, cl)
+				stop(t, srv.Proc)
+				_ = s.in.Close()
+				<-s.done
+				text = strings.TrimSpace(s.String())
+				if !strings.Contains(text[strings.LastIndex(text, "\n")+1:], "msg=stopped") {
+					t.Errorf("the last line is not the program's\n%s", text)
+				}
+			})
+		}
+	}
+}
+
+// TestDroppedLines makes more lines than are kept while nobody reads: when somebody reads again a
+// line says how many are missing, where they are, and the rest is there.
+func TestDroppedLines(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	for mode, flags := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			server, state := lab.New(t).Host("server"), t.TempDir()
+			s := fullPipe(t)
+			args := []string{"serve", "--plain", "--token", token, "--state", state, "--log-format",
+				"json"}
+			srv := bin.startUnheard(t, server, nil, s, append(args, flags...)...)
+			eventually(t, "the server answers", func() bool {
+				_, err := control.NewClient(state).List(t.Context())
+				return err == nil
+			})
+			// No limit of the log is about these lines.
+			spec, pairs := auth.Spec{Name: strings.Repeat("n", auth.MaxName)}, 1200
+			for range pairs {
+				_, _, err := control.NewClient(state).Create(t.Context(), spec)
+				if err == nil {
+					err = control.NewClient(state).Revoke(t.Context(), spec.Name)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.read(t)
+			s.waitFor(t, "log lines dropped")
+			stop(t, srv.Proc)
+			_ = s.in.Close()
+			<-s.done
+			text, dropped := s.String(), 0
+			for line := range strings.Lines(text) {
+				var notice struct {
+					Msg, Reason string
+					Lines       int
+				}
+				if err := json.Unmarshal([]byte(line), &notice); err != nil {
+					t.Errorf("%v: %s", err, line)
+				}
+				if notice.Msg == "log lines dropped" {
+					dropped += notice.Lines
+					if notice.Reason != "not read in time" {
+						t.Error(line)
+					}
+				}
+			}
+			kept := strings.Count(text, spec.Name)
+			if kept+dropped < 2*pairs || kept == 2*pairs || kept < 1000 || dropped > pairs {
+				t.Errorf("%d lines were kept, and %d dropped", kept, dropped)
+			}
+			if !strings.Contains(text, `"msg":"stopped"`) {
+				t.Errorf("the last lines are missing\n%.2000s", text)
+			}
+		})
+	}
+}
+
+// TestCrashIsHeard has a worker crash while its reader pauses, with more to say than is kept: what
+// the Go runtime says comes whole, and after it what the parent says.
+func TestCrashIsHeard(t *testing.T) {
+	t.Parallel()
+	bin := plainBuild(t)
+	server, client := direct(t)
+	s := fullPipe(t)
+	srv := bin.startUnheard(t, server, nil, s, "serve", "--plain", "--token", token, "--state",
+		t.TempDir(), "--max-per-address", "4096", "--max-connections", "8192")
+	srv.WaitFor("listening on ", soon)
+	s.read(t)
+	const attempts = 600
+	for range attempts {
+		conn, err := client.DialContext(t.Context(), "tcp", "198.51.100.1:8443")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	s.hold.Lock()
+	kill(t, srv.Worker(), unix.SIGQUIT)
+	time.Sleep(500 * time.Millisecond) // of three seconds that such a pause may take
+	s.hold.Unlock()
+	if code := srv.Wait(soon); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	_ = s.in.Close()
+	<-s.done
+	text := s.String()
+	begin, end := strings.Index(text, "SIGQUIT: quit\n"), strings.Index(text,
+		"tunnel: internal: the worker crashed")
+	if begin < 0 || end < begin || strings.Contains(text, "dropped") {
+		t.Fatalf("begins at %d, ends at %d of %d bytes\n%.2000s", begin, end, len(text),
+			text[max(0, begin):])
+	}
+	if end-begin < 400<<10 { // else it shows nothing: the queue and two pipes hold as much
+		t.Errorf("%d bytes", end-begin)
+	}
+}

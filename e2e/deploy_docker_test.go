@@ -1,0 +1,264 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	baseImage = "debian:bookworm-slim" // what deploy/Dockerfile begins with
+
+	// baseCache keeps the base image that was made because it could not be pulled.
+	baseCache = "/var/cache/tunnel-e2e/debian-bookworm.tar"
+)
+
+// TestDocker builds deploy/Dockerfile in a real engine and runs it, by hand and
+// by deploy/compose.yaml. Not parallel: it measures how long containers take to end.
+func TestDocker(t *testing.T) {
+	e := startEngine(t)
+	e.pullBase()
+	root := e.context(plainBuild(t))
+	begin := time.Now()
+	e.must("docker", "build", "--build-arg", "http_proxy=http://"+bridgeAddr+":"+proxyPort,
+		"-t", "tunnel", "-f", filepath.Join(root, "deploy", "Dockerfile"), root)
+	t.Logf("docker build took %v", time.Since(begin).Round(time.Second))
+
+	t.Run("run", e.testRun)
+	t.Run("compose", func(t *testing.T) {
+		e.testCompose(t, filepath.Join(root, "deploy", "compose.yaml"))
+	})
+}
+
+// testRun is two containers on one network, started by hand.
+func (e *engine) testRun(t *testing.T) {
+	e.must("docker", "network", "create", "wire")
+	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN",
+		"--device", "/dev/net/tun",
+		"--env", "TUNNEL_TOKEN=" + token}
+	e.must(append(run, "--name", "hub", "--read-only", "--tmpfs", "/run/tunnel", "--volume",
+		"hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
+	e.waitLog(t, "hub", "listening on ")
+	e.must(append(run, "--name", "spoke", "--read-only", "--tmpfs", "/run/tunnel", "--tmpfs",
+		"/var/lib/tunnel", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
+	e.waitLog(t, "spoke", "up: ")
+	e.across(t, "hub", "spoke")
+	e.stop(t, "spoke")
+	e.stop(t, "hub")
+	e.must("docker", "rm", "hub", "spoke")
+	e.must("docker", "volume", "rm", "hub")
+}
+
+// pin waits until a server in a container prints the line that joins it, and returns the pin that
+// is in it.
+func (e *engine) pin(t *testing.T, container string) string {
+	t.Helper()
+	e.waitLog(t, container, "tunnel connect wss://")
+	pin := regexp.MustCompile(`sha256:[A-Za-z0-9+/=]+`).FindString(e.logs(container))
+	if pin == "" {
+		t.Fatalf("%s prints no pin\n%s", container, e.logs(container))
+	}
+	return pin
+}
+
+// testCompose is deploy/compose.yaml: two containers on two networks.
+func (e *engine) testCompose(t *testing.T, file string) {
+	compose := []string{"docker", "compose"}
+	if _, err := e.run("docker", "compose", "version"); err != nil {
+		compose = []string{"docker-compose"}
+	}
+	compose = append(compose, "-p", "e2e", "-f", file)
+	if out, err := e.run(append(compose, "config")...); err == nil ||
+		!strings.Contains(err.Error(), "openssl rand") {
+		t.Errorf("compose without a token: %v, want a refusal that says how to make one\n%s", err, out)
+	}
+	e.env = append(e.env, "TUNNEL_TOKEN="+token)
+	e.must(append(compose, "build", "--build-arg", "http_proxy=http://"+bridgeAddr+":"+proxyPort)...)
+	e.must(append(compose, "up", "--detach", "serve")...)
+	hub := e.must(append(compose, "ps", "-q", "serve")...)
+	e.waitLog(t, hub, "listening on ")
+	pin := e.pin(t, hub)
+	// As the file's own comment has it.
+	script := strings.Join(compose, " ") + ` logs serve | grep -o 'sha256:[A-Za-z0-9+/=]*' | tail -n 1`
+	if got := e.must("sh", "-c", script); got != pin {
+		t.Errorf("%s prints %q, want %s", script, got, pin)
+	}
+	e.env = append(e.env, "TUNNEL_PIN="+pin)
+	e.must(append(compose, "up", "--detach", "connect")...)
+	spoke := e.must(append(compose, "ps", "-q", "connect")...)
+	e.waitLog(t, spoke, "up: ")
+	if log := e.logs(spoke); strings.Contains(log, "not encrypted") {
+		t.Errorf("the client goes without TLS:\n%s", log)
+	}
+
+	direct := e.must("docker", "inspect", "-f",
+		"{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", hub)
+	if out, err := e.in(spoke, "ping", "-n", "-c1", "-W1", direct).CombinedOutput(); err == nil {
+		t.Errorf("the client's network reaches the server at %s without the tunnel\n%s", direct, out)
+	}
+	e.across(t, hub, spoke)
+	e.stop(t, spoke)
+	e.stop(t, hub)
+	e.must(append(compose, "down", "--volumes")...)
+}
+
+// across sends pings and a file between two containers, through the tunnel.
+func (e *engine) across(t *testing.T, hub, spoke string) {
+	t.Helper()
+	for _, ping := range []*exec.Cmd{
+		e.in(spoke, "ping", "-n", "-c3", "-i0.2", "-W5", "10.1.1.1"),
+		e.in(hub, "ping", "-n", "-c3", "-i0.2", "-W5", "10.1.1.3"),
+	} {
+		if out, err := ping.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+	data := randomBytes(20 << 20)
+	receiver := e.in(hub, "sh", "-c", "nc -d -l 10.1.1.1 9000 | sha256sum")
+	var sum bytes.Buffer
+	receiver.Stdout = &sum
+	if err := receiver.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the hub listens on port 9000", func() bool {
+		out, err := e.in(hub, "ss", "-Hltn", "sport = :9000").Output()
+		return err == nil && len(out) > 0
+	})
+	sender := e.in(spoke, "nc", "-N", "10.1.1.1", "9000")
+	sender.Stdin = bytes.NewReader(data)
+	if out, err := sender.CombinedOutput(); err != nil {
+		t.Errorf("send a file: %v\n%s", err, out)
+	}
+	if err := receiver.Wait(); err != nil || !strings.HasPrefix(sum.String(), sha(data)) {
+		t.Errorf("file: %v, checksum %q, want %s", err, sum.String(), sha(data))
+	}
+}
+
+// stop stops a container; the program in it must end by itself, at once and well.
+func (e *engine) stop(t *testing.T, container string) {
+	t.Helper()
+	begin := time.Now()
+	e.must("docker", "stop", "-t", "10", container)
+	took := time.Since(begin)
+	code := e.must("docker", "inspect", "-f", "{{.State.ExitCode}}", container)
+	if code != "0" || took > stopLimit {
+		t.Errorf("docker stop took %v with exit code %s, want 0 within %v\n%s", took, code, stopLimit,
+			e.logs(container))
+	}
+	t.Logf("docker stop took %v", took)
+}
+
+// logs returns what a container has written so far.
+func (e *engine) logs(container string) string {
+	cmd := exec.CommandContext(context.Background(), "docker", "logs", container)
+	cmd.Env = e.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
+
+// waitLog waits until a container writes a line to stdout that begins with prefix.
+func (e *engine) waitLog(t *testing.T, container, prefix string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "docker", "logs", "--follow", container)
+	cmd.Env = e.env
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	found := false
+	for !found && lines.Scan() {
+		found = strings.HasPrefix(lines.Text(), prefix)
+	}
+	cancel()
+	_ = cmd.Wait() // it follows until it is killed
+	if !found {
+		t.Fatalf("%s wrote no line that begins with %q\n%s", container, prefix, e.logs(container))
+	}
+}
+
+// context lays out what `docker build` sees of the repository, around a build of the program.
+func (e *engine) context(bin program) (root string) {
+	e.t.Helper()
+	root = e.t.TempDir()
+	layOut(e.t, root, bin)
+	return root
+}
+
+// layOut copies the deployment files of the repository, and a build of the
+// program to where they look for it.
+func layOut(t *testing.T, root string, bin program) {
+	t.Helper()
+	if err := os.Mkdir(filepath.Join(root, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// By cp: a file that this process wrote cannot be run while a child that it has just forked,
+	// for another test, still has the descriptor.
+	for _, args := range [][]string{
+		{"-r", "../deploy", "../.dockerignore", root},
+		{string(bin), filepath.Join(root, "bin", "tunnel")},
+	} {
+		if out, err := exec.CommandContext(t.Context(), "cp", args...).CombinedOutput(); err != nil {
+			t.Fatalf("cp %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// pullBase gives the engine the image that deploy/Dockerfile begins with: from
+// its registry, or, where no registry is in reach, made by debootstrap.
+func (e *engine) pullBase() {
+	e.t.Helper()
+	begin := time.Now()
+	_, err := e.run("docker", "pull", "--quiet", baseImage)
+	if err == nil {
+		e.t.Logf("pulled %s in %v", baseImage, time.Since(begin).Round(time.Second))
+		return
+	}
+	e.t.Logf("no registry after %v: %v", time.Since(begin).Round(time.Second), err)
+	if _, err := os.Stat(baseCache); err != nil {
+		if err := makeBase(e.t.Context()); err != nil {
+			e.t.Fatalf("make %s: %v", baseImage, err)
+		}
+	}
+	e.must("docker", "import", baseCache, baseImage)
+	e.t.Logf("made %s in %v", baseImage, time.Since(begin).Round(time.Second))
+}
+
+// makeBase makes baseCache: a minimal Debian 12.
+func makeBase(ctx context.Context) error {
+	dir := filepath.Dir(baseCache)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(dir, "debootstrap-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	cmd := exec.CommandContext(ctx, "sh", "-ec", `
+		debootstrap --variant=minbase bookworm root >log 2>&1 || { tail log >&2; exit 1; }
+		rm -rf root/var/lib/apt/lists/* root/var/cache/apt/* root/usr/share/doc/* root/usr/share/man/* root/usr/share/locale/*
+		tar -C root -cf base.tar .
+		mv base.tar `+baseCache)
+	cmd.Dir = tmp
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("debootstrap: %w\n%s", err, out)
+	}
+	return nil
+}

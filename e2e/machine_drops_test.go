@@ -1,0 +1,31 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestClientDrops sends what a client lets neither out nor in, packets from addresses of the wire
+// below, and finds them counted in the client's last line.
+func TestClientDrops(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	proc := bin.connect(t, client, directURL)
+	reaches(t, client, "10.1.1.1")
+	cannotReach(t, client, "10.1.1.1", "-I", "198.51.100.2")
+	cannotReach(t, server, "10.1.1.3", "-I", directServer)
+	stop(t, proc)
+	line := proc.WaitFor("msg=stopped", soon)
+	if !strings.Contains(line, " drops.malformed=0 drops.source=3 drops.destination=0 ") {
+		t.Errorf("three packets from outside the network are not counted: %s", line)
+	}
+	_, counted, _ := strings.Cut(line, " drops.foreign=")
+	var foreign int
+	// the kernel's own IPv6 chatter is foreign too
+	if _, err := fmt.Sscan(counted, &foreign); err != nil || foreign < 3 {
+		t.Errorf("three packets that may not go out are not counted: %s", line)
+	}
+}

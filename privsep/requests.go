@@ -1,0 +1,320 @@
+package privsep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tunnel/host"
+	"tunnel/packet"
+)
+
+// Machine is what the parent does to the machine. Everything that is not in a method's arguments is
+// the parent's own, from the flags. Methods may be called concurrently; those of the Host are not
+// called before MakeDevice has returned.
+type Machine interface {
+	// MakeDevice makes the TUN device; the caller closes the file.
+	MakeDevice(ctx context.Context) (file *os.File, name string, offload packet.Offload, err error)
+	// OpenState opens the state directory with O_PATH, and makes it the worker's; the caller closes
+	// it.
+	OpenState() (dir *os.File, name string, err error)
+	// OpenListener returns a listening socket; the caller closes it.
+	OpenListener(ctx context.Context) (*os.File, error)
+	// Open opens the file that the flag names, to read it.
+	Open(flag string) (*os.File, error)
+	// RunHook runs the command of the flag for what was set.
+	RunHook(ctx context.Context, flag string, set host.Want) error
+	// Allow returns why the machine must not be given that, nil if it may.
+	Allow(host.Want) error
+	// Host returns that of the device.
+	Host() *host.Host
+	// Explain makes an error one of a person's.
+	Explain(error) *Failure
+}
+
+// The worker's requests are held back beyond these: some for each connection, two a second for
+// certificates.
+const (
+	requestRate  = 100 // a second
+	requestBurst = 200
+	maxRunning   = 16 // at once; one more is refused
+	maxBypasses  = 64 // hosts at once
+)
+
+// requestLimit bounds one request, but for a hook, which may take as long as its device is up.
+const requestLimit = 30 * time.Second
+
+// serve answers requests until the worker has ended, or sends what is none: it is then killed, for
+// it is broken into.
+func (p *Parent) serve(worker *os.Process) {
+	defer p.cancel()
+	for {
+		err := p.budget.Wait(p.ctx)
+		if err != nil {
+			return
+		}
+		var r request
+		file, err := p.channel.receive(&r)
+		if file != nil {
+			_ = file.Close()
+			err = fmt.Errorf("%w: with a file", ErrProtocol)
+		}
+		if err == nil {
+			err = p.take(r)
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, io.EOF) && p.ctx.Err() == nil {
+			p.mu.Lock()
+			p.broken = err
+			p.mu.Unlock()
+			_ = worker.Kill()
+		}
+		return
+	}
+}
+
+// take begins with a request.
+func (p *Parent) take(r request) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cancel, known := p.running[r.ID]
+	switch {
+	case r.Kind == kindCancel:
+		if known {
+			cancel()
+		}
+		return nil
+	case known || r.ID == 0:
+		return fmt.Errorf("%w: a request's number again", ErrProtocol)
+	case !r.well():
+		return fmt.Errorf("%w: %.20q is no request", ErrProtocol, r.Kind)
+	case len(p.running) >= maxRunning:
+		return p.channel.send(reply{ID: r.ID,
+			Error: p.failure(errors.New("too many requests at once"))}, nil)
+	}
+	var ctx context.Context
+	if r.Kind == kindHook {
+		ctx, cancel = context.WithCancel(p.ctx)
+	} else {
+		ctx, cancel = context.WithTimeout(p.ctx, requestLimit)
+	}
+	p.running[r.ID] = cancel
+	if r.Kind != kindOpen {
+		p.work.Add(1)
+	}
+	go func() {
+		defer cancel()
+		if r.Kind != kindOpen {
+			defer p.work.Done()
+		}
+		answer, file, err := p.do(ctx, r)
+		p.mu.Lock()
+		delete(p.running, r.ID)
+		p.mu.Unlock()
+		answer.ID = r.ID
+		if err != nil {
+			answer = reply{ID: r.ID, Error: p.failure(err)}
+		}
+		if err := p.channel.send(answer, file); err != nil && p.ctx.Err() == nil {
+			p.log.Debug("the worker does not take an answer", "err", err)
+		}
+		if file != nil {
+			_ = file.Close()
+		}
+	}()
+	return nil
+}
+
+// failure makes err fit into a message.
+func (p *Parent) failure(err error) *Failure {
+	f := p.machine.Explain(err)
+	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)],
+		Advice: f.Advice[:min(len(f.Advice), maxText)]}
+	if at := slices.IndexFunc(causes(), func(cause error) bool {
+		return errors.Is(err,
+			cause)
+	}); at >= 0 {
+		f.Cause = causes()[at].Error()
+	}
+	return f
+}
+
+// well reports whether a request has what its kind needs, and nothing else.
+func (r request) well() bool {
+	bare := request{ID: r.ID, Kind: r.Kind}
+	switch r.Kind {
+	case kindDevice, kindState, kindListen, kindDraw, kindUndo:
+	case kindOpen, kindHook:
+		bare.Name = r.Name
+	case kindOverlap:
+		bare.Networks = r.Networks
+	case kindApply:
+		bare.Want = r.Want
+		if r.Want == nil {
+			return false
+		}
+	case kindBypass, kindNextHop:
+		bare.Address = r.Address
+		if !r.Address.IsValid() || !isZone(r.Address) {
+			return false
+		}
+	case kindRetain:
+		bare.Addresses = r.Addresses
+	default:
+		return false
+	}
+	return r.Name == bare.Name && r.Address == bare.Address && r.Want == bare.Want &&
+		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
+}
+
+// isZone reports whether a has no zone, or one that can be the name or the index of an interface
+// (RFC 4007 section 11).
+func isZone(a netip.Addr) bool {
+	zone := a.Zone()
+	return zone == "" || a.IsLinkLocalUnicast() && len(zone) < unix.IFNAMSIZ &&
+		!strings.ContainsFunc(zone, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == '/' || r == '%'
+		})
+}
+
+// errEarly refuses what needs the device.
+var errEarly = errors.New("refused: there is no device yet")
+
+// do does what a request asks for.
+func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err error) {
+	switch r.Kind {
+	case kindDevice:
+		return p.makeDevice(ctx)
+	case kindState:
+		file, a.Dir, err = p.machine.OpenState()
+		return a, file, err
+	case kindListen:
+		file, err = p.machine.OpenListener(ctx)
+		return a, file, err
+	case kindOpen:
+		file, err = p.machine.Open(r.Name)
+		return a, file, err
+	}
+	p.mu.Lock()
+	ready, applied := p.ready, p.applied
+	p.mu.Unlock()
+	if !ready {
+		return a, nil, errEarly
+	}
+	h := p.machine.Host()
+	switch r.Kind {
+	case kindOverlap:
+		return a, nil, p.overlap(ctx, h, r.Networks)
+	case kindApply:
+		return a, nil, p.apply(ctx, h, *r.Want)
+	case kindDraw:
+		return a, nil, h.Withdraw(ctx)
+	case kindBypass:
+		return a, nil, p.bypass(ctx, h, r.Address)
+	case kindRetain:
+		return a, nil, p.retain(ctx, h, r.Addresses)
+	case kindNextHop:
+		hop, err := h.NextHop(ctx, r.Address)
+		return reply{NextHop: &hop}, nil, err
+	case kindHook:
+		if applied.IsZero() {
+			return a, nil, errors.New("refused: a hook without addresses")
+		}
+		return a, nil, p.machine.RunHook(ctx, r.Name, applied)
+	default: // kindUndo
+		return a, nil, h.Close() //nolint:contextcheck // it has its own time
+	}
+}
+
+func (p *Parent) makeDevice(ctx context.Context) (a reply, file *os.File, err error) {
+	p.mu.Lock()
+	again := p.device
+	p.device = true
+	p.mu.Unlock()
+	if again {
+		return a, nil, errors.New("refused: the device is made once")
+	}
+	if file, a.Device, a.Vnet, err = p.machine.MakeDevice(ctx); err == nil {
+		p.mu.Lock()
+		p.ready = true
+		p.mu.Unlock()
+	}
+	return a, file, err
+}
+
+func (p *Parent) overlap(ctx context.Context, h *host.Host, networks []netip.Prefix) error {
+	err := h.Overlap(ctx, networks...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.judged = nil
+	if err == nil {
+		p.judged = networks
+	}
+	return err
+}
+
+// apply is Host.Apply for what the flags allow and overlaps nothing.
+func (p *Parent) apply(ctx context.Context, h *host.Host, w host.Want) error {
+	if err := p.machine.Allow(w); err != nil {
+		p.log.Warn("refused a request of the worker", "err", err)
+		return err
+	}
+	p.mu.Lock()
+	judged := p.judged != nil && slices.Equal(p.judged, w.Networks())
+	// else it is looked at again, and a hook may run meanwhile
+	if p.judged = nil; !p.applied.Equal(w) {
+		p.applied = host.Want{}
+	}
+	p.mu.Unlock()
+	if !judged {
+		if err := h.Overlap(ctx, w.Networks()...); err != nil {
+			return err
+		}
+	}
+	err := h.Apply(ctx, w)
+	if err == nil {
+		p.mu.Lock()
+		p.applied = w
+		p.mu.Unlock()
+	}
+	return err
+}
+
+func (p *Parent) bypass(ctx context.Context, h *host.Host, server netip.Addr) error {
+	p.mu.Lock()
+	full := len(p.bypasses) >= maxBypasses && !p.bypasses[server]
+	if !full {
+		p.bypasses[server] = true
+	}
+	p.mu.Unlock()
+	if full {
+		return fmt.Errorf("refused: more than %d bypasses", maxBypasses)
+	}
+	return h.Bypass(ctx, server)
+}
+
+func (p *Parent) retain(ctx context.Context, h *host.Host, servers []netip.Addr) error {
+	if err := h.Retain(ctx, servers...); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := map[netip.Addr]bool{}
+	for _, s := range servers {
+		if p.bypasses[s] {
+			kept[s] = true
+		}
+	}
+	p.bypasses = kept
+	return nil
+}

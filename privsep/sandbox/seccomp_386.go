@@ -1,0 +1,20 @@
+package sandbox
+
+import "golang.org/x/sys/unix"
+
+const (
+	auditArchitecture = unix.AUDIT_ARCH_I386
+	otherABI          = 1 << 31 // none
+)
+
+// refusedHere returns those of refusedCalls that not all architectures have.
+func refusedHere() []uint32 {
+	return []uint32{
+		unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_UMOUNT, unix.SYS_MEMFD_SECRET,
+		unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_IPC, unix.SYS_VM86,
+		unix.SYS_VM86OLD,
+		unix.SYS_SETUID32, unix.SYS_SETREUID32, unix.SYS_SETRESUID32, unix.SYS_SETFSUID32,
+		unix.SYS_SETGID32, unix.SYS_SETREGID32, unix.SYS_SETRESGID32, unix.SYS_SETFSGID32,
+		unix.SYS_SETGROUPS32,
+	}
+}

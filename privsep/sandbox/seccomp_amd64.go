@@ -1,0 +1,16 @@
+package sandbox
+
+import "golang.org/x/sys/unix"
+
+const (
+	auditArchitecture = unix.AUDIT_ARCH_X86_64
+	otherABI          = 1 << 30 // x32
+)
+
+// refusedHere returns those of refusedCalls that not all architectures have.
+func refusedHere() []uint32 {
+	return []uint32{
+		unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_KEXEC_FILE_LOAD, unix.SYS_MEMFD_SECRET,
+		unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT,
+	}
+}

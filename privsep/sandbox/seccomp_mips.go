@@ -1,0 +1,15 @@
+package sandbox
+
+import "golang.org/x/sys/unix"
+
+const (
+	auditArchitecture = unix.AUDIT_ARCH_MIPS
+	otherABI          = 1 << 31 // none
+)
+
+// refusedHere returns those of refusedCalls that not all architectures have.
+func refusedHere() []uint32 {
+	return []uint32{
+		unix.SYS_FORK, unix.SYS_UMOUNT, unix.SYS_IPC,
+	}
+}

@@ -1,0 +1,175 @@
+package admission
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+)
+
+// Tracked is one connection.
+type Tracked struct {
+	conn    net.Conn
+	address netip.Addr
+	key     netip.Prefix // that it is counted under, the zero prefix if it is not
+	source  *source      // nil is not counted
+
+	// Until it has authenticated, or is forgotten.
+	pool  *pool
+	leaf  *node
+	index int // in leaf
+
+	asked         bool // a whole request came
+	authenticated bool
+	upgraded      bool // its end is the handler's, not the http.Server's
+}
+
+// source is what the connections from one address (IPv6: /64) have in common.
+type source struct {
+	key           netip.Prefix
+	connections   int
+	authenticated int // of them
+}
+
+// ConnContext is the http.Server's hook of that name; see Of.
+func (l *Limiter) ConnContext(ctx context.Context, c net.Conn) context.Context {
+	var t *Tracked
+	l.locked(func() { t = l.tracked[under(c)] })
+	if t == nil { // cut off already
+		t = &Tracked{conn: under(c)}
+	}
+	return context.WithValue(ctx, trackedKey{}, t)
+}
+
+type trackedKey struct{}
+
+// Of returns the connection that a request came by.
+func Of(r *http.Request) *Tracked {
+	t, _ := r.Context().Value(trackedKey{}).(*Tracked)
+	return t
+}
+
+// Requested notes that a whole request has come by t, from key: a proxy has told where from, if it
+// came by one. It returns false, with the reason, when there may be no more from there.
+func (l *Limiter) Requested(t *Tracked, key netip.Prefix) (why Reason, ok bool) {
+	var evicted []*Tracked
+	l.locked(func() { evicted, why, ok = l.requested(t, key) })
+	l.abort(evicted)
+	if !ok {
+		l.attack.note(why, key)
+	}
+	return why, ok
+}
+
+func (l *Limiter) requested(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Reason,
+	ok bool) {
+	t.asked = true
+	if l.tracked[t.conn] != t || !key.IsValid() {
+		return nil, 0, true // cut off, or not counted
+	}
+	moves := t.source == nil
+	known := l.isKnown(key)
+	if moves && l.full(key) {
+		return nil, PerSource, false
+	}
+	if (moves || l.rules.Plain) && !l.buckets.pays(key, known, true, l.rules.Now()) {
+		return nil, Rate, false
+	}
+	if !moves {
+		return nil, 0, true
+	}
+	l.count(t, key)
+	if t.pool != nil {
+		t.pool.remove(t)
+		evicted = l.assign(t, l.poolOf(key, known), key)
+	}
+	return evicted, 0, true
+}
+
+// Authenticated notes that a right token has come by t.
+func (l *Limiter) Authenticated(t *Tracked) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tracked[t.conn] != t || t.pool == nil {
+		return
+	}
+	t.pool.remove(t)
+	t.authenticated = true
+	if t.source != nil {
+		t.source.authenticated++
+	}
+}
+
+// Leave notes that the handler of t's request is done. What was upgraded is closed by then.
+func (l *Limiter) Leave(t *Tracked) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.upgraded {
+		l.forget(t)
+	}
+}
+
+// ConnState is the http.Server's hook of that name.
+func (l *Limiter) ConnState(c net.Conn, state http.ConnState) {
+	var t *Tracked
+	silent := false
+	l.locked(func() {
+		t = l.tracked[under(c)]
+		switch {
+		case t == nil: // cut off
+		case state == http.StateHijacked:
+			t.upgraded = true
+		case state == http.StateClosed:
+			silent = !t.asked
+			l.forget(t)
+		}
+	})
+	if silent {
+		l.refuse(Silent, t.address, netip.Prefix{})
+	}
+}
+
+// under returns the connection that was admitted, of which c is what the http.Server has.
+func under(c net.Conn) net.Conn {
+	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return wrapped.NetConn()
+	}
+	return c
+}
+
+// count counts t, which is not authenticated, under key.
+func (l *Limiter) count(t *Tracked, key netip.Prefix) {
+	if !key.IsValid() {
+		return
+	}
+	s := l.sources[key]
+	if s == nil {
+		s = &source{key: key}
+		l.sources[key] = s
+	}
+	s.connections++
+	t.key, t.source = key, s
+}
+
+// forget ends the counting of t. It may be called twice.
+func (l *Limiter) forget(t *Tracked) {
+	if l.tracked[t.conn] != t {
+		return
+	}
+	delete(l.tracked, t.conn)
+	if t.pool != nil {
+		t.pool.remove(t)
+	}
+	s := t.source
+	if s == nil {
+		return
+	}
+	t.source = nil
+	s.connections--
+	if t.authenticated {
+		s.authenticated--
+	}
+	if s.connections == 0 {
+		delete(l.sources, s.key)
+	}
+}

@@ -1,0 +1,87 @@
+package peers
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"tunnel/lease"
+)
+
+// Watch notes from now on whether packets still come for an address that a client had before this
+// server started.
+func (t *Table) Watch(a netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sinks.Store(t.watched(t.sinks.Load(), netip.PrefixFrom(a, a.BitLen())))
+}
+
+// nobody is in the place of a token's id, none of which has a blank.
+const nobody = " "
+
+// watched returns sinks with an address that was left for good; the caller holds mu.
+func (t *Table) watched(sinks *bart.Table[Sink], a netip.Prefix) *bart.Table[Sink] {
+	h := t.newHeld(lease.Holder{Token: nobody, Machine: a.String()}, []netip.Prefix{a})
+	t.away[h.holder] = h
+	return sinks.InsertPersist(a, Sink{Held: h})
+}
+
+// Busy returns for how much longer nobody may send to an address whose client is away before it
+// counts as quiet, as far as is known.
+func (t *Table) Busy(a netip.Addr) time.Duration {
+	if to, ok := t.Lookup(a); ok && to.Held != nil {
+		return to.Held.busy()
+	}
+	return 0
+}
+
+// Sweep drops what was held for long enough, and returns how many packets that were.
+func (t *Table) Sweep() (lost uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	sinks := t.sinks.Load()
+	for _, h := range t.away {
+		switch since := now.Sub(h.since); {
+		case since >= lease.LongRest:
+			lost += t.forget(h)
+			sinks = without(sinks, h.prefixes, Sink{Held: h})
+		case since >= holdTime:
+			lost += t.drop(h)
+		}
+	}
+	if sinks != t.sinks.Load() {
+		t.sinks.Store(sinks)
+	}
+	return lost
+}
+
+// DropHeld drops what is held for the clients of a token, and returns how many packets that were.
+func (t *Table) DropHeld(token string) (lost uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for holder, h := range t.away {
+		if holder.Token == token {
+			lost += t.drop(h)
+		}
+	}
+	return lost
+}
+
+// drop ends the queue of h, and returns how many packets waited there; the caller holds mu.
+func (t *Table) drop(h *Held) (lost uint64) {
+	had, lost := h.end()
+	if had {
+		t.holding--
+	}
+	return lost
+}
+
+// forget ends h; the caller holds mu.
+func (t *Table) forget(h *Held) (lost uint64) {
+	if t.away[h.holder] == h {
+		delete(t.away, h.holder)
+	}
+	return t.drop(h)
+}

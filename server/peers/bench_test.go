@@ -1,0 +1,55 @@
+package peers
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"tunnel/auth"
+	"tunnel/lease"
+	"tunnel/packet"
+)
+
+// many returns a table of n peers, which have 10.1.1.3, .5 and so on, and a packet to each.
+func many(t testing.TB, n int) (*Table, [][]byte) {
+	t.Helper()
+	table := NewTable(nil, time.Now)
+	packets := make([][]byte, n)
+	for i := range n {
+		host := 256 + uint16(3+2*i)
+		pair := lease.Pair{Local: netip.AddrFrom4([4]byte{10, 1, byte(host >> 8), byte(host)})}
+		p := table.NewPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i),
+			&lease.Lease{Pair: pair})
+		t.Cleanup(func() { p.End(nil) })
+		table.Reserve(p.Holder, 0)
+		table.Attach(p)
+		packets[i] = []byte{0x45, 16: 10, 17: 1, 18: byte(host >> 8), 19: byte(host)}
+	}
+	return table, packets
+}
+
+// BenchmarkLookup finds the peer that a packet is for.
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{1, 100, 10000} {
+		table, packets := many(b, n)
+		b.Run(fmt.Sprintf("peers=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, ok := table.Lookup(packet.Destination(packets[i%n])); !ok {
+					b.Fatal("not found")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("peers=%d, in parallel", n), func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					if _, ok := table.Lookup(packet.Destination(packets[i%n])); !ok {
+						b.Error("not found")
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,47 @@
+package peers
+
+import "tunnel/lease"
+
+// All returns the peers that are connected.
+func (t *Table) All() (all []*Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.seats {
+		if s.peer != nil {
+			all = append(all, s.peer)
+		}
+	}
+	return all
+}
+
+// OfHolder returns the peer of a holder, nil if it is not connected.
+func (t *Table) OfHolder(h lease.Holder) *Peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.seats[h]; s != nil {
+		return s.peer
+	}
+	return nil
+}
+
+// OfToken returns the peers that are connected with a token.
+func (t *Table) OfToken(id string) (all []*Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.byToken[id] {
+		if s.peer != nil {
+			all = append(all, s.peer)
+		}
+	}
+	return all
+}
+
+// Tokens returns the ids of the tokens that clients are connected with, or about to be.
+func (t *Table) Tokens() (ids []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.byToken {
+		ids = append(ids, id)
+	}
+	return ids
+}

@@ -1,0 +1,64 @@
+package transport_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"tunnel/transport"
+)
+
+// A login that something in front of the server refuses is not asked for as if it had not been
+// given, and nginx's word about a client certificate is understood.
+func TestRefusedInFront(t *testing.T) {
+	const login = "Basic dTpY"
+	for name, test := range map[string]struct {
+		header, value string
+		code          int
+		challenge     string
+		body          string
+		reason        transport.Reason
+		subject       string
+	}{
+		"no login":          {"X-Other", "x", 401, "Basic realm=x", "", transport.ReasonDoubtful, " (it asks for Basic)"},
+		"a login":           {"Authorization", login, 401, "Basic realm=x", "", transport.ReasonHeader, "Authorization"},
+		"no proxy login":    {"X-Other", "x", 407, "", "", transport.ReasonProxyFront, ""},
+		"a proxy login":     {"Proxy-Authorization", login, 407, "", "", transport.ReasonHeader, "Proxy-Authorization"},
+		"no certificate":    {"X-Other", "x", 400, "", "<title>400 No required SSL certificate was sent</title>", transport.ReasonCertWanted, ""},
+		"another complaint": {"X-Other", "x", 403, "", "<title>403 Forbidden</title>", transport.ReasonURL, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if test.challenge != "" {
+					w.Header().Set("WWW-Authenticate", test.challenge)
+				}
+				w.WriteHeader(test.code)
+				_, _ = io.WriteString(w, test.body)
+			}))
+			defer front.Close()
+			u, err := url.Parse(strings.Replace(front.URL, "http", "ws", 1) + "/ws")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := transport.Dialer{URL: u, Token: "t", Header: http.Header{test.header: {test.value}}}
+			_, err = d.Dial(t.Context())
+			var step *transport.StepError
+			if !errors.As(err, &step) || step.Reason != test.reason || step.Subject != test.subject {
+				t.Errorf("got %+v", step)
+			}
+		})
+	}
+}
+
+// A link-local address needs its interface, also where it comes from a name.
+func TestNameLeadsToLinkLocal(t *testing.T) {
+	_, err := transport.ConnectAddr(t.Context(), "[fe80::9]:8443")
+	var step *transport.StepError
+	if !errors.As(err, &step) || !strings.Contains(err.Error(), "connect to fe80::9: a link-local address needs its interface") {
+		t.Errorf("got %v", err)
+	}
+}
