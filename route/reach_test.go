@@ -7,9 +7,9 @@ import (
 	"tunnel/rtnl"
 )
 
-// oneRule is a Lookup of a machine with one rule, which counts what it is asked for.
+// oneRule is a lookup of a machine with one rule, which counts what it is asked for.
 type oneRule struct {
-	Lookup
+	rtnl.Lookup
 
 	rules, addrs int
 }
@@ -39,6 +39,7 @@ func TestReachAsksOnce(t *testing.T) {
 		t.Error("a table that no rule leads to counts")
 	}
 	if look.rules != 1 || look.addrs != 1 {
-		t.Errorf("read the rules %d times and the addresses %d times; want once each", look.rules, look.addrs)
+		t.Errorf("read the rules %d times and the addresses %d times; want once each", look.rules,
+			look.addrs)
 	}
 }
