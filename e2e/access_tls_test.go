@@ -147,7 +147,7 @@ func TestPinFails(t *testing.T) {
 		{name: "another key, what was seen", args: connect("wss://server.example:8443", "--pin",
 			wrong), code: 6, step: "tls", says: "key is " + pin},
 		{name: "another key, what was expected", args: connect("wss://server.example:8443", "--pin",
-			wrong), code: 6, step: "tls", says: "says " + wrong},
+			wrong), code: 6, step: "tls", says: "not the pinned " + wrong},
 		{name: "another key, of a good certificate", args: connect("wss://server.example", "--pin",
 			wrong, "--ca", ca.File), code: 6, step: "tls", says: wrong},
 		{name: "the right key, of no authority", args: connect("wss://server.example:8443", "--pin",

@@ -106,7 +106,7 @@ func TestFirstToken(t *testing.T) {
 	stop(t, again)
 	// After the last token was revoked no new one is made.
 	empty := bin.start(t, server, "serve", "--state", state)
-	empty.WaitFor("nobody can come in", soon)
+	empty.WaitFor("no client can connect", soon)
 	if strings.Contains(empty.Stdout(), "tunnel connect") {
 		t.Errorf("stdout:\n%s", empty.Stdout())
 	}

@@ -212,10 +212,9 @@ func TestLinkLocal(t *testing.T) {
 		stop(t, cl)
 		untouched(t, client, before)
 	}
-	connect :=
-		func(url string) []string {
-			return []string{"connect", url, "--token", token, "--state", t.TempDir()}
-		}
+	connect := func(url string) []string {
+		return []string{"connect", url, "--token", token, "--state", t.TempDir()}
+	}
 	for _, f := range []failure{
 		{name: "no zone", args: connect("ws://[" + address + "]:8443"), code: 4, step: "tcp",
 			says: "a link-local address needs its interface"},

@@ -81,8 +81,8 @@ func daemon(t *testing.T, h *lab.Host, port int, config string, argv ...string) 
 	if err := os.Chmod(dir, 0o777); err != nil { // some give up root
 		t.Fatal(err)
 	}
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o777); err != nil {
+	for d := filepath.Dir(dir); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

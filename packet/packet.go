@@ -26,6 +26,10 @@ const MiddleRoom = 16 << 10
 // to pages of 8 KiB.
 const largeRoom = (HeaderLen + MaxPacket + 8191) &^ 8191
 
+// compactRoom is the size of the smallest buffers: what a packet takes beside it is little then and
+// need not be counted.
+const compactRoom = 512
+
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
 var (
 	smallPool  = sync.Pool{New: func() any { return &Packet{store: make([]byte, SmallRoom)} }}
@@ -52,10 +56,22 @@ func NewPacket(n int) *Packet {
 	return p
 }
 
+// Compact frees p and returns a copy with a buffer of its size, for a packet that may wait long: a
+// few that are left of many would each keep a page of buffers from being returned to the system.
+func (p *Packet) Compact() *Packet {
+	c := &Packet{store: make([]byte, max(p.Len(), compactRoom))}
+	c.data = c.store[:copy(c.store, p.data)]
+	p.Free()
+	return c
+}
+
 // Free gives the buffer back; p must not be used any more.
 func (p *Packet) Free() {
 	p.Next = nil
-	poolOf(len(p.store)).Put(p)
+	switch len(p.store) { // no pool has what Compact makes
+	case SmallRoom, MiddleRoom, largeRoom:
+		poolOf(len(p.store)).Put(p)
+	}
 }
 
 // Len returns the bytes of header and IP packet.

@@ -1,6 +1,9 @@
 package packet
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 // A packet takes a buffer of the smallest size that holds it: what waits for a stalled peer is
 // bounded by buffers.
@@ -33,5 +36,27 @@ func TestRoom(t *testing.T) {
 			t.Errorf("a run of %d bytes takes %d; want %d", c.payload, p.Room(), c.want)
 		}
 		b.Reset()
+	}
+}
+
+// What waits long takes a buffer of its size, and no pool has that afterwards.
+func TestCompact(t *testing.T) {
+	for _, n := range []int{HeaderLen, 60, 1400, SmallRoom, HeaderLen + MaxPacket} {
+		p := NewPacket(n)
+		for i := range p.Record() {
+			p.Record()[i] = byte(i * 7)
+		}
+		want := bytes.Clone(p.Record())
+		c := p.Compact()
+		if !bytes.Equal(c.Record(), want) {
+			t.Errorf("%d bytes: another record", n)
+		}
+		if want := max(n, 512); c.Room() != want {
+			t.Errorf("%d bytes take %d, want %d", n, c.Room(), want)
+		}
+		c.Free()
+		if q := NewPacket(n); q.Room() < max(n, SmallRoom) {
+			t.Errorf("a pool gave a buffer of %d bytes for %d", q.Room(), n)
+		}
 	}
 }

@@ -19,6 +19,13 @@ type reach struct {
 	rules []rtnl.Rule
 	read  bool
 	known bool // rules are all that there are; else every table counts
+	asked map[lookedUp]bool
+}
+
+// lookedUp is a question to reach: each is answered once, for a table may have a million routes.
+type lookedUp struct {
+	table   int
+	network netip.Prefix
 }
 
 // table reports whether a packet to network may be looked up in a table; a network that is not
@@ -28,6 +35,20 @@ func (r *reach) table(table int, network netip.Prefix) bool {
 	if table == unix.RT_TABLE_MAIN || table == unix.RT_TABLE_LOCAL {
 		return true
 	}
+	question := lookedUp{table, network}
+	leads, known := r.asked[question]
+	if !known {
+		leads = r.ask(table, network)
+		if r.asked == nil {
+			r.asked = map[lookedUp]bool{}
+		}
+		r.asked[question] = leads
+	}
+	return leads
+}
+
+// ask is table without its memory, for a table that is not the kernel's own.
+func (r *reach) ask(table int, network netip.Prefix) bool {
 	if !r.read {
 		rules, err := r.look.Rules()
 		r.rules, r.read, r.known = rules, true, err == nil

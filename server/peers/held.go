@@ -52,7 +52,7 @@ func (h *Held) Add(b *packet.Batch, i int) bool {
 	if h.queue == nil || h.last.Sub(h.since) >= holdTime {
 		return false
 	}
-	h.queue.Push(b.Take(i))
+	h.queue.Push(b.Take(i).Compact())
 	return true
 }
 
@@ -67,7 +67,7 @@ func (h *Held) take(from *fq.Subflows) (lost uint64) {
 			lost++
 			continue
 		}
-		h.queue.Push(waiting)
+		h.queue.Push(waiting.Compact())
 	}
 	return lost
 }
