@@ -72,6 +72,7 @@ type Turn struct {
 	has    bool          // a turn, which end gives back
 	denied bool          // by try, since the last wait
 	waited bool          // for the turn that it has
+	most   int           // bytes that may be read in it; 0 for no bound
 	ready  chan struct{} // holds a token when wait has got a turn; nil before the first wait
 	next   *Turn         // of the same owner
 }
@@ -121,10 +122,16 @@ func (t *Turn) End() {
 	}
 }
 
+// Bound has each read from now on be of no more than that many bytes; 0 is for no bound.
+func (t *Turn) Bound(most int) { t.most = most }
+
 // Limit returns the part of p that may be read into in this turn.
 func (t *Turn) Limit(p []byte) []byte {
 	if t.waited {
-		return p[:min(len(p), turnRoom)]
+		p = p[:min(len(p), turnRoom)]
+	}
+	if t.most > 0 {
+		p = p[:min(len(p), t.most)]
 	}
 	return p
 }

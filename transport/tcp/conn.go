@@ -109,6 +109,12 @@ func (w *Conn) Await() error {
 	return w.under.fill()
 }
 
+// Unread reports whether bytes of TLS have been read from the socket that nobody has been given.
+func (w *Conn) Unread() bool { return w.under != nil && len(w.under.unread) > 0 }
+
+// Closed reports whether the TCP connection was closed at this end.
+func (w *Conn) Closed() bool { return w.raw.Control(func(uintptr) {}) != nil }
+
 // ReadIn reads the TCP connection by calls of f in a turn of t, as turn.read does.
 func (w *Conn) ReadIn(t *fq.Turn, f func(fd uintptr) bool) error { return t.Read(w.raw, f) }
 

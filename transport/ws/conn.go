@@ -50,7 +50,7 @@ func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
 	c := &Conn{wire: w}
 	w.Gather()
 	c.out = output{wire: w, form: frame.Form{Client: client, Whole: w.Secured()}, tuner: tcp.NewTuner(w, congestion), failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
-	c.in = input{wire: w, masked: !client, idle: newControls(), pong: func(body []byte) { c.out.control(frame.OpPong, body) }}
+	c.in = input{wire: w, masked: !client, idle: newControls(), stuck: c.out.stuck, pong: func(body []byte) { c.out.control(frame.OpPong, body) }}
 	c.in.begin(early)
 	return c
 }

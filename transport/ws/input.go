@@ -22,6 +22,15 @@ import (
 // beside others.
 const inputRoom = fq.ReaderRoom
 
+// How a client is read that takes nothing of what waits for it: after stuckAfter, up to stuckRoom
+// bytes each stuckPause. Within stuckStep it is noticed that it reads again.
+const (
+	stuckAfter = time.Second
+	stuckPause = 400 * time.Millisecond
+	stuckStep  = 20 * time.Millisecond
+	stuckRoom  = 8 << 10
+)
+
 //nolint:gochecknoglobals // a pool is shared by design: only a connection on which a frame is arriving needs a buffer
 var inputPool = sync.Pool{New: func() any { b := make([]byte, inputRoom); return &b }}
 
@@ -42,6 +51,8 @@ type input struct {
 	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
 	failed error
 	over   error // what ends the connection and came behind records that had to be given out first
+
+	stuck func() time.Duration // for how long the peer takes nothing of what waits for it
 
 	queue *fq.Queue // of Run, whose budget is charged for a buffer that waits with something in it; nil before
 	held  int       // bytes that it is charged
@@ -293,6 +304,7 @@ func (in *input) refund() {
 // fill waits for bytes, and for a turn, and reads what is there. A buffer is taken only then.
 func (in *input) fill() error {
 	in.turn.End()
+	in.pause()
 	in.wire.AwaitMore()
 	before := in.end - in.tail
 	if !in.turn.Try() {
@@ -326,6 +338,23 @@ func (in *input) fill() error {
 	}
 	in.wire.Received(in.end - in.tail - before)
 	return nil
+}
+
+// pause waits before a client is read that reads nothing itself: each of its packets costs time of a
+// processor that others need, and the answers are dropped. TCP then holds it back. It is still read
+// slowly, for it may be busy writing first.
+func (in *input) pause() {
+	in.turn.Bound(0)
+	if !in.masked || in.stuck() < stuckAfter || in.wire.Unread() {
+		return
+	}
+	in.shrink()
+	in.charge()
+	for end := time.Now().Add(stuckPause); in.stuck() >= stuckAfter && time.Now().Before(end) && !in.wire.Closed(); {
+		time.Sleep(stuckStep)
+	}
+	in.refund()
+	in.turn.Bound(stuckRoom)
 }
 
 // readTCP is called until it returns true.

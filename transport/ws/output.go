@@ -29,6 +29,7 @@ type output struct {
 	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
 	spoiled atomic.Bool  // drain has met a defect: no packet may follow
 	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
+	full    atomic.Int64 // since when the socket has enough, as sent; 0 for not
 
 	mu    sync.Mutex // held by the one who sends; guards all below but controls
 	tuner *tcp.Tuner
@@ -87,6 +88,16 @@ func (o *output) idle() time.Duration {
 	return o.wire.Age() - time.Duration(o.sent.Load())
 }
 
+// stuck returns for how long the socket has taken nothing although something is to go out; 0 if it
+// takes what there is.
+func (o *output) stuck() time.Duration {
+	since := o.full.Load()
+	if since == 0 {
+		return 0
+	}
+	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
+}
+
 // Drained reports whether what was sent longer ago than that has reached the peer for certain.
 func (o *output) Drained(ago time.Duration) bool {
 	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.Drained(ago)
@@ -101,6 +112,7 @@ func (o *output) Flush() {
 	for o.Due() && o.mu.TryLock() {
 		full, err := o.drain()
 		if full {
+			o.full.CompareAndSwap(0, int64(o.wire.Age()))
 			o.waiting.Store(true)
 			o.resumes.Go(o.resume)
 		}
@@ -136,6 +148,11 @@ func (o *output) resume() {
 		if err == nil {
 			o.mu.Lock()
 			full, err = o.drain()
+			if full {
+				o.full.CompareAndSwap(0, int64(o.wire.Age()))
+			} else {
+				o.full.Store(0)
+			}
 			o.waiting.Store(full)
 			o.mu.Unlock()
 		}

@@ -1,0 +1,73 @@
+package ws_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tunnel/packet"
+	"tunnel/transport/fq"
+	"tunnel/tun/tuntest"
+)
+
+// A client that takes nothing of what waits for it is read slowly, and at once again when it reads:
+// TestPause counts what a server is given, in a second and then until it is more.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	client, server := connected(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	queue := fq.NewQueue(queueLimit)
+	var given atomic.Int64
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	all.Go(func() {
+		_ = server.Run(ctx, queue, patience, func(b *packet.Batch) error {
+			given.Add(int64(b.Size()))
+			return nil
+		})
+	})
+	all.Go(func() {
+		for ctx.Err() == nil {
+			push(queue, ipPacket(1, 1, 60000))
+			time.Sleep(time.Millisecond)
+		}
+	})
+	all.Go(func() {
+		var b packet.Batch
+		for ctx.Err() == nil {
+			b.Reset()
+			for range 10 {
+				b.Add(tuntest.WithHeader(ipPacket(1, 1, 1300)))
+			}
+			if client.WriteBatch(&b) != nil {
+				return
+			}
+		}
+	})
+	const slow = 200 << 10 // a second's; else it would be hundreds of megabytes
+	for end := time.Now().Add(patience); ; {
+		before := given.Load()
+		time.Sleep(time.Second)
+		n := given.Load() - before
+		if 0 < n && n < slow {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes in a second of a client that reads nothing", n)
+		}
+	}
+	before := given.Load()
+	all.Go(func() {
+		var b packet.Batch
+		for client.ReadBatch(&b) == nil {
+		}
+	})
+	for end := time.Now().Add(patience); given.Load()-before < 100*slow; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes after the client has begun to read", given.Load()-before)
+		}
+	}
+}
