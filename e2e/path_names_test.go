@@ -192,7 +192,7 @@ func TestLinkLocal(t *testing.T) {
 	before := tables(t, client)
 	bin.serve(t, server, "--plain")
 	second := bin.serve(t, server, "--listen", ":443", "--network", "10.2.2.0/24", "--dev", "tun1")
-	_, pin, _ := strings.Cut(second.Stdout(), "--pin ")
+	_, pin, _ := strings.Cut(second.WaitFor("tunnel connect ", soon), "--pin ")
 	pin, _, _ = strings.Cut(pin, " ")
 	index := strings.TrimSuffix(strings.Fields(client.Run("ip", "-o", "link", "show", "dev",
 		"eth0"))[0], ":")
