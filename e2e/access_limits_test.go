@@ -89,12 +89,20 @@ func connections(t *testing.T, server *lab.Host) int {
 	return strings.Count(server.Run("ss", "-Htn", "state", "established", "sport = :8443"), "\n")
 }
 
-// login tries to log in with curl and returns the code of the answer.
+// curlUpgrade returns a curl command that asks for the WebSocket with a token.
+func curlUpgrade(secret string, flags ...string) []string {
+	argv := append([]string{"curl", "-o", "/dev/null"}, flags...)
+	for _, line := range []string{"Connection: Upgrade", "Upgrade: websocket",
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+		"Sec-WebSocket-Protocol: tunnel.v1", "Authorization: Bearer " + secret} {
+		argv = append(argv, "-H", line)
+	}
+	return argv
+}
+
+// login asks for the WebSocket with curl and returns the status code of the answer.
 func login(h *lab.Host, url, secret string, header ...string) string {
-	argv := []string{"curl", "-sS", "-o", "/dev/null", "-m", "1", "-w", "%{http_code}", "-H",
-		"Connection: Upgrade", "-H", "Upgrade: websocket",
-		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
-		"-H", "Authorization: Bearer " + secret}
+	argv := curlUpgrade(secret, "-sS", "-m", "1", "-w", "%{http_code}")
 	for _, line := range header {
 		argv = append(argv, "-H", line)
 	}
@@ -172,7 +180,8 @@ func TestTrustedProxy(t *testing.T) {
 		"tun1", "--trusted-proxy", "203.0.113.0/24")
 	var servers strings.Builder
 	for listen, to := range map[int]int{80: 8443, 81: 8444} {
-		fmt.Fprintf(&servers, `server { listen %d; location /ws { proxy_pass http://%s:%d; proxy_http_version 1.1;
+		fmt.Fprintf(&servers, `server { listen %d; location /ws {
+			proxy_pass http://%s:%d; proxy_http_version 1.1;
 			proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
 			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }`, listen, directServer, to)
 	}
@@ -204,10 +213,7 @@ func TestTrustedProxy(t *testing.T) {
 	}
 
 	// The friend may have two connections, the second of which is curl's.
-	second := friend.Start("curl", "-sSv", "-N", "-m", "20", "-o", "/dev/null", "-H",
-		"Connection: Upgrade", "-H", "Upgrade: websocket",
-		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
-		"-H", "Authorization: Bearer "+token, through)
+	second := friend.Start(append(curlUpgrade(token, "-sSv", "-N", "-m", "20"), through)...)
 	second.WaitFor("101 Switching Protocols", soon)
 	eventually(t, "a third connection of the friend is one too many",
 		func() bool { return login(friend, through, token) == "429" })

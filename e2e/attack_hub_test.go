@@ -101,7 +101,8 @@ func (hub *badHub) came() (times int, shortest time.Duration) {
 // grants is what a server says that gives this pair of a network.
 func grants(network, address, peer string) transport.Connected {
 	return transport.Connected{
-		Network: network, Address: address, Peer: peer, MTU: 1400, Qlen: 100, Keepalive: 20, Session: "secret",
+		Network: network, Address: address, Peer: peer, MTU: 1400, Qlen: 100, Keepalive: 20,
+		Session: "secret",
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -89,15 +90,18 @@ func TestReadOnlyRun(t *testing.T) {
 		says: ": mount a tmpfs at /run/tunnel, in Docker with --tmpfs /run/tunnel",
 		args: args, wrap: mounted(noRun + noState),
 	}.check(t, server, bin)
-	// As Docker's --tmpfs makes one.
-	const tmpfs = `mount -t tmpfs none /run && mkdir /run/tunnel && mount -t tmpfs -o mode=1777 none /run/tunnel && mount -o remount,ro /run`
+	// Docker's --tmpfs and --volume make directories of mode 1777 in a read-only root.
+	writable := func(parent string) string {
+		return fmt.Sprintf(`mount -t tmpfs none %[1]s && mkdir %[1]s/tunnel && `+
+			`mount -t tmpfs -o mode=1777 none %[1]s/tunnel && mount -o remount,ro %[1]s`, parent)
+	}
+	writableRun := writable("/run")
 	failure{
 		name: "a read-only /var/lib", code: 13, step: "state",
 		says: ": mount a volume at /var/lib/tunnel, in Docker with --volume NAME:/var/lib/tunnel",
-		args: args, wrap: mounted(tmpfs + noState),
+		args: args, wrap: mounted(writableRun + noState),
 	}.check(t, server, bin)
-	const state = ` && mount -t tmpfs none /var/lib && mkdir /var/lib/tunnel && mount -t tmpfs -o mode=1777 none /var/lib/tunnel && mount -o remount,ro /var/lib`
-	wrap := mounted(tmpfs + state)
+	wrap := mounted(writableRun + " && " + writable("/var/lib"))
 	srv := watch(t, server.StartCommand(clean(server.Command(append(append(wrap, string(bin)),
 		args...)...))))
 	srv.WaitFor("listening on ", soon)
@@ -131,7 +135,8 @@ func TestFullRun(t *testing.T) {
 		"connect", routedURL, "--on-up",
 		"[ -e /run/tunnel/full ] || "+fill+"; touch /run/tunnel/full; echo filled")
 	cl.WaitFor("filled", soon)
-	client.Run("ip", "route", "del", "10.1.1.0/24", "dev", "tun0") // what is in the journal needs no room
+	// Restoring a fact that is in the journal needs no room.
+	client.Run("ip", "route", "del", "10.1.1.0/24", "dev", "tun0")
 	cl.WaitFor("restored what something else", soon)
 	stop(t, srv)
 	cl.WaitFor("down: ", soon)

@@ -72,10 +72,10 @@ func startEngine(t *testing.T) *engine {
 	}
 	cgroup := filepath.Base(dir)
 	cmd := exec.CommandContext(context.Background(), "sh", "-ec",
-		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up; exec dockerd "$@"`, "dockerd",
-		"--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root",
-		filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "pid"), "--bip", bridgeAddr+"/16",
+		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up; exec dockerd "$@"`,
+		"dockerd", "--host", socket, "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"),
+		"--bip", bridgeAddr+"/16",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", cgroup)
 	cmd.Env = append(os.Environ(), "HTTP_PROXY=http://127.0.0.1:"+proxyPort,
 		"HTTPS_PROXY=http://127.0.0.1:"+proxyPort)

@@ -253,7 +253,8 @@ func makeBase(ctx context.Context) error {
 	defer os.RemoveAll(tmp)
 	cmd := exec.CommandContext(ctx, "sh", "-ec", `
 		debootstrap --variant=minbase bookworm root >log 2>&1 || { tail log >&2; exit 1; }
-		rm -rf root/var/lib/apt/lists/* root/var/cache/apt/* root/usr/share/doc/* root/usr/share/man/* root/usr/share/locale/*
+		rm -rf root/var/lib/apt/lists/* root/var/cache/apt/*
+		rm -rf root/usr/share/doc/* root/usr/share/man/* root/usr/share/locale/*
 		tar -C root -cf base.tar .
 		mv base.tar `+baseCache)
 	cmd.Dir = tmp

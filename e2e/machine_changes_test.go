@@ -241,10 +241,8 @@ func TestBypassThatCannotBeMade(t *testing.T) {
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
 	// An ip that makes no bypass stands for what no test knows of.
-	dir := t.TempDir()
-	client.Run("sh", "-c",
-		fmt.Sprintf(
-			`real=$(command -v ip); printf '#!/bin/sh\nif [ "$2" = r ]; then echo "Error: Nexthop has invalid gateway." >&2; exit 2; fi\nexec %%s "$@"\n' $real >%s/ip; chmod 755 %s/ip`, dir, dir))
+	dir := ipAs(t, `[ "$2" != r ] || { echo "Error: Nexthop has invalid gateway." >&2; exit 2; }`+
+		"\nexec "+strings.TrimSpace(client.Run("sh", "-c", "command -v ip"))+` "$@"`+"\n")
 	cl := bin.startWrapped(t, client, []string{"env", "PATH=" + dir +
 		":/usr/sbin:/usr/bin:/sbin:/bin"}, "connect", routedURL)
 	cl.WaitFor("up: ", soon)

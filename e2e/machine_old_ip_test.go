@@ -35,8 +35,11 @@ func busyboxIP(t *testing.T) string {
 // 5.1, and with BusyBox's, which prints none: packets cross, and nothing is left.
 func TestOldIP(t *testing.T) {
 	t.Parallel()
-	const old = `case "$*" in *-j*) echo '{"unicast","dst":"default"}' ;; *) exec /sbin/ip "$@" ;; esac` +
-		"\n"
+	const old = `case "$*" in
+		*-j*) echo '{"unicast","dst":"default"}' ;;
+		*) exec /sbin/ip "$@" ;;
+	esac
+`
 	for name, dir := range map[string]string{"iproute2 4.20": ipAs(t, old),
 		"BusyBox": busyboxIP(t)} {
 		t.Run(name, func(t *testing.T) {

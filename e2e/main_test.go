@@ -51,7 +51,8 @@ func TestMain(m *testing.M) {
 // testMain builds the programs, runs the tests, and looks for what they left.
 func testMain(m *testing.M) (code int, err error) {
 	if os.Geteuid() != 0 {
-		return 1, errors.New("the end-to-end tests make network namespaces: run them as root, or through sudo")
+		return 1, errors.New("the end-to-end tests make network namespaces: " +
+			"run them as root, or through sudo")
 	}
 	dir, err := os.MkdirTemp("", "tunnel-e2e-")
 	if err != nil {

@@ -33,18 +33,19 @@ func TestFrontsSetUpWrongly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const upgrade = `rewrite .* /ws break; proxy_pass http://127.0.0.1:8443; proxy_http_version 1.1;
+				proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`
 	startNginx(t, server, fmt.Sprintf(`
 		server { listen 80;
 			location /ws { proxy_pass http://127.0.0.1:8443; }
-			location /closed { auth_basic "closed area"; auth_basic_user_file %[3]s; rewrite .* /ws break; proxy_pass http://127.0.0.1:8443;
-				proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; }
-			location /noproto { rewrite .* /ws break; proxy_pass http://127.0.0.1:8443; proxy_set_header Sec-WebSocket-Protocol "";
-				proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; }
+			location /closed { auth_basic "closed area"; auth_basic_user_file %[3]s; %[5]s }
+			location /noproto { proxy_set_header Sec-WebSocket-Protocol ""; %[5]s }
 			location /403 { return 403; }
 			location /511 { return 511; }
 			location /login { return 302 http://login.example/; }
 		}
-		server { listen 443 ssl; ssl_certificate %[1]s; ssl_certificate_key %[2]s; %[4]s }`, cert, key, passwords, proxyLocation))
+		server { listen 443 ssl; ssl_certificate %[1]s; ssl_certificate_key %[2]s; %[4]s }`,
+		cert, key, passwords, proxyLocation, upgrade))
 	daemon(t, server, 444, `
 global
 	maxconn 100

@@ -150,8 +150,8 @@ http_access deny all
 func TestTinyproxy(t *testing.T) {
 	t.Parallel()
 	server, client, gateway, ca := behindProxy(t)
-	const config = "Port %d\nListen 10.77.0.1\nTimeout 600\nMaxClients 10\nLogLevel Error\nConnectPort " +
-		"443\n%s\n"
+	const config = "Port %d\nListen 10.77.0.1\nTimeout 600\nMaxClients 10\nLogLevel Error\n" +
+		"ConnectPort 443\n%s\n"
 	daemon(t, gateway, 8888, fmt.Sprintf(config, 8888, ""), "tinyproxy", "-d", "-c", "FILE")
 	daemon(t, gateway, 8889, fmt.Sprintf(config, 8889, "BasicAuth user "+proxyPassword),
 		"tinyproxy", "-d", "-c", "FILE")

@@ -41,7 +41,8 @@ func TestBehindNginx(t *testing.T) {
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
 	startNginx(t, server, fmt.Sprintf(`
 		server { listen 80; %[1]s }
-		server { listen 443 ssl; ssl_certificate %[2]s; ssl_certificate_key %[3]s; %[1]s }`, proxyLocation, cert, key))
+		server { listen 443 ssl; ssl_certificate %[2]s; ssl_certificate_key %[3]s; %[1]s }`,
+		proxyLocation, cert, key))
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--ping-interval", "1s")
 	plain := bin.connect(t, clients[0], "ws://server.example")

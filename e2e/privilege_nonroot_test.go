@@ -18,7 +18,8 @@ const nobody = 65534
 // unprivileged wraps a command so that nobody runs it, with /dev/net/tun open to
 // all as udev leaves it on a real machine, and only a capability to help.
 func unprivileged(setpriv ...string) []string {
-	const device = `mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"`
+	const device = `mount -t tmpfs -o mode=755 none /dev/net && ` +
+		`mknod -m 666 /dev/net/tun c 10 200 && exec "$@"`
 	wrap := []string{"unshare", "-m", "sh", "-c", device, "sh", "setpriv", "--reuid=65534",
 		"--regid=65534", "--clear-groups"}
 	return append(wrap, setpriv...)
@@ -69,7 +70,8 @@ func TestDeviceNodeClosed(t *testing.T) {
 	_, client, _ := routed(t)
 	cl := startUnprivileged(t, client, wrap, string(plainBuild(t)), ownedByNobody(t),
 		"connect", routedURL)
-	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): `sudo chmod 666 /dev/net/tun`"
+	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): " +
+		"`sudo chmod 666 /dev/net/tun`"
 	if code := cl.Wait(soon); code != 10 || !strings.Contains(cl.Stderr(), says) {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())
 	}

@@ -123,8 +123,8 @@ func TestWorkerCrashes(t *testing.T) {
 	cl := bin.connect(t, client, routedURL)
 	kill(t, cl.Worker(), syscall.SIGQUIT)
 	code := cl.Wait(soon)
-	const says = "\ntunnel: internal: the worker crashed (exit code 2): see its output above, and report " +
-		"it\n"
+	const says = "\ntunnel: internal: the worker crashed (exit code 2): " +
+		"see its output above, and report it\n"
 	if code != 1 || !strings.Contains(cl.Stderr(), says) || !strings.Contains(cl.Stderr(),
 		"goroutine ") {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())

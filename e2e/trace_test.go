@@ -79,7 +79,8 @@ func TestRecordTraces(t *testing.T) {
 				out.Write(append(data, '\n'))
 			}
 			file := filepath.Join(*traces, name+".jsonl")
-			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil { //nolint:gosec // no secret
+			//nolint:gosec // no secret
+			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		})

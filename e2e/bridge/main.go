@@ -72,7 +72,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bridge", flag.ContinueOnError)
 	listen := flags.String("listen", "", "`ADDRESS` to listen on")
 	url := flags.String("url", "", "`URL` to dial")
-	cert := flags.String("cert", "", "`FILE` with the certificate, for TLS: the server's own, or what the client trusts")
+	cert := flags.String("cert", "",
+		"`FILE` with the certificate, for TLS: the server's own, or what the client trusts")
 	key := flags.String("key", "", "`FILE` with the server's key")
 	plain := flags.Bool("plain", false, "make the device without offload, which makes the framing ip")
 	if err := flags.Parse(args); err != nil {
@@ -109,7 +110,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("ended by itself: %w", err)
 	}
 	return json.NewEncoder(out).Encode(counts{
-		Pushed: b.pushed.Load(), Queue: b.queue.Drops(), Written: b.written.Load(), Malformed: b.malformed.Load(), Refused: b.refused.Load(),
+		Pushed: b.pushed.Load(), Queue: b.queue.Drops(), Written: b.written.Load(),
+		Malformed: b.malformed.Load(), Refused: b.refused.Load(),
 		Vnet: b.framings[packet.FramingVnet].Load(), IP: b.framings[packet.FramingIP].Load(),
 	})
 }
@@ -245,7 +247,8 @@ func (b *bridge) accept(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return err
 	}
 	err = conn.Grant(ctx, request, transport.Connected{
-		Address: "10.1.1.3", Peer: "10.1.1.4", Network: "10.1.1.0/24", MTU: 1400, Qlen: 100, Keepalive: b.keepalive.Seconds(),
+		Address: "10.1.1.3", Peer: "10.1.1.4", Network: "10.1.1.0/24", MTU: 1400, Qlen: 100,
+		Keepalive: b.keepalive.Seconds(),
 	}, b.offload)
 	if err != nil {
 		return err
