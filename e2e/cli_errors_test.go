@@ -12,30 +12,30 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// A failure is one way to start the program that cannot work.
+// A failure is a command line of the program that must fail.
 type failure struct {
 	name string
-	args []string                    // of the program; --log-level error is added
+	args []string                    // for the program; --log-level error is added
 	wrap []string                    // a command that runs the program, given as its last arguments
 	set  func(*testing.T, *lab.Host) // prepares the host
-	undo func(*testing.T, *lab.Host) // takes back what set did
+	undo func(*testing.T, *lab.Host) // undoes set
 	code int                         // its exit code
 	step string                      // the step that its line names
-	says string                      // part of the line: what went wrong
+	says string                      // part of the line, the cause
 }
 
-// failureLine is the shape of the one line that a failure prints. What is wrong
-// with a flag often says what to do as well.
+// failureLine matches the one line that a failure prints. An error in a flag often includes what to
+// do.
 var failureLine = regexp.MustCompile(`^tunnel: (usage|[a-z]+: .+): .+\n$`)
 
-// check runs the program and compares everything that it leaves.
+// check runs the program and compares its output, its exit code and what it leaves on the host.
 func (f failure) check(t *testing.T, h *lab.Host, bin program) {
 	t.Helper()
 	if f.set != nil {
 		f.set(t, h)
 	}
 	before := tables(t, h)
-	// Behind the command, so that the last of args stays the last.
+	// After the command, so that the last of args stays last.
 	args := slices.Insert(slices.Clone(f.args), min(1, len(f.args)), "--log-level", "error")
 	cmd := clean(h.Command(append(append(slices.Clone(f.wrap), string(bin)), args...)...))
 	begin := time.Now()
@@ -59,7 +59,7 @@ func (f failure) check(t *testing.T, h *lab.Host, bin program) {
 		strings.TrimSpace(stderr))
 }
 
-// run is a command for set and undo.
+// run returns a function that runs a command, for set and undo.
 func run(argv ...string) func(*testing.T, *lab.Host) {
 	return func(t *testing.T, h *lab.Host) {
 		t.Helper()
@@ -67,7 +67,7 @@ func run(argv ...string) func(*testing.T, *lab.Host) {
 	}
 }
 
-// TestConnectFails has everything go wrong that can go wrong on a client's way.
+// Each failure of connect has its exit code and one line with the failed step and the cause.
 func TestConnectFails(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -211,7 +211,7 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
-// TestServeFails has everything go wrong that can go wrong at a server's start.
+// Each failure of serve's start has its exit code and one line with the failed step and the cause.
 func TestServeFails(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -278,7 +278,7 @@ func TestServeFails(t *testing.T) {
 	busy.Kill()
 }
 
-// hidden wraps a command so that it does not see a directory's content.
+// hidden wraps a command so that a directory is empty for it.
 func hidden(dir string) []string {
 	return []string{"unshare", "-m", "sh", "-c", `mount -t tmpfs none "$0" && exec "$@"`, dir}
 }
@@ -288,7 +288,7 @@ func without(capability string) []string {
 	return []string{"setpriv", "--inh-caps", "-" + capability, "--bounding-set", "-" + capability}
 }
 
-// brokenIP returns a directory with an ip that answers questions and refuses changes.
+// brokenIP returns a directory with an ip that answers queries and refuses changes.
 func brokenIP(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
