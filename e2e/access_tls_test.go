@@ -199,7 +199,7 @@ func TestClientCertificates(t *testing.T) {
 		f.check(t, client, bin)
 	}
 	if strings.Contains(srv.Stderr(), "msg=connected") {
-		t.Errorf("somebody was let in:\n%s", srv.Stderr())
+		t.Errorf("a client was admitted:\n%s", srv.Stderr())
 	}
 	bin.start(t, client, connect("--tls-cert", good, "--tls-key", goodKey)...).WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")

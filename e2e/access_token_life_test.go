@@ -43,7 +43,7 @@ func givesUp(t *testing.T, proc *lab.Proc, why string) {
 		last = line
 	}
 	if !strings.HasPrefix(last, "tunnel: auth: ") || !strings.Contains(last, why) {
-		t.Errorf("its last words are %q, want %q in them", last, why)
+		t.Errorf("the last line is %q, want %q in it", last, why)
 	}
 }
 
@@ -296,7 +296,7 @@ func TestStateDamaged(t *testing.T) {
 	bin.token(t, server, state, "create", "x")
 	srv.Kill()
 	if _, err := os.Stat(filepath.Join(state, "control.sock")); err != nil {
-		t.Errorf("nothing is tried: %v", err)
+		t.Errorf("no socket is left to test with: %v", err)
 	}
 	bin.token(t, server, state, "create", "y") // directly in the file: no server runs
 	srv = bin.serve(t, server, "--plain", "--state", state)

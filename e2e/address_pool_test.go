@@ -141,7 +141,7 @@ func TestFullPool(t *testing.T) {
 	}
 	for i := range pairs {
 		if address := addressOf(i); !seen[address] {
-			t.Errorf("nobody got %s", address)
+			t.Errorf("no client got %s", address)
 		} else if out, _, code := server.Try("ping", "-n", "-c1", "-W5", address); code != 0 {
 			t.Errorf("%s does not answer\n%s", address, out)
 		}

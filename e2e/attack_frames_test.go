@@ -45,30 +45,30 @@ func frameAttacks(victim string) []frameAttack {
 			make([]byte, 512<<10+1))), true},
 		{"a large text", send(hostile.Frame(hostile.Fin|hostile.OpText, make([]byte, 1<<20))), true},
 		{"a long ping", send(hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 126))), true},
-		{"a ping in pieces", send(hostile.Frame(hostile.OpPing, nil)), true},
-		{"a piece of nothing", send(hostile.Frame(hostile.Fin|hostile.OpContinue, nil)), true},
-		{"two beginnings", send(append(hostile.Frame(hostile.OpBinary, nil),
+		{"a fragmented ping", send(hostile.Frame(hostile.OpPing, nil)), true},
+		{"a continuation of nothing", send(hostile.Frame(hostile.Fin|hostile.OpContinue, nil)), true},
+		{"a message inside a fragmented one", send(append(hostile.Frame(hostile.OpBinary, nil),
 			hostile.Frame(hostile.Fin|hostile.OpBinary, nil)...)), true},
-		{"pieces without end", func(_ *rand.Rand, s *rawSession) {
-			piece := hostile.Frame(hostile.OpContinue, make([]byte, 1000))
-			sendRepeated(s, hostile.Frame(hostile.OpBinary, nil), piece, 600)
+		{"an endless fragmented message", func(_ *rand.Rand, s *rawSession) {
+			fragment := hostile.Frame(hostile.OpContinue, make([]byte, 1000))
+			sendRepeated(s, hostile.Frame(hostile.OpBinary, nil), fragment, 600)
 		}, true},
 		{"a close of one byte", send(hostile.Frame(hostile.Fin|hostile.OpClose, []byte{3})), true},
 		{"a close with a bad code", send(hostile.Frame(hostile.Fin|hostile.OpClose,
 			[]byte{0, 1, 0xff, 0xfe})), true},
-		{"an empty piece ten thousand times", func(_ *rand.Rand, s *rawSession) {
+		{"ten thousand empty fragments", func(_ *rand.Rand, s *rawSession) {
 			empty := hostile.Frame(hostile.OpContinue, nil)
 			sendRepeated(s, hostile.Frame(hostile.OpBinary, nil), empty, 10_000)
 		}, false},
-		{"ten thousand pings, and no ear for the answers", func(_ *rand.Rand, s *rawSession) {
+		{"ten thousand pings, pongs not read", func(_ *rand.Rand, s *rawSession) {
 			sendRepeated(s, nil, hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 125)), 10_000)
 		}, false},
-		{"half a frame, and gone", func(r *rand.Rand, s *rawSession) {
+		{"half a frame, then closed", func(r *rand.Rand, s *rawSession) {
 			f := hostile.Frame(hostile.Fin|hostile.OpBinary, packet(s, s.address, "10.1.1.1"))
 			s.write(f[:1+r.IntN(len(f)-1)])
 			_ = s.conn.Close()
 		}, false},
-		{"half a frame, and silence", func(_ *rand.Rand, s *rawSession) {
+		{"half a frame, then idle", func(_ *rand.Rand, s *rawSession) {
 			s.write(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 400<<10))
 			s.write(make([]byte, 1000))
 		}, true}, // ended by the keepalive
@@ -84,7 +84,7 @@ func frameAttacks(victim string) []frameAttack {
 				}
 			}
 		}, false},
-		{"packets of noise", func(r *rand.Rand, s *rawSession) {
+		{"random packets", func(r *rand.Rand, s *rawSession) {
 			for range 200 {
 				p := noise(r, 20+r.IntN(1500))
 				p[0] = 0x45

@@ -144,7 +144,7 @@ func TestBadNetworks(t *testing.T) {
 		{"the hub's own, though accepted", grants("203.0.113.0/24", "203.0.113.3", "203.0.113.4"),
 			[]string{"--network", "203.0.113.0/24"}, "overlaps the route 203.0.113.1/32"},
 		{"the gateway's", grants("172.31.0.0/16", "172.31.0.3", "172.31.0.4"), nil, "gateway 172.31.1.1"},
-		{"the wire's", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
+		{"the client's link", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
 		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"),
 			[]string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
 		{"the hub's own pair", grants("10.1.1.0/24", "10.1.1.1", "10.1.1.2"), nil, "no client's pair"},
@@ -190,7 +190,7 @@ func TestChangingHub(t *testing.T) {
 			}
 			return pair(0)
 		},
-		"the wire": func(n int) transport.Connected {
+		"the client's link": func(n int) transport.Connected {
 			if n%2 == 1 {
 				return grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4")
 			}
@@ -214,15 +214,15 @@ func TestChangingHub(t *testing.T) {
 			hub := startBadHub(t, hubHost, transport.ComeBack(0), grant)
 			hooks := filepath.Join(t.TempDir(), "hooks")
 			flags := []string{"--on-up", "echo up >>" + hooks, "--on-down", "echo down >>" + hooks}
-			if name == "the wire" {
+			if name == "the client's link" {
 				flags = append(flags, "--network", "198.51.100.0/24", "--network", "10.1.1.0/24")
 			}
-			wire := routes(client, "show", "198.51.100.0/24")
+			link := routes(client, "show", "198.51.100.0/24")
 			proc := plainBuild(t).startConnect(t, client, directURL, flags...)
 			proc.WaitFor("up: ", soon)
 			for end := time.Now().Add(watched); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-				if now := routes(client, "show", "198.51.100.0/24"); !slices.Equal(now, wire) {
-					t.Fatalf("the routes to the wire are %q, were %q", now, wire)
+				if now := routes(client, "show", "198.51.100.0/24"); !slices.Equal(now, link) {
+					t.Fatalf("the routes to the link are %q, were %q", now, link)
 				}
 			}
 			connects, shortest := hub.served()
@@ -265,7 +265,7 @@ func TestUnaskedCredential(t *testing.T) {
 		name, token, given string
 		kept               bool
 	}{
-		{"for one of somebody's own making", token, "the-hub's-own-credential", false},
+		{"for a token of the user's own", token, "the-hub's-own-credential", false},
 		{"for a lasting one, with its id", own, id + strings.Repeat("c", 52), false},
 		{"for none", "", id + strings.Repeat("c", 52), false},
 		{"for a join token, with another id", join, "tnl_jihgfedcba_" + strings.Repeat("c", 52), false},

@@ -334,7 +334,7 @@ func TestSaturatedLink(t *testing.T) {
 	}
 	up, down := line.Stats()
 	if least := uint64(10 * link.Rate / 8 / 2); up.Bytes < least || down.Bytes < least {
-		t.Errorf("only %d and %d bytes have passed: the line was not full", up.Bytes, down.Bytes)
+		t.Errorf("only %d and %d bytes have passed: the link was not saturated", up.Bytes, down.Bytes)
 	}
 	for _, s := range streams {
 		s.Kill()

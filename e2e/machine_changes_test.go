@@ -79,7 +79,7 @@ func TestForeignChangesAreRestored(t *testing.T) {
 				reaches(t, server, "10.1.1.3")
 				if !strings.Contains(proc.Stderr(),
 					"restored what something else on this machine has changed") {
-					t.Errorf("not a word:\n%s", proc.Stderr())
+					t.Errorf("no log line:\n%s", proc.Stderr())
 				}
 				stop(t, cl)
 				stop(t, srv)
@@ -336,7 +336,7 @@ func TestRoamingIntoOverlap(t *testing.T) {
 						"inet ")
 			})
 			if !strings.Contains(cl.Stderr(), "address and route withdrawn") {
-				t.Errorf("not a word:\n%s", cl.Stderr())
+				t.Errorf("no log line:\n%s", cl.Stderr())
 			}
 			for _, command := range test.leave {
 				ipDo(client, command)

@@ -28,7 +28,7 @@ func TestRejectRoutes(t *testing.T) {
 		{"unreachable", "10.0.0.0/8", "table", "77"}} {
 		client.Run(append([]string{"ip", "route", "add"}, route...)...)
 		failure{
-			name: "a rejection inside", code: 9, step: "address", says: "overlaps the route " +
+			name: "a reject route inside", code: 9, step: "address", says: "overlaps the route " +
 				route[0] + " " + route[1],
 			args: []string{"connect", directURL, "--token", token, "--state", t.TempDir()},
 		}.check(t, client, bin)

@@ -49,7 +49,7 @@ func TestRoutesByPortAndSource(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	ipDo(client, "route del default")
 	failure{
-		name: "no way at all", code: 4, step: "tcp",
+		name: "no route for a connection", code: 4, step: "tcp",
 		says: "no route to 203.0.113.1: network is unreachable: check this machine's network",
 		args: []string{"connect", routedURL, "--token", token, "--state", t.TempDir()},
 	}.check(t, client, bin)

@@ -81,7 +81,7 @@ func TestLanesSpread(t *testing.T) {
 			"( dport = :8443 or sport = :8443 )")) {
 			_, sent, _ := strings.Cut(line, " bytes_sent:")
 			if sent, _, _ = strings.Cut(sent, " "); len(sent) < 7 { // below 1 MB
-				t.Errorf("one of two connections of %s has carried next to nothing: %s", h.Name(),
+				t.Errorf("one of two connections of %s has carried almost nothing: %s", h.Name(),
 					line)
 			}
 		}

@@ -108,7 +108,7 @@ func TestStateIsHandedOver(t *testing.T) {
 	old := bin.start(t, server, "serve", "--no-sandbox", "--state", dir)
 	line := old.WaitFor("tunnel connect ", soon)
 	if !strings.Contains(old.Stderr(), "no sandbox") || old.Worker() != old.Pid() {
-		t.Errorf("--no-sandbox has no word, or a worker: %s", old.Stderr())
+		t.Errorf("--no-sandbox logs no warning, or has a worker: %s", old.Stderr())
 	}
 	stop(t, old)
 	srv := bin.start(t, server, "serve", "--state", dir)

@@ -148,7 +148,7 @@ func TestParentKilled(t *testing.T) {
 		srv.WaitFor("listening on ", soon)
 		if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", worker)); err == nil &&
 			!strings.Contains(string(text), ") Z ") {
-			t.Errorf("the worker lives: %s", text)
+			t.Errorf("the worker still runs: %s", text)
 		}
 	}
 	eventually(t, "the client is back",

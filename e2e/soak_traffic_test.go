@@ -27,7 +27,7 @@ func TestSoakTraffic(t *testing.T) {
 		name                     string
 		plainServer, plainClient bool // sides with a device without offload
 		tls                      bool
-		line                     wan.Link
+		link                     wan.Link
 		calm                     int // divides the rate of UDP
 	}{
 		{name: "vnet", calm: 1},
@@ -35,16 +35,16 @@ func TestSoakTraffic(t *testing.T) {
 		// The server segments packets, completes checksums, and coalesces the other direction.
 		{name: "vnet with a plain client, TLS", plainClient: true, tls: true, calm: 1},
 		// Standing queues: ECN marks, and drops.
-		{name: "vnet on a slow link, TLS", tls: true, line: wan.Link{Rate: 60e6,
+		{name: "vnet on a slow link, TLS", tls: true, link: wan.Link{Rate: 60e6,
 			Delay: 5 * time.Millisecond, Queue: 300e3}, calm: 8},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t)
 			server, client := l.Host("server"), l.Host("client")
-			if test.line.Rate > 0 {
-				wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", test.line,
-					test.line)
+			if test.link.Rate > 0 {
+				wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", test.link,
+					test.link)
 			} else {
 				l.Link(server, directServer+"/24", client, "198.51.100.2/24")
 			}
@@ -134,7 +134,7 @@ func TestSoakTraffic(t *testing.T) {
 					c.Pushed, c.Queue.CoDel, c.Written, missing)
 			}
 			if marks == 0 && c.Queue.Marked > 0 || marks > 0 && c.Queue.Marked == 0 ||
-				test.line.Rate > 0 && marks == 0 {
+				test.link.Rate > 0 && marks == 0 {
 				t.Errorf("the queues marked %d packets, the kernels received %d marks",
 					c.Queue.Marked, marks)
 			}

@@ -258,8 +258,8 @@ func ip(args ...string) error {
 	return nil
 }
 
-// locked runs fn while no other lab on this machine holds the lock. The first `ip netns add` after a boot
-// makes /run/netns a mount point, and two of them at once lose each other's namespaces.
+// locked runs fn while no other lab on this machine holds the lock. The first `ip netns add` after
+// a boot makes /run/netns a mount point, and two of them at once lose each other's namespaces.
 func locked(fn func() error) error {
 	f, err := os.Open(lockDir)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 )
 
 // send offers n frames of size bytes, the first at begin and each step after the one before, and
-// returns which the line kept.
+// returns which of them were kept.
 func send(d *direction, n, size int, begin, step time.Duration) (kept []bool) {
 	for i := range n {
 		kept = append(kept, d.offer(begin+time.Duration(i)*step, make([]byte, size)))
@@ -148,7 +148,7 @@ func TestHoleAndUnplug(t *testing.T) {
 	send(&d, 3, 100, 0, 0)
 	for range 2 {
 		if _, deliver, ok := d.arrive(time.Second); deliver || !ok {
-			t.Error("a frame on its way came through a hole")
+			t.Error("a frame in flight passed a hole")
 		}
 	}
 	d.link.Hole, d.unplugged = false, true

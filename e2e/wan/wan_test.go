@@ -141,7 +141,7 @@ func TestLoss(t *testing.T) {
 		}
 		up, down := e.Stats()
 		if int(up.Lost+down.Lost) != len(lost) {
-			t.Errorf("ping misses %d, the line lost %d and %d", len(lost), up.Lost, down.Lost)
+			t.Errorf("ping misses %d, the link lost %d and %d", len(lost), up.Lost, down.Lost)
 		}
 		return lost
 	}
