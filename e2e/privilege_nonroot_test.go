@@ -112,8 +112,8 @@ func withFileCapability(t *testing.T, mode os.FileMode) string {
 	return bin
 }
 
-// A file with CAP_NET_ADMIN that all users may run, against the documentation, still limits what a
-// user can do to the machine.
+// The program's file has CAP_NET_ADMIN and all users may run it, against the documentation: the
+// program still limits what a user can do to the machine.
 func TestFileCapabilityForAll(t *testing.T) {
 	t.Parallel()
 	bin := withFileCapability(t, 0o755)
