@@ -14,13 +14,13 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// acmeLife is how long the authority's certificates are good for in seconds: long enough for a slow
-// machine to get one, and short enough to see it renewed, when a third is left.
+// acmeLife is the lifetime of the authority's certificates in seconds: long enough for a slow
+// machine to get one, short enough that a test sees the renewal, when a third is left.
 const acmeLife = 30
 
 // startPebble runs Let's Encrypt's test authority on a host, under the name acme.example, until the
-// end of the test. It comes to port 443 of whom it certifies. roots is the file of what it signs
-// with, ca of what signs its own HTTPS.
+// end of the test. It validates a name by a TLS-ALPN-01 challenge on port 443. roots returns a file
+// with the certificate that it signs with; ca has issued the certificate of its own HTTPS.
 func startPebble(t *testing.T, h *lab.Host) (ca *authority, roots func() string) {
 	t.Helper()
 	ca = newAuthority(t)
@@ -55,8 +55,8 @@ func startPebble(t *testing.T, h *lab.Host) (ca *authority, roots func() string)
 	}
 }
 
-// TestACME gets a certificate for a server from an authority that comes to look whose the name is,
-// sees it renewed under a connection, and finds it again after a restart.
+// A server gets a certificate from an ACME authority, renews it while a client is connected, and
+// uses the stored one after a restart.
 func TestACME(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
@@ -74,14 +74,14 @@ func TestACME(t *testing.T) {
 		"server.example",
 		"--acme-directory", "https://acme.example:14000/dir", "--acme-ca", ca.File, "--acme-email",
 		"hub@server.example",
-		"--client-ca", clients.File} // which the authority has no certificate of
-	srv, line := bin.ownKey(t, server, flags...)
+		"--client-ca", clients.File} // the authority has no client certificate
+	srv, line := bin.serveOwnKey(t, server, flags...)
 	if !strings.HasPrefix(line, "tunnel connect wss://server.example --token-file ") {
 		t.Errorf("the line is %s", line)
 	}
 	srv.WaitFor(`msg="certificate from the ACME authority"`, soon)
 	show := func() *x509.Certificate {
-		return shownBy(t, client, directServer+":443", "server.example")
+		return serverCertificate(t, client, directServer+":443", "server.example")
 	}
 	cl := bin.paste(t, client, line, "--ca "+roots()+" --tls-cert "+person+" --tls-key "+personKey)
 	cl.WaitFor("up: ", soon)
@@ -112,10 +112,10 @@ func TestACME(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The next run has it already, even when the authority is gone.
+	// The next run uses the stored certificate; the authority is gone.
 	stop(t, srv)
 	authorityHost.Run("ip", "link", "set", "eth0", "down")
-	srv, _ = bin.ownKey(t, server, flags...)
+	srv, _ = bin.serveOwnKey(t, server, flags...)
 	srv.WaitFor(`msg="certificate from the ACME authority"`, soon)
 	if now := show(); now == nil || !strings.Contains(string(kept),
 		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: now.Raw}))) {
@@ -124,7 +124,7 @@ func TestACME(t *testing.T) {
 	cl.WaitForNth("up: ", 2, soon)
 }
 
-// TestACMEFails has no authority: the server says so, and a client hears what is missing.
+// Without an authority the server logs the failure, and a client is told what is missing.
 func TestACMEFails(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

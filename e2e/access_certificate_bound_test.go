@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestBoundToken has a token that opens to one client certificate alone, and an authority that is
-// taken away while a client is up: it stays, and does not get in again.
+// A token that is bound to a client certificate is refused with any other certificate. A client
+// whose authority is removed stays connected, and cannot connect again.
 func TestBoundToken(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
@@ -36,7 +36,7 @@ func TestBoundToken(t *testing.T) {
 	put(ca)
 	secret, _, _ := server.TryCommand(bin.command(server, "token", "create", "laptop", "--cert-cn",
 		"laptop.example", "--state", dir))
-	srv, line := bin.ownKey(t, server, "--state", dir, "--client-ca", file)
+	srv, line := bin.serveOwnKey(t, server, "--state", dir, "--client-ca", file)
 	if list := server.Run(string(bin), "token", "list", "--state", dir); !strings.Contains(list,
 		"laptop.example") {
 		t.Errorf("the list does not say to whom the token is bound:\n%s", list)
@@ -55,7 +55,7 @@ func TestBoundToken(t *testing.T) {
 	}
 	cl := bin.start(t, client, connect(ca, "laptop.example")...)
 	cl.WaitFor("up: ", soon)
-	cl.WaitFor("msg=connected", soon) // the streams of a worker are not in step
+	cl.WaitFor("msg=connected", soon) // stdout and stderr of a worker are not in step
 	for _, log := range []string{srv.Stderr(), cl.Stderr()} {
 		if !regexp.MustCompile(`msg=connected .*tls=1.3 kex=X25519MLKEM768`).MatchString(log) {
 			t.Errorf("the log does not say what was negotiated:\n%s", log)
@@ -65,11 +65,11 @@ func TestBoundToken(t *testing.T) {
 		t.Errorf("the log does not say whose certificate it was:\n%s", srv.Stderr())
 	}
 
-	time.Sleep(1100 * time.Millisecond) // the file is looked at once a second
+	time.Sleep(1100 * time.Millisecond) // the file is checked once a second
 	put(next)
 	failure{name: "an authority that is gone", args: connect(ca, "laptop.example"), code: 6,
 		step: "tls", says: "unknown certificate authority"}.check(t, other, bin)
-	reaches(t, client, "10.1.1.1") // who is up stays
+	reaches(t, client, "10.1.1.1") // the session goes on
 	stop(t, cl)
 	cl = bin.start(t, client, connect(next, "laptop.example")...)
 	cl.WaitFor("up: ", soon)

@@ -11,12 +11,12 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// addressOf is the address of the ith client of a fresh server, from 0.
+// addressOf returns the address of the ith client, from 0, of a server without leases.
 func addressOf(i int) string { return fmt.Sprintf("10.1.1.%d", 3+2*i) }
 
-// TestClientsApart has three clients, who reach the server and never each other,
-// not even with the server's kernel forwarding.
-func TestClientsApart(t *testing.T) {
+// Without --client-to-client three clients reach the server and not each other, even if the
+// server's kernel forwards.
+func TestClientsIsolated(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
 	bin := raceBuild(t)
@@ -38,16 +38,15 @@ func TestClientsApart(t *testing.T) {
 		}
 	}
 
-	// Nor anything behind the server: only its own address is a destination.
+	// Nor anything behind the server: clients may only send to its own address.
 	server.Run("ip", "addr", "add", "192.0.2.99/32", "dev", "lo")
 	clients[0].Run("ip", "route", "add", "192.0.2.99/32", "dev", "tun0")
 	cannotReach(t, clients[0], "192.0.2.99")
 	reaches(t, clients[0], "10.1.1.1")
 }
 
-// TestClientsTogether has three clients who may reach each other, without the
-// help of the server's kernel.
-func TestClientsTogether(t *testing.T) {
+// With --client-to-client clients reach each other without the server's kernel.
+func TestClientToClient(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
 	server.Sysctl("net.ipv4.ip_forward", "0")
@@ -69,9 +68,8 @@ func TestClientsTogether(t *testing.T) {
 	cannotReach(t, clients[2], "10.1.1.3", "-I", "10.1.1.5")
 }
 
-// TestSpoofedSource sends from addresses that are not the client's own, once from
-// a client of ours and once from one that has no scruples: neither the server's
-// kernel nor another client ever sees the packets.
+// Packets with a source address that is not the client's reach neither the server's kernel nor
+// another client, whether they come from the program or from a hostile client.
 func TestSpoofedSource(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -94,7 +92,8 @@ func TestSpoofedSource(t *testing.T) {
 		raw.write(websocket.MessageBinary, echoRequest(t, source, addressOf(1), 10))
 		clients[0].Run("ip", "addr", "del", source+"/32", "dev", "tun0")
 	}
-	// What comes behind them on the same connections has come through.
+	// These packets come after the spoofed ones on the same connections: once they have arrived, so
+	// would the spoofed ones.
 	raw.write(websocket.MessageBinary, echoRequest(t, raw.address, "10.1.1.1", 10))
 	raw.write(websocket.MessageBinary, echoRequest(t, raw.address, addressOf(1), 10))
 	reaches(t, clients[0], "10.1.1.1")

@@ -19,9 +19,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestSlowLoris has 600 connections that never get on: half a TLS handshake, a header byte by byte,
-// a WebSocket without a word. Meanwhile a client works, others join, and when it ends nothing is
-// left.
+// 600 connections stall in a TLS handshake, in a request header or after the upgrade. Meanwhile a
+// client works and others join; at the end none of the 600 is left.
 func TestSlowLoris(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 6)
@@ -39,7 +38,7 @@ func TestSlowLoris(t *testing.T) {
 		return tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	}
 	var opened atomic.Int64
-	for _, h := range hosts[2:] { // 150 each
+	for _, h := range hosts[2:] { // 150 connections each
 		loris(ctx, h, 36, &opened, func(ctx context.Context, conn net.Conn) {
 			drip(ctx, conn, "\x16\x03\x01\x40\x00")
 		})
@@ -51,7 +50,7 @@ func TestSlowLoris(t *testing.T) {
 		})
 		loris(ctx, h, 36, &opened, func(_ context.Context, conn net.Conn) {
 			c := secured(conn)
-			_, _ = hostile.Upgrade(c, token) // and no connect
+			_, _ = hostile.Upgrade(c, token) // without a connect message
 			_, _ = io.Copy(io.Discard, c)
 		})
 	}
@@ -63,7 +62,7 @@ func TestSlowLoris(t *testing.T) {
 	begin = time.Now()
 	bin.connect(t, hosts[2], url, "--ca", ca.File, "--keep-trying")
 	t.Logf("another, from where most of them come, after %v", time.Since(begin))
-	for begin := time.Now(); time.Since(begin) < 12*time.Second; { // longer than any time-out
+	for begin := time.Now(); time.Since(begin) < 12*time.Second; { // longer than every time-out
 		sendFile(t, hosts[0], server, "10.1.1.1", 5<<20)
 		sendFile(t, server, hosts[0], addressOf(0), 5<<20)
 	}
@@ -83,29 +82,37 @@ func TestSlowLoris(t *testing.T) {
 	}
 }
 
-// connections counts the server's that are established.
+// connections returns how many established connections the server has.
 func connections(t *testing.T, server *lab.Host) int {
 	t.Helper()
 	return strings.Count(server.Run("ss", "-Htn", "state", "established", "sport = :8443"), "\n")
 }
 
-// login tries to log in with curl and returns the code of the answer.
+// curlUpgrade returns a curl command that asks for the WebSocket with a token.
+func curlUpgrade(secret string, flags ...string) []string {
+	argv := append([]string{"curl", "-o", "/dev/null"}, flags...)
+	for _, line := range []string{"Connection: Upgrade", "Upgrade: websocket",
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+		"Sec-WebSocket-Protocol: tunnel.v1", "Authorization: Bearer " + secret} {
+		argv = append(argv, "-H", line)
+	}
+	return argv
+}
+
+// login asks for the WebSocket with curl and returns the status code of the answer.
 func login(h *lab.Host, url, secret string, header ...string) string {
-	argv := []string{"curl", "-sS", "-o", "/dev/null", "-m", "1", "-w", "%{http_code}", "-H",
-		"Connection: Upgrade", "-H", "Upgrade: websocket",
-		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
-		"-H", "Authorization: Bearer " + secret}
+	argv := curlUpgrade(secret, "-sS", "-m", "1", "-w", "%{http_code}")
 	for _, line := range header {
 		argv = append(argv, "-H", line)
 	}
-	out, _, _ := h.Try(append(argv, url)...) // -m ends what became a WebSocket
+	out, _, _ := h.Try(append(argv, url)...) // -m ends a WebSocket that was accepted
 	return out
 }
 
 const wrongToken = "e2e-wrong-token-of-16-bytes"
 
-// TestBannedAddress guesses tokens until its address is banned: the right token is of no use then,
-// a client is told when to come back, nobody else notices, and after a minute it is over.
+// An address that guesses tokens is banned for a minute: even the right token is refused, and a
+// client is told when to try again. Other addresses are not affected.
 func TestBannedAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -132,7 +139,7 @@ func TestBannedAddress(t *testing.T) {
 		t.Errorf("connect while banned: exit code %d\n%s", code, stderr)
 	}
 
-	// The other address has a client: it takes more than ten.
+	// An address with a connected client may fail more than ten times.
 	for i := range 15 {
 		if code := login(clients[0], url, wrongToken); code != "401" {
 			t.Errorf("wrong token %d from where a client is: answered %s", i, code)
@@ -158,9 +165,9 @@ func TestBannedAddress(t *testing.T) {
 	}
 }
 
-// TestTrustedProxy has everybody come through an nginx on another machine. A server that trusts it
-// bans each client that guesses, whatever address it claims; one that does not knows nobody but
-// nginx.
+// All clients come through an nginx on another host. A server that trusts it bans each client that
+// guesses tokens, whatever address the client claims in X-Forwarded-For; a server that does not
+// trust it only sees nginx's address.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 3)
@@ -172,14 +179,15 @@ func TestTrustedProxy(t *testing.T) {
 		"tun1", "--trusted-proxy", "203.0.113.0/24")
 	var servers strings.Builder
 	for listen, to := range map[int]int{80: 8443, 81: 8444} {
-		fmt.Fprintf(&servers, `server { listen %d; location /ws { proxy_pass http://%s:%d; proxy_http_version 1.1;
+		fmt.Fprintf(&servers, `server { listen %d; location /ws {
+			proxy_pass http://%s:%d; proxy_http_version 1.1;
 			proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
 			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }`, listen, directServer, to)
 	}
 	startNginx(t, proxy, servers.String())
 	const through, past = "http://198.51.100.2/ws", "http://198.51.100.2:81/ws"
 
-	// Who guesses claims to be somebody else each time.
+	// The attacker claims another address each time.
 	for i := range 10 {
 		if code := login(attacker, through, wrongToken,
 			fmt.Sprintf("X-Forwarded-For: 192.0.2.%d, 198.51.100.4", i)); code != "401" {
@@ -203,11 +211,8 @@ func TestTrustedProxy(t *testing.T) {
 		}
 	}
 
-	// The friend may have two connections, the second of which is curl's.
-	second := friend.Start("curl", "-sSv", "-N", "-m", "20", "-o", "/dev/null", "-H",
-		"Connection: Upgrade", "-H", "Upgrade: websocket",
-		"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==", "-H", "Sec-WebSocket-Protocol: tunnel.v1",
-		"-H", "Authorization: Bearer "+token, through)
+	// The friend may have two connections; curl's is the second.
+	second := friend.Start(append(curlUpgrade(token, "-sSv", "-N", "-m", "20"), through)...)
 	second.WaitFor("101 Switching Protocols", soon)
 	eventually(t, "a third connection of the friend is one too many",
 		func() bool { return login(friend, through, token) == "429" })
@@ -217,7 +222,7 @@ func TestTrustedProxy(t *testing.T) {
 		t.Errorf("the friend lost its connection:\n%s", cl.Stderr())
 	}
 
-	// Not trusted: what the attacker does is held against nginx, and so against all.
+	// Not trusted: the attacker's failures count for nginx's address, and so for all its clients.
 	for i := range 10 {
 		if code := login(attacker, past, wrongToken); code != "401" {
 			t.Errorf("wrong token %d, not trusted: answered %s", i, code)
@@ -232,8 +237,8 @@ func TestTrustedProxy(t *testing.T) {
 	}
 }
 
-// TestMaxPerAddress opens more connections than one address may have: the others are closed without
-// a word, and another address has its own.
+// Connections over the limit of one address are closed without an answer; another address has its
+// own limit.
 func TestMaxPerAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -249,7 +254,7 @@ func TestMaxPerAddress(t *testing.T) {
 		closedAtOnce(t, clients[0])
 	}
 	two := bin.connect(t, clients[1], directURL)
-	last := dialRaw(t, clients[1], directURL) // the fifth in all
+	last := dialRaw(t, clients[1], directURL) // the server's fifth connection
 	last.connect()
 	closedAtOnce(t, clients[1])
 	reaches(t, clients[1], "10.1.1.1")
@@ -270,22 +275,23 @@ func TestMaxPerAddress(t *testing.T) {
 func closedAtOnce(t *testing.T, h *lab.Host) {
 	t.Helper()
 	conn, err := h.DialContext(t.Context(), "tcp", directServer+":8443")
-	if errors.Is(err, unix.ECONNRESET) { // at once, indeed
+	if errors.Is(err, unix.ECONNRESET) { // closed before it was written to
 		return
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // an unauthenticated client has longer
+	// Less than the server gives an unauthenticated client.
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || os.IsTimeout(err) {
 		t.Errorf("one too many got %d bytes, %v", n, err)
 	}
 }
 
-// TestNoMoreFiles opens more connections than the server may have files: it says so, a client that
-// is in stays in, and when the others have gone somebody else can join.
-func TestNoMoreFiles(t *testing.T) {
+// When connections use up the server's file descriptors it logs that, a connected client stays, and
+// after they have closed new clients can join.
+func TestFileDescriptorLimit(t *testing.T) {
 	t.Parallel()
 	server, hosts := star(t, 2)
 	bin := plainBuild(t)
@@ -309,7 +315,7 @@ func TestNoMoreFiles(t *testing.T) {
 	if n := len(stdoutLines(good, "down: ")); n > 0 {
 		t.Errorf("a client lost its connection:\n%s", good.Stderr())
 	}
-	if n := strings.Count(srv.Stderr(), says); n > 2 { // one a minute
+	if n := strings.Count(srv.Stderr(), says); n > 2 { // at most one a minute
 		t.Errorf("said %d times that there are no files\n%s", n, srv.Stderr())
 	}
 }

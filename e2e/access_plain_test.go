@@ -7,8 +7,8 @@ import (
 	"tunnel/transport"
 )
 
-// TestPlainIsSaid has clients go without TLS: each says so once, unless nothing leaves its machine.
-func TestPlainIsSaid(t *testing.T) {
+// A client without TLS warns once for each server, unless the server is on its own machine.
+func TestPlaintextWarning(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	client.Hosts("198.51.100.1 server.example", "127.0.0.1 own.example")
@@ -22,7 +22,7 @@ func TestPlainIsSaid(t *testing.T) {
 	}{
 		{[]string{directURL}, 1},
 		{[]string{"ws://server.example:8443"}, 1},
-		// of each server: nobody knows whether it will answer
+		// a line for each server, since either may be the one that answers
 		{[]string{"ws://server.example:9", directURL}, 2},
 		{[]string{"wss://198.51.100.1:9", directURL, "--allow-plain"}, 1},
 		{[]string{"ws://127.0.0.1:8443"}, 0},
@@ -39,9 +39,9 @@ func TestPlainIsSaid(t *testing.T) {
 	}
 }
 
-// TestPlainBesideTLS has one server with TLS that somebody blocks, and another without: the token
-// does not go there unasked.
-func TestPlainBesideTLS(t *testing.T) {
+// If the server with TLS does not answer, the client does not send its token to another one without
+// TLS, unless --allow-plain is given.
+func TestNoFallbackToPlaintext(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
@@ -52,7 +52,7 @@ func TestPlainBesideTLS(t *testing.T) {
 			"--token", token, "--state", t.TempDir()},
 		code: 2, step: "usage", says: "--allow-plain",
 	}.check(t, client, bin)
-	if n, _ := hub.came(); n != 0 {
-		t.Errorf("the server without TLS had %d visits", n)
+	if n, _ := hub.served(); n != 0 {
+		t.Errorf("the server without TLS had %d connections", n)
 	}
 }

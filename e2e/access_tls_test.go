@@ -14,9 +14,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// ownKey starts a server on a host that has nothing but a token, and returns it with the line that
-// it prints for clients.
-func (p program) ownKey(t *testing.T, h *lab.Host, flags ...string) (proc *lab.Proc, line string) {
+// serveOwnKey starts a server that has only a token, and returns it with the connect command that
+// it prints.
+func (p program) serveOwnKey(t *testing.T, h *lab.Host, flags ...string) (proc *lab.Proc,
+	line string) {
 	t.Helper()
 	proc = p.start(t, h, append([]string{"serve"}, flags...)...)
 	line = proc.WaitFor("tunnel connect ", soon)
@@ -27,10 +28,10 @@ func (p program) ownKey(t *testing.T, h *lab.Host, flags ...string) (proc *lab.P
 	return proc, line
 }
 
-// tokenFile makes a file with the token of all tests.
+// tokenFile returns a file with the token of all tests.
 func tokenFile(t *testing.T) string {
 	t.Helper()
-	// whose name a shell does not take as it is
+	// a name that has to be quoted in a shell
 	file := filepath.Join(t.TempDir(), "the token's file")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -38,8 +39,7 @@ func tokenFile(t *testing.T) string {
 	return file
 }
 
-// paste runs a line in a shell of a host, as a person would, with the program in its PATH; more
-// goes behind it.
+// paste runs a command line in a shell of a host, with the program in its PATH and more appended.
 func (p program) paste(t *testing.T, h *lab.Host, line, more string) *lab.Proc {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,15 +51,15 @@ func (p program) paste(t *testing.T, h *lab.Host, line, more string) *lab.Proc {
 	return watch(t, h.StartCommand(cmd))
 }
 
-// TestOwnKey starts a server without any certificate: it makes a key, once, and the line that it
-// prints, pasted on another machine, connects.
-func TestOwnKey(t *testing.T) {
+// A server without a certificate generates a key, once; the command that it prints connects from
+// another host.
+func TestGeneratedKey(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := raceBuild(t)
 	state := filepath.Join(t.TempDir(), "state")
 	flags := []string{"--token-file", tokenFile(t), "--state", state}
-	srv, line := bin.ownKey(t, server, flags...)
+	srv, line := bin.serveOwnKey(t, server, flags...)
 	if !strings.HasPrefix(line, "tunnel connect wss://"+directServer+":8443 --pin sha256:") {
 		t.Errorf("the line is %s", line)
 	}
@@ -73,13 +73,13 @@ func TestOwnKey(t *testing.T) {
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 
-	// The pin outlives the server and its certificate, but not its key.
+	// The pin survives a restart and a new certificate, but not a new key.
 	stop(t, srv)
 	cl.WaitFor("down: ", soon)
 	if err := os.Remove(filepath.Join(state, "cert.pem")); err != nil {
 		t.Fatal(err)
 	}
-	srv, again := bin.ownKey(t, server, flags...)
+	srv, again := bin.serveOwnKey(t, server, flags...)
 	if again != line {
 		t.Errorf("after a restart the line is\n%s\nand was\n%s", again, line)
 	}
@@ -89,7 +89,7 @@ func TestOwnKey(t *testing.T) {
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
-	srv, other := bin.ownKey(t, server, flags...)
+	srv, other := bin.serveOwnKey(t, server, flags...)
 	if other == line || strings.Contains(srv.Stdout()+srv.Stderr(), token) {
 		t.Errorf("a new key has the same line, or the token is printed:\n%s%s", srv.Stdout(),
 			srv.Stderr())
@@ -97,7 +97,7 @@ func TestOwnKey(t *testing.T) {
 	cl.WaitFor("and not the pinned sha256:", soon)
 	stop(t, cl)
 
-	// What is damaged is not replaced.
+	// A damaged file is not replaced.
 	stop(t, srv)
 	if err := os.Truncate(key, 100); err != nil {
 		t.Fatal(err)
@@ -105,28 +105,28 @@ func TestOwnKey(t *testing.T) {
 	failure{name: "a damaged key", args: append([]string{"serve"}, flags...), code: 13,
 		step: "state", says: key}.check(t, server, bin)
 
-	// Behind a NAT only a person knows the address; the certificate follows.
+	// Behind a NAT the user has to give the address; the certificate is made for it.
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
-	_, line = bin.ownKey(t, server, append(flags, "--public", "server.example:8443")...)
+	_, line = bin.serveOwnKey(t, server, append(flags, "--public", "server.example:8443")...)
 	if !strings.HasPrefix(line, "tunnel connect wss://server.example:8443 --pin sha256:") {
 		t.Errorf("the line is %s", line)
 	}
 	client.Hosts("198.51.100.1 server.example")
-	// now its name counts as well
+	// With --ca the name is verified as well.
 	cl = bin.paste(t, client, line, "--ca "+filepath.Join(state, "cert.pem"))
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 }
 
-// TestPinFails has servers that are not the one that the client is to find.
+// A client with --pin refuses servers with other keys.
 func TestPinFails(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	client.Hosts("198.51.100.1 server.example other.example")
 	bin := plainBuild(t)
-	_, line := bin.ownKey(t, server, "--token", token, "--state", t.TempDir(), "--public",
+	_, line := bin.serveOwnKey(t, server, "--token", token, "--state", t.TempDir(), "--public",
 		"server.example:8443")
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(line)
 	if !strings.HasSuffix(line, " --token-file FILE") {
@@ -161,17 +161,17 @@ func TestPinFails(t *testing.T) {
 	} {
 		f.check(t, client, bin)
 	}
-	// One of several is enough, and then neither name nor authority count.
+	// One matching pin is enough, and then neither name nor authority are verified.
 	stop(t, bin.connect(t, client, "wss://other.example:8443", "--pin", wrong, "--pin", pin))
 }
 
-// TestClientCertificates has a server that demands a certificate of each client, beside the token.
+// A server with --client-ca demands a client certificate as well as the token.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := raceBuild(t)
 	clients, others := newAuthority(t), newAuthority(t)
-	srv, line := bin.ownKey(t, server, "--token", token, "--state", t.TempDir(), "--client-ca",
+	srv, line := bin.serveOwnKey(t, server, "--token", token, "--state", t.TempDir(), "--client-ca",
 		clients.File)
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(line)
 	connect := func(flags ...string) []string {
@@ -199,13 +199,13 @@ func TestClientCertificates(t *testing.T) {
 		f.check(t, client, bin)
 	}
 	if strings.Contains(srv.Stderr(), "msg=connected") {
-		t.Errorf("somebody was let in:\n%s", srv.Stderr())
+		t.Errorf("a client was admitted:\n%s", srv.Stderr())
 	}
 	bin.start(t, client, connect("--tls-cert", good, "--tls-key", goodKey)...).WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 }
 
-// issueClient is issue for a client's certificate.
+// issueClient is issue for a client certificate.
 func (a *authority) issueClient(t *testing.T, until time.Time, name string) (certFile,
 	keyFile string) {
 	t.Helper()
@@ -214,8 +214,8 @@ func (a *authority) issueClient(t *testing.T, until time.Time, name string) (cer
 	return a.issue(t, until, name)
 }
 
-// TestCertificateRotates renews the server's certificate while a transfer runs inside: the
-// transfer's connection is not touched, and the next one gets the new certificate.
+// The server's certificate is renewed during a transfer: the connection goes on, and the next one
+// gets the new certificate.
 func TestCertificateRotates(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -226,7 +226,7 @@ func TestCertificateRotates(t *testing.T) {
 	next, nextKey := ca.issue(t, time.Now().Add(time.Hour), "server.example")
 	srv := bin.serve(t, server, "--tls-cert", cert, "--tls-key", key)
 	cl := bin.connect(t, client, "wss://server.example:8443", "--ca", ca.File)
-	first := shownBy(t, client, directServer+":8443", "server.example")
+	first := serverCertificate(t, client, directServer+":8443", "server.example")
 
 	const part = 8 << 20
 	data := randomBytes(2 * part)
@@ -245,16 +245,16 @@ func TestCertificateRotates(t *testing.T) {
 		}
 	}
 	write(data[:part])
-	rename(t, next, cert) // half of it: a certificate without its key
+	rename(t, next, cert) // half of the change: a certificate without its key
 	eventually(t, "the server complains of half a rotation, and shows the old certificate",
 		func() bool {
-			return shownBy(t, client, directServer+":8443", "server.example").Equal(first) &&
+			return serverCertificate(t, client, directServer+":8443", "server.example").Equal(first) &&
 				strings.Contains(srv.Stderr(), "the new certificate is not used")
 		})
 	write(data[part : part+part/2])
 	rename(t, nextKey, key)
 	eventually(t, "the server shows the new certificate", func() bool {
-		return !shownBy(t, client, directServer+":8443", "server.example").Equal(first)
+		return !serverCertificate(t, client, directServer+":8443", "server.example").Equal(first)
 	})
 	write(data[part+part/2:])
 	if err := input.Close(); err != nil {
@@ -277,14 +277,15 @@ func TestCertificateRotates(t *testing.T) {
 
 func rename(t *testing.T, from, to string) {
 	t.Helper()
-	// may be another disk
+	// os.Rename does not work across file systems.
 	if out, err := exec.CommandContext(t.Context(), "mv", from, to).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
-// shownBy returns the certificate that a server shows to a host, trusted or not; nil is none.
-func shownBy(t *testing.T, from *lab.Host, address, name string) *x509.Certificate {
+// serverCertificate returns the certificate that a server presents to a host, trusted or not, or
+// nil if there is none.
+func serverCertificate(t *testing.T, from *lab.Host, address, name string) *x509.Certificate {
 	t.Helper()
 	conn, err := from.DialContext(t.Context(), "tcp", address)
 	if err != nil {
@@ -294,7 +295,7 @@ func shownBy(t *testing.T, from *lab.Host, address, name string) *x509.Certifica
 	if err := conn.SetDeadline(time.Now().Add(soon)); err != nil {
 		t.Fatal(err)
 	}
-	// to look is all we want
+	// The certificate is inspected, not verified.
 	secured := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true})
 	if err := secured.HandshakeContext(t.Context()); err != nil {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// fresh starts a server without flags, and returns it with the line that it prints for clients.
-func (p program) fresh(t *testing.T, h *lab.Host, state string) (proc *lab.Proc, line string) {
+// serveFresh starts a server without flags, and returns it with the connect command that it prints.
+func (p program) serveFresh(t *testing.T, h *lab.Host, state string) (proc *lab.Proc, line string) {
 	t.Helper()
 	proc = p.start(t, h, "serve", "--state", state)
 	return proc, strings.TrimSpace(proc.WaitFor("tunnel connect ", soon))
@@ -32,7 +32,7 @@ func (p program) token(t *testing.T, h *lab.Host, state string, args ...string) 
 	return strings.TrimSpace(stdout)
 }
 
-// gives up checks that a client's run ends because of its token, and says so in one line.
+// givesUp checks that a client ends because of its token, with one line that contains why.
 func givesUp(t *testing.T, proc *lab.Proc, why string) {
 	t.Helper()
 	if code := proc.Wait(soon); code != 8 {
@@ -43,31 +43,31 @@ func givesUp(t *testing.T, proc *lab.Proc, why string) {
 		last = line
 	}
 	if !strings.HasPrefix(last, "tunnel: auth: ") || !strings.Contains(last, why) {
-		t.Errorf("its last words are %q, want %q in them", last, why)
+		t.Errorf("the last line is %q, want %q in it", last, why)
 	}
 }
 
-// TestFirstToken starts a fresh server and pastes what it prints on the other
-// machine. The next start prints no secret.
+// A server's first start prints a connect command, which works on another host. The next start
+// prints no secret.
 func TestFirstToken(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := raceBuild(t)
 	state := t.TempDir()
-	srv, line := bin.fresh(t, server, state)
+	srv, line := bin.serveFresh(t, server, state)
 	text := regexp.MustCompile(`^tunnel connect wss://` + regexp.QuoteMeta(directServer) +
 		`:8443 --pin sha256:\S{44} --token (tnl_\S+)$`).FindStringSubmatch(line)
 	if text == nil || strings.Count(srv.Stdout(), text[1]) != 1 || !strings.Contains(srv.Stdout(),
 		"shown this once") {
 		t.Fatalf("the server prints\n%s", srv.Stdout())
 	}
-	// Until somebody has come with it, it may have been lost.
+	// Until a client has connected with the token it may have been lost.
 	const lost = "if it is lost, make another with `tunnel token create NAME`"
 	stop(t, srv)
 	if strings.Contains(srv.Stderr(), lost) {
 		t.Errorf("the first start says: %s", lost)
 	}
-	srv, _ = bin.fresh(t, server, state)
+	srv, _ = bin.serveFresh(t, server, state)
 	srv.WaitFor(lost, soon)
 
 	cl := bin.paste(t, client, line, "")
@@ -84,7 +84,7 @@ func TestFirstToken(t *testing.T) {
 		MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
-	again, other := bin.fresh(t, server, state)
+	again, other := bin.serveFresh(t, server, state)
 	if want := strings.Replace(line, "--token "+text[1], "--token-file FILE", 1); other != want {
 		t.Errorf("then it prints %q, want %q", other, want)
 	}
@@ -104,7 +104,7 @@ func TestFirstToken(t *testing.T) {
 	bin.token(t, server, state, "revoke", "first")
 	givesUp(t, cl, "the token was revoked")
 	stop(t, again)
-	// After the last token was revoked no new one is made.
+	// A server whose last token was revoked makes no new one.
 	empty := bin.start(t, server, "serve", "--state", state)
 	empty.WaitFor("no client can connect", soon)
 	if strings.Contains(empty.Stdout(), "tunnel connect") {
@@ -112,14 +112,13 @@ func TestFirstToken(t *testing.T) {
 	}
 }
 
-// TestTokenRevoked revokes a token in the middle of a transfer. Another client of
-// the same server does not notice.
+// Revoking a token ends its session during a transfer; another client's session goes on.
 func TestTokenRevoked(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
 	bin := raceBuild(t)
 	state := t.TempDir()
-	text := bin.token(t, server, state, "create", "laptop") // while nobody runs
+	text := bin.token(t, server, state, "create", "laptop") // while no server runs
 	srv := bin.serve(t, server, "--plain", "--state", state)
 	other := bin.connect(t, clients[1], directURL)
 	before := tables(t, clients[0])
@@ -153,7 +152,7 @@ func TestTokenRevoked(t *testing.T) {
 	}
 }
 
-// TestTokenExpires lets a live session's token expire.
+// A token expires during a session, which ends.
 func TestTokenExpires(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -173,8 +172,8 @@ func TestTokenExpires(t *testing.T) {
 	givesUp(t, later, "401 Unauthorized: the token has expired: ask for a new token")
 }
 
-// TestJoinToken uses a join token: the first client gets in for good, the second
-// does not, and neither does the first with anything but its credential.
+// A join token admits one client for good. A second client is refused, and so is the first one
+// without its credential.
 func TestJoinToken(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -201,7 +200,7 @@ func TestJoinToken(t *testing.T) {
 	}
 	refused("used by another client")
 	reaches(t, clients[0], "10.1.1.1")
-	// Killed before the credential was stored, it starts again with the join token.
+	// A client that was killed before it stored the credential can use the join token again.
 	first.Kill()
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
@@ -212,7 +211,7 @@ func TestJoinToken(t *testing.T) {
 		t.Errorf("the second time it got another credential (%v)", err)
 	}
 	stop(t, first)
-	// From now on it needs no token, and the join token opens nothing.
+	// From now on the client needs no token, and the join token is spent.
 	for _, args := range [][]string{{}, {"--token", join}} {
 		cl := bin.start(t, clients[0], append([]string{"connect", directURL, "--state", kept},
 			args...)...)
@@ -236,7 +235,7 @@ func TestJoinToken(t *testing.T) {
 	}
 }
 
-// TestTokenAddress reserves an address; its holder's newest connection has it.
+// A token's reserved address belongs to its holder's newest connection.
 func TestTokenAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
@@ -245,7 +244,7 @@ func TestTokenAddress(t *testing.T) {
 	text := bin.token(t, server, state, "create", "printer", "--address", "10.1.1.3")
 	bin.serve(t, server, "--plain", "--state", state)
 	other := bin.connect(t, clients[0], directURL)
-	other.WaitFor("address 10.1.1.5 ", soon) // not the first
+	other.WaitFor("address 10.1.1.5 ", soon) // not the first of the pool
 	old := bin.startConnect(t, clients[1], directURL, "--token", text)
 	old.WaitFor("up: dev tun0, address 10.1.1.3 ", soon)
 	old.Signal(syscall.SIGSTOP)
@@ -265,8 +264,7 @@ func TestTokenAddress(t *testing.T) {
 	}
 }
 
-// TestStateLocked starts a second server on one state directory: it leaves the
-// first alone.
+// A second server on the same state directory is refused and does not disturb the first.
 func TestStateLocked(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -281,15 +279,14 @@ func TestStateLocked(t *testing.T) {
 		"another server uses this state directory") {
 		t.Errorf("a second server: exit code %d\n%s", code, stderr)
 	}
-	bin.token(t, server, state, "create", "x") // reaches the first
+	bin.token(t, server, state, "create", "x") // served by the first server
 	reaches(t, client, "10.1.1.1")
 	if strings.Contains(cl.Stdout(), "down: ") {
 		t.Error("the client noticed")
 	}
 }
 
-// TestStateDamaged starts a server on a state file that is damaged, and after a
-// SIGKILL that left its socket.
+// A damaged state file is reported, and a socket that a killed server has left does no harm.
 func TestStateDamaged(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -299,9 +296,9 @@ func TestStateDamaged(t *testing.T) {
 	bin.token(t, server, state, "create", "x")
 	srv.Kill()
 	if _, err := os.Stat(filepath.Join(state, "control.sock")); err != nil {
-		t.Errorf("nothing is tried: %v", err)
+		t.Errorf("no socket is left to test with: %v", err)
 	}
-	bin.token(t, server, state, "create", "y") // by the file: the socket answers nobody
+	bin.token(t, server, state, "create", "y") // directly in the file: no server runs
 	srv = bin.serve(t, server, "--plain", "--state", state)
 	if list := bin.token(t, server, state, "list"); !strings.Contains(list, "\nx ") ||
 		!strings.Contains(list, "\ny ") {
@@ -329,8 +326,8 @@ func TestStateDamaged(t *testing.T) {
 	untouched(t, server, before)
 }
 
-// TestStateDiskFull fills the disk of the state directory under a server: a client that
-// is connected stays, one that was connected comes back, and what needs the disk says so.
+// The disk of the state directory is full: connected clients stay, known clients come back, and
+// commands that have to write report the error.
 func TestStateDiskFull(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -347,7 +344,7 @@ func TestStateDiskFull(t *testing.T) {
 	}
 	reaches(t, client, "10.1.1.1")
 	stderr, code := "", 0
-	for i := 0; code == 0 && i < 50; i++ { // the file may have some room of its own
+	for i := 0; code == 0 && i < 50; i++ { // the file may have unused pages
 		_, stderr, code = server.TryCommand(bin.command(server, "token", "create",
 			fmt.Sprint("x", i), "--state", state))
 	}
@@ -362,7 +359,7 @@ func TestStateDiskFull(t *testing.T) {
 		"the disk is full: make room") {
 		t.Errorf("serve on a new directory: exit code %d\n%s", code, stderr)
 	}
-	// A restart needs nothing of the disk either.
+	// A restart needs no space either.
 	stop(t, srv)
 	bin.serve(t, server, "--plain", "--state", state)
 	cl.WaitForNth("up: ", 4, soon)

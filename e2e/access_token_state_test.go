@@ -9,8 +9,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestMistypedState gives `tunnel token` a --state where no server has been: what only reads says
-// so and makes nothing, and what makes a token says on stderr that the state is new.
+// `tunnel token` with a --state where no server has run: a command that only reads reports that and
+// creates nothing; `create` warns on stderr that the state is new.
 func TestMistypedState(t *testing.T) {
 	t.Parallel()
 	h := lab.New(t).Host("hub")

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestTokens gives the token in every way there is, right and wrong.
+// The token is given in each possible way, right and wrong.
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -43,7 +43,7 @@ func TestTokens(t *testing.T) {
 
 	for _, args := range [][]string{
 		{"--token", wrong},
-		{"--token", wrong, "--keep-trying"}, // a wrong token does not become right
+		{"--token", wrong, "--keep-trying"}, // retrying does not help
 		{"--token-file", wrongFile},
 		{"--token", token + "x"},
 		{},
@@ -67,8 +67,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestTokenChanges has the server come back with another token: a client that was
-// up gives up, instead of knocking for ever.
+// The server restarts with another token: a client that was connected ends instead of retrying.
 func TestTokenChanges(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -84,8 +83,8 @@ func TestTokenChanges(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestServeWithoutTokens starts servers with a token file that has none, and with
-// none asked for.
+// A server with an empty token file does not start. A server with --insecure-no-auth admits clients
+// without a token.
 func TestServeWithoutTokens(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

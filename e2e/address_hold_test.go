@@ -17,9 +17,9 @@ import (
 	"tunnel/state"
 )
 
-// asks sends a connect with a wish, and returns the address that it got, or the code with which it
-// was refused.
-func (c *rawClient) asks(address string) (got string, code websocket.StatusCode) {
+// requestAddress sends a connect message that asks for address, and returns the address that was
+// granted, or the code of the refusal.
+func (c *rawClient) requestAddress(address string) (got string, code websocket.StatusCode) {
 	c.t.Helper()
 	c.send(fmt.Sprintf(`{"state":"connect","version":1,"framings":["ip"],"address":%q}`, address))
 	ctx, cancel := context.WithTimeout(c.t.Context(), soon)
@@ -36,8 +36,8 @@ func (c *rawClient) asks(address string) (got string, code websocket.StatusCode)
 	return answer.Address, 0
 }
 
-// overhears reads for some time, and returns how many packets came that are for address.
-func (c *rawClient) overhears(address string, d time.Duration) (n int) {
+// countPacketsTo reads for d, and returns how many packets to address came.
+func (c *rawClient) countPacketsTo(address string, d time.Duration) (n int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), d)
 	defer cancel()
@@ -52,10 +52,10 @@ func (c *rawClient) overhears(address string, d time.Duration) (n int) {
 	}
 }
 
-// TestForeignConnection cuts a client's link in the middle of a transfer to it. The server's kernel
-// goes on to repeat what it has sent; a client that has another token and asks for the address, or
-// comes to a pool that is full, or comes after the server was killed, gets neither the address nor
-// one of these packets. When the link is back the transfer goes on.
+// A client's link is cut during a transfer to it, and the server's kernel retransmits. A client
+// with another token gets neither the address nor one of these packets: when it asks for the
+// address, when the pool is full, and after the server was killed. Once the link is back the
+// transfer goes on.
 func TestForeignConnection(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
@@ -77,12 +77,12 @@ func TestForeignConnection(t *testing.T) {
 		t.Helper()
 		c := dialRawWith(t, clients[1], directURL, thief)
 		defer func() { _ = c.conn.CloseNow() }()
-		got, code := c.asks("10.1.1.3")
+		got, code := c.requestAddress("10.1.1.3")
 		if got == "10.1.1.3" {
 			t.Errorf("%s another has the address", when)
 		}
 		if code == 0 {
-			if n := c.overhears("10.1.1.3", 3*time.Second); n > 0 {
+			if n := c.countPacketsTo("10.1.1.3", 3*time.Second); n > 0 {
 				t.Errorf("%s another got %d packets of the connection", when, n)
 			}
 		}
@@ -90,7 +90,7 @@ func TestForeignConnection(t *testing.T) {
 	try("right after the end")
 	for i := range 4 { // 10.1.1.7 to 10.1.1.13; the thief has had 10.1.1.5
 		c := dialRawWith(t, clients[2], directURL, filler)
-		if got, _ := c.asks(""); got != addressOf(2+i) {
+		if got, _ := c.requestAddress(""); got != addressOf(2+i) {
 			t.Fatalf("the pool is filled by %s", got)
 		}
 	}
@@ -102,9 +102,9 @@ func TestForeignConnection(t *testing.T) {
 	transfer.arrives(2 * soon)
 }
 
-// TestOneToken has one token come as often as it can: others get in all the same, keep their
-// addresses, and the token is told what is the matter.
-func TestOneToken(t *testing.T) {
+// One token opens as many sessions as it can: it is refused with a reason when it has its share,
+// and the other tokens' clients still connect and keep their addresses.
+func TestTokenAddressShare(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 4)
 	bin := raceBuild(t)
@@ -117,7 +117,7 @@ func TestOneToken(t *testing.T) {
 
 	in := 0
 	for range 40 {
-		switch got, code := dialRaw(t, clients[0], directURL).asks(""); {
+		switch got, code := dialRaw(t, clients[0], directURL).requestAddress(""); {
 		case got != "":
 			in++
 		case code != 4006:
@@ -139,7 +139,7 @@ func TestOneToken(t *testing.T) {
 	has := bin.connect(t, clients[2], directURL, "--token", other)
 	reaches(t, clients[2], "10.1.1.1")
 
-	// One that was told so goes on to try, and gets in when there is room.
+	// With --keep-trying a refused client retries.
 	waits := bin.startConnect(t, clients[3], directURL, "--token", other, "--keep-trying")
 	waits.WaitFor("the token has as many sessions as it may have: 1", soon)
 	bin.token(t, server, state, "revoke", "other")
@@ -149,10 +149,10 @@ func TestOneToken(t *testing.T) {
 	givesUp(t, has, "the token was revoked")
 }
 
-// TestInheritedAddress gives an address to another client a day after its owner was there last,
-// while a program on the server still has a connection with the owner: the kernel's socket is ended
-// before, and the new owner gets no packet of it.
-func TestInheritedAddress(t *testing.T) {
+// An address is assigned to another client a day after its owner left, while a program on the
+// server still has a connection to the owner. The server's kernel socket is closed first, and the
+// new owner receives no packet of that connection.
+func TestReassignedAddress(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
 	bin := plainBuild(t)
@@ -178,27 +178,27 @@ func TestInheritedAddress(t *testing.T) {
 	}
 	stop(t, owner)
 	stop(t, srv)
-	age(t, filepath.Join(dir, "tunnel.db"), 25*time.Hour)
+	ageLeases(t, filepath.Join(dir, "tunnel.db"), 25*time.Hour)
 	bin.serve(t, server, flags...)
 	if socket() == "" {
 		t.Fatal("the connection is gone before the address has changed hands")
 	}
 	c := dialRawWith(t, clients[1], directURL, heir)
 	defer func() { _ = c.conn.CloseNow() }()
-	if got, code := c.asks("10.1.1.3"); got != "10.1.1.3" {
+	if got, code := c.requestAddress("10.1.1.3"); got != "10.1.1.3" {
 		t.Fatalf("the heir got %q, code %d", got, code)
 	}
 	if left := socket(); left != "" {
 		t.Errorf("the server's kernel still has a connection with the former owner: %s", left)
 	}
-	_, _ = input.Write([]byte("a secret\n")) // it may have ended
-	if n := c.overhears("10.1.1.3", 2*time.Second); n > 0 {
+	_, _ = input.Write([]byte("a secret\n")) // nc may have ended
+	if n := c.countPacketsTo("10.1.1.3", 2*time.Second); n > 0 {
 		t.Errorf("the heir got %d packets of the former owner's connection", n)
 	}
 }
 
-// age makes all leases of a server that does not run older.
-func age(t *testing.T, file string, by time.Duration) {
+// ageLeases makes all leases in a state file older by the duration by. The server must not run.
+func ageLeases(t *testing.T, file string, by time.Duration) {
 	t.Helper()
 	f, err := state.Open(file)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestSmallPool fits two clients into a /29 and refuses the third.
+// A /29 has room for two clients; the third is refused.
 func TestSmallPool(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
@@ -27,7 +27,7 @@ func TestSmallPool(t *testing.T) {
 	}
 	untouched(t, clients[2], before)
 
-	// One goes: for some time its address is for nobody but itself.
+	// The address of a client that left is reserved for it for some time.
 	stop(t, one)
 	three := bin.startConnect(t, clients[2], directURL)
 	if code := three.Wait(soon); code != 9 || !strings.Contains(three.Stderr(),
@@ -38,7 +38,7 @@ func TestSmallPool(t *testing.T) {
 	reaches(t, clients[0], "10.5.5.1")
 }
 
-// TestAddressTaken asks for an address that another client has.
+// A client asks for the address of another one.
 func TestAddressTaken(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -58,7 +58,7 @@ func TestAddressTaken(t *testing.T) {
 	}
 }
 
-// TestNetworkTooSmall refuses a network that has no room for a client.
+// A network without room for a client is refused.
 func TestNetworkTooSmall(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -76,8 +76,8 @@ func TestNetworkTooSmall(t *testing.T) {
 	}
 }
 
-// TestManyClients runs more clients at once than half a /24 has pairs, each a
-// process of its own on a host of its own.
+// More than half of a /24's pairs are in use at once, each by a client process on a host of its
+// own.
 func TestManyClients(t *testing.T) {
 	t.Parallel()
 	const n = 70
@@ -110,7 +110,7 @@ func TestManyClients(t *testing.T) {
 	}
 }
 
-// tunAddress returns the address of a host's tun0.
+// tunAddress returns the IPv4 address of a host's tun0.
 func tunAddress(t *testing.T, h *lab.Host) string {
 	t.Helper()
 	var links []struct {
@@ -124,8 +124,7 @@ func tunAddress(t *testing.T, h *lab.Host) string {
 	return links[0].Info[0].Local
 }
 
-// TestFullPool gives out all 126 pairs of a /24, each of which answers a ping,
-// and refuses the 127th.
+// All 126 pairs of a /24 are assigned, and each client answers a ping; the 127th is refused.
 func TestFullPool(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -142,7 +141,7 @@ func TestFullPool(t *testing.T) {
 	}
 	for i := range pairs {
 		if address := addressOf(i); !seen[address] {
-			t.Errorf("nobody got %s", address)
+			t.Errorf("no client got %s", address)
 		} else if out, _, code := server.Try("ping", "-n", "-c1", "-W5", address); code != 0 {
 			t.Errorf("%s does not answer\n%s", address, out)
 		}

@@ -14,16 +14,16 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// rawSession is a client with the token and without scruples: it writes frames byte by byte, as no
-// library would.
+// rawSession is a hostile client with a token, which writes arbitrary bytes as WebSocket frames.
 type rawSession struct {
 	t       *testing.T
 	conn    net.Conn
 	r       *bufio.Reader
-	address string // its tunnel address
+	address string // in the tunnel
 }
 
-// dialSession connects from a host to directURL's server and gets an address, with this framing.
+// dialSession connects from a host to the server of directURL and negotiates an address and a
+// framing.
 func dialSession(t *testing.T, h *lab.Host, framing string) *rawSession {
 	t.Helper()
 	return dialSessionAs(t, h, token, framing)
@@ -63,10 +63,10 @@ func (s *rawSession) cut() error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	return nil // an orderly end, or a reset because there was more to read
+	return nil // closed, or reset because unread data was left
 }
 
-// noise is n random bytes.
+// noise returns n random bytes.
 func noise(r *rand.Rand, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

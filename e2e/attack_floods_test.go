@@ -15,14 +15,14 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// wireClient speaks WebSocket byte by byte, as no library would, from inside a host.
+// wireClient is a client on a host that writes arbitrary bytes as WebSocket frames.
 type wireClient struct {
 	t       *testing.T
 	conn    net.Conn
 	session *hostile.Session
 }
 
-// dialWire upgrades a plain connection.
+// dialWire opens a plain connection and upgrades it to a WebSocket.
 func dialWire(t *testing.T, h *lab.Host) *wireClient {
 	t.Helper()
 	conn, err := h.DialContext(t.Context(), "tcp", directServer+":8443")
@@ -37,7 +37,7 @@ func dialWire(t *testing.T, h *lab.Host) *wireClient {
 	return &wireClient{t, conn, session}
 }
 
-// connect goes from init to connected.
+// connect sends connect and waits for connected.
 func (c *wireClient) connect() *wireClient {
 	c.t.Helper()
 	if err := c.session.Connect("ip"); err != nil {
@@ -46,8 +46,8 @@ func (c *wireClient) connect() *wireClient {
 	return c
 }
 
-// flood writes data again and again until ctx ends or the server hangs up; it returns how many
-// bytes went.
+// flood writes data repeatedly until ctx ends or the server closes the connection, and returns the
+// number of bytes written.
 func (c *wireClient) flood(ctx context.Context, data []byte) int64 {
 	defer context.AfterFunc(ctx, func() { _ = c.conn.Close() })()
 	var sent int64
@@ -60,14 +60,14 @@ func (c *wireClient) flood(ctx context.Context, data []byte) int64 {
 	}
 }
 
-// many repeats a frame until it fills a good part of a socket buffer.
-func many(frame []byte) []byte {
+// repeated returns a frame as often as it fills a good part of a socket buffer.
+func repeated(frame []byte) []byte {
 	return []byte(strings.Repeat(string(frame), 1+(64<<10)/len(frame)))
 }
 
-// TestFloodsFromAClient has clients with the token do nothing but harm: another one's transfers go
-// on all the time, and the server's memory stays where it was.
-func TestFloodsFromAClient(t *testing.T) {
+// Clients with a token flood the server. Another client's transfers go on, and the server's memory
+// is bounded.
+func TestFloodsFromClients(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 3)
 	bin := plainBuild(t)
@@ -88,23 +88,23 @@ func TestFloodsFromAClient(t *testing.T) {
 			c.flood(ctx, data)
 		}()
 	}
-	// to the good client, who answers
+	// Echo requests to the good client, which answers them.
 	own := func(i int) []byte { return echoRequest(t, addressOf(i), "10.1.1.3", 1300) }
 	for i, f := range []struct {
-		first []byte // goes before
+		first []byte // sent once, before again
 		again []byte
 		read  bool
 	}{
-		{nil, many(hostile.Frame(0x89, nil)), true},
-		{nil, many(hostile.Frame(0x89, make([]byte, 125))), false}, // pongs that nobody reads
-		{nil, many(hostile.Frame(0x8a, nil)), true},
-		{nil, many(hostile.Frame(0x82, nil)), true}, // heartbeats
-		// a message of empty fragments, without end
-		{hostile.Frame(0x02, nil), many(hostile.Frame(0x00, nil)), true},
-		// a message that is never complete
+		{nil, repeated(hostile.Frame(0x89, nil)), true},
+		{nil, repeated(hostile.Frame(0x89, make([]byte, 125))), false}, // the pongs are not read
+		{nil, repeated(hostile.Frame(0x8a, nil)), true},
+		{nil, repeated(hostile.Frame(0x82, nil)), true}, // heartbeats
+		// An endless message of empty fragments.
+		{hostile.Frame(0x02, nil), repeated(hostile.Frame(0x00, nil)), true},
+		// A message that is never completed.
 		{hostile.Frame(0x02, own(6)[:7]), hostile.Frame(0x89, nil), true},
-		{nil, hostile.Frame(0x82, own(7)), false},      // whose answers nobody reads
-		{nil, many(hostile.Frame(0x82, own(0))), true}, // spoofed
+		{nil, hostile.Frame(0x82, own(7)), false},          // the replies are not read
+		{nil, repeated(hostile.Frame(0x82, own(0))), true}, // spoofed source
 		{nil, hostile.Frame(0x81, []byte(`{"state":"dance"}`)), true},
 		{nil, hostile.Frame(0x82, make([]byte, 1<<20)), true},
 	} {
@@ -118,7 +118,7 @@ func TestFloodsFromAClient(t *testing.T) {
 	}
 	sendFile(t, clients[0], server, "10.1.1.1", 2<<20)
 	sendFile(t, server, clients[0], "10.1.1.3", 2<<20)
-	// Each may hold a queue of 8 MiB, and some buffers.
+	// Each session may have a queue of 8 MiB, and some buffers.
 	if now := memory(t, srv); now > idle+running*(12<<20) {
 		t.Errorf("the server takes %d MiB, and took %d MiB before", now>>20, idle>>20)
 	} else {
@@ -134,7 +134,7 @@ func TestFloodsFromAClient(t *testing.T) {
 	reaches(t, clients[0], "10.1.1.1")
 }
 
-// memory is what a program has in memory, in bytes.
+// memory returns the resident memory of a program's worker in bytes.
 func memory(t *testing.T, p *lab.Proc) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Worker()))
@@ -151,8 +151,7 @@ func memory(t *testing.T, p *lab.Proc) int {
 	return 0
 }
 
-// loris keeps n connections open from a host, as slowly as it can: it opens another for each that
-// is closed.
+// loris keeps n connections open from a host, and opens another for each one that is closed.
 func loris(ctx context.Context, h *lab.Host, n int, opened *atomic.Int64,
 	hold func(context.Context, net.Conn)) {
 	for range n {
@@ -179,7 +178,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// drip sends text byte by byte, two a second, over and over, until it is closed.
+// drip sends text byte by byte, two a second, repeatedly, until the connection is closed.
 func drip(ctx context.Context, conn net.Conn, text string) {
 	go func() { _, _ = io.Copy(io.Discard, conn); _ = conn.Close() }()
 	for i := 0; ctx.Err() == nil; i++ {

@@ -12,7 +12,7 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// receives returns the IP packets that come to a rawSession of framing ip within d.
+// receives returns the IP packets that arrive within d at a rawSession with framing ip.
 func (s *rawSession) receives(d time.Duration) (packets [][]byte) {
 	s.t.Helper()
 	_ = s.conn.SetReadDeadline(time.Now().Add(d))
@@ -44,11 +44,10 @@ func (s *rawSession) receives(d time.Duration) (packets [][]byte) {
 	}
 }
 
-// TestForgedChecksumPlace has a client ask for its packet's checksum where the source address and
-// the total length are: what the server sends on after its checks is what it has checked, or
-// nothing. And a super-packet of one byte per segment does not make the server send a hundred times
-// what it got.
-func TestForgedChecksumPlace(t *testing.T) {
+// A client asks for checksum completion at offsets of the source address, the total length and the
+// destination. The server forwards only packets that are unchanged since its checks. A super-packet
+// with one byte per segment must not make the server send a hundred times what it received.
+func TestForgedChecksumOffset(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
 	bin := plainBuild(t)
@@ -68,16 +67,16 @@ func TestForgedChecksumPlace(t *testing.T) {
 		}
 	}
 	own := func(n int) []byte { return echoRequest(t, attacker.address, victim.address, n) }
-	send(record(1, 0, 0, 0, 14, own(100))) // into the source
-	send(record(1, 0, 0, 2, 0, own(100)))  // into the total length
-	send(record(1, 0, 0, 8, 8, own(100)))  // into the destination
+	send(record(1, 0, 0, 0, 14, own(100))) // over the source
+	send(record(1, 0, 0, 2, 0, own(100)))  // over the total length
+	send(record(1, 0, 0, 8, 8, own(100)))  // over the destination
 	fragment := own(100)
 	fragment[7], fragment[9] = 10, 17
-	send(record(1, 0, 0, 20, 6, fragment)) // where a later fragment has payload
+	send(record(1, 0, 0, 20, 6, fragment)) // over the payload of a later fragment
 	super := own(60_000)
 	super[9], super[32] = 6, 0x50
 	send(record(1, 1, 1, 20, 16, super)) // a TCP segment for each byte
-	send(record(0, 0, 0, 0, 0, own(7)))  // the honest one
+	send(record(0, 0, 0, 0, 0, own(7)))  // a sound packet
 	deadline, sent := time.Now().Add(soon), 0
 	for last := false; !last; {
 		for _, p := range victim.receives(100 * time.Millisecond) {

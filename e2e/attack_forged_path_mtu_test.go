@@ -10,9 +10,9 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// TestForgedPathMTU has a client tell the server, from its own address, that packets between others
-// are too large: the server's kernel would believe it for ten minutes, for any two addresses. About
-// its own packets it may say so.
+// A client sends ICMP "fragmentation needed" about connections of others, which would lower the
+// server kernel's path MTU for ten minutes: the server drops these and passes those about the
+// client's own packets.
 func TestForgedPathMTU(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -39,7 +39,7 @@ func TestForgedPathMTU(t *testing.T) {
 	}
 }
 
-// tooBig returns an ICMP message, fragmentation needed, about an echo reply from sender to
+// tooBig returns an ICMP message "fragmentation needed" about an echo reply from sender to
 // receiver.
 func tooBig(from, to, sender, receiver string, mtu uint16) []byte {
 	quoted := ipv4(1, sender, receiver, []byte{0, 0, 0xff, 0xff, 0, 0, 0, 0})
@@ -48,7 +48,7 @@ func tooBig(from, to, sender, receiver string, mtu uint16) []byte {
 	return ipv4(1, from, to, message)
 }
 
-// ipv4 returns a packet.
+// ipv4 returns an IPv4 packet with a body.
 func ipv4(protocol byte, from, to string, body []byte) []byte {
 	ip := make([]byte, 20, 20+len(body))
 	ip[0], ip[8], ip[9] = 0x45, 64, protocol
@@ -59,7 +59,7 @@ func ipv4(protocol byte, from, to string, body []byte) []byte {
 	return append(ip, body...)
 }
 
-// checksumOf is that of RFC 1071, of an even number of bytes.
+// checksumOf returns the Internet checksum (RFC 1071) of an even number of bytes.
 func checksumOf(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i < len(b); i += 2 {

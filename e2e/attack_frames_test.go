@@ -12,20 +12,21 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// hostility is one way to misbehave.
-type hostility struct {
+// frameAttack is one way to violate RFC 6455.
+type frameAttack struct {
 	name string
 	do   func(r *rand.Rand, s *rawSession)
 	cut  bool // the server has to end the connection
 }
 
-// hostilities are the ways that libraries do not offer; TestHostileClients has the others.
-func hostilities(victim string) []hostility {
+// frameAttacks returns the attacks that WebSocket libraries cannot send; TestHostileClients has the
+// others.
+func frameAttacks(victim string) []frameAttack {
 	send := func(data []byte) func(*rand.Rand, *rawSession) {
 		return func(_ *rand.Rand, s *rawSession) { s.write(data) }
 	}
 	packet := func(s *rawSession, from, to string) []byte { return echoRequest(s.t, from, to, 100) }
-	return []hostility{
+	return []frameAttack{
 		{"garbage", func(r *rand.Rand, s *rawSession) {
 			s.write(append([]byte{0xff, 0xff}, noise(r, 1+r.IntN(64<<10))...))
 		}, true},
@@ -37,39 +38,40 @@ func hostilities(victim string) []hostility {
 		{"2⁶³ bytes and more", send(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked,
 			1<<63|5)), true},
 		{"2⁶² bytes", func(_ *rand.Rand, s *rawSession) {
-			flow(s, hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<62),
+			sendRepeated(s, hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 1<<62),
 				make([]byte, 64<<10), 64)
 		}, true},
 		{"one byte over the limit", send(hostile.Frame(hostile.Fin|hostile.OpBinary,
 			make([]byte, 512<<10+1))), true},
 		{"a large text", send(hostile.Frame(hostile.Fin|hostile.OpText, make([]byte, 1<<20))), true},
 		{"a long ping", send(hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 126))), true},
-		{"a ping in pieces", send(hostile.Frame(hostile.OpPing, nil)), true},
-		{"a piece of nothing", send(hostile.Frame(hostile.Fin|hostile.OpContinue, nil)), true},
-		{"two beginnings", send(append(hostile.Frame(hostile.OpBinary, nil),
+		{"a fragmented ping", send(hostile.Frame(hostile.OpPing, nil)), true},
+		{"a continuation of nothing", send(hostile.Frame(hostile.Fin|hostile.OpContinue, nil)), true},
+		{"a message inside a fragmented one", send(append(hostile.Frame(hostile.OpBinary, nil),
 			hostile.Frame(hostile.Fin|hostile.OpBinary, nil)...)), true},
-		{"pieces without end", func(_ *rand.Rand, s *rawSession) {
-			piece := hostile.Frame(hostile.OpContinue, make([]byte, 1000))
-			flow(s, hostile.Frame(hostile.OpBinary, nil), piece, 600)
+		{"an endless fragmented message", func(_ *rand.Rand, s *rawSession) {
+			fragment := hostile.Frame(hostile.OpContinue, make([]byte, 1000))
+			sendRepeated(s, hostile.Frame(hostile.OpBinary, nil), fragment, 600)
 		}, true},
 		{"a close of one byte", send(hostile.Frame(hostile.Fin|hostile.OpClose, []byte{3})), true},
 		{"a close with a bad code", send(hostile.Frame(hostile.Fin|hostile.OpClose,
 			[]byte{0, 1, 0xff, 0xfe})), true},
-		{"an empty piece ten thousand times", func(_ *rand.Rand, s *rawSession) {
-			flow(s, hostile.Frame(hostile.OpBinary, nil), hostile.Frame(hostile.OpContinue, nil), 10_000)
+		{"ten thousand empty fragments", func(_ *rand.Rand, s *rawSession) {
+			empty := hostile.Frame(hostile.OpContinue, nil)
+			sendRepeated(s, hostile.Frame(hostile.OpBinary, nil), empty, 10_000)
 		}, false},
-		{"ten thousand pings, and no ear for the answers", func(_ *rand.Rand, s *rawSession) {
-			flow(s, nil, hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 125)), 10_000)
+		{"ten thousand pings, pongs not read", func(_ *rand.Rand, s *rawSession) {
+			sendRepeated(s, nil, hostile.Frame(hostile.Fin|hostile.OpPing, make([]byte, 125)), 10_000)
 		}, false},
-		{"half a frame, and gone", func(r *rand.Rand, s *rawSession) {
+		{"half a frame, then closed", func(r *rand.Rand, s *rawSession) {
 			f := hostile.Frame(hostile.Fin|hostile.OpBinary, packet(s, s.address, "10.1.1.1"))
 			s.write(f[:1+r.IntN(len(f)-1)])
 			_ = s.conn.Close()
 		}, false},
-		{"half a frame, and silence", func(_ *rand.Rand, s *rawSession) {
+		{"half a frame, then idle", func(_ *rand.Rand, s *rawSession) {
 			s.write(hostile.FrameHead(hostile.Fin|hostile.OpBinary, hostile.Masked, 400<<10))
 			s.write(make([]byte, 1000))
-		}, true}, // by the keepalive
+		}, true}, // ended by the keepalive
 		{"foreign sources", func(r *rand.Rand, s *rawSession) {
 			for range 200 {
 				from := []string{
@@ -82,7 +84,7 @@ func hostilities(victim string) []hostility {
 				}
 			}
 		}, false},
-		{"packets of noise", func(r *rand.Rand, s *rawSession) {
+		{"random packets", func(r *rand.Rand, s *rawSession) {
 			for range 200 {
 				p := noise(r, 20+r.IntN(1500))
 				p[0] = 0x45
@@ -94,13 +96,13 @@ func hostilities(victim string) []hostility {
 	}
 }
 
-// vnetNoise sends packets behind virtio headers that lie: what passes the server's checks reaches
+// vnetNoise sends packets with random virtio_net_hdrs. Those that pass the server's checks reach
 // the kernel.
 func vnetNoise(r *rand.Rand, s *rawSession) {
 	for range 2000 {
 		p := noise(r, 10+28+r.IntN(3000))
 		header, ip := p[:10], p[10:]
-		if r.IntN(4) > 0 { // near to what the checks let through
+		if r.IntN(4) > 0 { // close to the limits of the checks
 			header[0] = byte(r.IntN(4))
 			header[1] = []byte{0, 1, 3, 4, 5, 0x81, 0x84}[r.IntN(7)]
 			for i, v := range []int{r.IntN(80), r.IntN(2000), 20 + r.IntN(2), []int{6, 16}[r.IntN(2)]} {
@@ -122,8 +124,8 @@ func vnetNoise(r *rand.Rand, s *rawSession) {
 	}
 }
 
-// flow sends a beginning and n times the same, for as long as the server takes it.
-func flow(s *rawSession, first, rest []byte, n int) {
+// sendRepeated sends first, and then rest up to n times, until the connection breaks.
+func sendRepeated(s *rawSession, first, rest []byte, n int) {
 	s.write(first)
 	for range n {
 		if !s.write(rest) {
@@ -132,9 +134,9 @@ func flow(s *rawSession, first, rest []byte, n int) {
 	}
 }
 
-// TestHostileFrames has a client do with frames what it should not, while another's transfer runs:
-// that one never stumbles, no foreign packet arrives anywhere, and the server, with the race
-// detector inside, lives on.
+// A client sends malformed frames during another client's transfer. The transfer never stalls, no
+// packet with a foreign source arrives anywhere, and the server, built with the race detector,
+// keeps running.
 func TestHostileFrames(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
@@ -146,7 +148,7 @@ func TestHostileFrames(t *testing.T) {
 	x.flows(soon)
 	pings := [2]int{echoesSeen(t, server), echoesSeen(t, clients[0])}
 
-	all := hostilities(addressOf(0))
+	all := frameAttacks(addressOf(0))
 	for _, i := range r.Perm(len(all)) {
 		h := all[i]
 		s := dialSession(t, clients[1], "ip")
@@ -161,10 +163,9 @@ func TestHostileFrames(t *testing.T) {
 	}
 	vnetNoise(r, dialSession(t, clients[1], "vnet"))
 
-	// Not to read is hostile too, with the server having much to say. What it does not take costs
-	// nobody else.
-	deaf := dialSession(t, clients[1], "ip")
-	flood(t, server, deaf.address)
+	// A client that does not read while the server has much to send costs the others nothing.
+	nonReader := dialSession(t, clients[1], "ip")
+	flood(t, server, nonReader.address)
 	x.flows(soon)
 	httpGarbage(t, r, clients[1])
 
@@ -181,7 +182,7 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
-// httpGarbage says to the server's port what is no request, or only a beginning.
+// httpGarbage sends malformed and incomplete HTTP requests to the server's port.
 func httpGarbage(t *testing.T, r *rand.Rand, h *lab.Host) {
 	t.Helper()
 	for _, text := range [][]byte{

@@ -20,18 +20,18 @@ import (
 	"tunnel/transport"
 )
 
-// badHub is a server that speaks the protocol and means no good. It listens on port 8443 of a host.
+// badHub is a hostile server that speaks the protocol. It listens on port 8443 of a host.
 type badHub struct {
-	grant func(visit int) transport.Connected // what a visit gets; visits count from 0
-	end   *transport.CloseError               // how a visit ends, at once; nil lets it stay
+	grant func(n int) transport.Connected // returns what the nth connection is granted, from 0
+	end   *transport.CloseError           // closes each connection at once; nil keeps it open
 
-	mu     sync.Mutex
-	visits []time.Time // when connected was sent
+	mu       sync.Mutex
+	connects []time.Time // the times at which connected was sent
 }
 
-// startBadHub starts one on h; it ends with the test.
+// startBadHub starts a badHub on h, which ends with the test.
 func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError,
-	grant func(visit int) transport.Connected) *badHub {
+	grant func(n int) transport.Connected) *badHub {
 	t.Helper()
 	hub := &badHub{grant: grant, end: end}
 	var ln net.Listener
@@ -49,7 +49,7 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError,
 			defer group.Done()
 			if conn, err := ws.Accept(w, r, tcp.CongestionAuto); err == nil {
 				//nolint:contextcheck // a visit outlives the request that it began as
-				hub.visit(t.Context(), conn)
+				hub.serve(t.Context(), conn)
 			}
 		}),
 		ConnContext: tcp.ConnContext, ReadHeaderTimeout: soon,
@@ -62,15 +62,15 @@ func startBadHub(t *testing.T, h *lab.Host, end *transport.CloseError,
 	return hub
 }
 
-// visit is one connection from its upgrade to its end.
-func (hub *badHub) visit(ctx context.Context, conn *ws.Conn) {
+// serve handles one connection from its upgrade to its end.
+func (hub *badHub) serve(ctx context.Context, conn *ws.Conn) {
 	request, err := conn.Requested(ctx, packet.Offload{})
 	if err != nil {
 		return
 	}
 	hub.mu.Lock()
-	n := len(hub.visits)
-	hub.visits = append(hub.visits, time.Now())
+	n := len(hub.connects)
+	hub.connects = append(hub.connects, time.Now())
 	hub.mu.Unlock()
 	if err := conn.Grant(ctx, request, hub.grant(n), packet.Offload{}); err != nil {
 		return
@@ -87,26 +87,27 @@ func (hub *badHub) visit(ctx context.Context, conn *ws.Conn) {
 	conn.Close(transport.CodeNormal, "")
 }
 
-// came returns how often somebody came, and the shortest pause between two.
-func (hub *badHub) came() (times int, shortest time.Duration) {
+// served returns how many connections were made, and the shortest time between two.
+func (hub *badHub) served() (times int, shortest time.Duration) {
 	hub.mu.Lock()
 	defer hub.mu.Unlock()
 	shortest = time.Hour
-	for i := 1; i < len(hub.visits); i++ {
-		shortest = min(shortest, hub.visits[i].Sub(hub.visits[i-1]))
+	for i := 1; i < len(hub.connects); i++ {
+		shortest = min(shortest, hub.connects[i].Sub(hub.connects[i-1]))
 	}
-	return len(hub.visits), shortest
+	return len(hub.connects), shortest
 }
 
-// grants is what a server says that gives this pair of a network.
+// grants returns the connected message that grants this pair of a network.
 func grants(network, address, peer string) transport.Connected {
 	return transport.Connected{
-		Network: network, Address: address, Peer: peer, MTU: 1400, Qlen: 100, Keepalive: 20, Session: "secret",
+		Network: network, Address: address, Peer: peer, MTU: 1400, Qlen: 100, Keepalive: 20,
+		Session: "secret",
 	}
 }
 
-// TestBadNetworks has a hub grant what no hub may choose for a machine. The client refuses it, says
-// what to do, and has changed nothing.
+// A hub grants networks that it must not choose for the client's machine. The client refuses them,
+// says what to do, and changes nothing.
 func TestBadNetworks(t *testing.T) {
 	t.Parallel()
 	hub, client, _ := routed(t)
@@ -116,7 +117,7 @@ func TestBadNetworks(t *testing.T) {
 		0o644); err != nil {
 		t.Fatal(err)
 	}
-	// As in clouds that give a machine a /32: the gateway lies in no other route.
+	// As in clouds that assign a /32: no other route contains the gateway.
 	client.Run("ip", "route", "add", "192.0.2.128/25", "via", "172.31.1.1", "dev", "eth0", "onlink")
 	var now transport.Connected
 	startBadHub(t, hub, nil, func(int) transport.Connected { return now })
@@ -143,7 +144,7 @@ func TestBadNetworks(t *testing.T) {
 		{"the hub's own, though accepted", grants("203.0.113.0/24", "203.0.113.3", "203.0.113.4"),
 			[]string{"--network", "203.0.113.0/24"}, "overlaps the route 203.0.113.1/32"},
 		{"the gateway's", grants("172.31.0.0/16", "172.31.0.3", "172.31.0.4"), nil, "gateway 172.31.1.1"},
-		{"the wire's", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
+		{"the client's link", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
 		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"),
 			[]string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
 		{"the hub's own pair", grants("10.1.1.0/24", "10.1.1.1", "10.1.1.2"), nil, "no client's pair"},
@@ -172,38 +173,38 @@ func TestBadNetworks(t *testing.T) {
 	}
 }
 
-// TestChangingHub has a hub that changes something with each visit, and sends the client away to
-// come back at once. It may choose once, and change its mind once a minute; nothing of what this
-// machine has is ever taken over.
+// A hub changes something with each connection and tells the client to reconnect at once. The
+// client accepts the first choice and at most one change a minute, and never replaces addresses or
+// routes of the machine.
 func TestChangingHub(t *testing.T) {
 	t.Parallel()
 	const watched = 12 * time.Second
-	pair := func(visit int) transport.Connected { // another of the same network each time
-		n := 3 + 2*(visit%100)
-		return grants("10.1.1.0/24", fmt.Sprintf("10.1.1.%d", n), fmt.Sprintf("10.1.1.%d", n+1))
+	pair := func(n int) transport.Connected { // a different pair each time
+		host := 3 + 2*(n%100)
+		return grants("10.1.1.0/24", fmt.Sprintf("10.1.1.%d", host), fmt.Sprintf("10.1.1.%d", host+1))
 	}
-	for name, grant := range map[string]func(visit int) transport.Connected{
-		"network": func(visit int) transport.Connected {
-			if visit%2 == 1 {
+	for name, grant := range map[string]func(n int) transport.Connected{
+		"network": func(n int) transport.Connected {
+			if n%2 == 1 {
 				return grants("10.2.2.0/24", "10.2.2.3", "10.2.2.4")
 			}
 			return pair(0)
 		},
-		"the wire": func(visit int) transport.Connected {
-			if visit%2 == 1 {
+		"the client's link": func(n int) transport.Connected {
+			if n%2 == 1 {
 				return grants("198.51.100.0/24", "198.51.100.3", "198.51.100.4")
 			}
 			return pair(0)
 		},
 		"pair": pair,
-		"mtu": func(visit int) transport.Connected {
+		"mtu": func(n int) transport.Connected {
 			m := pair(0)
-			m.MTU -= visit
+			m.MTU -= n
 			return m
 		},
-		"session": func(visit int) transport.Connected {
+		"session": func(n int) transport.Connected {
 			m := pair(0)
-			m.Session = fmt.Sprint("secret ", visit)
+			m.Session = fmt.Sprint("secret ", n)
 			return m
 		},
 	} {
@@ -213,27 +214,28 @@ func TestChangingHub(t *testing.T) {
 			hub := startBadHub(t, hubHost, transport.ComeBack(0), grant)
 			hooks := filepath.Join(t.TempDir(), "hooks")
 			flags := []string{"--on-up", "echo up >>" + hooks, "--on-down", "echo down >>" + hooks}
-			if name == "the wire" {
+			if name == "the client's link" {
 				flags = append(flags, "--network", "198.51.100.0/24", "--network", "10.1.1.0/24")
 			}
-			wire := routes(client, "show", "198.51.100.0/24")
+			link := routes(client, "show", "198.51.100.0/24")
 			proc := plainBuild(t).startConnect(t, client, directURL, flags...)
 			proc.WaitFor("up: ", soon)
 			for end := time.Now().Add(watched); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-				if now := routes(client, "show", "198.51.100.0/24"); !slices.Equal(now, wire) {
-					t.Fatalf("the routes to the wire are %q, were %q", now, wire)
+				if now := routes(client, "show", "198.51.100.0/24"); !slices.Equal(now, link) {
+					t.Fatalf("the routes to the link are %q, were %q", now, link)
 				}
 			}
-			visits, shortest := hub.came()
+			connects, shortest := hub.served()
 			commands := strings.Count(proc.Stderr(), "msg=run ")
 			text, _ := os.ReadFile(hooks)
 			ran := strings.Count(string(text), "\n")
-			t.Logf("within %v: %d visits, %v apart at least, %d ip commands, %d hooks", watched, visits,
-				shortest.Round(time.Millisecond), commands, ran)
+			seen := fmt.Sprintf("within %v: %d connections, %v apart at least, %d ip commands, %d hooks",
+				watched, connects, shortest.Round(time.Millisecond), commands, ran)
+			t.Log(seen)
 			// 3 commands make the first configuration, up to 4 change it; a hook runs up, down and up.
-			if visits < 3 || visits > 12 || shortest < 500*time.Millisecond || commands > 3+4 || ran > 3 {
-				t.Errorf("within %v: %d visits, %v apart at least, %d ip commands, %d hooks\n%s", watched,
-					visits, shortest, commands, ran, proc.Stderr())
+			if connects < 3 || connects > 12 || shortest < 500*time.Millisecond || commands > 3+4 ||
+				ran > 3 {
+				t.Errorf("%s\n%s", seen, proc.Stderr())
 			}
 			changed := strings.Count(proc.Stderr(), `msg="the server changed `)
 			if want := map[string]int{"network": 1, "pair": 1, "mtu": 1}[name]; changed != want {
@@ -245,8 +247,8 @@ func TestChangingHub(t *testing.T) {
 	}
 }
 
-// TestUnaskedCredential has a hub give a credential to every client. It replaces none of the
-// user's tokens, in no later run.
+// A hub sends a credential to every client. It never replaces a token of the user, not even in a
+// later run.
 func TestUnaskedCredential(t *testing.T) {
 	t.Parallel()
 	hubHost, client := direct(t)
@@ -263,7 +265,7 @@ func TestUnaskedCredential(t *testing.T) {
 		name, token, given string
 		kept               bool
 	}{
-		{"for one of somebody's own making", token, "the-hub's-own-credential", false},
+		{"for a token of the user's own", token, "the-hub's-own-credential", false},
 		{"for a lasting one, with its id", own, id + strings.Repeat("c", 52), false},
 		{"for none", "", id + strings.Repeat("c", 52), false},
 		{"for a join token, with another id", join, "tnl_jihgfedcba_" + strings.Repeat("c", 52), false},
@@ -287,7 +289,7 @@ func TestUnaskedCredential(t *testing.T) {
 			t.Errorf("%s: the log is\n%s", test.name, proc.Stderr())
 		}
 	}
-	// What a client got for its join token, nobody replaces.
+	// A credential that the client got for its join token is not replaced.
 	given = own
 	state := t.TempDir()
 	for range 2 {

@@ -8,8 +8,8 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// Sessions that each send half a record, the next always a little more than the last, and wait:
-// when their halves are beyond --max-memory the hub ends some of them, and another client goes on.
+// Sessions each send half a record, each a little more than the one before, and wait. When the
+// partial records exceed --max-memory the hub ends some of these sessions; another client goes on.
 func TestMaxMemoryHalves(t *testing.T) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
@@ -39,7 +39,7 @@ func TestMaxMemoryHalves(t *testing.T) {
 		t.Errorf("the good client lost its connection:\n%s", good.Stderr())
 	}
 	stop(t, srv)
-	// Those that came before memory was short hold most; after them come those that were last.
+	// The sessions from before memory was short hold most of it; the newest ones come after them.
 	if n := strings.Count(srv.Stderr(), reason); n < 40 {
 		t.Errorf("%d sessions were ended for their halves", n)
 	} else {

@@ -21,18 +21,18 @@ const (
 	attackPause = 100 * time.Millisecond
 )
 
-// A memoryLoad is what each session of TestMaxMemory sends.
+// memoryLoad is what each session of TestMaxMemory sends.
 type memoryLoad struct {
 	name    string
 	tokens  int
 	framing string
 	pause   time.Duration // after each write
 	once    bool          // one write
-	drops   bool          // packets are dropped for want of memory, on any machine
+	drops   bool          // packets are dropped for lack of memory, on any machine
 	data    func(t *testing.T, own, other string) []byte
 }
 
-// memoryLoads returns what clients of a server with the address 10.1.0.1 can do.
+// memoryLoads returns the loads of clients of a server with the address 10.1.0.1.
 func memoryLoads() []memoryLoad {
 	return []memoryLoad{
 		{name: "one token", tokens: 1, framing: "ip", pause: attackPause, drops: true, data: largePings},
@@ -53,14 +53,14 @@ func largePings(t *testing.T, own, _ string) []byte {
 	return bytes.Repeat(hostile.Frame(0x82, echoRequest(t, own, "10.1.0.1", 1300)), attackBurst)
 }
 
-// smallPings returns one message with the smallest packets.
+// smallPings returns one message with pings of minimal size.
 func smallPings(t *testing.T, own, _ string) []byte {
 	t.Helper()
 	return hostile.Frame(0x82, bytes.Repeat(echoRequest(t, own, "10.1.0.1", 0), 4000))
 }
 
-// smallDatagrams returns one message with datagrams of one byte, each a flow of its own, with
-// virtio_net_hdrs.
+// smallDatagrams returns one message, in framing vnet, with datagrams of one byte that belong to a
+// flow each.
 func smallDatagrams(t *testing.T, own, other string) []byte {
 	t.Helper()
 	record := append(make([]byte, 10), echoRequest(t, own, other, 1)...)
@@ -78,8 +78,7 @@ func smallDatagrams(t *testing.T, own, other string) []byte {
 }
 
 // startLoad opens sessions from several hosts, with the tokens in turn, each of which sends the
-// load and reads nothing. over is closed when the sending is over; the sessions last until ctx
-// ends.
+// load and reads nothing. over is closed when all have sent; the sessions last until ctx ends.
 func startLoad(ctx context.Context, t *testing.T, from []*lab.Host, tokens []string,
 	load memoryLoad) (over <-chan struct{}) {
 	t.Helper()
@@ -97,7 +96,7 @@ func startLoad(ctx context.Context, t *testing.T, from []*lab.Host, tokens []str
 	for i, s := range sessions {
 		data := load.data(t, s.address, sessions[(i+1)%attackers].address)
 		all.Go(func() {
-			pause(ctx, rand.N(attackPause)) // not all at once
+			pause(ctx, rand.N(attackPause)) // so that they do not send at once
 			_ = s.conn.SetWriteDeadline(time.Now().Add(attackTime))
 			for {
 				if _, err := s.conn.Write(data); err != nil || load.once {

@@ -13,12 +13,11 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// attackAfter is how long after an attack memory may be held: the promise is 10 s, which a busy
-// machine may need twice.
+// attackAfter is how long memory may stay allocated after an attack. The promise is 10 s; a busy
+// machine may need longer.
 const attackAfter = 20 * time.Second
 
-// peakMemory follows a program's memory until stop is called, which returns the most of it in
-// bytes.
+// peakMemory samples a program's memory until stop is called, which returns the maximum in bytes.
 func peakMemory(t *testing.T, p *lab.Proc) (stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -36,9 +35,9 @@ func peakMemory(t *testing.T, p *lab.Proc) (stop func() int) {
 	}
 }
 
-// TestMaxMemory has many sessions send to the server, or to each other, and not read: with
-// --max-memory 256M it takes 300 MiB at most, and less than 100 MiB soon after they have gone.
-// Meanwhile another client goes on.
+// Many sessions send to the server, or to each other, without reading. With --max-memory 256M the
+// server uses at most 300 MiB, and less than 100 MiB soon after they have left. Meanwhile another
+// client goes on.
 func TestMaxMemory(t *testing.T) {
 	for _, load := range memoryLoads() {
 		t.Run(load.name, func(t *testing.T) { testMaxMemory(t, load) })
@@ -49,7 +48,7 @@ func testMaxMemory(t *testing.T, load memoryLoad) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
 	state := t.TempDir()
-	var all []string // not the good client's: its turns are not theirs
+	var all []string // the load's tokens; the good client has its own, and so its own turns
 	for len(all) < load.tokens {
 		out := server.Run(string(bin), "token", "create", "--state", state,
 			fmt.Sprint("t", len(all)))

@@ -16,17 +16,16 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// rawClient speaks the protocol by itself, well or badly, from inside a host,
-// without a TUN device.
+// rawClient speaks the protocol, well or badly, from a host without a TUN device.
 type rawClient struct {
 	t       *testing.T
 	conn    *websocket.Conn
-	address string // its tunnel address, after connect
-	session string // after connect
+	address string // in the tunnel, set by connect
+	session string // set by connect
 }
 
-// dialRaw opens a WebSocket from a host to a server with a literal address; the
-// connection is in its state init.
+// dialRaw opens a WebSocket from a host to a server with a literal address. No connect message has
+// been sent yet.
 func dialRaw(t *testing.T, h *lab.Host, url string) *rawClient {
 	t.Helper()
 	return dialRawWith(t, h, url, token)
@@ -57,8 +56,8 @@ func (c *rawClient) send(text string) {
 	c.write(websocket.MessageText, []byte(text))
 }
 
-// write writes a message. That the server has hung up meanwhile is no failure:
-// closed tells.
+// write writes a message. An error is ignored, since the server may have closed the connection:
+// closed returns how.
 func (c *rawClient) write(typ websocket.MessageType, data []byte) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), soon)
@@ -68,7 +67,7 @@ func (c *rawClient) write(typ websocket.MessageType, data []byte) {
 	}
 }
 
-// connect goes from init to connected.
+// connect sends connect and waits for connected.
 func (c *rawClient) connect() {
 	c.t.Helper()
 	c.send(`{"state":"connect","version":1,"framings":["ip"],"added-in-2031":{"x":[1]}}`)
@@ -95,7 +94,7 @@ func (c *rawClient) connect() {
 	c.address, c.session = answer.Address, answer.Session
 }
 
-// closed reads until the server closes the connection, and returns how it did.
+// closed reads until the server closes the connection, and returns the close code and reason.
 func (c *rawClient) closed() websocket.CloseError {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), soon)
@@ -103,7 +102,7 @@ func (c *rawClient) closed() websocket.CloseError {
 	for {
 		_, _, err := c.conn.Read(ctx)
 		if err == nil {
-			continue // packets that were on their way
+			continue // packets sent before the close
 		}
 		var ce websocket.CloseError
 		if !errors.As(err, &ce) {
@@ -136,7 +135,8 @@ func (c *rawClient) answer() {
 	}
 }
 
-// echoReply turns an ICMP echo request into its reply, in place; nil for any other packet.
+// echoReply turns an ICMP echo request into its reply, in place, or returns nil for any other
+// packet.
 func echoReply(p []byte) []byte {
 	header := int(p[0]&15) * 4
 	if p[0]>>4 != 4 || header < 20 || len(p) < header+8 || p[9] != 1 || p[header] != 8 {
@@ -152,11 +152,11 @@ func echoReply(p []byte) []byte {
 	return p
 }
 
-// echoRequest is an IPv4 packet with an ICMP echo request.
+// echoRequest returns an IPv4 packet with an ICMP echo request.
 func echoRequest(t *testing.T, from, to string, payload int) []byte {
 	t.Helper()
 	return hostile.EchoRequest(netip.MustParseAddr(from), netip.MustParseAddr(to), payload)
 }
 
-// long is a text of n bytes.
+// long returns a text of n bytes.
 func long(n int) string { return strings.Repeat("x", n) }

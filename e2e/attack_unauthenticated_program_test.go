@@ -11,7 +11,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// startAttack starts an attacker on a host and waits until it is at work.
+// startAttack starts an attacker on a host and waits until the attack has begun.
 func startAttack(t *testing.T, h *lab.Host, kind, target string, rate int,
 	from ...string) *lab.Proc {
 	t.Helper()
@@ -25,9 +25,9 @@ func startAttack(t *testing.T, h *lab.Host, kind, target string, rate int,
 	return p
 }
 
-// siteOf gives an attacker's host n addresses, each in a /64 of its own of one /48, and the server
-// a way there. It returns the addresses, and the server's at which they reach it.
-func siteOf(t *testing.T, server, attacker *lab.Host, n int) (from []string, target string) {
+// addSite gives an attacker's host n addresses, each in a /64 of its own of one /48, and the server
+// a route to them. It returns the addresses, and the server's address on that path.
+func addSite(t *testing.T, server, attacker *lab.Host, n int) (from []string, target string) {
 	t.Helper()
 	const own = "2001:db8:ffff::1"
 	server.Run("ip", "-6", "addr", "add", own+"/64", "dev", "eth0", "nodad")

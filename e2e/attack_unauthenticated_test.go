@@ -13,11 +13,11 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestAttacked has a thousand silent connections a second from six /64s of one IPv6 host, and 3,800
-// replayed ClientHellos a second from one IPv4 address. Meanwhile a client that the server has
-// never seen comes in at its first attempt, one that was there comes back, and a stream goes on;
-// the log says once what happens, and from where. Not parallel: it measures.
-func TestAttacked(t *testing.T) {
+// An IPv6 host opens a thousand silent connections a second from six /64s, and an IPv4 address
+// replays 3,800 ClientHellos a second. Meanwhile a new client and a returning one connect at their
+// first attempts, a stream goes on, and the log says once what happens and from where. Not
+// parallel: it measures.
+func TestUnauthenticatedFlood(t *testing.T) {
 	server, hosts := star(t, 4)
 	attacker, steady, returning, fresh := hosts[0], hosts[1], hosts[2], hosts[3]
 	ca := newAuthority(t)
@@ -29,12 +29,12 @@ func TestAttacked(t *testing.T) {
 	stop(t, bin.connect(t, returning, url, "--ca", ca.File))
 	quiet := streamRate(t, steady, server, "10.1.1.1")
 
-	from, target := siteOf(t, server, attacker, 6)
+	from, target := addSite(t, server, attacker, 6)
 	attacks := []*lab.Proc{startAttack(t, attacker, hostile.Silent, target, 1000, from...)}
 	attacker.Run("ip", "addr", "add", "198.51.100.200/24", "dev", "eth0")
 	attacks = append(attacks, startAttack(t, attacker, hostile.Hello, directServer+":8443", 3800,
 		"198.51.100.200"))
-	time.Sleep(3 * time.Second) // until all that can be full is full
+	time.Sleep(3 * time.Second) // until all queues are full
 
 	used := cpuTime(t, srv)
 	began := time.Now()
@@ -42,14 +42,14 @@ func TestAttacked(t *testing.T) {
 	t.Logf("a stream: %.0f Mbit/s, attacked %.0f: %.2f; the server uses %.2f processors", quiet,
 		attacked, attacked/quiet,
 		(cpuTime(t, srv)-used).Seconds()/time.Since(began).Seconds())
-	// Targets are 3 and 1 s; the machine may be busy.
+	// The targets are 3 s and 1 s; a busy machine gets longer.
 	for _, client := range []struct {
 		name  string
 		host  *lab.Host
 		limit time.Duration
 	}{{"new", fresh, 9 * time.Second}, {"returning", returning, 3 * time.Second}} {
 		for range 3 {
-			took := upAtOnce(t, bin, client.host, client.limit, url, "--ca", ca.File)
+			took := timeToConnect(t, bin, client.host, client.limit, url, "--ca", ca.File)
 			t.Logf("a %s client is up after %v", client.name, took)
 		}
 	}
@@ -74,9 +74,9 @@ func TestAttacked(t *testing.T) {
 	}
 }
 
-// upAtOnce starts a client, which has to come up at its first attempt, returns how long that takes,
-// and ends it.
-func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string,
+// timeToConnect starts a client, which has to connect at its first attempt, returns how long that
+// took, and stops it.
+func timeToConnect(t *testing.T, bin program, h *lab.Host, limit time.Duration, url string,
 	flags ...string) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -95,7 +95,7 @@ func upAtOnce(t *testing.T, bin program, h *lab.Host, limit time.Duration, url s
 	return took
 }
 
-// streamRate returns what one stream brings, in Mbit/s.
+// streamRate returns the goodput of one TCP stream in Mbit/s.
 func streamRate(t *testing.T, from, to *lab.Host, addr string) float64 {
 	t.Helper()
 	server := to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
@@ -115,7 +115,7 @@ func streamRate(t *testing.T, from, to *lab.Host, addr string) float64 {
 	return result.End.Received.Rate / 1e6
 }
 
-// cpuTime returns the processor time that a program has used.
+// cpuTime returns the CPU time that a program has used.
 func cpuTime(t *testing.T, p *lab.Proc) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Worker()))

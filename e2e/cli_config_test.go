@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestConfigFile starts both sides from files that only root may read, split in two processes. The
-// server's can be read once only: its worker must get what the parent has read.
+// Both sides run with a worker and read configuration files that only root can read. The server's
+// is a pipe, which can be read only once: its worker has to get what the parent has read.
 func TestConfigFile(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -23,7 +23,6 @@ func TestConfigFile(t *testing.T) {
 		return path
 	}
 	secret := write("secret", token+"\n")
-	// A pipe can be read once: the worker has what its parent has read.
 	text := "plain: true\nnetwork: 10.9.0.0/16\ndev: hub\ntoken-file: " + secret + "\nstate: " +
 		filepath.Join(dir, "of-server") + "\n"
 	srv := watch(t, server.StartCommand(clean(server.Command("bash", "-c",
@@ -47,7 +46,7 @@ func TestConfigFile(t *testing.T) {
 	}
 }
 
-// TestBareHost joins a server by its name alone, on the port where servers listen by default.
+// A client connects with only a host name, to a server on its default port.
 func TestBareHost(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -59,7 +58,7 @@ func TestBareHost(t *testing.T) {
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
 	stop(t, cl)
-	// Of the two ports the one that got further has the word.
+	// The error is that of the port whose attempt got further.
 	wrong := bin.start(t, client, "connect", "https://198.51.100.1", "--pin", pin, "--token",
 		"another-token-of-16", "--state", t.TempDir())
 	if code := wrong.Wait(soon); code != 8 {
@@ -68,8 +67,8 @@ func TestBareHost(t *testing.T) {
 	oneLine(t, wrong.Stderr())
 }
 
-// TestFirstAttemptIsOneLine fails to connect, through a gateway and with a device: nothing is said
-// but why.
+// A client behind a gateway fails at its first attempt: it prints the reason and nothing else, also
+// about the device that it had made.
 func TestFirstAttemptIsOneLine(t *testing.T) {
 	t.Parallel()
 	_, client, _ := routed(t)
@@ -82,14 +81,14 @@ func TestFirstAttemptIsOneLine(t *testing.T) {
 			t.Errorf("exit code %d; want 4", code)
 		}
 		stderr := proc.Stderr()
-		if more != nil { // that warning is about this machine
+		if more != nil { // without the warning about --no-sandbox
 			_, stderr, _ = strings.Cut(stderr, "\n")
 		}
 		oneLine(t, stderr)
 	}
 }
 
-// oneLine checks that a program has said nothing but why it failed.
+// oneLine checks that stderr is one line, the reason of the failure.
 func oneLine(t *testing.T, stderr string) {
 	t.Helper()
 	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "tunnel: ") {

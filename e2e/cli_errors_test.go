@@ -12,30 +12,30 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// A failure is one way to start the program that cannot work.
+// A failure is a command line of the program that must fail.
 type failure struct {
 	name string
-	args []string                    // of the program; --log-level error is added
+	args []string                    // for the program; --log-level error is added
 	wrap []string                    // a command that runs the program, given as its last arguments
 	set  func(*testing.T, *lab.Host) // prepares the host
-	undo func(*testing.T, *lab.Host) // takes back what set did
+	undo func(*testing.T, *lab.Host) // undoes set
 	code int                         // its exit code
 	step string                      // the step that its line names
-	says string                      // part of the line: what went wrong
+	says string                      // part of the line, the cause
 }
 
-// failureLine is the shape of the one line that a failure prints. What is wrong
-// with a flag often says what to do as well.
+// failureLine matches the one line that a failure prints. An error in a flag often includes what to
+// do.
 var failureLine = regexp.MustCompile(`^tunnel: (usage|[a-z]+: .+): .+\n$`)
 
-// check runs the program and compares everything that it leaves.
+// check runs the program and compares its output, its exit code and what it leaves on the host.
 func (f failure) check(t *testing.T, h *lab.Host, bin program) {
 	t.Helper()
 	if f.set != nil {
 		f.set(t, h)
 	}
 	before := tables(t, h)
-	// Behind the command, so that the last of args stays the last.
+	// After the command, so that the last of args stays last.
 	args := slices.Insert(slices.Clone(f.args), min(1, len(f.args)), "--log-level", "error")
 	cmd := clean(h.Command(append(append(slices.Clone(f.wrap), string(bin)), args...)...))
 	begin := time.Now()
@@ -59,7 +59,7 @@ func (f failure) check(t *testing.T, h *lab.Host, bin program) {
 		strings.TrimSpace(stderr))
 }
 
-// run is a command for set and undo.
+// run returns a function that runs a command, for set and undo.
 func run(argv ...string) func(*testing.T, *lab.Host) {
 	return func(t *testing.T, h *lab.Host) {
 		t.Helper()
@@ -67,7 +67,7 @@ func run(argv ...string) func(*testing.T, *lab.Host) {
 	}
 }
 
-// TestConnectFails has everything go wrong that can go wrong on a client's way.
+// Each failure of connect has its exit code and one line with the failed step and the cause.
 func TestConnectFails(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -111,7 +111,7 @@ func TestConnectFails(t *testing.T) {
 		{name: "no scheme and a single word", args: connect("server"), code: 2, step: "usage",
 			says: "wss://"},
 		{name: "no host", args: connect("ws:///ws"), code: 2, step: "usage", says: "host"},
-		{name: "no URL at all", args: connect("ws://a b"), code: 2, step: "usage"},
+		{name: "an invalid URL", args: connect("ws://a b"), code: 2, step: "usage"},
 		{name: "a port too large", args: connect("ws://server.example:99999"), code: 2,
 			step: "usage", says: "99999"},
 		{name: "a name too long for a device", args: connect(directURL, "--dev",
@@ -143,13 +143,13 @@ func TestConnectFails(t *testing.T) {
 			step: "name", says: "nobody.example"},
 		{name: "a refused connection", args: connect("ws://server.example:9"), code: 4, step: "tcp",
 			says: "198.51.100.1:9"},
-		{name: "no way there", args: connect("ws://192.0.2.1"), code: 4, step: "tcp",
+		{name: "no route", args: connect("ws://192.0.2.1"), code: 4, step: "tcp",
 			says: "192.0.2.1"},
-		{name: "nobody there", args: connect("ws://198.51.100.77:8443"), code: 4, step: "tcp",
+		{name: "no host at the address", args: connect("ws://198.51.100.77:8443"), code: 4, step: "tcp",
 			says: "198.51.100.77"},
 		{name: "a dead proxy", args: connect("wss://server.example"), wrap: []string{"env",
 			"HTTPS_PROXY=http://198.51.100.1:9"}, code: 5, step: "proxy", says: "198.51.100.1:9"},
-		{name: "a proxy that is none", args: connect("wss://server.example"), wrap: []string{"env",
+		{name: "no proxy at the address", args: connect("wss://server.example"), wrap: []string{"env",
 			"HTTPS_PROXY=http://198.51.100.1:80"}, code: 5, step: "proxy", says: "198.51.100.1:80"},
 
 		{name: "an unknown authority", args: connect("wss://server.example"), code: 6, step: "tls",
@@ -158,10 +158,10 @@ func TestConnectFails(t *testing.T) {
 			code: 6, step: "tls", says: "expired"},
 		{name: "a wrong name", args: connect("wss://other.example", "--ca", ca.File), code: 6,
 			step: "tls", says: "other.example"},
-		{name: "TLS to a server without", args: connect("wss://server.example:8443", "--ca",
+		{name: "TLS to a server without TLS", args: connect("wss://server.example:8443", "--ca",
 			ca.File), code: 6, step: "tls", says: "ws://"},
 
-		{name: "no TLS to a server with", args: connect("ws://server.example:443"), code: 7,
+		{name: "no TLS to a server with TLS", args: connect("ws://server.example:443"), code: 7,
 			step: "http", says: "wss://"},
 		{name: "a web page", args: connect("ws://server.example/200"), code: 7, step: "http",
 			says: "200"},
@@ -211,7 +211,7 @@ func TestConnectFails(t *testing.T) {
 	}
 }
 
-// TestServeFails has everything go wrong that can go wrong at a server's start.
+// Each failure of serve's start has its exit code and one line with the failed step and the cause.
 func TestServeFails(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -233,7 +233,7 @@ func TestServeFails(t *testing.T) {
 		{name: "a certificate that does not exist", args: []string{"serve", "--token", token,
 			"--tls-cert", "/nonexistent", "--tls-key", notes}, code: 2, step: "usage",
 			says: "/nonexistent"},
-		{name: "a certificate that is none", args: []string{"serve", "--token", token, "--tls-cert",
+		{name: "an invalid certificate file", args: []string{"serve", "--token", token, "--tls-cert",
 			notes, "--tls-key", notes}, code: 2, step: "usage", says: notes},
 		{name: "a bad network", args: serve("--network", "10.1.1.0"), code: 2, step: "usage",
 			says: "10.1.1.0"},
@@ -278,7 +278,7 @@ func TestServeFails(t *testing.T) {
 	busy.Kill()
 }
 
-// hidden wraps a command so that it does not see a directory's content.
+// hidden wraps a command so that a directory is empty for it.
 func hidden(dir string) []string {
 	return []string{"unshare", "-m", "sh", "-c", `mount -t tmpfs none "$0" && exec "$@"`, dir}
 }
@@ -288,7 +288,7 @@ func without(capability string) []string {
 	return []string{"setpriv", "--inh-caps", "-" + capability, "--bounding-set", "-" + capability}
 }
 
-// brokenIP returns a directory with an ip that answers questions and refuses changes.
+// brokenIP returns a directory with an ip that answers queries and refuses changes.
 func brokenIP(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

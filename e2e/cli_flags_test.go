@@ -8,8 +8,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// asNobody runs the program as nobody, without any capability, and returns its
-// stdout; it must succeed.
+// asNobody runs the program as nobody without capabilities and returns its stdout. The run must
+// succeed.
 func asNobody(t *testing.T, h *lab.Host, bin program, args ...string) string {
 	t.Helper()
 	wrap := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
@@ -21,7 +21,7 @@ func asNobody(t *testing.T, h *lab.Host, bin program, args ...string) string {
 	return stdout
 }
 
-// commands returns what of a dry run is no comment.
+// commands returns the commands of a dry run, without its comments.
 func commands(text string) string {
 	var out strings.Builder
 	for line := range strings.Lines(text) {
@@ -32,7 +32,7 @@ func commands(text string) string {
 	return out.String()
 }
 
-// TestDryRun prints what would run, needs no privileges and touches nothing.
+// --dry-run prints the commands that would run, needs no privileges and changes nothing.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	_, client, _ := routed(t)
@@ -83,7 +83,7 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestFlagsAroundTheURL puts flags before and after the URL.
+// Flags may stand before and after the URL.
 func TestFlagsAroundTheURL(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -101,8 +101,7 @@ func TestFlagsAroundTheURL(t *testing.T) {
 	}
 }
 
-// TestEnvironment gives a server its flags by variables; what stands on the
-// command line counts more.
+// A server gets its flags from environment variables; the command line takes precedence.
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -130,7 +129,7 @@ func TestEnvironment(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestHelp prints help, version and completion, as anybody.
+// Help, version and completion work for any user.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	h := lab.New(t).Host("h")

@@ -8,9 +8,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestFirstTokenUnheard makes the first token while stdout takes nothing: stderr says how to make
-// another, which works, and does not when all is well.
-func TestFirstTokenUnheard(t *testing.T) {
+// The first token cannot be written to stdout: stderr says how to create another one, which works.
+// If stdout was written stderr says nothing.
+func TestFirstTokenNotPrinted(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
 	const hint = "tunnel token create NAME"
@@ -27,7 +27,7 @@ func TestFirstTokenUnheard(t *testing.T) {
 				t.Parallel()
 				server := lab.New(t).Host("server")
 				state := t.TempDir()
-				srv := bin.startUnheard(t, server, make(t), nil, append([]string{"serve", "--state",
+				srv := bin.startUnread(t, server, make(t), nil, append([]string{"serve", "--state",
 					state}, flags...)...)
 				awaitListen(t, server)
 				if name != "read" {
@@ -49,8 +49,8 @@ func TestFirstTokenUnheard(t *testing.T) {
 	}
 }
 
-// TestFailureUnheard is a run that fails before it was up, and keeps trying: neither waits.
-func TestFailureUnheard(t *testing.T) {
+// A run whose output blocks fails before it is up, or keeps trying: it ends in time either way.
+func TestFailureWithoutReader(t *testing.T) {
 	bin := plainBuild(t)
 	_, client, _ := routed(t)
 	for _, keep := range []bool{false, true} {
@@ -60,7 +60,7 @@ func TestFailureUnheard(t *testing.T) {
 		if keep {
 			args = append(args, "--keep-trying")
 		}
-		cl := bin.startUnheard(t, client, s, s, args...)
+		cl := bin.startUnread(t, client, s, s, args...)
 		if keep {
 			time.Sleep(2 * time.Second) // several attempts
 			stopInTime(t, cl.Proc)
@@ -70,12 +70,12 @@ func TestFailureUnheard(t *testing.T) {
 	}
 }
 
-// TestPagerGetsAll is a command that prints much, to somebody who reads slowly: all of it comes.
-func TestPagerGetsAll(t *testing.T) {
+// The program waits for a slow reader of --help, which gets all of it.
+func TestSlowPagerGetsAll(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
 	s := fullPipe(t)
-	p := bin.startUnheard(t, lab.New(t).Host("pager"), s, nil, "serve", "--help")
+	p := bin.startUnread(t, lab.New(t).Host("pager"), s, nil, "serve", "--help")
 	time.Sleep(3 * time.Second)
 	if p.Exited() {
 		t.Error("it ended before its output was read")

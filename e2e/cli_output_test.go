@@ -17,19 +17,19 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// A sink is where a program writes and nobody reads, until read is called.
+// A sink is an output stream of a program that is not read until read is called.
 type sink struct {
 	in  *os.File // the program's stdout or stderr
-	out *os.File // what a reader has; nil if there is none
+	out *os.File // the reader's end; nil if there is none
 
 	hold sync.Mutex // locked while the reader pauses
 
 	mu   sync.Mutex
-	text strings.Builder // guarded by mu; what was read
+	text strings.Builder // what was read; guarded by mu
 	done chan struct{}   // closed at the end; nil before read
 }
 
-// fullPipe returns a pipe into which no byte fits, as that of a log driver that hangs.
+// fullPipe returns a full pipe, as of a log driver that hangs.
 func fullPipe(t *testing.T) *sink {
 	t.Helper()
 	var fds [2]int
@@ -43,13 +43,13 @@ func fullPipe(t *testing.T) *sink {
 			t.Fatal(err)
 		}
 	}
-	if err := unix.SetNonblock(fds[1], false); err != nil { // what a program is given
+	if err := unix.SetNonblock(fds[1], false); err != nil { // as a program expects it
 		t.Fatal(err)
 	}
 	return newSink(t, fds[1], fds[0])
 }
 
-// stoppedTerminal returns a terminal that somebody has stopped by Ctrl-S.
+// stoppedTerminal returns a terminal whose output is stopped, as by Ctrl-S.
 func stoppedTerminal(t *testing.T) *sink {
 	t.Helper()
 	master, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK,
@@ -77,11 +77,11 @@ func newSink(t *testing.T, in, out int) *sink {
 	if out >= 0 {
 		s.out = os.NewFile(uintptr(out), "reader")
 	}
-	t.Cleanup(func() { _ = errors.Join(s.in.Close(), s.out.Close()) }) // also of nil
+	t.Cleanup(func() { _ = errors.Join(s.in.Close(), s.out.Close()) }) // Close is safe on nil
 	return s
 }
 
-// read begins to read, as after Ctrl-Q.
+// read begins to read, as a terminal does after Ctrl-Q.
 func (s *sink) read(t *testing.T) {
 	t.Helper()
 	if err := unix.IoctlSetInt(int(s.in.Fd()), unix.TCXONC, unix.TCOON); err != nil &&
@@ -94,12 +94,12 @@ func (s *sink) read(t *testing.T) {
 		buffer := make([]byte, 64<<10)
 		for {
 			n, err := s.out.Read(buffer)
-			s.hold.Lock() // as long as a test has it nothing more is read
+			s.hold.Lock() // a test can pause the reader
 			s.mu.Lock()
 			s.text.Write(buffer[:n])
 			s.mu.Unlock()
 			s.hold.Unlock()
-			if err != nil { // EOF of a pipe, EIO of a terminal: the last program has closed it
+			if err != nil { // EOF of a pipe, EIO of a terminal: all writers have closed
 				return
 			}
 		}
@@ -112,13 +112,13 @@ func (s *sink) String() string {
 	return strings.ReplaceAll(strings.Trim(s.text.String(), "\x00"), "\r\n", "\n")
 }
 
-// waitFor waits until what was read has a text.
+// waitFor waits until text was read.
 func (s *sink) waitFor(t *testing.T, text string) {
 	t.Helper()
 	eventually(t, "a reader gets "+text, func() bool { return strings.Contains(s.String(), text) })
 }
 
-// openSink opens a device file to write to, such as /dev/full.
+// openSink opens a device file for writing, such as /dev/full.
 func openSink(t *testing.T, name string) *sink {
 	t.Helper()
 	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
@@ -128,7 +128,7 @@ func openSink(t *testing.T, name string) *sink {
 	return newSink(t, fd, -1)
 }
 
-// brokenPipe returns a pipe whose reader has gone.
+// brokenPipe returns a pipe whose reader has closed it.
 func brokenPipe(t *testing.T) *sink {
 	t.Helper()
 	s := fullPipe(t)
@@ -136,20 +136,21 @@ func brokenPipe(t *testing.T) *sink {
 	return s
 }
 
-// closed stands for a stream that is closed.
+// closed returns a sink that stands for a closed stream.
 func closed(*testing.T) *sink { return new(sink) }
 
-// unheard is a run of the program whose output nobody reads.
-type unheard struct {
+// unreadRun is a run of the program whose output is not read.
+type unreadRun struct {
 	*lab.Proc
-	stdout, stderr *sink // nil is read, by Proc
+	stdout, stderr *sink // a nil sink is read by Proc
 }
 
-// startUnheard starts the program with sinks; nil stands for a stream that is read.
-func (p program) startUnheard(t *testing.T, h *lab.Host, stdout, stderr *sink,
-	args ...string) *unheard {
+// startUnread starts the program with sinks. A nil sink stands for a stream that is read.
+func (p program) startUnread(t *testing.T, h *lab.Host, stdout, stderr *sink,
+	args ...string) *unreadRun {
 	t.Helper()
-	// A shell puts the sinks in place, and becomes the program: a Proc has streams of its own.
+	// Proc has its own stdout and stderr: a shell redirects them to the sinks and executes the
+	// program.
 	redirect := `exec "$@"`
 	cmd := clean(h.Command("sh", "-c", redirect))
 	for fd, s := range map[string]*sink{"1": stdout, "2": stderr} {
@@ -168,10 +169,10 @@ func (p program) startUnheard(t *testing.T, h *lab.Host, stdout, stderr *sink,
 	cmd.Args[len(cmd.Args)-1] = redirect
 	cmd.Args = append(cmd.Args, "sh", string(p))
 	cmd.Args = append(cmd.Args, args...)
-	return &unheard{watch(t, h.StartCommand(cmd)), stdout, stderr}
+	return &unreadRun{watch(t, h.StartCommand(cmd)), stdout, stderr}
 }
 
-// sinks are the kinds of output that nobody reads.
+// sinks returns the kinds of output that cannot be written or are not read.
 func sinks() map[string]func(t *testing.T) (stdout, stderr *sink) {
 	return map[string]func(t *testing.T) (stdout, stderr *sink){
 		"full stderr": func(t *testing.T) (*sink, *sink) { return nil, fullPipe(t) },
@@ -195,35 +196,35 @@ func sinks() map[string]func(t *testing.T) (stdout, stderr *sink) {
 	}
 }
 
-// modes are the flags of a run with a worker, and of one without.
+// modes returns the flags of a run with a worker and of a run in one process.
 func modes() map[string][]string {
 	return map[string][]string{"worker": nil, "one process": {"--no-sandbox"}}
 }
 
-// awaitListen waits for a server whose output says nothing.
+// awaitListen waits until a server listens, without its output.
 func awaitListen(t *testing.T, server *lab.Host) {
 	t.Helper()
 	eventually(t, "the server listens",
 		func() bool { return server.Run("ss", "-Hltn", "sport", "=", ":8443") != "" })
 }
 
-// TestNobodyReads has both sides start, carry packets, let more clients in and stop while nobody
-// reads what they print. Not parallel: it measures how long they take to end.
-func TestNobodyReads(t *testing.T) {
+// Both sides start, carry packets, admit more clients and stop while their output is not read. Not
+// parallel: it measures how long they take to end.
+func TestOutputWithoutReader(t *testing.T) {
 	bin := plainBuild(t)
 	for mode, flags := range modes() {
 		for name, make := range sinks() {
 			if mode == "one process" && strings.HasPrefix(name, "full ") {
-				continue // a full pipe for both has it
+				continue // covered by one full pipe for both
 			}
 			t.Run(mode+", "+name, func(t *testing.T) {
 				server, client, router := routed(t)
 				serverBefore, clientBefore := tables(t, server), tables(t, client)
-				start := func(h *lab.Host, args ...string) *unheard {
+				start := func(h *lab.Host, args ...string) *unreadRun {
 					stdout, stderr := make(t)
 					args = append(args, "--token", token, "--state", t.TempDir(), "--log-level",
 						"debug")
-					return bin.startUnheard(t, h, stdout, stderr, append(args, flags...)...)
+					return bin.startUnread(t, h, stdout, stderr, append(args, flags...)...)
 				}
 				srv := start(server, "serve", "--plain")
 				awaitListen(t, server)
@@ -233,7 +234,7 @@ func TestNobodyReads(t *testing.T) {
 					_, _, code := client.Try("ping", "-n", "-c1", "-W1", "10.1.1.1")
 					return code == 0
 				})
-				for range 3 { // each has lines, at both sides
+				for range 3 { // each causes log lines on both sides
 					client.Try("curl", "-s", "-m1", "-H",
 						"Authorization: Bearer wrong-token-of-an-attacker",
 						"http://203.0.113.1:8443/ws")
@@ -251,9 +252,8 @@ func TestNobodyReads(t *testing.T) {
 	}
 }
 
-// TestReaderComesBack has somebody read again: all that was kept comes, in order, and after it the
-// last lines.
-func TestReaderComesBack(t *testing.T) {
+// When output is read again, all lines that were kept come in order, followed by the last ones.
+func TestOutputReaderResumes(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
 	for name, make := range map[string]func(*testing.T) *sink{"pipe": fullPipe,
@@ -263,7 +263,7 @@ func TestReaderComesBack(t *testing.T) {
 				server, client := direct(t)
 				s := make(t)
 				args := []string{"serve", "--plain", "--token", token, "--state", t.TempDir()}
-				srv := bin.startUnheard(t, server, s, s, append(args, flags...)...)
+				srv := bin.startUnread(t, server, s, s, append(args, flags...)...)
 				awaitListen(t, server)
 				cl := bin.connect(t, client, directURL)
 				s.read(t)
@@ -290,8 +290,8 @@ func TestReaderComesBack(t *testing.T) {
 	}
 }
 
-// TestDroppedLines makes more lines than are kept while nobody reads: when somebody reads again a
-// line says how many are missing, where they are, and the rest is there.
+// More lines are logged than are kept while output is not read. When it is read again, a line says
+// at their place how many were dropped, and the rest is there.
 func TestDroppedLines(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
@@ -302,12 +302,12 @@ func TestDroppedLines(t *testing.T) {
 			s := fullPipe(t)
 			args := []string{"serve", "--plain", "--token", token, "--state", state, "--log-format",
 				"json"}
-			srv := bin.startUnheard(t, server, nil, s, append(args, flags...)...)
+			srv := bin.startUnread(t, server, nil, s, append(args, flags...)...)
 			eventually(t, "the server answers", func() bool {
 				_, err := control.NewClient(state).List(t.Context())
 				return err == nil
 			})
-			// No limit of the log is about these lines.
+			// No rate limit of the log applies to these lines.
 			spec, pairs := auth.Spec{Name: strings.Repeat("n", auth.MaxName)}, 1200
 			for range pairs {
 				_, _, err := control.NewClient(state).Create(t.Context(), spec)
@@ -350,14 +350,14 @@ func TestDroppedLines(t *testing.T) {
 	}
 }
 
-// TestCrashIsHeard has a worker crash while its reader pauses, with more to say than is kept: what
-// the Go runtime says comes whole, and after it what the parent says.
-func TestCrashIsHeard(t *testing.T) {
+// A worker crashes while its reader pauses, with a dump that is larger than what is kept: the Go
+// runtime's dump comes whole, and after it the parent's line.
+func TestCrashOutputIsComplete(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
 	server, client := direct(t)
 	s := fullPipe(t)
-	srv := bin.startUnheard(t, server, nil, s, "serve", "--plain", "--token", token, "--state",
+	srv := bin.startUnread(t, server, nil, s, "serve", "--plain", "--token", token, "--state",
 		t.TempDir(), "--max-per-address", "4096", "--max-connections", "8192")
 	srv.WaitFor("listening on ", soon)
 	s.read(t)
@@ -371,7 +371,7 @@ func TestCrashIsHeard(t *testing.T) {
 	}
 	s.hold.Lock()
 	kill(t, srv.Worker(), unix.SIGQUIT)
-	time.Sleep(500 * time.Millisecond) // of three seconds that such a pause may take
+	time.Sleep(500 * time.Millisecond) // a reader may pause for three seconds
 	s.hold.Unlock()
 	if code := srv.Wait(soon); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
@@ -385,7 +385,7 @@ func TestCrashIsHeard(t *testing.T) {
 		t.Fatalf("begins at %d, ends at %d of %d bytes\n%.2000s", begin, end, len(text),
 			text[max(0, begin):])
 	}
-	if end-begin < 400<<10 { // else it shows nothing: the queue and two pipes hold as much
+	if end-begin < 400<<10 { // no proof otherwise: the queue and two pipes hold that much
 		t.Errorf("%d bytes", end-begin)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// signalGroup sends signals to the whole process group of a program until it has ended, as somebody
-// does who presses Ctrl-C again and again, or `timeout` and a shell that close together.
+// signalGroup sends random signals to a program's process group until the program has ended, as
+// repeated Ctrl-C does, or `timeout` and a shell that end together.
 func signalGroup(r *rand.Rand, proc *lab.Proc, signals ...syscall.Signal) {
 	for until := time.Now().Add(soon); !proc.Exited() && time.Now().Before(until); {
 		_ = syscall.Kill(-proc.Pid(), signals[r.IntN(len(signals))]) // it may have ended
@@ -20,8 +20,8 @@ func signalGroup(r *rand.Rand, proc *lab.Proc, signals ...syscall.Signal) {
 	}
 }
 
-// TestSignalsToGroup ends clients and servers by bursts of signals to their process groups, at any
-// time from their first change of the machine on: they end in order, and nothing stays.
+// Bursts of signals to the process group, at random times after the first change of the machine,
+// end clients and servers cleanly.
 func TestSignalsToGroup(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)

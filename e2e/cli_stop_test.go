@@ -8,8 +8,7 @@ import (
 
 // The tests of this file run alone: they measure how long the program takes to end.
 
-// TestStopBesideStalledPeers stops each side while the other is there but
-// answers nothing, with packets waiting for it.
+// Each side stops in time while the other one does not answer and packets for it wait.
 func TestStopBesideStalledPeers(t *testing.T) {
 	server, client := direct(t)
 	serverBefore, clientBefore := tables(t, server), tables(t, client)
@@ -33,8 +32,7 @@ func TestStopBesideStalledPeers(t *testing.T) {
 	srv.Signal(syscall.SIGCONT)
 }
 
-// TestStopUnderFlood stops the server while many sessions send as much as they can, and read
-// nothing.
+// The server stops in time while many sessions send as fast as they can and do not read.
 func TestStopUnderFlood(t *testing.T) {
 	server, clients := star(t, 3)
 	before := tables(t, server)
@@ -51,7 +49,7 @@ func TestStopUnderFlood(t *testing.T) {
 	<-over
 }
 
-// TestStopWhileDialling stops a client that waits for an answer to its dial.
+// A client stops in time while it waits for an answer to its dial.
 func TestStopWhileDialling(t *testing.T) {
 	server, client, router := routed(t)
 	before := tables(t, client)
@@ -59,7 +57,7 @@ func TestStopWhileDialling(t *testing.T) {
 	bin.serve(t, server, "--plain", "--ping-interval", "500ms")
 	cl := bin.connect(t, client, routedURL)
 	router.Run("ip", "route", "add", "blackhole", "203.0.113.1/32")
-	router.Sysctl("net.ipv4.ip_forward", "0") // and nobody says that nobody is there
+	router.Sysctl("net.ipv4.ip_forward", "0") // without an ICMP error
 	cl.WaitFor("down: ", soon)
 	eventually(t, "the client dials", func() bool {
 		return client.Run("ss", "-Htn", "state", "syn-sent") != ""
@@ -68,7 +66,7 @@ func TestStopWhileDialling(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestStopDuringHooks stops a client whose hooks do not end by themselves.
+// A client stops in time although its hooks do not end by themselves.
 func TestStopDuringHooks(t *testing.T) {
 	server, client := direct(t)
 	before := tables(t, client)
@@ -77,7 +75,7 @@ func TestStopDuringHooks(t *testing.T) {
 	cl := bin.connect(t, client, directURL, "--on-up", "echo on-up runs; sleep 1000", "--on-down",
 		"echo on-down runs; sleep 1000")
 	cl.WaitFor("on-up runs", soon)
-	reaches(t, client, "10.1.1.1") // beside the hook
+	reaches(t, client, "10.1.1.1") // while the hook runs
 	stopInTime(t, cl)
 	cl.WaitFor("on-down runs", soon)
 	untouched(t, client, before)

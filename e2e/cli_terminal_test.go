@@ -13,8 +13,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// onTerminal starts a client whose controlling terminal is a new one, and returns the other end of
-// that.
+// onTerminal starts a client with a new controlling terminal, and returns the terminal's other end.
 func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.File) {
 	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -35,8 +34,8 @@ func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.Fil
 	cmd := bin.command(client, "connect", directURL, "--token", token, "--state", t.TempDir())
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	// As a login has it: where nohup has started the tests SIGHUP is ignored, and the client leaves
-	// it at that.
+	// A program that starts with SIGHUP ignored, as under nohup, leaves it ignored. Notify resets
+	// that for the client, however the tests were started.
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -45,7 +44,7 @@ func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.Fil
 	return cl, ptmx
 }
 
-// TestTerminal ends a client by its terminal, which reaches the parent alone.
+// A terminal's Ctrl-C and hangup reach only the parent, which ends the client.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -72,7 +71,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// TestJobStopped stops a client as a shell's Ctrl-Z does, and continues it.
+// A client is stopped, as by a shell's Ctrl-Z, and continued.
 func TestJobStopped(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -26,7 +26,8 @@ def icmp_packet(source, destination, kind, rest):
     message = struct.pack("!BBH", kind, 0, checksum(message)) + rest
 
     def header(check):
-        return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(message), 0, 0, 64, ICMP, check, source, destination)
+        return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(message), 0, 0, 64, ICMP, check,
+                           source, destination)
 
     return header(checksum(header(0))) + message
 
@@ -47,7 +48,9 @@ async def receive(socket, own):
         for packet in packets(message):
             header = (packet[0] & 15) * 4
             source, destination = packet[12:16], packet[16:20]
-            if packet[0] >> 4 != 4 or packet[9] != ICMP or destination != own or len(packet) < header + 8:
+            if packet[0] >> 4 != 4 or packet[9] != ICMP or destination != own:
+                continue
+            if len(packet) < header + 8:
                 continue
             if packet[header] == ECHO_REQUEST:
                 await socket.send(icmp_packet(own, source, ECHO_REPLY, packet[header + 4:]))
@@ -59,19 +62,22 @@ async def receive(socket, own):
 async def ping(socket, own, server):
     """Pings the server once a second, which is also a sign of life."""
     for number in range(1 << 16):
-        await socket.send(icmp_packet(own, server, ECHO_REQUEST, struct.pack("!HH", os.getpid() & 0xFFFF, number) + b"x" * 48))
+        echo = struct.pack("!HH", os.getpid() & 0xFFFF, number) + b"x" * 48
+        await socket.send(icmp_packet(own, server, ECHO_REQUEST, echo))
         await asyncio.sleep(1)
 
 
 async def main(url):
     headers = {"Authorization": "Bearer " + os.environ["TUNNEL_TOKEN"]}
-    async with websockets.connect(url, subprotocols=["tunnel.v1"], extra_headers=headers, compression=None) as socket:
-        # Both sides are in state init until connect was answered by connected.
+    async with websockets.connect(url, subprotocols=["tunnel.v1"], extra_headers=headers,
+                                  compression=None) as socket:
+        # Both sides are in state init until the server answers connect with connected.
         await socket.send(json.dumps({"state": "connect", "version": 1, "framings": ["ip"]}))
         answer = json.loads(await socket.recv())
         if answer["state"] != "connected" or answer["framing"] != "ip":
             sys.exit("unexpected answer: %r" % answer)
-        print("connected: address {address} peer {peer}, network {network}, mtu {mtu}".format(**answer), flush=True)
+        print("connected: address {address} peer {peer}, network {network}, mtu {mtu}"
+              .format(**answer), flush=True)
         own = ipaddress.ip_address(answer["address"]).packed
         # The server has the first address of the network.
         server = (ipaddress.ip_network(answer["network"])[1]).packed

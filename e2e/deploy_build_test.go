@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestReproducible builds what stands here in two directories, one of them a clone of the other
-// with a compiler cache of its own and flags in the environment: both are the same, byte for byte.
+// Builds of the working tree and of a clone in another directory, with its own build cache and with
+// flags in the environment, are identical byte for byte.
 func TestReproducible(t *testing.T) {
 	t.Parallel()
 	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "a", "much",
@@ -19,7 +19,7 @@ func TestReproducible(t *testing.T) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 		cmd.Dir = dir
-		// A checkout of another user is git's to trust here; the commit below is nobody's.
+		// git must trust a checkout of another user. The commit below needs an author.
 		cmd.Env = append(append(os.Environ(), "GIT_CONFIG_COUNT=1",
 			"GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
 			"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@test.invalid", "GIT_COMMITTER_NAME=test",
@@ -30,12 +30,12 @@ func TestReproducible(t *testing.T) {
 		}
 		return string(out)
 	}
-	// What is not committed is to be built too.
+	// Uncommitted changes are built, too.
 	for name := range strings.SplitSeq(strings.TrimSuffix(run("..", nil, "git", "ls-files", "-z",
 		"--cached", "--others", "--exclude-standard"), "\x00"), "\x00") {
 		data, err := os.ReadFile(filepath.Join("..", name))
 		if os.IsNotExist(err) {
-			continue // removed, and not committed
+			continue // removed, but not committed
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// cgroup makes a memory cgroup with a limit in bytes, and returns its directory. It goes at the end
-// of the test, when the programs in it have ended.
+// cgroup makes a memory cgroup with a limit in bytes, and returns its directory. It is removed at
+// the end of the test, when the programs in it have ended.
 func cgroup(t *testing.T, limit int) (dir string) {
 	t.Helper()
 	own, err := os.ReadFile("/proc/self/cgroup")
@@ -19,14 +19,14 @@ func cgroup(t *testing.T, limit int) (dir string) {
 	}
 	parent, file := "/sys/fs/cgroup", "memory.max"
 	for line := range strings.Lines(string(own)) {
-		// version 1
+		// cgroup version 1
 		if fields := strings.SplitN(strings.TrimSpace(line), ":", 3); len(fields) == 3 &&
 			fields[1] == "memory" {
 			parent, file = filepath.Join("/sys/fs/cgroup/memory", fields[2]),
 				"memory.limit_in_bytes"
 		}
 	}
-	if _, err := os.Stat(parent); err != nil { // in a container its own is the root
+	if _, err := os.Stat(parent); err != nil { // a container's own cgroup is mounted as the root
 		parent = "/sys/fs/cgroup/memory"
 	}
 	dir, err = os.MkdirTemp(parent, "tunnel-e2e-")
@@ -34,7 +34,7 @@ func cgroup(t *testing.T, limit int) (dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.Remove(dir); err != nil { // not what is in it
+		if err := os.Remove(dir); err != nil { // the kernel removes the files with it
 			t.Error(err)
 		}
 	})
@@ -44,13 +44,12 @@ func cgroup(t *testing.T, limit int) (dir string) {
 	return dir
 }
 
-// TestLittleMemory has a server with default flags in a cgroup of 64 MiB, whose kernel ends what
-// takes more: it takes the least that it can, and neither many sessions that do not read nor what
-// they leave behind end it.
-func TestLittleMemory(t *testing.T) {
+// A server with default flags in a cgroup of 64 MiB chooses its smallest memory limit. Neither many
+// sessions that do not read nor what they leave behind exceed the cgroup's limit.
+func TestMemoryCgroup(t *testing.T) {
 	server, clients := star(t, 4)
 	bin := plainBuild(t)
-	// The host has a sysfs of its own, without the cgroups.
+	// The host's own sysfs has no cgroups mounted.
 	const enter = `mount -t tmpfs cgroups /sys/fs/cgroup && case $1 in
 		/sys/fs/cgroup/memory/*) mkdir /sys/fs/cgroup/memory &&
 			mount -t cgroup -o memory memory /sys/fs/cgroup/memory ;;

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,8 +10,8 @@ import (
 	"testing"
 )
 
-// children returns the processes of a parent, in the state state of proc_pid_stat(5), or in any for
-// "".
+// children returns the child processes of parent that are in a state of proc_pid_stat(5), or in any
+// for "".
 func children(t *testing.T, parent int, state string) (pids []int) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -18,7 +19,7 @@ func children(t *testing.T, parent int, state string) (pids []int) {
 		t.Fatal(err)
 	}
 	for _, stat := range stats {
-		text, _ := os.ReadFile(stat) // it may have ended meanwhile
+		text, _ := os.ReadFile(stat) // the process may have ended
 		at := strings.LastIndex(string(text), ") ")
 		if at < 0 {
 			continue
@@ -35,9 +36,8 @@ func children(t *testing.T, parent int, state string) (pids []int) {
 	return pids
 }
 
-// TestInitReapsOrphans runs a client as PID 1, as a container's command: what its hooks leave
-// behind does not stay a zombie, and the ends of its own children (ip, the hooks, the worker) are
-// still heard of.
+// A client that runs as PID 1, as in a container, reaps the orphans of its hooks, and still gets
+// the exit codes of its own children (ip, the hooks, the worker).
 func TestInitReapsOrphans(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -72,8 +72,8 @@ func TestInitReapsOrphans(t *testing.T) {
 	}
 }
 
-// TestReadOnlyRun starts where root's directories cannot be written to, as in a container with
-// --read-only: the line says what helps there, and with that it runs.
+// With read-only /run and /var/lib, as in a container with --read-only, the program says which
+// mounts it needs, and runs with them.
 func TestReadOnlyRun(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -89,15 +89,18 @@ func TestReadOnlyRun(t *testing.T) {
 		says: ": mount a tmpfs at /run/tunnel, in Docker with --tmpfs /run/tunnel",
 		args: args, wrap: mounted(noRun + noState),
 	}.check(t, server, bin)
-	// As Docker's --tmpfs makes one.
-	const tmpfs = `mount -t tmpfs none /run && mkdir /run/tunnel && mount -t tmpfs -o mode=1777 none /run/tunnel && mount -o remount,ro /run`
+	// Docker's --tmpfs makes directories of mode 1777.
+	writable := func(parent string) string {
+		return fmt.Sprintf(`mount -t tmpfs none %[1]s && mkdir %[1]s/tunnel && `+
+			`mount -t tmpfs -o mode=1777 none %[1]s/tunnel && mount -o remount,ro %[1]s`, parent)
+	}
+	writableRun := writable("/run")
 	failure{
 		name: "a read-only /var/lib", code: 13, step: "state",
 		says: ": mount a volume at /var/lib/tunnel, in Docker with --volume NAME:/var/lib/tunnel",
-		args: args, wrap: mounted(tmpfs + noState),
+		args: args, wrap: mounted(writableRun + noState),
 	}.check(t, server, bin)
-	const state = ` && mount -t tmpfs none /var/lib && mkdir /var/lib/tunnel && mount -t tmpfs -o mode=1777 none /var/lib/tunnel && mount -o remount,ro /var/lib`
-	wrap := mounted(tmpfs + state)
+	wrap := mounted(writableRun + " && " + writable("/var/lib"))
 	srv := watch(t, server.StartCommand(clean(server.Command(append(append(wrap, string(bin)),
 		args...)...))))
 	srv.WaitFor("listening on ", soon)
@@ -109,9 +112,9 @@ func TestReadOnlyRun(t *testing.T) {
 	stop(t, srv)
 }
 
-// TestFullRun has /run/tunnel full at the start, and fill up while it runs: a run that cannot begin
-// says so, one that is there says what it cannot add, goes on when there is room again, and ends
-// well without any.
+// /run/tunnel is full at the start: the run ends with a reason. It fills up during a run: the
+// client reports what it cannot add to the journal, goes on when there is room, and ends cleanly
+// without any.
 func TestFullRun(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -131,11 +134,12 @@ func TestFullRun(t *testing.T) {
 		"connect", routedURL, "--on-up",
 		"[ -e /run/tunnel/full ] || "+fill+"; touch /run/tunnel/full; echo filled")
 	cl.WaitFor("filled", soon)
-	client.Run("ip", "route", "del", "10.1.1.0/24", "dev", "tun0") // what is in the journal needs no room
+	// Restoring a fact that is in the journal needs no room.
+	client.Run("ip", "route", "del", "10.1.1.0/24", "dev", "tun0")
 	cl.WaitFor("restored what something else", soon)
 	stop(t, srv)
 	cl.WaitFor("down: ", soon)
-	// of which the client has to note address and route
+	// The client has to record the new address and route.
 	bin.serve(t, server, "--plain", "--network", "10.9.9.0/24")
 	line := cl.WaitFor("in the journal: ", soon)
 	if !strings.Contains(line, "no space left on device") || strings.Contains(line, "internal") {
@@ -150,8 +154,8 @@ func TestFullRun(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestUserNamespace runs a server as root of a user namespace that an ordinary user has made,
-// without a setting: it keeps its state below the user's home.
+// A server runs as root of an ordinary user's user namespace without any flags, and keeps its state
+// below the user's home.
 func TestUserNamespace(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
@@ -167,7 +171,7 @@ func TestUserNamespace(t *testing.T) {
 			"unshare", "-U", "-r", "-n", "sh", "-c", "ip link set lo up; exec "+program+" "+command)
 	}
 	rootless := func(command string) []string { return rootlessIn(home, command) }
-	// what the failure says to do is what the rest of the test does
+	// The rest of the test does what the failure's line recommends.
 	for _, none := range []string{"", "/"} {
 		_, stderr, code := client.TryCommand(clean(client.Command(rootlessIn(none,
 			"serve --listen 127.0.0.1:8443")...)))

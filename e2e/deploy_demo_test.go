@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// TestDemo is deploy/demo.sh, which `make demo` runs.
+// deploy/demo.sh, which `make demo` runs, succeeds.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	out, code := runDemo(t, plainBuild(t), "")
@@ -45,7 +45,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestDemoInterrupted presses Ctrl-C at several moments.
+// Ctrl-C at several moments ends the demo and leaves nothing.
 func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []string{"Two hosts", "$ tunnel serve", "$ tunnel connect", "3 received",
@@ -59,7 +59,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
-// TestDemoFails gives the demo a program that does not work.
+// The demo reports a program that does not work.
 func TestDemoFails(t *testing.T) {
 	t.Parallel()
 	for step, script := range map[string]string{
@@ -70,11 +70,11 @@ func TestDemoFails(t *testing.T) {
 			"sleep 1000\n",
 	} {
 		t.Run(step, func(t *testing.T) {
-			broken := filepath.Join(t.TempDir(), "tunnel")
-			if err := os.WriteFile(broken, []byte(script), 0o755); err != nil {
+			breakPath := filepath.Join(t.TempDir(), "tunnel")
+			if err := os.WriteFile(breakPath, []byte(script), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			out, code := runDemo(t, program(broken), "")
+			out, code := runDemo(t, program(breakPath), "")
 			if code == 0 || code > 128 || !strings.Contains(out, "FAILED while "+step) {
 				t.Errorf("exit code %d, want a failure while %s\n%s", code, step, out)
 			}
@@ -82,9 +82,8 @@ func TestDemoFails(t *testing.T) {
 	}
 }
 
-// runDemo runs the demo, with SIGINT to it and all of its children as soon as a
-// line contains interruptAt, unless that is empty. It fails the test when
-// anything is left.
+// runDemo runs the demo. As soon as its output contains interruptAt, unless that is empty, the
+// demo's process group gets SIGINT. It fails the test if anything is left.
 func runDemo(t *testing.T, bin program, interruptAt string) (out string, code int) {
 	t.Helper()
 	root, tmp := t.TempDir(), t.TempDir()
@@ -139,7 +138,7 @@ func runDemo(t *testing.T, bin program, interruptAt string) (out string, code in
 	return text.String(), cmd.ProcessState.ExitCode()
 }
 
-// group lists the processes of a process group that still run.
+// group returns the processes of a process group that still run.
 func group(t *testing.T, pgid int) (pids []string) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -149,9 +148,9 @@ func group(t *testing.T, pgid int) (pids []string) {
 	for _, stat := range stats {
 		text, err := os.ReadFile(stat)
 		if err != nil {
-			continue // it has ended meanwhile
+			continue // the process has ended
 		}
-		// pid (name) state parent group …, and the name may hold anything.
+		// The fields are: pid (name) state parent group …; the name may contain anything.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		if fields[2] == strconv.Itoa(pgid) && fields[0] != "Z" {
 			pids = append(pids, filepath.Base(filepath.Dir(stat)))

@@ -25,32 +25,31 @@ import (
 )
 
 const (
-	// engineDirs is where an engine keeps its data: /tmp may be in memory, and may refuse device
-	// nodes.
+	// engineDirs is where engines keep their data: /tmp may be in memory or not allow device nodes.
 	engineDirs = "/var/tmp"
 
-	// bridgeAddr is the engine's end of Docker's default bridge.
+	// bridgeAddr is the engine host's address on Docker's default bridge.
 	bridgeAddr = "172.17.0.1"
 
-	// proxyPort is the port of the way out, on every address of the engine's host.
+	// proxyPort is the port of the HTTP proxy to the machine's networks, on every address of the
+	// engine's host.
 	proxyPort = "3128"
 
-	// engineSoon bounds what may take long: a start of the engine, a pull, a build.
+	// engineSoon bounds slow steps: a start of the engine, a pull, a build.
 	engineSoon = 5 * time.Minute
 )
 
-// engine is a Docker engine of one test. It lives in network, mount and process
-// namespaces of its own, so that its bridges, firewall rules, mounts and
-// containers are no part of the machine and end with it. The only way out is an
-// HTTP proxy.
+// engine is a Docker engine of one test. It has its own network, mount and process namespaces, so
+// that its bridges, firewall rules, mounts and containers are separate from the machine and end
+// with it. It reaches other networks only through an HTTP proxy.
 type engine struct {
 	t   *testing.T
-	dir string // everything that the engine writes
+	dir string // all files of the engine
 	pid int
-	env []string // of its clients
+	env []string // environment of its clients
 }
 
-// startEngine starts an engine, and ends it with the test.
+// startEngine starts an engine, which ends with the test.
 func startEngine(t *testing.T) *engine {
 	t.Helper()
 	dir, err := os.MkdirTemp(engineDirs, "tunnel-docker-")
@@ -72,10 +71,10 @@ func startEngine(t *testing.T) *engine {
 	}
 	cgroup := filepath.Base(dir)
 	cmd := exec.CommandContext(context.Background(), "sh", "-ec",
-		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up; exec dockerd "$@"`, "dockerd",
-		"--host", socket, "--data-root", filepath.Join(dir, "data"), "--exec-root",
-		filepath.Join(dir, "exec"),
-		"--pidfile", filepath.Join(dir, "pid"), "--bip", bridgeAddr+"/16",
+		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up; exec dockerd "$@"`,
+		"dockerd", "--host", socket, "--data-root", filepath.Join(dir, "data"),
+		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"),
+		"--bip", bridgeAddr+"/16",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", cgroup)
 	cmd.Env = append(os.Environ(), "HTTP_PROXY=http://127.0.0.1:"+proxyPort,
 		"HTTPS_PROXY=http://127.0.0.1:"+proxyPort)
@@ -87,12 +86,12 @@ func startEngine(t *testing.T) *engine {
 	started, ended := make(chan error), make(chan struct{})
 	go func() {
 		defer close(ended)
-		runtime.LockOSThread() // the end of the thread, not of the process, is what sends Pdeathsig
+		runtime.LockOSThread() // Pdeathsig is sent when the thread ends, not the process
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // it is the first process of its namespace: the containers end with it
+			_ = cmd.Wait() // as the first process of its namespace it ends the containers, too
 		}
 	}()
 	if err := <-started; err != nil {
@@ -117,7 +116,7 @@ func startEngine(t *testing.T) *engine {
 		}
 	})
 
-	e.wayOut()
+	e.startProxy()
 	eventually(t, "the engine answers", func() bool {
 		select {
 		case <-ended:
@@ -130,7 +129,7 @@ func startEngine(t *testing.T) *engine {
 	return e
 }
 
-// run runs a client of the engine, and returns its stdout and, in the error, its stderr.
+// run runs a client of the engine. It returns its stdout, and its stderr in the error.
 func (e *engine) run(argv ...string) (stdout string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), engineSoon)
 	defer cancel()
@@ -145,7 +144,7 @@ func (e *engine) run(argv ...string) (stdout string, err error) {
 	return outBuf.String(), nil
 }
 
-// must is run for a command that has to succeed. It returns stdout without the last line end.
+// must is run for a command that has to succeed. It returns stdout without the last newline.
 func (e *engine) must(argv ...string) string {
 	e.t.Helper()
 	out, err := e.run(argv...)
@@ -155,18 +154,18 @@ func (e *engine) must(argv ...string) string {
 	return strings.TrimSuffix(out, "\n")
 }
 
-// in prepares a program of this machine to run on the network of a container.
+// in returns a command that runs a program of this machine on a container's network.
 func (e *engine) in(container string, argv ...string) *exec.Cmd {
 	e.t.Helper()
-	// The pid that the engine knows means something among its own processes only.
+	// The engine's own pids are valid only in its process namespace.
 	pid := e.must("docker", "inspect", "-f", "{{.State.Pid}}", container)
 	args := []string{"--target", strconv.Itoa(e.pid), "--pid", "--mount", "nsenter", "--target",
 		pid, "--net"}
 	return exec.CommandContext(e.t.Context(), "nsenter", append(args, argv...)...)
 }
 
-// wayOut lets the engine's host reach the machine's networks by HTTP, as a proxy.
-func (e *engine) wayOut() {
+// startProxy starts an HTTP proxy from the engine's host to the machine's networks.
+func (e *engine) startProxy() {
 	e.t.Helper()
 	lis, err := listenIn(fmt.Sprintf("/proc/%d/ns/net", e.pid), ":"+proxyPort)
 	if err != nil {
@@ -193,7 +192,7 @@ func (e *engine) wayOut() {
 	})
 }
 
-// relay answers a CONNECT.
+// relay answers a CONNECT request.
 func relay(w http.ResponseWriter, r *http.Request) {
 	dialer := &net.Dialer{Timeout: soon}
 	up, err := dialer.DialContext(r.Context(), "tcp", r.Host)
@@ -209,13 +208,13 @@ func relay(w http.ResponseWriter, r *http.Request) {
 	}
 	defer down.Close()
 	go func() {
-		_, _ = io.Copy(up, buffered) // either side may hang up
+		_, _ = io.Copy(up, buffered) // either side may close
 		up.Close()
 	}()
 	_, _ = io.Copy(down, up)
 }
 
-// listenIn listens inside a network namespace, whatever namespace the caller is in.
+// listenIn listens inside a network namespace.
 func listenIn(netns, addr string) (net.Listener, error) {
 	ns, err := os.Open(netns)
 	if err != nil {
@@ -225,7 +224,7 @@ func listenIn(netns, addr string) (net.Listener, error) {
 	var lis net.Listener
 	done := make(chan error)
 	go func() {
-		// never unlocked: the thread must end with the goroutine, as it has left its namespace
+		// Not unlocked: the thread has left its namespace and must end with the goroutine.
 		runtime.LockOSThread()
 		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 		if err == nil {
@@ -236,8 +235,8 @@ func listenIn(netns, addr string) (net.Listener, error) {
 	return lis, <-done
 }
 
-// removeCgroups removes the control groups that an engine leaves, of either
-// version and wherever in the tree they are.
+// removeCgroups removes the control groups that an engine leaves, in both hierarchies (versions 1
+// and 2).
 func removeCgroups(t *testing.T, name string) {
 	t.Helper()
 	var dirs []string
@@ -246,14 +245,14 @@ func removeCgroups(t *testing.T, name string) {
 			dirs = append(dirs, path)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a group of another program has just ended
+			return nil // another program's group that has just ended
 		}
 		return err
 	})
 	if err != nil {
 		t.Errorf("look for control groups: %v", err)
 	}
-	for _, dir := range slices.Backward(dirs) { // the inner ones first
+	for _, dir := range slices.Backward(dirs) { // children first
 		if err := os.Remove(dir); err != nil {
 			t.Errorf("remove a control group: %v", err)
 		}

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	baseImage = "debian:bookworm-slim" // what deploy/Dockerfile begins with
+	baseImage = "debian:bookworm-slim" // the base of deploy/Dockerfile
 
-	// baseCache keeps the base image that was made because it could not be pulled.
+	// baseCache keeps a base image that was built because it could not be pulled.
 	baseCache = "/var/cache/tunnel-e2e/debian-bookworm.tar"
 )
 
-// TestDocker builds deploy/Dockerfile in a real engine and runs it, by hand and
-// by deploy/compose.yaml. Not parallel: it measures how long containers take to end.
+// deploy/Dockerfile is built in a real engine and runs with docker run and with
+// deploy/compose.yaml. Not parallel: it measures how long containers take to end.
 func TestDocker(t *testing.T) {
 	e := startEngine(t)
 	e.pullBase()
@@ -38,7 +38,7 @@ func TestDocker(t *testing.T) {
 	})
 }
 
-// testRun is two containers on one network, started by hand.
+// testRun runs two containers on one network with docker run.
 func (e *engine) testRun(t *testing.T) {
 	e.must("docker", "network", "create", "wire")
 	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN",
@@ -50,15 +50,14 @@ func (e *engine) testRun(t *testing.T) {
 	e.must(append(run, "--name", "spoke", "--read-only", "--tmpfs", "/run/tunnel", "--tmpfs",
 		"/var/lib/tunnel", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
 	e.waitLog(t, "spoke", "up: ")
-	e.across(t, "hub", "spoke")
+	e.checkTunnel(t, "hub", "spoke")
 	e.stop(t, "spoke")
 	e.stop(t, "hub")
 	e.must("docker", "rm", "hub", "spoke")
 	e.must("docker", "volume", "rm", "hub")
 }
 
-// pin waits until a server in a container prints the line that joins it, and returns the pin that
-// is in it.
+// pin waits until the server in a container prints its connect command, and returns the pin in it.
 func (e *engine) pin(t *testing.T, container string) string {
 	t.Helper()
 	e.waitLog(t, container, "tunnel connect wss://")
@@ -69,7 +68,7 @@ func (e *engine) pin(t *testing.T, container string) string {
 	return pin
 }
 
-// testCompose is deploy/compose.yaml: two containers on two networks.
+// testCompose runs deploy/compose.yaml, two containers on two networks.
 func (e *engine) testCompose(t *testing.T, file string) {
 	compose := []string{"docker", "compose"}
 	if _, err := e.run("docker", "compose", "version"); err != nil {
@@ -86,7 +85,7 @@ func (e *engine) testCompose(t *testing.T, file string) {
 	hub := e.must(append(compose, "ps", "-q", "serve")...)
 	e.waitLog(t, hub, "listening on ")
 	pin := e.pin(t, hub)
-	// As the file's own comment has it.
+	// As the comment in the file says.
 	script := strings.Join(compose, " ") + ` logs serve | grep -o 'sha256:[A-Za-z0-9+/=]*' | tail -n 1`
 	if got := e.must("sh", "-c", script); got != pin {
 		t.Errorf("%s prints %q, want %s", script, got, pin)
@@ -104,14 +103,14 @@ func (e *engine) testCompose(t *testing.T, file string) {
 	if out, err := e.in(spoke, "ping", "-n", "-c1", "-W1", direct).CombinedOutput(); err == nil {
 		t.Errorf("the client's network reaches the server at %s without the tunnel\n%s", direct, out)
 	}
-	e.across(t, hub, spoke)
+	e.checkTunnel(t, hub, spoke)
 	e.stop(t, spoke)
 	e.stop(t, hub)
 	e.must(append(compose, "down", "--volumes")...)
 }
 
-// across sends pings and a file between two containers, through the tunnel.
-func (e *engine) across(t *testing.T, hub, spoke string) {
+// checkTunnel sends pings and a file between two containers, through the tunnel.
+func (e *engine) checkTunnel(t *testing.T, hub, spoke string) {
 	t.Helper()
 	for _, ping := range []*exec.Cmd{
 		e.in(spoke, "ping", "-n", "-c3", "-i0.2", "-W5", "10.1.1.1"),
@@ -142,7 +141,7 @@ func (e *engine) across(t *testing.T, hub, spoke string) {
 	}
 }
 
-// stop stops a container; the program in it must end by itself, at once and well.
+// stop stops a container. The program in it must end in time with exit code 0.
 func (e *engine) stop(t *testing.T, container string) {
 	t.Helper()
 	begin := time.Now()
@@ -156,7 +155,7 @@ func (e *engine) stop(t *testing.T, container string) {
 	t.Logf("docker stop took %v", took)
 }
 
-// logs returns what a container has written so far.
+// logs returns the output of a container.
 func (e *engine) logs(container string) string {
 	cmd := exec.CommandContext(context.Background(), "docker", "logs", container)
 	cmd.Env = e.env
@@ -187,13 +186,13 @@ func (e *engine) waitLog(t *testing.T, container, prefix string) {
 		found = strings.HasPrefix(lines.Text(), prefix)
 	}
 	cancel()
-	_ = cmd.Wait() // it follows until it is killed
+	_ = cmd.Wait() // it runs until it is killed
 	if !found {
 		t.Fatalf("%s wrote no line that begins with %q\n%s", container, prefix, e.logs(container))
 	}
 }
 
-// context lays out what `docker build` sees of the repository, around a build of the program.
+// context makes the build context of `docker build`, with a build of the program.
 func (e *engine) context(bin program) (root string) {
 	e.t.Helper()
 	root = e.t.TempDir()
@@ -201,15 +200,15 @@ func (e *engine) context(bin program) (root string) {
 	return root
 }
 
-// layOut copies the deployment files of the repository, and a build of the
-// program to where they look for it.
+// layOut copies the repository's deployment files, and a build of the program to where they expect
+// it.
 func layOut(t *testing.T, root string, bin program) {
 	t.Helper()
 	if err := os.Mkdir(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// By cp: a file that this process wrote cannot be run while a child that it has just forked,
-	// for another test, still has the descriptor.
+	// With cp: an executable that this process has written cannot run while a child that was forked
+	// for another test still has it open for writing.
 	for _, args := range [][]string{
 		{"-r", "../deploy", "../.dockerignore", root},
 		{string(bin), filepath.Join(root, "bin", "tunnel")},
@@ -220,8 +219,8 @@ func layOut(t *testing.T, root string, bin program) {
 	}
 }
 
-// pullBase gives the engine the image that deploy/Dockerfile begins with: from
-// its registry, or, where no registry is in reach, made by debootstrap.
+// pullBase gives the engine the base image of deploy/Dockerfile, from its registry, or built by
+// debootstrap if no registry is reachable.
 func (e *engine) pullBase() {
 	e.t.Helper()
 	begin := time.Now()
@@ -253,7 +252,8 @@ func makeBase(ctx context.Context) error {
 	defer os.RemoveAll(tmp)
 	cmd := exec.CommandContext(ctx, "sh", "-ec", `
 		debootstrap --variant=minbase bookworm root >log 2>&1 || { tail log >&2; exit 1; }
-		rm -rf root/var/lib/apt/lists/* root/var/cache/apt/* root/usr/share/doc/* root/usr/share/man/* root/usr/share/locale/*
+		rm -rf root/var/lib/apt/lists/* root/var/cache/apt/*
+		rm -rf root/usr/share/doc/* root/usr/share/man/* root/usr/share/locale/*
 		tar -C root -cf base.tar .
 		mv base.tar `+baseCache)
 	cmd.Dir = tmp

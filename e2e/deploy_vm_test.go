@@ -10,7 +10,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestVM is deploy/vm.sh as a user of two virtual machines runs it.
+// deploy/vm.sh works as a user of two virtual machines runs it.
 func TestVM(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -7,10 +7,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestClockJumps makes the clock of the server and of a client jump years ahead and years back
-// under a transfer: nothing takes that for a time that has passed. New clients come in meanwhile,
-// and when the clock is right again everybody has the address of before, also those who came while
-// it was wrong.
+// The clocks of the server and of clients jump years ahead and back during a transfer. No session
+// takes the jump for elapsed time, new clients connect, and once the clocks are right again every
+// client has its address, also those that connected under the wrong time.
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 4)
@@ -24,7 +23,7 @@ func TestClockJumps(t *testing.T) {
 	}
 	srv := serve()
 	cl := bin.connect(t, clients[0], directURL, "--state", states[0])
-	// on whose connection little comes
+	// a session with little traffic
 	idle := bin.connect(t, clients[1], directURL, "--state", states[1])
 	x := startExchange(t, clients[0], server, "10.1.1.1")
 	now := time.Now().UTC()
@@ -36,7 +35,7 @@ func TestClockJumps(t *testing.T) {
 		jump(t, srv, d)
 		jump(t, cl, -d)
 		jump(t, idle, -d)
-		time.Sleep(2 * interval) // a wrong count would report now that the other side is silent
+		time.Sleep(2 * interval) // wrong timers would report now that the other side is silent
 		x.flows(soon)
 		if i < 4 {
 			continue
@@ -55,7 +54,7 @@ func TestClockJumps(t *testing.T) {
 		}
 	}
 
-	stop(t, srv) // which writes down, with its wrong clock, the times from which addresses are idle
+	stop(t, srv) // The server stores idle times by its wrong clock.
 	serve()
 	x.flows(2 * soon)
 	x.finish()

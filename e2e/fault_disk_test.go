@@ -12,7 +12,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// smallDisk returns a directory that is a disk of 1 MiB.
+// smallDisk returns the mount point of a disk of 1 MiB.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	disk := t.TempDir()
@@ -27,7 +27,7 @@ func smallDisk(t *testing.T) string {
 	return disk
 }
 
-// fill fills a disk and returns the path of the file that does it.
+// fill fills a disk and returns the path of the file that fills it.
 func fill(t *testing.T, disk string) string {
 	t.Helper()
 	filler, err := os.Create(filepath.Join(disk, "filler"))
@@ -44,8 +44,7 @@ func fill(t *testing.T, disk string) string {
 	return filler.Name()
 }
 
-// TestClientDiskFull has a client come with a join token while its disk is full: the token is not
-// spent.
+// A client with a join token and a full disk fails without spending the token.
 func TestClientDiskFull(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

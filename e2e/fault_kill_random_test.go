@@ -10,10 +10,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestKilledAtRandom kills either side at random moments of its run and of its start, fifty times
-// in all, and starts it again. One TCP connection between the two hosts outlives all of it, the
-// address stays, and nothing old is left beside the new: no second route, address, device or
-// journal.
+// Both sides are killed, fifty times in all, at random moments of a run or a start, and started
+// again. A TCP connection between them survives, the client keeps its address, and no second route,
+// address, device or journal is left.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	const rounds = 25
@@ -36,23 +35,23 @@ func TestKilledAtRandom(t *testing.T) {
 			}
 			srv := serve()
 			srv.WaitFor("listening on ", soon)
-			// so that the address below is not simply the first
+			// So the client's address below is not the first of the pool.
 			bin.connect(t, clients[1], directURL)
 			cl := connect()
 			up := cl.WaitFor("up: ", soon)
 			if !strings.Contains(up, "address 10.1.1.5 ") {
 				t.Fatalf("the client is %q", up)
 			}
-			serverWas, clientWas := living(t, server), living(t, client)
+			serverWas, clientWas := tablesWithoutIndexes(t, server), tablesWithoutIndexes(t, client)
 			x := startExchange(t, client, server, "10.1.1.1")
 
 			var slowest time.Duration
 			kills := [2]int{}
-			servers := 0 // killed in a row
+			servers := 0 // kills of the server in a row
 			for round := range rounds {
 				pauseFor(r, 300*time.Millisecond)
 				side := r.IntN(2)
-				// a client waits ever longer for a server that never lasts
+				// The client's pauses grow while servers do not last.
 				if servers++; side == 1 || servers > 3 {
 					side, servers = 1, 0
 				}
@@ -62,7 +61,7 @@ func TestKilledAtRandom(t *testing.T) {
 				}
 				index := device(client, "tun0")
 				(*victim).Kill()
-				for range r.IntN(3) { // and again, while it starts
+				for range r.IntN(3) { // more kills, during starts
 					*victim = start()
 					pauseFor(r, 150*time.Millisecond)
 					(*victim).Kill()
@@ -84,7 +83,7 @@ func TestKilledAtRandom(t *testing.T) {
 					}
 				}
 				for h, was := range map[*lab.Host]string{server: serverWas, client: clientWas} {
-					if now := living(t, h); now != was {
+					if now := tablesWithoutIndexes(t, h); now != was {
 						t.Errorf("round %d: the tables of %s are\n%s\nwere\n%s", round, h.Name(),
 							now, was)
 					}
@@ -107,9 +106,8 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
-// TestKilledBetweenSteps kills either side while it starts, and while it stops, at moments from its
-// first instruction to its last step: the next start mends whatever that has left, without `tunnel
-// cleanup`.
+// Either side is killed while it starts and while it stops, between its first instruction and its
+// last step. The next start repairs what is left, without `tunnel cleanup`.
 func TestKilledBetweenSteps(t *testing.T) {
 	t.Parallel()
 	for _, side := range []string{"server", "client"} {
@@ -141,14 +139,14 @@ func TestKilledBetweenSteps(t *testing.T) {
 				proc := start()
 				line := proc.WaitFor(word, soon)
 				if round == 0 {
-					was, said = living(t, host), line
+					was, said = tablesWithoutIndexes(t, host), line
 				}
-				if now := living(t, host); now != was || line != said {
+				if now := tablesWithoutIndexes(t, host); now != was || line != said {
 					t.Fatalf("round %d: %s and the tables\n%s\nwere %s and\n%s", round, line, now,
 						said, was)
 				}
 				proc.Signal(syscall.SIGTERM)
-				if round%2 == 0 { // killed while it stops: the next start's
+				if round%2 == 0 { // the next start repairs a kill during the stop
 					pauseFor(r, 60*time.Millisecond)
 					proc.Kill()
 					continue

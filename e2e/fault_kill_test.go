@@ -10,21 +10,19 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// leftMessage is what the server logs when a client is gone.
+// leftMessage is logged by the server when a client has disconnected.
 const leftMessage = "msg=disconnected"
 
-// slack is added to a time limit of the program's own, for a noisy machine.
+// slack is added to a time limit of the program, for a busy machine.
 const slack = 3 * time.Second
 
-// device says which device a host has under a name, in a way that changes when
-// it is made anew.
+// device identifies a host's device of this name. The value changes when the device is made again.
 func device(h *lab.Host, dev string) string {
 	return strings.TrimSpace(h.Run("cat", "/sys/class/net/"+dev+"/ifindex"))
 }
 
-// TestServerKilled kills the server under a running TCP transfer and starts it
-// again: the client comes back by itself, on the same device with the same
-// address, and the transfer ends well.
+// The server is killed during a TCP transfer and started again: the client reconnects with the same
+// device and address, and the transfer completes.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -33,7 +31,7 @@ func TestServerKilled(t *testing.T) {
 	bin := raceBuild(t)
 	flags := []string{"--plain", "--ping-interval", "1s", "--state", t.TempDir()}
 	srv := bin.serve(t, server, flags...)
-	bin.connect(t, clients[1], directURL) // so that the address below is not simply the first
+	bin.connect(t, clients[1], directURL) // so the address below is not the first of the pool
 	cl := bin.connect(t, client, directURL)
 	index := device(client, "tun0")
 	reaches(t, client, "10.1.1.1")
@@ -93,8 +91,8 @@ func TestServerKilled(t *testing.T) {
 	untouched(t, server, before)
 }
 
-// TestServerSilent stops the server without a word: the client notices within
-// two ping intervals, and comes back when the server goes on.
+// The server's process is stopped: the client notices within two ping intervals, and reconnects
+// when the server continues.
 func TestServerSilent(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -121,8 +119,8 @@ func TestServerSilent(t *testing.T) {
 	}
 }
 
-// TestClientVanishes takes a client's cable out: the server notices within two
-// ping intervals, and the client comes back with the cable.
+// A client's cable is unplugged: the server notices within two ping intervals, and the client
+// reconnects when it is plugged in.
 func TestClientVanishes(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -146,7 +144,7 @@ func TestClientVanishes(t *testing.T) {
 	reaches(t, server, "10.1.1.3")
 }
 
-// TestClientStopped stops a client without a word: the server notices, others go on.
+// A client's process is stopped: the server notices, and other clients are not affected.
 func TestClientStopped(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -157,7 +155,7 @@ func TestClientStopped(t *testing.T) {
 	bin.connect(t, clients[1], directURL)
 	cl.Signal(syscall.SIGSTOP)
 	begin := time.Now()
-	// While it is silent, packets for it cost nobody else anything.
+	// Packets for the silent client do not delay others.
 	flood(t, server, "10.1.1.3")
 	sendFile(t, clients[1], server, "10.1.1.1", 1<<20)
 	srv.WaitFor(leftMessage, soon)
@@ -169,8 +167,7 @@ func TestClientStopped(t *testing.T) {
 	reaches(t, server, "10.1.1.3")
 }
 
-// TestConnectionsCut cuts every connection of a client again and again under
-// traffic, as a lossy link would.
+// A client's connection is reset repeatedly under traffic: it reconnects each time.
 func TestConnectionsCut(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -192,7 +189,7 @@ func TestConnectionsCut(t *testing.T) {
 	reaches(t, server, "10.1.1.3")
 }
 
-// TestClientKilledThenStarted kills a client: the next start takes away what it left.
+// After a client was killed, the next start removes what it left.
 func TestClientKilledThenStarted(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -214,7 +211,7 @@ func TestClientKilledThenStarted(t *testing.T) {
 	if n := countRoutes(routes(client), bypass); n != 1 {
 		t.Errorf("%d routes to the server, want one: %q", n, routes(client))
 	}
-	wantCommands(t, cl, // the stale route goes first
+	wantCommands(t, cl, // the stale route is removed
 		"ip -4 r d 203.0.113.1/32 via 10.77.0.1 dev eth0",
 		"ip -4 r a 203.0.113.1/32 via 10.77.0.1 dev eth0",
 		"ip link set dev tun0 up mtu 1400 qlen 100")
@@ -223,8 +220,8 @@ func TestClientKilledThenStarted(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestCleanup kills a client and a server: `tunnel cleanup` takes away what they
-// left, touches no run that lives, and has nothing to do when called again.
+// `tunnel cleanup` removes what a killed client and a killed server have left, does not touch a
+// live run, and has nothing to do the second time.
 func TestCleanup(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -233,12 +230,12 @@ func TestCleanup(t *testing.T) {
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s")
 	cl := bin.connect(t, client, routedURL)
 
-	living := tables(t, client)
+	tablesWithoutIndexes := tables(t, client)
 	if out, stderr, code := client.TryCommand(bin.command(client, "cleanup")); code != 0 {
 		t.Errorf("cleanup beside a living run: exit code %d\n%s%s", code, out, stderr)
 	}
-	if now := tables(t, client); now != living {
-		t.Errorf("cleanup took from a living run\n%s\nnow\n%s", living, now)
+	if now := tables(t, client); now != tablesWithoutIndexes {
+		t.Errorf("cleanup took from a living run\n%s\nnow\n%s", tablesWithoutIndexes, now)
 	}
 	reaches(t, client, "10.1.1.1")
 
@@ -250,7 +247,7 @@ func TestCleanup(t *testing.T) {
 		untouched(t, client, before)
 	}
 
-	// The server beside it, in a namespace of its own, was none of its business.
+	// The live server, in a namespace of its own, is not affected.
 	wantLines(t, "ip route on the server", server.Run("ip", "-4", "route"),
 		"10.1.1.0/24 via 10.1.1.2 dev tun0")
 	srv.Kill()
@@ -262,8 +259,7 @@ func TestCleanup(t *testing.T) {
 	}
 }
 
-// TestKilledAtAnyMoment kills clients at moments that move through their start:
-// cleanup heals each of them.
+// Clients are killed at increasing delays after their start: cleanup repairs each.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -272,7 +268,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	for i := range 16 {
 		cl := bin.startConnect(t, client, routedURL)
-		time.Sleep(time.Duration(8*i) * time.Millisecond) // the moment is the point
+		time.Sleep(time.Duration(8*i) * time.Millisecond)
 		cl.Kill()
 		if out, stderr, code := client.TryCommand(bin.command(client, "cleanup")); code != 0 {
 			t.Errorf("cleanup: exit code %d\n%s%s", code, out, stderr)
@@ -281,8 +277,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-// TestStoppedAtAnyMoment ends clients by SIGTERM at moments that move through
-// their start: each leaves nothing.
+// Clients get SIGTERM at increasing delays after their start: each leaves nothing.
 func TestStoppedAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -291,9 +286,9 @@ func TestStoppedAtAnyMoment(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	for i := range 16 {
 		cl := bin.startConnect(t, client, routedURL)
-		time.Sleep(time.Duration(10+8*i) * time.Millisecond) // the moment is the point
+		time.Sleep(time.Duration(10+8*i) * time.Millisecond)
 		cl.Signal(syscall.SIGTERM)
-		// Before its first instruction the program cannot know better than to die.
+		// Until the program handles SIGTERM, the signal ends it (code -1).
 		if code := cl.Wait(soon); code != 0 && code != -1 {
 			t.Errorf("SIGTERM at moment %d: exit code %d\n%s", i, code, cl.Stderr())
 		}
@@ -301,7 +296,7 @@ func TestStoppedAtAnyMoment(t *testing.T) {
 	}
 }
 
-// TestKeepTrying starts the client before the server, as at boot.
+// A client with --keep-trying starts before the server, as at boot.
 func TestKeepTrying(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -313,8 +308,8 @@ func TestKeepTrying(t *testing.T) {
 	reaches(t, client, "10.1.1.1")
 }
 
-// TestClientReadsNothing has a client that takes nothing from its socket, while
-// the server has much for it: another client's traffic goes on.
+// A client does not read from its socket while the server has much to send to it: another client's
+// traffic goes on.
 func TestClientReadsNothing(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -330,8 +325,8 @@ func TestClientReadsNothing(t *testing.T) {
 	}
 }
 
-// flood sends 16 MB of datagrams from a host to an address, which is more than
-// all buffers on a connection take, and slow enough for the queue of the device.
+// flood sends 16 MB of datagrams from a host to an address: more than the buffers of a connection
+// hold, and slowly enough for the device's queue.
 func flood(t *testing.T, h *lab.Host, address string) {
 	t.Helper()
 	conn, err := h.DialContext(t.Context(), "udp", address+":9")
@@ -342,8 +337,8 @@ func flood(t *testing.T, h *lab.Host, address string) {
 	payload := make([]byte, 1300)
 	for range 16 << 20 / (20 * len(payload)) {
 		for range 20 {
-			// Nobody listens there, and a process that is being stopped may still pass on that its
-			// host says so.
+			// No process listens there, and a client that is being stopped may still pass on an
+			// ICMP "port unreachable".
 			if _, err := conn.Write(payload); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Fatalf("flood %s: %v", address, err)
 			}

@@ -8,27 +8,27 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// away bounds the time in which a client is back: its longest pause between two attempts, and what
-// an attempt takes that began while the way was broken.
-const away = 15*time.Second + 10*time.Second + soon
+// reconnectLimit bounds the time until a client is connected again: its longest pause between two
+// attempts, and the length of an attempt that began during the outage.
+const reconnectLimit = 15*time.Second + 10*time.Second + soon
 
-// broken breaks a client's path to the server for so long while it has a connection inside the
-// tunnel, and another client has one too. The first goes on when the way is there again, the other
-// as if nothing was; the client keeps its device. Whether it has to reconnect is the caller's to
-// know; both sides notice within two ping intervals.
-func broken(t *testing.T, bin program, interval, outage time.Duration, server *lab.Host,
-	clients []*lab.Host, dig, fill func()) {
+// breakPath cuts a client's path to the server for outage while that client and another one have a
+// TCP connection each inside the tunnel. The first one's connection goes on after the outage, with
+// the same device; the other's is not affected. If the outage is longer than two ping intervals
+// both sides notice within that time, and the client reconnects; otherwise it does not.
+func breakPath(t *testing.T, bin program, interval, outage time.Duration, server *lab.Host,
+	clients []*lab.Host, cut, restore func()) {
 	t.Helper()
 	srv := bin.serve(t, server, "--plain", "--ping-interval", interval.String())
 	cl := bin.connect(t, clients[0], directURL)
 	other := bin.connect(t, clients[1], directURL)
-	was, index := living(t, clients[0]), device(clients[0], "tun0")
+	was, index := tablesWithoutIndexes(t, clients[0]), device(clients[0], "tun0")
 	hurt := startExchange(t, clients[0], server, "10.1.1.1")
 	unhurt := startExchange(t, clients[1], server, "10.1.1.1")
 	hurt.flows(soon)
 	unhurt.flows(soon)
 
-	dig()
+	cut()
 	begin := time.Now()
 	reconnects := outage > 2*interval+slack
 	if reconnects {
@@ -45,8 +45,8 @@ func broken(t *testing.T, bin program, interval, outage time.Duration, server *l
 	if n := unhurt.received() - before; n == 0 {
 		t.Error("the other client's transfer stood still")
 	}
-	fill()
-	took := hurt.flows(away)
+	restore()
+	took := hurt.flows(reconnectLimit)
 	t.Logf("out for %v; the transfer goes on %v after", outage, took.Round(time.Millisecond))
 	hurt.finish()
 	unhurt.finish()
@@ -58,7 +58,7 @@ func broken(t *testing.T, bin program, interval, outage time.Duration, server *l
 	if now := device(clients[0], "tun0"); now != index {
 		t.Errorf("the client's device has index %s, had %s", now, index)
 	}
-	if now := living(t, clients[0]); now != was {
+	if now := tablesWithoutIndexes(t, clients[0]); now != was {
 		t.Errorf("the client's tables are\n%s\nwere\n%s", now, was)
 	}
 	if len(stdoutLines(other, "down: ")) > 0 {
@@ -66,7 +66,8 @@ func broken(t *testing.T, bin program, interval, outage time.Duration, server *l
 	}
 }
 
-// TestCableOut takes a client's cable out for 1, 10 and 30 seconds. A short time nobody notices.
+// A client's cable is unplugged for 1, 10 and 30 seconds. The shortest outage causes no
+// reconnection.
 func TestCableOut(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ interval, outage time.Duration }{
@@ -80,14 +81,14 @@ func TestCableOut(t *testing.T) {
 			cable := func(state string) func() {
 				return func() { sw.Run("ip", "link", "set", "dev", "eth1", state) }
 			}
-			broken(t, raceBuild(t), test.interval, test.outage, server, clients, cable("down"),
+			breakPath(t, raceBuild(t), test.interval, test.outage, server, clients, cable("down"),
 				cable("up"))
 		})
 	}
 }
 
-// TestBlackHole swallows a client's packets on their way without a word, in both directions and in
-// one: no reset, no ICMP, no loss of carrier tells anybody.
+// A client's packets are dropped on the path, in one direction or both, without a reset, an ICMP
+// error or a loss of carrier.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	for name, rules := range map[string][]string{
@@ -98,17 +99,17 @@ func TestBlackHole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, clients, sw := switched(t, 2)
-			var fill func()
-			dig := func() { fill = blackHole(t, sw, rules...) }
-			broken(t, plainBuild(t), 2*time.Second, 12*time.Second, server, clients, dig,
-				func() { fill() })
+			var restore func()
+			cut := func() { restore = blackHole(t, sw, rules...) }
+			breakPath(t, plainBuild(t), 2*time.Second, 12*time.Second, server, clients, cut,
+				func() { restore() })
 		})
 	}
 }
 
-// blackHole makes a switch swallow the IPv4 packets that match any of the rules of nft, until it is
-// filled.
-func blackHole(t *testing.T, sw *lab.Host, rules ...string) (fill func()) {
+// blackHole makes a switch drop the IPv4 packets that match any of nft's rules, until restore is
+// called.
+func blackHole(t *testing.T, sw *lab.Host, rules ...string) (restore func()) {
 	t.Helper()
 	lines := []string{"table bridge hole {", "chain forward {",
 		"type filter hook forward priority 0; policy accept;"}

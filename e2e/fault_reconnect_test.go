@@ -12,7 +12,7 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// A crossing is a TCP transfer that is under way while something happens.
+// A crossing is a TCP transfer during which the tunnel is disturbed.
 type crossing struct {
 	t        *testing.T
 	input    io.WriteCloser
@@ -21,7 +21,7 @@ type crossing struct {
 	receiver *lab.Proc
 }
 
-// cross begins a transfer of 4 MiB to a host at addr, and returns when half of it is sent.
+// cross starts a transfer of 4 MiB to a host at addr, and returns when half of it has been sent.
 func cross(t *testing.T, from, to *lab.Host, addr string, port int) *crossing {
 	t.Helper()
 	const half = 2 << 20
@@ -41,15 +41,15 @@ func cross(t *testing.T, from, to *lab.Host, addr string, port int) *crossing {
 	return c
 }
 
-// send sends the other half, as fast as it goes; nothing waits for it.
+// send sends the other half as fast as possible, in the background.
 func (c *crossing) send() {
 	go func() {
-		_, _ = c.input.Write(c.rest) // what is lost the checksum tells
+		_, _ = c.input.Write(c.rest) // the checksum shows what is lost
 		_ = c.input.Close()
 	}()
 }
 
-// arrives fails the test unless all has arrived within d.
+// arrives fails the test unless the whole transfer arrives within d.
 func (c *crossing) arrives(d time.Duration) {
 	c.t.Helper()
 	c.receiver.Wait(d)
@@ -58,11 +58,10 @@ func (c *crossing) arrives(d time.Duration) {
 	}
 }
 
-// downs counts how often a client has lost its connection.
+// downs returns how often a client has lost its connection.
 func downs(cl *lab.Proc) int { return len(stdoutLines(cl, "down: ")) }
 
-// TestDualStack has a name with an IPv6 address that swallows everything: the IPv4 address is tried
-// beside it.
+// A name has an IPv6 address that drops all packets: the IPv4 address is tried in parallel.
 func TestDualStack(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -85,7 +84,7 @@ func TestDualStack(t *testing.T) {
 	reaches(t, client, "10.1.1.1")
 	stop(t, cl)
 
-	// With IPv6 alive it is IPv6 that is used.
+	// Once IPv6 works it is preferred.
 	server.Run("ip", "-6", "addr", "add", "2001:db8::1/64", "dev", "eth0", "nodad")
 	client.Hosts("2001:db8::1 server.example", directServer+" server.example")
 	cl = bin.connect(t, client, "ws://server.example:8443")
@@ -96,8 +95,8 @@ func TestDualStack(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestFailover loses one server after the other: the client goes to the one that is there, and has
-// its old address where it was before.
+// The client fails over between two servers, and has its former address when it returns to the
+// first.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	first, hosts := star(t, 2)
@@ -106,7 +105,7 @@ func TestFailover(t *testing.T) {
 	flags := []string{"--plain", "--ping-interval", "1s", "--state", t.TempDir()}
 	one := bin.serve(t, first, flags...)
 	two := bin.serve(t, second, "--plain", "--ping-interval", "1s", "--network", "10.2.2.0/24")
-	occupied := dialRaw(t, client, directURL) // so that the address is not simply the first
+	occupied := dialRaw(t, client, directURL) // so the address is not the first of the pool
 	occupied.connect()
 	state := t.TempDir()
 	cl := bin.start(t, client, "connect", "--token", token, "--state", state, directURL,
@@ -121,17 +120,16 @@ func TestFailover(t *testing.T) {
 	cl.WaitForNth("up: dev tun0, address 10.1.1.5 ", 2, soon)
 	reaches(t, client, "10.1.1.1")
 	stop(t, cl)
-	// Another run asks in the order that it is given, and has its address again.
+	// A later run with another order of the URLs gets the same address.
 	cmd := bin.command(client, "connect", "--token", token, "--state", state)
 	cmd.Env = append(cmd.Env, "TUNNEL_URL=ws://198.51.100.2:8443 "+directURL)
 	cl = watch(t, client.StartCommand(cmd))
 	cl.WaitFor("up: dev tun0, address 10.1.1.5 ", soon)
-	second.TryCommand(bin.command(second, "cleanup")) // of the one that was killed for good
+	second.TryCommand(bin.command(second, "cleanup")) // the second server stays killed
 }
 
-// twoUplinks is a server, 203.0.113.1, and a client with two interfaces that lead there by routers
-// of their own: eth0, 10.77.0.2 by 10.77.0.1, which has the default route, and eth1, 10.78.0.2 by
-// 10.78.0.1.
+// twoUplinks returns a server, 203.0.113.1, and a client with two paths to it: eth0, 10.77.0.2 by
+// router 10.77.0.1, which has the default route, and eth1, 10.78.0.2 by 10.78.0.1.
 func twoUplinks(t *testing.T) (server, client *lab.Host) {
 	t.Helper()
 	l := lab.New(t)
@@ -150,8 +148,8 @@ func twoUplinks(t *testing.T) (server, client *lab.Host) {
 	return server, client
 }
 
-// TestNetworkChange takes a client from one network to another under a transfer, by a cable that is
-// pulled and by a default route that is moved; what is none of its business it leaves alone.
+// A client moves between two networks during transfers, when a link goes down and when routes or
+// addresses change. Changes that do not affect its path do not disturb it.
 func TestNetworkChange(t *testing.T) {
 	t.Parallel()
 	t.Run("one lane", func(t *testing.T) { networkChange(t) })
@@ -163,12 +161,12 @@ func networkChange(t *testing.T, flags ...string) {
 	t.Parallel()
 	server, client := twoUplinks(t)
 	bin := raceBuild(t)
-	bin.serve(t, server, "--plain") // with a ping interval of 20 s, which notices nothing in time
+	bin.serve(t, server, "--plain") // the ping interval of 20 s detects nothing in time
 	cl := bin.connect(t, client, routedURL, flags...)
 	up := cross(t, client, server, "10.1.1.1", 9000)
 	down := cross(t, server, client, "10.1.1.3", 9001)
 
-	ways := map[string]string{"10.77.0.1": "eth0", "10.78.0.1": "eth1"}
+	devices := map[string]string{"10.77.0.1": "eth0", "10.78.0.1": "eth1"}
 	comesBack := func(nth int, via string, change ...string) {
 		t.Helper()
 		begin := time.Now()
@@ -179,20 +177,20 @@ func networkChange(t *testing.T, flags ...string) {
 		if took > time.Second+slack {
 			t.Errorf("%s: back after %v", strings.Join(change, " "), took)
 		}
-		bypass := fmt.Sprintf("203.0.113.1 via %s dev %s", via, ways[via])
+		bypass := fmt.Sprintf("203.0.113.1 via %s dev %s", via, devices[via])
 		if have := routes(client, "show", "exact", "203.0.113.1"); len(have) != 1 ||
 			have[0] != bypass {
 			t.Errorf("the route to the server is %q, want %q", have, bypass)
 		}
 	}
 	client.Run("ip", "link", "set", "dev", "eth0", "down")
-	time.Sleep(time.Second) // without any way
+	time.Sleep(time.Second) // without a route
 	comesBack(2, "10.78.0.1", "ip", "route", "add", "default", "via", "10.78.0.1")
 	client.Run("ip", "link", "set", "dev", "eth0", "up")
 	comesBack(3, "10.77.0.1", "ip", "route", "replace", "default", "via", "10.77.0.1")
 	comesBack(4, "10.78.0.1", "ip", "route", "add", "203.0.113.0/24", "via", "10.78.0.1")
-	// The address that the connection has goes, the way stays.
-	// or all routes by that interface go with it
+	// The connection's local address is removed while the route stays. Without promote_secondaries
+	// all routes by that interface would go with it.
 	client.Sysctl("net.ipv4.conf.eth1.promote_secondaries", "1")
 	client.Run("ip", "addr", "add", "10.78.0.3/24", "dev", "eth1")
 	comesBack(5, "10.78.0.1", "ip", "addr", "del", "10.78.0.2/24", "dev", "eth1")
@@ -217,7 +215,7 @@ func networkChange(t *testing.T, flags ...string) {
 		{"ip", "link", "set", "dev", "eth0", "down"},
 	} {
 		client.Run(chatter...)
-		time.Sleep(100 * time.Millisecond) // so that each is looked at
+		time.Sleep(100 * time.Millisecond) // so that the client checks its path after each one
 	}
 	up.send()
 	down.send()
@@ -228,8 +226,8 @@ func networkChange(t *testing.T, flags ...string) {
 	}
 }
 
-// TestNetworkAppears starts a client, and lets one wait, where there is no network: both connect
-// when there is one, not when their pauses end.
+// A client that waits without a network connects as soon as there is a route, not when its pause
+// ends.
 func TestNetworkAppears(t *testing.T) {
 	t.Parallel()
 	server, client := twoUplinks(t)
@@ -237,7 +235,7 @@ func TestNetworkAppears(t *testing.T) {
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
 	cl := bin.startConnect(t, client, routedURL, "--keep-trying")
-	cl.WaitForNth("retry_in=", 5, soon) // the pauses are seconds by now
+	cl.WaitForNth("retry_in=", 5, soon) // the pauses have grown to seconds
 	begin := time.Now()
 	client.Run("ip", "route", "add", "default", "via", "10.78.0.1")
 	cl.WaitFor("up: ", soon)
@@ -248,8 +246,8 @@ func TestNetworkAppears(t *testing.T) {
 	}
 }
 
-// hole has a host's network swallow everything that goes to or from a TCP port, or pass it again.
-func hole(h *lab.Host, on bool) {
+// dropPort8443 makes a host drop all packets to or from its TCP port 8443, or pass them again.
+func dropPort8443(h *lab.Host, on bool) {
 	if !on {
 		h.Run("nft", "delete", "table", "inet", "hole")
 		return
@@ -260,8 +258,8 @@ func hole(h *lab.Host, on bool) {
 		"add rule inet hole in tcp dport 8443 drop; add rule inet hole out tcp sport 8443 drop")
 }
 
-// TestLongOutage has the line swallow everything for half a minute, under transfers both ways: both
-// sides notice within two ping intervals, and within seconds of its end all goes on. This test
+// The path drops all packets for half a minute during transfers in both directions: both sides
+// notice within two ping intervals, and the transfers go on seconds after the outage. The test
 // takes 40 s.
 func TestLongOutage(t *testing.T) {
 	t.Parallel()
@@ -274,7 +272,7 @@ func TestLongOutage(t *testing.T) {
 	up := cross(t, client, server, "10.1.1.1", 9000)
 	down := cross(t, server, client, "10.1.1.3", 9001)
 
-	hole(server, true)
+	dropPort8443(server, true)
 	begin := time.Now()
 	up.send()
 	down.send()
@@ -289,7 +287,7 @@ func TestLongOutage(t *testing.T) {
 		}
 	}
 	time.Sleep(outage - time.Since(begin))
-	hole(server, false)
+	dropPort8443(server, false)
 	begin = time.Now()
 	cl.WaitForNth("up: ", 2, soon)
 	back := time.Since(begin)
@@ -305,29 +303,29 @@ func TestLongOutage(t *testing.T) {
 	}
 }
 
-// TestSaturatedLine fills a slow link with a deep queue in both directions, so that packets take
-// longer than two ping intervals: that is no reason to give up.
-func TestSaturatedLine(t *testing.T) {
+// A slow link with a deep queue is saturated in both directions, so that pings take longer than two
+// ping intervals: neither side gives up.
+func TestSaturatedLink(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
 	server, client := l.Host("server"), l.Host("client")
-	link := wan.Link{Rate: 400e3, Delay: 20 * time.Millisecond, Queue: 150e3} // 3 s of it
+	link := wan.Link{Rate: 400e3, Delay: 20 * time.Millisecond, Queue: 150e3} // 3 s at this rate
 	line := wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", link, link)
 	noJournals(t, server, client)
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s")
 	cl := bin.connect(t, client, directURL)
 	var streams []*lab.Proc
-	for i, way := range []struct {
+	for i, d := range []struct {
 		from, to *lab.Host
 		addr     string
 	}{{client, server, "10.1.1.1"}, {server, client, "10.1.1.3"}} {
 		for stream := range 3 {
 			port := 9000 + 10*i + stream
-			way.to.Start("sh", "-c", fmt.Sprintf("exec nc -d -l %s %d >/dev/null", way.addr, port))
-			listening(t, way.to, port)
-			streams = append(streams, way.from.Start("sh", "-c",
-				fmt.Sprintf("exec nc -N %s %d </dev/zero", way.addr, port)))
+			d.to.Start("sh", "-c", fmt.Sprintf("exec nc -d -l %s %d >/dev/null", d.addr, port))
+			listening(t, d.to, port)
+			streams = append(streams, d.from.Start("sh", "-c",
+				fmt.Sprintf("exec nc -N %s %d </dev/zero", d.addr, port)))
 		}
 	}
 	time.Sleep(10 * time.Second)
@@ -336,7 +334,7 @@ func TestSaturatedLine(t *testing.T) {
 	}
 	up, down := line.Stats()
 	if least := uint64(10 * link.Rate / 8 / 2); up.Bytes < least || down.Bytes < least {
-		t.Errorf("only %d and %d bytes have passed: the line was not full", up.Bytes, down.Bytes)
+		t.Errorf("only %d and %d bytes have passed: the link was not saturated", up.Bytes, down.Bytes)
 	}
 	for _, s := range streams {
 		s.Kill()
@@ -345,7 +343,7 @@ func TestSaturatedLine(t *testing.T) {
 	reaches(t, client, "10.1.1.1")
 }
 
-// TestPlannedRestart restarts a server: each client is told when to come back, and does.
+// A server that restarts tells each client when to come back, and each does.
 func TestPlannedRestart(t *testing.T) {
 	t.Parallel()
 	const n = 5
@@ -380,7 +378,7 @@ func TestPlannedRestart(t *testing.T) {
 	up.send()
 	up.arrives(soon)
 
-	// One that does not come back is asked again and again.
+	// A client whose server does not come back keeps trying.
 	srv = bin.startServe(t, server, "--plain", "--listen", ":8444", "--dev", "tun1", "--network",
 		"10.9.9.0/24")
 	srv.WaitFor("listening", soon)

@@ -11,9 +11,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestServerRestarted restarts a server that has two hundred clients, once by SIGKILL and once in
-// good order: all come back, each with its address, which nobody new gets meanwhile, and the TCP
-// connections of two of them go on.
+// A server with two hundred clients restarts, once by SIGKILL and once cleanly: all come back, each
+// with its address, which no new client gets meanwhile, and the TCP connections of two of them
+// survive.
 func TestServerRestarted(t *testing.T) {
 	t.Parallel()
 	const many = 200
@@ -35,7 +35,7 @@ func TestServerRestarted(t *testing.T) {
 		for _, x := range transfers {
 			x.flows(soon)
 		}
-		for _, proc := range procs { // these come last, after somebody new
+		for _, proc := range procs { // these come last, after a new client
 			proc.Signal(syscall.SIGSTOP)
 		}
 		begin := time.Now()
@@ -70,8 +70,8 @@ func TestServerRestarted(t *testing.T) {
 	}
 }
 
-// TestStateInUse starts a second server on the state directory of one that runs, which is refused
-// and does no harm; when the first is killed the directory is free.
+// A second server on the state directory of a running one is refused and does no harm; when the
+// first is killed, the directory is free.
 func TestStateInUse(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)

@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// authority issues certificates for one test.
+// authority issues certificates for a test.
 type authority struct {
 	File string // its own certificate, PEM
 
 	dir   string
-	usage x509.ExtKeyUsage // of what it issues
+	usage x509.ExtKeyUsage // of the certificates that it issues
 	cert  *x509.Certificate
 	key   *ecdsa.PrivateKey
 }
@@ -47,8 +47,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue makes a server's certificate for names and addresses, valid until the
-// given time, and returns the files of it and of its key.
+// issue makes a server certificate for names and addresses, valid until a time, and returns the
+// files of the certificate and of its key.
 func (a *authority) issue(t *testing.T, until time.Time, names ...string) (certFile,
 	keyFile string) {
 	t.Helper()

@@ -18,10 +18,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// jump makes the wall clock of one running program jump by d, seconds precisely, from the true
-// time. All others on the machine keep theirs: what changes is the program's own copy of the
-// kernel's vDSO, from which Go takes the time, where clock_gettime becomes one that adds d to
-// CLOCK_REALTIME. Clocks that only measure spans stay true, as in a real jump.
+// jump sets the wall clock of one running program to the true time plus d, in whole seconds. It
+// patches the program's copy of the kernel's vDSO, from which Go reads the time: clock_gettime adds
+// d to CLOCK_REALTIME. Monotonic clocks stay true, as in a real jump.
 func jump(t *testing.T, proc *lab.Proc, d time.Duration) {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
@@ -96,7 +95,7 @@ func clockGettime(t *testing.T, pid int, mem *os.File) uint64 {
 	return 0
 }
 
-// stoppedOutside tells whether all threads of a program stand still, none of them between two
+// stoppedOutside reports whether all threads of a program are stopped, none of them between two
 // addresses.
 func stoppedOutside(t *testing.T, pid int, begin, end uint64) bool {
 	t.Helper()
@@ -105,7 +104,7 @@ func stoppedOutside(t *testing.T, pid int, begin, end uint64) bool {
 		t.Fatalf("threads of %d: %v", pid, err)
 	}
 	for _, thread := range threads {
-		// "running", or numbers of which the last is the place
+		// The text is "running", or numbers of which the last is the program counter.
 		text, err := os.ReadFile(filepath.Join(thread, "syscall"))
 		fields := strings.Fields(string(text))
 		if err != nil || len(fields) < 2 {
@@ -119,7 +118,7 @@ func stoppedOutside(t *testing.T, pid int, begin, end uint64) bool {
 	return true
 }
 
-// yearOf returns the year in the last line that a program has logged.
+// yearOf returns the year of the last line that a program has logged.
 func yearOf(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
 	all := regexp.MustCompile(`(?m)^time=(\d{4})-`).FindAllStringSubmatch(proc.Stderr(), -1)

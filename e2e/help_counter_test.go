@@ -9,7 +9,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// kernelCounters are the counters of a host's network: those of /proc/net/snmp and netstat as
+// kernelCounters returns the counters of a host's network: those of /proc/net/snmp and netstat as
 // "Udp.InErrors", those of snmp6 as "Udp6InErrors".
 func kernelCounters(t *testing.T, h *lab.Host) map[string]int64 {
 	t.Helper()
@@ -17,7 +17,7 @@ func kernelCounters(t *testing.T, h *lab.Host) map[string]int64 {
 	put := func(name, text string) {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return // beyond 63 bits: an address or a maximum, no count
+			return // more than 63 bits: not a count
 		}
 		counters[name] = n
 	}
@@ -41,8 +41,8 @@ func kernelCounters(t *testing.T, h *lab.Host) map[string]int64 {
 	return counters
 }
 
-// dropped counts the packets that a host's kernel has dropped on their way through its UDP sockets
-// and its device tun0; what the device drops counts as so many, since there a super-packet is one.
+// dropped returns the number of packets that a host's kernel has dropped in its UDP sockets and in
+// its device tun0. Each drop of the device counts as most, since it may be a super-packet.
 func dropped(t *testing.T, h *lab.Host, most int64) int64 {
 	t.Helper()
 	var sum int64
@@ -73,7 +73,7 @@ func dropped(t *testing.T, h *lab.Host, most int64) int64 {
 	return sum
 }
 
-// checksumErrors counts the packets that a host's kernel has found damaged.
+// checksumErrors returns the number of packets that a host's kernel has found damaged.
 func checksumErrors(t *testing.T, h *lab.Host) int64 {
 	t.Helper()
 	var sum int64

@@ -14,11 +14,11 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// crowdWord as its first argument makes the test binary be many clients of one server, without
-// devices: hundreds of real ones would be too much for a small machine.
+// crowdWord as its first argument makes the test binary run many clients of one server, without
+// devices: hundreds of real clients are too much for a small machine.
 const crowdWord = "crowd"
 
-// beCrowd is the program that startCrowd starts.
+// beCrowd runs the program that startCrowd starts.
 func beCrowd(args []string) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -28,9 +28,8 @@ func beCrowd(args []string) {
 	}
 }
 
-// startCrowd starts n idle clients on a host, ten to an address, and waits until all are connected.
-// The host gets the addresses, which lie in network, a prefix such as "198.51.100.1%02d", n/10 <
-// 100.
+// startCrowd starts n idle clients on a host, ten per address, and waits until all are connected.
+// The host gets the addresses by network, a format such as "198.51.100.1%02d"; n is less than 1000.
 func startCrowd(t *testing.T, h *lab.Host, network, url string, n int) *lab.Proc {
 	t.Helper()
 	var from []string

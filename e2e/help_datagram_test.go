@@ -19,17 +19,17 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// datagrams is one flow of UDP from a host to another: at every tick a burst of so many, each of a
-// size between least and most. Each carries a number and a checksum; the receiver sees to it that
-// none is changed, comes twice, or comes late.
+// datagrams is a flow of UDP from one host to another: at every tick a burst of datagrams, each of
+// a size between least and most. Each has a number and a checksum; the receiver reports any that is
+// changed, duplicated or reordered.
 type datagrams struct {
 	name        string
 	least, most int // bytes of payload, at least headerSize
 	burst       int
 	tick        time.Duration
-	// the burst goes to the kernel in one piece (UDP_SEGMENT), and leaves it as a super-packet
+	// The burst is passed to the kernel at once (UDP_SEGMENT), and sent as a super-packet.
 	segmented bool
-	capable   bool // the sender takes part in ECN (RFC 3168)
+	capable   bool // the sender marks packets as ECN-capable (RFC 3168)
 
 	t              *testing.T
 	v6             bool
@@ -41,7 +41,7 @@ type datagrams struct {
 	from, to       *net.UDPConn
 }
 
-// headerSize is the bytes of each datagram that are not noise: number, size, checksum of all.
+// headerSize is the size of each datagram's header in bytes: number, size, checksum of the whole.
 const headerSize = 16
 
 // ECN codepoints (RFC 3168 section 5).
@@ -51,7 +51,7 @@ const (
 	ecnCE      = 3
 )
 
-// start lets the flow run from a host to an address of another, until settle.
+// start sends from a host to an address of another, until settle.
 func (d *datagrams) start(t *testing.T, from, to *lab.Host, addr string) *datagrams {
 	t.Helper()
 	d.t, d.v6, d.stop = t, netip.MustParseAddr(addr).Is6(), make(chan struct{})
@@ -85,7 +85,7 @@ func (d *datagrams) start(t *testing.T, from, to *lab.Host, addr string) *datagr
 	return d
 }
 
-// options sets on both sockets what the flow needs.
+// options sets the socket options that the flow needs.
 func (d *datagrams) options() {
 	d.t.Helper()
 	level, tos, receive := unix.IPPROTO_IP, unix.IP_TOS, unix.IP_RECVTOS
@@ -115,8 +115,7 @@ func (d *datagrams) options() {
 	}
 }
 
-// send is the sender. A full socket, and a way that is not there for the moment, cost the datagram:
-// they are not sent.
+// send runs the sender. A datagram that finds the socket full or no route is not sent.
 func (d *datagrams) send() {
 	r := rand.New(rand.NewPCG(uint64(d.most), uint64(d.burst)))
 	ticker := time.NewTicker(d.tick)
@@ -151,7 +150,7 @@ func (d *datagrams) send() {
 }
 
 func (d *datagrams) fill(p []byte, number uint64, r *rand.Rand) {
-	// enough noise to see a byte in the wrong place, and cheap
+	// Enough noise to detect a displaced byte, and cheap to make.
 	for i := headerSize; i < len(p); i += 97 {
 		p[i] = byte(r.Uint32())
 	}
@@ -161,7 +160,7 @@ func (d *datagrams) fill(p []byte, number uint64, r *rand.Rand) {
 	binary.BigEndian.PutUint32(p[12:], crc32.ChecksumIEEE(p))
 }
 
-// receive is the receiver.
+// receive runs the receiver.
 func (d *datagrams) receive() {
 	buf, oob := make([]byte, 64<<10), make([]byte, 128)
 	var last uint64
@@ -199,7 +198,7 @@ func (d *datagrams) receive() {
 	}
 }
 
-// codepoint returns the ECN field of a received datagram, -1 if the kernel did not say.
+// codepoint returns the ECN field of a received datagram, -1 if the kernel does not report it.
 func codepoint(oob []byte) int {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
@@ -217,7 +216,7 @@ func codepoint(oob []byte) int {
 	return -1
 }
 
-// complain notes the first thing that is wrong.
+// complain records the first error.
 func (d *datagrams) complain(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	d.wrong.CompareAndSwap(nil, &text)
@@ -231,7 +230,7 @@ func (d *datagrams) end() {
 	}
 }
 
-// settle ends flows and waits until nothing of them arrives any more.
+// settle stops flows and waits until no more of their datagrams arrive.
 func settle(flows []*datagrams) {
 	for _, d := range flows {
 		d.end()
@@ -252,9 +251,9 @@ func settle(flows []*datagrams) {
 	}
 }
 
-// judge fails the test when what has arrived of a settled flow is not what was sent. It returns how
-// many datagrams did not arrive.
-func (d *datagrams) judge() (lost int64) {
+// verify fails the test if a settled flow has received something that was not sent. It returns how
+// many datagrams were lost.
+func (d *datagrams) verify() (lost int64) {
 	d.t.Helper()
 	sent, received := d.sent.Load(), d.received.Load()
 	if text := d.wrong.Load(); text != nil {

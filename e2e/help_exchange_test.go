@@ -20,61 +20,62 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// exchangePatience is for how long the two kernels keep a connection of an exchange that gets no
-// answer.
+// exchangePatience is the time for which the kernels of both hosts keep an exchange's connection
+// without an answer.
 const exchangePatience = 10 * time.Minute
 
-// pace is what an exchange sends, each way: at every tick a piece of up to so many bytes.
+// pace is what an exchange sends in each direction: at every tick a piece of at most this many
+// bytes.
 type pace struct {
 	piece int
 	tick  time.Duration
-	mixed bool // pieces of all sizes from 1 byte on, each a segment of its own
+	mixed bool // pieces of random sizes from 1 byte, each a segment of its own
 }
 
-// steady is about 4 MB/s: enough to be hurt by whatever goes wrong at any moment, and little enough
-// for many tests at a time.
+// steady returns a pace of about 4 MB/s: enough that a fault at any moment is noticed, and little
+// enough for many tests at a time.
 func steady() pace { return pace{piece: 16 << 10, tick: 4 * time.Millisecond} }
 
-// exchange is one TCP connection between two hosts on which both ends send, until finish. It is no
-// process that could be killed: its sockets live in the kernels of the two hosts, so whether it
-// survives is a question to the tunnel alone.
+// exchange is a TCP connection between two hosts on which both ends send until finish. Its sockets
+// live in the kernels of the hosts and no process can be killed, so only the tunnel decides whether
+// it survives.
 type exchange struct {
-	t    *testing.T
-	name string
-	pace pace
-	ways [2]*way
-	stop chan struct{} // closed when enough was sent
-	all  sync.WaitGroup
+	t          *testing.T
+	name       string
+	pace       pace
+	directions [2]*direction
+	stop       chan struct{} // closed by finish
+	all        sync.WaitGroup
 }
 
-// way is one direction of an exchange.
-type way struct {
+// direction is one direction of an exchange.
+type direction struct {
 	name           string
 	from, to       *net.TCPConn
 	sent, received atomic.Int64 // bytes
-	// of what was sent and received; for finish, when both goroutines are over
+	// Of the bytes sent and received; read by finish, after both goroutines have ended.
 	in, out hash.Hash
 	mu      sync.Mutex
 	failed  error // guarded by mu
 }
 
-// startExchange connects from one host to an address of another, across the tunnel, and lets both
-// ends send.
+// startExchange connects a host to an address of another, across the tunnel, and lets both ends
+// send.
 func startExchange(t *testing.T, from, to *lab.Host, addr string) *exchange {
 	t.Helper()
 	return startPaced(t, from, to, addr, steady())
 }
 
-// startPaced is startExchange at a pace of the caller's.
+// startPaced is startExchange at another pace.
 func startPaced(t *testing.T, from, to *lab.Host, addr string, p pace) *exchange {
 	t.Helper()
 	a, b := connection(t, from, to, addr)
 	x := &exchange{t: t, name: from.Name() + " ⇄ " + to.Name() + " " + addr, pace: p,
 		stop: make(chan struct{})}
 	for i, ends := range [][2]*net.TCPConn{{a, b}, {b, a}} {
-		w := &way{name: fmt.Sprintf("%s, way %d", x.name, i), from: ends[0], to: ends[1],
+		w := &direction{name: fmt.Sprintf("%s, way %d", x.name, i), from: ends[0], to: ends[1],
 			in: sha256.New(), out: sha256.New()}
-		x.ways[i] = w
+		x.directions[i] = w
 		x.all.Go(func() { w.fail("send", w.send(rand.NewChaCha8([32]byte{byte(i)}), p, x.stop)) })
 		x.all.Go(func() { w.fail("receive", w.receive()) })
 	}
@@ -87,7 +88,7 @@ func startPaced(t *testing.T, from, to *lab.Host, addr string, p pace) *exchange
 	return x
 }
 
-// connection opens a TCP connection between two hosts; the caller closes both ends.
+// connection opens a TCP connection between two hosts. The caller closes both ends.
 func connection(t *testing.T, from, to *lab.Host, addr string) (a, b *net.TCPConn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
@@ -115,9 +116,9 @@ func connection(t *testing.T, from, to *lab.Host, addr string) (a, b *net.TCPCon
 	return a, b
 }
 
-// patient makes the kernel keep a connection for exchangePatience, and where it can (Linux 6.15)
-// ask once a second whether the way is there again: else it would ask ever more seldom, and tests
-// would wait for that and not for the tunnel.
+// patient makes the kernel keep a connection for exchangePatience and, from Linux 6.15 on,
+// retransmit every second: with exponential backoff tests would wait for the kernel and not for the
+// tunnel.
 func patient(t *testing.T, c *net.TCPConn) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -136,7 +137,7 @@ func patient(t *testing.T, c *net.TCPConn) {
 	}
 }
 
-func (w *way) send(source *rand.ChaCha8, p pace, stop <-chan struct{}) error {
+func (w *direction) send(source *rand.ChaCha8, p pace, stop <-chan struct{}) error {
 	buf := make([]byte, p.piece)
 	ticker := time.NewTicker(p.tick)
 	defer ticker.Stop()
@@ -162,7 +163,7 @@ func (w *way) send(source *rand.ChaCha8, p pace, stop <-chan struct{}) error {
 	}
 }
 
-func (w *way) receive() error {
+func (w *direction) receive() error {
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := w.to.Read(buf)
@@ -177,7 +178,7 @@ func (w *way) receive() error {
 	}
 }
 
-func (w *way) fail(what string, err error) {
+func (w *direction) fail(what string, err error) {
 	if err == nil {
 		return
 	}
@@ -186,18 +187,18 @@ func (w *way) fail(what string, err error) {
 	w.failed = errors.Join(w.failed, fmt.Errorf("%s: %s: %w", w.name, what, err))
 }
 
-func (w *way) err() error {
+func (w *direction) err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failed
 }
 
-// flows waits until what both ends send from now on arrives, and returns how long that took. It
-// fails the test when the connection breaks, or after d.
+// flows waits until bytes that both ends send from now on arrive, and returns how long that took.
+// It fails the test if the connection breaks or d has passed.
 func (x *exchange) flows(d time.Duration) time.Duration {
 	x.t.Helper()
 	begin := time.Now()
-	for _, w := range x.ways {
+	for _, w := range x.directions {
 		target := w.sent.Load() + int64(x.pace.piece)
 		for w.received.Load() < target {
 			if err := w.err(); err != nil {
@@ -213,8 +214,10 @@ func (x *exchange) flows(d time.Duration) time.Duration {
 	return time.Since(begin)
 }
 
-// received returns how many bytes have arrived, both ways together.
-func (x *exchange) received() int64 { return x.ways[0].received.Load() + x.ways[1].received.Load() }
+// received returns how many bytes have arrived in both directions.
+func (x *exchange) received() int64 {
+	return x.directions[0].received.Load() + x.directions[1].received.Load()
+}
 
 func (x *exchange) end() {
 	select {
@@ -224,7 +227,7 @@ func (x *exchange) end() {
 	}
 }
 
-// finish lets both ends stop sending, waits until all has arrived, and compares checksums.
+// finish stops both senders, waits until everything has arrived, and compares checksums.
 func (x *exchange) finish() {
 	x.t.Helper()
 	x.end()
@@ -236,11 +239,11 @@ func (x *exchange) finish() {
 	select {
 	case <-over:
 	case <-time.After(2 * soon):
-		x.t.Fatalf("%s: hangs: %d of %d bytes and %d of %d", x.name, x.ways[0].received.Load(),
-			x.ways[0].sent.Load(),
-			x.ways[1].received.Load(), x.ways[1].sent.Load())
+		x.t.Fatalf("%s: hangs: %d of %d bytes and %d of %d", x.name, x.directions[0].received.Load(),
+			x.directions[0].sent.Load(),
+			x.directions[1].received.Load(), x.directions[1].sent.Load())
 	}
-	for _, w := range x.ways {
+	for _, w := range x.directions {
 		if err := w.err(); err != nil {
 			x.t.Error(err)
 		}
@@ -250,6 +253,6 @@ func (x *exchange) finish() {
 				w.in.Sum(nil), received, w.out.Sum(nil))
 		}
 	}
-	x.t.Logf("%s: %d and %d KB, checksums right", x.name, x.ways[0].sent.Load()>>10,
-		x.ways[1].sent.Load()>>10)
+	x.t.Logf("%s: %d and %d KB, checksums right", x.name, x.directions[0].sent.Load()>>10,
+		x.directions[1].sent.Load()>>10)
 }

@@ -10,8 +10,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// nginxConf is the frame around the servers of a test. Everything that Debian's
-// nginx writes stays in the prefix %[1]s; %[2]s is the rest of the http block.
+// nginxConf is the configuration around the server blocks of a test. Debian's nginx writes only
+// below the prefix %[1]s; %[2]s is the rest of the http block.
 const nginxConf = `user root;
 worker_processes 1;
 daemon off;
@@ -29,7 +29,7 @@ http {
 }
 `
 
-// startNginx runs an nginx with the given server blocks on a host until the end of the test.
+// startNginx runs nginx with server blocks on a host until the end of the test.
 func startNginx(t *testing.T, h *lab.Host, servers string) *lab.Proc {
 	t.Helper()
 	dir := t.TempDir()

@@ -16,23 +16,23 @@ import (
 )
 
 const (
-	token = "e2e-token-6f1c0b9a5d7e4f32" // the shared secret of every test but those about secrets
+	token = "e2e-token-6f1c0b9a5d7e4f32" // the shared secret of all tests except those of secrets
 
-	// soon bounds every wait for something that should happen at once. It is no
-	// measure of speed: machines are noisy.
+	// soon bounds every wait for something that should happen at once. It is generous, since
+	// machines may be busy.
 	soon = 30 * time.Second
 
 	// stopLimit is how long the program may take to end after SIGTERM.
 	stopLimit = 2 * time.Second
 )
 
-// program is the path of one build of the program under test.
+// program is the path of a build of the program under test.
 type program string
 
-// plainBuild is the program as it is shipped.
+// plainBuild returns the build that is shipped.
 func plainBuild(t *testing.T) program { return buildNamed(t, "tunnel") }
 
-// raceBuild is the program with Go's race detector inside.
+// raceBuild returns the build with Go's race detector.
 func raceBuild(t *testing.T) program { return buildNamed(t, "tunnel-race") }
 
 func buildNamed(t *testing.T, name string) program {
@@ -45,13 +45,12 @@ func buildNamed(t *testing.T, name string) program {
 	return program(filepath.Join(dir, name))
 }
 
-// dependOnSources looks at every directory of the module from within a test.
-// `go test` takes an earlier result when all that a test has looked at is
-// unchanged; the program, which another process builds, would not count.
+// dependOnSources opens every directory of the module, so that `go test` does not reuse a cached
+// result after a change of the program, which another process builds.
 func dependOnSources(t *testing.T) {
 	t.Helper()
 	err := filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) { // somebody works there meanwhile
+		if errors.Is(err, fs.ErrNotExist) { // the file was removed meanwhile
 			return nil
 		}
 		if err != nil || !d.IsDir() {
@@ -60,7 +59,7 @@ func dependOnSources(t *testing.T) {
 		if strings.HasPrefix(d.Name(), ".") && path != ".." {
 			return filepath.SkipDir
 		}
-		if dir, err := os.Open(path); err == nil { // this, unlike ReadDir, is what go test notes
+		if dir, err := os.Open(path); err == nil { // go test records this, unlike ReadDir
 			return dir.Close()
 		}
 		return nil
@@ -70,13 +69,12 @@ func dependOnSources(t *testing.T) {
 	}
 }
 
-// command prepares a run of the program on a host, without the TUNNEL_ variables
-// of the user that runs the tests.
+// command prepares a run of the program on a host, without the user's TUNNEL_ variables.
 func (p program) command(h *lab.Host, args ...string) *exec.Cmd {
 	return clean(h.Command(append([]string{string(p)}, args...)...))
 }
 
-// clean removes the program's own variables from a command's environment.
+// clean removes the TUNNEL_ variables from a command's environment.
 func clean(cmd *exec.Cmd) *exec.Cmd {
 	env := cmd.Env[:0:0]
 	for _, kv := range cmd.Env {
@@ -88,15 +86,15 @@ func clean(cmd *exec.Cmd) *exec.Cmd {
 	return cmd
 }
 
-// start runs the program in the background, and at the end of the test stops it
-// if it still runs: it must then end well, and must never have raced.
+// start runs the program in the background. At the end of the test it is stopped if it still runs;
+// it must end cleanly and without a data race.
 func (p program) start(t *testing.T, h *lab.Host, args ...string) *lab.Proc {
 	t.Helper()
 	return watch(t, h.StartCommand(p.command(h, args...)))
 }
 
-// startWrapped is start by way of other programs, such as setpriv, with a token and a state
-// directory of its own.
+// startWrapped is start through other programs, such as setpriv, with a token and a state directory
+// of its own.
 func (p program) startWrapped(t *testing.T, h *lab.Host, wrap []string, args ...string) *lab.Proc {
 	t.Helper()
 	argv := slices.Concat(wrap, []string{string(p)}, args, []string{"--token", token, "--state",
@@ -104,7 +102,7 @@ func (p program) startWrapped(t *testing.T, h *lab.Host, wrap []string, args ...
 	return watch(t, h.StartCommand(clean(h.Command(argv...))))
 }
 
-// watch adds to a running program what start promises.
+// watch stops a running program at the end of the test, and checks it as start does.
 func watch(t *testing.T, proc *lab.Proc) *lab.Proc {
 	t.Helper()
 	t.Cleanup(func() {
@@ -123,15 +121,14 @@ func watch(t *testing.T, proc *lab.Proc) *lab.Proc {
 	return proc
 }
 
-// startServe starts `tunnel serve` with a token, which is for all clients of a test, and a state
-// directory of its own.
+// startServe starts `tunnel serve` with the token of all clients and a state directory of its own.
 func (p program) startServe(t *testing.T, h *lab.Host, flags ...string) *lab.Proc {
 	t.Helper()
 	args := []string{"serve", "--token", token, "--max-sessions", "0", "--state", t.TempDir()}
 	return p.start(t, h, append(args, flags...)...)
 }
 
-// serve is startServe, until it listens.
+// serve is startServe that waits until the server listens.
 func (p program) serve(t *testing.T, h *lab.Host, flags ...string) *lab.Proc {
 	t.Helper()
 	proc := p.startServe(t, h, flags...)
@@ -146,7 +143,7 @@ func (p program) startConnect(t *testing.T, h *lab.Host, url string, flags ...st
 	return p.start(t, h, append(args, url)...)
 }
 
-// connect is startConnect, until it is up.
+// connect is startConnect that waits until the client is up.
 func (p program) connect(t *testing.T, h *lab.Host, url string, flags ...string) *lab.Proc {
 	t.Helper()
 	proc := p.startConnect(t, h, url, flags...)
@@ -154,7 +151,7 @@ func (p program) connect(t *testing.T, h *lab.Host, url string, flags ...string)
 	return proc
 }
 
-// stop ends the program by SIGTERM; it must succeed.
+// stop ends the program by SIGTERM. Its exit code must be 0.
 func stop(t *testing.T, proc *lab.Proc) {
 	t.Helper()
 	proc.Signal(syscall.SIGTERM)
@@ -163,8 +160,8 @@ func stop(t *testing.T, proc *lab.Proc) {
 	}
 }
 
-// stopInTime is stop within stopLimit. It is for tests that run alone: others may
-// find the machine busy.
+// stopInTime is stop within stopLimit. It is for tests that do not run in parallel, since a busy
+// machine may need longer.
 func stopInTime(t *testing.T, proc *lab.Proc) {
 	t.Helper()
 	begin := time.Now()

@@ -12,9 +12,9 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// tables is everything of a host's network that the program may change: links,
-// addresses and routes, as text. It leaves out what the kernel changes by
-// itself (IPv6 link-local addresses, states of links, lifetimes).
+// tables returns everything in a host's network that the program may change: links, addresses and
+// routes, as text. It leaves out what the kernel changes by itself (IPv6 link-local addresses,
+// states of links, lifetimes).
 func tables(t *testing.T, h *lab.Host) string {
 	t.Helper()
 	var text strings.Builder
@@ -31,15 +31,14 @@ func tables(t *testing.T, h *lab.Host) string {
 	return text.String()
 }
 
-// living is tables without the numbers of devices: what it says of a host on which the program runs
-// stays the same when the program is started anew.
-func living(t *testing.T, h *lab.Host) string {
+// tablesWithoutIndexes returns tables without the indexes of the devices, so that the text is the
+// same after the program was started again.
+func tablesWithoutIndexes(t *testing.T, h *lab.Host) string {
 	t.Helper()
 	return regexp.MustCompile(`(?m)^\d+: `).ReplaceAllString(tables(t, h), "")
 }
 
-// untouched fails the test when a host's tables are not what they were, or when
-// a journal of the host is left.
+// untouched fails the test if a host's tables have changed or a journal of the host is left.
 func untouched(t *testing.T, h *lab.Host, before string) {
 	t.Helper()
 	if after := tables(t, h); after != before {
@@ -50,7 +49,7 @@ func untouched(t *testing.T, h *lab.Host, before string) {
 	}
 }
 
-// journals lists the journals that the program keeps of a host's network now.
+// journals returns the journals that the program has of a host's network.
 func journals(t *testing.T, h *lab.Host) []string {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/run/tunnel/*-c%d-*.json", h.Cookie()))
@@ -69,7 +68,7 @@ func routes(h *lab.Host, args ...string) []string {
 	return lines
 }
 
-// wantLines fails the test for every line that text lacks. Runs of blanks count as one.
+// wantLines fails the test for every line that text lacks. Runs of spaces count as one.
 func wantLines(t *testing.T, what, text string, want ...string) {
 	t.Helper()
 	var have []string
@@ -96,7 +95,8 @@ func ranCommands(proc *lab.Proc) []string {
 // wantCommands fails the test unless the program's first ip commands are these.
 func wantCommands(t *testing.T, proc *lab.Proc, want ...string) {
 	t.Helper()
-	// The log is not in step with stdout, and a first attempt holds its lines until the link is up.
+	// The log is not in step with stdout, and the log lines of a first attempt are held until the
+	// link is up.
 	late := time.Now().Add(soon)
 	have := ranCommands(proc)
 	for ; len(have) < len(want) && time.Now().Before(late); have = ranCommands(proc) {

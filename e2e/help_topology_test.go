@@ -16,7 +16,7 @@ const (
 	routedURL    = "ws://203.0.113.1:8443"
 )
 
-// direct is a server and a client on one wire, 198.51.100.1 and .2.
+// direct returns a server and a client on one link, 198.51.100.1 and .2.
 func direct(t *testing.T) (server, client *lab.Host) {
 	t.Helper()
 	l := lab.New(t)
@@ -26,8 +26,8 @@ func direct(t *testing.T) (server, client *lab.Host) {
 	return server, client
 }
 
-// routed is a client, 10.77.0.2, whose default route leads to a router, 10.77.0.1,
-// and a server, 203.0.113.1, behind it.
+// routed returns a client, 10.77.0.2, whose default route leads to a router, 10.77.0.1, and a
+// server, 203.0.113.1, behind the router.
 func routed(t *testing.T) (server, client, router *lab.Host) {
 	t.Helper()
 	l := lab.New(t)
@@ -41,15 +41,16 @@ func routed(t *testing.T) (server, client, router *lab.Host) {
 	return server, client, router
 }
 
-// star is a server, 198.51.100.1, and n clients, from 198.51.100.2, on one switch; n < 250.
+// star returns a server, 198.51.100.1, and n clients, from 198.51.100.2, on one switch; n is less
+// than 250.
 func star(t *testing.T, n int) (server *lab.Host, clients []*lab.Host) {
 	t.Helper()
 	server, clients, _ = switched(t, n)
 	return server, clients
 }
 
-// switched is star, with the switch. Its ports are eth0 for the server and eth1, eth2, … for the
-// clients.
+// switched is star that also returns the switch. Its ports are eth0 for the server and eth1, eth2,
+// … for the clients.
 func switched(t *testing.T, n int) (server *lab.Host, clients []*lab.Host, sw *lab.Host) {
 	t.Helper()
 	l := lab.New(t)
@@ -65,9 +66,8 @@ func switched(t *testing.T, n int) (server *lab.Host, clients []*lab.Host, sw *l
 	return server, clients, sw
 }
 
-// noJournals fails the test if at its end, when all programs have ended, a
-// journal of a host is left. After a failure it takes them away: the namespace
-// goes, and nobody else would ever do it.
+// noJournals fails the test if a journal of a host is left at its end, after all programs have
+// ended. After a failure it removes them, since nothing else would once the namespace is gone.
 func noJournals(t *testing.T, hosts ...*lab.Host) {
 	t.Helper()
 	t.Cleanup(func() {

@@ -24,7 +24,7 @@ func reaches(t *testing.T, h *lab.Host, addr string) {
 	}
 }
 
-// cannotReach fails the test when a ping from h to addr is answered.
+// cannotReach fails the test if a ping from h to addr is answered.
 func cannotReach(t *testing.T, h *lab.Host, addr string, flags ...string) {
 	t.Helper()
 	argv := append([]string{"ping", "-n", "-c3", "-i0.2", "-W1"}, flags...)
@@ -33,7 +33,7 @@ func cannotReach(t *testing.T, h *lab.Host, addr string, flags ...string) {
 	}
 }
 
-// packetsLost counts the echo requests that a ping, which has ended, got no answer to.
+// packetsLost returns how many echo requests of a ping that has ended were not answered.
 func packetsLost(t *testing.T, ping *lab.Proc) int {
 	t.Helper()
 	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(
@@ -49,8 +49,7 @@ func packetsLost(t *testing.T, ping *lab.Proc) int {
 	return sent - received
 }
 
-// randomFile makes a file of n bytes that no compression helps, and returns its
-// path and its SHA-256.
+// randomFile makes an incompressible file of n bytes, and returns its path and its SHA-256.
 func randomFile(t *testing.T, n int) (path, sum string) {
 	t.Helper()
 	data := randomBytes(n)
@@ -74,7 +73,7 @@ func sha(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// listening waits until a TCP port of a host is listened on.
+// listening waits until a process listens on a TCP port of a host.
 func listening(t *testing.T, h *lab.Host, port int) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s listens on port %d", h.Name(), port), func() bool {
@@ -82,8 +81,8 @@ func listening(t *testing.T, h *lab.Host, port int) {
 	})
 }
 
-// iperf runs one TCP stream for a second from a host to an address of another,
-// or backwards with the flag -R. Its figure is for the log only.
+// iperf runs one TCP stream for a second from a host to an address of another, or in reverse with
+// -R. The rate is only logged.
 func iperf(t *testing.T, from, to *lab.Host, addr string, flags ...string) {
 	t.Helper()
 	server := to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
@@ -111,7 +110,7 @@ func iperf(t *testing.T, from, to *lab.Host, addr string, flags ...string) {
 	server.Wait(soon)
 }
 
-// sendFile sends a random file of n bytes by nc to a host, at addr, and compares checksums.
+// sendFile sends a random file of n bytes with nc to a host, at addr, and compares checksums.
 func sendFile(t *testing.T, from, to *lab.Host, addr string, n int) {
 	t.Helper()
 	path, want := randomFile(t, n)
@@ -124,8 +123,8 @@ func sendFile(t *testing.T, from, to *lab.Host, addr string, n int) {
 	}
 }
 
-// fetchFile has a host fetch a random file of n bytes by curl from an nginx on
-// another, at addr, and compares checksums.
+// fetchFile fetches a random file of n bytes with curl from an nginx on another host, at addr, and
+// compares checksums.
 func fetchFile(t *testing.T, from, at *lab.Host, addr string, n int) {
 	t.Helper()
 	path, want := randomFile(t, n)

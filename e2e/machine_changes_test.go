@@ -10,14 +10,14 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// A meddling is what something else on a machine does to the device of this program.
-type meddling struct {
+// A foreignChange is a change that another program makes to the tunnel's device.
+type foreignChange struct {
 	name     string
-	commands []string // words of ip; the device is tun0, local its address, peer the other end's
+	commands []string // arguments of ip; the device is tun0
 }
 
-func meddlings(local, peer string) []meddling {
-	return []meddling{
+func foreignChanges(local, peer string) []foreignChange {
+	return []foreignChange{
 		{"link down and up", []string{"link set tun0 down", "link set tun0 up"}},
 		{"link down", []string{"link set tun0 down"}},
 		{"address deleted", []string{"addr del " + local + "/32 peer " + peer + "/32 dev tun0"}},
@@ -31,7 +31,7 @@ func meddlings(local, peer string) []meddling {
 	}
 }
 
-// asItWas reports whether tun0 has what Set gives it.
+// asItWas reports whether tun0 has its whole configuration.
 func asItWas(h *lab.Host, local, peer string) bool {
 	link, _, _ := h.Try("ip", "link", "show", "dev", "tun0")
 	addr, _, _ := h.Try("ip", "-4", "addr", "show", "dev", "tun0")
@@ -41,8 +41,8 @@ func asItWas(h *lab.Host, local, peer string) bool {
 		slices.Contains(routes(h, "show", "10.1.1.0/24"), "10.1.1.0/24 via "+peer+" dev tun0")
 }
 
-// TestForeignChangesAreRestored changes on either side what the program has set, in each way that
-// others do: it is as it was in a moment, with a line, and packets pass.
+// Other programs change what the tunnel has configured, on either side: it is restored at once,
+// with a log line, and packets pass.
 func TestForeignChangesAreRestored(t *testing.T) {
 	t.Parallel()
 	for _, side := range []string{"client", "server"} {
@@ -50,7 +50,7 @@ func TestForeignChangesAreRestored(t *testing.T) {
 		if side == "server" {
 			local, peer = "10.1.1.1", "10.1.1.2"
 		}
-		for _, m := range meddlings(local, peer) {
+		for _, m := range foreignChanges(local, peer) {
 			t.Run(side+", "+m.name, func(t *testing.T) {
 				server, client, _ := routed(t)
 				bin := plainBuild(t)
@@ -62,11 +62,11 @@ func TestForeignChangesAreRestored(t *testing.T) {
 				}
 				kept := routes(host)
 				ipDo(host, m.commands[0])
-				for _, command := range m.commands[1:] { // by now the program may have been there first
+				for _, command := range m.commands[1:] { // the program may have restored it already
 					_, _, _ = host.Try(strings.Fields("ip " + command)...)
 				}
 				begin := time.Now()
-				// what a flush takes of others is theirs to restore
+				// Restore the routes that the flush has removed and that are not the tunnel's.
 				for _, r := range slices.Backward(kept) {
 					if !strings.Contains(r, "tun0") && !strings.Contains(r, "203.0.113.1 via") {
 						_, _, _ = host.Try("sh", "-c", "ip route add "+r)
@@ -79,7 +79,7 @@ func TestForeignChangesAreRestored(t *testing.T) {
 				reaches(t, server, "10.1.1.3")
 				if !strings.Contains(proc.Stderr(),
 					"restored what something else on this machine has changed") {
-					t.Errorf("not a word:\n%s", proc.Stderr())
+					t.Errorf("no log line:\n%s", proc.Stderr())
 				}
 				stop(t, cl)
 				stop(t, srv)
@@ -88,7 +88,7 @@ func TestForeignChangesAreRestored(t *testing.T) {
 	}
 }
 
-// TestBypassDeletedIsRestored deletes the bypass under a session.
+// The bypass is deleted during a session, and restored.
 func TestBypassDeletedIsRestored(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -104,7 +104,7 @@ func TestBypassDeletedIsRestored(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestContestedDeviceEndsTheRun has something take the route away again and again, on either side.
+// Another program deletes the route again and again, on either side: the run ends.
 func TestContestedDeviceEndsTheRun(t *testing.T) {
 	t.Parallel()
 	for _, side := range []string{"client", "server"} {
@@ -131,7 +131,7 @@ func TestContestedDeviceEndsTheRun(t *testing.T) {
 	}
 }
 
-// TestDeviceGoneEndsTheRun renames the device, or deletes it.
+// The device is renamed or deleted: the run ends.
 func TestDeviceGoneEndsTheRun(t *testing.T) {
 	t.Parallel()
 	for name, commands := range map[string][]string{
@@ -154,7 +154,7 @@ func TestDeviceGoneEndsTheRun(t *testing.T) {
 	}
 }
 
-// TestBypassKeepsThePath has a default route that says more than a gateway.
+// The bypass has the path of the default route: gateway, source address, MTU and other attributes.
 func TestBypassKeepsThePath(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -215,7 +215,7 @@ func TestBypassKeepsThePath(t *testing.T) {
 				t.Errorf("the bypass is %q, want %q", have, test.want)
 			}
 			reaches(t, client, "10.1.1.1")
-			// another look
+			// This change makes the client check its path.
 			client.Run("ip", "route", "add", "198.18.0.0/15", "via", "10.77.0.1", "dev", "eth0",
 				"onlink")
 			client.Run("ip", "route", "del", "198.18.0.0/15")
@@ -232,24 +232,21 @@ func TestBypassKeepsThePath(t *testing.T) {
 	}
 }
 
-// TestBypassThatCannotBeMade has a kernel that refuses the bypass: a warning, and the session
-// works.
-func TestBypassThatCannotBeMade(t *testing.T) {
+// The kernel refuses the bypass: the client warns once, and the session works.
+func TestBypassFails(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
 	client.Run("ip", "route", "replace", "default", "via", "10.77.0.1")
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
-	// An ip that makes no bypass stands for what no test knows of.
-	dir := t.TempDir()
-	client.Run("sh", "-c",
-		fmt.Sprintf(
-			`real=$(command -v ip); printf '#!/bin/sh\nif [ "$2" = r ]; then echo "Error: Nexthop has invalid gateway." >&2; exit 2; fi\nexec %%s "$@"\n' $real >%s/ip; chmod 755 %s/ip`, dir, dir))
+	// An ip that fails stands for any reason.
+	dir := ipAs(t, `[ "$2" != r ] || { echo "Error: Nexthop has invalid gateway." >&2; exit 2; }`+
+		"\nexec "+strings.TrimSpace(client.Run("sh", "-c", "command -v ip"))+` "$@"`+"\n")
 	cl := bin.startWrapped(t, client, []string{"env", "PATH=" + dir +
 		":/usr/sbin:/usr/bin:/sbin:/bin"}, "connect", routedURL)
 	cl.WaitFor("up: ", soon)
 	reaches(t, client, "10.1.1.1")
-	// another look
+	// This change makes the client check its path.
 	client.Run("ip", "rule", "add", "pref", "9", "to", "198.18.0.1", "lookup", "main")
 	time.Sleep(500 * time.Millisecond)
 	if n := strings.Count(cl.Stderr(), "no bypass: "); n != 1 {
@@ -258,14 +255,14 @@ func TestBypassThatCannotBeMade(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestRulesChooseThePath has the default route in a table of its own, looked at after or before the
-// main one: no route is made again and again.
+// The default route is in a table of its own, before or after the main table: the bypass is not
+// made again and again.
 func TestRulesChooseThePath(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		rule  string
-		most  int // changes of the bypass
-		stays int // bypasses
+		most  int // limit of the changes of the bypass
+		stays int // bypasses afterwards
 	}{
 		"after main":  {"pref 32767 from all lookup 201", 1, 1},
 		"before main": {"pref 100 from all lookup 201", 2, 0},
@@ -286,7 +283,7 @@ func TestRulesChooseThePath(t *testing.T) {
 			bin.serve(t, server, "--plain")
 			cl := bin.connect(t, client, routedURL)
 			reaches(t, client, "10.1.1.1")
-			for i := range 5 { // which the program has to look at
+			for i := range 5 { // changes that make the client check its path
 				client.Run("ip", "route", "replace", "203.0.112.0/23", "via", "10.77.0.1", "dev",
 					"eth0", "table", fmt.Sprint(300+i))
 				time.Sleep(300 * time.Millisecond)
@@ -303,9 +300,8 @@ func TestRulesChooseThePath(t *testing.T) {
 	}
 }
 
-// TestRoamingIntoOverlap has a network with the tunnel's addresses appear under a session, in
-// several forms: what is this machine's is reachable at once, and the tunnel comes back when that
-// network goes.
+// During a session the machine gets a network that overlaps the tunnel's, in several forms: that
+// network is reachable at once, and the tunnel returns when it goes.
 func TestRoamingIntoOverlap(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ come, leave []string }{
@@ -340,7 +336,7 @@ func TestRoamingIntoOverlap(t *testing.T) {
 						"inet ")
 			})
 			if !strings.Contains(cl.Stderr(), "address and route withdrawn") {
-				t.Errorf("not a word:\n%s", cl.Stderr())
+				t.Errorf("no log line:\n%s", cl.Stderr())
 			}
 			for _, command := range test.leave {
 				ipDo(client, command)
@@ -354,13 +350,13 @@ func TestRoamingIntoOverlap(t *testing.T) {
 	}
 }
 
-// ipDo runs ip with the words of command on a host.
+// ipDo runs ip on a host with the words of command as arguments.
 func ipDo(h *lab.Host, command string) {
 	h.Run(append([]string{"ip"}, strings.Fields(command)...)...)
 }
 
-// TestRouteThatIsNotUsed has a rule lead all packets past the main table: there is no up without a
-// route that carries.
+// A rule sends all packets past the main table: the client is not up, since its route has no
+// effect.
 func TestRouteThatIsNotUsed(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -373,7 +369,7 @@ func TestRouteThatIsNotUsed(t *testing.T) {
 		!strings.Contains(cl.Stderr(), "tunnel: route: the route is not used: ") {
 		t.Errorf("exit code %d\n%s%s", code, cl.Stdout(), cl.Stderr())
 	}
-	// Under a session.
+	// During a session.
 	ipDo(client, "rule del pref 100")
 	cl = bin.connect(t, client, routedURL)
 	ipDo(client, "rule add pref 100 from all lookup 201")

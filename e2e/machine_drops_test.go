@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestClientDrops sends what a client lets neither out nor in, packets from addresses of the wire
-// below, and finds them counted in the client's last line.
+// A client drops packets with foreign addresses in both directions, and counts them in its last
+// line.
 func TestClientDrops(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -24,7 +24,7 @@ func TestClientDrops(t *testing.T) {
 	}
 	_, counted, _ := strings.Cut(line, " drops.foreign=")
 	var foreign int
-	// the kernel's own IPv6 chatter is foreign too
+	// The kernel's own IPv6 packets are foreign too.
 	if _, err := fmt.Sscan(counted, &foreign); err != nil || foreign < 3 {
 		t.Errorf("three packets that may not go out are not counted: %s", line)
 	}

@@ -2,8 +2,7 @@ package e2e
 
 import "testing"
 
-// TestFreebind has a server listen on addresses that its machine gets later only, and let clients
-// in from then on.
+// A server listens on addresses that its machine gets only later, and then admits clients on them.
 func TestFreebind(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -20,7 +19,7 @@ func TestFreebind(t *testing.T) {
 		}.check(t, server, bin)
 		srv := bin.serve(t, server, "--plain", "--freebind", "--listen", address+":8443")
 		server.Run(add...)
-		// the second time it is there
+		// The second time the address exists already.
 		client.Try("ip", "addr", "add", "2001:db8:9::2/64", "dev", "eth0", "nodad")
 		cl := bin.connect(t, client, "ws://"+address+":8443")
 		reaches(t, client, "10.1.1.1")

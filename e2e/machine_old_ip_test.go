@@ -11,7 +11,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// ipAs returns a directory with an ip that is this shell script.
+// ipAs returns a directory with an ip that is a shell script.
 func ipAs(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -31,12 +31,15 @@ func busyboxIP(t *testing.T) string {
 	return ipAs(t, "exec "+busybox+` ip "$@"`+"\n")
 }
 
-// TestOldIP runs both sides with an ip that prints no JSON that can be read, as iproute2 before
-// 5.1, and with BusyBox's, which prints none: packets cross, and nothing is left.
+// Both sides work with an ip whose JSON cannot be parsed, as of iproute2 before 5.1, and with
+// BusyBox's, which prints none; nothing is left.
 func TestOldIP(t *testing.T) {
 	t.Parallel()
-	const old = `case "$*" in *-j*) echo '{"unicast","dst":"default"}' ;; *) exec /sbin/ip "$@" ;; esac` +
-		"\n"
+	const old = `case "$*" in
+		*-j*) echo '{"unicast","dst":"default"}' ;;
+		*) exec /sbin/ip "$@" ;;
+	esac
+`
 	for name, dir := range map[string]string{"iproute2 4.20": ipAs(t, old),
 		"BusyBox": busyboxIP(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -56,9 +59,8 @@ func TestOldIP(t *testing.T) {
 	}
 }
 
-// TestUnsuitableIP has an ip that does not know a command that is needed: the line names it, says
-// which version is needed and the package to install, and what is left is healed once there is that
-// one.
+// An ip lacks a command that is needed: the line names the command, the version that has it and the
+// package to install. With a suitable ip the next run removes what is left.
 func TestUnsuitableIP(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -79,7 +81,7 @@ exec /sbin/ip "$@"
 			"the package iproute2 (Fedora: iproute), 5.10 or later",
 	}.check(t, server, bin)
 
-	// What a run leaves that is killed while it makes its device, which BusyBox cannot remove.
+	// A run that was killed while it made its device leaves this, and BusyBox cannot remove it.
 	client.Run("ip", "tuntap", "add", "dev", "tun0", "mode", "tun")
 	client.Run("ip", "link", "set", "tun0", "up")
 	journal := leaveJournal(t, client, "tun0", `{"kind":"device","dev":"tun0"}`)

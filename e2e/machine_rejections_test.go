@@ -2,10 +2,10 @@ package e2e
 
 import "testing"
 
-// TestRejectionsBelow has routes on a client's machine that reject what no network of its own has:
-// the tunnel's network lies inside of them, and goes before. One that goes before the tunnel's is
-// still in the way.
-func TestRejectionsBelow(t *testing.T) {
+// The client's machine has unreachable, blackhole, prohibit or throw routes. The tunnel's network
+// may lie inside a less specific one, over which its route has precedence. A reject route that has
+// precedence over the tunnel's is an overlap.
+func TestRejectRoutes(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
@@ -28,7 +28,7 @@ func TestRejectionsBelow(t *testing.T) {
 		{"unreachable", "10.0.0.0/8", "table", "77"}} {
 		client.Run(append([]string{"ip", "route", "add"}, route...)...)
 		failure{
-			name: "a rejection inside", code: 9, step: "address", says: "overlaps the route " +
+			name: "a reject route inside", code: 9, step: "address", says: "overlaps the route " +
 				route[0] + " " + route[1],
 			args: []string{"connect", directURL, "--token", token, "--state", t.TempDir()},
 		}.check(t, client, bin)

@@ -7,10 +7,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestResolverComesToLieInNetwork has this machine get a DNS server that lies in the network which
-// the hub was granted long ago: its questions go by the default route as before, in the session,
-// after a reconnection and at a later start. Without that DNS server the tunnel is there.
-func TestResolverComesToLieInNetwork(t *testing.T) {
+// The machine gets a DNS server inside the network that the hub has granted: DNS queries still use
+// the default route, during the session, after a reconnection and in a later run. The tunnel
+// returns without that DNS server.
+func TestResolverMovesIntoNetwork(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
 	const home, elsewhere = "203.0.113.1", "10.1.1.53"
@@ -25,8 +25,8 @@ func TestResolverComesToLieInNetwork(t *testing.T) {
 	}
 	past := func(what string) {
 		t.Helper()
-		if way := client.Run("ip", "-4", "route", "get", elsewhere); strings.Contains(way, "tun0") {
-			t.Errorf("%s: DNS goes into the tunnel: %s", what, way)
+		if route := client.Run("ip", "-4", "route", "get", elsewhere); strings.Contains(route, "tun0") {
+			t.Errorf("%s: DNS goes into the tunnel: %s", what, route)
 		}
 	}
 	cl := connect()
@@ -39,7 +39,7 @@ func TestResolverComesToLieInNetwork(t *testing.T) {
 	cl.WaitForNth("up: ", 2, soon)
 	reaches(t, client, "10.1.1.1")
 
-	// The hub is away while the DNS server changes.
+	// The server is down while the DNS server changes.
 	stop(t, srv)
 	cl.WaitForNth("down: ", 2, soon)
 	resolves(t, client, elsewhere)
@@ -60,7 +60,7 @@ func TestResolverComesToLieInNetwork(t *testing.T) {
 	}
 	past("a later start")
 
-	// The user says that it is meant.
+	// The user allows it.
 	cl = connect("--network", "10.1.0.0/16")
 	cl.WaitFor("up: ", soon)
 	stop(t, cl)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestClientBehindRouter has a gateway between the client and the server: the
-// documented route to the server comes and goes, and the default route stays.
+// With a gateway between client and server the client adds and removes the documented route to the
+// server, and the default route stays.
 func TestClientBehindRouter(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -34,8 +34,8 @@ func TestClientBehindRouter(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestRouteOfTheUserStays has the route to the server there before the program.
-func TestRouteOfTheUserStays(t *testing.T) {
+// A route to the server that existed before the run is kept.
+func TestUserRouteStays(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
 	client.Run("ip", "route", "add", "203.0.113.1/32", "via", "10.77.0.1", "dev", "eth0")
@@ -51,7 +51,7 @@ func TestRouteOfTheUserStays(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// countRoutes counts the lines equal to route.
+// countRoutes returns how many lines are equal to route.
 func countRoutes(lines []string, route string) int {
 	n := 0
 	for rest := lines; ; n++ {

@@ -6,10 +6,10 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestWayThatOnlyConnectionsHave has rules and routes that tell a connection to the server from a
-// mere question about its address: a client connects all the same, and where there is no way for a
-// connection either it says so.
-func TestWayThatOnlyConnectionsHave(t *testing.T) {
+// Rules and routes select a connection to the server by port, protocol or source, so that a lookup
+// of the address alone has another result: the client connects. If a connection has no route
+// either, the error says so.
+func TestRoutesByPortAndSource(t *testing.T) {
 	t.Parallel()
 	const server6 = "2001:db8:2::1"
 	for name, test := range map[string]struct {
@@ -49,7 +49,7 @@ func TestWayThatOnlyConnectionsHave(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	ipDo(client, "route del default")
 	failure{
-		name: "no way at all", code: 4, step: "tcp",
+		name: "no route for a connection", code: 4, step: "tcp",
 		says: "no route to 203.0.113.1: network is unreachable: check this machine's network",
 		args: []string{"connect", routedURL, "--token", token, "--state", t.TempDir()},
 	}.check(t, client, bin)

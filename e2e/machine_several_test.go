@@ -7,8 +7,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestTwoNetworks has one client host in two networks of one server host at
-// once: each run takes care of its own and leaves the other's alone.
+// One client host is in two networks of one server host at once, and each run changes only what is
+// its own.
 func TestTwoNetworks(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -17,7 +17,7 @@ func TestTwoNetworks(t *testing.T) {
 	one := bin.serve(t, server, "--plain")
 	two := bin.serve(t, server, "--plain", "--listen", ":8444", "--network", "10.2.2.0/24", "--dev",
 		"tun1")
-	state := t.TempDir() // shared, as the default is
+	state := t.TempDir() // shared, as by default
 	onOne := bin.connect(t, client, routedURL, "--state", state)
 	onTwo := bin.connect(t, client, "ws://203.0.113.1:8444", "--state", state, "--dev", "tun1")
 	for _, address := range []string{"10.1.1.1", "10.2.2.1"} {
@@ -37,8 +37,7 @@ func TestTwoNetworks(t *testing.T) {
 	untouched(t, server, serverBefore)
 }
 
-// TestSameDeviceTwice starts a second client on the device of the first, which
-// is refused and does no harm.
+// A second client on the device of the first is refused and does no harm.
 func TestSameDeviceTwice(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -57,8 +56,8 @@ func TestSameDeviceTwice(t *testing.T) {
 	reaches(t, client, "10.1.1.1")
 }
 
-// TestGatewayChanges moves a client from one router to another, as a laptop from
-// a cable to a wireless network: its route to the server moves along.
+// A client moves from one router to another, as a laptop from a cable to a wireless network: its
+// route to the server is moved.
 func TestGatewayChanges(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t)
@@ -98,7 +97,7 @@ func TestGatewayChanges(t *testing.T) {
 	}
 }
 
-// TestOverIPv6 reaches the server by IPv6; the network inside is what it was.
+// The server is reached over IPv6; the network inside does not change.
 func TestOverIPv6(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -117,7 +116,7 @@ func TestOverIPv6(t *testing.T) {
 	}
 }
 
-// TestSecondAddress has a name with two addresses, of which the first is dead.
+// A name has two addresses, and the first does not answer.
 func TestSecondAddress(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)

@@ -1,5 +1,5 @@
-// Package e2e tests the whole program: the real binary between hosts that are
-// network namespaces, with real programs talking across it.
+// Package e2e tests the whole program: the real binary on hosts that are network namespaces, with
+// traffic of real programs.
 package e2e
 
 import (
@@ -18,13 +18,13 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// binDirEnv names the directory with the programs under test, `tunnel`,
-// `tunnel-race` and `bridge-race`; TestMain sets it. It does not begin with TUNNEL_, which is how
-// the program's own variables begin.
+// binDirEnv names the directory with the programs under test, `tunnel`, `tunnel-race` and
+// `bridge-race`; TestMain sets it. It does not begin with TUNNEL_, as the program's own variables
+// do.
 const binDirEnv = "E2E_BIN_DIR"
 
-// prebuiltEnv names a directory that has the programs already, so that root need
-// not build. Without it TestMain builds them.
+// prebuiltEnv names a directory that already has the programs, so that root does not build them.
+// Without it TestMain builds them.
 const prebuiltEnv = "E2E_PREBUILT"
 
 func TestMain(m *testing.M) {
@@ -48,10 +48,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// testMain builds the programs, runs the tests, and looks for what they left.
+// testMain builds the programs, runs the tests, and reports what they have left.
 func testMain(m *testing.M) (code int, err error) {
 	if os.Geteuid() != 0 {
-		return 1, errors.New("the end-to-end tests make network namespaces: run them as root, or through sudo")
+		return 1, errors.New("the end-to-end tests make network namespaces: " +
+			"run them as root, or through sudo")
 	}
 	dir, err := os.MkdirTemp("", "tunnel-e2e-")
 	if err != nil {
@@ -67,7 +68,7 @@ func testMain(m *testing.M) (code int, err error) {
 			return 1, err
 		}
 	}
-	// The race detector sleeps for a second at the end of a process, and the program has two.
+	// The race detector sleeps for a second when a process ends, and the program may take only two.
 	if err := errors.Join(os.Setenv(binDirEnv, dir),
 		os.Setenv("GORACE", "atexit_sleep_ms=300")); err != nil {
 		return 1, err
@@ -110,8 +111,8 @@ func build(pkg, out, env string, flags ...string) error {
 	return nil
 }
 
-// leftovers says what the tests forgot: namespaces of this process and programs
-// that still run from dir.
+// leftovers returns an error if namespaces of this process, or programs that run from dir, are
+// left.
 func leftovers(dir string) error {
 	var errs []error
 	spaces, err := filepath.Glob(fmt.Sprintf("/run/netns/tn-%d-*", os.Getpid()))

@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// TestDocumentedSetup is the seed document on two hosts: its commands, its
-// tables, packets both ways, and nothing left. Not parallel: it measures how
-// long the program takes to end.
+// The documented commands on two hosts make the documented tables, carry packets in both
+// directions, and leave nothing. Not parallel: it measures how long the program takes to end.
 func TestDocumentedSetup(t *testing.T) {
 	server, client := direct(t)
 	serverBefore, clientBefore := tables(t, server), tables(t, client)
@@ -29,7 +28,7 @@ func TestDocumentedSetup(t *testing.T) {
 		"ip link set dev tun0 up mtu 1400 qlen 100",
 		"ip addr add dev tun0 local 10.1.1.1 peer 10.1.1.2",
 		"ip route add 10.1.1.0/24 via 10.1.1.2 dev tun0")
-	wantCommands(t, cl, // no gateway on the path to the server, so no route to it
+	wantCommands(t, cl, // no gateway on the path, so no route to the server
 		"ip link set dev tun0 up mtu 1400 qlen 100",
 		"ip addr add dev tun0 local 10.1.1.3 peer 10.1.1.4",
 		"ip route add 10.1.1.0/24 via 10.1.1.4 dev tun0")
@@ -70,7 +69,7 @@ func TestDocumentedSetup(t *testing.T) {
 	untouched(t, server, serverBefore)
 }
 
-// TestTraffic sends real traffic of every kind across, both ways.
+// Real programs' traffic of every kind crosses in both directions.
 func TestTraffic(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -90,7 +89,7 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
-// TestPacketSizes goes to the edge of the MTU and beyond.
+// Packets of the MTU pass, larger ones are fragmented or refused.
 func TestPacketSizes(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -98,7 +97,7 @@ func TestPacketSizes(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	bin.connect(t, client, directURL)
 
-	for _, way := range []struct {
+	for _, d := range []struct {
 		from string
 		ping func(flags ...string) (string, string, int)
 	}{
@@ -112,27 +111,27 @@ func TestPacketSizes(t *testing.T) {
 		}},
 	} {
 		// 20 bytes of IP header and 8 of ICMP make 1400.
-		if out, stderr, code := way.ping("-M", "do", "-s", "1372"); code != 0 {
-			t.Errorf("1400 bytes from the %s do not pass\n%s%s", way.from, out, stderr)
+		if out, stderr, code := d.ping("-M", "do", "-s", "1372"); code != 0 {
+			t.Errorf("1400 bytes from the %s do not pass\n%s%s", d.from, out, stderr)
 		}
-		out, stderr, code := way.ping("-M", "do", "-s", "1373", "-W1")
+		out, stderr, code := d.ping("-M", "do", "-s", "1373", "-W1")
 		if code == 0 || !strings.Contains(out+stderr, "mtu=1400") {
 			t.Errorf(
 				"1401 bytes from the %s: exit code %d, want a refusal by the host itself\n%s%s",
-				way.from, code, out, stderr)
+				d.from, code, out, stderr)
 		}
-		if out, stderr, code := way.ping("-s", "8000"); code != 0 { // in fragments
-			t.Errorf("8028 bytes from the %s do not pass\n%s%s", way.from, out, stderr)
+		if out, stderr, code := d.ping("-s", "8000"); code != 0 { // in fragments
+			t.Errorf("8028 bytes from the %s do not pass\n%s%s", d.from, out, stderr)
 		}
-		if out, stderr, code := way.ping("-s", "0"); code != 0 {
-			t.Errorf("28 bytes from the %s do not pass\n%s%s", way.from, out, stderr)
+		if out, stderr, code := d.ping("-s", "0"); code != 0 {
+			t.Errorf("28 bytes from the %s do not pass\n%s%s", d.from, out, stderr)
 		}
 	}
 }
 
-// TestServerSaysGoodbye stops the server under a client: each is told and says so.
-// Not parallel: it measures how long the program takes to end.
-func TestServerSaysGoodbye(t *testing.T) {
+// A server that is stopped tells its clients, which say so. Not parallel: it measures how long the
+// program takes to end.
+func TestServerStopTellsClients(t *testing.T) {
 	server, client := direct(t)
 	serverBefore, clientBefore := tables(t, server), tables(t, client)
 	bin := plainBuild(t)
@@ -146,13 +145,13 @@ func TestServerSaysGoodbye(t *testing.T) {
 	}
 	wantLines(t, "ip route on the client, which keeps its device", client.Run("ip", "-4", "route"),
 		"10.1.1.0/24 via 10.1.1.4 dev tun0")
-	stopInTime(t, cl) // in the middle of its tries to come back
+	stopInTime(t, cl) // while it tries to reconnect
 	untouched(t, client, clientBefore)
 }
 
-// TestClientSaysGoodbye stops a client: the server is told why, and gives it its
-// address again when it comes from elsewhere.
-func TestClientSaysGoodbye(t *testing.T) {
+// A client that is stopped tells the server why, and has the same address when it comes from
+// another host.
+func TestClientStopTellsServer(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
 	bin := plainBuild(t)
@@ -168,7 +167,7 @@ func TestClientSaysGoodbye(t *testing.T) {
 		"up: dev tun0, address 10.1.1.7 peer 10.1.1.8, network 10.1.1.0/24, mtu 1400")
 }
 
-// TestOverrides gives the client and the server devices of other names and sizes.
+// Client and server have devices of other names and sizes.
 func TestOverrides(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

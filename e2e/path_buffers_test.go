@@ -10,20 +10,20 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// The bounds of TCP buffers in the tests of this file, in bytes. They are low, so that a slow
+// The limits of TCP buffers in the tests of this file, in bytes. They are low, so that a slow
 // machine fills them too.
 const (
 	mostSend    = 1 << 20
 	mostReceive = 2 << 20
 )
 
-// lowBuffers gives a host these bounds.
+// lowBuffers sets these limits on a host.
 func lowBuffers(h *lab.Host) {
 	h.Sysctl("net.ipv4.tcp_wmem", "4096 16384 "+strconv.Itoa(mostSend))
 	h.Sysctl("net.ipv4.tcp_rmem", "4096 131072 "+strconv.Itoa(mostReceive))
 }
 
-// roomOf returns the sizes of the buffers of the host's one tunnel connection.
+// roomOf returns the sizes of the buffers of the host's only tunnel connection.
 func roomOf(t *testing.T, h *lab.Host) (send, receive int) {
 	t.Helper()
 	state := h.Run("ss", "-HtmnO", "state", "established", "( dport = :8443 or sport = :8443 )")
@@ -36,9 +36,9 @@ func roomOf(t *testing.T, h *lab.Host) (send, receive int) {
 	return send, receive
 }
 
-// TestFatPathGetsLargeBuffers has four streams on a path that is long and fast: the buffers of the
-// tunnel's own connection grow beyond tcp_wmem and tcp_rmem, at either end, in either direction.
-func TestFatPathGetsLargeBuffers(t *testing.T) {
+// Four streams use a long, fast path: the buffers of the tunnel's connection exceed tcp_wmem and
+// tcp_rmem at both ends, in both directions.
+func TestLongFastPathGetsLargeBuffers(t *testing.T) {
 	l := lab.New(t)
 	server, client := l.Host("server"), l.Host("client")
 	link := wan.Link{Delay: 150 * time.Millisecond}
@@ -66,15 +66,15 @@ func TestFatPathGetsLargeBuffers(t *testing.T) {
 	}
 }
 
-// TestLocalPathKeepsUsualBuffers has as many on a local network: the kernel's bounds hold.
-func TestLocalPathKeepsUsualBuffers(t *testing.T) {
+// Four streams use a local path: the buffers stay within the kernel's limits.
+func TestLocalPathKeepsDefaultBuffers(t *testing.T) {
 	server, client := direct(t)
 	lowBuffers(server)
 	lowBuffers(client)
 	bin := plainBuild(t)
 	bin.serve(t, server, "--plain")
 	bin.connect(t, client, directURL)
-	client.Run("ping", "-c", "20", "-i", "0.01", "10.1.1.1") // the path is known to be short
+	client.Run("ping", "-c", "20", "-i", "0.01", "10.1.1.1") // the path's round trip is known
 	iperf(t, client, server, "10.1.1.1", "-P4", "-t2")
 	iperf(t, client, server, "10.1.1.1", "-P4", "-t2", "-R")
 	for _, h := range []*lab.Host{server, client} {

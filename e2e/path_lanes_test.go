@@ -14,7 +14,7 @@ func laneCount(h *lab.Host) int {
 		":8443"))) / 4
 }
 
-// lanePorts returns the client's ports of these.
+// lanePorts returns the client's ports of these connections.
 func lanePorts(h *lab.Host) (ports []string) {
 	for line := range strings.Lines(h.Run("ss", "-HtnO", "state", "established", "dport", "=",
 		":8443")) {
@@ -24,9 +24,8 @@ func lanePorts(h *lab.Host) (ports []string) {
 	return ports
 }
 
-// TestLanes has one session over four connections, and breaks each of them under transfers both
-// ways, one after the other: all transfers arrive, nothing is reset, and the session is up all the
-// time.
+// A session with four connections loses each in turn during transfers in both directions: all
+// transfers arrive, no TCP connection is reset, and the session stays up.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -64,7 +63,7 @@ func TestLanes(t *testing.T) {
 		func() bool { return laneCount(client) == 0 })
 }
 
-// TestLanesSpread has flows of one session share its connections, with TLS.
+// Flows of one session share its connections, with TLS.
 func TestLanesSpread(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -74,7 +73,7 @@ func TestLanesSpread(t *testing.T) {
 	srv := bin.serve(t, server, "--tls-cert", cert, "--tls-key", key)
 	cl := bin.connect(t, client, "wss://"+directServer+":8443", "--ca", ca.File, "--lanes", "2")
 	srv.WaitForNth(`msg="lane connected"`, 1, soon)
-	time.Sleep(1500 * time.Millisecond) // what flowed over the first connection has rested
+	time.Sleep(1500 * time.Millisecond) // flows of the first connection are idle by now, and can move
 	iperf(t, client, server, "10.1.1.1", "-P4")
 	iperf(t, client, server, "10.1.1.1", "-P4", "-R")
 	for _, h := range []*lab.Host{client, server} {
@@ -82,7 +81,7 @@ func TestLanesSpread(t *testing.T) {
 			"( dport = :8443 or sport = :8443 )")) {
 			_, sent, _ := strings.Cut(line, " bytes_sent:")
 			if sent, _, _ = strings.Cut(sent, " "); len(sent) < 7 { // below 1 MB
-				t.Errorf("one of two connections of %s has carried next to nothing: %s", h.Name(),
+				t.Errorf("one of two connections of %s has carried almost nothing: %s", h.Name(),
 					line)
 			}
 		}
@@ -90,8 +89,8 @@ func TestLanesSpread(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestLanesServerDecides has a server that allows fewer connections than the client wants, and one
-// that goes away with all of them and comes back.
+// A server allows fewer connections than the client wants. A server that restarts drops all of
+// them, and all come back.
 func TestLanesServerDecides(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

@@ -14,7 +14,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// resolves has a host ask a name server.
+// resolves makes a host use a name server.
 func resolves(t *testing.T, h *lab.Host, server string, options ...string) {
 	t.Helper()
 	text := "nameserver " + server + "\n" + strings.Join(append(options, ""), "\n")
@@ -24,8 +24,8 @@ func resolves(t *testing.T, h *lab.Host, server string, options ...string) {
 	}
 }
 
-// nameServer runs a name server on a host that answers A of server.example by an address, and
-// leaves AAAA unanswered.
+// nameServer runs a name server on a host that answers A of server.example with an address, and
+// does not answer AAAA.
 func nameServer(t *testing.T, h *lab.Host, address, a string) {
 	t.Helper()
 	var pc net.PacketConn
@@ -66,7 +66,7 @@ func nameServer(t *testing.T, h *lab.Host, address, a string) {
 	}()
 }
 
-// TestResolverDropsAAAA has a name server that answers A and drops AAAA: a client is up at once.
+// A name server answers A and drops AAAA: a client connects at once.
 func TestResolverDropsAAAA(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -82,9 +82,9 @@ func TestResolverDropsAAAA(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestResolverInsideTunnel has a name server that is reached through the tunnel only: a client
-// comes back after the connection was lost, and after a restart of its own, and finds the server
-// where it has moved to once the name says so.
+// A name server is reachable only through the tunnel: a client still connects after the connection
+// was lost and in a later run, and finds the server's new address once a name server outside has
+// it.
 func TestResolverInsideTunnel(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -99,7 +99,7 @@ func TestResolverInsideTunnel(t *testing.T) {
 	}
 	cl := connect()
 	cl.WaitFor("up: ", soon)
-	client.Hosts() // from now on only the name server knows
+	client.Hosts() // only the name server has the name now
 	nameServer(t, server, "10.1.1.1", routedServer)
 	resolves(t, client, "10.1.1.1")
 	time.Sleep(6 * time.Second) // the resolver reads its files again every 5 s
@@ -119,7 +119,7 @@ func TestResolverInsideTunnel(t *testing.T) {
 	t.Logf("up after a restart after %v", time.Since(began).Round(time.Millisecond))
 	reaches(t, client, "10.1.1.1")
 
-	// The server gets another address, which a name server outside knows.
+	// The server moves to an address that a name server outside has.
 	server.Run("ip", "addr", "add", "203.0.113.77/24", "dev", "eth0")
 	nameServer(t, server, "203.0.113.77", "203.0.113.77")
 	resolves(t, client, "203.0.113.77")
@@ -132,9 +132,9 @@ func TestResolverInsideTunnel(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestNameLeadsIntoTunnel has a name become the tunnel's own address while the client is connected:
-// no bypass cuts that address off, the reason is said, and the address of last time is used.
-func TestNameLeadsIntoTunnel(t *testing.T) {
+// The server's name changes to an address inside the tunnel during a session: the client makes no
+// bypass for it, says why, and uses the last address.
+func TestNameResolvesIntoTunnel(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
 	client.Hosts(routedServer + " server.example")
@@ -154,7 +154,7 @@ func TestNameLeadsIntoTunnel(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestInternationalName reaches a server by a name in Unicode.
+// A server is reached by a Unicode name.
 func TestInternationalName(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -171,13 +171,13 @@ func TestInternationalName(t *testing.T) {
 	stop(t, cl)
 }
 
-// TestLinkLocal reaches a server by a link-local address with a zone, by ws and by wss, by the name
-// and the index of the interface.
+// A server is reached by a link-local address with a zone, by ws and wss, with the interface's name
+// and index.
 func TestLinkLocal(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	var address string
-	// both are to be done with duplicate address detection
+	// Wait for duplicate address detection.
 	for _, h := range []*lab.Host{client, server} {
 		eventually(t, "a link-local address", func() bool {
 			f := strings.Fields(h.Run("ip", "-o", "-6", "addr", "show", "dev", "eth0", "scope",
@@ -202,7 +202,7 @@ func TestLinkLocal(t *testing.T) {
 	} {
 		cl := bin.connect(t, client, args[0], args[1:]...)
 		reaches(t, client, map[bool]string{true: "10.2.2.1", false: "10.1.1.1"}[len(args) > 1])
-		// a change of the network does not disturb it
+		// A change of the network must not disturb the session.
 		client.Run("ip", "addr", "add", "198.51.100.99/32", "dev", "eth0")
 		client.Run("ip", "addr", "del", "198.51.100.99/32", "dev", "eth0")
 		time.Sleep(time.Second)

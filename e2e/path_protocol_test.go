@@ -10,11 +10,11 @@ import (
 	"nhooyr.io/websocket"
 )
 
-// python is Debian's own, which sees Debian's python3-websockets.
+// python is Debian's interpreter, which has Debian's python3-websockets.
 const python = "/usr/bin/python3"
 
-// TestPythonClient has the client of the protocol's documentation answer the
-// server's ping and ping the server, without root and without a device.
+// The documentation's Python client answers the server's ping and pings the server, without root
+// and without a device.
 func TestPythonClient(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -34,7 +34,7 @@ func TestPythonClient(t *testing.T) {
 	srv := bin.serve(t, server, "--plain", "--ping-interval", "1s")
 	cmd := client.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python,
 		"-", directURL+"/ws")
-	cmd.Stdin = strings.NewReader(string(text)) // the file may lie where nobody may read
+	cmd.Stdin = strings.NewReader(string(text)) // uid 65534 may not be able to read the file
 	cmd.Env = append(cmd.Env, "TUNNEL_TOKEN="+token)
 	py := client.StartCommand(cmd)
 	line := py.WaitFor("connected", soon)
@@ -48,7 +48,7 @@ func TestPythonClient(t *testing.T) {
 		"10.1.1.3"); code != 0 {
 		t.Errorf("a large ping is not answered\n%s%s", out, stderr)
 	}
-	py.WaitForNth("10.1.1.1 answers", 4, soon) // at one a second: longer than two ping intervals
+	py.WaitForNth("10.1.1.1 answers", 4, soon) // one a second, so longer than two ping intervals
 	if strings.Contains(srv.Stderr(), leftMessage) {
 		t.Errorf("the session did not last:\n%s", srv.Stderr())
 	}
@@ -58,8 +58,8 @@ func TestPythonClient(t *testing.T) {
 	py.Kill()
 }
 
-// TestHostileClients breaks the protocol in every way: each is told and cut off,
-// and another client's traffic never stumbles.
+// Clients break the protocol in every way: each is told why and disconnected, and another client's
+// traffic is not affected.
 func TestHostileClients(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -133,7 +133,7 @@ func TestHostileClients(t *testing.T) {
 		reaches(t, clients[0], "10.1.1.1")
 	}
 
-	// Odd, but no harm: these stay.
+	// Unusual, but allowed: these sessions stay.
 	c := dialRaw(t, clients[1], directURL)
 	c.connect()
 	c.write(websocket.MessageBinary, nil)
@@ -148,7 +148,7 @@ func TestHostileClients(t *testing.T) {
 	transfer.finish()
 	traffic.Signal(os.Interrupt)
 	traffic.Wait(soon)
-	if lost := packetsLost(t, traffic); lost > 1 { // the signal may come before the last answer
+	if lost := packetsLost(t, traffic); lost > 1 { // ping may end before the last reply
 		t.Errorf("the other client lost %d packets", lost)
 	}
 	if n := len(stdoutLines(good, "down: ")); n > 0 {
@@ -156,8 +156,8 @@ func TestHostileClients(t *testing.T) {
 	}
 }
 
-// TestManyInOneMessage puts many packets into one message and gets them all answered.
-func TestManyInOneMessage(t *testing.T) {
+// Many packets in one message are all answered.
+func TestManyPacketsInOneMessage(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := raceBuild(t)
@@ -189,8 +189,7 @@ func TestManyInOneMessage(t *testing.T) {
 	}
 }
 
-// TestUnauthenticatedAreRefused asks for the WebSocket without what it takes: all
-// are refused before the upgrade.
+// Requests without the right token, path or headers are refused before the upgrade.
 func TestUnauthenticatedAreRefused(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -225,7 +224,7 @@ func TestUnauthenticatedAreRefused(t *testing.T) {
 	}
 }
 
-// TestSilentConnectionsEnd hold connections open without the next word: each is closed.
+// Connections that send nothing, or nothing after the upgrade, are closed.
 func TestSilentConnectionsEnd(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -236,7 +235,7 @@ func TestSilentConnectionsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	c := dialRaw(t, client, directURL) // and no connect
+	c := dialRaw(t, client, directURL) // without a connect message
 	if ce := c.closed(); ce.Reason == "" {
 		t.Errorf("closed with code %d and no reason", ce.Code)
 	}

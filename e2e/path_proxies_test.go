@@ -16,9 +16,8 @@ import (
 // proxyPassword is the password of user at every proxy of these tests.
 const proxyPassword = "pa55w0rd-of-proxy"
 
-// behindProxy is a client, 10.77.0.2, that can reach nothing but a gateway, 10.77.0.1, and a server
-// with TLS on server.example, 203.0.113.1, that the gateway reaches: whatever runs on the gateway
-// is the only way.
+// behindProxy returns a client, 10.77.0.2, that only reaches a gateway, 10.77.0.1, and a server
+// with TLS on server.example, 203.0.113.1, that only the gateway reaches.
 func behindProxy(t *testing.T) (server, client, gateway *lab.Host, ca *authority) {
 	t.Helper()
 	server, client, gateway = routed(t)
@@ -31,8 +30,8 @@ func behindProxy(t *testing.T) (server, client, gateway *lab.Host, ca *authority
 	return server, client, gateway, ca
 }
 
-// through connects a client by a proxy, checks that the tunnel works and where its route leads, and
-// stops it.
+// through connects a client by a proxy, checks that the tunnel works and that the bypass leads to
+// the proxy, and stops the client.
 func through(t *testing.T, server, client *lab.Host, ca *authority, proxy string) {
 	t.Helper()
 	before := tables(t, client)
@@ -51,7 +50,7 @@ func through(t *testing.T, server, client *lab.Host, ca *authority, proxy string
 	untouched(t, client, before)
 }
 
-// refuses fails the test unless a client is told what is wrong with a proxy, in one line without
+// refuses fails the test unless the client reports what is wrong with a proxy in one line, without
 // the password.
 func refuses(t *testing.T, client *lab.Host, ca *authority, proxy string, says ...string) {
 	t.Helper()
@@ -73,12 +72,12 @@ func refuses(t *testing.T, client *lab.Host, ca *authority, proxy string, says .
 	untouched(t, client, before)
 }
 
-// daemon runs a program of Debian's on a host until the end of the test, with a configuration file:
-// in argv, FILE stands for its path, and in the text DIR for the directory that it may write to.
+// daemon runs a Debian program on a host until the end of the test, with a configuration file. In
+// argv, FILE is replaced by the file's path, and in the configuration DIR by a writable directory.
 func daemon(t *testing.T, h *lab.Host, port int, config string, argv ...string) *lab.Proc {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o777); err != nil { // some give up root
+	if err := os.Chmod(dir, 0o777); err != nil { // for programs that drop root
 		t.Fatal(err)
 	}
 	for d := filepath.Dir(dir); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
@@ -104,12 +103,12 @@ func daemon(t *testing.T, h *lab.Host, port int, config string, argv ...string) 
 	return p
 }
 
-// TestSquid goes through Debian's squid, which asks for Basic authentication.
+// A client connects through squid with Basic authentication.
 func TestSquid(t *testing.T) {
 	t.Parallel()
 	server, client, gateway, ca := behindProxy(t)
 	passwords := filepath.Join(t.TempDir(), "auth.sh")
-	// Squid asks a program of ours: one line of user and password, OK or ERR.
+	// Squid asks this program: a line with user and password, answered by OK or ERR.
 	script := "#!/bin/sh\nwhile read -r user password; do [ \"$user $password\" = 'user " +
 		proxyPassword + "' ] && echo OK || echo ERR; done\n"
 	if err := os.WriteFile(passwords, []byte(script), 0o755); err != nil {
@@ -146,12 +145,12 @@ http_access deny all
 		"USER:PASSWORD@")
 }
 
-// TestTinyproxy goes through Debian's tinyproxy, without a password and with one.
+// A client connects through tinyproxy, with and without a password.
 func TestTinyproxy(t *testing.T) {
 	t.Parallel()
 	server, client, gateway, ca := behindProxy(t)
-	const config = "Port %d\nListen 10.77.0.1\nTimeout 600\nMaxClients 10\nLogLevel Error\nConnectPort " +
-		"443\n%s\n"
+	const config = "Port %d\nListen 10.77.0.1\nTimeout 600\nMaxClients 10\nLogLevel Error\n" +
+		"ConnectPort 443\n%s\n"
 	daemon(t, gateway, 8888, fmt.Sprintf(config, 8888, ""), "tinyproxy", "-d", "-c", "FILE")
 	daemon(t, gateway, 8889, fmt.Sprintf(config, 8889, "BasicAuth user "+proxyPassword),
 		"tinyproxy", "-d", "-c", "FILE")
@@ -161,8 +160,8 @@ func TestTinyproxy(t *testing.T) {
 	refuses(t, client, ca, "http://10.77.0.1:8887", "10.77.0.1:8887", "--proxy")
 }
 
-// TestSOCKS goes through Debian's microsocks and Dante; the client's own name service has another
-// address for the server, so that it shows who resolves the name.
+// A client connects through microsocks and Dante. The client's own name service has another address
+// for the server, which shows who resolves the name.
 func TestSOCKS(t *testing.T) {
 	t.Parallel()
 	server, client, gateway, ca := behindProxy(t)
@@ -190,15 +189,15 @@ socks pass { from: 0.0.0.0/0 to: 203.0.113.0/24 port = 443 }
 		"USER:PASSWORD@")
 }
 
-// lasts connects clients by ws and by wss through a reverse proxy on the server and fails the test
-// unless both live for 8 s with nothing to send but signs of life each second.
-func lasts(t *testing.T, server *lab.Host, clients []*lab.Host, ca *authority) {
+// staysUpIdle connects clients by ws and by wss through a reverse proxy on the server, and fails
+// the test unless both stay up for 8 s with nothing to send but a keepalive each second.
+func staysUpIdle(t *testing.T, server *lab.Host, clients []*lab.Host, ca *authority) {
 	t.Helper()
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--ping-interval", "1s")
 	both := []*lab.Proc{bin.connect(t, clients[0], "ws://server.example"),
 		bin.connect(t, clients[1], "wss://server.example", "--ca", ca.File)}
-	time.Sleep(8 * time.Second) // idle means idle
+	time.Sleep(8 * time.Second) // without any packet
 	for i, c := range clients {
 		reaches(t, c, "10.1.1.1")
 		sendFile(t, c, server, "10.1.1.1", 4<<20)
@@ -209,8 +208,8 @@ func lasts(t *testing.T, server *lab.Host, clients []*lab.Host, ca *authority) {
 	}
 }
 
-// TestBehindHAProxy has HAProxy's idle limit of Debian's configuration, 50 s for signs of life
-// every 20 s, at a twentieth.
+// Debian's HAProxy configuration has an idle time-out of 50 s, and the program a keepalive of 20 s:
+// both are divided by 20 here.
 func TestBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -219,7 +218,7 @@ func TestBehindHAProxy(t *testing.T) {
 	}
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
-	both := filepath.Join(t.TempDir(), "both.pem") // HAProxy wants certificate and key in one file
+	both := filepath.Join(t.TempDir(), "both.pem") // HAProxy needs certificate and key in one file
 	if out, err := exec.CommandContext(t.Context(), "sh", "-c",
 		"umask 077; cat "+cert+" "+key+" >"+both).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -239,11 +238,11 @@ frontend all
 backend tunnel
 	server tunnel 127.0.0.1:8443
 `, "haproxy", "-db", "-f", "FILE")
-	lasts(t, server, clients, ca)
+	staysUpIdle(t, server, clients, ca)
 }
 
-// TestBehindCaddy has Caddy as its documentation has it; it has no idle limit for what was
-// upgraded.
+// Caddy runs with the configuration of its documentation, which has no idle time-out after an
+// upgrade.
 func TestBehindCaddy(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -266,5 +265,5 @@ https://server.example {
 	reverse_proxy 127.0.0.1:8443
 }
 `, cert, key), "caddy", "run", "--adapter", "caddyfile", "--config", "FILE")
-	lasts(t, server, clients, ca)
+	staysUpIdle(t, server, clients, ca)
 }

@@ -17,8 +17,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// proxyLocation is how an administrator puts the server behind nginx, with the
-// 60 s after which nginx gives up an idle connection lowered to 3 s.
+// proxyLocation is an administrator's nginx location of the server, with the idle time-out reduced
+// from 60 s to 3 s.
 const proxyLocation = `
 	location /ws {
 		proxy_pass http://127.0.0.1:8443;
@@ -29,8 +29,8 @@ const proxyLocation = `
 		proxy_send_timeout 3s;
 	}`
 
-// TestBehindNginx connects through nginx, without and with TLS: the keepalive
-// holds the connection well beyond nginx's idle limit.
+// Clients behind nginx, with and without TLS, stay connected longer than its idle time-out, by the
+// keepalive.
 func TestBehindNginx(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 2)
@@ -41,14 +41,15 @@ func TestBehindNginx(t *testing.T) {
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
 	startNginx(t, server, fmt.Sprintf(`
 		server { listen 80; %[1]s }
-		server { listen 443 ssl; ssl_certificate %[2]s; ssl_certificate_key %[3]s; %[1]s }`, proxyLocation, cert, key))
+		server { listen 443 ssl; ssl_certificate %[2]s; ssl_certificate_key %[3]s; %[1]s }`,
+		proxyLocation, cert, key))
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain", "--listen", "127.0.0.1:8443", "--ping-interval", "1s")
 	plain := bin.connect(t, clients[0], "ws://server.example")
 	secure := bin.connect(t, clients[1], "wss://server.example", "--ca", ca.File)
 	both := []*lab.Proc{plain, secure}
 
-	// Idle means idle: no packet of ours crosses meanwhile.
+	// No packet crosses meanwhile.
 	idle := time.After(8 * time.Second)
 	<-idle
 	for i, c := range clients {
@@ -65,7 +66,7 @@ func TestBehindNginx(t *testing.T) {
 	}
 }
 
-// TestNginxRestarts has the proxy go away and come back: so does the client.
+// The proxy restarts: the client reconnects.
 func TestNginxRestarts(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -86,12 +87,12 @@ func TestNginxRestarts(t *testing.T) {
 	}
 }
 
-// TestThroughProxy has no path to the server but an HTTP proxy: the client asks it
-// with CONNECT, and makes its route to the proxy, not to the server.
+// The server is only reachable through an HTTP proxy: the client uses CONNECT, and its route leads
+// to the proxy, not to the server.
 func TestThroughProxy(t *testing.T) {
 	t.Parallel()
 	server, client, router := routed(t)
-	router.Sysctl("net.ipv4.ip_forward", "0") // and the proxy on it is the only way
+	router.Sysctl("net.ipv4.ip_forward", "0") // the proxy is the only path
 	asked := connectProxy(t, router, "10.77.0.1:3128",
 		map[string]string{"server.example:443": routedServer + ":443"})
 	before := tables(t, client)
@@ -116,8 +117,8 @@ func TestThroughProxy(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// connectProxy runs an HTTP proxy on a host that knows nothing but CONNECT, for
-// user:secret-of-proxy, to the places given; it counts what it was asked for.
+// connectProxy runs an HTTP proxy on a host that only supports CONNECT, for user:secret-of-proxy,
+// to the given addresses. It counts the requests.
 func connectProxy(t *testing.T, h *lab.Host, address string,
 	places map[string]string) *atomic.Int32 {
 	t.Helper()
@@ -171,7 +172,7 @@ func connectProxy(t *testing.T, h *lab.Host, address string,
 	return asked
 }
 
-// TestTLS serves TLS by itself.
+// The server terminates TLS itself.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -183,12 +184,12 @@ func TestTLS(t *testing.T) {
 	for i, host := range []string{"server.example", directServer} {
 		cl := bin.connect(t, client, "wss://"+host+":8443", "--ca", ca.File)
 		reaches(t, client, "10.1.1.1")
-		reaches(t, server, addressOf(i)) // the first address is kept for the first client
+		reaches(t, server, addressOf(i)) // the first address is reserved for the first client
 		sendFile(t, client, server, "10.1.1.1", 5<<20)
 		sendFile(t, server, client, addressOf(i), 5<<20)
 		stop(t, cl)
 	}
-	// A header of the user's reaches the server's side: a Host of another name.
+	// A header of the user reaches the server: another Host.
 	cl := bin.connect(t, client, "wss://server.example:8443", "--ca", ca.File, "--header",
 		"X-Tenant=blue", "--header", "Host=inner.example")
 	stop(t, cl)

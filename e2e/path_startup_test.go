@@ -10,9 +10,9 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// On a long path the tunnel's own connection gets BBR, and BBR does not stay in STARTUP, where it
-// sends at 2.9 times the line's rate and loses what the line's queue does not hold: 5 MB and more
-// here. It loses 1 or 2 before it can know.
+// On a long path the tunnel's own connection uses BBR, which must leave STARTUP: there it sends at
+// 2.9 times the bottleneck's rate and loses what the queue cannot hold, here 5 MB and more. 1 to 2
+// MB are lost before BBR can know.
 func TestLeavesStartup(t *testing.T) {
 	l := lab.New(t)
 	server, client := l.Host("server"), l.Host("client")
@@ -35,7 +35,7 @@ func TestLeavesStartup(t *testing.T) {
 		t.Fatalf("not on BBR: %s", state)
 	}
 	sent, _ := strconv.Atoi(m[1])
-	again, _ := strconv.Atoi(m[2]) // missing for nothing
+	again, _ := strconv.Atoi(m[2]) // absent if there was no retransmission
 	gain, _ := strconv.ParseFloat(m[3], 64)
 	if sent < 10e6 || again > 4e6 || gain > 1.5 {
 		t.Errorf("sent %d bytes, %d of them again, and has a gain of %v", sent, again, gain)

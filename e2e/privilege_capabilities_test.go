@@ -7,8 +7,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestRootWithFewCapabilities runs a server as root with the capabilities that docs/OPERATIONS.md
-// says to add to none, and with fewer of them.
+// A server runs as root with exactly the capabilities that docs/OPERATIONS.md recommends, and with
+// fewer of them.
 func TestRootWithFewCapabilities(t *testing.T) {
 	t.Parallel()
 	const split = "-all,+net_admin,+setuid,+setgid,+setpcap"
@@ -21,7 +21,7 @@ func TestRootWithFewCapabilities(t *testing.T) {
 			"--listen", "127.0.0.1:8443", "--state", state}
 		return watch(t, h.StartCommand(clean(h.Command(argv...))))
 	}
-	for range 2 { // the second time the directory is the worker's already
+	for range 2 { // the second time the worker owns the directory
 		srv := start(split+",+chown", state)
 		srv.WaitFor("listening on ", soon)
 		stop(t, srv)

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestDeviceIsNobodyElses has a local user without rights, who may open /dev/net/tun as on most
-// distributions, try to attach to the running program's device, as `ip tuntap del` does.
-func TestDeviceIsNobodyElses(t *testing.T) {
+// A local user who may open /dev/net/tun, as on most distributions, cannot attach to the running
+// program's device, which `ip tuntap del` would do.
+func TestDeviceCannotBeAttached(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)

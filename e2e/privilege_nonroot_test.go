@@ -12,19 +12,20 @@ import (
 	"tunnel/transport"
 )
 
-// nobody is the user without privileges, Debian's nobody and nogroup.
+// nobody is the uid and gid of the unprivileged user: Debian's nobody and nogroup.
 const nobody = 65534
 
-// unprivileged wraps a command so that nobody runs it, with /dev/net/tun open to
-// all as udev leaves it on a real machine, and only a capability to help.
+// unprivileged wraps a command so that nobody runs it with the capabilities of setpriv's arguments,
+// and with /dev/net/tun open to all, as udev makes it.
 func unprivileged(setpriv ...string) []string {
-	const device = `mount -t tmpfs -o mode=755 none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"`
+	const device = `mount -t tmpfs -o mode=755 none /dev/net && ` +
+		`mknod -m 666 /dev/net/tun c 10 200 && exec "$@"`
 	wrap := []string{"unshare", "-m", "sh", "-c", device, "sh", "setpriv", "--reuid=65534",
 		"--regid=65534", "--clear-groups"}
 	return append(wrap, setpriv...)
 }
 
-// ownedByNobody makes a directory for nobody, outside of t.TempDir, whose parent only root may
+// ownedByNobody makes a directory of nobody. It is not in t.TempDir, whose parent only root may
 // enter.
 func ownedByNobody(t *testing.T) string {
 	t.Helper()
@@ -50,7 +51,7 @@ func startUnprivileged(t *testing.T, h *lab.Host, wrap []string, bin, dir string
 	return watch(t, h.StartCommand(cmd))
 }
 
-// TestAmbientCapability runs both sides as nobody with CAP_NET_ADMIN given from outside.
+// Both sides run as nobody with an ambient CAP_NET_ADMIN.
 func TestAmbientCapability(t *testing.T) {
 	t.Parallel()
 	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin",
@@ -58,7 +59,7 @@ func TestAmbientCapability(t *testing.T) {
 	runUnprivileged(t, wrap, string(plainBuild(t)))
 }
 
-// TestDeviceNodeClosed has the capability, and a /dev/net/tun that is root's alone.
+// The program has the capability, but only root may open /dev/net/tun.
 func TestDeviceNodeClosed(t *testing.T) {
 	t.Parallel()
 	wrap := unprivileged("--inh-caps=+net_admin", "--ambient-caps=+net_admin",
@@ -69,19 +70,19 @@ func TestDeviceNodeClosed(t *testing.T) {
 	_, client, _ := routed(t)
 	cl := startUnprivileged(t, client, wrap, string(plainBuild(t)), ownedByNobody(t),
 		"connect", routedURL)
-	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): `sudo chmod 666 /dev/net/tun`"
+	const says = "tunnel: device: open /dev/net/tun: permission denied (mode 0600, uid 0, gid 0): " +
+		"`sudo chmod 666 /dev/net/tun`"
 	if code := cl.Wait(soon); code != 10 || !strings.Contains(cl.Stderr(), says) {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())
 	}
 }
 
-// TestFileCapability runs both sides as nobody with CAP_NET_ADMIN on the file, which only nobody's
-// group may run.
+// Both sides run as nobody with CAP_NET_ADMIN on the file, which only nobody's group may run.
 func TestFileCapability(t *testing.T) {
 	t.Parallel()
-	bin := capable(t, 0o750)
+	bin := withFileCapability(t, 0o750)
 	h := lab.New(t).Host("caps")
-	// By way of a shell: setpriv itself keeps root's capabilities until it has executed something.
+	// Through a shell: setpriv keeps root's capabilities until it executes a program.
 	_, stderr, code := h.Try("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "sh", "-c",
 		`"$0" version`, bin)
 	if code == 0 || !strings.Contains(stderr, "ermission denied") {
@@ -90,8 +91,9 @@ func TestFileCapability(t *testing.T) {
 	runUnprivileged(t, unprivileged(), bin)
 }
 
-// capable returns a copy of the program with CAP_NET_ADMIN on the file, of nobody's group.
-func capable(t *testing.T, mode os.FileMode) string {
+// withFileCapability returns a copy of the program with CAP_NET_ADMIN on the file, in nobody's
+// group.
+func withFileCapability(t *testing.T, mode os.FileMode) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "tunnel-e2e-caps-")
 	if err != nil {
@@ -110,17 +112,17 @@ func capable(t *testing.T, mode os.FileMode) string {
 	return bin
 }
 
-// TestFileCapabilityForAll has a file with CAP_NET_ADMIN that everybody may run, against the
-// documentation: what a user can do by it to the machine is bounded all the same.
+// The program's file has CAP_NET_ADMIN and all users may run it, against the documentation: the
+// program still limits what a user can do to the machine.
 func TestFileCapabilityForAll(t *testing.T) {
 	t.Parallel()
-	bin := capable(t, 0o755)
+	bin := withFileCapability(t, 0o755)
 	hub, client, _ := routed(t)
 	client.Run("ip", "tuntap", "add", "dev", "vpn0", "mode", "tun")
 	client.Run("ip", "link", "set", "vpn0", "up")
 	client.Run("ip", "addr", "add", "10.8.0.1", "peer", "10.8.0.2", "dev", "vpn0")
-	// What root's VPN has, and a host by another gateway: without that route packets would go
-	// another way.
+	// A route of root's VPN, and one to a host by another gateway: without it that host's packets
+	// would take another path.
 	client.Run("ip", "route", "add", "10.8.0.0/24", "via", "10.8.0.2", "dev", "vpn0")
 	client.Run("ip", "route", "add", "198.51.100.7/32", "via", "10.77.0.9", "dev", "eth0")
 	before := tables(t, client)
@@ -132,7 +134,7 @@ func TestFileCapabilityForAll(t *testing.T) {
 		stdout, stderr, code := client.TryCommand(cmd)
 		return stdout + stderr, code
 	}
-	// The journal that a killed run of this user would have left, with other facts.
+	// A forged journal of a killed run of this user, with other facts.
 	cl := startUnprivileged(t, client, unprivileged(), bin, dir, "connect", "ws://203.0.113.1:9",
 		"--keep-trying")
 	cl.WaitFor("not connected", soon)
@@ -168,7 +170,7 @@ func TestFileCapabilityForAll(t *testing.T) {
 		t.Errorf("a hub for public addresses: exit code %d\n%s", code, text)
 	}
 	untouched(t, client, before)
-	// Nor for the DNS server that everybody's questions go to, whatever the flags say.
+	// No route to the machine's DNS server either, whatever the flags say.
 	client.Hosts()
 	resolves(t, client, "10.255.255.53")
 	text, code = run("serve", "--plain", "--insecure-no-auth", "--network", "10.255.255.0/24",
@@ -208,8 +210,8 @@ func copyProgram(t *testing.T, from, to string) {
 	}
 }
 
-// runUnprivileged has both sides run as nobody: they work like root's, heal a
-// kill, and end as cleanly.
+// runUnprivileged runs both sides as nobody: they work as root's do, repair what a kill leaves, and
+// end as cleanly.
 func runUnprivileged(t *testing.T, wrap []string, bin string) {
 	t.Helper()
 	server, client, _ := routed(t)

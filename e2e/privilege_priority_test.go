@@ -12,7 +12,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// niced wraps a command so that it starts with a nice value, whatever the one of the tests is.
+// niced wraps a command so that it starts with a nice value, whatever the tests' own is.
 func niced(nice int) []string {
 	return []string{"sh", "-c", `renice -n "$0" -p $$ >/dev/null && exec "$@"`, strconv.Itoa(nice)}
 }
@@ -28,7 +28,7 @@ func niceValues(t *testing.T, pid int) []int {
 	for _, stat := range stats {
 		text, err := os.ReadFile(stat)
 		if err != nil {
-			continue // it has ended
+			continue // the thread has ended
 		}
 		// proc_pid_stat(5): the name is in parentheses; the nice value is field 19.
 		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
@@ -42,7 +42,7 @@ func niceValues(t *testing.T, pid int) []int {
 	return slices.Compact(values)
 }
 
-// TestPriority is what the kernel gives to the program's threads, and to those of a hook.
+// The program's threads and those of a hook have the documented nice values.
 func TestPriority(t *testing.T) {
 	t.Parallel()
 	bin := plainBuild(t)
@@ -64,13 +64,13 @@ func TestPriority(t *testing.T) {
 			cl := bin.startWrapped(t, client, test.wrap, "connect", directURL, "--on-up",
 				`echo $$ >"`+hook+`.new" && mv "`+hook+`.new" "`+hook+`"; sleep 1000 & wait`)
 			cl.WaitFor("up: ", soon)
-			reaches(t, client, "10.1.1.1") // so that threads are there which were not at the start
+			reaches(t, client, "10.1.1.1") // so that there are threads that were started later
 			for what, proc := range map[string]*lab.Proc{"serve": srv, "connect": cl} {
 				if got := niceValues(t, proc.Worker()); !slices.Equal(got, []int{test.want}) {
 					t.Errorf("threads of %s have the nice values %d; want %d", what, got, test.want)
 				}
-				// Weighed against other sessions, the worker's is the worker: its own has nobody
-				// else in it.
+				// The scheduler weighs sessions against each other, and the worker is alone in its
+				// session.
 				group, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", proc.Worker()))
 				if err == nil && !strings.HasSuffix(strings.TrimSpace(string(group)),
 					fmt.Sprintf(" nice %d", test.want)) {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestForeignState gives root directories in which somebody else decides what a name means.
+// Root is given directories that are not the program's, or in which another user can place files:
+// it refuses them, and a file of root behind a link is unchanged.
 func TestForeignState(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -80,7 +81,7 @@ func TestForeignState(t *testing.T) {
 	}
 }
 
-// TestForeignJournalDir gives root a /run/tunnel in which somebody else can delete its journal.
+// Another user can delete files in root's /run/tunnel: root refuses it.
 func TestForeignJournalDir(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
@@ -98,8 +99,7 @@ func TestForeignJournalDir(t *testing.T) {
 	}
 }
 
-// TestStateIsHandedOver starts a server on what an older version has left to root, and asks for its
-// tokens afterwards.
+// A server takes over a state that an older version left to root, and its tokens work.
 func TestStateIsHandedOver(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -108,7 +108,7 @@ func TestStateIsHandedOver(t *testing.T) {
 	old := bin.start(t, server, "serve", "--no-sandbox", "--state", dir)
 	line := old.WaitFor("tunnel connect ", soon)
 	if !strings.Contains(old.Stderr(), "no sandbox") || old.Worker() != old.Pid() {
-		t.Errorf("--no-sandbox has no word, or a worker: %s", old.Stderr())
+		t.Errorf("--no-sandbox logs no warning, or has a worker: %s", old.Stderr())
 	}
 	stop(t, old)
 	srv := bin.start(t, server, "serve", "--state", dir)
@@ -140,7 +140,7 @@ func TestStateIsHandedOver(t *testing.T) {
 		err != nil || info.Sys().(*syscall.Stat_t).Uid != nobody {
 		t.Errorf("%s\n%v, %v", list, info, err)
 	}
-	// And back.
+	// And back to root.
 	bin.start(t, server, "serve", "--no-sandbox", "--state", dir).WaitFor("listening on ", soon)
 	if info, err := os.Stat(filepath.Join(dir, "key.pem")); err != nil ||
 		info.Sys().(*syscall.Stat_t).Uid != 0 {
@@ -148,9 +148,8 @@ func TestStateIsHandedOver(t *testing.T) {
 	}
 }
 
-// TestUserIsMadeLater makes the user tunnel, as README recommends, beside a server that has run as
-// nobody.
-func TestUserIsMadeLater(t *testing.T) {
+// The user tunnel is created, as README recommends, after a server has run as nobody.
+func TestServiceUserCreatedLater(t *testing.T) {
 	t.Parallel()
 	server, _ := direct(t)
 	bin := plainBuild(t)

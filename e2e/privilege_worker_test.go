@@ -15,7 +15,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// processStatus returns the lines of /proc/PID/status of every thread, the same ones once.
+// processStatus returns lines of /proc/PID/status of every thread, without duplicates.
 func processStatus(t *testing.T, pid int, fields ...string) []string {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
@@ -26,7 +26,7 @@ func processStatus(t *testing.T, pid int, fields ...string) []string {
 	for _, thread := range threads {
 		text, err := os.ReadFile(thread)
 		if err != nil {
-			continue // it has ended
+			continue // the thread has ended
 		}
 		for line := range strings.Lines(string(text)) {
 			if name, _, _ := strings.Cut(line, ":"); slices.Contains(fields, name) {
@@ -38,8 +38,9 @@ func processStatus(t *testing.T, pid int, fields ...string) []string {
 	return slices.Compact(all)
 }
 
-// TestWorkerHasOneRight looks at what the kernel says of the processes that talk to the network.
-func TestWorkerHasOneRight(t *testing.T) {
+// The processes that talk to the network have only the documented privileges, as the kernel reports
+// them.
+func TestWorkerHasOneCapability(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
@@ -69,7 +70,8 @@ func TestWorkerHasOneRight(t *testing.T) {
 	}
 }
 
-// networkSockets returns the sockets of a process that lead out of this machine, and TUN devices.
+// networkSockets returns the TUN devices of a process, and its sockets that lead out of this
+// machine.
 func networkSockets(t *testing.T, pid int) []string {
 	t.Helper()
 	var tables strings.Builder
@@ -92,8 +94,7 @@ func networkSockets(t *testing.T, pid int) []string {
 	return found
 }
 
-// TestWorkerKilled kills the worker: the parent undoes all, says so in a line, and ends with code
-// 1.
+// The worker is killed: the parent undoes all changes, says so in a line, and ends with code 1.
 func TestWorkerKilled(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -107,13 +108,12 @@ func TestWorkerKilled(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())
 	}
 	untouched(t, client, before)
-	bin.connect(t, client, routedURL) // nothing is in its way
+	bin.connect(t, client, routedURL) // nothing is left
 	reaches(t, client, "10.1.1.1")
 	stop(t, srv)
 }
 
-// TestWorkerCrashes has the worker end as the Go runtime ends a program with a defect: with its
-// dump, and exit code 2.
+// The worker ends as the Go runtime ends a program with a defect: with a dump and exit code 2.
 func TestWorkerCrashes(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -123,8 +123,8 @@ func TestWorkerCrashes(t *testing.T) {
 	cl := bin.connect(t, client, routedURL)
 	kill(t, cl.Worker(), syscall.SIGQUIT)
 	code := cl.Wait(soon)
-	const says = "\ntunnel: internal: the worker crashed (exit code 2): see its output above, and report " +
-		"it\n"
+	const says = "\ntunnel: internal: the worker crashed (exit code 2): " +
+		"see its output above, and report it\n"
 	if code != 1 || !strings.Contains(cl.Stderr(), says) || !strings.Contains(cl.Stderr(),
 		"goroutine ") {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())
@@ -132,8 +132,7 @@ func TestWorkerCrashes(t *testing.T) {
 	untouched(t, client, before)
 }
 
-// TestParentKilled kills the parent: the worker is gone at once, and the next run takes everything
-// over.
+// The parent is killed: the worker ends at once, and the next run takes over what is left.
 func TestParentKilled(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -149,7 +148,7 @@ func TestParentKilled(t *testing.T) {
 		srv.WaitFor("listening on ", soon)
 		if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", worker)); err == nil &&
 			!strings.Contains(string(text), ") Z ") {
-			t.Errorf("the worker lives: %s", text)
+			t.Errorf("the worker still runs: %s", text)
 		}
 	}
 	eventually(t, "the client is back",
@@ -159,8 +158,7 @@ func TestParentKilled(t *testing.T) {
 		})
 }
 
-// TestWorkerStuck stops the worker from doing anything, as one that was broken into could: the
-// parent ends all the same.
+// The worker does not react to anything, as a compromised one could: the parent ends all the same.
 func TestWorkerStuck(t *testing.T) {
 	t.Parallel()
 	server, client, _ := routed(t)
@@ -192,7 +190,7 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// TestHookEnvironment is what a hook knows of the program's secrets.
+// A hook's environment has none of the program's secrets.
 func TestHookEnvironment(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -214,7 +212,7 @@ func TestHookEnvironment(t *testing.T) {
 	}
 }
 
-// TestTokenFileOfRoot has a token that only root may read.
+// The program reads a token file that only root may read.
 func TestTokenFileOfRoot(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -229,8 +227,8 @@ func TestTokenFileOfRoot(t *testing.T) {
 	cl.WaitFor("up: ", soon)
 }
 
-// TestWorkerInherits starts the program with a file open neither the worker
-// nor a hook has it, and the worker's session is its own.
+// A file that was open when the program started is not open in the worker or in a hook, and the
+// worker has a session of its own.
 func TestWorkerInherits(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)

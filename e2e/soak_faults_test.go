@@ -13,7 +13,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// soak is a server and clients, each with a transfer across the tunnel, to which things happen.
+// soak is a server with clients, each with a transfer across the tunnel.
 type soak struct {
 	t       *testing.T
 	r       *rand.Rand
@@ -21,20 +21,20 @@ type soak struct {
 	sw      *lab.Host
 	server  *lab.Host
 	clients []*lab.Host
-	spare   *lab.Host // for those who are not to be trusted
+	spare   *lab.Host // for hostile clients
 
-	state     string // of the server
+	state     string // the server's state directory
 	states    []string
 	srv       *lab.Proc
 	cls       []*lab.Proc
-	ups       []string // what each client said when it was up first
+	ups       []string // each client's first up line
 	was       map[*lab.Host]string
 	transfers []*exchange
 }
 
-// TestSoakFaults does to a server and its clients, with the race detector inside, whatever the
-// other fault tests do, in an order of chance. After each fault everything is as it was before, and
-// the TCP connections of the beginning are those of the end.
+// A server and its clients, with the race detector, get the faults of all other tests in random
+// order. After each fault everything is as before, and the first TCP connections last until the
+// end.
 func TestSoakFaults(t *testing.T) {
 	t.Parallel()
 	s := &soak{t: t, r: seeded(t), bin: raceBuild(t), state: t.TempDir(),
@@ -48,10 +48,10 @@ func TestSoakFaults(t *testing.T) {
 		s.cls = append(s.cls, nil)
 		s.connect(i)
 		s.ups = append(s.ups, s.cls[i].WaitFor("up: ", soon))
-		s.was[c] = living(t, c)
+		s.was[c] = tablesWithoutIndexes(t, c)
 		s.transfers = append(s.transfers, startExchange(t, c, s.server, "10.1.0.1"))
 	}
-	s.was[s.server] = living(t, s.server)
+	s.was[s.server] = tablesWithoutIndexes(t, s.server)
 	s.healed("the start")
 
 	faults := s.faults()
@@ -95,17 +95,17 @@ func (s *soak) connect(i int) {
 		s.states[i])
 }
 
-// healed waits until all transfers go on, and sees to it that nothing is left of the fault. It
-// returns how long that took.
+// healed waits until all transfers go on, checks that nothing is left of the fault, and returns how
+// long that took.
 func (s *soak) healed(name string) time.Duration {
 	s.t.Helper()
 	begin := time.Now()
 	for _, x := range s.transfers {
-		x.flows(away)
+		x.flows(reconnectLimit)
 	}
 	took := time.Since(begin)
 	for h, was := range s.was {
-		if now := living(s.t, h); now != was {
+		if now := tablesWithoutIndexes(s.t, h); now != was {
 			s.t.Errorf("%s: the tables of %s are\n%s\nwere\n%s", name, h.Name(), now, was)
 		}
 		if files := journals(s.t, h); len(files) != 1 {
@@ -120,7 +120,7 @@ func (s *soak) healed(name string) time.Duration {
 	return took
 }
 
-// faults is what can happen, by name.
+// faults returns the faults by name.
 func (s *soak) faults() map[string]func() {
 	t, r := s.t, s.r
 	one := func() int { return r.IntN(len(s.clients)) }
@@ -164,13 +164,13 @@ func (s *soak) faults() map[string]func() {
 		"black hole": func() {
 			rule := []string{"iifname", "oifname"}[r.IntN(2)] + fmt.Sprintf(` "eth%d"`,
 				r.IntN(1+len(s.clients)))
-			fill := blackHole(t, s.sw, rule)
+			restore := blackHole(t, s.sw, rule)
 			pauseFor(r, 5*time.Second)
-			fill()
+			restore()
 		},
 		"hostile frames": func() {
 			for range 3 {
-				all := hostilities(addressOf(0))
+				all := frameAttacks(addressOf(0))
 				h := all[r.IntN(len(all))]
 				c := dialSession(t, s.spare, "ip")
 				h.do(r, c)

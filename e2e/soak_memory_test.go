@@ -15,9 +15,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestSoakMemory lets clients of all kinds come and go at one server that runs all the time: its
-// memory stays flat, and when they are gone it has the files, and the goroutines, of a server that
-// has never seen them.
+// Clients of all kinds come and go at one server: its memory stays flat, and when they are gone it
+// has as many files and goroutines as a new server.
 func TestSoakMemory(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
@@ -28,7 +27,7 @@ func TestSoakMemory(t *testing.T) {
 	bin.connect(t, clients[3], "ws://198.51.100.4:8443", "--dev", "tun9")
 	cmd := bin.command(server, "serve", "--plain", "--network", "10.1.0.0/19", "--ping-interval",
 		"2s", "--token", token, "--max-sessions", "0", "--state", t.TempDir())
-	// garbage is collected soon, so that what grows is no garbage
+	// Garbage is collected early, so that only live memory grows.
 	cmd.Env = append(cmd.Env, "GOGC=20")
 	srv := watch(t, server.StartCommand(cmd))
 	srv.WaitFor("listening on ", soon)
@@ -41,7 +40,7 @@ func TestSoakMemory(t *testing.T) {
 	for begin := time.Now(); time.Since(begin) < *soakTime || rounds < 6; rounds++ {
 		crowd := startCrowd(t, clients[1], "198.51.100.1%02d", directURL, 50)
 		for range 10 {
-			all := hostilities(addressOf(0))
+			all := frameAttacks(addressOf(0))
 			s := dialSession(t, clients[2], "ip")
 			all[r.IntN(len(all))].do(r, s)
 			_ = s.conn.Close()
@@ -76,14 +75,14 @@ func TestSoakMemory(t *testing.T) {
 	if have != want {
 		t.Errorf("%d goroutines, want %d:\n%s", have, want, srv.Stderr())
 	}
-	for _, h := range []*lab.Host{server, clients[2], clients[3]} { // after SIGQUIT and SIGKILL
+	for _, h := range []*lab.Host{server, clients[2], clients[3]} { // ended by SIGQUIT or SIGKILL
 		if out, stderr, code := h.TryCommand(bin.command(h, "cleanup")); code != 0 {
 			t.Errorf("cleanup: exit code %d\n%s%s", code, out, stderr)
 		}
 	}
 }
 
-// resident returns the memory of a program that is in RAM, in KB.
+// resident returns the resident memory of a program in KB.
 func resident(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", proc.Worker()))
@@ -101,7 +100,7 @@ func resident(t *testing.T, proc *lab.Proc) int {
 	return n
 }
 
-// filesOf counts the files that a program has open.
+// filesOf returns the number of a program's open files.
 func filesOf(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", proc.Worker()))
@@ -111,15 +110,15 @@ func filesOf(t *testing.T, proc *lab.Proc) int {
 	return len(files)
 }
 
-// goroutines ends a program by SIGQUIT, which makes Go say what all goroutines are doing, and
-// counts those of the program.
+// goroutines ends a program by SIGQUIT, which makes Go print all goroutines, and returns the number
+// of the program's own.
 func goroutines(t *testing.T, proc *lab.Proc) int {
 	t.Helper()
 	proc.Signal(syscall.SIGQUIT)
 	proc.Wait(soon)
 	n := 0
 	for stack := range strings.SplitSeq(proc.Stderr(), "\n\n") {
-		// the collector's come and stay
+		// The collector's goroutines vary.
 		if strings.HasPrefix(stack, "goroutine ") && !strings.Contains(stack,
 			"\ncreated by runtime.") {
 			n++

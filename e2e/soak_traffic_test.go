@@ -13,44 +13,44 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// superPacket is how many datagrams a sender gives to the kernel in one piece.
+// superPacket is how many datagrams a sender passes to the kernel at once.
 const superPacket = 16
 
 var soakTime = flag.Duration("soak", 30*time.Second, "how long each of the soaks runs")
 
-// TestSoakTraffic sends all kinds of packets at once, IPv4 and IPv6 and both ways, through the data
-// path with the race detector inside: what arrives is what was sent, in the order of each flow, and
-// for whatever does not arrive some counter says where it was dropped.
+// Packets of all kinds, IPv4 and IPv6, go both ways through the data path with the race detector.
+// What arrives is what was sent, in each flow's order, and each lost packet is in some counter of
+// drops.
 func TestSoakTraffic(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name                     string
-		plainServer, plainClient bool // devices without offload
+		plainServer, plainClient bool // sides with a device without offload
 		tls                      bool
-		line                     wan.Link
-		calm                     int // so many times less UDP
+		link                     wan.Link
+		calm                     int // divides the rate of UDP
 	}{
 		{name: "vnet", calm: 1},
 		{name: "ip", plainServer: true, plainClient: true, calm: 1},
-		// The server segments, completes checksums, and joins what comes back.
+		// The server segments packets, completes checksums, and coalesces the other direction.
 		{name: "vnet with a plain client, TLS", plainClient: true, tls: true, calm: 1},
-		// Queues stand here: ECN marks, and drops.
-		{name: "vnet on a slow link, TLS", tls: true, line: wan.Link{Rate: 60e6,
+		// Standing queues: ECN marks, and drops.
+		{name: "vnet on a slow link, TLS", tls: true, link: wan.Link{Rate: 60e6,
 			Delay: 5 * time.Millisecond, Queue: 300e3}, calm: 8},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t)
 			server, client := l.Host("server"), l.Host("client")
-			if test.line.Rate > 0 {
-				wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", test.line,
-					test.line)
+			if test.link.Rate > 0 {
+				wan.Connect(t, server, client, directServer+"/24", "198.51.100.2/24", test.link,
+					test.link)
 			} else {
 				l.Link(server, directServer+"/24", client, "198.51.100.2/24")
 			}
 			p := bridges(t, server, client, test.plainServer, test.plainClient, test.tls)
 			slow := time.Duration(test.calm)
-			// 16 MB/s, more than there is room for
+			// 16 MB/s, more than the path can carry.
 			bulk := pace{piece: 256 << 10, tick: 16 * time.Millisecond}
 
 			var exchanges []*exchange
@@ -63,23 +63,23 @@ func TestSoakTraffic(t *testing.T) {
 					startPaced(t, server, client, pair.client, bulk),
 					startPaced(t, client, server, pair.server,
 						pace{piece: 300, tick: time.Millisecond, mixed: true}))
-				for _, way := range []struct {
+				for _, d := range []struct {
 					from, to *lab.Host
 					addr     string
 				}{{client, server, pair.server}, {server, client, pair.client}} {
 					flows = append(flows,
 						(&datagrams{name: "all sizes", least: headerSize, most: 1352, burst: 2,
-							tick: 2 * slow * time.Millisecond}).start(t, way.from, way.to,
-							way.addr),
+							tick: 2 * slow * time.Millisecond}).start(t, d.from, d.to,
+							d.addr),
 						(&datagrams{name: "bursts of small ones, with ECN", least: 64, most: 64,
 							burst: 24, tick: 5 * slow * time.Millisecond, capable: true}).start(t,
-							way.from, way.to, way.addr),
+							d.from, d.to, d.addr),
 						(&datagrams{name: "super-packets", least: 1200, most: 1200,
 							burst: superPacket, tick: 10 * slow * time.Millisecond,
-							segmented: true}).start(t, way.from, way.to, way.addr),
+							segmented: true}).start(t, d.from, d.to, d.addr),
 						(&datagrams{name: "fragments", least: 3000, most: 20000, burst: 1,
-							tick: 10 * slow * time.Millisecond}).start(t, way.from, way.to,
-							way.addr))
+							tick: 10 * slow * time.Millisecond}).start(t, d.from, d.to,
+							d.addr))
 				}
 				pings = append(pings,
 					client.Start("ping", pair.ping, "-q", "-n", "-W10", "-i0.05", "-c",
@@ -99,7 +99,7 @@ func TestSoakTraffic(t *testing.T) {
 				lost += int64(packetsLost(t, ping))
 			}
 			for _, f := range flows {
-				lost += f.judge()
+				lost += f.verify()
 			}
 			for _, x := range exchanges {
 				x.finish()
@@ -128,13 +128,13 @@ func TestSoakTraffic(t *testing.T) {
 				t.Errorf(
 					"packets that this side itself has made were refused, or found no room: %+v", c)
 			}
-			// The kernel's own IPv6 chatter may be on its way at the end.
+			// The kernel's own IPv6 packets may be in flight at the end.
 			if missing := int64(c.Pushed - c.Written - c.Queue.CoDel); missing < 0 || missing > 2 {
 				t.Errorf("%d packets went in, %d were dropped and %d came out: %d are missing",
 					c.Pushed, c.Queue.CoDel, c.Written, missing)
 			}
 			if marks == 0 && c.Queue.Marked > 0 || marks > 0 && c.Queue.Marked == 0 ||
-				test.line.Rate > 0 && marks == 0 {
+				test.link.Rate > 0 && marks == 0 {
 				t.Errorf("the queues marked %d packets, the kernels received %d marks",
 					c.Queue.Marked, marks)
 			}
@@ -146,11 +146,11 @@ func TestSoakTraffic(t *testing.T) {
 	}
 }
 
-// bridgePair is the two ends of the data path.
+// bridgePair is both ends of the data path.
 type bridgePair struct{ server, client *lab.Proc }
 
-// bridges joins two hosts by a bridge, and gives the devices IPv4 and IPv6 addresses, .1 and .3.
-// Inside, TCP uses ECN.
+// bridges connects two hosts by a bridge, and gives the devices IPv4 and IPv6 addresses, .1 and .3.
+// TCP inside uses ECN.
 func bridges(t *testing.T, server, client *lab.Host, plainServer, plainClient,
 	secure bool) bridgePair {
 	t.Helper()
@@ -188,7 +188,7 @@ func bridges(t *testing.T, server, client *lab.Host, plainServer, plainClient,
 	return p
 }
 
-// bridgeCounts is what a bridge has counted; e2e/bridge prints it.
+// bridgeCounts is what a bridge has counted, as e2e/bridge prints it.
 type bridgeCounts struct {
 	Pushed, Written    uint64
 	Queue              struct{ Full, CoDel, Marked uint64 }
@@ -196,7 +196,7 @@ type bridgeCounts struct {
 	Vnet, IP           uint64
 }
 
-// stop ends both ends and returns what they have counted together.
+// stop stops both ends and returns the sums of their counters.
 func (p bridgePair) stop(t *testing.T) bridgeCounts {
 	t.Helper()
 	var sum bridgeCounts
@@ -228,7 +228,7 @@ func (p bridgePair) stop(t *testing.T) bridgeCounts {
 	return sum
 }
 
-// ceSeen counts the IP packets that a host has received with a mark of congestion.
+// ceSeen returns the number of IP packets that a host has received with a congestion mark.
 func ceSeen(t *testing.T, h *lab.Host) int64 {
 	t.Helper()
 	c := kernelCounters(t, h)

@@ -33,9 +33,9 @@ func TestRecordTraces(t *testing.T) {
 	}
 	const long = "-t8"
 	for name, test := range map[string]struct {
-		link  *wan.Link // nil is a local network
+		link  *wan.Link // nil for a local network
 		flows [][]string
-		rest  time.Duration // between them
+		rest  time.Duration // between the transfers
 	}{
 		"lan":        {nil, [][]string{{"-t6"}}, 0},
 		"10mbit":     {line(10e6, 0), [][]string{{long}}, 0},
@@ -79,7 +79,8 @@ func TestRecordTraces(t *testing.T) {
 				out.Write(append(data, '\n'))
 			}
 			file := filepath.Join(*traces, name+".jsonl")
-			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil { //nolint:gosec // no secret
+			//nolint:gosec // no secret
+			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -110,7 +111,7 @@ func watchSocket(h *lab.Host, stop <-chan struct{}) (samples []tcp.Sample) {
 	}
 }
 
-// parseSocket reads what ss(8) says of one connection.
+// parseSocket parses ss(8)'s output about one connection.
 func parseSocket(text string) (s tcp.Sample) {
 	number := func(pattern string) float64 {
 		m := regexp.MustCompile(`\b` + pattern).FindStringSubmatch(text)
@@ -138,7 +139,7 @@ func parseSocket(text string) (s tcp.Sample) {
 	s.Bandwidth = uint64(number(`bbr:\(bw:`+rate) / 8)
 	s.Gain = uint32(number("pacing_gain:"+decimal)*256 + 0.5)
 	if s.Control == "bbr" && s.Gain == 0 {
-		s.Gain = 739 // ss shows nothing of BBR before it has seen a rate, and it begins in STARTUP
+		s.Gain = 739 // ss shows no gain before BBR has measured a rate, and BBR begins in STARTUP
 	}
 	s.SendBuffer, s.RecvBuffer = int(number("tb"+decimal)), int(number("rb"+decimal))
 	return s

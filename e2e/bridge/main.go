@@ -1,8 +1,8 @@
-// Bridge joins a TUN device here to one there by the program's own packages tun and transport, as
-// `tunnel serve` and `tunnel connect` do, and nothing else: it gives out no addresses and lets
-// everything pass. The end-to-end tests run through it what the program has no addresses for, which
-// is IPv6, and force what it chooses by itself, the framing. It says on stdout what it does, and at
-// SIGTERM what it has counted, as JSON.
+// Bridge joins a TUN device to one on another host by the packages tun and transport, as `tunnel
+// serve` and `tunnel connect` do, but assigns no addresses and passes every packet. The end-to-end
+// tests use it to send IPv6 across, for which the program has no addresses, and to choose the
+// framing, which the program chooses by itself. It prints its progress on stdout and, on SIGTERM,
+// its counters as JSON.
 package main
 
 import (
@@ -31,16 +31,16 @@ import (
 	"tunnel/tun"
 )
 
-// queueLimit, in bytes, is far beyond the program's own: CoDel alone drops here, segment by
-// segment, so that what went in and was not dropped can be compared with what comes out.
+// queueLimit, in bytes, is far larger than the program's own: only CoDel drops here, segment by
+// segment, so that sent, dropped and received packets add up.
 const queueLimit = 1 << 30
 
-// counts is what the bridge prints at its end.
+// counts are the counters that the bridge prints when it ends.
 type counts struct {
-	// packets that went into the queue; a super-packet counts as those that it stands for
+	// packets put into the queue; a super-packet counts as its segments
 	Pushed    uint64
 	Queue     fq.Drops
-	Written   uint64 // packets for the kernel, counted alike
+	Written   uint64 // packets written to the device; a super-packet counts as its segments
 	Malformed uint64 // records whose virtio_net_hdr contradicts the packet
 	Refused   uint64 // by the kernel
 	Vnet, IP  uint64 // batches received, by framing
@@ -48,7 +48,7 @@ type counts struct {
 
 type bridge struct {
 	dev       tun.Device
-	offload   packet.Offload // what the other side is told
+	offload   packet.Offload // told to the other side
 	queue     *fq.Queue
 	keepalive time.Duration
 	out       io.Writer
@@ -72,7 +72,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bridge", flag.ContinueOnError)
 	listen := flags.String("listen", "", "`ADDRESS` to listen on")
 	url := flags.String("url", "", "`URL` to dial")
-	cert := flags.String("cert", "", "`FILE` with the certificate, for TLS: the server's own, or what the client trusts")
+	cert := flags.String("cert", "",
+		"`FILE` with the certificate, for TLS: the server's own, or what the client trusts")
 	key := flags.String("key", "", "`FILE` with the server's key")
 	plain := flags.Bool("plain", false, "make the device without offload, which makes the framing ip")
 	if err := flags.Parse(args); err != nil {
@@ -109,12 +110,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("ended by itself: %w", err)
 	}
 	return json.NewEncoder(out).Encode(counts{
-		Pushed: b.pushed.Load(), Queue: b.queue.Drops(), Written: b.written.Load(), Malformed: b.malformed.Load(), Refused: b.refused.Load(),
+		Pushed: b.pushed.Load(), Queue: b.queue.Drops(), Written: b.written.Load(),
+		Malformed: b.malformed.Load(), Refused: b.refused.Load(),
 		Vnet: b.framings[packet.FramingVnet].Load(), IP: b.framings[packet.FramingIP].Load(),
 	})
 }
 
-// up waits until somebody has taken the device up: before that the kernel refuses packets.
+// up waits until the device is up, since before that the kernel refuses packets.
 func up(ctx context.Context, name string) error {
 	for ctx.Err() == nil {
 		i, err := net.InterfaceByName(name)
@@ -129,7 +131,7 @@ func up(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
-// forward is the way out, from the device to the queue.
+// forward moves packets from the device to the queue.
 func (b *bridge) forward() error {
 	return b.dev.ReadBatches(func(batch *packet.Batch) {
 		for i := range batch.Len() {
@@ -140,7 +142,7 @@ func (b *bridge) forward() error {
 	})
 }
 
-// deliver is the way in, from the other side to the device.
+// deliver moves packets from the other side to the device.
 func (b *bridge) deliver(batch *packet.Batch) error {
 	b.framings[batch.Framing()].Add(1)
 	batch.Filter(func(i int) bool {
@@ -162,7 +164,7 @@ func (b *bridge) deliver(batch *packet.Batch) error {
 	return err
 }
 
-// packets returns for how many packets a record stands.
+// packets returns the number of packets that a record stands for.
 func packets(record []byte) uint64 {
 	h, ip := packet.ParseHeader(record), record[packet.HeaderLen:]
 	if !h.Segmented() {
@@ -201,7 +203,7 @@ func (b *bridge) dial(ctx context.Context, address, ca string) error {
 	return b.run(ctx, conn)
 }
 
-// serve takes one connection, and returns when it ends.
+// serve accepts one connection, and returns when it ends.
 func (b *bridge) serve(ctx context.Context, address, cert, key string) error {
 	var config *tls.Config
 	if cert != "" {
@@ -245,7 +247,8 @@ func (b *bridge) accept(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		return err
 	}
 	err = conn.Grant(ctx, request, transport.Connected{
-		Address: "10.1.1.3", Peer: "10.1.1.4", Network: "10.1.1.0/24", MTU: 1400, Qlen: 100, Keepalive: b.keepalive.Seconds(),
+		Address: "10.1.1.3", Peer: "10.1.1.4", Network: "10.1.1.0/24", MTU: 1400, Qlen: 100,
+		Keepalive: b.keepalive.Seconds(),
 	}, b.offload)
 	if err != nil {
 		return err

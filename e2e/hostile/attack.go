@@ -18,15 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Command as its first argument should make a program run Main: an attacker is a process of its
-// own, so that it can run in a host.
+// Command as its first argument makes a program run Main: an attacker is a process of its own, so
+// that it can run in a host.
 const Command = "attack"
 
 // Kinds of attacks.
 const (
-	Silent = "silent" // connections that say nothing, held for ten seconds
-	Hello  = "hello"  // one ClientHello, replayed
-	Greedy = "greedy" // sessions that send pings and do not read
+	Silent = "silent" // silent connections, held for ten seconds
+	Hello  = "hello"  // a replayed ClientHello
+	Greedy = "greedy" // sessions that send pings and do not read the replies
 )
 
 const (
@@ -36,8 +36,7 @@ const (
 	openers     = 64 // connections that are being opened at once
 )
 
-// Main is the program of an attacker. It attacks until ctx ends, and says once a second on out what
-// it has done.
+// Main runs an attacker until ctx ends, and prints its counters on out once a second.
 func Main(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet(Command, flag.ContinueOnError)
 	target := flags.String("target", "", "ADDRESS:PORT")
@@ -77,10 +76,10 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// Opened returns how many connections an attacker had opened when it wrote the last line of output.
+// Opened returns the number of connections in the last line of an attacker's output.
 func Opened(output string) (n int) {
 	if i := strings.LastIndex(output, "opened "); i >= 0 {
-		_, _ = fmt.Sscanf(output[i:], "opened %d,", &n) // 0 for half a line
+		_, _ = fmt.Sscanf(output[i:], "opened %d,", &n) // 0 if the line is incomplete
 	}
 	return n
 }
@@ -90,10 +89,10 @@ type attacker struct {
 	kind   string
 	from   []netip.Addr
 	hello  []byte
-	due    chan struct{} // a connection that has to be opened
+	due    chan struct{} // one value for each connection to open
 	opened atomic.Int64
 	failed atomic.Int64
-	answer atomic.Int64 // bytes came back
+	answer atomic.Int64 // connections on which the server answered
 }
 
 // clientHello returns the first record of a TLS client.
@@ -102,7 +101,7 @@ func clientHello(ctx context.Context) []byte {
 	defer server.Close()
 	go func() {
 		defer client.Close()
-		//nolint:gosec // nobody answers
+		//nolint:gosec // there is no server
 		_ = tls.Client(client, &tls.Config{InsecureSkipVerify: true,
 			NextProtos: []string{"http/1.1"}}).HandshakeContext(ctx)
 	}()
@@ -131,7 +130,7 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 		for ; sent < int(time.Since(began).Seconds()*float64(rate)); sent++ {
 			select {
 			case a.due <- struct{}{}:
-			default: // this machine does not keep up
+			default: // this machine is too slow
 			}
 		}
 		if time.Since(said) >= time.Second {
@@ -144,11 +143,10 @@ func (a *attacker) run(ctx context.Context, rate int, out io.Writer) {
 	workers.Wait()
 }
 
-// one opens a connection, by system calls alone: the attacker must not need more of the machine
-// than the server.
+// one opens a connection by plain system calls, so that the attacker uses less CPU than the server.
 func (a *attacker) one(from netip.Addr) {
 	fd, err := a.connect(from)
-	if errors.Is(err, unix.ECONNRESET) { // accepted, and reset before this end has looked
+	if errors.Is(err, unix.ECONNRESET) { // accepted, and reset before it was used
 		a.opened.Add(1)
 		return
 	}
@@ -168,7 +166,7 @@ func (a *attacker) one(from netip.Addr) {
 	}
 }
 
-// connect returns a connected socket, which is reset when it is closed.
+// connect returns a connected socket, which sends a reset when it is closed.
 func (a *attacker) connect(from netip.Addr) (fd int, err error) {
 	family := unix.AF_INET
 	if from.Is6() {
@@ -183,7 +181,7 @@ func (a *attacker) connect(from netip.Addr) (fd int, err error) {
 	err = errors.Join(
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &answer),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &dial), // connect(2) too
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &dial), // also limits connect(2)
 		unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
 		unix.Bind(fd, sockaddr(netip.AddrPortFrom(from, 0))),
 	)

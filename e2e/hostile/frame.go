@@ -16,13 +16,12 @@ const (
 	OpPing     = 0x9
 )
 
-// Frame returns a client's frame whose length is right. Its mask is 0, so that the payload stands
-// in it as it is.
+// Frame returns a client's frame with the right length. Its mask is 0, so the payload is unchanged.
 func Frame(first byte, payload []byte) []byte {
 	return append(FrameHead(first, Masked, uint64(len(payload))), payload...)
 }
 
-// FrameHead returns the head of a frame that claims to have n bytes. mask is Masked or 0.
+// FrameHead returns the header of a frame that claims to have n bytes. mask is Masked or 0.
 func FrameHead(first, mask byte, n uint64) []byte {
 	b := []byte{first}
 	switch {
@@ -39,7 +38,7 @@ func FrameHead(first, mask byte, n uint64) []byte {
 	return b
 }
 
-// EchoRequest returns an IPv4 packet with a ping. The addresses are IPv4.
+// EchoRequest returns an IPv4 packet with an ICMP echo request. The addresses are IPv4.
 func EchoRequest(from, to netip.Addr, payload int) []byte {
 	p := make([]byte, 28+payload)
 	p[0], p[8], p[9], p[20] = 0x45, 64, 1, 8
@@ -52,7 +51,7 @@ func EchoRequest(from, to netip.Addr, payload int) []byte {
 	return p
 }
 
-// Checksum is the Internet checksum of RFC 1071.
+// Checksum returns the Internet checksum (RFC 1071).
 func Checksum(data []byte) uint16 {
 	var sum uint32
 	for i := 0; i < len(data)-1; i += 2 {

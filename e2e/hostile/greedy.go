@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// What a greedy session sends: a burst of large pings, and a pause.
+// A greedy session sends bursts of large pings, with pauses.
 const (
 	pingSize   = 1300
 	pingBurst  = 16
 	burstPause = 100 * time.Millisecond
 )
 
-// AllIn begins the line that says that all greedy sessions are connected.
+// AllIn begins the line that is printed when all greedy sessions are connected.
 const AllIn = "all in"
 
-// greedy opens sessions with tokens in turn, each of which pings to until ctx ends and does not
-// read the answers.
+// greedy opens sessions with the tokens in turn, each of which pings to until ctx ends and does not
+// read the replies.
 func greedy(ctx context.Context, target string, tokens []string, sessions int, to netip.Addr,
 	out io.Writer) error {
 	all := make([]*Session, sessions)
@@ -50,7 +50,7 @@ func greedy(ctx context.Context, target string, tokens []string, sessions int, t
 		data := bytes.Repeat(Frame(Fin|OpBinary, EchoRequest(own, to, pingSize)), pingBurst)
 		group.Go(func() {
 			defer context.AfterFunc(ctx, func() { _ = s.Conn.Close() })()
-			pause := time.NewTimer(rand.N(burstPause)) // not all at once
+			pause := time.NewTimer(rand.N(burstPause)) // so that they do not send at once
 			for {
 				select {
 				case <-ctx.Done():

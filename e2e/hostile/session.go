@@ -1,5 +1,5 @@
-// Package hostile is clients without scruples, for tests and benchmarks: sessions that are written
-// byte by byte, as no library would, and floods of connections without a token.
+// Package hostile implements hostile clients for tests and benchmarks: sessions that send arbitrary
+// bytes as WebSocket frames, and floods of unauthenticated connections.
 package hostile
 
 import (
@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// dialWait bounds the setting up of a session.
+// dialWait bounds the time to set up a session.
 const dialWait = 30 * time.Second
 
-// Session is a connection with a token whose client sends what it likes.
+// Session is an authenticated connection on which a client can send anything.
 type Session struct {
 	Conn    net.Conn
-	Reads   *bufio.Reader // what the server has sent
+	Reads   *bufio.Reader // bytes from the server
 	Address string        // in the tunnel; "" before Connect
 }
 
-// Upgrade makes conn a WebSocket. The caller closes conn, whatever the error.
+// Upgrade makes conn a WebSocket. The caller closes conn in any case.
 func Upgrade(conn net.Conn, token string) (*Session, error) {
 	s := &Session{Conn: conn, Reads: bufio.NewReader(conn)}
 	_ = conn.SetDeadline(time.Now().Add(dialWait))
@@ -45,7 +45,7 @@ func Upgrade(conn net.Conn, token string) (*Session, error) {
 	return s, nil
 }
 
-// Connect asks for an address, with this framing. The connection has no deadline after.
+// Connect requests an address and a framing. After it the connection has no deadline.
 func (s *Session) Connect(framing string) error {
 	message := fmt.Appendf(nil, `{"state":"connect","version":1,"framings":[%q],"uso":true}`,
 		framing)

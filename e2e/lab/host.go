@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// tryLimit is how long a command in the foreground may take: one that hangs
-// must end its own test, not the time of all.
+// tryLimit bounds a command in the foreground, so that one that hangs fails its own test and not
+// the whole run.
 const tryLimit = 2 * time.Minute
 
-// bridgeDev is the bridge inside a switch.
+// bridgeDev is the bridge of a switch.
 const bridgeDev = "br0"
 
-// Host is one network namespace.
+// Host is a network namespace.
 type Host struct {
 	lab  *Lab
 	name string
@@ -34,8 +34,8 @@ func (h *Host) NS() string { return h.ns }
 // Name returns the name that the host was made with.
 func (h *Host) Name() string { return h.name }
 
-// Hosts gives the host an /etc/hosts of its own, with the lines given after
-// localhost, and an empty resolv.conf: names resolve from the lines or not at all.
+// Hosts gives the host its own /etc/hosts, with the lines given after localhost, and an empty
+// resolv.conf: only these names resolve.
 func (h *Host) Hosts(lines ...string) {
 	h.lab.t.Helper()
 	dir := filepath.Join(etcDir, h.ns)
@@ -57,9 +57,8 @@ func (h *Host) Sysctl(key, value string) {
 		value)
 }
 
-// Command prepares a command that runs inside the host. ip(8) executes it in its
-// own place, so the pid of the command is the pid of the program. Its messages
-// are in English whatever the user's locale.
+// Command prepares a command that runs in the host. ip(8) executes it in its own process, so the
+// command's pid is the program's. Its messages are in English whatever the user's locale is.
 func (h *Host) Command(argv ...string) *exec.Cmd {
 	h.lab.t.Helper()
 	h.need(argv[0])
@@ -80,8 +79,8 @@ func (h *Host) Run(argv ...string) string {
 	return stdout
 }
 
-// Try runs a command that may fail, for two minutes at most. A program killed by
-// a signal has code -1.
+// Try runs a command that may fail, for at most two minutes. The code of a program that a signal
+// has ended is -1.
 func (h *Host) Try(argv ...string) (stdout, stderr string, code int) {
 	h.lab.t.Helper()
 	return h.TryCommand(h.Command(argv...))
@@ -92,7 +91,7 @@ func (h *Host) TryCommand(cmd *exec.Cmd) (stdout, stderr string, code int) {
 	h.lab.t.Helper()
 	var outBuf, errBuf bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &outBuf, &errBuf
-	cmd.WaitDelay = killWait // a child may outlive its killed parent and hold the pipes
+	cmd.WaitDelay = killWait // a child of the killed process may hold the pipes
 	err := cmd.Start()
 	if err == nil {
 		limit := time.AfterFunc(tryLimit, func() { _ = cmd.Process.Kill() })
@@ -121,7 +120,7 @@ func (h *Host) Pids() []int {
 // nextDev names the host's next device.
 func (h *Host) nextDev() string { return fmt.Sprintf("eth%d", h.devs.Add(1)-1) }
 
-// configure addresses a device and takes it up.
+// configure assigns an address to a device and sets it up.
 func (h *Host) configure(dev, cidr string) {
 	h.lab.t.Helper()
 	if cidr != "" {
@@ -130,7 +129,7 @@ func (h *Host) configure(dev, cidr string) {
 	h.lab.ip("-n", h.ns, "link", "set", "dev", dev, "up")
 }
 
-// need fails the test with the name of the Debian package when a program is missing.
+// need fails the test, with the name of the Debian package, if a program is missing.
 func (h *Host) need(program string) {
 	h.lab.t.Helper()
 	if _, err := exec.LookPath(program); err == nil || strings.Contains(program, "/") {

@@ -1,10 +1,9 @@
-// Package lab builds hosts out of network namespaces, so that whole-system
-// tests and benchmarks run real programs across real links on one machine.
+// Package lab makes hosts out of network namespaces, so that whole-system tests and benchmarks run
+// real programs across real links on one machine.
 //
-// A host is a namespace, a link is a veth pair, a switch is a namespace with a
-// bridge. Everything is named after the process and a random number, so that
-// labs stand side by side; everything goes away in Cleanup, and what a killed
-// process could not clean up is swept by the next lab.
+// A host is a namespace, a link is a veth pair, a switch is a namespace with a bridge. All names
+// contain the process ID and a random number, so that labs can run at the same time. Cleanup
+// removes everything; the next lab removes what a killed process has left.
 package lab
 
 import (
@@ -24,17 +23,17 @@ import (
 )
 
 const (
-	namePrefix = "tn-"        // of every namespace a lab makes: tn-PID-RANDOM-HOST
-	netnsDir   = "/run/netns" // where ip(8) keeps named namespaces
-	etcDir     = "/etc/netns" // where ip(8) looks for a namespace's hosts and resolv.conf
-	lockDir    = "/run"       // what labs lock against each other; it is always there
+	namePrefix = "tn-"        // of every namespace: tn-PID-RANDOM-HOST
+	netnsDir   = "/run/netns" // ip(8)'s named namespaces
+	etcDir     = "/etc/netns" // ip(8)'s hosts and resolv.conf of each namespace
+	lockDir    = "/run"       // labs take a lock on this directory, which always exists
 	allowedCC  = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
-	killWait   = 5 * time.Second // for a killed process to be gone
+	killWait   = 5 * time.Second // the time for a killed process to end
 )
 
-// TB is what a Lab needs of a testing.TB, so that a program which is no test
-// can use it too. Fatalf must not return. When the value also has Failed(), the
-// output of every Proc is logged after a failure.
+// TB is the part of testing.TB that a Lab needs, so that a program other than a test can use it
+// too. Fatalf must not return. If the value also has Failed(), the output of every Proc is logged
+// after a failure.
 type TB interface {
 	Helper()
 	Name() string
@@ -43,8 +42,8 @@ type TB interface {
 	Cleanup(fn func())
 }
 
-// Lab is a set of hosts that live until the end of one test. Its methods may be
-// called from any goroutine that may call Fatalf.
+// Lab is a set of hosts that live until the end of a test. Its methods may be called from any
+// goroutine that may call Fatalf.
 type Lab struct {
 	t      TB
 	prefix string // "tn-PID-RANDOM-"
@@ -54,9 +53,8 @@ type Lab struct {
 	procs []*Proc
 }
 
-// New returns an empty lab that removes itself at the end of the test. It fails
-// when the caller is not root: namespaces cannot be made otherwise, and a test
-// that did not run must not look like one that passed.
+// New returns an empty lab, which is removed at the end of the test. It fails the test if the
+// caller is not root, since namespaces need root and a test that did not run must not pass.
 func New(t TB) *Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -75,14 +73,13 @@ func New(t TB) *Lab {
 	return l
 }
 
-// Host makes a host: a namespace with lo up and cubic as its congestion
-// control, which is what a user's machine most likely has. The name is for
-// people, short, and unique in the lab.
+// Host makes a namespace with lo up and cubic, the usual default, as its congestion control. The
+// name is short and unique in the lab.
 func (l *Lab) Host(name string) *Host {
 	l.t.Helper()
 	h := &Host{lab: l, name: name, ns: l.prefix + name}
 	l.mu.Lock()
-	l.hosts = append(l.hosts, h) // before it exists: a failure half-way is cleaned up too
+	l.hosts = append(l.hosts, h) // first, so that a failure half-way is cleaned up too
 	l.mu.Unlock()
 	err := locked(func() error {
 		if err := ip("netns", "add", h.ns); err != nil {
@@ -97,9 +94,9 @@ func (l *Lab) Host(name string) *Host {
 	return h
 }
 
-// Link joins two hosts by a veth pair, one address in CIDR form on each end,
-// and returns the names of the two devices (eth0, eth1, … on each host in the
-// order of their links). An empty CIDR leaves its end without an address.
+// Link connects two hosts by a veth pair with the addresses given in CIDR form, and returns the
+// names of the two devices (eth0, eth1, … on each host, in the order of the links). An end with an
+// empty CIDR gets no address.
 func (l *Lab) Link(a *Host, aCIDR string, b *Host, bCIDR string) (aDev, bDev string) {
 	l.t.Helper()
 	aDev, bDev = a.nextDev(), b.nextDev()
@@ -109,7 +106,7 @@ func (l *Lab) Link(a *Host, aCIDR string, b *Host, bCIDR string) (aDev, bDev str
 	return aDev, bDev
 }
 
-// Switch makes a host that is nothing but a bridge: Attach other hosts to it.
+// Switch makes a host that is a bridge. Attach connects other hosts to it.
 func (l *Lab) Switch(name string) *Host {
 	l.t.Helper()
 	sw := l.Host(name)
@@ -118,7 +115,7 @@ func (l *Lab) Switch(name string) *Host {
 	return sw
 }
 
-// Attach plugs a host into a switch and returns the name of its device there.
+// Attach connects a host to a switch and returns the name of the host's device.
 func (l *Lab) Attach(h *Host, cidr string, sw *Host) (dev string) {
 	l.t.Helper()
 	dev, port := l.Link(h, cidr, sw, "")
@@ -126,7 +123,7 @@ func (l *Lab) Attach(h *Host, cidr string, sw *Host) (dev string) {
 	return dev
 }
 
-// ip runs ip(8) on the machine itself; it must succeed.
+// ip runs ip(8) on the machine itself. It must succeed.
 func (l *Lab) ip(args ...string) {
 	l.t.Helper()
 	if err := ip(args...); err != nil {
@@ -134,8 +131,8 @@ func (l *Lab) ip(args ...string) {
 	}
 }
 
-// close ends every process, then removes every namespace. It runs after a
-// Fatalf too, and goes on after an error: one leftover must not keep others.
+// close ends every process, then removes every namespace. It also runs after a Fatalf, and goes on
+// after an error, so that one error does not leave the rest.
 func (l *Lab) close() {
 	l.mu.Lock()
 	procs, hosts := l.procs, l.hosts
@@ -159,8 +156,8 @@ func (l *Lab) close() {
 	}
 }
 
-// sweep removes the namespaces of labs whose process is gone: a test binary
-// that was killed, or that ran into its time-out, runs no Cleanup.
+// sweep removes the namespaces of labs whose process has ended: a test binary that was killed or
+// ran into its time-out runs no Cleanup.
 func sweep() error {
 	return locked(func() error {
 		entries, err := os.ReadDir(netnsDir)
@@ -183,14 +180,14 @@ func sweep() error {
 	})
 }
 
-// removeNS kills what still runs in a namespace, by pid, and removes it
-// together with its directory below /etc/netns.
+// removeNS kills the processes in a namespace, and removes it together with its directory below
+// /etc/netns.
 func removeNS(ns string) error {
 	deadline := time.Now().Add(killWait)
 	for {
 		pids, err := pidsIn(ns)
 		if err != nil || len(pids) == 0 {
-			break // no such namespace: nothing to kill; Remove below says the rest
+			break // no such namespace; Remove below reports the rest
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("processes %v do not die", pids)
@@ -199,7 +196,7 @@ func removeNS(ns string) error {
 			if pid == os.Getpid() {
 				return errors.New("this process itself is inside")
 			}
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself meanwhile
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -210,14 +207,13 @@ func removeNS(ns string) error {
 	if err := os.RemoveAll(filepath.Join(etcDir, ns)); err != nil {
 		errs = append(errs, err)
 	}
-	_ = os.Remove(etcDir) // only when it is empty, that is, when it was ours alone
+	_ = os.Remove(etcDir) // fails if other files are in it
 	return errors.Join(errs...)
 }
 
-// setCubic makes cubic the default congestion control of a namespace. Some
-// machines have another default and let a namespace choose only among what the
-// machine allows to everybody, so cubic joins that list while it is chosen. The
-// caller holds the lock.
+// setCubic makes cubic the default congestion control of a namespace. A namespace may only choose
+// among what the machine allows to all users, so cubic is added to that list meanwhile. The caller
+// holds the lock.
 func setCubic(ns string) error {
 	const choose = "echo cubic >/proc/sys/net/ipv4/tcp_congestion_control"
 	if ip("netns", "exec", ns, "sh", "-c", choose) == nil {
@@ -235,7 +231,7 @@ func setCubic(ns string) error {
 	return errors.Join(err, os.WriteFile(allowedCC, before, 0))
 }
 
-// pidsIn lists the processes inside a namespace.
+// pidsIn returns the processes inside a namespace.
 func pidsIn(ns string) ([]int, error) {
 	out, err := exec.CommandContext(context.Background(), "ip", "netns", "pids", ns).Output()
 	if err != nil {
@@ -262,9 +258,8 @@ func ip(args ...string) error {
 	return nil
 }
 
-// locked runs fn while no other lab of this machine is inside it. The first
-// `ip netns add` of a boot turns /run/netns into a mount point, and two of them
-// at once lose each other's namespaces.
+// locked runs fn while no other lab on this machine holds the lock. The first `ip netns add` after
+// a boot makes /run/netns a mount point, and two of them at once lose each other's namespaces.
 func locked(fn func() error) error {
 	f, err := os.Open(lockDir)
 	if err != nil {

@@ -98,7 +98,7 @@ func TestProc(t *testing.T) {
 	}
 }
 
-// fakeTB lets a lab fail without failing the test.
+// fakeTB records a lab's failure instead of failing the test.
 type fakeTB struct {
 	testing.TB
 	cleanups []func()
@@ -135,7 +135,7 @@ func TestFatalLeavesNothing(t *testing.T) {
 		h.Hosts("198.51.100.9 nine")
 		l.Link(h, "198.51.100.1/24", o, "198.51.100.2/24")
 		ns = h.NS()
-		h.Run("sh", "-c", "sleep 1001 >/dev/null 2>&1 &") // escapes from its parent
+		h.Run("sh", "-c", "sleep 1001 >/dev/null 2>&1 &") // outlives its parent
 		p := h.Start("sh", "-c", "echo hello; exec sleep 1002")
 		pid = p.Pid()
 		p.WaitFor("hello", time.Minute)

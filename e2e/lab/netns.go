@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Do runs fn on a thread inside the host's namespace. Sockets that fn opens
-// belong to the host for ever; goroutines that it starts do not run inside.
+// Do runs fn on a thread inside the host's namespace. Sockets that fn opens stay in the namespace;
+// goroutines that it starts do not run inside.
 func (h *Host) Do(fn func() error) error {
 	ns, err := os.Open(filepath.Join(netnsDir, h.ns))
 	if err != nil {
@@ -30,10 +30,9 @@ func (h *Host) Do(fn func() error) error {
 	return <-result
 }
 
-// onThread runs fn on a thread that ends with the goroutine, since a locked
-// thread that is never unlocked is not used again. The process's first thread
-// cannot end, and its namespace counts as that of the whole process, so it is
-// kept busy while another one runs fn.
+// onThread runs fn on a thread that ends with the goroutine, since a thread that stays locked is
+// not used again. The process's first thread cannot end, and its namespace counts as the process's,
+// so it is kept busy while another thread runs fn.
 func onThread(fn func()) {
 	runtime.LockOSThread()
 	if unix.Gettid() != unix.Getpid() {
@@ -49,8 +48,8 @@ func onThread(fn func()) {
 	<-done
 }
 
-// DialContext opens a connection from the host to a literal IP address and
-// port, without a process inside: it has the shape that http.Transport asks for.
+// DialContext opens a connection from the host to a literal IP address and port, without a process
+// inside. http.Transport can use it.
 func (h *Host) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	var conn net.Conn
 	err := h.Do(func() (err error) {
@@ -60,8 +59,8 @@ func (h *Host) DialContext(ctx context.Context, network, address string) (net.Co
 	return conn, err
 }
 
-// Cookie returns the number that the kernel gave the host's namespace and gives
-// to no other until the machine restarts.
+// Cookie returns the kernel's number of the host's namespace, which is unique until the machine
+// restarts.
 func (h *Host) Cookie() uint64 {
 	h.lab.t.Helper()
 	var cookie uint64

@@ -13,16 +13,15 @@ import (
 	"time"
 )
 
-// dumpLimit bounds what the end of a failed test logs of one stream, in bytes.
+// dumpLimit bounds how much of each stream is logged after a failed test, in bytes.
 const dumpLimit = 16 << 10
 
-// Proc is a program that runs in the background on a host. It ends with the lab
-// at the latest.
+// Proc is a program that runs in the background on a host, at most until the end of the lab.
 type Proc struct {
 	t    TB
 	name string // host and command line
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the program has ended and its output is complete
+	done chan struct{} // closed after the program has ended and its output is complete
 
 	mu      sync.Mutex // guards the rest
 	stdout  bytes.Buffer
@@ -36,8 +35,8 @@ func (h *Host) Start(argv ...string) *Proc {
 	return h.StartCommand(h.Command(argv...))
 }
 
-// StartCommand is Start for a command that the caller has changed (its
-// environment, stdin). Stdout and stderr belong to the Proc.
+// StartCommand is Start for a command that the caller has changed (its environment, stdin). Stdout
+// and stderr belong to the Proc.
 func (h *Host) StartCommand(cmd *exec.Cmd) *Proc {
 	h.lab.t.Helper()
 	p := &Proc{
@@ -49,12 +48,12 @@ func (h *Host) StartCommand(cmd *exec.Cmd) *Proc {
 	}
 	cmd.Stdout = &stream{p: p, buf: &p.stdout}
 	cmd.Stderr = &stream{p: p, buf: &p.stderr}
-	// Daemons and users' programs are in sessions of their own on a real host, too, and with
-	// kernel.sched_autogroup_enabled it is sessions that the scheduler weighs against each other.
+	// On a real host, too, daemons and users' programs have sessions of their own. With
+	// kernel.sched_autogroup_enabled the scheduler weighs sessions against each other.
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	}
-	// A child that outlives the program must not keep Wait for ever.
+	// A child that outlives the program must not block Wait.
 	cmd.WaitDelay = killWait
 	if err := cmd.Start(); err != nil {
 		h.lab.t.Fatalf("start %s: %v", p.name, err)
@@ -69,15 +68,15 @@ func (h *Host) StartCommand(cmd *exec.Cmd) *Proc {
 	return p
 }
 
-// Pid returns the pid of the program, the process that was started.
+// Pid returns the process ID of the program.
 func (p *Proc) Pid() int { return p.cmd.Process.Pid }
 
-// Worker returns the pid of the process that does the work: a tunnel that was
-// started as root has a child for that. It is Pid for every other program.
+// Worker returns the process ID of the worker of a tunnel that was started as root, which is a
+// child process. For any other program it is Pid.
 func (p *Proc) Worker() int {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is sound
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is valid
 	for _, stat := range stats {
-		text, _ := os.ReadFile(stat) // it may have ended meanwhile
+		text, _ := os.ReadFile(stat) // it may have ended
 		pid, rest, _ := strings.Cut(string(text), " (tunnel-worker) ")
 		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(p.Pid()) {
 			if n, err := strconv.Atoi(pid); err == nil {
@@ -88,14 +87,14 @@ func (p *Proc) Worker() int {
 	return p.Pid()
 }
 
-// Stdout returns what the program has written to stdout so far.
+// Stdout returns the program's stdout so far.
 func (p *Proc) Stdout() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stdout.String()
 }
 
-// Stderr returns what the program has written to stderr so far.
+// Stderr returns the program's stderr so far.
 func (p *Proc) Stderr() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,20 +111,20 @@ func (p *Proc) Exited() bool {
 	}
 }
 
-// WaitFor waits until a line of stdout or stderr contains substr, and returns
-// that line. It fails the test when the program ends without one, or after d.
+// WaitFor waits until a line of stdout or stderr contains substr, and returns that line. It fails
+// the test if the program ends without such a line, or after d.
 func (p *Proc) WaitFor(substr string, d time.Duration) string {
 	p.t.Helper()
 	return p.WaitForNth(substr, 1, d)
 }
 
-// WaitForNth is WaitFor for the nth such line, counted from 1, of either stream.
+// WaitForNth is WaitFor for the nth such line of either stream, counted from 1.
 func (p *Proc) WaitForNth(substr string, n int, d time.Duration) string {
 	p.t.Helper()
 	timeout := time.NewTimer(d)
 	defer timeout.Stop()
 	for {
-		ended := p.Exited() // before the look, so that the last words are seen
+		ended := p.Exited() // before find, so that the last lines are seen
 		line, changed := p.find(substr, n)
 		if line != "" {
 			return line
@@ -143,8 +142,8 @@ func (p *Proc) WaitForNth(substr string, n int, d time.Duration) string {
 	}
 }
 
-// find looks for the nth complete line with substr, and returns the channel that
-// tells about more output.
+// find returns the nth complete line with substr, and a channel that is closed when there is more
+// output.
 func (p *Proc) find(substr string, n int) (line string, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,26 +160,26 @@ func (p *Proc) find(substr string, n int) (line string, changed <-chan struct{})
 	return "", p.changed
 }
 
-// Signal sends a signal to the program; one that has ended already is no error.
-// SIGSTOP and SIGCONT are for its worker as well, as a shell's would be.
+// Signal sends a signal to the program, unless it has ended. SIGSTOP and SIGCONT also go to its
+// worker, as a shell sends them to the whole job.
 func (p *Proc) Signal(sig os.Signal) {
 	p.t.Helper()
 	if s, ok := sig.(syscall.Signal); ok && (s == syscall.SIGSTOP || s == syscall.SIGCONT) {
 		if pid := p.Worker(); pid != p.Pid() {
-			_ = syscall.Kill(pid, s) // it may have ended meanwhile
+			_ = syscall.Kill(pid, s) // it may have ended
 		}
 	}
 	if err := p.cmd.Process.Signal(sig); err != nil && !p.Exited() {
 		select {
-		case <-p.done: // it ended between the two
+		case <-p.done: // it has ended meanwhile
 		case <-time.After(killWait):
 			p.t.Fatalf("%s: signal %v: %v", p.name, sig, err)
 		}
 	}
 }
 
-// Wait waits until the program has ended and returns its exit code, -1 for one
-// that a signal ended. It fails the test after d.
+// Wait waits until the program has ended and returns its exit code, -1 if a signal has ended it. It
+// fails the test after d.
 func (p *Proc) Wait(d time.Duration) (code int) {
 	p.t.Helper()
 	timeout := time.NewTimer(d)
@@ -193,24 +192,24 @@ func (p *Proc) Wait(d time.Duration) (code int) {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Kill ends the program with SIGKILL and waits until it is gone. It may be
-// called at any time and more than once.
+// Kill ends the program with SIGKILL and waits until it has ended. It may be called at any time and
+// more than once.
 func (p *Proc) Kill() {
 	p.t.Helper()
 	if p.Exited() {
 		return
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGKILL) // it may have ended by itself meanwhile
+	_ = p.cmd.Process.Signal(syscall.SIGKILL) // it may have ended
 	<-p.done
 }
 
-// dump is the program's output for a person who looks for the reason of a failure.
+// dump returns the end of the program's output, for the log of a failed test.
 func (p *Proc) dump() string {
 	return fmt.Sprintf("--- %s\n--- stdout:\n%s--- stderr:\n%s---", p.name, tail(p.Stdout()),
 		tail(p.Stderr()))
 }
 
-// tail is the end of a text, at most dumpLimit bytes of it.
+// tail returns the last dumpLimit bytes of a text.
 func tail(text string) string {
 	if len(text) <= dumpLimit {
 		return text

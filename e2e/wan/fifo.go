@@ -1,6 +1,6 @@
 package wan
 
-// fifo is a queue of frames that does not allocate once it has grown to its size.
+// fifo is a queue of frames that does not allocate once it has reached its size.
 type fifo struct {
 	ring []frame // its length is a power of two, or zero
 	head int
@@ -12,7 +12,7 @@ func (q *fifo) len() int { return q.n }
 // at returns the frame at position i, counted from the head.
 func (q *fifo) at(i int) *frame { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
 
-// last returns the frame at the tail, nil if there is none.
+// last returns the frame at the tail, or nil if there is none.
 func (q *fifo) last() *frame {
 	if q.n == 0 {
 		return nil

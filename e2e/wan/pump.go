@@ -12,47 +12,47 @@ import (
 
 const (
 	frameRoom = 2048 // bytes; the largest frame is 1514, with a VLAN tag 1518
-	burst     = 64   // frames read between two looks at what is due
+	burst     = 64   // frames read between two checks of what is due
 )
 
-// pump is one direction at work. It has a thread to itself: Go's timers are too coarse for a line,
-// and a router would not slow down because the hosts are busy.
+// pump moves the frames of one direction. It has a thread to itself, since Go's timers are too
+// coarse for a link and a real router does not slow down when the hosts are busy.
 type pump struct {
 	from, to int // TAP devices; not closed by the pump
-	wake     int // eventfd: look again
+	wake     int // eventfd: check again
 	start    time.Time
 
-	mu      sync.Mutex // guards the rest
-	line    line
-	stopped bool
-	spare   [][]byte // buffers that carry no frame
-	err     error    // why it ended early
+	mu        sync.Mutex // guards the rest
+	direction direction
+	stopped   bool
+	spare     [][]byte // buffers that carry no frame
+	err       error    // why run ended early
 }
 
-func newPump(from, to int, link Link, direction uint64) (*pump, error) {
+func newPump(from, to int, link Link, id uint64) (*pump, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
-	p := &pump{from: from, to: to, wake: wake, start: time.Now(), line: line{direction: direction}}
-	p.line.set(link)
+	p := &pump{from: from, to: to, wake: wake, start: time.Now(), direction: direction{id: id}}
+	p.direction.set(link)
 	return p, nil
 }
 
-// set changes the link.
-func (p *pump) set(link Link) { p.change(func(l *line) { l.set(link) }) }
+// set changes the link's parameters.
+func (p *pump) set(link Link) { p.change(func(d *direction) { d.set(link) }) }
 
-// change lets f change the line while no frame moves.
-func (p *pump) change(f func(*line)) {
+// change calls f with the direction while no frame moves.
+func (p *pump) change(f func(*direction)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f(&p.line)
+	f(&p.direction)
 }
 
 func (p *pump) stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.line.stats
+	return p.direction.stats
 }
 
 // stop makes run return.
@@ -63,7 +63,7 @@ func (p *pump) stop() {
 	_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 }
 
-// close frees what the pump holds, once run has returned, and says why run ended if it was not
+// close frees what the pump holds, after run has returned, and returns why run ended if it was not
 // stop.
 func (p *pump) close() error {
 	_ = unix.Close(p.wake)
@@ -72,7 +72,7 @@ func (p *pump) close() error {
 
 // run moves frames until stop.
 func (p *pump) run() {
-	runtime.LockOSThread() // for ever: the thread, with what sharpen does to it, ends with run
+	runtime.LockOSThread() // not unlocked: the thread, which sharpen changes, ends with run
 	sharpen()
 	for {
 		p.mu.Lock()
@@ -84,7 +84,7 @@ func (p *pump) run() {
 		if err == nil {
 			err = p.deliver()
 		}
-		due, any := p.line.next()
+		due, any := p.direction.next()
 		if err != nil {
 			p.err, p.stopped = err, true
 		}
@@ -100,8 +100,8 @@ func (p *pump) run() {
 	}
 }
 
-// sharpen lets the calling thread wake up on time and before others. Without it the line works,
-// less exactly.
+// sharpen reduces the calling thread's timer slack and raises its priority. Without these rights
+// the link is less exact.
 func sharpen() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
@@ -109,13 +109,13 @@ func sharpen() {
 
 func (p *pump) now() time.Duration { return time.Since(p.start) }
 
-// accept takes up to a burst of frames from the device. more tells whether others may be waiting.
+// accept takes up to a burst of frames from the device. more reports whether others may be waiting.
 func (p *pump) accept() (more bool, err error) {
 	for range burst {
 		buf := p.buffer()
 		n, err := unix.Read(p.from, buf)
 		switch {
-		case err == nil && p.line.offer(p.now(), buf[:n]):
+		case err == nil && p.direction.offer(p.now(), buf[:n]):
 			continue
 		case err == nil, errors.Is(err, unix.EINTR):
 			p.spare = append(p.spare, buf)
@@ -130,16 +130,15 @@ func (p *pump) accept() (more bool, err error) {
 	return true, nil
 }
 
-// deliver hands over the frames that are due.
+// deliver writes the frames that are due.
 func (p *pump) deliver() error {
 	for {
-		data, deliver, ok := p.line.arrive(p.now())
+		data, deliver, ok := p.direction.arrive(p.now())
 		if !ok {
 			return nil
 		}
 		if deliver {
-			// A device that is down (EIO) or has no room for more (EAGAIN) loses the frame, as on a
-			// wire.
+			// A device that is down (EIO) or full (EAGAIN) loses the frame, as a real one does.
 			_, err := unix.Write(p.to, data)
 			if err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EAGAIN) {
 				return fmt.Errorf("write a frame: %w", err)
@@ -151,7 +150,7 @@ func (p *pump) deliver() error {
 	}
 }
 
-// wait sleeps until a frame comes in, the next one is due (if any is on the way), or stop.
+// wait sleeps until a frame comes in, the next one is due (if any is in flight), or stop.
 func (p *pump) wait(due time.Duration, any bool) error {
 	var timeout *unix.Timespec
 	if any {

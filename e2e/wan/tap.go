@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tap is one end of a line: an Ethernet device without offloads.
+// tap is one end of a link: an Ethernet device without offloads.
 type tap struct {
 	name string
 	fd   int
 }
 
-// openTap makes a device in the namespace of the calling thread. The kernel picks its name: wan0,
+// openTap makes a device in the namespace of the calling thread. The kernel chooses its name: wan0,
 // wan1, …
 func openTap() (tap, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -34,7 +34,7 @@ func openTap() (tap, error) {
 // close removes the device.
 func (t tap) close() { _ = unix.Close(t.fd) }
 
-// carrier tells the device whether there is a cable in it.
+// carrier sets whether the device has a carrier.
 func (t tap) carrier(on bool) error {
 	value := 0
 	if on {

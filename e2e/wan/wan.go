@@ -2,8 +2,8 @@
 // drop-tail queue in each direction. It runs in user space, on a TAP device in each host, because
 // not every kernel has netem.
 //
-// The devices have no offloads, so what crosses the line are Ethernet frames with packets of at
-// most 1500 bytes, as on a real one.
+// The devices have no offloads, so the link carries Ethernet frames with packets of at most 1500
+// bytes, as a real one does.
 package wan
 
 import (
@@ -14,40 +14,39 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Link says how one direction of a line behaves. The zero value is a line that is as fast as the
-// machine.
+// Link is the behaviour of one direction of a link. The zero value is as fast as the machine.
 type Link struct {
 	Rate  int64         // bit/s of Ethernet frames; 0 is no limit
 	Delay time.Duration // from the last bit sent to the frame's arrival: one way
-	// bytes that wait for their turn to be sent, beyond which frames drop; 0 is no limit
+	// Bytes that may wait to be sent; frames over this limit are dropped. 0 is no limit.
 	Queue int
-	// share of frames lost on the way, 0 to 1; ARP is spared, since a lost question costs a second
+	// Share of frames lost, 0 to 1. ARP is spared, since a lost request costs a second.
 	Loss float64
-	Seed uint64 // of the loss: the frames' order and it alone decide which are lost
-	Hole bool   // everything vanishes, and nobody is told
+	Seed uint64 // seed of the loss, which depends only on it and the frames' order
+	Hole bool   // every frame is dropped silently
 }
 
 // Stats counts frames of one direction.
 type Stats struct {
 	Passed  uint64 // delivered
 	Bytes   uint64 // in frames that were delivered
-	Dropped uint64 // found the queue full
+	Dropped uint64 // dropped by the full queue
 	Lost    uint64 // lost by chance
-	Holed   uint64 // swallowed by a hole or an unplugged cable
+	Holed   uint64 // dropped by a hole or an unplugged cable
 }
 
-// txqueuelen is the devices' own queue, in frames. It must not be the one that overflows: the
-// emulator's is.
+// txqueuelen is the length of the devices' own queues, in frames: large, so that only the
+// emulator's queue overflows.
 const txqueuelen = "20000"
 
-// Emulator is a line between two hosts. It ends with the test.
+// Emulator is a link between two hosts. It ends with the test.
 type Emulator struct {
 	a, b     tap
 	up, down *pump
 }
 
-// Connect joins two hosts by a line, up from a to b and down from b to a. Each end is an Ethernet
-// device with the address given in CIDR form; an empty one leaves it without.
+// Connect connects two hosts by a link, up from a to b and down from b to a. Each end is an
+// Ethernet device with the address given in CIDR form, or without one if it is empty.
 func Connect(t lab.TB, a, b *lab.Host, aCIDR, bCIDR string, up, down Link) *Emulator {
 	t.Helper()
 	e := &Emulator{a: openEnd(t, a, aCIDR), b: openEnd(t, b, bCIDR)}
@@ -56,7 +55,7 @@ func Connect(t lab.TB, a, b *lab.Host, aCIDR, bCIDR string, up, down Link) *Emul
 	return e
 }
 
-// openEnd makes a device in a host and takes it up.
+// openEnd makes a device in a host and sets it up.
 func openEnd(t lab.TB, h *lab.Host, cidr string) tap {
 	t.Helper()
 	var end tap
@@ -75,7 +74,7 @@ func openEnd(t lab.TB, h *lab.Host, cidr string) tap {
 	return end
 }
 
-// startPump starts one direction; it stops before the devices close.
+// startPump starts one direction. It stops before the devices close.
 func startPump(t lab.TB, from, to tap, link Link, direction uint64) *pump {
 	t.Helper()
 	p, err := newPump(from.fd, to.fd, link, direction)
@@ -97,26 +96,26 @@ func startPump(t lab.TB, from, to tap, link Link, direction uint64) *pump {
 // Devices returns the names of the devices at a and at b.
 func (e *Emulator) Devices() (a, b string) { return e.a.name, e.b.name }
 
-// Set changes how the line behaves, from the next frame on. What the queue holds leaves at the pace
-// at which it came in.
+// Set changes the link's parameters, from the next frame on. Queued frames leave at the rate at
+// which they came in.
 func (e *Emulator) Set(up, down Link) {
 	e.up.set(up)
 	e.down.set(down)
 }
 
-// Hole makes the line swallow everything in both directions, or lets it pass again. Both ends keep
-// their carrier.
+// Hole makes the link drop everything in both directions, or pass it again. Both ends keep their
+// carrier.
 func (e *Emulator) Hole(on bool) {
 	for _, p := range []*pump{e.up, e.down} {
-		p.change(func(l *line) { l.link.Hole = on })
+		p.change(func(d *direction) { d.link.Hole = on })
 	}
 }
 
-// Plug pulls the cable out of both ends, or puts it back: the devices lose their carrier, and what
-// is on the way is lost.
+// Plug unplugs the cable at both ends, or plugs it in: the devices lose their carrier, and frames
+// in flight are lost.
 func (e *Emulator) Plug(in bool) error {
 	for _, p := range []*pump{e.up, e.down} {
-		p.change(func(l *line) { l.unplugged = !in })
+		p.change(func(d *direction) { d.unplugged = !in })
 	}
 	if err := e.a.carrier(in); err != nil {
 		return err
@@ -124,10 +123,10 @@ func (e *Emulator) Plug(in bool) error {
 	return e.b.carrier(in)
 }
 
-// Stats returns what happened so far.
+// Stats returns the counters of both directions.
 func (e *Emulator) Stats() (up, down Stats) { return e.up.stats(), e.down.stats() }
 
-// String describes a link for a person: "100 Mbit/s, 20ms, 500 KB queue, 1 % loss".
+// String describes a link: "100 Mbit/s, 20ms, 500 KB queue, 1 % loss".
 func (l Link) String() string {
 	parts := []string{"no limit"}
 	if l.Rate > 0 {

@@ -19,8 +19,8 @@ const (
 	addrB = "198.51.100.2"
 )
 
-// hosts makes two hosts with a line between them. They speak no IPv6, whose chatter would count as
-// frames.
+// hosts makes two hosts with a link between them. They have no IPv6, whose own packets would be
+// counted.
 func hosts(t *testing.T, up, down wan.Link) (a, b *lab.Host, e *wan.Emulator) {
 	t.Helper()
 	l := lab.New(t)
@@ -31,12 +31,12 @@ func hosts(t *testing.T, up, down wan.Link) (a, b *lab.Host, e *wan.Emulator) {
 	return a, b, wan.Connect(t, a, b, addrA+"/24", addrB+"/24", up, down)
 }
 
-// ping sends n echo requests from a to b, a hundred a second, and returns the round trips by
+// ping sends n echo requests from a to b, a hundred a second, and returns the round-trip times by
 // sequence number.
 func ping(t *testing.T, a *lab.Host, n int, flags ...string) map[int]time.Duration {
 	t.Helper()
 	argv := append([]string{"ping", "-n", "-c", strconv.Itoa(n), "-i", "0.01", "-W", "1"}, flags...)
-	// the exit code tells of losses, which are wanted here
+	// The exit code is not 0 after losses, which are expected here.
 	out, _, _ := a.Try(append(argv, addrB)...)
 	rtts := map[int]time.Duration{}
 	for _, m := range regexp.MustCompile(`icmp_seq=(\d+) .*time=([\d.]+) ms`).FindAllStringSubmatch(
@@ -48,7 +48,7 @@ func ping(t *testing.T, a *lab.Host, n int, flags ...string) map[int]time.Durati
 	return rtts
 }
 
-// median of round trips.
+// median returns the median of round-trip times.
 func median(rtts map[int]time.Duration) time.Duration {
 	var sorted []time.Duration
 	for _, rtt := range rtts {
@@ -124,14 +124,14 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// The same seed loses the same pings, up and down alike.
+// The same seed loses the same pings, in each direction.
 func TestLoss(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	lossy := func(seed uint64) []int {
 		link := wan.Link{Loss: 0.1, Seed: seed}
 		a, _, e := hosts(t, link, link)
-		// Nobody else may talk: a later question for the neighbour's address is ARP and spared.
+		// No other frames may be sent: a later ARP request is spared from loss.
 		rtts := ping(t, a, n)
 		var lost []int
 		for seq := 1; seq <= n; seq++ {
@@ -141,7 +141,7 @@ func TestLoss(t *testing.T) {
 		}
 		up, down := e.Stats()
 		if int(up.Lost+down.Lost) != len(lost) {
-			t.Errorf("ping misses %d, the line lost %d and %d", len(lost), up.Lost, down.Lost)
+			t.Errorf("ping misses %d, the link lost %d and %d", len(lost), up.Lost, down.Lost)
 		}
 		return lost
 	}
@@ -157,7 +157,7 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// A flood fills the queue, and no more: the delay that it adds is the queue's size by the rate.
+// A flood fills only the queue: the delay that it adds is the queue's size divided by the rate.
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	a, b, e := hosts(t, wan.Link{Rate: 10e6, Queue: 50e3}, wan.Link{}) // 40 ms
@@ -213,7 +213,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Packets on the line are of the line's size, not the super-packets of a virtual device.
+// The link carries packets of its MTU, not super-packets of a virtual device.
 func TestNoOffloads(t *testing.T) {
 	t.Parallel()
 	a, b, e := hosts(t, wan.Link{}, wan.Link{})
@@ -227,8 +227,7 @@ func TestNoOffloads(t *testing.T) {
 	}
 }
 
-// How fast the emulator itself is, for the log: no limit should be above 1 Gbit/s on an idle
-// machine.
+// The emulator's own speed, for the log: no limit should be above 1 Gbit/s on an idle machine.
 func TestUnlimited(t *testing.T) {
 	a, b, e := hosts(t, wan.Link{}, wan.Link{})
 	up, retransmits := iperf(t, a, b)

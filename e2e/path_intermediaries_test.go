@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// TestFrontsSetUpWrongly has nginx and HAProxy in front of a server, set up in the ways that go
-// wrong most often: the client's one line names the cause, and the server's log does where the
-// request has come as far.
-func TestFrontsSetUpWrongly(t *testing.T) {
+// nginx and HAProxy are in front of a server with frequent mistakes in their configurations: the
+// client's line names the cause, and so does the server's log if the request gets that far.
+func TestMisconfiguredReverseProxies(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	client.Hosts("198.51.100.1 server.example")
 	ca := newAuthority(t)
 	cert, key := ca.issue(t, time.Now().Add(time.Hour), "server.example")
-	both := filepath.Join(t.TempDir(), "both.pem") // HAProxy wants certificate and key in one file
+	both := filepath.Join(t.TempDir(), "both.pem") // HAProxy needs certificate and key in one file
 	if out, err := exec.CommandContext(t.Context(), "sh", "-c",
 		"umask 077; cat "+cert+" "+key+" >"+both).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
@@ -33,18 +32,19 @@ func TestFrontsSetUpWrongly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const upgrade = `rewrite .* /ws break; proxy_pass http://127.0.0.1:8443; proxy_http_version 1.1;
+				proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`
 	startNginx(t, server, fmt.Sprintf(`
 		server { listen 80;
 			location /ws { proxy_pass http://127.0.0.1:8443; }
-			location /closed { auth_basic "closed area"; auth_basic_user_file %[3]s; rewrite .* /ws break; proxy_pass http://127.0.0.1:8443;
-				proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; }
-			location /noproto { rewrite .* /ws break; proxy_pass http://127.0.0.1:8443; proxy_set_header Sec-WebSocket-Protocol "";
-				proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; }
+			location /closed { auth_basic "closed area"; auth_basic_user_file %[3]s; %[5]s }
+			location /noproto { proxy_set_header Sec-WebSocket-Protocol ""; %[5]s }
 			location /403 { return 403; }
 			location /511 { return 511; }
 			location /login { return 302 http://login.example/; }
 		}
-		server { listen 443 ssl; ssl_certificate %[1]s; ssl_certificate_key %[2]s; %[4]s }`, cert, key, passwords, proxyLocation))
+		server { listen 443 ssl; ssl_certificate %[1]s; ssl_certificate_key %[2]s; %[4]s }`,
+		cert, key, passwords, proxyLocation, upgrade))
 	daemon(t, server, 444, `
 global
 	maxconn 100
@@ -123,7 +123,7 @@ backend secure
 			t.Errorf("the server does not say %s\n%s", says, srv.Stderr())
 		}
 	}
-	// With what auth_basic asks for the token goes beside it.
+	// With the user's Authorization for auth_basic the token is sent in another header.
 	cl := bin.connect(t, client, "ws://server.example/closed", "--header",
 		"Authorization=Basic dXNlcjpwYXNz")
 	reaches(t, client, "10.1.1.1")
@@ -135,9 +135,8 @@ backend secure
 	}
 }
 
-// TestLoginPageInFront has something else answer 401 in the place of the server, as a login page of
-// the network does, after the client was up: the client stays, and comes back when it is gone. The
-// server's own 401 ends it.
+// After a client was up, another server answers 401 in the server's place, as a captive portal
+// does: the client retries until the server is back. The server's own 401 ends the client.
 func TestLoginPageInFront(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
@@ -164,7 +163,7 @@ func TestLoginPageInFront(t *testing.T) {
 	}
 }
 
-// TestSquidNTLM has a squid that offers NTLM only.
+// squid offers only NTLM.
 func TestSquidNTLM(t *testing.T) {
 	t.Parallel()
 	_, client, gateway, ca := behindProxy(t)
