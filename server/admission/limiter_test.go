@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// fakeConn is a connection of which only the address matters, and whether it was closed.
+// fakeConn has an address, and records whether it was closed.
 type fakeConn struct {
 	net.Conn
 	remote net.Addr
@@ -103,12 +103,12 @@ func TestLimiterPerSource(t *testing.T) {
 	all = append(all, e.enters("192.0.2.2"), e.enters("2001:db8:0:1::1"))
 	e.ConnState(all[0], http.StateClosed)
 	all = append(all, e.enters("192.0.2.1"))
-	newer := e.enters("192.0.2.1") // takes the place of the one that has not authenticated
+	newer := e.enters("192.0.2.1") // evicts the unauthenticated one
 	if !all[len(all)-1].closed || newer.closed {
 		t.Error("the unauthenticated connection of that source did not make room")
 	}
 	all = append(all, newer)
-	for range 100 { // this machine's own
+	for range 100 { // this machine's are not counted by source
 		all = append(all, e.member("127.0.0.1"))
 	}
 	for _, c := range all {
@@ -135,19 +135,19 @@ func TestLimiterTotal(t *testing.T) {
 	e.empty()
 }
 
-// A source that may have no more cannot throw out another's connection, though all are full.
+// A source at its limit is refused, and evicts no other's connection.
 func TestLimiterFullTwice(t *testing.T) {
 	e := newEntrance(t, Rules{Total: 2, PerSource: 1})
 	e.member("192.0.2.1")
 	other := e.enters("192.0.2.2")
 	e.refuses("192.0.2.1", PerSource)
 	if other.closed {
-		t.Error("another's connection was closed for nobody")
+		t.Error("another source's connection was closed")
 	}
 }
 
-// The source with the most connections makes room for newcomers, whatever prefix it spreads over; a
-// client with one connection stays, and nobody who comes is refused.
+// The prefix with the most connections loses one for each newcomer; a client with one connection
+// stays, and no newcomer is refused.
 func TestLimiterEvictsTheHeaviest(t *testing.T) {
 	for name, from := range map[string]func(i int) string{
 		"one address":    func(int) string { return "198.51.100.1" },
@@ -210,8 +210,8 @@ func (e *entrance) check() {
 	}
 }
 
-// Against so many sources that all are alike a newcomer is kept with the chance that
-// docs/ARCHITECTURE.md says.
+// Among sources that all have one connection, a newcomer stays with the probability that
+// docs/ARCHITECTURE.md gives.
 func TestLimiterEvictsAtRandom(t *testing.T) {
 	const room, clients, after = 500, 400, 250
 	kept := 0
@@ -234,7 +234,7 @@ func TestLimiterEvictsAtRandom(t *testing.T) {
 	}
 }
 
-// Sources that are known have places that no other takes, and can only crowd out one another.
+// Known sources have a pool of their own, from which only they evict one another.
 func TestLimiterKnown(t *testing.T) {
 	e := newEntrance(t, Rules{Unknown: 50, Reserved: 10})
 	e.known[from("192.0.2.1")] = true
@@ -244,7 +244,7 @@ func TestLimiterKnown(t *testing.T) {
 		e.enters(fmt.Sprintf("2001:db8:%x::1", i))
 	}
 	if client.closed || local.closed {
-		t.Error("those who are unknown took a known one's place")
+		t.Error("unknown sources evicted a known one's connection")
 	}
 	session := e.member("192.0.2.2") // has a session, and so is known
 	for range 10 {
@@ -259,7 +259,7 @@ func TestLimiterKnown(t *testing.T) {
 	e.check()
 }
 
-// What came through a proxy counts where it really comes from.
+// A connection through a proxy counts for the client's source.
 func TestLimiterProxied(t *testing.T) {
 	e := newEntrance(t,
 		Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
@@ -278,7 +278,7 @@ func TestLimiterProxied(t *testing.T) {
 	}
 	e.Authenticated(e.tracked[all[0]])
 	if !e.Live(from("198.51.100.7")) || e.Live(from("192.0.2.1")) {
-		t.Error("who has logged in is not known")
+		t.Error("the client that has logged in is not live, or its proxy is")
 	}
 	for _, c := range all {
 		e.ConnState(c, http.StateClosed)
@@ -286,7 +286,7 @@ func TestLimiterProxied(t *testing.T) {
 	e.empty()
 }
 
-// An upgraded connection counts until its handler is done, whatever net/http says.
+// An upgraded connection counts until its handler returns, not until net/http gives it up.
 func TestLimiterUpgraded(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	c := e.enters("192.0.2.1")
@@ -301,8 +301,8 @@ func TestLimiterUpgraded(t *testing.T) {
 	e.empty()
 }
 
-// A source has so many handshakes at once and then so many a second, with its network; one that is
-// known does not pay for its network. Without a handshake left it is not even accepted.
+// The handshakes of a source, and of its network, have a burst and a rate; a known source does not
+// count for its network. A connection of a source without a handshake left is refused at accept.
 func TestLimiterHandshakes(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	shakes := func(address string) bool {
@@ -313,7 +313,7 @@ func TestLimiterHandshakes(t *testing.T) {
 		e.pass(time.Millisecond) // so that there is processor time
 		return err == nil
 	}
-	// count returns how many handshakes of one source in a row are accepted, most at the most.
+	// count returns how many handshakes of a source in a row are accepted, up to most.
 	count := func(address string, most int) (n int) {
 		for n < most && shakes(address) {
 			n++
@@ -339,7 +339,7 @@ func TestLimiterHandshakes(t *testing.T) {
 		t.Errorf("%d handshakes of one /48 in 5 s; want at most %d", total, most)
 	}
 	if !shakes("2001:db8:1::1") {
-		t.Error("another /48 pays")
+		t.Error("another /48 is refused")
 	}
 	e.known[from("2001:db8:0:ffff::1")] = true
 	if n = count("2001:db8:0:ffff::1", 2000); n < 1024 || n > 1024+200 {
@@ -352,7 +352,7 @@ func TestLimiterHandshakes(t *testing.T) {
 	}
 }
 
-// Without TLS it is requests that count.
+// Without TLS, requests are limited in place of handshakes.
 func TestLimiterRequests(t *testing.T) {
 	e := newEntrance(t, Rules{Plain: true})
 	n := 0
@@ -371,7 +371,7 @@ func TestLimiterRequests(t *testing.T) {
 	e.empty()
 }
 
-// When there are no files those who have not authenticated make room.
+// MakeRoom closes unauthenticated connections only.
 func TestLimiterMakesRoom(t *testing.T) {
 	e := newEntrance(t, Rules{})
 	member := e.member("192.0.2.1")

@@ -2,8 +2,8 @@ package admission
 
 import "testing"
 
-// Silent connections from this machine, which are not counted by source, take all places: newcomers
-// from elsewhere get in for one of them, and stay when more of them come.
+// When connections from this machine, which are not counted by source, have used up the total, a
+// newcomer from elsewhere evicts one of them, and stays when more of them come.
 func TestLimiterLocalFlood(t *testing.T) {
 	e := newEntrance(t, Rules{Total: 10})
 	var local []*fakeConn
