@@ -18,9 +18,9 @@ import (
 	"tunnel/rtnl"
 )
 
-// Device is a TUN device. Its opener closes it, and sets its addresses, MTU and routes. One
-// goroutine may read while several write. Close ends ReadBatches; when it returns, the interface is
-// gone, with its addresses and routes.
+// Device is a TUN device, whose addresses, MTU and routes package host sets. One goroutine may read
+// while several write. The caller of Open closes it. Close ends ReadBatches; when it returns, the
+// interface is gone, with its addresses and routes.
 type Device interface {
 	// Name returns the interface's name, 1 to 15 bytes.
 	Name() string

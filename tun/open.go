@@ -64,8 +64,8 @@ func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 	return d, nil
 }
 
-// OpenPlain is Open without offload, as on older kernels: packets have at most the device's MTU,
-// and complete checksums.
+// OpenPlain is Open without offload, which every kernel can do: packets have at most the device's
+// MTU, and complete checksums.
 func OpenPlain(name string) (Device, error) {
 	if err := Check(name); err != nil {
 		return nil, err
