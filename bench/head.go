@@ -35,7 +35,7 @@ func (b *bench) head() string {
 		"Absolute figures depend on the machine, ratios hardly do. Everything runs in turns, %d "+
 		"times (-rounds): figures are medians, with the least and the greatest in parentheses, and "+
 		"a ratio is the median of the rounds' ratios. The hosts are network namespaces of one "+
-		"machine, with cubic as their congestion control.", b.rounds), ""))
+		"machine, with cubic as their congestion control.", b.rounds)))
 	for _, line := range gauge.Machine() {
 		fmt.Fprintf(&w, "- %s\n", line)
 	}

@@ -12,7 +12,7 @@ const (
 	maxACMEBody   = 4 << 20 // x/crypto's own bound, for certificate chains, is 20 MiB
 )
 
-// boundedAnswers truncates the body of each answer to maxACMEBody, so that it does not parse.
+// boundedAnswers truncates the body of each answer to maxACMEBody: its reader finds it incomplete.
 type boundedAnswers struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

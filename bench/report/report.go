@@ -52,7 +52,7 @@ func (r *Report) Write() error {
 	page.WriteString(r.Head)
 	r.targetTable(&page)
 	for _, g := range r.Groups {
-		fmt.Fprintf(&page, "\n## %s\n\n%s\n", g.Title, Wrap(g.Explain, ""))
+		fmt.Fprintf(&page, "\n## %s\n\n%s\n", g.Title, Wrap(g.Explain))
 		r.table(&page, g)
 		for _, p := range g.Plots {
 			if err := r.plot(p); err != nil {
@@ -164,7 +164,7 @@ func (r *Report) plot(p Plot) error {
 	return os.WriteFile(filepath.Join(r.Out, p.File+".svg"), svg.Bytes(), 0o644)
 }
 
-// marks returns the target of a figure for its plot, unless it is a ratio.
+// marks returns the targets of a figure, without ratios, for its plot.
 func (r *Report) marks(figure string) []float64 {
 	var list []float64
 	for _, t := range r.Targets {

@@ -5,9 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// Wrap breaks text into lines of at most 100 columns, if its words allow that. All lines but the
-// first begin with indent.
-func Wrap(text, indent string) string {
+// Wrap breaks text into lines of at most 100 columns, unless a word is longer.
+func Wrap(text string) string {
 	var b strings.Builder
 	column := 0
 	for word := range strings.FieldsSeq(text) {
@@ -15,8 +14,8 @@ func Wrap(text, indent string) string {
 		switch {
 		case column == 0:
 		case column+1+n > 100:
-			b.WriteString("\n" + indent)
-			column = len(indent)
+			b.WriteByte('\n')
+			column = 0
 		default:
 			b.WriteByte(' ')
 			column++

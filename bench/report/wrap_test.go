@@ -10,11 +10,11 @@ func TestWrap(t *testing.T) {
 	long := strings.Repeat("x", 120)
 	for text, want := range map[string]string{
 		"": "", "one  line\nof words": "one line of words",
-		strings.Repeat("é", 100) + " é": strings.Repeat("é", 100) + "\n  é",
-		long + " y":                     long + "\n  y",
-		strings.Repeat("12345678 ", 12):  strings.Repeat("12345678 ", 10) + "12345678\n  12345678",
+		strings.Repeat("é", 100) + " é": strings.Repeat("é", 100) + "\né",
+		long + " y":                     long + "\ny",
+		strings.Repeat("12345678 ", 12): strings.Repeat("12345678 ", 10) + "12345678\n12345678",
 	} {
-		if got := Wrap(text, "  "); got != want {
+		if got := Wrap(text); got != want {
 			t.Errorf("%q is wrapped as %q; want %q", text, got, want)
 		}
 	}

@@ -17,12 +17,12 @@ func (t *Table) Watch(a netip.Addr) {
 	t.sinks.Store(t.watched(t.sinks.Load(), netip.PrefixFrom(a, a.BitLen())))
 }
 
-// nobody stands for a token's id, none of which has a blank.
-const nobody = " "
+// noToken stands in place of a token's id, none of which has a blank.
+const noToken = " "
 
 // watched returns sinks with an address that no client has any more; the caller holds mu.
 func (t *Table) watched(sinks *bart.Table[Sink], a netip.Prefix) *bart.Table[Sink] {
-	h := t.newHeld(lease.Holder{Token: nobody, Machine: a.String()}, []netip.Prefix{a})
+	h := t.newHeld(lease.Holder{Token: noToken, Machine: a.String()}, []netip.Prefix{a})
 	t.away[h.holder] = h
 	return sinks.InsertPersist(a, Sink{Held: h})
 }

@@ -24,10 +24,10 @@ const (
 	quiet = 2*time.Minute + 10*time.Second
 )
 
-// Held stands for a client that is away. For holdTime it queues the client's packets: a TCP sender
-// backs off, after half a minute to one retransmission in half a minute, so a connection resumes at
-// once if the latest retransmission is delivered when the client returns. After that Held only
-// records when packets come.
+// Held stands for a client that is away. For holdTime it queues the client's packets. A TCP sender
+// retransmits less and less often, after an outage of half a minute once in half a minute, so a
+// connection resumes at once only if the latest retransmission waits for the client's return. After
+// holdTime, Held only records when packets come.
 type Held struct {
 	holder   lease.Holder
 	prefixes []netip.Prefix
