@@ -20,9 +20,9 @@ const (
 	silentRate    = 1000 // silent connections a second, from silentSources
 	silentSources = 6    // /64s of one IPv6 host
 	helloRate     = 3800 // replayed ClientHellos a second, from one IPv4 address
-	// that share this rate: the scheduler weighs sessions, and one has too small a part
+	// programs that share helloRate: the scheduler shares time by session, and one gets too little
 	helloPrograms = 4
-	rateReached   = 0.9 // of these rates, at least: else the attack was none
+	rateReached   = 0.9 // the least part of these rates with which a run counts
 	attackFill    = 3 * time.Second
 	attackRest    = 2 * time.Second
 	attackServer  = "2001:db8:ffff::1"
@@ -58,12 +58,11 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 	var worstNew, worstReturning, silent, hello float64
 	turn := 0
 	stream := func() float64 {
-		return gauge.RunStream(s, steady, server, contender.TunnelServer,
-			b.seconds).Rate
+		return gauge.RunStream(s, steady, server, contender.TunnelServer, b.seconds).Rate
 	}
 	while := func() float64 {
 		attack := start()
-		s.Sleep(attackFill) // until all that can be full is full
+		s.Sleep(attackFill) // until the server's queues and tables are full
 		began, silentBefore, helloBefore := time.Now(), opened(attack[:1]), opened(attack[1:])
 		rate := stream()
 		turn++
@@ -94,7 +93,7 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 	b.add(round, figAttackedBack, c.Name(), worstReturning)
 }
 
-// attackers prepares both attacks from a host, and returns what starts them.
+// attackers prepares both attacks from a host, and returns a function that starts them.
 func attackers(s *scope.Scope, server, from *lab.Host) (start func() []*lab.Proc) {
 	server.Run("ip", "-6", "addr", "add", attackServer+"/64", "dev", "eth0", "nodad")
 	server.Run("ip", "-6", "route", "add", "2001:db8:a::/48", "dev", "eth0")
@@ -125,7 +124,7 @@ func attackers(s *scope.Scope, server, from *lab.Host) (start func() []*lab.Proc
 	}
 }
 
-// opened returns how many connections attackers have opened together.
+// opened returns how many connections all attackers have opened.
 func opened(attackers []*lab.Proc) (n int) {
 	for _, a := range attackers {
 		n += hostile.Opened(a.Stdout())

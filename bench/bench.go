@@ -12,7 +12,7 @@ import (
 	"tunnel/bench/scope"
 )
 
-// bench is one run of everything.
+// bench is a run of the benchmarks.
 type bench struct {
 	options
 	plan
@@ -22,8 +22,8 @@ type bench struct {
 	console io.Writer
 }
 
-// run prepares the contenders and goes through the rounds. What fails is noted and does not end it;
-// the end of ctx does.
+// run prepares the contenders and runs the rounds until ctx ends. A failed measurement is recorded,
+// and does not end it.
 func (b *bench) run(ctx context.Context) error {
 	if err := b.prepare(ctx); err != nil {
 		return err
@@ -37,11 +37,11 @@ func (b *bench) run(ctx context.Context) error {
 	return nil
 }
 
-// notAvailable is what the report says of a contender that could not be built or installed: the
-// program's own words go to the console, for they may hold addresses of this network.
+// notAvailable is the report's reason for a contender that could not be built or installed. The
+// error goes to the console only, because it may contain addresses of this network.
 const notAvailable = "not available"
 
-// prepare builds and installs, and takes out of the plan what cannot run.
+// prepare builds and installs the contenders, and removes those that cannot run from the plan.
 func (b *bench) prepare(ctx context.Context) error {
 	var able []contender.Contender
 	for _, c := range b.contenders {
@@ -63,7 +63,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	return nil
 }
 
-// A step measures one or several groups of figures of the contenders that it is for.
+// A step measures one or more groups of figures of the contenders that it takes.
 type step struct {
 	groups  []string
 	where   string // for messages
@@ -76,15 +76,10 @@ func (b *bench) steps() []step {
 	own := func(c contender.Contender) bool { _, ok := c.(*contender.Tunnel); return ok }
 	secure := func(c contender.Contender) bool {
 		t, ok := c.(*contender.Tunnel)
-		return ok &&
-			t.Secure
+		return ok && t.Secure
 	}
-	plain := func(c contender.Contender) bool {
-		t, ok := c.(*contender.Tunnel)
-		return ok &&
-			!t.Secure
-	}
-	// alone makes a step of a measurement that is about the program only.
+	plain := func(c contender.Contender) bool { return own(c) && !secure(c) }
+	// alone adapts a measurement of this program only.
 	alone := func(measure func(*scope.Scope, int, *contender.Tunnel)) func(*scope.Scope, int,
 		contender.Contender) {
 		return func(s *scope.Scope, round int, c contender.Contender) {
@@ -106,13 +101,13 @@ func (b *bench) steps() []step {
 			alone(b.bystander(greedySessions))},
 		{[]string{"bystander"}, "greedy clients with one token", plain, alone(b.bystander(1))},
 	}
-	for _, l := range fatLines() {
+	for _, l := range fatLinks() {
 		steps = append(steps, step{[]string{groupFat}, l.title, all, b.fat(l)})
 	}
 	return steps
 }
 
-// round measures everything once, one contender after the other.
+// round takes every step once with each contender in turn.
 func (b *bench) round(ctx context.Context, round int) error {
 	for _, s := range b.steps() { //nolint:contextcheck // labs end with their scope, which ends with ctx
 		if !slices.ContainsFunc(s.groups, b.measures) {
@@ -131,7 +126,7 @@ func (b *bench) round(ctx context.Context, round int) error {
 	return nil
 }
 
-// within runs one measurement. The error is not nil only when the whole run is to end.
+// within runs one measurement, and records a failure. The error is nil unless ctx has ended.
 func (b *bench) within(ctx context.Context, name string, f func(*scope.Scope)) error {
 	err := scope.Within(ctx, name, b.say, f)
 	if ctx.Err() != nil {
@@ -144,7 +139,7 @@ func (b *bench) within(ctx context.Context, name string, f func(*scope.Scope)) e
 	return nil
 }
 
-// add notes a figure and prints it.
+// add records a value of a figure, and prints it.
 func (b *bench) add(round int, id, contender string, value float64) {
 	b.results.Add(round, id, contender, value)
 	for _, f := range figures() {

@@ -20,11 +20,11 @@ import (
 const (
 	greedySessions = 256
 	greedyMemory   = "256M"           // the server's --max-memory
-	greedyAfter    = 10 * time.Second // after which the server has given memory back
+	greedyAfter    = 10 * time.Second // after the sessions have ended
 )
 
-// bystander measures what greedy sessions that share so many tokens cost another client, and how
-// much memory they cost the server.
+// bystander measures what greedy sessions with a number of tokens cost another client in
+// throughput, and the server in memory.
 func (b *bench) bystander(tokens int) func(*scope.Scope, int, *contender.Tunnel) {
 	return func(s *scope.Scope, round int, c *contender.Tunnel) { b.greedy(s, round, c, tokens) }
 }
@@ -52,7 +52,7 @@ func (b *bench) greedy(s *scope.Scope, round int, c *contender.Tunnel, tokens in
 	inner := contender.AddressOn(s, server, "tun0")
 	_, _ = c.Connect(s, b.shop, steady)
 	contender.AwaitPing(s, steady, inner)
-	from.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192") // what the server sends waits at the server
+	from.Sysctl("net.ipv4.tcp_rmem", "4096 8192 8192") // so that the answers wait at the server
 	self, err := os.Executable()
 	s.Must(err)
 
@@ -85,8 +85,7 @@ func (b *bench) greedy(s *scope.Scope, round int, c *contender.Tunnel, tokens in
 	b.add(round, greedyFigure(tokens, figGreedyAfter), c.Name(), after)
 }
 
-// greedyFigure is the id of a figure of greedy sessions that share so many tokens.
+// greedyFigure returns the id of a figure of greedy sessions with a number of tokens.
 func greedyFigure(tokens int, what string) string {
-	return fmt.Sprintf("greedy%d-%s", tokens,
-		what)
+	return fmt.Sprintf("greedy%d-%s", tokens, what)
 }

@@ -26,78 +26,58 @@ func targets() []report.Target {
 		report.Target{What: "64-byte UDP flood, ws:// ÷ limit", Figure: figUDP,
 			Contender: contender.NameWS, Over: contender.NameLimit, Bound: 2.5, AtLeast: true},
 		report.Target{What: "CPU seconds per GB, ws:// ÷ limit", Figure: figCPU,
-			Contender: contender.NameWS, Over: contender.NameLimit, Bound: 1.3, AtLeast: false},
+			Contender: contender.NameWS, Over: contender.NameLimit, Bound: 1.3},
 		report.Target{What: "idle round trip, median, ws:// ÷ limit", Figure: figRTT,
-			Contender: contender.NameWS, Over: contender.NameLimit, Bound: 1.15, AtLeast: false})
+			Contender: contender.NameWS, Over: contender.NameLimit, Bound: 1.15})
+	atLeast := func(what, figure, contender string, bound float64) {
+		list = append(list, report.Target{What: what, Figure: figure, Contender: contender,
+			Bound: bound, AtLeast: true})
+	}
+	atMost := func(what, figure, contender string, bound float64) {
+		list = append(list, report.Target{What: what, Figure: figure, Contender: contender,
+			Bound: bound})
+	}
 	for _, c := range []string{contender.NameWS, contender.NameWSS} {
-		for _, line := range []struct {
+		for _, w := range []struct {
 			percent      string
 			goodput, rtt float64
 		}{{"0", 90, 60}, {"1", 80, 90}} {
-			what := fmt.Sprintf("WAN, %s %% loss, %s://, ", line.percent, c)
-			list = append(list,
-				report.Target{What: what + "client to server",
-					Figure: wanFigure(line.percent, figUp), Contender: c, Over: "",
-					Bound: line.goodput, AtLeast: true},
-				report.Target{What: what + "server to client",
-					Figure: wanFigure(line.percent, figDown), Contender: c, Over: "",
-					Bound: line.goodput, AtLeast: true},
-				report.Target{What: what + "mean round trip under four streams",
-					Figure: wanFigure(line.percent,
-						figRTT), Contender: c, Over: "", Bound: line.rtt, AtLeast: false})
+			what := fmt.Sprintf("WAN, %s %% loss, %s://, ", w.percent, c)
+			atLeast(what+"client to server", wanFigure(w.percent, figUp), c, w.goodput)
+			atLeast(what+"server to client", wanFigure(w.percent, figDown), c, w.goodput)
+			atMost(what+"mean round trip under four streams", wanFigure(w.percent, figRTT), c, w.rtt)
 		}
 	}
-	for _, l := range fatLines() {
-		list = append(list,
-			report.Target{What: l.title + ", wss://, one stream up", Figure: l.figure(figUp),
-				Contender: contender.NameWSS, Over: "", Bound: l.up, AtLeast: true},
-			report.Target{What: l.title + ", wss://, four streams up", Figure: l.figure(figUpFour),
-				Contender: contender.NameWSS, Over: "", Bound: l.several, AtLeast: true},
-			report.Target{What: l.title + ", wss://, four streams down",
-				Figure: l.figure(
-					figDownFour), Contender: contender.NameWSS, Over: "", Bound: l.several, AtLeast: true})
+	for _, l := range fatLinks() {
+		what := l.title + ", wss://, "
+		atLeast(what+"one stream up", l.figure(figUp), contender.NameWSS, l.up)
+		atLeast(what+"four streams up", l.figure(figUpFour), contender.NameWSS, l.several)
+		atLeast(what+"four streams down", l.figure(figDownFour), contender.NameWSS, l.several)
 		if l.rtt > 0 {
-			list = append(list,
-				report.Target{What: l.title + ", wss://, mean round trip under four streams",
-					Figure: l.figure(
-						figRTT), Contender: contender.NameWSS, Over: "", Bound: l.rtt, AtLeast: false})
+			atMost(what+"mean round trip under four streams", l.figure(figRTT), contender.NameWSS,
+				l.rtt)
 		}
 	}
 	for _, c := range []string{contender.NameWS, contender.NameWSS} {
-		list = append(list,
-			report.Target{What: "one client stopped: the others' throughput ÷ without, " + c +
-				"://", Figure: figStall, Contender: c, Over: "", Bound: 0.95, AtLeast: true})
+		atLeast("one client stopped: the others' throughput ÷ without, "+c+"://", figStall, c, 0.95)
 	}
-	list = append(list,
-		report.Target{What: "resident memory per idle client, wss://", Figure: figMemory,
-			Contender: contender.NameWSS, Over: "", Bound: 40, AtLeast: false},
-		report.Target{What: "1 000 clients back after a restart, wss://", Figure: figReconnect,
-			Contender: contender.NameWSS, Over: "", Bound: 10, AtLeast: false},
-		report.Target{What: "of them lost, wss://", Figure: figMissing,
-			Contender: contender.NameWSS, Over: "", Bound: 0, AtLeast: false})
+	atMost("resident memory per idle client, wss://", figMemory, contender.NameWSS, 40)
+	atMost("1 000 clients back after a restart, wss://", figReconnect, contender.NameWSS, 10)
+	atMost("of them lost, wss://", figMissing, contender.NameWSS, 0)
 	for _, c := range []string{contender.NameWS, contender.NameWSS} {
-		list = append(list, report.Target{What: "one busy client beside 1 000 idle ones ÷ alone, " +
-			c + "://", Figure: figBusy, Contender: c, Over: "", Bound: 0.95, AtLeast: true})
+		atLeast("one busy client beside 1 000 idle ones ÷ alone, "+c+"://", figBusy, c, 0.95)
 	}
-	list = append(list,
-		report.Target{What: "one stream while attacked ÷ without, wss://", Figure: figAttacked,
-			Contender: contender.NameWSS, Over: "", Bound: 0.8, AtLeast: true},
-		report.Target{What: "a new client is up while attacked, wss://", Figure: figAttackedNew,
-			Contender: contender.NameWSS, Over: "", Bound: 3, AtLeast: false},
-		report.Target{What: "a returning client is up while attacked, wss://",
-			Figure: figAttackedBack, Contender: contender.NameWSS, Over: "", Bound: 1, AtLeast: false})
+	atLeast("one stream while attacked ÷ without, wss://", figAttacked, contender.NameWSS, 0.8)
+	atMost("a new client is up while attacked, wss://", figAttackedNew, contender.NameWSS, 3)
+	atMost("a returning client is up while attacked, wss://", figAttackedBack, contender.NameWSS, 1)
 	for _, tokens := range []int{greedySessions, 1} {
 		what := fmt.Sprintf("%d greedy sessions, tokens: %d, ws://, ", greedySessions, tokens)
-		list = append(list,
-			report.Target{What: what + "a bystander's stream ÷ without",
-				Figure: greedyFigure(tokens, figGreedyStream), Contender: contender.NameWS,
-				Over: "", Bound: 0.9, AtLeast: true},
-			report.Target{What: what + "most resident memory",
-				Figure: greedyFigure(tokens, figGreedyPeak), Contender: contender.NameWS, Over: "",
-				Bound: 300, AtLeast: false},
-			report.Target{What: what + "resident memory 10 s after",
-				Figure: greedyFigure(tokens,
-					figGreedyAfter), Contender: contender.NameWS, Over: "", Bound: 100, AtLeast: false})
+		atLeast(what+"a bystander's stream ÷ without", greedyFigure(tokens, figGreedyStream),
+			contender.NameWS, 0.9)
+		atMost(what+"most resident memory", greedyFigure(tokens, figGreedyPeak), contender.NameWS,
+			300)
+		atMost(what+"resident memory 10 s after", greedyFigure(tokens, figGreedyAfter),
+			contender.NameWS, 100)
 	}
 	return list
 }

@@ -10,7 +10,7 @@ import (
 	"tunnel/bench/report"
 )
 
-// report shows what was measured: it writes RESULTS.md and the plots.
+// report writes RESULTS.md and the plots.
 func (b *bench) report() error {
 	r := report.Report{
 		Figures: figures(), Targets: targets(), Limit: contender.NameLimit, Series: seriesName,
@@ -28,22 +28,21 @@ func (b *bench) report() error {
 	return r.Write()
 }
 
-// head returns the first lines of RESULTS.md: what was run where.
+// head returns the beginning of RESULTS.md: what was measured, where and when.
 func (b *bench) head() string {
 	var w strings.Builder
-	fmt.Fprintf(&w, "# Benchmarks\n\nMade by `go run ./bench`; absolute figures depend on the "+
-		"machine, ratios hardly do. "+
-		"Everything runs in turns, %d times (-rounds): figures are medians, with the least and "+
-		"the greatest in parentheses, and a ratio is the median of the rounds' ratios. "+
-		"The hosts are network namespaces of one machine, with cubic as their congestion "+
-		"control.\n\n", b.rounds)
+	fmt.Fprintf(&w, "# Benchmarks\n\n%s\n\n", report.Wrap(fmt.Sprintf("Made by `go run ./bench`. "+
+		"Absolute figures depend on the machine, ratios hardly do. Everything runs in turns, %d "+
+		"times (-rounds): figures are medians, with the least and the greatest in parentheses, and "+
+		"a ratio is the median of the rounds' ratios. The hosts are network namespaces of one "+
+		"machine, with cubic as their congestion control.", b.rounds)))
 	for _, line := range gauge.Machine() {
 		fmt.Fprintf(&w, "- %s\n", line)
 	}
 	fmt.Fprintf(&w, "- %s, %d s a measurement on the LAN, %d s on the WAN, %d idle clients\n",
 		b.began.UTC().Format(time.DateOnly), b.seconds, b.wanSeconds, b.clients)
 	if b.only != "" {
-		fmt.Fprintf(&w, "- this run measured a part only: `-only %s`\n", b.only)
+		fmt.Fprintf(&w, "- this run measured a part only (-only):\n  `%s`\n", b.only)
 	}
 	for _, c := range contender.Contenders(b.other, b.wsvpn) {
 		if v := b.results.Version[c.Name()]; v != "" {

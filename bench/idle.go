@@ -19,14 +19,14 @@ import (
 const (
 	reconnecting   = 1000  // clients that come back after a restart
 	besides        = 1000  // idle clients beside a busy one
-	perSource      = 20000 // clients that share a source address, well below the number of ports
+	perSource      = 20000 // clients with one source address, well below the number of ports
 	maxClients     = 200 * perSource
 	memoryInterval = time.Second
 	backWait       = 2 * time.Minute // for clients to come back before they count as missing
 )
 
-// crowd makes a host for the load generator, many idle clients of c, which runs its server on
-// another. start starts n of them, and returns when all are connected.
+// crowd makes a host for the load generator, with a link to the host of c's server. start starts
+// the generator with n idle clients, and returns when all are connected.
 func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *lab.Host,
 	n int) (start func() *lab.Proc) {
 	h := s.Host(l, "crowd")
@@ -52,14 +52,15 @@ func (b *bench) crowd(s *scope.Scope, c *contender.Tunnel, l *lab.Lab, server *l
 	}
 }
 
-// roomFor returns the flags of a server that takes n clients from a few addresses.
+// roomFor returns the flags of a server for n clients with few source addresses.
 func roomFor(n int) []string {
 	addresses := uint(2*(n+2) + 2)
 	return []string{"--network", fmt.Sprintf("10.64.0.0/%d", 32-bits.Len(addresses-1)),
 		"--max-per-address", "0"}
 }
 
-// serveCrowd makes a server on a host that is reached at serverAddr.
+// serveCrowd starts a server for n clients on a new host, at contender.ServerAddr. again starts it
+// anew.
 func (b *bench) serveCrowd(s *scope.Scope, c *contender.Tunnel, n int) (l *lab.Lab,
 	server *lab.Host, proc *lab.Proc, again func() *lab.Proc) {
 	l = lab.New(s)
@@ -70,7 +71,7 @@ func (b *bench) serveCrowd(s *scope.Scope, c *contender.Tunnel, n int) (l *lab.L
 	return l, server, again(), again
 }
 
-// memory measures what an idle client costs the server.
+// memory measures the server's memory per idle client.
 func (b *bench) memory(s *scope.Scope, round int, c *contender.Tunnel) {
 	l, server, proc, _ := b.serveCrowd(s, c, b.clients)
 	s.Sleep(time.Second)
@@ -113,7 +114,7 @@ func (b *bench) reconnect(s *scope.Scope, round int, c *contender.Tunnel) {
 	b.add(round, figMissing, c.Name(), float64(reconnecting-last+moved))
 }
 
-// busy measures what idle clients cost a busy one.
+// busy measures the throughput that idle clients cost a busy one.
 func (b *bench) busy(s *scope.Scope, round int, c *contender.Tunnel) {
 	l, server, _, _ := b.serveCrowd(s, c, besides+1)
 	worker := s.Host(l, "worker")
@@ -138,7 +139,7 @@ func (b *bench) busy(s *scope.Scope, round int, c *contender.Tunnel) {
 	b.add(round, figBusy, c.Name(), with/without)
 }
 
-// lastLine returns the last line that a program has printed.
+// lastLine returns the last line of a program's stdout.
 func lastLine(p *lab.Proc) string {
 	lines := strings.Split(strings.TrimSpace(p.Stdout()), "\n")
 	return lines[len(lines)-1]

@@ -9,16 +9,16 @@ import (
 	"tunnel/bench/scope"
 )
 
-// Of the idle round trip.
+// The measurement of the idle round trip.
 const (
 	pings        = 200
 	pingInterval = 10 * time.Millisecond
 )
 
-// warmUp is how long a flood runs before its packets are counted, and after.
+// warmUp is how long a flood runs before and after the time in which packets are counted.
 const warmUp = time.Second
 
-// lan measures a contender between two hosts on a fast wire.
+// lan measures a contender between two hosts that a veth pair joins.
 func (b *bench) lan(s *scope.Scope, round int, c contender.Contender) {
 	p := contender.NewLAN(s)
 	e := c.Start(s, b.shop, p)
@@ -33,14 +33,14 @@ func (b *bench) lan(s *scope.Scope, round int, c contender.Contender) {
 	}
 }
 
-// idle measures the round trip when nothing else is on the wire.
+// idle measures the round trip without other traffic.
 func (b *bench) idle(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
 	rtts := gauge.Ping(s, p.Client, e.Server, pings, pingInterval)
 	b.add(round, figRTT, name, report.Median(rtts))
 	b.add(round, figRTTMean, name, report.Mean(rtts))
 }
 
-// stream measures one TCP stream in each direction, and what it costs.
+// stream measures one TCP stream in each direction, and the CPU time of both.
 func (b *bench) stream(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
 	before, err := gauge.CPUSeconds(p.Server, p.Client)
 	s.Must(err)
@@ -55,7 +55,7 @@ func (b *bench) stream(s *scope.Scope, round int, name string, p contender.Pair,
 	}
 }
 
-// flood measures how many small datagrams a second come through.
+// flood measures how many small datagrams a second arrive.
 func (b *bench) flood(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
 	seconds := b.seconds + int(2*warmUp/time.Second)
 	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-u", "-b", "0",
@@ -78,7 +78,7 @@ func (b *bench) flood(s *scope.Scope, round int, name string, p contender.Pair, 
 		s.Fatalf("the flood ended early: %s", client.Stdout())
 	}
 	b.add(round, figUDP, name, float64(n1-n0)/t1.Sub(t0).Seconds()/1e3)
-	// What iperf3 itself says about the flood is of no use, and its end may take long.
+	// iperf3's own report of the flood is not needed, and its end may take long.
 	client.Kill()
 	server.Kill()
 }

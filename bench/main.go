@@ -1,6 +1,5 @@
-// Command bench measures the program against its limit and its peers, side by side between hosts
-// that are network namespaces, and writes the figures, with a plot of each, to RESULTS.md. Run it
-// as root from within the module:
+// Command bench measures this program, the limit program and other VPNs in turns, between network
+// namespaces, and writes tables and plots to RESULTS.md. Run it as root from within the module:
 //
 //	go run ./bench [-only NAMES] [-rounds N] [-seconds N] ...
 package main
@@ -23,24 +22,24 @@ import (
 	"tunnel/e2e/hostile"
 )
 
-// loadCommand is the first argument with which the program starts itself as the load generator.
+// loadCommand is the first argument of the program when it is the load generator.
 const loadCommand = "load"
 
-// spareFiles is how many files a program may open beside its sockets.
+// spareFiles is how many files a program may need besides its clients' sockets.
 const spareFiles = 1000
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	// names of contenders and groups of figures, separated by commas; empty is all
 	only       string
-	rounds     int           // how often everything is measured
+	rounds     int           // how often each step is taken
 	seconds    int           // of each measurement on the LAN
 	wanSeconds int           // of each measurement on the WAN
 	clients    int           // idle clients whose memory is measured
-	settle     time.Duration // after the last of them has connected
+	settle     time.Duration // how long to wait after the last of them has connected
 	out        string        // directory of RESULTS.md and the plots; empty is bench/ of the module
-	wsvpn      string        // a wsvpn that was built elsewhere
-	other      string        // another build of the program
+	wsvpn      string        // file of a wsvpn to use instead of building one
+	other      string        // file of another build of this program
 }
 
 func main() {
@@ -108,7 +107,7 @@ func run(ctx context.Context) error {
 	return measure(ctx, o, plan)
 }
 
-// measure does everything from the first preparation to the last plot.
+// measure prepares, measures, and writes the report.
 func measure(ctx context.Context, o options, p plan) error {
 	shop, err := contender.OpenWorkshop()
 	if err != nil {
@@ -119,7 +118,7 @@ func measure(ctx context.Context, o options, p plan) error {
 		o.out = filepath.Join(shop.Root, "bench")
 	}
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return err // now, and not after an hour
+		return err // before the measurements, which may take hours
 	}
 	files := 0
 	if p.measures("memory") {
@@ -141,8 +140,8 @@ func measure(ctx context.Context, o options, p plan) error {
 	return b.report()
 }
 
-// raiseFileLimit lets this process and its children open n files, or as many as it may: a server
-// has a socket for each of its clients.
+// raiseFileLimit lets this process and its children open n files, because a server has a socket for
+// each client. The error says what to do if that is not permitted.
 func raiseFileLimit(n uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -152,7 +151,7 @@ func raiseFileLimit(n uint64) error {
 	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &wanted) == nil {
 		return nil
 	}
-	if limit.Max < n { // more than even this root may have
+	if limit.Max < n { // without CAP_SYS_RESOURCE
 		return fmt.Errorf("%d open files are needed, and the limit is %d: raise it by `ulimit "+
 			"-Hn`, or use fewer -clients", n, limit.Max)
 	}

@@ -9,13 +9,13 @@ import (
 	"tunnel/bench/report"
 )
 
-// plan is what a run measures, of what.
+// plan is what a run measures: groups of figures, of contenders.
 type plan struct {
 	contenders []contender.Contender
 	groups     []report.Group
 }
 
-// choose makes the plan that the flags ask for.
+// choose returns the plan for -only.
 func choose(o options) (plan, error) {
 	all := plan{contenders: contender.Contenders(o.other, o.wsvpn), groups: groups()}
 	if o.only == "" {

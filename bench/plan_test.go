@@ -42,7 +42,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// Names must say one thing only, and every figure that a target or a plot refers to must exist.
+// Names are unique, and each figure of a target or a plot exists.
 func TestNamesFit(t *testing.T) {
 	t.Parallel()
 	all := slices.Concat(contender.Names(contender.Contenders("", "")), groupNames())

@@ -14,7 +14,7 @@ import (
 	"tunnel/bench/report"
 )
 
-// sampled is a run that has measured a little.
+// sampled returns a run with some measured values.
 func sampled(t *testing.T) *bench {
 	t.Helper()
 	o := options{rounds: 3, seconds: 5, wanSeconds: 10, clients: 100, out: t.TempDir()}

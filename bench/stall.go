@@ -13,8 +13,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Of the datagrams for the stalled client: first fast, until all queues towards it are full, then
-// few, so that sending them costs the machine nothing that would show.
+// The datagrams for the stalled client: many until all queues to it are full, then few, so that
+// sending them does not affect the measurement.
 const (
 	fillTime  = 2 * time.Second
 	fillBurst = 25 // datagrams at once, 5 000 a second
@@ -22,7 +22,7 @@ const (
 	datagram  = 1200 // bytes
 )
 
-// stall measures what one client that stops costs the others.
+// stall measures the throughput that one stopped client costs the others.
 func (b *bench) stall(s *scope.Scope, round int, c *contender.Tunnel) {
 	l := lab.New(s)
 	sw := l.Switch("switch")
@@ -53,7 +53,7 @@ func (b *bench) stall(s *scope.Scope, round int, c *contender.Tunnel) {
 		rate := others()
 		end()
 		victim.Signal(syscall.SIGCONT)
-		contender.AwaitPing(s, hosts[2], contender.TunnelServer) // it must come back to life
+		contender.AwaitPing(s, hosts[2], contender.TunnelServer)
 		return rate
 	}
 	without, with := inTurns(others, while)
@@ -77,7 +77,7 @@ func pour(s *scope.Scope, from *lab.Host, addr string) (end func()) {
 				burst = fillBurst
 			}
 			for range burst {
-				_, _ = conn.Write(payload) // whether anybody listens there does not matter
+				_, _ = conn.Write(payload) // no socket needs to receive them
 			}
 			select {
 			case <-stop:

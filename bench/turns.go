@@ -4,17 +4,16 @@ import (
 	"tunnel/bench/report"
 )
 
-// turns is how often a measurement is repeated that is compared with one without what it is about.
+// turns is how often inTurns calls with.
 const turns = 3
 
-// inTurns returns the means of what two ways of measuring give, without something and with it,
-// which take turns.
+// inTurns calls without and with in turns, and returns the mean of each.
 func inTurns(without, with func() float64) (meanWithout, meanWith float64) {
 	var a, b []float64
 	for range turns {
 		a = append(a, without())
 		b = append(b, with())
 	}
-	a = append(a, without()) // so that what grows or falls with time is the same in both
+	a = append(a, without()) // so that a linear drift over time affects both means equally
 	return report.Mean(a), report.Mean(b)
 }

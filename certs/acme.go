@@ -17,34 +17,34 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// ACMEProtocol is what an authority asks for in the TLS handshake that proves whose the name is
-// (TLS-ALPN-01, RFC 8737).
+// ACMEProtocol is the ALPN protocol of the TLS handshake by which an authority verifies who
+// controls a domain (TLS-ALPN-01, RFC 8737).
 const ACMEProtocol = acme.ALPNProto
 
 const (
-	// for the first certificate, within a handshake; less than clients wait
+	// acmeWait is how long a handshake waits for the first certificate; less than clients wait.
 	acmeWait = 8 * time.Second
-	// acmeWaiting is how many handshakes wait so at once: each may hold a thread.
+	// acmeWaiting is how many handshakes may wait for it: each may hold a thread.
 	acmeWaiting   = 64
-	acmeRetry     = 65 * time.Second
+	acmeRetry     = 65 * time.Second // doubles up to acmeRetryMost
 	acmeRetryMost = time.Hour
-	acmeWatch     = time.Hour
+	acmeWatch     = time.Hour // between two checks of a certificate
 )
 
-// ACMEConfig says which certificates to get from whom. Domains, Dir and Log must be set.
+// ACMEConfig configures an ACME. Domains, Dir and Log must be set.
 type ACMEConfig struct {
 	Domains []string // one certificate each; in ASCII and lower case
-	// where the account and the certificates are kept, made if it is missing
+	// directory for the account and the certificates, made if it is missing
 	Dir       string
 	Email     string // for the authority's account; may be empty
 	Directory string // URL of the authority; "" is Let's Encrypt
-	// whom the authority's own HTTPS must come from; nil for those that the system trusts
+	// certificates that the authority's own HTTPS must chain to; nil for the system's
 	Roots *x509.CertPool
 	Log   *slog.Logger
 }
 
-// ACME gets certificates from an authority and renews them when a third of their time is left (RFC
-// 8555). The authority connects to port 443 of each domain, which must lead here.
+// ACME gets certificates from an authority (RFC 8555), and renews each when a third of its lifetime
+// is left. The authority connects to port 443 of each domain, which must lead to this server.
 type ACME struct {
 	ACMEConfig
 	manager *autocert.Manager
@@ -52,7 +52,7 @@ type ACME struct {
 	waiting chan struct{}            // has an element for each handshake that waits
 }
 
-// NewACME returns an ACME that has nothing yet: call Run.
+// NewACME returns an ACME without certificates: Run gets them.
 func NewACME(c ACMEConfig) *ACME {
 	client := &acme.Client{DirectoryURL: c.Directory, UserAgent: "tunnel"}
 	client.HTTPClient = &http.Client{Transport: boundedAnswers{&http.Transport{
@@ -75,13 +75,13 @@ func NewACME(c ACMEConfig) *ACME {
 	return a
 }
 
-// errNoCertificate says what a handshake comes too early for.
+// errNoCertificate is the error of a handshake before there is a certificate.
 var errNoCertificate = errors.New("there is no certificate from the ACME authority yet")
 
 // GetCertificate is the tls.Config's hook of that name; ACMEProtocol must be among the NextProtos.
-// Who asks for no name, or for one that is none of ours, gets the first domain's, and sees there
-// what is wrong. A handshake never makes us ask the authority, which would let anybody use up
-// what it grants in a week.
+// A client that asks for no name, or for an unknown one, gets the first domain's certificate, whose
+// name tells its user what is wrong. A handshake causes no request to the authority: otherwise
+// anybody could use up its rate limit.
 func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if Challenges(hello) {
 		return a.manager.GetCertificate(hello)
@@ -98,7 +98,7 @@ func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, err
 	return a.get(domain)
 }
 
-// await waits until ready is closed, and reports whether it was. It does not wait if many do.
+// await reports whether ready is closed, and waits for that unless acmeWaiting handshakes do.
 func (a *ACME) await(ready <-chan struct{}) bool {
 	select {
 	case <-ready:
@@ -119,20 +119,20 @@ func (a *ACME) await(ready <-chan struct{}) bool {
 	}
 }
 
-// Challenges reports whether this is the authority's handshake, or one that pretends to be.
+// Challenges reports whether this is the handshake of an authority, or of anyone who acts as one.
 func Challenges(hello *tls.ClientHelloInfo) bool {
 	return slices.Equal(hello.SupportedProtos, []string{ACMEProtocol})
 }
 
-// get asks the manager for the certificate of a domain, for an ECDSA key: one kind will do.
+// get returns the manager's certificate of a domain, always the one for an ECDSA key.
 func (a *ACME) get(domain string) (*tls.Certificate, error) {
 	return a.manager.GetCertificate(&tls.ClientHelloInfo{
 		ServerName: domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 	})
 }
 
-// Run gets what is missing, says in the log what is renewed and what is not, and returns when ctx
-// ends. The server must be listening: the authority asks back.
+// Run gets missing certificates, logs which ones are renewed and which are not, and returns when
+// ctx ends. The server must be listening, because the authority connects to it.
 func (a *ACME) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	for _, d := range a.Domains {
@@ -141,7 +141,7 @@ func (a *ACME) Run(ctx context.Context) {
 	group.Wait()
 }
 
-// keep does what Run does for one domain.
+// keep is Run for one domain.
 func (a *ACME) keep(ctx context.Context, domain string) {
 	log := a.Log.With("domain", domain)
 	wait := acmeRetry
@@ -174,7 +174,7 @@ func (a *ACME) keep(ctx context.Context, domain string) {
 	}
 }
 
-// patient is get, which may take minutes, until ctx ends. What goes on behind it then ends with the
+// patient is get, which may take minutes, but returns when ctx ends. get then ends with the
 // process.
 func (a *ACME) patient(ctx context.Context, domain string) (*tls.Certificate, error) {
 	type result struct {
@@ -197,7 +197,7 @@ func (a *ACME) patient(ctx context.Context, domain string) (*tls.Certificate, er
 	}
 }
 
-// report says what has become of a domain's certificate.
+// report logs a new certificate of a domain, or one that is overdue for renewal.
 func (a *ACME) report(log *slog.Logger, before, now *x509.Certificate, at time.Time) {
 	if before == nil || !before.Equal(now) {
 		log.Info("certificate from the ACME authority", "until", now.NotAfter)

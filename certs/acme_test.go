@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// cached puts a certificate for domain where ACME keeps those that it has got.
+// cached puts a certificate for domain into the directory in which ACME keeps its own.
 func cached(t *testing.T, dir, domain string) *x509.Certificate {
 	t.Helper()
 	i := newIdentity(t, t.TempDir(), domain)
@@ -38,11 +38,11 @@ func cached(t *testing.T, dir, domain string) *x509.Certificate {
 	return i.Certificate.Leaf
 }
 
-// No name that an unauthenticated client asks for is asked of the authority.
+// A name in a client's handshake causes no request to the authority.
 func TestACMENames(t *testing.T) {
 	dir := t.TempDir()
 	first, second := cached(t, dir, "first.example"), cached(t, dir, "second.example")
-	cached(t, dir, "other.example") // and never to be shown
+	cached(t, dir, "other.example") // must not be shown
 	a := NewACME(ACMEConfig{
 		Domains: []string{"first.example", "second.example"}, Dir: dir,
 		Log:       slog.New(slog.DiscardHandler),
@@ -58,7 +58,7 @@ func TestACMENames(t *testing.T) {
 		"first.example": first, "second.example": second, "SECOND.example.": second,
 		"": first, "other.example": first, "../first.example": first, "192.0.2.1": first,
 	} {
-		// A client without ECDSA would have had us ask for a certificate of another kind.
+		// autocert would request an RSA certificate for a client without ECDSA.
 		got, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: name,
 			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}})
 		if err != nil || !got.Leaf.Equal(want) {
@@ -98,7 +98,7 @@ func TestACMEReport(t *testing.T) {
 	}
 }
 
-// Handshakes that come before there is a certificate hold no more threads than acmeWaiting.
+// No more than acmeWaiting handshakes wait for the first certificate.
 func TestACMEWaitersAreFew(t *testing.T) {
 	a := NewACME(ACMEConfig{
 		Domains: []string{"a.example"}, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),

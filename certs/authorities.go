@@ -11,9 +11,9 @@ import (
 	"sync"
 )
 
-// Authorities are the certificates in a file that somebody else changes, of the authorities whose
-// clients may come. A handshake gets what the file holds then, provided that all of it can be read;
-// connections that are there already are not touched. All methods may be called concurrently.
+// Authorities are the certificates of the authorities whose clients are admitted, in a file that
+// another program may replace. A handshake uses the file's present content if all of it can be
+// read; established connections are not affected. All methods may be called concurrently.
 type Authorities struct {
 	file string
 	log  *slog.Logger
@@ -23,7 +23,7 @@ type Authorities struct {
 	watch watch
 }
 
-// OpenAuthorities reads the file, PEM. It is opened with open, now and later; nil for os.Open.
+// OpenAuthorities reads a PEM file. Each time it is opened with open; nil means os.Open.
 func OpenAuthorities(file string, open func(name string) (*os.File, error),
 	log *slog.Logger) (*Authorities, error) {
 	a := &Authorities{file: file, log: log, watch: newWatch(open, file)}
@@ -33,7 +33,7 @@ func OpenAuthorities(file string, open func(name string) (*os.File, error),
 	return a, err
 }
 
-// Pool returns what the file holds; when that is not only certificates, what it held before.
+// Pool returns the certificates in the file, or the previous ones if it has anything else.
 func (a *Authorities) Pool() *x509.CertPool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,8 +51,8 @@ func (a *Authorities) Pool() *x509.CertPool {
 	return a.pool
 }
 
-// load reads the file. Half of a certificate is an error: x509.CertPool.AppendCertsFromPEM would
-// leave it out, and lock its clients out.
+// load reads the file. An incomplete certificate is an error: x509.CertPool.AppendCertsFromPEM
+// would ignore it, which would lock its clients out.
 func (a *Authorities) load() (*x509.CertPool, error) {
 	file := a.file
 	data, err := a.watch.read(file)
@@ -74,7 +74,7 @@ func (a *Authorities) load() (*x509.CertPool, error) {
 		}
 		pool.AddCert(cert)
 		some = true
-		// Decode passes over what it cannot read.
+		// Decode skips blocks that it cannot parse.
 		if bytes.Count(data[:len(data)-len(rest)], begin) != 1 {
 			return nil, fmt.Errorf("%s: %w", file, errHalf)
 		}
@@ -89,5 +89,5 @@ func (a *Authorities) load() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// errHalf says that a file is still being written, or was cut.
+// errHalf means that a file is still being written, or was truncated.
 var errHalf = errors.New("a certificate there is not whole")

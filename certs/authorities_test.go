@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The authorities' file is used when it is whole, and once is said when it is not.
+// The file is used when it is complete; that it is not is logged once.
 func TestAuthoritiesReload(t *testing.T) {
 	dir := t.TempDir()
 	pem := func(name string) []byte {

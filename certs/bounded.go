@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// What an ACME authority, or a proxy on the path to it, can have this program keep in memory of one
-// answer, in bytes.
+// The largest answer of an ACME authority, or of a proxy on the path to it, in bytes: this program
+// keeps it in memory.
 const (
 	maxACMEHeader = 64 << 10
-	maxACMEBody   = 4 << 20 // certificate chains, which x/crypto's own bound is 20 MiB for
+	maxACMEBody   = 4 << 20 // x/crypto's own bound, for certificate chains, is 20 MiB
 )
 
-// boundedAnswers ends the body of each answer at maxACMEBody; what reads it finds it incomplete.
+// boundedAnswers truncates the body of each answer to maxACMEBody: its reader finds it incomplete.
 type boundedAnswers struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.

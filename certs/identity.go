@@ -1,5 +1,6 @@
-// Package certs proves who a server is, and checks the proof: a key and certificate of its own,
-// files that are reloaded when they change, ACME, client authorities, and pins.
+// Package certs has the certificates of servers and clients, and checks them: a server's
+// self-signed certificate, files that are reloaded when they change, ACME, client authorities, and
+// pins.
 package certs
 
 import (
@@ -24,9 +25,8 @@ import (
 	"tunnel/atomicfile"
 )
 
-// A certificate of our own is good for a long time, since clients know its key by the pin and not
-// by its date. It is made anew when less than identityRenew is left, and begins a day ago: clocks
-// differ.
+// A self-signed certificate has a long lifetime, since clients check its key by the pin. It is
+// renewed when less than identityRenew is left, and valid from a day ago, because clocks differ.
 const (
 	identityLife  = 10 * 365 * 24 * time.Hour
 	identityRenew = 365 * 24 * time.Hour
@@ -39,23 +39,23 @@ const (
 	IdentityCert = "cert.pem"
 )
 
-// ErrIdentity says that the file of the key holds none.
+// ErrIdentity means that the key's file has no key.
 var ErrIdentity = errors.New("damaged key")
 
 // Identity is a key and a certificate that a server has made for itself.
 type Identity struct {
 	Certificate tls.Certificate // with its Leaf
-	New         bool            // the key was made just now
+	New         bool            // OpenIdentity made the key
 }
 
 // Pin returns the pin of the key.
 func (i *Identity) Pin() Pin { return PinOf(i.Certificate.Leaf) }
 
-// OpenIdentity returns the identity that dir keeps in key.pem (PKCS #8) and cert.pem, both with
-// mode 0600. What is missing is made; a certificate that is damaged, belongs to another key, ends
-// within a year, or is not for exactly these names (of DNS, or addresses) is made anew for the same
-// key. The error is ErrIdentity, wrapped, when the key's file is damaged. Only one process at a
-// time may do this in a directory.
+// OpenIdentity returns the identity in dir: key.pem (PKCS #8) and cert.pem, both with mode 0600. It
+// makes those that are missing, and a new certificate for the same key if the old one is damaged,
+// belongs to another key, ends within a year, or is not for exactly these names (DNS names or
+// addresses). The error is ErrIdentity, wrapped, if the key's file is damaged. Only one process at
+// a time may call this for a directory.
 func OpenIdentity(dir string, names ...string) (*Identity, error) {
 	keyFile, certFile := filepath.Join(dir, IdentityKey), filepath.Join(dir, IdentityCert)
 	var identity Identity
@@ -79,7 +79,7 @@ func OpenIdentity(dir string, names ...string) (*Identity, error) {
 	return &identity, nil
 }
 
-// readKey reads a private key, and takes it away from other users if they may read it.
+// readKey reads a private key, and changes its file's mode to 0600 if other users may read it.
 func readKey(file string) (crypto.Signer, error) {
 	data, err := atomicfile.Read(file)
 	if err != nil {
@@ -122,8 +122,7 @@ func makeKey(file string) (crypto.Signer, error) {
 		atomicfile.Replace(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// readLeaf reads a certificate. It returns nil if there is none that can be read: it can be made
-// again.
+// readLeaf reads a certificate. It returns nil if it cannot: the caller makes another.
 func readLeaf(file string) *x509.Certificate {
 	data, err := atomicfile.Read(file)
 	if err != nil {
@@ -140,7 +139,7 @@ func readLeaf(file string) *x509.Certificate {
 	return leaf
 }
 
-// usable reports whether leaf is what makeLeaf would make, long enough from its end.
+// usable reports whether leaf is valid for more than identityRenew, and for this key and names.
 func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.Time) bool {
 	public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(key.Public()) || now.Before(leaf.NotBefore) ||
@@ -162,8 +161,8 @@ func usable(leaf *x509.Certificate, key crypto.Signer, names []string, now time.
 	return slices.Equal(have, want)
 }
 
-// makeLeaf writes a certificate for key, signed by itself. It is no authority, so that a client
-// that trusts it trusts this server and no other; and it does not say what it is for.
+// makeLeaf writes a self-signed certificate for key. It is no authority, so that a client that
+// trusts it trusts this server only, and it does not name this program.
 func makeLeaf(file string, key crypto.Signer, names []string, now time.Time) (*x509.Certificate,
 	error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))

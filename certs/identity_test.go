@@ -57,7 +57,7 @@ func TestIdentityIsMadeOnce(t *testing.T) {
 	}
 }
 
-// Whatever happens to the certificate, the pin stays.
+// A lost or unusable certificate does not change the pin.
 func TestIdentityKeepsItsKey(t *testing.T) {
 	dir := t.TempDir()
 	cert := filepath.Join(dir, "cert.pem")
@@ -84,22 +84,18 @@ func TestIdentityKeepsItsKey(t *testing.T) {
 		"empty":     write(nil),
 		"half":      write(whole[:len(whole)/2]),
 		"another's": write(foreign),
-		"a write half done": func() {
+		"an unfinished write": func() {
 			write(nil)()
-			_ = os.WriteFile(cert+".new", whole[:10],
-				0o644)
+			_ = os.WriteFile(cert+".new", whole[:10], 0o644)
 		},
-		"soon at its end": func() {
-			made(t, cert, before,
-				time.Now().Add(300*24*time.Hour-identityLife))
+		"expires soon": func() {
+			made(t, cert, before, time.Now().Add(300*24*time.Hour-identityLife))
 		},
-		"not yet good": func() {
-			made(t, cert, before,
-				time.Now().Add(identityPast+time.Hour))
+		"not yet valid": func() {
+			made(t, cert, before, time.Now().Add(identityPast+time.Hour))
 		},
-		"long after its end": func() {
-			made(t, cert, before,
-				time.Now().Add(-time.Hour-identityLife))
+		"expired": func() {
+			made(t, cert, before, time.Now().Add(-time.Hour-identityLife))
 		},
 	} {
 		spoil()
@@ -116,7 +112,7 @@ func TestIdentityKeepsItsKey(t *testing.T) {
 			t.Errorf("%s: mode %v, %v", name, info.Mode(), err)
 		}
 		if again := newIdentity(t, dir, "192.0.2.1"); !again.Certificate.Leaf.Equal(leaf) {
-			t.Errorf("%s: mended for one start only", name)
+			t.Errorf("%s: the next start made another certificate", name)
 		}
 	}
 	moved := newIdentity(t, dir, "198.51.100.1")
@@ -125,7 +121,7 @@ func TestIdentityKeepsItsKey(t *testing.T) {
 	}
 }
 
-// made writes the certificate that the identity would have got then.
+// made writes the certificate that makeLeaf would have made then.
 func made(t *testing.T, file string, i *Identity, then time.Time) {
 	t.Helper()
 	key, ok := i.Certificate.PrivateKey.(*ecdsa.PrivateKey)
@@ -137,7 +133,7 @@ func made(t *testing.T, file string, i *Identity, then time.Time) {
 	}
 }
 
-// A damaged key is for a person to decide: a new one would lock every client out.
+// A damaged key is an error and not replaced: a new one would lock every client out.
 func TestIdentityDamagedKey(t *testing.T) {
 	dir := t.TempDir()
 	newIdentity(t, dir, "192.0.2.1")

@@ -12,16 +12,16 @@ import (
 	"strings"
 )
 
-// Pin names a public key: the SHA-256 of its SubjectPublicKeyInfo, as RFC 7469 section 2.4 has it.
-// A certificate that is renewed for the same key keeps its pin.
+// Pin identifies a public key by the SHA-256 of its SubjectPublicKeyInfo (RFC 7469 section 2.4). A
+// certificate that is renewed for the same key keeps its pin.
 type Pin [sha256.Size]byte
 
 const pinPrefix = "sha256:"
 
-// PinOf returns the pin of the key that cert is for.
+// PinOf returns the pin of cert's key.
 func PinOf(cert *x509.Certificate) Pin { return sha256.Sum256(cert.RawSubjectPublicKeyInfo) }
 
-// ParsePin reads sha256: and the hash, in base64 (with or without = at its end) or in 64
+// ParsePin parses "sha256:" and the hash, in base64 (with or without = at the end) or as 64
 // hexadecimal digits.
 func ParsePin(s string) (Pin, error) {
 	text, ok := strings.CutPrefix(s, pinPrefix)
@@ -42,27 +42,27 @@ func ParsePin(s string) (Pin, error) {
 	return Pin(hash), nil
 }
 
-// String returns the pin as ParsePin reads it, in base64.
+// String returns the pin in the form that ParsePin parses, in base64.
 func (p Pin) String() string { return pinPrefix + base64.StdEncoding.EncodeToString(p[:]) }
 
-// Pins are the keys of which a server must have one.
+// Pins are the pins of which a server's key must match one.
 type Pins []Pin
 
-// Verify is a tls.Config.VerifyConnection: the other side's own key must be one of the pins. The
-// error is a *PinError. Certificates above its own do not count: the handshake proves nothing about
-// their keys.
+// Verify is a tls.Config.VerifyConnection: the key of the peer's own certificate must match a pin.
+// The error is a *PinError. The rest of the chain does not count: the handshake proves nothing
+// about those keys.
 func (p Pins) Verify(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("the server has shown no certificate")
 	}
 	seen := PinOf(state.PeerCertificates[0])
-	if slices.Contains(p, seen) { // no secret: its time may tell
+	if slices.Contains(p, seen) { // not constant-time: pins are no secrets
 		return nil
 	}
 	return &PinError{Seen: seen, Want: p}
 }
 
-// PinError says that the server has another key than it should have.
+// PinError means that the server's key matches no pin.
 type PinError struct {
 	Seen Pin
 	Want Pins
@@ -77,5 +77,5 @@ func (e *PinError) Error() string {
 		strings.Join(want, " or "))
 }
 
-// Reason is that of a transport.StepError.
+// Reason returns the reason for a transport.StepError.
 func (e *PinError) Reason() string { return "pin" }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestParsePin(t *testing.T) {
-	// The example of RFC 7469 section 2.1.5, with its prefix spelled as ours.
+	// The example of RFC 7469 section 2.1.5, with our prefix.
 	const text = "sha256:d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmM="
 	p, err := ParsePin(text)
 	if err != nil || p.String() != text {
@@ -56,7 +56,7 @@ func TestPinsVerify(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// Anybody can put the right certificate behind their own.
+	// An attacker can put the pinned certificate behind their own.
 	for name, state := range map[string]tls.ConnectionState{"another": shown(other),
 		"another with the right one above": shown(other, own)} {
 		err := Pins{own.Pin()}.Verify(state)

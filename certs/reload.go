@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// reloadPause is the least time between two looks at the files.
+// reloadPause is the least time between two checks for changes.
 const reloadPause = time.Second
 
-// Files is a certificate and its key in two files that somebody else renews. A handshake gets what
-// they hold then, provided that they fit each other; connections that are there already are not
-// touched. All methods may be called concurrently.
+// Files is a certificate and its key in two files that another program may replace. A handshake
+// uses their present content if the key is the certificate's; established connections are not
+// affected. All methods may be called concurrently.
 type Files struct {
 	cert, key string
 	log       *slog.Logger
@@ -27,15 +27,15 @@ type Files struct {
 	watch watch
 }
 
-// watch notices when files change, and reads them.
+// watch checks whether files have changed, and reads them.
 type watch struct {
 	open   func(name string) (*os.File, error)
 	files  []string
-	stamps []stamp   // when they were last read, with success or without
-	looked time.Time // at their stamps
+	stamps []stamp   // of the files, at the last check
+	looked time.Time // when they were checked
 }
 
-// newWatch returns a watch that opens files with open; nil for os.Open.
+// newWatch returns a watch that opens files with open; nil means os.Open.
 func newWatch(open func(name string) (*os.File, error), files ...string) watch {
 	if open == nil {
 		open = os.Open
@@ -43,15 +43,15 @@ func newWatch(open func(name string) (*os.File, error), files ...string) watch {
 	return watch{open: open, files: files}
 }
 
-// stamp tells a file from what it was before.
+// stamp changes when a file is replaced or written.
 type stamp struct {
 	device, inode   uint64
 	size            int64
 	modified, moved syscall.Timespec
 }
 
-// OpenFiles reads the chain of certificates and the key, both PEM. They are opened with open, now
-// and later; nil for os.Open.
+// OpenFiles reads the certificate chain and the key, both PEM. Each time they are opened with open;
+// nil means os.Open.
 func OpenFiles(cert, key string, open func(name string) (*os.File, error),
 	log *slog.Logger) (*Files, error) {
 	f := &Files{cert: cert, key: key, log: log, watch: newWatch(open, cert, key)}
@@ -70,15 +70,15 @@ func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return f.Current(), nil
 }
 
-// GetClientCertificate is the tls.Config's hook of that name. It shows the certificate whatever
-// authorities the server asks for: a server that refuses this one says more than a server that got
-// none.
+// GetClientCertificate is the tls.Config's hook of that name. It ignores the authorities that the
+// server asks for: the error of a server that refuses a certificate says more than that of one that
+// got none.
 func (f *Files) GetClientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	return f.Current(), nil
 }
 
-// Current returns what the files hold; when that is no certificate with its key, what they held
-// before.
+// Current returns the certificate and key in the files, or the previous ones if these are not a
+// pair.
 func (f *Files) Current() *tls.Certificate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -97,8 +97,8 @@ func (f *Files) Current() *tls.Certificate {
 	return f.pair
 }
 
-// changed reports whether a file has changed since the last look, and looks at most once in
-// reloadPause. It comes before the reading: what changes in between is seen by the next look.
+// changed reports whether a file has changed since the last check, which is at most once in
+// reloadPause. Call it before read: the next check then finds a change in between.
 func (w *watch) changed() bool {
 	if time.Since(w.looked) < reloadPause {
 		return false
@@ -113,7 +113,7 @@ func (w *watch) changed() bool {
 	return changed
 }
 
-// complain says that the certificate cannot be good for anybody.
+// complain logs that the certificate has expired.
 func (f *Files) complain() {
 	if leaf := f.pair.Leaf; time.Now().After(leaf.NotAfter) {
 		f.log.Warn("the certificate has expired: clients that check it do not connect", "cert",
@@ -148,11 +148,11 @@ func (w *watch) read(name string) ([]byte, error) {
 	return data, err
 }
 
-// MaxFile is the largest file of certificates, of a key or of a token that is read, in bytes. The
-// roots of all public authorities take less than 1 MiB.
+// MaxFile is the size of the largest file of certificates, of a key or of a token that is read, in
+// bytes. The roots of all public authorities have less than 1 MiB.
 const MaxFile = 8 << 20
 
-// stampOf follows symbolic links; the zero stamp is of a file that is not there.
+// stampOf follows symbolic links. It returns the zero stamp if there is no file.
 func (w *watch) stampOf(name string) stamp {
 	file, err := w.open(name)
 	if err != nil {

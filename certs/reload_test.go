@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// rotation is the two files of a server that somebody renews.
+// rotation is the certificate and key files of a server, which the test replaces.
 type rotation struct {
 	t    *testing.T
 	dir  string
@@ -45,8 +45,8 @@ func (r *rotation) put(dir string, names ...string) {
 	}
 }
 
-// serves fails the test unless a handshake, a second after the last, gets a certificate for that
-// name.
+// serves fails the test unless a handshake, reloadPause after the last check, gets a certificate
+// for name.
 func (r *rotation) serves(name string) {
 	r.t.Helper()
 	r.file.mu.Lock()
@@ -67,7 +67,7 @@ func TestFilesReload(t *testing.T) {
 	other := t.TempDir()
 	newIdentity(t, other, "second.example")
 
-	// Half a rotation, twice looked at: the old pair, and one warning.
+	// Half a rotation, checked twice: the old pair, and one warning.
 	r.put(other, "cert.pem")
 	r.serves("first.example")
 	r.serves("first.example")
@@ -79,7 +79,7 @@ func TestFilesReload(t *testing.T) {
 	r.log.Reset()
 	r.serves("second.example")
 
-	// Files that are gone, or garbage, and come back.
+	// A file that is missing, or garbage, and then valid again.
 	if err := os.Remove(filepath.Join(r.dir, "cert.pem")); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestFilesReload(t *testing.T) {
 	}
 }
 
-// Certbot's names are links to files that are never written twice.
+// Certbot replaces symbolic links to new files.
 func TestFilesReloadLinks(t *testing.T) {
 	r := &rotation{t: t, dir: t.TempDir()}
 	one, two := t.TempDir(), t.TempDir()
@@ -123,9 +123,9 @@ func TestFilesReloadLinks(t *testing.T) {
 	}
 	r.serves("first.example")
 	point(two)
-	r.file.watch.looked = time.Now().Add(time.Hour) // a look that is less than a second ago
+	r.file.watch.looked = time.Now().Add(time.Hour) // less than reloadPause ago
 	if got := r.file.Current(); got.Leaf.Subject.CommonName != "first.example" {
-		t.Error("looked again at once")
+		t.Error("checked again within reloadPause")
 	}
 	r.file.watch.looked = time.Now()
 	r.serves("second.example")

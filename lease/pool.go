@@ -163,7 +163,7 @@ func Open(bucket Store, network netip.Prefix, options Options) (*Pool, error) {
 	closed, err := p.store.read(func(holder string, l record) {
 		n, ok := p.number(l.Address)
 		if !ok || p.taken[n] != nil {
-			return // of another network, before --network was changed
+			return // of another network: the server's has been changed
 		}
 		// A time in the future, from a wrong clock, must not protect the lease for ever.
 		h := &holding{holder: holder, token: l.Token, number: n, idle: earlier(l.Idle, now),

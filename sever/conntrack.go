@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h.
+// From include/uapi/linux/netfilter/nfnetlink_conntrack.h and nfnetlink.h.
 const (
 	conntrackGet    = 1<<8 | 1 // NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET
 	conntrackDelete = 1<<8 | 2 // IPCTNL_MSG_CT_DELETE
-	generalLen      = 4        // of a struct nfgenmsg
+	generalLen      = 4        // struct nfgenmsg
 
 	tupleOriginal = 1  // CTA_TUPLE_ORIG
 	tupleReply    = 2  // CTA_TUPLE_REPLY
@@ -22,8 +22,8 @@ const (
 	trackZone     = 18 // CTA_ZONE
 )
 
-// forget deletes the tracked connections that have a in the tuple of either direction, and adds to
-// n how many. A kernel without connection tracking has none.
+// forget deletes the conntrack entries that have a in the tuple of either direction, and adds their
+// number to n. A kernel without connection tracking has none.
 func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 	family := uint8(unix.AF_INET)
 	if a.Is6() {
@@ -35,8 +35,7 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 		Data:   general,
 	})
 	switch {
-	// nfnetlink knows no such subsystem
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // no such subsystem
 		return nil
 	case err != nil:
 		return fmt.Errorf("list: %w", err)
@@ -65,8 +64,7 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 	return nil
 }
 
-// nameOf returns the attributes that name an entry to the kernel, nil if it has nothing to do with
-// a.
+// nameOf returns the attributes by which the kernel finds the entry m, nil if it does not have a.
 func nameOf(m netlink.Message, a netip.Addr) ([]byte, error) {
 	if len(m.Data) < generalLen {
 		return nil, nil

@@ -1,5 +1,5 @@
-// Package sever ends what this machine's kernel still has with an address that changes hands: what
-// it would send again to the old owner must not reach the new one.
+// Package sever ends this machine's connections with an address that is given to another client:
+// what the kernel would retransmit to the old client must not reach the new one.
 package sever
 
 import (
@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrKernel says that this kernel cannot end sockets (no CONFIG_INET_DIAG_DESTROY, or no tcp_diag
+// ErrKernel means that this kernel cannot end sockets (no CONFIG_INET_DIAG_DESTROY, or no tcp_diag
 // or udp_diag).
 var ErrKernel = errors.New("the kernel cannot end sockets")
 
-// Report says how much was ended.
+// Report counts what was ended.
 type Report struct {
 	TCP       int // connections, in any state
 	UDP       int // connected sockets
@@ -25,13 +25,13 @@ type Report struct {
 }
 
 // Address ends, in the calling thread's network namespace, every TCP connection and every connected
-// UDP socket from or to a, and forgets the tracked connections that have a in either direction.
-// Sockets that listen stay, and so do UDP sockets that are not connected. It is what `ss -K` and
-// `conntrack -D` do (net/core/sock_diag.c, SOCK_DESTROY; nf_conntrack_netlink.c), and takes
-// CAP_NET_ADMIN. The owner of a connection sees ECONNABORTED, and its kernel may send a reset to a:
-// call it while a leads to nobody, and again if sockets may have been opened since. What is done is
-// in the Report, whatever the error: ErrKernel if this kernel cannot end sockets, else a failure or
-// ctx's end. A kernel without connection tracking has nothing to forget.
+// UDP socket from or to a, and deletes the conntrack entries that have a in either direction.
+// Listening sockets stay, and so do unconnected UDP sockets. It does what `ss -K` and
+// `conntrack -D` do (net/core/sock_diag.c, SOCK_DESTROY; nf_conntrack_netlink.c), and needs
+// CAP_NET_ADMIN. A program sees ECONNABORTED on such a socket, and the kernel may send a reset to
+// a: call Address while no client has a, and again if sockets may have been opened since. The
+// Report is right even if there is an error: ErrKernel if this kernel cannot end sockets, the cause
+// if ctx ended, or a failure. A kernel without connection tracking has no entries.
 func Address(ctx context.Context, a netip.Addr) (Report, error) {
 	var r Report
 	a = a.Unmap()
@@ -57,8 +57,8 @@ func Address(ctx context.Context, a netip.Addr) (Report, error) {
 	return r, errors.Join(sockets, tracked)
 }
 
-// families returns the families of the sockets that can have a: an IPv6 socket speaks IPv4, too
-// (RFC 3493 section 3.7).
+// families returns the families of the sockets that can have a: IPv6 sockets can have IPv4
+// addresses (RFC 3493 section 3.7).
 func families(a netip.Addr) []uint8 {
 	if a.Is4() {
 		return []uint8{unix.AF_INET, unix.AF_INET6}
@@ -66,7 +66,7 @@ func families(a netip.Addr) []uint8 {
 	return []uint8{unix.AF_INET6}
 }
 
-// with runs f on a netlink connection, which ends with ctx.
+// with runs f on a netlink connection; the end of ctx ends f.
 func with(ctx context.Context, protocol int, f func(*netlink.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)

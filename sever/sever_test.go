@@ -105,7 +105,7 @@ func states(t *testing.T, hex string) (all []string) {
 	return all
 }
 
-const third = "0301010A" // 10.1.1.3, as /proc/net/tcp writes it
+const third = "0301010A" // 10.1.1.3 in /proc/net/tcp
 
 func TestAddress(t *testing.T) {
 	machine(t)
@@ -184,7 +184,7 @@ func TestAddress(t *testing.T) {
 		t.Errorf("tracked still:\n%s", text)
 	}
 
-	// What is somebody else's goes on.
+	// All other sockets still work.
 	_ = otherServed.SetDeadline(time.Now().Add(patience))
 	_ = other.SetDeadline(time.Now().Add(patience))
 	if _, err := other.Write([]byte("still here")); err != nil {
@@ -194,7 +194,7 @@ func TestAddress(t *testing.T) {
 		t.Error(err)
 	}
 	run(t, "nft flush chain inet t out")
-	for _, l := range []net.Listener{hub, own} { // listening sockets, also on the address itself
+	for _, l := range []net.Listener{hub, own} { // also the listener on the address itself
 		connect(t, "10.1.1.5", l, l.Addr().(*net.TCPAddr).IP.String())
 	}
 	_ = unconnected.SetDeadline(time.Now().Add(patience))
@@ -206,7 +206,7 @@ func TestAddress(t *testing.T) {
 	}
 	again, err := sever.Address(t.Context(), netip.MustParseAddr("10.1.1.7"))
 	if err != nil || again != (sever.Report{}) {
-		t.Errorf("an address that nobody has: %+v, %v", again, err)
+		t.Errorf("an address without sockets: %+v, %v", again, err)
 	}
 }
 
@@ -224,7 +224,7 @@ func TestAddressIPv6(t *testing.T) {
 	}
 }
 
-// Other people's sockets are left out by the kernel, not carried here one by one.
+// The kernel selects the sockets: others are not listed here one by one.
 func TestAddressAmongMany(t *testing.T) {
 	machine(t)
 	var limit unix.Rlimit

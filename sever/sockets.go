@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of include/uapi/linux/inet_diag.h and sock_diag.h.
+// From include/uapi/linux/inet_diag.h and sock_diag.h.
 const (
 	sockDiagByFamily = 20
 	sockDestroy      = unix.SOCK_DESTROY
@@ -19,21 +19,21 @@ const (
 	bytecodeSource   = 7 // INET_DIAG_BC_S_COND
 	bytecodeDest     = 8 // INET_DIAG_BC_D_COND
 
-	requestLen = 56 // of a struct inet_diag_req_v2
-	idOffset   = 8  // of the inet_diag_sockid in it
+	requestLen = 56 // struct inet_diag_req_v2
+	idOffset   = 8  // of its struct inet_diag_sockid
 	idLen      = 48
-	messageID  = 4 // offset of the same in a struct inet_diag_msg
+	messageID  = 4 // offset of the same in struct inet_diag_msg
 )
 
-// The states of sockets (include/net/tcp_states.h) that are looked for.
+// The states of the sockets to end (include/net/tcp_states.h).
 const (
 	established = 1
 	timeWait    = 6
-	// all but CLOSE, LISTEN and merely bound
+	// all but CLOSE, LISTEN and bound sockets
 	connected = 1<<established | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<timeWait | 1<<8 | 1<<9 | 1<<11 | 1<<12
 )
 
-// endSockets ends the sockets of one family and protocol that have a, and adds to n how many.
+// endSockets ends the sockets of one family and protocol that have a, and adds their number to n.
 func endSockets(c *netlink.Conn, a netip.Addr, family, protocol uint8, n *int) error {
 	states := uint32(connected)
 	if protocol == unix.IPPROTO_UDP {
@@ -66,8 +66,8 @@ func endSockets(c *netlink.Conn, a netip.Addr, family, protocol uint8, n *int) e
 		case err == nil:
 			*n++
 		case errors.Is(err, unix.ENOENT): // it has ended by itself
-		// before Linux 6.5; it sends nothing again
 		case errors.Is(err, unix.EOPNOTSUPP) && state == timeWait:
+			// before Linux 6.5; a socket in TIME_WAIT retransmits nothing
 		case errors.Is(err, unix.EOPNOTSUPP):
 			return fmt.Errorf("%w: %w", ErrKernel, err)
 		default:
@@ -86,10 +86,10 @@ func request(family, protocol uint8, states uint32, id []byte) []byte {
 	return p
 }
 
-// bytecode returns the program (net/ipv4/inet_diag.c) by which the kernel picks the sockets whose
-// local or remote address is a: a condition, a jump behind the end if it holds, another condition.
-// A jump to four bytes behind the end means no. A condition of IPv4 holds for the same address in
-// an IPv6 socket as well.
+// bytecode returns the program (net/ipv4/inet_diag.c) that selects the sockets whose local or
+// remote address is a: a condition, a jump to the end if it holds, another condition. A jump to
+// four bytes past the end rejects. A condition on an IPv4 address also holds for that address in an
+// IPv6 socket.
 func bytecode(a netip.Addr) []byte {
 	const jumpLen = 4
 	local, remote := condition(bytecodeSource, a), condition(bytecodeDest, a)
@@ -109,7 +109,7 @@ func condition(code uint8, a netip.Addr) []byte {
 	return append(p, a.AsSlice()...)
 }
 
-// operation returns a struct inet_diag_bc_op: how far the next one is, by the outcome.
+// operation returns a struct inet_diag_bc_op with the offsets of the next one, by outcome.
 func operation(code uint8, yes, no int) []byte {
 	return binary.NativeEndian.AppendUint16([]byte{code, uint8(yes)}, uint16(no))
 }

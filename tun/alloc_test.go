@@ -10,7 +10,7 @@ import (
 	"tunnel/packet"
 )
 
-// In steady state nothing is allocated for a packet: not to write it, not to read what it brings.
+// In steady state neither a write nor the read of its answer allocates.
 func TestPacketsAllocateNothing(t *testing.T) {
 	inNamespace(t)
 	for name, open := range map[string]func(string) (Device, error){"tun0": Open,

@@ -12,8 +12,8 @@ import (
 	"tunnel/packet"
 )
 
-// The kernel gives super-packets that no peer takes: of datagrams that are smaller than their
-// headers, and from Linux 6.9 on of 128 at once. The reader makes records of them that a peer does
+// The kernel gives super-packets that peers refuse: of datagrams that are smaller than their
+// headers, and since Linux 6.9 of 128 datagrams. The reader splits them into records that peers
 // take, and loses nothing.
 func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 	inNamespace(t)
@@ -58,8 +58,7 @@ func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 	for _, s := range sends {
 		var failed error
 		if err := raw.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd),
-				unix.IPPROTO_UDP, unix.UDP_SEGMENT, s.size)
+			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, s.size)
 		}); err != nil || failed != nil {
 			t.Fatal(err, failed)
 		}
@@ -79,7 +78,7 @@ func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 			got = append(got, p...)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf("%d datagrams of %d bytes arrive otherwise", s.count, s.size)
+			t.Errorf("%d datagrams of %d bytes arrive changed", s.count, s.size)
 		}
 	}
 	_ = d.Close()
@@ -87,11 +86,11 @@ func TestReaderKeepsToWhatPeersTake(t *testing.T) {
 		t.Error(err)
 	}
 	if supers == 0 {
-		t.Error("no super-packet came: this tests nothing")
+		t.Error("no super-packet came, so that this tests nothing")
 	}
 }
 
-// newestSegments returns how many datagrams this kernel's sockets send at once.
+// newestSegments returns how many datagrams a socket of this kernel can send at once.
 func newestSegments(t *testing.T) int {
 	t.Helper()
 	l, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "10.1.1.1:0")
@@ -104,8 +103,7 @@ func newestSegments(t *testing.T) int {
 		t.Fatal(err)
 	}
 	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP,
-			unix.UDP_SEGMENT, 1)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1)
 	})
 	if _, err := l.WriteTo(make([]byte, 128), l.LocalAddr()); err != nil {
 		return 64

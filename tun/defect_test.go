@@ -11,8 +11,8 @@ import (
 	"tunnel/packet"
 )
 
-// A panic over what the device brings ends ReadBatches, not the program; the next call goes on with
-// what comes then, and not with the packet that did it.
+// A panic over a packet ends ReadBatches, not the program; the next call goes on with the packets
+// after it.
 func TestReadsOnAfterPanic(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)

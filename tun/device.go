@@ -1,5 +1,5 @@
-// Package tun is the virtual interface: batches of IP packets in, batches out, super-packets where
-// the kernel has them. It hides songgao/water and the kernel's /dev/net/tun
+// Package tun reads and writes IP packets on a TUN device in batches, with super-packets (TSO, USO)
+// if the kernel has them. It hides songgao/water and /dev/net/tun
 // (Documentation/networking/tuntap.rst).
 package tun
 
@@ -18,43 +18,43 @@ import (
 	"tunnel/rtnl"
 )
 
-// Device is a TUN device that another part of the program configures. One goroutine may read while
-// others write; writes may come from several goroutines. The caller that opened it closes it; Close
-// ends ReadBatches, and the interface, its addresses and its routes are gone when Close returns.
+// Device is a TUN device, whose addresses, MTU and routes package host sets. One goroutine may read
+// while several write. The caller of Open closes it. Close ends ReadBatches; when it returns, the
+// interface is gone, with its addresses and routes.
 type Device interface {
 	// Name returns the interface's name, 1 to 15 bytes.
 	Name() string
-	// Offload returns what the kernel gives and takes on this device.
+	// Offload returns which super-packets the kernel reads and writes on this device.
 	Offload() packet.Offload
-	// ReadBatches gives out what the kernel sends into the device, in order: as much at once as
-	// waits, up to packet.MaxBatch. give is called on this goroutine, or by WriteBatch on another
-	// while answers wait that the kernel has no more room for, but never twice at a time; the batch
-	// is good until it returns, and give may Take records. The error is never nil, and os.ErrClosed
-	// after Close. If give panics, or the reading itself, it is a *defect.Error, the rest of that
+	// ReadBatches calls give with the packets that the kernel sends into the device, in order: all
+	// that wait, up to packet.MaxBatch at once. give is called on this goroutine, or by WriteBatch
+	// on another to keep the device's queue from filling with answers, but never concurrently. The
+	// batch is valid until give returns; give may Take records. The error is never nil, and
+	// os.ErrClosed after Close. If give or the read panics, it is a *defect.Error, the rest of the
 	// batch is lost, and ReadBatches may be called again.
 	ReadBatches(give func(*packet.Batch)) error
-	// WriteBatch hands every record of b to the kernel as a received packet. It returns how many
-	// the kernel refused, and an error only when the device is unusable.
+	// WriteBatch writes every record of b to the kernel, as a received packet. It returns how many
+	// the kernel refused. The error is nil unless the device is unusable: os.ErrClosed or ErrGone.
 	WriteBatch(b *packet.Batch) (refused int, err error)
 	Close() error
 }
 
-// Errors that Open returns wrapped, for callers who tell a person what to do.
+// Errors that Open returns wrapped.
 var (
-	// empty, over 15 bytes, or with bytes that no device may have
-	ErrName  = errors.New("not a device name")
-	ErrTaken = errors.New("a device of this name exists already") // TUN or not
-	// module not loaded, or not passed into the container
-	ErrNoTun = errors.New("no TUN driver: /dev/net/tun is missing")
-	// the caller lacks the capability
+	// ErrName: see CheckName.
+	ErrName = errors.New("not a device name")
+	// ErrTaken is for a device of any kind.
+	ErrTaken = errors.New("a device of this name exists already")
+	// ErrNoTun means that the module is not loaded, or the node not passed into the container.
+	ErrNoTun      = errors.New("no TUN driver: /dev/net/tun is missing")
 	ErrPermission = errors.New("not permitted: CAP_NET_ADMIN is needed")
 )
 
 // ErrGone is returned by ReadBatches and WriteBatch when another program deleted the interface.
 var ErrGone = errors.New("the device is gone")
 
-// CheckName returns why name cannot be that of a device that Open makes, nil if it can: the kernel
-// takes % for a pattern, and ip takes - in front for a flag.
+// CheckName returns an error, ErrName wrapped, if Open cannot make a device of that name. Besides
+// the kernel's own rules, the kernel expands % as a pattern, and ip takes a leading - for a flag.
 func CheckName(name string) error {
 	if rtnl.CheckName(name) != nil || name[0] == '-' || strings.Contains(name, "%") {
 		return fmt.Errorf("%w: %q (1 to %d bytes, no space, none of / : %%, no - in front)",
@@ -63,8 +63,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Check tells, without changing anything, whether Open could make a device of that name: the error
-// is the one that Open would give.
+// Check returns the error with which Open would fail, as far as it can know that without making a
+// device.
 func Check(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -80,36 +80,35 @@ func Check(name string) error {
 	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
 		return ErrPermission
 	}
-	// The kernel would attach to a persistent TUN device that no process holds: another program's,
-	// not ours.
+	// The kernel would attach to another program's persistent TUN device that no process has open.
 	if _, err := net.InterfaceByName(name); err == nil {
 		return fmt.Errorf("%w: %s", ErrTaken, name)
 	}
 	return nil
 }
 
-// device is a Device on a file that the kernel made an interface of.
+// device is the Device of an open /dev/net/tun.
 type device struct {
 	name    string
 	fd      int
 	wake    *wakeGate
 	offload packet.Offload
-	// held to write, and alone to close; the reader is at the wakeGate, whose file waits for it
+	// read-locked by writers, locked to close fd; closing wake.file waits for the reader
 	use    sync.RWMutex
 	closed atomic.Bool
 
-	drain   func(fd uintptr) bool // drainAll; a closure made anew for each call would be garbage
-	written atomic.Int32          // packets since somebody has last read
+	drain   func(fd uintptr) bool // drainAll; made once, because a method value allocates
+	written atomic.Int32          // packets since the last read
 
-	mu      sync.Mutex          // held to read and to give
-	give    func(*packet.Batch) // of ReadBatches; nil while it does not run
+	mu      sync.Mutex          // guards the rest; held to read and during give
+	give    func(*packet.Batch) // of ReadBatches; nil while that does not run
 	scratch *packet.Packet
 	batch   packet.Batch
 	joined  int // packets of batch that were joined to the one before
 	failed  error
 }
 
-// newDevice takes the descriptor over, and closes it if there is an error.
+// newDevice takes ownership of fd, and closes it if there is an error.
 func newDevice(name string, fd int, offload packet.Offload) (*device, error) {
 	wake, err := newWakeGate(fd)
 	if err != nil {
@@ -121,6 +120,7 @@ func newDevice(name string, fd int, offload packet.Offload) (*device, error) {
 	return d, nil
 }
 
+// explain wraps the errors of opening a device in those of this package.
 func explain(err error, name string) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
@@ -140,7 +140,7 @@ func (d *device) Offload() packet.Offload { return d.offload }
 func (d *device) Close() error {
 	d.closed.Store(true)
 	if err := d.wake.file.Close(); err != nil {
-		return err // it was closed before
+		return err // already closed
 	}
 	d.use.Lock()
 	defer d.use.Unlock()

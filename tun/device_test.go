@@ -17,14 +17,14 @@ import (
 	"tunnel/packet"
 )
 
-// inNamespace puts the test's goroutine, for good, on a thread with a network namespace of its own,
-// so that a device made here is nobody else's and goes with the thread.
+// inNamespace locks the test's goroutine to a thread with a network namespace of its own. The
+// thread ends with the goroutine, and the namespace and its devices with the thread.
 func inNamespace(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes TUN devices in a network namespace and needs root: run `make test`")
 	}
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	runtime.LockOSThread() // never unlocked
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("unshare: %v", err)
 	}
@@ -37,7 +37,7 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// up opens a device that goes with the test, and configures it as the program does.
+// up opens a device until the end of the test, and configures it as the program does.
 func up(t *testing.T, name string, open func(string) (Device, error)) Device {
 	t.Helper()
 	d, err := open(name)
@@ -50,7 +50,7 @@ func up(t *testing.T, name string, open func(string) (Device, error)) Device {
 	return d
 }
 
-// read reads d until that ends, with ended, and sends each packet, segmented, to packets.
+// read sends each packet that it reads from d, segmented, to packets, and the final error to ended.
 func read(d Device) (packets chan []byte, ended chan error) {
 	packets, ended = make(chan []byte, 1000), make(chan error, 1)
 	go func() {
@@ -86,7 +86,7 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 	ip(t, "link", "set", "dev", "tun0", "up", "mtu", "1400")
 	ip(t, "addr", "add", "dev", "tun0", "local", "10.1.1.1", "peer", "10.1.1.2")
 
-	// Three datagrams out of the kernel, read as batches: joined or not, they are the three.
+	// Three datagrams from the kernel, which may be joined.
 	conn, err := new(net.Dialer).DialContext(t.Context(), "udp", "10.1.1.2:9")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 		seen++
 	}
 
-	// The same datagram turned round goes into the kernel and reaches a socket.
+	// A datagram in the other direction reaches a socket.
 	local, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "10.1.1.1:9")
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func openReadWriteClose(t *testing.T, open func(string) (Device, error)) {
 	}
 }
 
-// A child that outlives the device must not keep the interface.
+// A child process that outlives the device does not keep the interface.
 func TestChildDoesNotInheritDevice(t *testing.T) {
 	inNamespace(t)
 	d, err := Open("tun0")
@@ -164,7 +164,7 @@ func TestChildDoesNotInheritDevice(t *testing.T) {
 	}
 }
 
-// Somebody's persistent device is refused, not taken over; one that is not a TUN as well.
+// Open refuses another program's persistent device, and one that is no TUN device.
 func TestOpenRefusesForeignDevices(t *testing.T) {
 	inNamespace(t)
 	ip(t, "tuntap", "add", "dev", "tun7", "mode", "tun")

@@ -11,13 +11,13 @@ import (
 	"tunnel/packet"
 )
 
-// Open makes a new TUN device of that name (newTun in the seed), with what offload the kernel has.
-// The interface is down and without addresses. It never attaches to a device that exists.
+// Open makes a new TUN device of that name, with the offload that the kernel has. The interface is
+// down and has no address. Open never attaches to an existing device.
 //
-// For an instant the device is persistent: a process that is killed just then leaves it behind,
-// without a carrier, so that its journal's healing can tell it from a device that is in use.
+// The device is persistent for a moment. If the process is killed then, the device stays, without a
+// carrier: by that the next run tells it from a device in use, and removes it.
 //
-// No other user can attach to the device, although /dev/net/tun is open to all: see config.
+// No other user can attach to the device, although anyone may open /dev/net/tun: see config.
 func Open(name string) (Device, error) {
 	file, offload, err := Make(name)
 	if err != nil {
@@ -26,8 +26,8 @@ func Open(name string) (Device, error) {
 	return Use(file, name, offload)
 }
 
-// Make is Open for another process: the device is its file, which the caller closes. Give it to
-// Use, there or here.
+// Make is Open in two steps, of which another process can take the second: it returns the device's
+// file, which the caller closes, for Use.
 func Make(name string) (*os.File, packet.Offload, error) {
 	if err := Check(name); err != nil {
 		return nil, packet.Offload{}, err
@@ -43,8 +43,7 @@ func Make(name string) (*os.File, packet.Offload, error) {
 	return os.NewFile(uintptr(fd), "/dev/net/tun"), offload, nil
 }
 
-// Use returns the device that Make has made. It takes the file over, and closes it if there is an
-// error.
+// Use returns the device that Make made. It takes ownership of the file, also if there is an error.
 func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 	defer func() { _ = file.Close() }()
 	raw, err := file.SyscallConn()
@@ -53,8 +52,7 @@ func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 	}
 	fd := -1
 	failed := raw.Control(func(from uintptr) {
-		fd,
-			err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0)
+		fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0)
 	})
 	if err := errors.Join(failed, err); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
@@ -66,8 +64,8 @@ func Use(file *os.File, name string, offload packet.Offload) (Device, error) {
 	return d, nil
 }
 
-// OpenPlain is Open without offload: packets of the device's MTU with complete checksums, as every
-// kernel has them.
+// OpenPlain is Open without offload, which every kernel can do: packets have at most the device's
+// MTU, and complete checksums.
 func OpenPlain(name string) (Device, error) {
 	if err := Check(name); err != nil {
 		return nil, err
@@ -83,10 +81,10 @@ func OpenPlain(name string) (Device, error) {
 	return d, nil
 }
 
-// config returns how water makes the device. The kernel lets any user attach a queue to a device
-// that has no owner (tun_not_capable in drivers/net/tun.c), and TUNSETIFF comes before TUNSETOWNER.
-// So the device has a single queue, which keeps all others out while a process has it, and the
-// owner keeps others out while none has.
+// config returns water's configuration. The kernel lets any user attach a queue to a device without
+// an owner (tun_not_capable in drivers/net/tun.c), and TUNSETIFF comes before TUNSETOWNER. So the
+// device has a single queue, which keeps others out while a process has it open, and an owner,
+// which keeps other users out while none has.
 func config(name string, persist bool) water.Config {
 	return water.Config{
 		DeviceType: water.TUN,
@@ -110,8 +108,8 @@ func openPlain(name string) (fd int, err error) {
 	return fd, nil
 }
 
-// duplicate returns another descriptor of the device that water has opened: the runtime watches the
-// first.
+// duplicate returns another descriptor of the device that water opened: the first is registered
+// with the runtime's poller.
 func duplicate(iface *water.Interface) (fd int, err error) {
 	file, ok := iface.ReadWriteCloser.(*os.File)
 	if !ok {
@@ -121,18 +119,17 @@ func duplicate(iface *water.Interface) (fd int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	failed := raw.Control(func(water uintptr) {
-		fd,
-			err = unix.FcntlInt(water, unix.F_DUPFD_CLOEXEC, 0)
+	failed := raw.Control(func(from uintptr) {
+		fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0)
 	})
 	return fd, errors.Join(failed, err)
 }
 
-// errNoOffload says that this kernel has no virtio_net_hdr on TUN devices.
+// errNoOffload means that this kernel has no virtio_net_hdr on TUN devices.
 var errNoOffload = errors.New("no offload")
 
-// openOffload makes the device with water, and takes it over with virtio_net_hdr: water cannot ask
-// for that, and the kernel accepts the flag only from the process that attaches (tun_set_iff in
+// openOffload makes the device with water, and then attaches to it with virtio_net_hdr. Water
+// cannot set that flag, and the kernel accepts it only at attaching (tun_set_iff in
 // drivers/net/tun.c).
 func openOffload(name string) (int, packet.Offload, error) {
 	iface, err := water.New(config(name, true))
@@ -147,7 +144,7 @@ func openOffload(name string) (int, packet.Offload, error) {
 	return fd, offload, nil
 }
 
-// attach attaches to the persistent device that no process holds, and ends its persistence.
+// attach attaches to the persistent device, which no process has open, and ends its persistence.
 func attach(name string) (_ int, _ packet.Offload, err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -166,7 +163,7 @@ func attach(name string) (_ int, _ packet.Offload, err error) {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return 0, packet.Offload{}, fmt.Errorf("%w: TUNSETIFF: %w", errNoOffload, err)
 	}
-	// On the wire the header is little-endian; on a big-endian machine the kernel has to be told.
+	// The protocol's header is little-endian, which is not the default on a big-endian machine.
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETLE, 1); err != nil {
 		return 0, packet.Offload{}, fmt.Errorf("%w: TUNSETVNETLE: %w", errNoOffload, err)
 	}
@@ -184,7 +181,7 @@ func attach(name string) (_ int, _ packet.Offload, err error) {
 	return fd, offload, nil
 }
 
-// destroy ends a persistent device that openOffload made and could not attach to.
+// destroy removes a persistent device that openOffload made but failed to attach to.
 func destroy(name string) error {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// otherUser is one without rights.
+// otherUser is the id of a user without capabilities.
 const otherUser = 54321
 
-// attachAsOther attaches to the device by /dev/net/tun, which it opens as root and then uses as a
-// user without rights: the kernel asks whose the device is at TUNSETIFF. It tries all flags that a
-// device can have, and returns nil if the kernel takes one of them.
+// attachAsOther tries to attach to the device as otherUser. It opens /dev/net/tun as root, because
+// the kernel checks the owner at TUNSETIFF only. It tries all flags that a device can have, and
+// returns nil if the kernel accepts one.
 func attachAsOther(t *testing.T, name string) error {
 	t.Helper()
 	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0) // of this thread's namespace
@@ -51,8 +51,8 @@ func attachAsOther(t *testing.T, name string) error {
 	return <-result
 }
 
-// Another user, who may open /dev/net/tun, attaches to no device of this program: neither while it
-// has it nor in the instant in which nobody has it.
+// Another user, who may open /dev/net/tun, cannot attach to a device of this program, neither while
+// it is open nor in the moment when no process has it open.
 func TestNobodyElseAttaches(t *testing.T) {
 	for name, open := range map[string]func(string) (Device, error){"offload": Open,
 		"plain": OpenPlain} {
@@ -66,7 +66,7 @@ func TestNobodyElseAttaches(t *testing.T) {
 			if attachAsOther(t, "tun0") == nil {
 				t.Error("another user has a queue of the device")
 			}
-			// Of several queues somebody could have taken one before the device had an owner.
+			// With several queues, another user could have attached before there was an owner.
 			details, err := exec.CommandContext(t.Context(), "ip", "-d", "link", "show",
 				"tun0").Output()
 			if err != nil || strings.Contains(string(details), "multi_queue") ||
@@ -75,7 +75,7 @@ func TestNobodyElseAttaches(t *testing.T) {
 			}
 		})
 	}
-	t.Run("while nobody has it", func(t *testing.T) {
+	t.Run("while no process has it open", func(t *testing.T) {
 		inNamespace(t)
 		iface, err := water.New(config("tun0", true))
 		if err != nil {
@@ -86,13 +86,13 @@ func TestNobodyElseAttaches(t *testing.T) {
 		}
 		_ = iface.Close()
 		if err := attachAsOther(t, "tun0"); !errors.Is(err, unix.EPERM) {
-			t.Errorf("another user attaches to the device that nobody has: %v", err)
+			t.Errorf("another user attaches to the device that no process has open: %v", err)
 		}
 		if err := destroy("tun0"); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Run("without an owner", func(t *testing.T) { // else the tests above test nothing
+	t.Run("without an owner", func(t *testing.T) { // shows that attachAsOther can succeed
 		inNamespace(t)
 		ip(t, "tuntap", "add", "dev", "tun0", "mode", "tun")
 		if err := attachAsOther(t, "tun0"); err != nil {

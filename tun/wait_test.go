@@ -8,8 +8,8 @@ import (
 	"tunnel/packet"
 )
 
-// The reader is held up, by another thread of the machine for example, while several write
-// packets each of which has an answer: they wait for the reader before the device's queue is full.
+// If the reader is delayed, for example descheduled, writers whose packets have answers wait for it
+// before the device's queue is full.
 func TestWritersWaitForReader(t *testing.T) {
 	const (
 		writers = 4
@@ -57,7 +57,7 @@ func TestWritersWaitForReader(t *testing.T) {
 	}()
 	select {
 	case <-over:
-		t.Error("nobody waited for the reader")
+		t.Error("no writer waited for the reader")
 	case <-time.After(time.Second): // they wait, or are slow: either passes
 	}
 	close(resume)

@@ -23,15 +23,15 @@ func (d *device) WriteBatch(b *packet.Batch) (refused int, err error) {
 		case errors.Is(err, unix.EBADFD):
 			return refused, fmt.Errorf("%w: %s", ErrGone, d.Name())
 		default:
-			// A packet that this kernel does not take (EINVAL), or an interface that is down (EIO):
-			// the packet is lost, as it would be on a wire.
+			// EINVAL: this kernel does not take the packet. EIO: the interface is down. The packet
+			// is lost, as it would be on a wire.
 			refused++
 		}
 	}
 	return refused, nil
 }
 
-// write hands record i of b to the kernel, in the form that the device takes.
+// write writes record i of b in the form that the device takes.
 func (d *device) write(b *packet.Batch, i int) error {
 	record := b.Record(i)
 	if b.Framing() == packet.FramingIP {
@@ -49,12 +49,12 @@ func (d *device) write(b *packet.Batch, i int) error {
 	return failed
 }
 
-// plain is the header of a complete packet: nothing to segment, nothing to fill in.
+// plain is the virtio_net_hdr of a packet without segments and with a complete checksum.
 //
-//nolint:gochecknoglobals // nobody writes it; made for each packet it would be garbage
+//nolint:gochecknoglobals // constant; a local array would be allocated for each packet
 var plain [packet.HeaderLen]byte
 
-// writeIP hands one complete IP packet to the kernel.
+// writeIP writes a complete IP packet.
 func (d *device) writeIP(ip []byte) error {
 	if !d.offload.Vnet {
 		return d.writeParts(ip)
@@ -62,8 +62,8 @@ func (d *device) writeIP(ip []byte) error {
 	return d.writeParts(plain[:], ip)
 }
 
-// writeParts hands what lies in parts to the kernel as one packet. A TUN device always has room
-// (tun_get_user waits for memory at most).
+// writeParts writes the parts as one packet. It does not wait for the reader of a queue:
+// tun_get_user in drivers/net/tun.c waits for memory at most.
 func (d *device) writeParts(parts ...[]byte) error {
 	n, err := nonblock.Writev(uintptr(d.fd), parts)
 	d.drainReader(n)

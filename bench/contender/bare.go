@@ -6,7 +6,7 @@ import (
 	"tunnel/bench/scope"
 )
 
-// bare is no tunnel at all: the line itself.
+// bare is the link itself, without a tunnel.
 type bare struct{}
 
 func (bare) Name() string { return NameNone }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Files of the certificates that all contenders use, in the workshop. Each pair is ECDSA on P-256.
+// Files in the workshop with the certificates of all contenders, and their keys (ECDSA on P-256).
 const (
 	CACert     = "ca.pem"
 	serverCert = "server.pem"
@@ -24,7 +24,7 @@ const (
 	clientKey  = "client-key.pem"
 )
 
-// writeCertificates makes an authority, a certificate for the server's address and one for a
+// writeCertificates makes an authority, and with it certificates for the server's address and for a
 // client.
 func writeCertificates(dir string) error {
 	authority := &x509.Certificate{
@@ -52,8 +52,8 @@ func writeCertificates(dir string) error {
 	return err
 }
 
-// writePair signs a certificate with the parent's key, nil for its own, and writes it and its key;
-// an empty name writes no key.
+// writePair makes a key, and signs a certificate with the parent's key, or if that is nil with the
+// new one. It writes both, but no key if keyName is empty.
 func writePair(dir, certName, keyName string, cert, parent *x509.Certificate,
 	parentKey *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

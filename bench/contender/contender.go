@@ -1,4 +1,4 @@
-// Package contender has the ways for two hosts to reach each other that the benchmarks compare.
+// Package contender has what the benchmarks compare: this program, other VPNs, and their bounds.
 package contender
 
 import (
@@ -9,22 +9,21 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Contender is one way for two hosts to reach each other.
+// Contender connects two hosts, by a tunnel or without one.
 type Contender interface {
-	// name is what flags and tables call it.
+	// Name returns the name in flags and tables.
 	Name() string
-	// prepare builds, installs or finds what start needs, and returns the version. The error says
-	// why it cannot run.
+	// Prepare builds, installs or finds what Start needs, and returns its version. The error says
+	// why the contender cannot run.
 	Prepare(ctx context.Context, shop *Workshop) (version string, err error)
-	// start joins two hosts that reach each other already, and returns when packets pass. It ends
-	// with t.
+	// Start connects two hosts that have a link, until the end of t. It returns when packets pass.
 	Start(t *scope.Scope, shop *Workshop, p Pair) Ends
 }
 
-// Ends is what a contender has made of a pair: the addresses by which traffic goes through it.
+// Ends are the addresses of a pair's hosts by which traffic goes through a contender.
 type Ends struct {
 	Server, client string
-	// outerUDP says that packets travel in UDP datagrams, which the receiver's kernel counts too.
+	// OuterUDP reports whether the tunnel itself uses UDP, whose datagrams the kernel counts too.
 	OuterUDP bool
 }
 
@@ -39,8 +38,8 @@ const (
 	NameWSVPNWSS  = "wsvpn-wss"
 )
 
-// Contenders returns all of them, in the order of tables and rounds. other is the file of another
-// build of the program, and wsvpnFile that of a wsvpn; both may be "".
+// Contenders returns all contenders, in the order of tables and rounds. other is the file of
+// another build of this program, and wsvpnFile that of a wsvpn; both may be "".
 func Contenders(other, wsvpnFile string) []Contender {
 	own := []Contender{&Tunnel{}, &Tunnel{Secure: true}}
 	if other != "" {
@@ -57,7 +56,7 @@ func Contenders(other, wsvpnFile string) []Contender {
 	)
 }
 
-// Names returns what flags and tables call these contenders.
+// Names returns the names of contenders.
 func Names(all []Contender) []string {
 	var list []string
 	for _, c := range all {
@@ -66,7 +65,7 @@ func Names(all []Contender) []string {
 	return list
 }
 
-// Label is what tables and plots call a contender.
+// Label returns the label of a contender in tables and plots.
 func Label(name string) string {
 	switch name {
 	case NameNone:
@@ -77,7 +76,7 @@ func Label(name string) string {
 	return name
 }
 
-// AwaitPing waits until an address answers from a host.
+// AwaitPing waits until an address answers a host's ping.
 func AwaitPing(t *scope.Scope, from *lab.Host, addr string) {
 	deadline := time.Now().Add(scope.Soon)
 	for {
@@ -92,7 +91,7 @@ func AwaitPing(t *scope.Scope, from *lab.Host, addr string) {
 	}
 }
 
-// address gives a device a point-to-point address and takes it up.
+// address sets a device's point-to-point address and MTU, and sets it up.
 func address(h *lab.Host, dev, local, peer, mtu string) {
 	h.Run("ip", "addr", "add", local, "peer", peer, "dev", dev)
 	h.Run("ip", "link", "set", "dev", dev, "up", "mtu", mtu)

@@ -11,8 +11,8 @@ import (
 //go:embed limit/limit.c
 var limitSource []byte
 
-// limit is the bare program that copies a TUN device to a TCP connection and back: see
-// limit/limit.c.
+// limit is a program that copies packets between a TUN device and a TCP connection, and does
+// nothing else: limit/limit.c.
 type limit struct{ program string }
 
 func (*limit) Name() string { return NameLimit }

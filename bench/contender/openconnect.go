@@ -10,8 +10,8 @@ import (
 	"tunnel/bench/scope"
 )
 
-// openconnect is ocserv at the server, openconnect at the client: TLS, and DTLS for the packets if
-// it is switched on.
+// openconnect is ocserv at the server and openconnect at the client, over TLS, or with DTLS for
+// packets.
 type openconnect struct{ dtls bool }
 
 func (c *openconnect) Name() string {
@@ -30,7 +30,7 @@ func (c *openconnect) Prepare(ctx context.Context, shop *Workshop) (string, erro
 	return strings.TrimSuffix(out, ", "), err
 }
 
-// clientScript configures the client's device in the place of a distribution's own script.
+// clientScript configures the client's device, in place of the distribution's script.
 const clientScript = `#!/bin/sh
 [ "$reason" = connect ] || exit 0
 ip addr add "$INTERNAL_IP4_ADDRESS" peer 10.1.1.1 dev "$TUNDEV" &&

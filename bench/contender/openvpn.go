@@ -9,8 +9,8 @@ import (
 	"tunnel/bench/scope"
 )
 
-// openvpn is OpenVPN in user space at both ends, TLS with certificates, AES-128-GCM, its defaults
-// else.
+// openvpn is OpenVPN in user space at both ends, with TLS certificates, AES-128-GCM, and otherwise
+// its defaults.
 type openvpn struct{ proto string } // udp or tcp
 
 func (c *openvpn) Name() string { return "openvpn-" + c.proto }
@@ -19,7 +19,7 @@ func (c *openvpn) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 	if err := shop.need(ctx, "openvpn:openvpn"); err != nil {
 		return "", err
 	}
-	// what `openvpn --version` exits with has changed over time
+	// `openvpn --version` has different exit codes in different versions
 	out, _ := shop.output(ctx, "dpkg-query", "-W", "-f", "${Version}", "openvpn")
 	return strings.TrimSpace(out), nil
 }
@@ -47,7 +47,7 @@ cert ` + shop.File(serverCert) + `
 key ` + shop.File(serverKey) + `
 `
 	if c.proto == "tcp" {
-		serverConf += "tcp-nodelay\n" // told to the client as well
+		serverConf += "tcp-nodelay\n" // the server pushes it to the client
 	}
 	clientConf := common + `
 client
@@ -70,7 +70,7 @@ key ` + shop.File(clientKey) + `
 	return Ends{Server: server, client: AddressOn(t, p.Client, dev), OuterUDP: c.proto == "udp"}
 }
 
-// side is what OpenVPN calls the protocol at one end.
+// side returns OpenVPN's name of the protocol at one end.
 func (c *openvpn) side(end string) string {
 	if c.proto == "tcp" {
 		return "tcp-" + end

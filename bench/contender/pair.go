@@ -6,20 +6,20 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// Addresses of the two hosts on the line between them.
+// Addresses of the two hosts on their link.
 const (
 	ServerAddr = "198.51.100.1"
 	clientAddr = "198.51.100.2"
 	ClientMask = "/24"
 )
 
-// Pair is two hosts that reach each other.
+// Pair is two hosts with a link.
 type Pair struct {
 	Server, Client *lab.Host
-	ServerDev      string // the server's device on the line
+	ServerDev      string // the server's device of the link
 }
 
-// NewLAN joins two hosts by a veth pair.
+// NewLAN connects two hosts by a veth pair.
 func NewLAN(t *scope.Scope) Pair {
 	l := lab.New(t)
 	p := Pair{Server: t.Host(l, "server"), Client: t.Host(l, "client")}
@@ -27,7 +27,7 @@ func NewLAN(t *scope.Scope) Pair {
 	return p
 }
 
-// NewWAN joins two hosts by a long path, the same in both directions.
+// NewWAN connects two hosts by an emulated link, the same in both directions.
 func NewWAN(t *scope.Scope, link wan.Link) Pair {
 	l := lab.New(t)
 	p := Pair{Server: t.Host(l, "server"), Client: t.Host(l, "client")}

@@ -11,7 +11,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// How a benchmark's server is reached.
+// The benchmark's server and its clients' token.
 const (
 	TunnelToken  = "bench-token-of-16-bytes-at-least"
 	TunnelPort   = "8443"
@@ -22,8 +22,8 @@ const (
 // Tunnel is the program of this module, with its default flags.
 type Tunnel struct {
 	Secure  bool
-	other   string // another build of it, to be measured beside this one; "" is this one
-	Program string
+	other   string // file of another build; "" for this one
+	Program string // file, after Prepare
 }
 
 // Name implements Contender.
@@ -52,12 +52,11 @@ func (c *Tunnel) Prepare(ctx context.Context, shop *Workshop) (string, error) {
 	version, err := shop.output(ctx, "git", "-c", "safe.directory=*", "describe", "--tags",
 		"--always", "--dirty")
 	if err != nil {
-		version = "unknown" // a copy without its history
+		version = "unknown" // no repository
 	}
 	version = strings.TrimSpace(version)
 	_, err = shop.outputWith(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath",
-		"-buildvcs=false",
-		"-ldflags", "-s -w -X main.version="+version, "-o", c.Program, ".")
+		"-buildvcs=false", "-ldflags", "-s -w -X main.version="+version, "-o", c.Program, ".")
 	return version, err
 }
 
@@ -69,7 +68,7 @@ func (c *Tunnel) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	return Ends{Server: TunnelServer, client: addr}
 }
 
-// Serve starts the server, with its state in a directory, and returns once it listens.
+// Serve starts the server with a state directory, and returns when it listens.
 func (c *Tunnel) Serve(t *scope.Scope, shop *Workshop, h *lab.Host, state string,
 	flags ...string) *lab.Proc {
 	argv := []string{c.Program, "serve", "--token", TunnelToken, "--max-sessions", "0", "--state",
@@ -84,7 +83,7 @@ func (c *Tunnel) Serve(t *scope.Scope, shop *Workshop, h *lab.Host, state string
 	return proc
 }
 
-// Connect starts a client, and returns it with its address once it is up.
+// Connect starts a client, and returns it and its address when it is up.
 func (c *Tunnel) Connect(t *scope.Scope, shop *Workshop, h *lab.Host) (*lab.Proc, string) {
 	argv := []string{c.Program, "connect", "--token", TunnelToken, "--state", shop.Temp(t),
 		"--log-level", "warn"}
@@ -103,8 +102,8 @@ func (c *Tunnel) Connect(t *scope.Scope, shop *Workshop, h *lab.Host) (*lab.Proc
 // URL returns the server's URL.
 func (c *Tunnel) URL() string { return c.scheme() + "://" + ServerAddr + ":" + TunnelPort }
 
-// startClean starts a program without the user's TUNNEL_ variables, and stops it before its host
-// goes, so that it undoes what it did.
+// startClean starts a program without the user's TUNNEL_ variables, and stops it before its host is
+// removed, so that it undoes its changes.
 func startClean(t *scope.Scope, h *lab.Host, argv []string) *lab.Proc {
 	cmd := h.Command(argv...)
 	env := cmd.Env[:0:0]
@@ -119,7 +118,7 @@ func startClean(t *scope.Scope, h *lab.Host, argv []string) *lab.Proc {
 	return proc
 }
 
-// Stop ends a program that runs, in its own way if it can.
+// Stop ends a program by SIGTERM, and by SIGKILL if it still runs after stopWait.
 func Stop(proc *lab.Proc) {
 	if proc.Exited() {
 		return

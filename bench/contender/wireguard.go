@@ -15,7 +15,7 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// wireguardModule is WireGuard in user space, as its authors build it.
+// wireguardModule is the module of wireguard-go.
 const wireguardModule = "golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a8d5446"
 
 // wireguard is wireguard-go at both ends, with its defaults: MTU 1420, UDP.
@@ -37,13 +37,12 @@ func (c *wireguard) Start(t *scope.Scope, shop *Workshop, p Pair) Ends {
 	dir := shop.Temp(t)
 	serverPublic := wireguardKeys(t, filepath.Join(dir, "server"))
 	clientPublic := wireguardKeys(t, filepath.Join(dir, "client"))
-	// The control socket's directory is shared by all namespaces, so names must differ.
+	// Names are unique because all namespaces share the directory of the control sockets.
 	sdev, cdev := fmt.Sprintf("wgs%d", os.Getpid()), fmt.Sprintf("wgc%d", os.Getpid())
 	c.device(t, p.Server, sdev)
 	c.device(t, p.Client, cdev)
-	p.Server.Run("wg", "set", sdev, "private-key", filepath.Join(dir, "server"), "listen-port",
-		port,
-		"peer", clientPublic, "allowed-ips", client+"/32")
+	p.Server.Run("wg", "set", sdev, "private-key", filepath.Join(dir, "server"),
+		"listen-port", port, "peer", clientPublic, "allowed-ips", client+"/32")
 	p.Client.Run("wg", "set", cdev, "private-key", filepath.Join(dir, "client"),
 		"peer", serverPublic, "allowed-ips", server+"/32", "endpoint", ServerAddr+":"+port)
 	address(p.Server, sdev, server, client, "1420")

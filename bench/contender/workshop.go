@@ -13,7 +13,7 @@ import (
 	"tunnel/bench/scope"
 )
 
-// Workshop is where contenders are built: a directory that goes away with the run.
+// Workshop is a temporary directory in which contenders are built.
 type Workshop struct {
 	dir  string // for programs, keys, state
 	Root string // of this module
@@ -29,7 +29,7 @@ func OpenWorkshop() (*Workshop, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Contenders that drop root must reach their keys.
+	// Contenders that change their user must be able to read their keys.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (w *Workshop) Close() { _ = os.RemoveAll(w.dir) }
 // File returns the path of a file in the workshop.
 func (w *Workshop) File(name string) string { return filepath.Join(w.dir, name) }
 
-// Temp makes a new directory in the workshop that goes away with the scope.
+// Temp makes a new directory in the workshop; the end of t removes it.
 func (w *Workshop) Temp(t *scope.Scope) string {
 	dir, err := os.MkdirTemp(w.dir, "run-")
 	t.Must(err)
@@ -55,13 +55,13 @@ func (w *Workshop) Temp(t *scope.Scope) string {
 	return dir
 }
 
-// need installs Debian packages that are missing, given as command:package.
+// need installs missing Debian packages, given as command:package.
 func (w *Workshop) need(ctx context.Context, pairs ...string) error {
 	return w.command(ctx, filepath.Join(w.Root, "deploy", "need.sh"), pairs...)
 }
 
-// install builds a program of a Go module outside of this one, without cgo, and returns its path.
-// At is PACKAGE@VERSION.
+// install builds a program of another Go module without cgo, and returns its path. at is
+// PACKAGE@VERSION.
 func (w *Workshop) install(ctx context.Context, at string) (string, error) {
 	bin := w.File("bin")
 	pkg, _, _ := strings.Cut(at, "@")
@@ -72,23 +72,23 @@ func (w *Workshop) install(ctx context.Context, at string) (string, error) {
 	return filepath.Join(bin, filepath.Base(pkg)), nil
 }
 
-// command runs a program in the root of the module; what it writes is in the error when it fails.
+// command runs a program in the root of the module. The error has the program's output.
 func (w *Workshop) command(ctx context.Context, name string, args ...string) error {
 	_, err := w.outputWith(ctx, nil, name, args...)
 	return err
 }
 
-// output is command, and returns what the program has written, to both streams.
+// output is command, and returns the program's stdout and stderr.
 func (w *Workshop) output(ctx context.Context, name string, args ...string) (string, error) {
 	return w.outputWith(ctx, nil, name, args...)
 }
 
-// outputWith is output with additions to the environment.
+// outputWith is output with additional environment variables.
 func (w *Workshop) outputWith(ctx context.Context, env []string, name string,
 	args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = w.Root, append(os.Environ(), env...)
-	// an installation must not be torn apart
+	// SIGKILL could leave a package half installed
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
@@ -113,9 +113,8 @@ func moduleRoot() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "",
-				errors.New("not within the module: run it by `go run ./bench` from the module's " +
-					"directory")
+			return "", errors.New("not within the module: run it by `go run ./bench` from the " +
+				"module's directory")
 		}
 	}
 }

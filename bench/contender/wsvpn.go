@@ -10,13 +10,13 @@ import (
 	"tunnel/bench/scope"
 )
 
-// wsvpnModule is the closest peer: a VPN over WebSocket in Go.
+// wsvpnModule is another VPN over WebSocket in Go.
 const wsvpnModule = "github.com/Doridian/wsvpn/wsvpn@latest"
 
-// wsvpn runs it at both ends with its defaults: MTU 1420, one client's address after the server's.
+// wsvpn is wsvpn at both ends with its defaults, such as MTU 1420.
 type wsvpn struct {
 	secure   bool
-	prebuilt string // path of a program to use; empty builds one
+	prebuilt string // file of a program to use; empty to build one
 	program  string
 }
 

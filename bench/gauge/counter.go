@@ -12,8 +12,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Arrived returns how many UDP datagrams have reached a host's UDP layer: those that went to a
-// socket and those for which the socket had no room, because its reader is slower than the tunnel.
+// Arrived returns how many UDP datagrams have reached a host's UDP layer. It includes those that
+// were dropped because a socket's buffer was full: its reader may be slower than the tunnel.
 func Arrived(h *lab.Host) (uint64, error) {
 	text, err := readNet(h, "snmp")
 	if err != nil {
@@ -27,7 +27,7 @@ func Arrived(h *lab.Host) (uint64, error) {
 	return in + full, err
 }
 
-// Received returns how many packets a host's device has taken in.
+// Received returns how many packets a host's device has received.
 func Received(h *lab.Host, dev string) (uint64, error) {
 	text, err := readNet(h, "dev")
 	if err != nil {
@@ -36,7 +36,7 @@ func Received(h *lab.Host, dev string) (uint64, error) {
 	return devPackets(text, dev)
 }
 
-// readNet reads a file of /proc/net as it is inside a host.
+// readNet reads a host's file in /proc/net.
 func readNet(h *lab.Host, name string) (text string, err error) {
 	err = h.Do(func() error {
 		data, err := os.ReadFile("/proc/thread-self/net/" + name)
@@ -46,7 +46,7 @@ func readNet(h *lab.Host, name string) (text string, err error) {
 	return text, err
 }
 
-// snmpCounter finds a counter in the text of /proc/net/snmp: pairs of lines, names and values.
+// snmpCounter returns a counter of /proc/net/snmp, whose lines are pairs: names, values.
 func snmpCounter(text, protocol, name string) (uint64, error) {
 	var head []string
 	for line := range strings.Lines(text) {
@@ -65,7 +65,7 @@ func snmpCounter(text, protocol, name string) (uint64, error) {
 	return 0, fmt.Errorf("no counter %s of %s", name, protocol)
 }
 
-// devPackets finds the received packets of a device in the text of /proc/net/dev.
+// devPackets returns the received packets of a device in /proc/net/dev.
 func devPackets(text, dev string) (uint64, error) {
 	for line := range strings.Lines(text) {
 		name, rest, ok := strings.Cut(line, ":")

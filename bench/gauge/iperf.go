@@ -11,24 +11,23 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// iperfExtra is how much longer than its measurement a run of iperf3 may take.
+// iperfExtra is how long iperf3 may run beyond its measurement.
 const iperfExtra = 30 * time.Second
 
-// Stream is what one run of iperf3 over TCP has moved.
+// Stream is the result of a run of iperf3 over TCP.
 type Stream struct {
 	Bytes float64 // at the receiver
 	Rate  float64 // bit/s, at the receiver
 }
 
-// RunStream runs TCP streams from a host to an address of another for some seconds, backwards with
-// the flag -R.
+// RunStream runs iperf3 from a host to an address of another for some seconds; flags are iperf3's.
 func RunStream(t *scope.Scope, from, to *lab.Host, addr string, seconds int,
 	flags ...string) Stream {
 	server, client := StartStream(from, to, addr, seconds, flags...)
 	return EndStream(t, server, client, seconds)
 }
 
-// StartStream is the first half of runStream.
+// StartStream starts iperf3 as RunStream does.
 func StartStream(from, to *lab.Host, addr string, seconds int, flags ...string) (server,
 	client *lab.Proc) {
 	server = to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
@@ -38,16 +37,16 @@ func StartStream(from, to *lab.Host, addr string, seconds int, flags ...string) 
 	return server, from.Start(append(argv, flags...)...)
 }
 
-// EndStream is the second half of runStream.
+// EndStream waits for the end of iperf3, and returns its result.
 func EndStream(t *scope.Scope, server, client *lab.Proc, seconds int) Stream {
 	client.Wait(time.Duration(seconds)*time.Second + iperfExtra)
-	server.Kill() // it ends by itself, unless the client did not reach it
+	server.Kill() // still runs if the client did not reach it
 	s, err := parseStream([]byte(client.Stdout()))
 	t.Must(err)
 	return s
 }
 
-// parseStream reads iperf3's report of TCP streams.
+// parseStream parses iperf3's report of TCP streams, in JSON.
 func parseStream(report []byte) (Stream, error) {
 	var r struct {
 		Error string `json:"error"`

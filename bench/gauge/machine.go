@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine describes where a run takes place, a line each.
+// Machine describes this machine: processor and memory, kernel, Go.
 func Machine() []string {
 	cpu := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

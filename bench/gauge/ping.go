@@ -9,8 +9,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// Ping sends n echo requests, interval apart, and returns the round trips in milliseconds. Lost
-// ones are missing.
+// Ping sends n echo requests, interval apart, and returns the round trips, without lost ones, in
+// milliseconds.
 func Ping(t *scope.Scope, from *lab.Host, addr string, n int, interval time.Duration) []float64 {
 	out, stderr, _ := from.Try("ping", "-n", "-c", strconv.Itoa(n), "-W", "2",
 		"-i", strconv.FormatFloat(interval.Seconds(), 'f', -1, 64), addr)
@@ -21,7 +21,7 @@ func Ping(t *scope.Scope, from *lab.Host, addr string, n int, interval time.Dura
 	return rtts
 }
 
-// parsePing reads the round trips, in milliseconds, from what ping prints.
+// parsePing returns the round trips in ping's output, in milliseconds.
 func parsePing(out string) []float64 {
 	var rtts []float64
 	for _, m := range regexp.MustCompile(`(?m)icmp_seq=.* time=([\d.]+) ms$`).FindAllStringSubmatch(

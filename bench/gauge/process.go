@@ -10,12 +10,11 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// ticks a second in /proc/PID/stat, USER_HZ: the same on every Linux that Go runs on.
+// userHZ is USER_HZ, the ticks a second in /proc/PID/stat: 100 on all architectures of Go.
 const userHZ = 100
 
-// CPUSeconds returns the time that all programs inside the hosts have spent on a CPU, in user space
-// and in the kernel on their own account. What the kernel does in interrupts on behalf of nobody is
-// not in it.
+// CPUSeconds returns the CPU time of all processes in the hosts, in user space and in the kernel.
+// It does not include interrupts.
 func CPUSeconds(hosts ...*lab.Host) (float64, error) {
 	var sum float64
 	for _, h := range hosts {
@@ -37,11 +36,11 @@ func CPUSeconds(hosts ...*lab.Host) (float64, error) {
 	return sum, nil
 }
 
-// statTicks reads utime and stime from the text of /proc/PID/stat, and returns their sum.
+// statTicks returns the sum of utime and stime in /proc/PID/stat.
 func statTicks(text string) (uint64, error) {
-	// The second field is the program's name in parentheses, with whatever bytes it has.
+	// The second field, the program's name in parentheses, may contain any bytes.
 	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	const utime, stime = 14 - 3, 15 - 3 // counted from 1 in proc(5), and two are cut off
+	const utime, stime = 14 - 3, 15 - 3 // proc(5) counts from 1, and two fields are cut off
 	if len(fields) <= stime {
 		return 0, errors.New("/proc/PID/stat has too few fields")
 	}
@@ -56,10 +55,10 @@ func statTicks(text string) (uint64, error) {
 	return u + s, nil
 }
 
-// Resident returns the memory that a program has in RAM, in KiB.
+// Resident returns a process's resident memory, in KiB.
 func Resident(pid int) (float64, error) { return status(pid, "VmRSS") }
 
-// PeakResident returns the most memory that a program has had in RAM, in KiB.
+// PeakResident returns the peak of a process's resident memory, in KiB.
 func PeakResident(pid int) (float64, error) { return status(pid, "VmHWM") }
 
 func status(pid int, name string) (float64, error) {
@@ -70,7 +69,7 @@ func status(pid int, name string) (float64, error) {
 	return StatusKiB(string(text), name)
 }
 
-// StatusKiB reads a size from the text of /proc/PID/status.
+// StatusKiB returns a size in /proc/PID/status or /proc/meminfo, in KiB.
 func StatusKiB(text, name string) (float64, error) {
 	for line := range strings.Lines(text) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == name+":" && f[2] == "kB" {
@@ -80,7 +79,7 @@ func StatusKiB(text, name string) (float64, error) {
 	return 0, errors.New("no " + name + " in /proc/PID/status")
 }
 
-// CPUModel finds the processor's name in the text of /proc/cpuinfo.
+// CPUModel returns the processor's name in /proc/cpuinfo, or otherwise.
 func CPUModel(text, otherwise string) string {
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(line, ":"); ok &&

@@ -17,29 +17,31 @@ import (
 )
 
 const (
-	// of a TCP connection, and of all that follows until the session is there
+	// stepTimeout bounds the TCP connection, and the rest until there is a session.
 	stepTimeout = 10 * time.Second
-	beat        = 0.9 // of the keepalive interval: the time between two signs of life
-	// of the keepalive interval: a server that says nothing for so long is gone
+
+	// In keepalive intervals: the time between two empty messages, and the time without a message
+	// after which the connection counts as lost.
+	beat    = 0.9
 	silence = 1.9
 
-	// How the program's own client comes back: the bound of a wait doubles from minDelay to
-	// maxDelay, and begins anew after a session that lasted.
+	// The backoff of the program's own client: the bound of a pause doubles from minDelay to
+	// maxDelay, and is minDelay again after a session of more than steady.
 	minDelay = 500 * time.Millisecond
 	maxDelay = 15 * time.Second
 	steady   = 15 * time.Second
 )
 
-// client is one of the crowd.
+// client is one client of a crowd.
 type client struct {
 	*crowd
 	source  netip.Addr
 	times   int    // how often it has been connected
-	session string // what it resumes
+	session string // the id of its session, "" before the first
 	address string // in the tunnel
 }
 
-// stay connects, and connects again, until ctx ends.
+// stay connects and reconnects until ctx ends.
 func (c *client) stay(ctx context.Context) {
 	var delay time.Duration
 	for ctx.Err() == nil {
@@ -56,7 +58,7 @@ func (c *client) stay(ctx context.Context) {
 	}
 }
 
-// once is one connection, from its dial to its end. Why it ends does not matter.
+// once connects, and returns when the connection has ended or could not be made.
 func (c *client) once(ctx context.Context) {
 	conn, keepalive, err := c.connect(ctx)
 	if err != nil {
@@ -75,7 +77,7 @@ func (c *client) once(ctx context.Context) {
 	}
 }
 
-// connect returns a connection with a session.
+// connect returns a connection with a session, and the session's keepalive interval.
 func (c *client) connect(ctx context.Context) (*conn, time.Duration, error) {
 	if c.times == 0 {
 		c.first <- struct{}{}
@@ -99,7 +101,7 @@ func (c *client) connect(ctx context.Context) (*conn, time.Duration, error) {
 	return ws, keepalive, nil
 }
 
-// join upgrades a connection, and asks for the session.
+// join upgrades a connection, and requests the session.
 func (c *client) join(under net.Conn) (time.Duration, *conn, error) {
 	path := c.server.Path
 	if path == "" {

@@ -22,18 +22,18 @@ const (
 	pongFrame  opcode = 10
 )
 
-// maxWanted is the largest message that is kept, in bytes.
+// maxWanted is the largest message that read returns, in bytes.
 const maxWanted = 16 << 10
 
-// conn is a WebSocket connection, from the client's side, as far as an idle client needs it.
+// conn is the client's end of a WebSocket connection, with the features that an idle client needs.
 type conn struct {
 	net.Conn
 	r  *bufio.Reader
-	mu sync.Mutex // one frame after the other goes out
+	mu sync.Mutex // held to write a frame
 }
 
-// heart sends a sign of life, an empty message, again and again until stop is called or one cannot
-// be sent. Between two of them it costs a timer, no goroutine.
+// heart sends an empty message each interval, until stop is called or a write fails. In between it
+// needs a timer, but no goroutine.
 func (c *conn) heart(every time.Duration) (stop func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
@@ -76,8 +76,8 @@ func (c *conn) write(op opcode, payload []byte) error {
 	return err
 }
 
-// read waits for a message and returns what is in it if that is wanted; else it throws it away.
-// Pings that come before are answered. The end of the connection is an error.
+// read waits for a message, and returns its payload if that is wanted. It answers pings. The end of
+// the connection is an error.
 func (c *conn) read(wanted bool) (opcode, []byte, error) {
 	for {
 		op, n, err := c.head()
@@ -110,7 +110,7 @@ func (c *conn) read(wanted bool) (opcode, []byte, error) {
 	}
 }
 
-// head reads the header of a frame: its kind and how many bytes are in it.
+// head reads the header of a frame, and returns its kind and the length of its payload.
 func (c *conn) head() (op opcode, n uint64, err error) {
 	var b [8]byte
 	if _, err := io.ReadFull(c.r, b[:2]); err != nil {

@@ -1,6 +1,6 @@
-// Package load is many clients of one server in one process, without TUN devices: they connect,
-// stay idle, and come back when they are cut off. It speaks the protocol by itself, so that what it
-// costs is not the program's doing.
+// Package load runs many clients of one server in one process, without TUN devices: they connect,
+// stay idle, and reconnect. It has its own implementation of the protocol, so that its costs do not
+// depend on this program's.
 package load
 
 import (
@@ -19,24 +19,24 @@ import (
 	"time"
 )
 
-// firstAtOnce is how many clients connect at a time at first. Those that come back all do so at
-// once.
+// firstAtOnce is how many clients may make their first connection at once. Reconnections have no
+// bound.
 const firstAtOnce = 64
 
 // reportInterval is the time between two lines about how many are connected.
 const reportInterval = time.Second
 
-// crowd is all clients.
+// crowd has what all clients share.
 type crowd struct {
 	server *url.URL
 	token  string
 	tls    *tls.Config // nil for ws://
 
 	report *report
-	first  chan struct{} // holds a token for each client that connects for the first time
+	first  chan struct{} // has an element for each client that makes its first connection
 }
 
-// Main runs the clients that args ask for until ctx ends, and prints to out how they are.
+// Main runs the clients that args describe until ctx ends, and prints to out how many are up.
 func Main(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	server := flags.String("url", "", "`URL` of the server, ws:// or wss://")
@@ -79,7 +79,7 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// trust returns the client's side of TLS, with one authority.
+// trust returns the clients' TLS configuration, with one authority.
 func trust(file, name string) (*tls.Config, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {

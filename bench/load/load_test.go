@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// lines is an output that may be read while it is written.
+// lines is a buffer that may be read while it is written.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -35,15 +35,14 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// hub is a server of the protocol that grants everything, and cuts a connection off after so many
-// frames.
+// hub is a server that accepts every client, and closes each connection after a number of frames.
 type hub struct {
 	t      *testing.T
 	frames int
 
 	mu   sync.Mutex
 	next int
-	seen []string // what clients have asked for
+	seen []string // the clients' first messages
 }
 
 func (h *hub) serve(c net.Conn) {
@@ -148,7 +147,7 @@ func TestClientsComeBack(t *testing.T) {
 	if again < 5 {
 		t.Errorf("%d clients resumed a session, want 5: %q", again, h.seen)
 	}
-	// This hub gives every connection another address.
+	// This hub grants each connection another address.
 	if moved := LastMoved(out.String()); moved < 5 {
 		t.Errorf("%d moved:\n%s", moved, out.String())
 	}
@@ -197,7 +196,7 @@ func TestUnreachable(t *testing.T) {
 	}
 	c := &client{crowd: &crowd{server: server, first: make(chan struct{}, 1)},
 		source: netip.MustParseAddr("127.0.0.1")}
-	for range 2 { // the token is given back
+	for range 2 { // the second blocks if the first has left its element in first
 		if _, _, err := c.connect(t.Context()); err == nil {
 			t.Error("connected to a closed port")
 		}

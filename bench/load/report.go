@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// AllUp begins the line that says that all clients are connected; a space, how often each has been,
-// and a colon follow.
+// AllUp begins the line that all clients are connected for the nth time; " n:" follows.
 const AllUp = "all up"
 
 // report counts clients and prints lines such as "998 of 1000 up, 0 moved, after 3s".
@@ -23,13 +22,13 @@ type report struct {
 	out   io.Writer
 	up    int
 	moved int   // came back with another address
-	times []int // how many clients have been connected at least this often, less one
+	times []int // times[i] is how many clients have been connected more than i times
 	last  string
 }
 
 func newReport(out io.Writer, n int) *report { return &report{n: n, begin: time.Now(), out: out} }
 
-// connected notes that a client is connected for the nth time, counted from 1.
+// connected records that a client is connected for the nth time, counted from 1.
 func (r *report) connected(nth int, moved bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,14 +45,14 @@ func (r *report) connected(nth int, moved bool) {
 	}
 }
 
-// lost notes that a client is not connected any more.
+// lost records that a client is not connected any more.
 func (r *report) lost() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.up--
 }
 
-// run prints a line now and then, when something has changed, until ctx ends.
+// run prints a line each reportInterval if something has changed, until ctx ends.
 func (r *report) run(ctx context.Context) {
 	ticker := time.NewTicker(reportInterval)
 	defer ticker.Stop()
@@ -71,7 +70,7 @@ func (r *report) run(ctx context.Context) {
 	}
 }
 
-// state is what a line says. The caller holds mu.
+// state returns the text of a line. The caller holds mu.
 func (r *report) state() string { return fmt.Sprintf("%d of %d up, %d moved", r.up, r.n, r.moved) }
 
 // print prints a line. The caller holds mu.
@@ -81,10 +80,10 @@ func (r *report) print(prefix string) {
 		time.Since(r.begin).Round(time.Millisecond))
 }
 
-// LastUp returns how many clients are connected by the last line of the output.
+// LastUp returns how many clients are connected according to the last line of output.
 func LastUp(output string) int { return last(output, `(\d+) of \d+ up`) }
 
-// LastMoved returns how many came back with another address by the last line of the output.
+// LastMoved returns how many came back with another address according to the last line of output.
 func LastMoved(output string) int { return last(output, `up, (\d+) moved`) }
 
 func last(output, pattern string) int {

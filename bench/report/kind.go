@@ -1,11 +1,11 @@
 package report
 
-// Figure is one thing that is measured, in a unit.
+// Figure is a quantity that is measured.
 type Figure struct {
 	ID     string
 	Title  string
 	Unit   string
-	Higher bool // is better
+	Higher bool // more is better
 }
 
 // Group is a set of figures that are measured together.
@@ -16,7 +16,7 @@ type Group struct {
 	Plots   []Plot
 }
 
-// Plot is a file with a chart: figures of one unit, whose bars stand side by side.
+// Plot is a chart of figures of one unit, in a file.
 type Plot struct {
 	File  string // without .svg
 	Title string

@@ -38,8 +38,7 @@ func bounds(values []float64) (least, greatest float64) {
 	return sorted[0], sorted[len(sorted)-1]
 }
 
-// ratio returns the median of a/b round by round: what is measured in one round is measured under
-// the same conditions.
+// ratio returns the median of the rounds' a/b, because one round has the same conditions for both.
 func ratio(a, b []float64) float64 {
 	var quotients []float64
 	for i := range min(len(a), len(b)) {
@@ -60,7 +59,7 @@ func numbers(values []float64) []float64 {
 	return clean
 }
 
-// Short prints a value with about three digits, or a dash when there is none.
+// Short formats a value with about three digits; NaN and infinities are a dash.
 func Short(v float64) string {
 	digits := 3
 	switch a := math.Abs(v); {

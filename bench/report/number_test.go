@@ -32,7 +32,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// A ratio compares what was measured in the same round.
+// A ratio compares values of the same round.
 func TestRatio(t *testing.T) {
 	t.Parallel()
 	if got := ratio([]float64{1, 20, 3}, []float64{2, 40, 60}); got != 0.5 {

@@ -1,4 +1,4 @@
-// Package report keeps what was measured, and shows it as a page with plots.
+// Package report keeps measured values, and writes a page with tables and plots of them.
 package report
 
 import (
@@ -12,21 +12,21 @@ import (
 	"strings"
 )
 
-// Report is what a run has measured, and how to show it.
+// Report is the results of a run, and how to present them.
 type Report struct {
 	Figures []Figure
 	Groups  []Group                    // that were measured, in the order of the page
 	Targets []Target                   // in the order of the page
-	Rows    []Row                      // what was measured, in the order of tables and plots
+	Rows    []Row                      // contenders, in the order of tables and plots
 	Limit   string                     // the name of the row that the others are divided by
-	Series  func(figure string) string // what a plot's legend calls a figure; "" is its title
+	Series  func(figure string) string // a figure's name in a legend; "" for its title
 	Head    string                     // of the page, in Markdown
 	Results *Results
 	Out     string // directory of the page and the plots
 	Say     func(format string, args ...any)
 }
 
-// Row is what tables and plots call one contender.
+// Row is a contender's name, and its label in tables and plots.
 type Row struct{ Name, Label string }
 
 // figure returns the figure with an id.
@@ -52,7 +52,7 @@ func (r *Report) Write() error {
 	page.WriteString(r.Head)
 	r.targetTable(&page)
 	for _, g := range r.Groups {
-		fmt.Fprintf(&page, "\n## %s\n\n%s\n", g.Title, g.Explain)
+		fmt.Fprintf(&page, "\n## %s\n\n%s\n", g.Title, Wrap(g.Explain))
 		r.table(&page, g)
 		for _, p := range g.Plots {
 			if err := r.plot(p); err != nil {
@@ -71,7 +71,7 @@ func (r *Report) Write() error {
 	return nil
 }
 
-// targetTable compares with what the project wants.
+// targetTable writes the table of targets.
 func (r *Report) targetTable(w io.Writer) {
 	fmt.Fprint(w, "\n## Targets\n\n| figure | target | measured | met |\n|---|---|---|---|\n")
 	for _, t := range r.Targets {
@@ -81,7 +81,7 @@ func (r *Report) targetTable(w io.Writer) {
 	}
 }
 
-// table shows all contenders in the figures of a group.
+// table writes the table of a group.
 func (r *Report) table(w io.Writer, g Group) {
 	ids := g.ids()
 	limited := r.has(r.Limit, ids)
@@ -115,13 +115,13 @@ func (r *Report) table(w io.Writer, g Group) {
 	}
 }
 
-// has reports whether there is anything about a contender in the figures.
+// has reports whether a contender has values of any of the figures.
 func (r *Report) has(contender string, ids []string) bool {
 	return slices.ContainsFunc(ids,
 		func(id string) bool { return r.Results.of(id, contender) != nil })
 }
 
-// withBounds prints a median with the range of its rounds.
+// withBounds formats a median with the range of its rounds.
 func withBounds(samples []float64) string {
 	least, greatest := bounds(samples)
 	if least == greatest || math.IsNaN(least) {
@@ -130,7 +130,7 @@ func withBounds(samples []float64) string {
 	return fmt.Sprintf("%s (%s – %s)", Short(Median(samples)), Short(least), Short(greatest))
 }
 
-// plot draws a chart into its file.
+// plot writes a plot's file.
 func (r *Report) plot(p Plot) error {
 	first := r.figure(p.IDs[0])
 	c := chart{title: p.Title, unit: first.Unit, better: "less is better"}
@@ -164,7 +164,7 @@ func (r *Report) plot(p Plot) error {
 	return os.WriteFile(filepath.Join(r.Out, p.File+".svg"), svg.Bytes(), 0o644)
 }
 
-// marks returns the absolute bounds of a figure, for its plot.
+// marks returns the targets of a figure, without ratios, for its plot.
 func (r *Report) marks(figure string) []float64 {
 	var list []float64
 	for _, t := range r.Targets {
@@ -175,10 +175,10 @@ func (r *Report) marks(figure string) []float64 {
 	return list
 }
 
-// maxReason is the most bytes of a reason in the report: a failure may say much.
+// maxReason bounds a reason in the report, in bytes.
 const maxReason = 300
 
-// reasons lists what is missing and why.
+// reasons writes a list of what is missing and why.
 func (r *Report) reasons(w io.Writer, title string, list []Reason) {
 	if len(list) == 0 {
 		return

@@ -4,7 +4,7 @@ import (
 	"math"
 )
 
-// Results keeps what was measured.
+// Results has the values of a run.
 type Results struct {
 	rounds int
 	// by figure and contender, one a round; NaN for what failed
@@ -17,13 +17,13 @@ type Results struct {
 // Reason says why something is missing.
 type Reason struct{ What, Why string }
 
-// NewResults returns the results of so many rounds, in which nothing is measured yet.
+// NewResults returns empty results for a number of rounds.
 func NewResults(rounds int) *Results {
 	return &Results{rounds: rounds, samples: map[string]map[string][]float64{},
 		Version: map[string]string{}}
 }
 
-// Add notes what a round, counted from 0, has measured.
+// Add records a value of a round, counted from 0.
 func (r *Results) Add(round int, figure, contender string, value float64) {
 	if r.samples[figure] == nil {
 		r.samples[figure] = map[string][]float64{}
@@ -39,5 +39,5 @@ func (r *Results) Add(round int, figure, contender string, value float64) {
 	list[round] = value
 }
 
-// of returns the samples of a figure and a contender, one a round.
+// of returns the values of a figure and a contender, one a round; nil if there are none.
 func (r *Results) of(figure, contender string) []float64 { return r.samples[figure][contender] }

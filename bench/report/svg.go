@@ -8,24 +8,23 @@ import (
 	"strings"
 )
 
-// chart is a plot of horizontal bars, one row a contender, one bar a series.
+// chart is a plot of horizontal bars: a row for each contender, a bar for each series.
 type chart struct {
 	title  string
 	unit   string
 	series []string  // names of the bars of a row
 	rows   []bars    // from top to bottom
 	marks  []float64 // dashed lines at these values: targets
-	better string    // which way is better, for the reader
+	better string    // "more is better" or "less is better"
 }
 
-// bars is one contender.
+// bars is the row of a contender.
 type bars struct {
 	name string
 	bars []bar // one a series
 }
 
-// bar is the median of a row and series, and the range of its rounds. A median that is NaN draws
-// none.
+// bar is the median of a row and series, and the range of its rounds; a NaN is not drawn.
 type bar struct{ median, least, greatest float64 }
 
 // Sizes in a chart, in pixels.
@@ -117,7 +116,7 @@ func (b bar) Write(s *strings.Builder, y int, scale float64, fill string) {
 		labelWidth+max(b.median, b.greatest)*scale+6, middle+4, Short(b.median))
 }
 
-// most is the greatest value that the chart must have room for.
+// most returns the greatest value on the chart's scale.
 func (c chart) most() float64 {
 	most := 0.0
 	for _, r := range c.rows {
@@ -138,5 +137,5 @@ func (c chart) most() float64 {
 	return most * markPadding
 }
 
-// colour returns the fill of a series; two that also differ to those who see no colours.
+// colour returns the fill of a series; the two differ in brightness, too.
 func colour(i int) string { return []string{"#2c6fad", "#8fc1e8"}[i%2] }

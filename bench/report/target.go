@@ -4,17 +4,17 @@ import (
 	"math"
 )
 
-// Target is one line of the table that the project has set itself.
+// Target is a target of the project for a figure, or for a ratio of two contenders' figures.
 type Target struct {
 	What      string
 	Figure    string
 	Contender string
-	Over      string  // the contender that it is divided by; empty for the figure itself
+	Over      string  // the contender to divide by; empty for the figure itself
 	Bound     float64 // in the figure's unit, or a ratio
 	AtLeast   bool    // else at most
 }
 
-// measured returns what a run says about the target, NaN when it says nothing.
+// measured returns the measured value, NaN if there is none.
 func (t Target) measured(r *Results) float64 {
 	if t.Over == "" {
 		return Median(r.of(t.Figure, t.Contender))
@@ -22,7 +22,7 @@ func (t Target) measured(r *Results) float64 {
 	return ratio(r.of(t.Figure, t.Contender), r.of(t.Figure, t.Over))
 }
 
-// verdict is "yes", "no", or a dash when there is nothing to say.
+// verdict returns "yes", "**no**", or a dash for NaN.
 func (t Target) verdict(value float64) string {
 	switch {
 	case math.IsNaN(value):
@@ -33,7 +33,7 @@ func (t Target) verdict(value float64) string {
 	return "**no**"
 }
 
-// want prints what is wanted: "≥ 0.8", "≤ 60 ms". unit is the figure's.
+// want formats the bound, for example "≥ 0.8" or "≤ 60 ms". unit is the figure's.
 func (t Target) want(unit string) string {
 	sign := "≤"
 	if t.AtLeast {
@@ -42,7 +42,7 @@ func (t Target) want(unit string) string {
 	return sign + " " + t.print(t.Bound, unit)
 }
 
-// print prints a value with the target's unit.
+// print formats a value with the target's unit.
 func (t Target) print(value float64, unit string) string {
 	text := Short(value)
 	if unit != "" && t.Over == "" && !math.IsNaN(value) {

@@ -1,4 +1,4 @@
-// Package scope is the life of a lab outside of a test.
+// Package scope runs a function with a lab outside of a test.
 package scope
 
 import (
@@ -15,18 +15,17 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// termWait is how long programs have to end by themselves after an interrupt, so that they undo
-// what they did.
+// termWait is how long programs have to undo their changes after SIGTERM, before SIGKILL.
 const termWait = 3 * time.Second
 
-// Soon bounds every wait for something that should happen at once.
+// Soon bounds each wait for an event that should happen at once.
 const Soon = 30 * time.Second
 
-// Scope is the life of one lab outside of a test: a lab.TB that turns a failure into an error.
+// Scope is a lab.TB whose failure is the error of Within.
 type Scope struct {
 	name  string
 	logf  func(format string, args ...any)
-	ended <-chan struct{} // closed when the whole run is to end
+	ended <-chan struct{} // closed when ctx ends
 
 	mu       sync.Mutex // guards the rest
 	cleanups []func()
@@ -34,8 +33,8 @@ type Scope struct {
 	err      error
 }
 
-// Within runs f in a scope of its own, undoes what f did, and returns why f failed, if it did. When
-// ctx ends, what runs in the hosts is ended, so that f fails soon.
+// Within runs f with a new scope, then the scope's cleanups, and returns the error of f's failure.
+// The end of ctx ends the programs in the hosts, so that f fails soon.
 func Within(ctx context.Context, name string, logf func(string, ...any), f func(*Scope)) error {
 	s := &Scope{name: name, logf: logf, ended: ctx.Done()}
 	done := make(chan struct{})
@@ -54,7 +53,7 @@ func Within(ctx context.Context, name string, logf func(string, ...any), f func(
 		if time.Since(begin) > termWait {
 			signal = syscall.SIGKILL
 		}
-		s.end(signal) //nolint:contextcheck // ctx has ended, and that is why
+		s.end(signal) //nolint:contextcheck // ctx has ended
 		select {
 		case <-done:
 			return context.Cause(ctx)
@@ -74,7 +73,7 @@ func (s *Scope) Logf(format string, args ...any) {
 	s.logf("%s: %s", s.name, fmt.Sprintf(format, args...))
 }
 
-// Fatalf ends the goroutine of f. The first failure is the one that counts.
+// Fatalf ends the goroutine of f. Within returns the first failure.
 func (s *Scope) Fatalf(format string, args ...any) {
 	s.mu.Lock()
 	if s.err == nil {
@@ -84,7 +83,7 @@ func (s *Scope) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// Cleanup adds a function that runs when f has ended, the last one first.
+// Cleanup adds a function to run after f, before those that were added earlier.
 func (s *Scope) Cleanup(fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,18 +100,18 @@ func (s *Scope) cleanup() {
 	fn := s.cleanups[last]
 	s.cleanups = s.cleanups[:last]
 	s.mu.Unlock()
-	defer s.cleanup() // also when fn fails, which ends the goroutine
+	defer s.cleanup() // also if fn fails, which ends the goroutine
 	fn()
 }
 
-// Must fails the scope when err is not nil.
+// Must fails the scope if err is not nil.
 func (s *Scope) Must(err error) {
 	if err != nil {
 		s.Fatalf("%w", err)
 	}
 }
 
-// Sleep waits, and fails the scope when the whole run is to end.
+// Sleep waits, and fails the scope if ctx ends.
 func (s *Scope) Sleep(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -123,7 +122,7 @@ func (s *Scope) Sleep(d time.Duration) {
 	}
 }
 
-// Host makes a host whose programs end when the scope is interrupted.
+// Host makes a host in l. The end of ctx ends its programs.
 func (s *Scope) Host(l *lab.Lab, name string) *lab.Host {
 	h := l.Host(name)
 	s.watch(h)
@@ -148,12 +147,12 @@ func (s *Scope) end(signal syscall.Signal) {
 		}
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, signal)          // it may have ended meanwhile
-			_ = syscall.Kill(pid, syscall.SIGCONT) // one that is stopped would not end
+			_ = syscall.Kill(pid, syscall.SIGCONT) // a stopped one would not end
 		}
 	}
 }
 
-// pidsOf is h.Pids for a goroutine that must not fail the scope.
+// pidsOf is h.Pids without Fatalf, which is for the goroutine of f only.
 func pidsOf(h *lab.Host) ([]int, error) {
 	out, err := exec.CommandContext(context.Background(), "ip", "netns", "pids", h.NS()).Output()
 	if err != nil {

@@ -17,35 +17,34 @@ import (
 )
 
 const (
-	// attackFrom is how many have to be turned away within attackWindow for the log to call it an
-	// attack.
+	// attackFrom is the number of refusals within attackWindow that the log calls an attack.
 	attackFrom   = 100
 	attackWindow = time.Minute
-	// networksMost is how many networks are counted by name: one with a larger part of all than one
-	// in so many is always among them.
+	// networksMost is how many networks have a counter. One with more than 1/networksMost of all
+	// refusals always has one.
 	networksMost = 256
 )
 
-// attack notices when many connections are turned away, and has one line a window about it, be
-// there ever so many. Noting one takes constant time and memory, and never waits for the log.
+// attack counts refused connections and, while there are many, logs one line a window. Counting one
+// takes constant time and memory, and never waits for the log.
 type attack struct {
 	log  *slog.Logger
 	now  func() time.Time
-	wake chan struct{} // holds a token when one has begun
+	wake chan struct{} // has an element when an attack has begun
 
 	mu    sync.Mutex
 	began time.Time // of the window
 	tally tally     // of the window
 	since time.Time // of the attack, zero if there is none
-	all   uint64    // turned away since
+	all   uint64    // refused since then
 }
 
-// tally is what was seen in a window.
+// tally has the refusals of a window.
 type tally struct {
 	refused [reasons]uint64
-	// lower bounds; see Misra and Gries, Finding repeated elements, 1982
+	// lower bounds: Misra and Gries, Finding repeated elements, 1982
 	networks map[netip.Prefix]uint64
-	// a bitmap of hashes; see Whang and others, A linear-time probabilistic counting algorithm,
+	// a bitmap of hashes: Whang and others, A linear-time probabilistic counting algorithm,
 	// 1990
 	sources [1024]uint64
 }
@@ -54,7 +53,7 @@ func newAttack(log *slog.Logger, now func() time.Time) *attack {
 	return &attack{log: log, now: now, wake: make(chan struct{}, 1), began: now()}
 }
 
-// note counts one.
+// note counts a refusal, but none that is Silent.
 func (a *attack) note(why Reason, source netip.Prefix) {
 	if why == Silent {
 		return
@@ -75,7 +74,7 @@ func (a *attack) note(why Reason, source netip.Prefix) {
 	}
 }
 
-// run writes the lines until ctx ends.
+// run logs attacks until ctx ends.
 func (a *attack) run(ctx context.Context) {
 	ticker := time.NewTicker(attackWindow)
 	defer ticker.Stop()
@@ -87,12 +86,12 @@ func (a *attack) run(ctx context.Context) {
 			ticker.Reset(attackWindow)
 		case <-ticker.C:
 		}
-		a.say()
+		a.logWindow()
 	}
 }
 
-// say writes the line about the window that ends now, if there is an attack.
-func (a *attack) say() {
+// logWindow ends the window, and logs it if there is an attack.
+func (a *attack) logWindow() {
 	a.mu.Lock()
 	now := a.now()
 	t, lasted, since := a.tally, now.Sub(a.began), a.since
@@ -120,7 +119,7 @@ func (a *attack) say() {
 	}
 }
 
-//nolint:gochecknoglobals // nobody must be able to choose sources that count as one
+//nolint:gochecknoglobals // random, so that nobody can choose sources that count as one
 var sourceSeed = maphash.MakeSeed()
 
 func (t *tally) add(why Reason, source netip.Prefix) {
@@ -138,14 +137,14 @@ func (t *tally) add(why Reason, source netip.Prefix) {
 		t.networks[network]++
 		return
 	}
-	for p := range t.networks { // as many went into the counters before as are taken out now
+	for p := range t.networks { // each decrement undoes an increment: constant time on average
 		if t.networks[p]--; t.networks[p] == 0 {
 			delete(t.networks, p)
 		}
 	}
 }
 
-// total returns how many were turned away.
+// total returns the number of refusals.
 func (t *tally) total() (n uint64) {
 	for _, count := range t.refused {
 		n += count
@@ -153,7 +152,7 @@ func (t *tally) total() (n uint64) {
 	return n
 }
 
-// distinct returns about how many sources there were.
+// distinct returns an estimate of the number of sources.
 func (t *tally) distinct() int {
 	set := 0
 	for _, word := range t.sources {
@@ -163,7 +162,7 @@ func (t *tally) distinct() int {
 	return int(math.Round(all * math.Log(all/max(1, all-float64(set)))))
 }
 
-// heaviest returns the networks that most came from, at most n, each with its part of all.
+// heaviest returns the n networks with the most refusals, each with its share.
 func (t *tally) heaviest(n int) string {
 	order := slices.SortedFunc(maps.Keys(t.networks), func(a, b netip.Prefix) int {
 		return cmp.Or(cmp.Compare(t.networks[b], t.networks[a]), a.Addr().Compare(b.Addr()))

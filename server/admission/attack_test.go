@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// An attack has one line when it begins, then one a window, and one when it is over; they say from
-// where.
+// An attack is logged when it begins, then once a window, and when it is over, with its sources.
 func TestAttackLines(t *testing.T) {
 	c := newClock()
 	var log bytes.Buffer
@@ -27,7 +26,7 @@ func TestAttackLines(t *testing.T) {
 	for range 50 {
 		a.note(Evicted, from("192.0.2.1"))
 	}
-	a.say()
+	a.logWindow()
 	if lines() != 0 || len(a.wake) != 0 {
 		t.Fatalf("that was no attack:\n%s", &log)
 	}
@@ -46,7 +45,7 @@ func TestAttackLines(t *testing.T) {
 		t.Error("the log is not woken")
 	}
 	c.pass(time.Second)
-	a.say()
+	a.logWindow()
 	text := log.String()
 	for _, want := range []string{"level=WARN", "under attack", "turned_away=100000", "within=1s",
 		`most_from="198.51.100.0/24 60%, 2001:db8::/48 `,
@@ -59,19 +58,19 @@ func TestAttackLines(t *testing.T) {
 		t.Errorf("%d networks are counted", n)
 	}
 	c.pass(attackWindow)
-	a.say()
+	a.logWindow()
 	if !strings.Contains(log.String(), "the attack is over") ||
 		!strings.Contains(log.String(), "turned_away=100000") || lines() != 2 {
 		t.Errorf("the log is\n%s", &log)
 	}
 	c.pass(attackWindow)
-	a.say()
+	a.logWindow()
 	if lines() != 2 {
 		t.Errorf("the log is\n%s", &log)
 	}
 }
 
-// The number of sources is about right, be there few or many.
+// The estimate of the number of sources is within 5 %.
 func TestTallyDistinct(t *testing.T) {
 	for _, n := range []int{1, 6, 100, 5000, 50000} {
 		var tally tally

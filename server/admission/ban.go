@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// BanRules say when failed logins become a ban, and for how long.
+// BanRules say how many failed logins cause a ban, and for how long.
 //
-// Many people may share one source: an office behind one address. A neighbour who fails must not
-// lock them out for long, so a source from which a right token came within Memory needs many more
-// failures, and its ban never grows. A ban turns away new logins only; sessions that are there go
-// on. Otherwise each ban of a source is twice as long as the one before.
+// Each ban of a source is twice as long as the one before. Many people may share a source, such as
+// an office behind one address, and one of them must not lock the others out: a source that sent a
+// valid token within Memory needs many more failures, and its bans do not grow. A ban refuses new
+// logins only; established sessions go on.
 type BanRules struct {
-	Limit      int           // failures within Window that are a ban
-	KnownLimit int           // the same for a source that a right token came from
-	Window     time.Duration // counted from the first failure
+	Limit      int           // failures within Window that cause a ban
+	KnownLimit int           // the same for a source that sent a valid token
+	Window     time.Duration // begins with the first failure
 	First      time.Duration // the length of the first ban
-	Most       time.Duration // the length at which it stops doubling
-	Memory     time.Duration // after so long a right token, or a ban, is forgotten
+	Most       time.Duration // the length of the longest
+	Memory     time.Duration // how long a valid token, or a ban, is remembered
 	Sources    int           // how many are remembered
 }
 
@@ -30,32 +30,32 @@ func DefaultBanRules() BanRules {
 	}
 }
 
-// Bans knows who has failed to log in too often. The zero prefix stands for a source that is never
-// banned.
+// Bans remembers which sources failed to log in too often. The zero prefix is never banned. All
+// methods may be called concurrently.
 type Bans struct {
 	rules BanRules
 	now   func() time.Time
 
 	mu     sync.Mutex
 	failed *recent[failures]
-	known  *recent[time.Time] // when a right token came last
+	known  *recent[time.Time] // when the last valid token came
 }
 
-// failures are those of one source.
+// failures are the failed logins of a source.
 type failures struct {
-	since  time.Time // when the first of this window was
+	since  time.Time // the start of the window
 	count  int
 	until  time.Time     // the end of its latest ban
 	length time.Duration // of its latest ban
 }
 
-// NewBans returns a Bans that knows nobody yet. now is the clock.
+// NewBans returns a Bans without any source. now is the clock.
 func NewBans(rules BanRules, now func() time.Time) *Bans {
 	return &Bans{rules: rules, now: now, failed: newRecent[failures](rules.Sources),
 		known: newRecent[time.Time](rules.Sources)}
 }
 
-// Left returns for how long source is banned yet, 0 if it is not.
+// Left returns how long source is still banned, 0 if it is not.
 func (b *Bans) Left(source netip.Prefix) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,8 +66,8 @@ func (b *Bans) Left(source netip.Prefix) time.Duration {
 	return max(f.until.Sub(b.now()), 0)
 }
 
-// Fail notes a failed login and returns the length of the ban that it brings, 0 if none. live tells
-// that source has a session.
+// Fail records a failed login, and returns the length of the ban that it causes, 0 if none. live
+// reports whether source has a session.
 func (b *Bans) Fail(source netip.Prefix, live bool) time.Duration {
 	if !source.IsValid() {
 		return 0
@@ -96,8 +96,8 @@ func (b *Bans) Fail(source netip.Prefix, live bool) time.Duration {
 	return f.length
 }
 
-// Succeed notes that a right token came from source. It takes no failure back: a client that has
-// one token must not guess others without end.
+// Succeed records a valid token from source. Earlier failures still count: a client with one token
+// must not be able to guess others without limit.
 func (b *Bans) Succeed(source netip.Prefix) {
 	if !source.IsValid() {
 		return
@@ -107,7 +107,7 @@ func (b *Bans) Succeed(source netip.Prefix) {
 	*b.known.touch(source) = b.now()
 }
 
-// Known reports whether a right token came from source within BanRules.Memory.
+// Known reports whether source sent a valid token within BanRules.Memory.
 func (b *Bans) Known(source netip.Prefix) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,7 +20,7 @@ func newTestBans() (*Bans, *clock) {
 
 func from(text string) netip.Prefix { return SourceOf(netip.MustParseAddr(text)) }
 
-// fails fails n times; the ban must come with the last and not before.
+// fails fails n times; the last failure, and none before, must cause the ban.
 func fails(t *testing.T, b *Bans, source netip.Prefix, n int, live bool, want time.Duration) {
 	t.Helper()
 	for i := 1; i <= n; i++ {
@@ -60,7 +60,7 @@ func TestBanDoubles(t *testing.T) {
 	fails(t, b, source, 10, false, time.Minute) // an hour later all is forgotten
 }
 
-// Slower than ten in a minute is no ban.
+// Fewer than ten failures a minute cause no ban.
 func TestSlowFailures(t *testing.T) {
 	b, c := newTestBans()
 	for i := range 1000 {
@@ -73,8 +73,8 @@ func TestSlowFailures(t *testing.T) {
 	}
 }
 
-// A source from which a right token came, or that has a session, is banned after many more
-// failures, and never for long.
+// A source that sent a valid token, or has a session, is banned after many more failures, and never
+// for longer than a minute.
 func TestKnownSource(t *testing.T) {
 	b, c := newTestBans()
 	source := from("192.0.2.1")
@@ -85,9 +85,9 @@ func TestKnownSource(t *testing.T) {
 	b.Succeed(source)
 	c.pass(59 * time.Minute)
 	fails(t, b, source, 100, false, time.Minute)
-	c.pass(time.Minute) // and the right token is forgotten
+	c.pass(time.Minute) // the valid token is forgotten
 	fails(t, b, source, 10, false, 2*time.Minute)
-	// A right token takes no failure back.
+	// A valid token undoes no failure.
 	other := from("192.0.2.9")
 	for range 99 {
 		b.Succeed(other)
@@ -101,7 +101,7 @@ func TestKnownSource(t *testing.T) {
 	}
 }
 
-// However many sources fail, no more are remembered than the rules say, and those that failed last.
+// No more sources are remembered than the rules say, and those that failed last.
 func TestBansAreBounded(t *testing.T) {
 	rules := DefaultBanRules()
 	rules.Sources = 100
@@ -129,7 +129,7 @@ func TestBansAreBounded(t *testing.T) {
 	}
 }
 
-// This machine's own addresses, behind which a proxy may have everybody, are never banned.
+// Loopback addresses, from which a proxy may connect for all clients, are never banned.
 func TestOwnMachineIsNeverBanned(t *testing.T) {
 	b, _ := newTestBans()
 	for range 1000 {

@@ -5,14 +5,13 @@ import (
 	"net/netip"
 )
 
-// full reports whether a source has as many connections as it may.
+// full reports whether a source has reached its limit of connections.
 func (l *Limiter) full(key netip.Prefix) bool {
 	s := l.sources[key]
 	return s != nil && l.rules.PerSource > 0 && s.connections >= l.rules.PerSource
 }
 
-// victimOf returns the unauthenticated connection of a source that has to go first, nil if it has
-// none.
+// victimOf returns the unauthenticated connection of a source to evict, nil if it has none.
 func (l *Limiter) victimOf(key netip.Prefix) *Tracked {
 	for _, p := range []*pool{l.unknown, l.known} {
 		if n := p.nodes[key]; n != nil {
@@ -22,10 +21,10 @@ func (l *Limiter) victimOf(key netip.Prefix) *Tracked {
 	return nil
 }
 
-// crowded returns the connection that has to go first when there are too many in all: of those from
-// sources that are not known or of those from this machine and proxies, whichever are more, so that
-// neither keep the others out; then of the newcomer's pool. It returns nil if none may go.
-func (l *Limiter) crowded(newcomer *pool) *Tracked {
+// victim returns the connection to evict when there are too many in all, nil if there is none. It
+// is of the larger pool, that of unknown sources or that of this machine and proxies, so that
+// neither keeps the other out; if both are empty, it is of the newcomer's pool.
+func (l *Limiter) victim(newcomer *pool) *Tracked {
 	more, fewer := l.unknown, l.local
 	if fewer.root.count > more.root.count {
 		more, fewer = fewer, more
@@ -33,8 +32,7 @@ func (l *Limiter) crowded(newcomer *pool) *Tracked {
 	return firstOf(more, fewer, newcomer)
 }
 
-// firstOf returns the connection that has to go first of the first pool that has any, nil if none
-// has.
+// firstOf returns the connection to evict of the first pool that is not empty, nil if all are.
 func firstOf(pools ...*pool) *Tracked {
 	for _, p := range pools {
 		if p.root.count > 0 {
@@ -44,13 +42,13 @@ func firstOf(pools ...*pool) *Tracked {
 	return nil
 }
 
-// MakeRoom closes some unauthenticated connections, if there are any: there are no files for
-// others.
+// MakeRoom closes some unauthenticated connections, if there are any. It is for a process that has
+// no file descriptors left.
 func (l *Limiter) MakeRoom() {
 	var evicted []*Tracked
 	l.locked(func() {
 		for range 16 {
-			if victim := l.crowded(l.known); victim != nil {
+			if victim := l.victim(l.known); victim != nil {
 				l.forget(victim)
 				evicted = append(evicted, victim)
 			}
@@ -59,7 +57,7 @@ func (l *Limiter) MakeRoom() {
 	l.abort(evicted)
 }
 
-// abort closes connections that were forgotten, without the lock: the kernel has to send something
+// abort closes evicted connections. The caller does not hold mu, because the kernel sends a reset
 // for each.
 func (l *Limiter) abort(evicted []*Tracked) {
 	for _, t := range evicted {
@@ -68,8 +66,7 @@ func (l *Limiter) abort(evicted []*Tracked) {
 	}
 }
 
-// Abort closes a TCP connection at once and for good: with a reset, so that nothing of it stays in
-// the kernel.
+// Abort closes a TCP connection with a reset, so that nothing of it stays in the kernel.
 func Abort(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

@@ -5,9 +5,9 @@ import (
 	"net"
 )
 
-// Handshake is asked before each TLS handshake's costly part, and waits until there is processor
-// time for it. The error is that the connection should be aborted instead. end is called after that
-// part, on the same goroutine.
+// Handshake waits until there is processor time for the expensive part of a TLS handshake. The
+// caller calls end after that part, on the same goroutine. If there is an error it aborts the
+// connection instead.
 func (l *Limiter) Handshake(remote net.Addr) (end func(), err error) {
 	address := addressOfConn(remote)
 	key := SourceOf(address)

@@ -1,6 +1,6 @@
-// Package admission decides which connections a server takes: how many in all and from where, whose
-// handshakes it spends processor time on, who is banned from logging in, and whom a proxy's header
-// speaks for.
+// Package admission decides which connections a server admits: how many in all and from each
+// source, whose handshakes get processor time, which sources are banned from logging in, and which
+// client a proxy's header names.
 package admission
 
 import (
@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// Rules are what a Limiter goes by.
+// Rules configure a Limiter.
 type Rules struct {
 	Total     int // connections at once; 0 is no limit
 	PerSource int // of them from one source; 0 is no limit
 	// unauthenticated connections from sources that are not Known; at least 1
 	Unknown int
-	// the same from sources that are, and from this machine and proxies; at least 1
+	// the same from Known sources, and from this machine and proxies together; at least 1
 	Reserved int
-	// whose connections are counted when they have told whom they are for
+	// whose connections count for the client that their request names
 	Proxies Proxies
-	// reports whether s has authenticated lately; must not call the Limiter
+	// reports whether s authenticated recently; must not call the Limiter
 	Known func(s netip.Prefix) bool
-	// there is no TLS: a request is what a handshake is otherwise
+	// there is no TLS: requests are limited in place of handshakes
 	Plain bool
-	// called for each connection that is turned away; must not wait
+	// called for each refused connection; must not block
 	Refused func(Reason, netip.Addr)
 	Log     *slog.Logger     // of attacks
 	Now     func() time.Time // the clock
@@ -39,28 +39,28 @@ const (
 	DefaultReserved = 1024
 )
 
-// Limiter counts connections from accept to their end, and takes no more than its rules allow. It
-// never waits, so that the backlog of the listener stays empty: when too many unauthenticated
-// connections are there, one of those has to go (see pool). Sources that are known have places, and
-// processor time, of their own.
+// Limiter counts connections from accept to close, and admits no more than its rules allow. Admit
+// never blocks, so that the listener's backlog stays empty: when there are too many unauthenticated
+// connections, one of them is evicted (see pool). Known sources have a pool of their own, and do
+// not wait for processor time.
 //
-// http.Server's hooks tell it what becomes of a connection; a wrapper of the connection would take
-// writev away from transport.
+// It follows a connection's state by http.Server's hooks: a wrapper of the connection would hide
+// writev from transport.
 type Limiter struct {
-	rules   Rules
-	attack  *attack
-	share   *share
-	unknown *pool // has a lock of its owner, as the others: mu
-	known   *pool
-	local   *pool // of sources that are not counted
+	rules  Rules
+	attack *attack
+	share  *share
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards the rest
+	unknown *pool
+	known   *pool
+	local   *pool // of this machine and proxies
 	tracked map[net.Conn]*Tracked
 	sources map[netip.Prefix]*source
 	buckets *buckets
 }
 
-// New returns a Limiter that has no connections yet.
+// New returns a Limiter without connections.
 func New(rules Rules) *Limiter {
 	bounds := caps{source: 256, site: 512, net: 1024}
 	return &Limiter{
@@ -72,23 +72,23 @@ func New(rules Rules) *Limiter {
 	}
 }
 
-// Run writes a line about each attack, and then one a minute while it lasts, until ctx ends.
+// Run logs attacks until ctx ends: a line at the beginning, one a minute, and one at the end.
 func (l *Limiter) Run(ctx context.Context) { l.attack.run(ctx) }
 
-// locked runs f with the lock, which is free again even if f panics: somebody may recover from
-// that.
+// locked runs f with mu held, and releases mu even if f panics: the caller may recover.
 func (l *Limiter) locked(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f()
 }
 
-// Admit takes c, or returns false, and the caller has to Abort it. It may close others for it.
+// Admit reports whether c may stay; if not, the caller calls Abort. It may close other connections
+// to make room for c.
 func (l *Limiter) Admit(c net.Conn) bool {
 	address := addressOfConn(c.RemoteAddr())
 	key := SourceOf(address)
 	if l.rules.Proxies.Has(address) {
-		key = netip.Prefix{} // its clients are counted one by one when they have told who they are
+		key = netip.Prefix{} // Requested counts the client
 	}
 	var evicted []*Tracked
 	var why Reason
@@ -101,7 +101,7 @@ func (l *Limiter) Admit(c net.Conn) bool {
 	return ok
 }
 
-// add makes t one of the connections. The caller holds mu, and aborts those that are evicted.
+// add counts t. The caller holds mu, and then aborts the evicted connections.
 func (l *Limiter) add(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Reason, ok bool) {
 	known := l.isKnown(key)
 	pool := l.poolOf(key, known)
@@ -117,7 +117,7 @@ func (l *Limiter) add(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Rea
 		evicted = append(evicted, victim)
 	}
 	if l.rules.Total > 0 && len(l.tracked) >= l.rules.Total {
-		victim := l.crowded(pool)
+		victim := l.victim(pool)
 		if victim == nil {
 			return evicted, Total, false
 		}
@@ -129,7 +129,7 @@ func (l *Limiter) add(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Rea
 	return append(evicted, l.assign(t, pool, key)...), 0, true
 }
 
-// assign puts t into a pool, and returns those that have to go for it. The caller holds mu.
+// assign adds t to a pool, and returns the connections that it evicted. The caller holds mu.
 func (l *Limiter) assign(t *Tracked, pool *pool, key netip.Prefix) (evicted []*Tracked) {
 	evicted = pool.add(t, key)
 	for _, victim := range evicted {

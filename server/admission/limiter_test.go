@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// fakeConn is a connection of which only the address matters, and whether it was closed.
+// fakeConn has an address, and records whether it was closed.
 type fakeConn struct {
 	net.Conn
 	remote net.Addr
@@ -24,8 +24,8 @@ func (c *fakeConn) Close() error {
 	return nil
 }
 
-// entrance is a Limiter with a clock of its own.
-type entrance struct {
+// testLimiter is a Limiter with a clock of its own.
+type testLimiter struct {
 	*Limiter
 	*clock
 	t     *testing.T
@@ -33,12 +33,12 @@ type entrance struct {
 	count [reasons]int
 }
 
-func newEntrance(t *testing.T, rules Rules) *entrance {
+func newTestLimiter(t *testing.T, rules Rules) *testLimiter {
 	t.Helper()
-	e := &entrance{t: t, clock: newClock(), known: map[netip.Prefix]bool{}}
-	rules.Known = func(s netip.Prefix) bool { return e.known[s] }
-	rules.Now = func() time.Time { return e.now }
-	rules.Refused = func(why Reason, _ netip.Addr) { e.count[why]++ }
+	l := &testLimiter{t: t, clock: newClock(), known: map[netip.Prefix]bool{}}
+	rules.Known = func(s netip.Prefix) bool { return l.known[s] }
+	rules.Now = func() time.Time { return l.now }
+	rules.Refused = func(why Reason, _ netip.Addr) { l.count[why]++ }
 	rules.Log = slog.New(slog.DiscardHandler)
 	if rules.Unknown == 0 {
 		rules.Unknown = DefaultUnknown
@@ -46,8 +46,8 @@ func newEntrance(t *testing.T, rules Rules) *entrance {
 	if rules.Reserved == 0 {
 		rules.Reserved = DefaultReserved
 	}
-	e.Limiter = New(rules)
-	return e
+	l.Limiter = New(rules)
+	return l
 }
 
 func connFrom(address string) *fakeConn {
@@ -55,99 +55,99 @@ func connFrom(address string) *fakeConn {
 		remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1))}
 }
 
-func (e *entrance) enters(address string) *fakeConn {
-	e.t.Helper()
+func (l *testLimiter) admits(address string) *fakeConn {
+	l.t.Helper()
 	c := connFrom(address)
-	if !e.Admit(c) {
-		e.t.Fatalf("%s is refused: %v", address, e.count)
+	if !l.Admit(c) {
+		l.t.Fatalf("%s is refused: %v", address, l.count)
 	}
 	return c
 }
 
-func (e *entrance) member(address string) *fakeConn {
-	e.t.Helper()
-	c := e.enters(address)
-	e.Authenticated(e.tracked[c])
+func (l *testLimiter) authenticates(address string) *fakeConn {
+	l.t.Helper()
+	c := l.admits(address)
+	l.Authenticated(l.tracked[c])
 	return c
 }
 
-func (e *entrance) refuses(address string, want Reason) {
-	e.t.Helper()
-	before := e.count
-	if before[want]++; e.Admit(connFrom(address)) || e.count != before {
-		e.t.Errorf("%s: admitted, or the counts are %v; want %v", address, e.count, before)
+func (l *testLimiter) refuses(address string, want Reason) {
+	l.t.Helper()
+	before := l.count
+	if before[want]++; l.Admit(connFrom(address)) || l.count != before {
+		l.t.Errorf("%s: admitted, or the counts are %v; want %v", address, l.count, before)
 	}
 }
 
 // empty fails the test unless nothing is counted any more.
-func (e *entrance) empty() {
-	e.t.Helper()
-	for _, p := range []*pool{e.unknown, e.Limiter.known, e.local} {
+func (l *testLimiter) empty() {
+	l.t.Helper()
+	for _, p := range []*pool{l.unknown, l.Limiter.known, l.local} {
 		if len(p.nodes)+p.root.count+p.root.top != 0 {
-			e.t.Errorf("still in a pool: %d nodes, %d connections", len(p.nodes), p.root.count)
+			l.t.Errorf("still in a pool: %d nodes, %d connections", len(p.nodes), p.root.count)
 		}
 	}
-	if len(e.tracked)+len(e.sources) != 0 {
-		e.t.Errorf("still counted: %d connections, %d sources", len(e.tracked), len(e.sources))
+	if len(l.tracked)+len(l.sources) != 0 {
+		l.t.Errorf("still counted: %d connections, %d sources", len(l.tracked), len(l.sources))
 	}
 }
 
 func TestLimiterPerSource(t *testing.T) {
-	e := newEntrance(t, Rules{PerSource: 3})
+	l := newTestLimiter(t, Rules{PerSource: 3})
 	var all []*fakeConn
 	for range 3 {
-		all = append(all, e.member("192.0.2.1"), e.member("2001:db8::1"))
+		all = append(all, l.authenticates("192.0.2.1"), l.authenticates("2001:db8::1"))
 	}
-	e.refuses("192.0.2.1", PerSource)
-	e.refuses("2001:db8::ffff:1", PerSource) // the same /64
-	all = append(all, e.enters("192.0.2.2"), e.enters("2001:db8:0:1::1"))
-	e.ConnState(all[0], http.StateClosed)
-	all = append(all, e.enters("192.0.2.1"))
-	newer := e.enters("192.0.2.1") // takes the place of the one that has not authenticated
+	l.refuses("192.0.2.1", PerSource)
+	l.refuses("2001:db8::ffff:1", PerSource) // the same /64
+	all = append(all, l.admits("192.0.2.2"), l.admits("2001:db8:0:1::1"))
+	l.ConnState(all[0], http.StateClosed)
+	all = append(all, l.admits("192.0.2.1"))
+	newer := l.admits("192.0.2.1") // evicts the unauthenticated one
 	if !all[len(all)-1].closed || newer.closed {
 		t.Error("the unauthenticated connection of that source did not make room")
 	}
 	all = append(all, newer)
-	for range 100 { // this machine's own
-		all = append(all, e.member("127.0.0.1"))
+	for range 100 { // this machine's are not counted by source
+		all = append(all, l.authenticates("127.0.0.1"))
 	}
 	for _, c := range all {
-		e.ConnState(c, http.StateClosed)
-		e.ConnState(c, http.StateClosed)
+		l.ConnState(c, http.StateClosed)
+		l.ConnState(c, http.StateClosed)
 	}
-	e.empty()
+	l.empty()
 }
 
 func TestLimiterTotal(t *testing.T) {
-	e := newEntrance(t, Rules{Total: 3})
-	a, b := e.member("192.0.2.1"), e.member("192.0.2.2")
-	unknown := e.enters("192.0.2.3")
-	c := e.member("192.0.2.4")
+	l := newTestLimiter(t, Rules{Total: 3})
+	a, b := l.authenticates("192.0.2.1"), l.authenticates("192.0.2.2")
+	unknown := l.admits("192.0.2.3")
+	c := l.authenticates("192.0.2.4")
 	if !unknown.closed || a.closed || b.closed {
 		t.Errorf("closed: the unauthenticated %v, the others %v %v", unknown.closed, a.closed,
 			b.closed)
 	}
-	e.pass(time.Hour)
-	e.refuses("192.0.2.5", Total)
+	l.pass(time.Hour)
+	l.refuses("192.0.2.5", Total)
 	for _, c := range []*fakeConn{a, b, c, unknown} {
-		e.ConnState(c, http.StateClosed)
+		l.ConnState(c, http.StateClosed)
 	}
-	e.empty()
+	l.empty()
 }
 
-// A source that may have no more cannot throw out another's connection, though all are full.
+// A source at its limit is refused, and evicts no other's connection.
 func TestLimiterFullTwice(t *testing.T) {
-	e := newEntrance(t, Rules{Total: 2, PerSource: 1})
-	e.member("192.0.2.1")
-	other := e.enters("192.0.2.2")
-	e.refuses("192.0.2.1", PerSource)
+	l := newTestLimiter(t, Rules{Total: 2, PerSource: 1})
+	l.authenticates("192.0.2.1")
+	other := l.admits("192.0.2.2")
+	l.refuses("192.0.2.1", PerSource)
 	if other.closed {
-		t.Error("another's connection was closed for nobody")
+		t.Error("another source's connection was closed")
 	}
 }
 
-// The source with the most connections makes room for newcomers, whatever prefix it spreads over; a
-// client with one connection stays, and nobody who comes is refused.
+// The prefix with the most connections loses one for each newcomer; a client with one connection
+// stays, and no newcomer is refused.
 func TestLimiterEvictsTheHeaviest(t *testing.T) {
 	for name, from := range map[string]func(i int) string{
 		"one address":    func(int) string { return "198.51.100.1" },
@@ -163,29 +163,29 @@ func TestLimiterEvictsTheHeaviest(t *testing.T) {
 				i%1000)
 		},
 	} {
-		e := newEntrance(t, Rules{Unknown: 400})
-		client := e.enters("192.0.2.1")
-		neighbour := e.enters("2001:db8:ffff::1")
+		l := newTestLimiter(t, Rules{Unknown: 400})
+		client := l.admits("192.0.2.1")
+		neighbour := l.admits("2001:db8:ffff::1")
 		for i := range 20000 {
-			e.enters(from(i))
+			l.admits(from(i))
 		}
 		if client.closed || neighbour.closed {
 			t.Errorf("%s: closed: %v %v", name, client.closed, neighbour.closed)
 		}
-		if n := e.Len(); n > 400 {
+		if n := l.Len(); n > 400 {
 			t.Errorf("%s: %d connections", name, n)
 		}
-		e.check()
+		l.check()
 	}
 }
 
 // check fails the test unless the pools' trees agree with the connections.
-func (e *entrance) check() {
-	e.t.Helper()
-	for _, p := range []*pool{e.unknown, e.Limiter.known, e.local} {
+func (l *testLimiter) check() {
+	l.t.Helper()
+	for _, p := range []*pool{l.unknown, l.Limiter.known, l.local} {
 		want := map[netip.Prefix]int{}
 		n := 0
-		for _, t := range e.tracked {
+		for _, t := range l.tracked {
 			if t.pool == p {
 				n++
 				for _, prefix := range append(networks(t.key), t.key) {
@@ -194,36 +194,36 @@ func (e *entrance) check() {
 			}
 		}
 		if p.root.count != n || len(p.nodes) != len(want) {
-			e.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n,
+			l.t.Fatalf("%d connections, %d nodes; want %d, %d", p.root.count, len(p.nodes), n,
 				len(want))
 		}
 		for prefix, n := range want {
 			node := p.nodes[prefix]
 			if node == nil || node.count != n || node.parent.ranks[n][node.index] != node ||
 				node.parent.top < n {
-				e.t.Fatalf("%s: %+v; want %d connections", prefix, node, n)
+				l.t.Fatalf("%s: %+v; want %d connections", prefix, node, n)
 			}
 			if node.top > 0 && len(node.ranks[node.top]) == 0 {
-				e.t.Fatalf("%s: no child has %d connections", prefix, node.top)
+				l.t.Fatalf("%s: no child has %d connections", prefix, node.top)
 			}
 		}
 	}
 }
 
-// Against so many sources that all are alike a newcomer is kept with the chance that
-// docs/ARCHITECTURE.md says.
+// Among sources that all have one connection, a newcomer stays with the probability that
+// docs/ARCHITECTURE.md gives.
 func TestLimiterEvictsAtRandom(t *testing.T) {
 	const room, clients, after = 500, 400, 250
 	kept := 0
 	for i := range clients {
-		e := newEntrance(t, Rules{Unknown: room})
+		l := newTestLimiter(t, Rules{Unknown: room})
 		next := func(n int) string { return fmt.Sprintf("2001:db8:%x::%d", n, i) }
 		for n := range room {
-			e.enters(next(n))
+			l.admits(next(n))
 		}
-		client := e.enters("192.0.2.1")
+		client := l.admits("192.0.2.1")
 		for n := range after {
-			e.enters(next(room + n))
+			l.admits(next(room + n))
 		}
 		if !client.closed {
 			kept++
@@ -234,86 +234,86 @@ func TestLimiterEvictsAtRandom(t *testing.T) {
 	}
 }
 
-// Sources that are known have places that no other takes, and can only crowd out one another.
+// Known sources have a pool of their own, from which only they evict one another.
 func TestLimiterKnown(t *testing.T) {
-	e := newEntrance(t, Rules{Unknown: 50, Reserved: 10})
-	e.known[from("192.0.2.1")] = true
-	client := e.enters("192.0.2.1")
-	local := e.enters("127.0.0.1")
+	l := newTestLimiter(t, Rules{Unknown: 50, Reserved: 10})
+	l.known[from("192.0.2.1")] = true
+	client := l.admits("192.0.2.1")
+	local := l.admits("127.0.0.1")
 	for i := range 1000 {
-		e.enters(fmt.Sprintf("2001:db8:%x::1", i))
+		l.admits(fmt.Sprintf("2001:db8:%x::1", i))
 	}
 	if client.closed || local.closed {
-		t.Error("those who are unknown took a known one's place")
+		t.Error("unknown sources evicted a known one's connection")
 	}
-	session := e.member("192.0.2.2") // has a session, and so is known
+	session := l.authenticates("192.0.2.2") // has a session, and so is known
 	for range 10 {
-		e.enters("192.0.2.2")
+		l.admits("192.0.2.2")
 	}
 	if client.closed || session.closed {
 		t.Error("a source with one connection lost it to one with ten")
 	}
-	if n := e.Len(); n != 49+10+1+1 { // of 50 one has become the session
+	if n := l.Len(); n != 49+10+1+1 { // of 50 one has become the session
 		t.Errorf("%d connections", n)
 	}
-	e.check()
+	l.check()
 }
 
-// What came through a proxy counts where it really comes from.
+// A connection through a proxy counts for the client's source.
 func TestLimiterProxied(t *testing.T) {
-	e := newEntrance(t,
+	l := newTestLimiter(t,
 		Rules{PerSource: 2, Proxies: Proxies{netip.MustParsePrefix("192.0.2.1/32")}})
 	var all []*fakeConn
 	for i := range 4 {
-		c := e.enters("192.0.2.1")
-		why, ok := e.Requested(e.tracked[c], from("198.51.100.7"))
+		c := l.admits("192.0.2.1")
+		why, ok := l.Requested(l.tracked[c], from("198.51.100.7"))
 		if ok != (i < 2) || !ok && why != PerSource {
 			t.Errorf("connection %d: %v, %v", i, ok, why)
 		}
 		all = append(all, c)
 	}
-	e.check()
-	if e.Live(from("198.51.100.7")) {
+	l.check()
+	if l.Live(from("198.51.100.7")) {
 		t.Error("nobody has logged in")
 	}
-	e.Authenticated(e.tracked[all[0]])
-	if !e.Live(from("198.51.100.7")) || e.Live(from("192.0.2.1")) {
-		t.Error("who has logged in is not known")
+	l.Authenticated(l.tracked[all[0]])
+	if !l.Live(from("198.51.100.7")) || l.Live(from("192.0.2.1")) {
+		t.Error("the client that has logged in is not live, or its proxy is")
 	}
 	for _, c := range all {
-		e.ConnState(c, http.StateClosed)
+		l.ConnState(c, http.StateClosed)
 	}
-	e.empty()
+	l.empty()
 }
 
-// An upgraded connection counts until its handler is done, whatever net/http says.
+// An upgraded connection counts until its handler returns, not until net/http gives it up.
 func TestLimiterUpgraded(t *testing.T) {
-	e := newEntrance(t, Rules{})
-	c := e.enters("192.0.2.1")
-	tracked := e.tracked[c]
-	e.Leave(tracked)
-	if e.Len() != 1 {
+	l := newTestLimiter(t, Rules{})
+	c := l.admits("192.0.2.1")
+	tracked := l.tracked[c]
+	l.Leave(tracked)
+	if l.Len() != 1 {
 		t.Error("a request that became no session ends with its connection")
 	}
-	e.ConnState(c, http.StateHijacked)
-	e.Authenticated(tracked)
-	e.Leave(tracked)
-	e.empty()
+	l.ConnState(c, http.StateHijacked)
+	l.Authenticated(tracked)
+	l.Leave(tracked)
+	l.empty()
 }
 
-// A source has so many handshakes at once and then so many a second, with its network; one that is
-// known does not pay for its network. Without a handshake left it is not even accepted.
+// The handshakes of a source, and of its network, have a burst and a rate; a known source does not
+// count for its network. A connection of a source without a handshake left is refused at accept.
 func TestLimiterHandshakes(t *testing.T) {
-	e := newEntrance(t, Rules{})
+	l := newTestLimiter(t, Rules{})
 	shakes := func(address string) bool {
-		end, err := e.Handshake(connFrom(address).remote)
+		end, err := l.Handshake(connFrom(address).remote)
 		if err == nil {
 			end()
 		}
-		e.pass(time.Millisecond) // so that there is processor time
+		l.pass(time.Millisecond) // so that there is processor time
 		return err == nil
 	}
-	// count returns how many handshakes of one source in a row are accepted, most at the most.
+	// count returns how many handshakes of a source in a row are accepted, up to most.
 	count := func(address string, most int) (n int) {
 		for n < most && shakes(address) {
 			n++
@@ -324,8 +324,8 @@ func TestLimiterHandshakes(t *testing.T) {
 	if n < 256 || n > 256+20 {
 		t.Errorf("%d handshakes of one source at once", n)
 	}
-	e.refuses("2001:db8::2", Rate)
-	e.pass(time.Second)
+	l.refuses("2001:db8::2", Rate)
+	l.pass(time.Second)
 	if n = count("2001:db8::1", 1000); n < 20 || n > 21 {
 		t.Errorf("%d handshakes a second", n)
 	}
@@ -339,9 +339,9 @@ func TestLimiterHandshakes(t *testing.T) {
 		t.Errorf("%d handshakes of one /48 in 5 s; want at most %d", total, most)
 	}
 	if !shakes("2001:db8:1::1") {
-		t.Error("another /48 pays")
+		t.Error("another /48 is refused")
 	}
-	e.known[from("2001:db8:0:ffff::1")] = true
+	l.known[from("2001:db8:0:ffff::1")] = true
 	if n = count("2001:db8:0:ffff::1", 2000); n < 1024 || n > 1024+200 {
 		t.Errorf("%d handshakes of a known source in the same /48", n)
 	}
@@ -352,48 +352,48 @@ func TestLimiterHandshakes(t *testing.T) {
 	}
 }
 
-// Without TLS it is requests that count.
+// Without TLS, requests are limited in place of handshakes.
 func TestLimiterRequests(t *testing.T) {
-	e := newEntrance(t, Rules{Plain: true})
+	l := newTestLimiter(t, Rules{Plain: true})
 	n := 0
 	for range 1000 {
 		c := connFrom("192.0.2.1")
-		if e.Admit(c) {
-			if _, ok := e.Requested(e.tracked[c], from("192.0.2.1")); ok {
+		if l.Admit(c) {
+			if _, ok := l.Requested(l.tracked[c], from("192.0.2.1")); ok {
 				n++
 			}
-			e.ConnState(c, http.StateClosed)
+			l.ConnState(c, http.StateClosed)
 		}
 	}
-	if n != 256 || e.count[Rate] != 1000-256 {
-		t.Errorf("%d requests at once, %d refused", n, e.count[Rate])
+	if n != 256 || l.count[Rate] != 1000-256 {
+		t.Errorf("%d requests at once, %d refused", n, l.count[Rate])
 	}
-	e.empty()
+	l.empty()
 }
 
-// When there are no files those who have not authenticated make room.
+// MakeRoom closes unauthenticated connections only.
 func TestLimiterMakesRoom(t *testing.T) {
-	e := newEntrance(t, Rules{})
-	member := e.member("192.0.2.1")
+	l := newTestLimiter(t, Rules{})
+	session := l.authenticates("192.0.2.1")
 	for range 40 {
-		e.enters("192.0.2.2")
+		l.admits("192.0.2.2")
 	}
 	for range 5 {
-		e.MakeRoom()
+		l.MakeRoom()
 	}
-	if n := e.Len(); n != 1 || member.closed {
-		t.Errorf("%d are left; closed: %v", n, member.closed)
+	if n := l.Len(); n != 1 || session.closed {
+		t.Errorf("%d are left; closed: %v", n, session.closed)
 	}
 }
 
 func BenchmarkAdmit(b *testing.B) {
-	e := newEntrance(&testing.T{}, Rules{})
+	l := newTestLimiter(&testing.T{}, Rules{})
 	var remotes []net.Addr
 	for i := range 6 {
 		remotes = append(remotes, connFrom(fmt.Sprintf("2001:db8:0:%x::1", i)).remote)
 	}
 	b.ReportAllocs()
 	for i := range b.N {
-		e.Admit(&fakeConn{remote: remotes[i%6]})
+		l.Admit(&fakeConn{remote: remotes[i%6]})
 	}
 }

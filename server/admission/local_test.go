@@ -2,17 +2,17 @@ package admission
 
 import "testing"
 
-// Silent connections from this machine, which are not counted by source, take all places: newcomers
-// from elsewhere get in for one of them, and stay when more of them come.
+// When connections from this machine, which are not counted by source, have used up the total, a
+// newcomer from elsewhere evicts one of them, and stays when more of them come.
 func TestLimiterLocalFlood(t *testing.T) {
-	e := newEntrance(t, Rules{Total: 10})
+	l := newTestLimiter(t, Rules{Total: 10})
 	var local []*fakeConn
 	for range 10 {
-		local = append(local, e.enters("127.0.0.1"))
+		local = append(local, l.admits("127.0.0.1"))
 	}
-	newcomer := e.enters("192.0.2.1")
+	newcomer := l.admits("192.0.2.1")
 	for range 50 {
-		local = append(local, e.enters("127.0.0.1"))
+		local = append(local, l.admits("127.0.0.1"))
 	}
 	if newcomer.closed {
 		t.Error("the newcomer had to go for connections from this machine")
@@ -23,18 +23,18 @@ func TestLimiterLocalFlood(t *testing.T) {
 			open++
 		}
 	}
-	if open != 9 || e.Len() != 10 {
-		t.Errorf("%d connections from this machine, %d in all; want 9 of 10", open, e.Len())
+	if open != 9 || l.Len() != 10 {
+		t.Errorf("%d connections from this machine, %d in all; want 9 of 10", open, l.Len())
 	}
 
 	// And the other way round: unauthenticated clients do not keep this machine's proxy out.
-	e = newEntrance(t, Rules{Total: 10})
+	l = newTestLimiter(t, Rules{Total: 10})
 	for range 10 {
-		e.enters("192.0.2.1")
+		l.admits("192.0.2.1")
 	}
-	proxied := e.enters("127.0.0.1")
+	proxied := l.admits("127.0.0.1")
 	for range 50 {
-		e.enters("192.0.2.2")
+		l.admits("192.0.2.2")
 	}
 	if proxied.closed {
 		t.Error("the proxy's connection was closed for unauthenticated clients")

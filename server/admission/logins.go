@@ -9,22 +9,21 @@ import (
 )
 
 const (
-	// fewSessions is how many sessions count, where logins and leases are limited, for a token that
-	// may have fewer: a machine that lost its state comes as another one.
+	// fewSessions is the least number of sessions from which the limits of logins and leases are
+	// computed: a machine that lost its state comes back as another one.
 	fewSessions = 8
-	// manySessions is how many count, where logins are limited, for a token that may have any
-	// number.
+	// manySessions is the number for a token without a limit, for logins.
 	manySessions = 2048
 )
 
 // A Quota is what one token may have.
 type Quota struct {
-	Sessions int // at once, lanes counted once; 0 is no limit
+	Sessions int // at once, each with all its connections; 0 is no limit
 	Lanes    int // connections of one session; at least 1
 }
 
-// Leases returns how many address pairs a token may take up, for sessions that are there and
-// machines that are away; 0 is no limit.
+// Leases returns how many address pairs a token may have, for its sessions and for machines that
+// are away; 0 is no limit.
 func (q Quota) Leases() int {
 	if q.Sessions == 0 {
 		return 0
@@ -32,8 +31,8 @@ func (q Quota) Leases() int {
 	return 2 * max(q.Sessions, fewSessions)
 }
 
-// logins returns a token bucket that lets all sessions, with all their lanes, come back at once,
-// and do so again.
+// logins returns the token bucket of a token. It lets all sessions reconnect at once with all their
+// connections, twice in a row.
 func (q Quota) logins() (perSecond limit.Limit, burst int) {
 	sessions := q.Sessions
 	if sessions == 0 {
@@ -45,11 +44,11 @@ func (q Quota) logins() (perSecond limit.Limit, burst int) {
 // Logins limits how often each token logs in. Its methods may be called concurrently.
 type Logins struct {
 	mu      sync.Mutex
-	buckets map[string]*limit.Limiter // by the token's id; one that is full is left out
+	buckets map[string]*limit.Limiter // by the token's id; a full one may be missing
 }
 
-// Wait notes a login with a token. It returns 0 if its quota allows that, else after which time to
-// come back.
+// Wait records a login with a token. It returns 0 if the quota allows the login, else how long the
+// client has to wait.
 func (l *Logins) Wait(id string, q Quota, now time.Time) time.Duration {
 	perSecond, burst := q.logins()
 	l.mu.Lock()
@@ -69,7 +68,7 @@ func (l *Logins) Wait(id string, q Quota, now time.Time) time.Duration {
 	return time.Duration(math.Ceil(missing/float64(perSecond)*1e3)) * time.Millisecond
 }
 
-// Sweep forgets the tokens that have not logged in for so long that it makes no difference.
+// Sweep removes full buckets.
 func (l *Logins) Sweep(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

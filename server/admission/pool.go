@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// caps bound how many unauthenticated connections one prefix may have in a pool, by the prefix's
-// kind.
+// caps bound how many unauthenticated connections a prefix may have in a pool, by its kind; 0 is no
+// bound.
 type caps struct {
 	source int // an IPv4 address or an IPv6 /64
 	site   int // an IPv6 /56
@@ -26,16 +26,16 @@ func (c caps) of(p netip.Prefix) int {
 }
 
 // pool holds unauthenticated connections in a tree of the prefixes that they come from. When a
-// prefix has as many as it may, or the pool is full, one has to go: from the root down that is the
-// child with the most connections each time, and in the end a random connection of that source. So
-// a prefix that holds many pays for its own newcomers, and one with a single connection loses it
-// only when nobody has more than one. Every operation takes constant time: nodes with equally many
+// prefix has reached its cap, or the pool is full, one connection is evicted: a random one of the
+// source that is found by descending to the child with the most connections at each node. So a
+// prefix with many connections pays for its own newcomers, and one with a single connection loses
+// it only if no other has more. Every operation takes constant time: nodes with the same number of
 // connections share a rank.
 type pool struct {
 	room  int
 	caps  caps
 	root  *node
-	nodes map[netip.Prefix]*node // all but the root; the zero prefix is a source, too
+	nodes map[netip.Prefix]*node // all but the root; the zero prefix is a source too
 }
 
 type node struct {
@@ -43,10 +43,10 @@ type node struct {
 	parent *node // nil for the root
 	count  int   // connections below
 
-	// Of a source.
+	// Of a leaf, which is a source.
 	tracked []*Tracked
 
-	// Of the others.
+	// Of an inner node.
 	ranks [][]*node // ranks[n] are the children that have n connections
 	top   int       // the highest rank that is not empty, 0 without children
 	index int       // of this node in its parent's rank
@@ -56,7 +56,7 @@ func newPool(room int, c caps) *pool {
 	return &pool{room: room, caps: c, root: new(node), nodes: map[netip.Prefix]*node{}}
 }
 
-// add puts t in, and returns those that have to go for it.
+// add adds t, and returns the connections that it evicted.
 func (p *pool) add(t *Tracked, source netip.Prefix) (evicted []*Tracked) {
 	evict := func(n *node) {
 		victim := n.victim()
@@ -82,7 +82,7 @@ func (p *pool) add(t *Tracked, source netip.Prefix) (evicted []*Tracked) {
 	return evicted
 }
 
-// remove takes t out.
+// remove removes t.
 func (p *pool) remove(t *Tracked) {
 	leaf := t.leaf
 	last := len(leaf.tracked) - 1
@@ -99,7 +99,7 @@ func (p *pool) remove(t *Tracked) {
 	}
 }
 
-// node returns the node of a source, which it makes with those above if they are not there.
+// node returns the leaf of a source. It makes those on the path to it that are missing.
 func (p *pool) node(source netip.Prefix) *node {
 	above := p.root
 	nets := networks(source)
@@ -118,7 +118,7 @@ func (p *pool) child(parent *node, prefix netip.Prefix) *node {
 	return n
 }
 
-// grow counts one connection more or less, and takes n to its new rank. Rank 0 holds nobody.
+// grow adds by, 1 or -1, to n's connections, and moves n to its new rank. Rank 0 stays empty.
 func (n *node) grow(by int) {
 	old := n.count
 	n.count += by
@@ -145,13 +145,12 @@ func (n *node) grow(by int) {
 	case n.count > up.top:
 		up.top = n.count
 	case old == up.top && len(up.ranks[old]) == 0:
-		// the next lower rank that is not empty, for it was the last of its rank and went down by
-		// one
+		// n was the last of the top rank, and has moved to the rank below it
 		up.top = n.count
 	}
 }
 
-// victim returns the connection below n that has to go first. n must not be empty.
+// victim returns the connection below n to evict. n must not be empty.
 func (n *node) victim() *Tracked {
 	for n.top > 0 {
 		rank := n.ranks[n.top]

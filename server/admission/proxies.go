@@ -19,10 +19,10 @@ func (p Proxies) Has(a netip.Addr) bool {
 	return false
 }
 
-// Client returns the address that a request comes from. A trusted proxy appends to X-Forwarded-For
-// who came to it, so the client is the last there that is no such proxy; what stands before it may
-// be a lie. When the header is missing, or malformed where it counts, the proxy's own address has
-// to do.
+// Client returns the address that a request comes from. A trusted proxy appends its peer's address
+// to X-Forwarded-For, so the client is the last address there that is not a trusted proxy's; those
+// before it may be forged. If the header is missing, or malformed in the part that counts, Client
+// returns the proxy's own address.
 func (p Proxies) Client(r *http.Request) netip.Addr {
 	peer := AddressOf(r.RemoteAddr)
 	if !p.Has(peer) {

@@ -5,15 +5,14 @@ import (
 	"time"
 )
 
-// rate is a token bucket: so many at once, and then so many a second.
+// rate is that of a token bucket: its size, and how many tokens it gets a second.
 type rate struct {
 	burst  float64
 	second float64
 }
 
-// handshakeRates bound the handshakes of a source, and together with others of the networks that it
-// lies in. A source that a right token came from has a rate of its own, and does not pay for its
-// network.
+// handshakeRates bound the handshakes of each source, and of each network that sources lie in. A
+// source that sent a valid token has another rate, and does not count for its network.
 type handshakeRates struct {
 	known  rate
 	source rate // an IPv4 address or an IPv6 /64
@@ -21,8 +20,8 @@ type handshakeRates struct {
 	net    rate // an IPv6 /48 or an IPv4 /24
 }
 
-// defaultRates are such that as many clients as one source may have can come back at once, and a
-// thousand from one network. perSource is that number; 0 is no limit.
+// defaultRates let as many clients as one source may have reconnect at once, and more than a
+// thousand from one network. perSource is the limit of connections of a source; 0 is none.
 func defaultRates(perSource int) handshakeRates {
 	most := float64(max(256, perSource))
 	return handshakeRates{
@@ -43,19 +42,19 @@ func (r handshakeRates) of(p netip.Prefix) rate {
 	return r.source
 }
 
-// buckets hold what is left to each source and network. Attackers decide how many there are, so the
-// number is bounded: an attacker with that many networks has a full bucket with each anyway.
+// buckets holds a token bucket for each source and network. Attackers decide how many there are, so
+// the number is bounded; an attacker with more networks would find a full bucket with each anyway.
 type buckets struct {
 	rates handshakeRates
 	left  *recent[bucket]
 }
 
 type bucket struct {
-	used float64 // handshakes that had not been made good by then
+	used float64 // tokens missing then
 	then time.Time
 }
 
-// at returns how many are not made good yet.
+// at returns how many tokens are missing.
 func (u *bucket) at(now time.Time, r rate) float64 {
 	return max(0, u.used-r.second*now.Sub(u.then).Seconds())
 }
@@ -64,8 +63,8 @@ func newBuckets(rates handshakeRates) *buckets {
 	return &buckets{rates: rates, left: newRecent[bucket](64 << 10)}
 }
 
-// pays reports whether source has a handshake left, and if take is true takes it. The zero prefix
-// has no limit.
+// pays reports whether source has a token left for a handshake, and takes it if take is true. The
+// zero prefix has no limit.
 func (b *buckets) pays(source netip.Prefix, known, take bool, now time.Time) bool {
 	if !source.IsValid() {
 		return true

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 )
 
-// recent remembers a value for each of the sources that were touched last, and for no more than
-// most: unauthenticated clients decide how many there are. Not safe for concurrent use.
+// recent keeps a value for each source, and drops the least recently used: unauthenticated clients
+// decide how many sources there are. It is not safe for concurrent use.
 type recent[V any] struct {
-	most   int
-	order  list.List // of *remembered[V], the one touched last in front
+	most   int       // values, at least 1
+	order  list.List // of *remembered[V], the most recently used in front
 	values map[netip.Prefix]*list.Element
 }
 
@@ -22,7 +22,7 @@ func newRecent[V any](most int) *recent[V] {
 	return &recent[V]{most: most, values: map[netip.Prefix]*list.Element{}}
 }
 
-// get returns what is remembered of key, nil if nothing is.
+// get returns the value of key, nil if there is none.
 func (r *recent[V]) get(key netip.Prefix) *V {
 	e := r.values[key]
 	if e == nil {
@@ -31,8 +31,7 @@ func (r *recent[V]) get(key netip.Prefix) *V {
 	return &e.Value.(*remembered[V]).value // nothing else is ever put in
 }
 
-// touch returns what is remembered of key, the zero value if nothing was, and has it forgotten
-// last.
+// touch returns the value of key, which it makes if there is none, and marks it as used.
 func (r *recent[V]) touch(key netip.Prefix) *V {
 	if e := r.values[key]; e != nil {
 		r.order.MoveToFront(e)

@@ -5,17 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// Reason is why somebody was turned away before there was a session.
+// Reason is why a connection, or a request on it, was refused before there was a session.
 type Reason int
 
 // The reasons, in the order of the log. A Limiter gives those up to Silent.
 const (
-	Total     Reason = iota // as many connections as there may be
-	PerSource               // as many from one source as there may be
-	Rate                    // too many handshakes from one source or its network
+	Total     Reason = iota // the limit of connections is reached
+	PerSource               // the limit of connections of a source is reached
+	Rate                    // too many handshakes of a source or its network
 	Late                    // no processor time for its handshake
-	Evicted                 // closed, before a login, for another unauthenticated connection
-	// gone, or cut off, without a whole request; not part of an attack by itself
+	Evicted                 // closed before a login, to make room for another connection
+	// ended without a whole request; does not count as an attack
 	Silent
 	NotFound      // a request that is not for the hub
 	Banned        // a login while its source is banned
@@ -23,8 +23,8 @@ const (
 	Upgrade       // logged in, but no WebSocket
 	Connect       // no usable connect, or not in time
 	Address       // no free address pair
-	Lane          // one more connection for a session that has none, or not so many
-	Sessions      // one session more than the token may have
+	Lane          // a further connection of a session that does not exist, or has all it may
+	Sessions      // the token has as many sessions as it may
 	TooManyLogins // too many logins with one token
 	Internal      // this side failed
 	reasons
@@ -38,13 +38,13 @@ func (why Reason) String() string {
 		"sessions", "logins", "internal"}[why]
 }
 
-// Refusals counts who was turned away, by reason. Its methods may be called concurrently.
+// Refusals counts refusals by reason. Its methods may be called concurrently.
 type Refusals [reasons]atomic.Uint64
 
-// Note counts one that is not worth a line in the log.
+// Note counts a refusal that is not logged.
 func (r *Refusals) Note(why Reason) { r[why].Add(1) }
 
-// Count counts one, and returns log for the line about it.
+// Count counts a refusal, and returns log to log it.
 func (r *Refusals) Count(why Reason, log *slog.Logger) *slog.Logger {
 	r.Note(why)
 	return log

@@ -9,34 +9,33 @@ import (
 )
 
 const (
-	// cpuShare is the part of the processors' time that handshakes of unknown sources may take.
+	// cpuShare is the share of the processors' time for handshakes of unknown sources.
 	cpuShare = 0.25
-	// cpuBurst is for how long they may take all of it after a rest.
+	// cpuBurst is how long they may use all processors after a rest.
 	cpuBurst = 250 * time.Millisecond
-	// firstCost is the guess at one handshake's time before one was measured.
+	// firstCost is assumed for a handshake before one was measured.
 	firstCost = 500 * time.Microsecond
-	// leastCost is charged at least: a HelloRetryRequest ends what is measured before the costly
-	// part has begun.
+	// leastCost is the least that a handshake is charged: if there is a HelloRetryRequest, the
+	// measurement ends before the expensive part.
 	leastCost = 250 * time.Microsecond
-	// patience is how long a handshake waits for its turn at most.
+	// patience is the longest that a handshake waits for its turn.
 	patience = 3 * time.Second
-	// waitingMost is how many may wait.
+	// waitingMost is how many handshakes may wait.
 	waitingMost = 512
 )
 
-// share is a token bucket of processor time. When there is more to do than it allows the newest
-// goes first: it is the one whose client still waits, while in a queue that is too long everybody's
-// turn comes too late.
+// share is a token bucket of processor time. Under overload the newest handshake goes first,
+// because its client still waits; first come, first served would serve all of them too late.
 type share struct {
-	second time.Duration // of processor time in a second
+	second time.Duration // of processor time, a second
 	most   time.Duration
 	now    func() time.Time
 	after  func(time.Duration, func()) // starts a timer
 
 	mu      sync.Mutex
 	left    time.Duration
-	then    time.Time     // when left was right
-	cost    time.Duration // of one handshake, of late
+	then    time.Time     // the time of left
+	cost    time.Duration // of a handshake, a moving average
 	waiting []waiter      // the newest last
 	armed   bool          // a timer runs that will call next
 }
@@ -56,9 +55,9 @@ func newShare(now func() time.Time) *share {
 	}
 }
 
-// begin waits for the caller's turn, for patience at most, and reports whether it came. The caller
-// then calls end, on the same goroutine, when the costly part is over: the goroutine keeps its
-// thread meanwhile, whose clock tells the cost.
+// begin waits for the caller's turn, for at most patience, and reports whether it came. The caller
+// then calls end after the expensive part, on the same goroutine, which is locked to its thread
+// until then: the thread's clock measures the cost.
 func (s *share) begin() (end func(), ok bool) {
 	if !s.take() {
 		return nil, false
@@ -77,7 +76,7 @@ func (s *share) take() bool {
 	return now || <-w.turn
 }
 
-// queue reports whether it is the caller's turn at once; else it waits in line for it.
+// queue reports whether it is the caller's turn already; if not, w is told when it is.
 func (s *share) queue() (w waiter, now bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +94,7 @@ func (s *share) queue() (w waiter, now bool) {
 	return w, false
 }
 
-// settle corrects by what a handshake took what take has taken for it.
+// settle replaces the estimate that take took for a handshake by its real cost.
 func (s *share) settle(took time.Duration) {
 	took = max(took, leastCost)
 	s.mu.Lock()
@@ -110,7 +109,8 @@ func (s *share) refill() {
 	s.then = now
 }
 
-// next gives their turn to as many as there is time for.
+// next gives as many waiters their turn as there is time for, and ends the wait of the others after
+// patience.
 func (s *share) next() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,18 +133,17 @@ func (s *share) dropOldest() {
 	s.waiting = append(s.waiting[:0], s.waiting[1:]...)
 }
 
-// arm has next called when there is time again, if somebody waits.
+// arm starts a timer that calls next when there is time again, unless nobody waits.
 func (s *share) arm() {
 	if s.armed || len(s.waiting) == 0 {
 		return
 	}
 	s.armed = true
-	short := time.Millisecond - s.left // a few at once: each wake-up costs, too
+	short := time.Millisecond - s.left // enough for several, because each wake-up costs too
 	s.after(time.Duration(float64(short)/float64(s.second)*float64(time.Second)), s.next)
 }
 
-// threadTime returns the processor time that the calling thread has used, 0 if the kernel does not
-// say.
+// threadTime returns the processor time of the calling thread, 0 if it is unknown.
 func threadTime() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {

@@ -16,7 +16,7 @@ func spin(d time.Duration) {
 	}
 }
 
-// However many want to, handshakes take no more than their part of the processors.
+// Handshakes take no more than their share of the processors.
 func TestShare(t *testing.T) {
 	s := newShare(time.Now)
 	s.left = 0
@@ -47,12 +47,12 @@ func TestShare(t *testing.T) {
 		t.Errorf("used %v of processor time in %v; want about %v", used, took, allowed)
 	}
 	if used == 0 {
-		t.Error("nobody came to his turn")
+		t.Error("no handshake had its turn")
 	}
 }
 
-// When more wait than can have their turn the newest has it first, and those who waited too long
-// are told.
+// When there is no time for all that wait, the newest has its turn first, and those that waited too
+// long are refused.
 func TestShareNewestFirst(t *testing.T) {
 	c := newClock()
 	s := newShare(func() time.Time { return c.now })

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// AddressOf returns the address in text: alone, in brackets, or with a port. Without one it returns
-// the zero Addr.
+// AddressOf returns the address in text, which may be in brackets or have a port, and the zero Addr
+// if there is none.
 func AddressOf(text string) netip.Addr {
 	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {
@@ -20,9 +20,9 @@ func AddressOf(text string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// SourceOf returns what an address is counted under: an IPv4 address alone, an IPv6 address with
-// its /64, for that is what one customer gets. The zero prefix is not counted: it stands for this
-// machine's own addresses, where a proxy runs whose clients must not pay for one another.
+// SourceOf returns the prefix that an address is counted under: an IPv4 address itself, the /64 of
+// an IPv6 address, which is what one customer gets. A loopback address has the zero prefix, which
+// is not counted: a proxy there connects for many clients.
 func SourceOf(a netip.Addr) netip.Prefix {
 	if !a.IsValid() || a.IsLoopback() {
 		return netip.Prefix{}

@@ -7,21 +7,21 @@ import (
 	"net/netip"
 )
 
-// Tracked is one connection.
+// Tracked is a connection that a Limiter counts.
 type Tracked struct {
 	conn    net.Conn
 	address netip.Addr
-	key     netip.Prefix // that it is counted under, the zero prefix if it is not
-	source  *source      // nil is not counted
+	key     netip.Prefix // counted under this, or not if it is the zero prefix
+	source  *source      // nil if it is not counted
 
-	// Until it has authenticated, or is forgotten.
+	// Until it authenticates or ends.
 	pool  *pool
 	leaf  *node
 	index int // in leaf
 
-	asked         bool // a whole request came
+	asked         bool // a whole request has come
 	authenticated bool
-	upgraded      bool // its end is the handler's, not the http.Server's
+	upgraded      bool // the handler reports its end, not the http.Server
 }
 
 // source is what the connections from one address (IPv6: /64) have in common.
@@ -35,7 +35,7 @@ type source struct {
 func (l *Limiter) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	var t *Tracked
 	l.locked(func() { t = l.tracked[under(c)] })
-	if t == nil { // cut off already
+	if t == nil { // evicted already
 		t = &Tracked{conn: under(c)}
 	}
 	return context.WithValue(ctx, trackedKey{}, t)
@@ -49,8 +49,8 @@ func Of(r *http.Request) *Tracked {
 	return t
 }
 
-// Requested notes that a whole request has come by t, from key: a proxy has told where from, if it
-// came by one. It returns false, with the reason, when there may be no more from there.
+// Requested records that a whole request has come on t. key is its source, which a proxy may have
+// named. Requested returns false and the reason if the source has reached a limit.
 func (l *Limiter) Requested(t *Tracked, key netip.Prefix) (why Reason, ok bool) {
 	var evicted []*Tracked
 	l.locked(func() { evicted, why, ok = l.requested(t, key) })
@@ -65,7 +65,7 @@ func (l *Limiter) requested(t *Tracked, key netip.Prefix) (evicted []*Tracked, w
 	ok bool) {
 	t.asked = true
 	if l.tracked[t.conn] != t || !key.IsValid() {
-		return nil, 0, true // cut off, or not counted
+		return nil, 0, true // evicted, or not counted
 	}
 	moves := t.source == nil
 	known := l.isKnown(key)
@@ -86,7 +86,7 @@ func (l *Limiter) requested(t *Tracked, key netip.Prefix) (evicted []*Tracked, w
 	return evicted, 0, true
 }
 
-// Authenticated notes that a right token has come by t.
+// Authenticated records that a valid token has come on t.
 func (l *Limiter) Authenticated(t *Tracked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,7 +100,8 @@ func (l *Limiter) Authenticated(t *Tracked) {
 	}
 }
 
-// Leave notes that the handler of t's request is done. What was upgraded is closed by then.
+// Leave records that the handler of t's request has returned. An upgraded connection is closed by
+// then.
 func (l *Limiter) Leave(t *Tracked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,7 +117,7 @@ func (l *Limiter) ConnState(c net.Conn, state http.ConnState) {
 	l.locked(func() {
 		t = l.tracked[under(c)]
 		switch {
-		case t == nil: // cut off
+		case t == nil: // evicted
 		case state == http.StateHijacked:
 			t.upgraded = true
 		case state == http.StateClosed:
@@ -129,7 +130,7 @@ func (l *Limiter) ConnState(c net.Conn, state http.ConnState) {
 	}
 }
 
-// under returns the connection that was admitted, of which c is what the http.Server has.
+// under returns the admitted connection that the http.Server has as c.
 func under(c net.Conn) net.Conn {
 	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok {
 		return wrapped.NetConn()
@@ -151,7 +152,7 @@ func (l *Limiter) count(t *Tracked, key netip.Prefix) {
 	t.key, t.source = key, s
 }
 
-// forget ends the counting of t. It may be called twice.
+// forget stops counting t. It may be called twice.
 func (l *Limiter) forget(t *Tracked) {
 	if l.tracked[t.conn] != t {
 		return

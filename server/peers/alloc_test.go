@@ -32,7 +32,7 @@ func newFull(t testing.TB) (table *Table, first *Peer) {
 	return table, first
 }
 
-// No lookup of a packet's receiver may allocate.
+// Lookup does not allocate.
 func TestLookupAllocates(t *testing.T) {
 	table, first := newFull(t)
 	there, own := netip.MustParseAddr("10.1.1.253"), netip.MustParseAddr("10.1.1.1")

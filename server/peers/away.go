@@ -9,26 +9,26 @@ import (
 	"tunnel/lease"
 )
 
-// Watch notes from now on whether packets still come for an address that a client had before this
-// server started.
+// Watch records from now on when packets come for an address that a client had before this server
+// started.
 func (t *Table) Watch(a netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sinks.Store(t.watched(t.sinks.Load(), netip.PrefixFrom(a, a.BitLen())))
 }
 
-// nobody is in the place of a token's id, none of which has a blank.
-const nobody = " "
+// noToken stands in place of a token's id, none of which has a blank.
+const noToken = " "
 
-// watched returns sinks with an address that was left for good; the caller holds mu.
+// watched returns sinks with an address that no client has any more; the caller holds mu.
 func (t *Table) watched(sinks *bart.Table[Sink], a netip.Prefix) *bart.Table[Sink] {
-	h := t.newHeld(lease.Holder{Token: nobody, Machine: a.String()}, []netip.Prefix{a})
+	h := t.newHeld(lease.Holder{Token: noToken, Machine: a.String()}, []netip.Prefix{a})
 	t.away[h.holder] = h
 	return sinks.InsertPersist(a, Sink{Held: h})
 }
 
-// Busy returns for how much longer nobody may send to an address whose client is away before it
-// counts as quiet, as far as is known.
+// Busy returns how much longer an address whose client is away must get no packet before it counts
+// as quiet, 0 if it is quiet or unknown.
 func (t *Table) Busy(a netip.Addr) time.Duration {
 	if to, ok := t.Lookup(a); ok && to.Held != nil {
 		return to.Held.busy()
@@ -36,7 +36,8 @@ func (t *Table) Busy(a netip.Addr) time.Duration {
 	return 0
 }
 
-// Sweep drops what was held for long enough, and returns how many packets that were.
+// Sweep drops the packets of clients that have been away for holdTime, and forgets those that have
+// been away for lease.LongRest. It returns how many packets were dropped.
 func (t *Table) Sweep() (lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -57,7 +58,7 @@ func (t *Table) Sweep() (lost uint64) {
 	return lost
 }
 
-// DropHeld drops what is held for the clients of a token, and returns how many packets that were.
+// DropHeld drops the packets held for the clients of a token, and returns how many there were.
 func (t *Table) DropHeld(token string) (lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -69,7 +70,7 @@ func (t *Table) DropHeld(token string) (lost uint64) {
 	return lost
 }
 
-// drop ends the queue of h, and returns how many packets waited there; the caller holds mu.
+// drop ends the queue of h, and returns how many packets were lost; the caller holds mu.
 func (t *Table) drop(h *Held) (lost uint64) {
 	had, lost := h.end()
 	if had {
@@ -78,7 +79,7 @@ func (t *Table) drop(h *Held) (lost uint64) {
 	return lost
 }
 
-// forget ends h; the caller holds mu.
+// forget removes h from away, and drops its packets; the caller holds mu.
 func (t *Table) forget(h *Held) (lost uint64) {
 	if t.away[h.holder] == h {
 		delete(t.away, h.holder)

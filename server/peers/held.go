@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// for which packets wait for a client that is away; less than lease.Rest
+	// holdTime is how long packets are held for a client that is away; less than lease.Rest.
 	holdTime  = 2 * time.Minute
-	holdLimit = 256 << 10 // bytes of buffers that wait for one client, at most
-	holdMost  = 256       // clients whose packets wait, at most
+	holdLimit = 256 << 10 // bytes of buffers held for one client, at most
+	holdMost  = 256       // clients for which packets are held, at most
 
-	// fresh is how long a packet may have waited and still be sent, see fq.Queue.TakeFresh.
+	// fresh is the longest that a packet may have waited and still be sent: fq.Queue.TakeFresh.
 	fresh = 2 * time.Second
 
-	// quiet is the time without a packet after which nobody sends to an address any more: TCP
-	// repeats a segment every 2 min at least (TCP_RTO_MAX).
+	// quiet is the time without a packet after which nothing sends to an address any more: TCP
+	// retransmits at least every 2 min (TCP_RTO_MAX).
 	quiet = 2*time.Minute + 10*time.Second
 )
 
-// Held stands for a client that is away. For holdTime its packets wait here: a TCP sender repeats
-// less and less often, after an outage of half a minute once in half a minute, so its connection
-// goes on at once if the last repetition is there on the client's return. After that Held only
-// notes whether packets still come.
+// Held stands for a client that is away. For holdTime it queues the client's packets. A TCP sender
+// retransmits less and less often, after an outage of half a minute once in half a minute, so a
+// connection resumes at once only if the latest retransmission waits for the client's return. After
+// holdTime, Held only records when packets come.
 type Held struct {
 	holder   lease.Holder
 	prefixes []netip.Prefix
@@ -35,8 +35,8 @@ type Held struct {
 	now      func() time.Time
 
 	mu    sync.Mutex
-	queue *fq.Queue // nil keeps nothing
-	last  time.Time // when a packet came last; since, if none came
+	queue *fq.Queue // nil if no packets are held
+	last  time.Time // when the last packet came; since, if none has
 }
 
 func (t *Table) newHeld(holder lease.Holder, prefixes []netip.Prefix) *Held {
@@ -44,7 +44,8 @@ func (t *Table) newHeld(holder lease.Holder, prefixes []netip.Prefix) *Held {
 	return &Held{holder: holder, prefixes: prefixes, since: now, now: t.now, last: now}
 }
 
-// Add takes record i out of b, and returns false if it does not wait here.
+// Add moves record i of b to the queue. It returns false, and leaves the record, if h does not hold
+// packets any more.
 func (h *Held) Add(b *packet.Batch, i int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -56,8 +57,8 @@ func (h *Held) Add(b *packet.Batch, i int) bool {
 	return true
 }
 
-// take moves here what is still worth sending of the queue of a client that has left, and returns
-// how many packets were lost.
+// take moves the fresh packets of the client's own queue to that of h, and returns how many were
+// lost.
 func (h *Held) take(from *fq.Subflows) (lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +73,7 @@ func (h *Held) take(from *fq.Subflows) (lost uint64) {
 	return lost
 }
 
-// move hands what is still worth sending to the queue of the client, which is back.
+// move moves the fresh packets to the client's own queue on its return.
 func (h *Held) move(to *fq.Subflows) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,15 +85,15 @@ func (h *Held) move(to *fq.Subflows) {
 	}
 }
 
-// busy returns for how much longer no packet may come before the client's address counts as quiet.
+// busy returns how long no packet must come from now on for the client's address to be quiet.
 func (h *Held) busy() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return max(0, quiet-h.now().Sub(h.last))
 }
 
-// end drops what waits and what comes from now on. It returns how many packets were lost here, and
-// whether there was a queue.
+// end drops the queue, so that h holds no packets any more. It reports whether there was one, and
+// returns how many packets it had dropped or still held.
 func (h *Held) end() (had bool, lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

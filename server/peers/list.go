@@ -2,7 +2,7 @@ package peers
 
 import "tunnel/lease"
 
-// All returns the peers that are connected.
+// All returns the connected peers.
 func (t *Table) All() (all []*Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -24,7 +24,7 @@ func (t *Table) OfHolder(h lease.Holder) *Peer {
 	return nil
 }
 
-// OfToken returns the peers that are connected with a token.
+// OfToken returns the connected peers of a token.
 func (t *Table) OfToken(id string) (all []*Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -36,7 +36,7 @@ func (t *Table) OfToken(id string) (all []*Peer) {
 	return all
 }
 
-// Tokens returns the ids of the tokens that clients are connected with, or about to be.
+// Tokens returns the ids of the tokens of connected clients, and of those being admitted.
 func (t *Table) Tokens() (ids []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

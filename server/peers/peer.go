@@ -1,24 +1,23 @@
-// Package peers knows which clients of a hub are connected and which have left lately, and where
-// packets for an address go.
+// Package peers has the table of a hub's clients, connected or away, by which packets find theirs.
 package peers
 
 import (
 	"context"
 	"net/netip"
 	"time"
-	"tunnel/transport/fq"
 
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/policy"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
-// queueLimit bounds what waits for one peer, in bytes of buffers.
+// queueLimit bounds the queue of a peer, in bytes of buffers.
 const queueLimit = 8 << 20
 
-// A Peer is one client that is connected, through one connection or several. Its exported fields do
-// not change once it is attached.
+// A Peer is a connected client, with one connection or several. Its exported fields do not change
+// once it is attached.
 type Peer struct {
 	policy.Member // its address, and the networks behind it
 
@@ -26,19 +25,19 @@ type Peer struct {
 	Session string
 	Token   auth.Token
 	Remote  string              // where it connects from
-	Since   time.Time           // when it was made
+	Since   time.Time           // when NewPeer made it
 	Lease   *lease.Lease        // the caller releases it when the peer is detached
-	Link    transport.Connected // what the client was told, without its credential
+	Link    transport.Connected // the reply to the client, without its credential
 	// of packets to the client; the caller closes it when the peer is detached
 	Queue *fq.Subflows
 
-	ctx      context.Context //nolint:containedctx // the peer's life: its successor ends it, from another request
+	ctx      context.Context //nolint:containedctx // the peer's life, which its successor's request ends
 	cancel   context.CancelCauseFunc
 	subflows subflows
 }
 
-// NewPeer returns the client that came from remote with this token and session, and has this lease.
-// It ends with ctx at the latest.
+// NewPeer returns the client at remote that has this token, session and lease. The end of ctx ends
+// it.
 func (t *Table) NewPeer(
 	ctx context.Context, remote string, token auth.Token, session string, pair *lease.Lease,
 ) *Peer {
@@ -60,10 +59,10 @@ func HolderOf(token auth.Token, session string) lease.Holder {
 	return lease.Holder{Token: token.ID, Machine: session}
 }
 
-// End closes p's connections, which tell the client why; nil says nothing.
+// End closes p's connections, which tell the client why unless that is nil.
 func (p *Peer) End(why error) { p.cancel(why) }
 
-// prefixes returns all for which p gets packets.
+// prefixes returns the prefixes for which p gets packets.
 func (p *Peer) prefixes() []netip.Prefix {
 	return append([]netip.Prefix{netip.PrefixFrom(p.Address, p.Address.BitLen())},
 		p.Token.Routes...)

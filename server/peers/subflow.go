@@ -3,32 +3,33 @@ package peers
 import (
 	"context"
 	"sync"
-	"tunnel/transport/fq"
 
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 // subflows are the connections of one peer, by their numbers.
 type subflows struct {
 	mu   sync.Mutex
 	open map[int]*Subflow
-	over bool // the last has ended: the peer is closing
+	over bool // the last one has ended: the peer is closing
 }
 
 // A Subflow is one connection of a peer.
 type Subflow struct {
 	Number int
-	// its part of the peer's, while packets flow; guarded by the peer's subflows.mu
+	// its part of the peer's queue after Start; guarded by the peer's subflows.mu
 	queue  *fq.Queue
-	ctx    context.Context //nolint:containedctx // the connection's life: its successor ends it, from another request
+	ctx    context.Context //nolint:containedctx // the connection's life, which its successor's request ends
 	cancel context.CancelCauseFunc
 }
 
-// Context ends when the connection is to be closed, with the cause that the client is told.
+// Context returns the connection's context. It ends when the connection is to be closed; its cause
+// is the close error for the client.
 func (f *Subflow) Context() context.Context { return f.ctx }
 
-// Connect makes a connection subflow i of p, and ends the one that was it. It returns nil if p is
-// closing.
+// Connect adds a connection as subflow i of p, in place of the one that was, which it ends. It
+// returns nil if p is closing.
 func (p *Peer) Connect(i int) *Subflow {
 	p.subflows.mu.Lock()
 	defer p.subflows.mu.Unlock()
@@ -49,7 +50,7 @@ func (p *Peer) Connect(i int) *Subflow {
 	return f
 }
 
-// Start returns the queue from which f's connection is to send.
+// Start returns the queue of f's connection, for packets to the client.
 func (p *Peer) Start(f *Subflow) *fq.Queue {
 	p.subflows.mu.Lock()
 	defer p.subflows.mu.Unlock()
@@ -57,7 +58,7 @@ func (p *Peer) Start(f *Subflow) *fq.Queue {
 	return f.queue
 }
 
-// stop gives f's part of the packets to the others; the caller holds subflows.mu.
+// stop moves f's packets to the other subflows; the caller holds subflows.mu.
 func (p *Peer) stop(f *Subflow) {
 	if f.queue != nil {
 		p.Queue.Leave(f.queue)

@@ -6,48 +6,45 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"tunnel/transport/fq"
 
 	"github.com/gaissmai/bart"
 
 	"tunnel/lease"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
-// A Sink is where packets for an address go: to a peer, or to what is held for one that is away.
-// One of the two is set.
+// A Sink is where packets for an address go: to a connected client, or to the packets held for one
+// that is away. One of the two is set.
 type Sink struct {
 	Peer *Peer
 	Held *Held
 }
 
-// Table has all clients: those that are connected and those that have left lately. Its methods may
-// be called concurrently.
-//
-// Nothing waits while mu is held, neither for a disk nor for a lock other than those of packets'
-// queues.
+// Table has the clients that are connected and those that left recently. Its methods may be called
+// concurrently. They do not block: while mu is held, only locks of packet queues are taken.
 type Table struct {
 	budget *fq.Budget // of all queues; nil is no limit
 	now    func() time.Time
 
-	// Who gets what is for an address: clients by their own, and by the prefixes of their tokens.
-	// Packets find it without a lock; it is never changed, only replaced, with mu held.
+	// By destination: the clients' addresses and the prefixes of their tokens. Lookup takes no
+	// lock, because a table is never changed, only replaced with mu held.
 	sinks atomic.Pointer[bart.Table[Sink]]
 
 	mu      sync.Mutex // guards the rest
 	seats   map[lease.Holder]*seat
 	byToken map[string]map[lease.Holder]*seat // the same seats, by the token's id
 	away    map[lease.Holder]*Held
-	holding int // of away: those that have a queue
+	holding int // those of away that have a queue
 }
 
-// A seat is a session: one that is there, one that is being admitted, or both when it is resumed.
+// A seat is a session that is connected, being admitted, or both when it is resumed.
 type seat struct {
-	peer     *Peer // nil before there is one
+	peer     *Peer // nil while none is connected
 	reserved bool
 }
 
-// NewTable returns a table without clients. Their queues share budget; nil is no limit. now is the
+// NewTable returns an empty table. The clients' queues share budget; nil is no limit. now is the
 // clock.
 func NewTable(budget *fq.Budget, now func() time.Time) *Table {
 	t := &Table{
@@ -60,8 +57,8 @@ func NewTable(budget *fq.Budget, now func() time.Time) *Table {
 }
 
 // Reserve keeps a seat for a session that is being admitted, until Attach or Unreserve. It returns
-// false if the token has as many as most already, which is no limit if it is 0; a session that is
-// there is not one more. The next call for a holder must not begin before Attach or Unreserve.
+// false if the token has most sessions already, apart from this one; 0 is no limit. There must be
+// no other call for the holder before Attach or Unreserve.
 func (t *Table) Reserve(h lease.Holder, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -90,7 +87,7 @@ func (t *Table) Unreserve(h lease.Holder) {
 	t.clear(h)
 }
 
-// clear gives up a seat that nobody has; the caller holds mu.
+// clear removes the seat of h unless it is in use; the caller holds mu.
 func (t *Table) clear(h lease.Holder) {
 	if s := t.seats[h]; s.peer != nil || s.reserved {
 		return
@@ -102,10 +99,10 @@ func (t *Table) clear(h lease.Holder) {
 	}
 }
 
-// Attach makes p, whose seat is reserved, the peer of its holder: from now on packets find it. The
-// peer that had the seat is told that a newer one has come, and not waited for: most likely it is
-// dead. What waited for that one, or for the holder's return, waits for p; what waited for another
-// holder that had p's address is dropped, and Attach returns how many packets that were.
+// Attach makes p, whose seat is reserved, the peer of its holder: from now on packets find it. A
+// peer that had the seat is ended, but not waited for, since its connection is most likely dead.
+// The packets of that peer, or those held for the holder, move to p. Attach drops the packets held
+// for another holder that had p's address, and returns how many there were.
 func (t *Table) Attach(p *Peer) (lost uint64) {
 	old, lost := t.replace(p)
 	if old != nil {
@@ -115,8 +112,7 @@ func (t *Table) Attach(p *Peer) (lost uint64) {
 	return lost
 }
 
-// replace does what Attach does, but does not end the old peer, which it returns; nil if there is
-// none.
+// replace is Attach, but returns the old peer, or nil, in place of ending it.
 func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,7 +130,7 @@ func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 			}
 		}
 	}
-	move() // before what comes now, of the same flows
+	move() // before later packets of the same flows
 	sinks := t.sinks.Load()
 	var left []netip.Prefix
 	if held != nil {
@@ -156,7 +152,7 @@ func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 		sinks = t.watched(sinks, left[0])
 	}
 	t.sinks.Store(sinks)
-	move() // what came while the table was made
+	move() // packets that came while the table was made
 	if held != nil {
 		lost += t.forget(held)
 	}
@@ -173,18 +169,18 @@ func without(sinks *bart.Table[Sink], prefixes []netip.Prefix, s Sink) *bart.Tab
 	return sinks
 }
 
-// Lookup returns where packets for a go; ok is false if no client has it.
+// Lookup returns where packets for a go; ok reports whether a client has it, or had it recently.
 func (t *Table) Lookup(a netip.Addr) (to Sink, ok bool) { return t.sinks.Load().Lookup(a) }
 
-// Has reports whether a client has a, or had it lately.
+// Has reports whether a client has a, or had it recently.
 func (t *Table) Has(a netip.Addr) bool {
 	_, ok := t.Lookup(a)
 	return ok
 }
 
-// Detach takes p, whose connections have ended, from the table, unless a newer one has its seat.
-// What waits for it, and what still comes, is held for its return if hold is true and there is
-// room. It returns how many packets were dropped.
+// Detach removes p, whose connections have ended, unless a newer peer has its seat. If hold is true
+// and there is room, its packets, and those that still come, are held for its return. It returns
+// how many packets were dropped.
 func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,7 +191,7 @@ func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	s.peer = nil
 	t.clear(p.Holder)
 	sinks := t.sinks.Load()
-	// another's token may have a route of p's by now
+	// another client's token may have one of p's routes by now
 	own := slices.DeleteFunc(p.prefixes(), func(prefix netip.Prefix) bool {
 		at, ok := sinks.Get(prefix)
 		return ok && at != Sink{Peer: p}
@@ -214,8 +210,8 @@ func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	return lost + h.take(p.Queue)
 }
 
-// holdLimit returns how many bytes of buffers may wait for one client: for all together no more
-// than an eighth of the budget.
+// holdLimit returns how many bytes of buffers may be held for one client, so that all together have
+// no more than an eighth of the budget.
 func (t *Table) holdLimit() int {
 	if share := t.budget.Share(); share > 0 {
 		return int(min(holdLimit, share/8/holdMost))

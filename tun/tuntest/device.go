@@ -1,4 +1,4 @@
-// Package tuntest is a TUN device in memory, for tests of what reads and writes one.
+// Package tuntest has a TUN device in memory, for tests.
 package tuntest
 
 import (
@@ -18,12 +18,12 @@ var ErrDevice = errors.New("read tun0: the device is gone")
 type Device struct {
 	fromKernel chan [][]byte // packets for ReadBatches
 	ToKernel   chan []byte   // packets of WriteBatch
-	Failure    chan error    // what ReadBatches fails with
+	Failure    chan error    // errors for ReadBatches
 	closed     chan struct{}
 	once       sync.Once
 }
 
-// New returns a device that nobody has closed.
+// New returns an open device.
 func New() *Device {
 	return &Device{
 		fromKernel: make(chan [][]byte), ToKernel: make(chan []byte, 10000),
@@ -31,13 +31,13 @@ func New() *Device {
 	}
 }
 
-// Name returns the name that every test gives.
+// Name returns tun0.
 func (d *Device) Name() string { return "tun0" }
 
-// Offload returns all that a kernel can do.
+// Offload returns all that any kernel has.
 func (d *Device) Offload() packet.Offload { return packet.Offload{Vnet: true, USO: true} }
 
-// ReadBatches gives out what Sends was given.
+// ReadBatches gives out the packets of Sends, a batch for each call.
 func (d *Device) ReadBatches(give func(*packet.Batch)) error {
 	var b packet.Batch
 	for {
@@ -56,7 +56,7 @@ func (d *Device) ReadBatches(give func(*packet.Batch)) error {
 	}
 }
 
-// WriteBatch puts what it is given into ToKernel, and refuses RefusedID.
+// WriteBatch sends the packets to ToKernel, but refuses those with RefusedID.
 func (d *Device) WriteBatch(b *packet.Batch) (refused int, err error) {
 	for _, p := range PacketsOf(b) {
 		if IDOf(p) == RefusedID {
@@ -72,7 +72,7 @@ func (d *Device) WriteBatch(b *packet.Batch) (refused int, err error) {
 	return refused, nil
 }
 
-// RefusedID is the id of a packet that the kernel refuses.
+// RefusedID is the id of packets that WriteBatch refuses.
 const RefusedID = 0xbad
 
 // Closed returns a channel that is closed with the device.
@@ -87,7 +87,7 @@ func (d *Device) Close() error {
 // patience is how long a test waits for what is about to happen, on however busy a machine.
 const patience = 20 * time.Second
 
-// Sends has the kernel send packets into the device, in one batch.
+// Sends has ReadBatches give out packets in one batch.
 func (d *Device) Sends(t testing.TB, packets ...[]byte) {
 	t.Helper()
 	select {
@@ -97,7 +97,7 @@ func (d *Device) Sends(t testing.TB, packets ...[]byte) {
 	}
 }
 
-// Gets returns the next packet that comes out of the device.
+// Gets returns the next packet that was written to the device.
 func (d *Device) Gets(t testing.TB) []byte {
 	t.Helper()
 	select {

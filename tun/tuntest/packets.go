@@ -8,11 +8,11 @@ import (
 	"tunnel/packet"
 )
 
-// Packet returns an IP packet from src to dst, of IPv4 or IPv6 as they are, that carries id. The
-// protocol is one that nobody segments, coalesces or marks: 253, for experiments (RFC 3692).
+// Packet returns an IPv4 or IPv6 packet from src to dst that carries id. Its protocol is 253, for
+// experiments (RFC 3692), which is never segmented or coalesced.
 func Packet(src, dst string, id uint32) []byte { return SizedPacket(src, dst, id, 60) }
 
-// SizedPacket returns one of n bytes, n ≥ 44.
+// SizedPacket is Packet with n bytes, n ≥ 44.
 func SizedPacket(src, dst string, id uint32, n int) []byte {
 	from, to := netip.MustParseAddr(src), netip.MustParseAddr(dst)
 	p := make([]byte, n)
@@ -39,13 +39,13 @@ func SizedPacket(src, dst string, id uint32, n int) []byte {
 	return p
 }
 
-// IDOf returns what Packet was given.
+// IDOf returns the id in a packet of Packet.
 func IDOf(p []byte) uint32 { return binary.BigEndian.Uint32(p[len(p)-4:]) }
 
 // Add appends a copy of an IP packet to a batch.
 func Add(b *packet.Batch, ip []byte) { b.Add(WithHeader(ip)) }
 
-// WithHeader returns a copy of an IP packet behind a header that asks for nothing.
+// WithHeader returns a copy of an IP packet after a zero virtio_net_hdr.
 func WithHeader(ip []byte) *packet.Packet {
 	p := packet.NewPacket(packet.HeaderLen + len(ip))
 	clear(p.Record()[:packet.HeaderLen])

@@ -1,13 +1,14 @@
 /*
- * limit copies a TUN device to a TCP connection and back, and does nothing else: what the benchmarks measure a tunnel
- * over TCP against.
+ * limit copies packets between a TUN device and a TCP connection, and does nothing else. The
+ * benchmarks compare tunnels over TCP with it.
  *
  *   limit listen  ADDRESS PORT DEVICE
  *   limit connect ADDRESS PORT DEVICE
  *
- * The device has virtio headers and all offloads that the kernel knows, so that packets of up to 64 KiB cross in one
- * piece. There is no framing: a record is the header and an IP packet, whose own header says how long it is. Whoever
- * starts the program configures the device once "ready" is printed. No encryption, no checks, no reconnection.
+ * The device has virtio headers and all offloads that the kernel knows, so that packets of up to
+ * 64 KiB are not segmented. There is no framing: a record is the header and an IP packet, whose own
+ * header has its length. The caller configures the device after "ready" is printed. There is no
+ * encryption, no check and no reconnection.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -55,7 +56,8 @@ static int open_tun(const char *name)
 	strncpy(req.ifr_name, name, IFNAMSIZ - 1);
 	if (ioctl(fd, TUNSETIFF, &req) < 0)
 		die("make the device");
-	if (ioctl(fd, TUNSETOFFLOAD, offloads | TUN_F_USO4 | TUN_F_USO6) < 0 && ioctl(fd, TUNSETOFFLOAD, offloads) < 0)
+	if (ioctl(fd, TUNSETOFFLOAD, offloads | TUN_F_USO4 | TUN_F_USO6) < 0 &&
+	    ioctl(fd, TUNSETOFFLOAD, offloads) < 0)
 		die("switch the offloads on");
 	return fd;
 }
@@ -90,7 +92,7 @@ static int open_conn(int listening, const char *address, const char *port)
 	return fd;
 }
 
-/* record_length returns the length of the record at p, 0 when n bytes are too few to tell. */
+/* record_length returns the length of the record at p, 0 if n bytes do not have its length. */
 static size_t record_length(const unsigned char *p, size_t n)
 {
 	if (n < HEADER + 6)
@@ -132,7 +134,7 @@ static void conn_to_tun(void)
 		have += n;
 		size_t at = 0, len;
 		while ((len = record_length(buf + at, have - at)) != 0 && len <= have - at) {
-			/* What the kernel refuses, or has no room for, is lost as on a wire. */
+			/* A packet that the kernel refuses is lost, as on a wire. */
 			if (write(tun, buf + at, len) < 0 && errno == EBADFD)
 				die("write to the device");
 			at += len;

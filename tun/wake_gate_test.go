@@ -8,8 +8,8 @@ import (
 	"tunnel/packet"
 )
 
-// While a run of datagrams is left alone for a moment nobody is woken: what comes then must not
-// wait for what comes after.
+// While the reader pauses after joined datagrams, packets do not wake it: those that come then must
+// not wait for later ones.
 func TestNothingWaitsBehindARun(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)
@@ -44,7 +44,7 @@ func TestNothingWaitsBehindARun(t *testing.T) {
 		for range run {
 			_, _ = conn.Write(make([]byte, 64))
 			if round%4 == 0 {
-				// so that one comes at every point of the moment
+				// so that datagrams come at every point of the pause
 				time.Sleep(time.Duration(round) * time.Microsecond)
 			}
 		}
@@ -58,6 +58,6 @@ func TestNothingWaitsBehindARun(t *testing.T) {
 		}
 	}
 	if len(held) == 0 {
-		t.Error("no run was left alone")
+		t.Error("the reader did not pause")
 	}
 }

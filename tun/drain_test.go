@@ -12,19 +12,19 @@ import (
 	"tunnel/packet"
 )
 
-// Every packet that is written brings an answer at once, and the device's queue is shorter than
-// what is written in one go: the answers must be taken while nobody else comes to read.
+// Each packet that is written has an answer at once, and the device's queue is shorter than a batch
+// has packets: the writer must read the answers when the reader does not run.
 func TestAnswersAreTakenWhileWriting(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)
 	packets, _ := read(d)
 
-	exchangeEchoes(t, d, packets, 1) // the reader reads
+	exchangeEchoes(t, d, packets, 1) // the reader has started
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	exchangeEchoes(t, d, packets, 500) // now it waits until the writer is done
+	exchangeEchoes(t, d, packets, 500) // the reader runs after the writer
 }
 
-// Close ends the reading even while every batch brings another.
+// Close ends ReadBatches even if each batch causes another.
 func TestCloseUnderLoad(t *testing.T) {
 	inNamespace(t)
 	d := up(t, "tun0", Open)
@@ -58,7 +58,7 @@ func TestCloseUnderLoad(t *testing.T) {
 	}
 }
 
-// exchangeEchoes writes pings in one batch, and waits for all answers in their order.
+// exchangeEchoes writes pings, and waits for all answers in order.
 func exchangeEchoes(t *testing.T, d Device, packets <-chan []byte, requests uint16) {
 	t.Helper()
 	var all []byte

@@ -11,19 +11,19 @@ import (
 	"tunnel/e2e/wan"
 )
 
-// The line of the WAN figures, in each direction.
+// The link of the WAN figures, in each direction.
 const (
-	lineRate  = 100e6 // bit/s
-	lineDelay = 20 * time.Millisecond
-	lineQueue = 500e3 // bytes
+	wanRate  = 100e6 // bit/s
+	wanDelay = 20 * time.Millisecond
+	wanQueue = 500e3 // bytes
 )
 
-// wan measures a contender on a long path with a loss of so many percent.
+// wan measures a contender on the link with a loss of percent.
 func (b *bench) wan(percent string) func(*scope.Scope, int, contender.Contender) {
 	return func(s *scope.Scope, round int, c contender.Contender) {
 		share, err := strconv.ParseFloat(percent, 64)
 		s.Must(err)
-		link := wan.Link{Rate: lineRate, Delay: lineDelay, Queue: lineQueue, Loss: share / 100,
+		link := wan.Link{Rate: wanRate, Delay: wanDelay, Queue: wanQueue, Loss: share / 100,
 			Seed: uint64(round)}
 		p := contender.NewWAN(s, link)
 		e := c.Start(s, b.shop, p)
@@ -35,11 +35,11 @@ func (b *bench) wan(percent string) func(*scope.Scope, int, contender.Contender)
 	}
 }
 
-// loaded returns the mean round trip, in milliseconds, while four streams run.
+// loaded returns the mean round trip, in milliseconds, under four streams.
 func (b *bench) loaded(s *scope.Scope, p contender.Pair, e contender.Ends) float64 {
 	const (
 		interval = 50 * time.Millisecond
-		// the last answer of the slowest contender; the streams must not end before it
+		// how much longer the streams run, so that the slowest contender's last answer comes
 		late = 5 * time.Second
 	)
 	seconds := b.wanSeconds + int((warmUp+late)/time.Second)
