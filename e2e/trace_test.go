@@ -138,9 +138,6 @@ func parseSocket(text string) (s tcp.Sample) {
 	s.Offered = uint32(number("rcv_ssthresh:" + decimal))
 	s.Bandwidth = uint64(number(`bbr:\(bw:`+rate) / 8)
 	s.Gain = uint32(number("pacing_gain:"+decimal)*256 + 0.5)
-	if s.Control == "bbr" && s.Gain == 0 {
-		s.Gain = 739 // ss shows no gain before BBR has measured a rate, and BBR begins in STARTUP
-	}
 	s.SendBuffer, s.RecvBuffer = int(number("tb"+decimal)), int(number("rb"+decimal))
 	return s
 }

@@ -35,8 +35,10 @@ const (
 	CodeNoAddress Code = 4001 // no free address pair
 	CodeReplaced  Code = 4002 // a newer connection resumed the session
 	CodeRevoked   Code = 4003 // the token opens nothing any more
-	CodeLane      Code = 4004 // of this lane alone: another connection has its place, or there is no such session or lane
-	CodeSessions  Code = 4006 // the token has as many sessions as it may have; 4005 is kept for another use
+	// of this lane alone: another connection has its place, or there is no such session or lane
+	CodeLane Code = 4004
+	// the token has as many sessions as it may have; 4005 is kept for another use
+	CodeSessions Code = 4006
 )
 
 // CloseError says why a connection ended: the code and reason that came from the peer or went to

@@ -25,7 +25,8 @@ const (
 // whole milliseconds.
 func ComeBack(after time.Duration) *CloseError {
 	seconds := strconv.FormatFloat(after.Round(time.Millisecond).Seconds(), 'f', -1, 64)
-	return &CloseError{Code: CodeRestart, Reason: fmt.Sprint(comeBackPrefix, seconds, comeBackSuffix)}
+	return &CloseError{Code: CodeRestart, Reason: fmt.Sprint(comeBackPrefix, seconds,
+		comeBackSuffix)}
 }
 
 // ComeBackIn returns after which time the server wants the client back; false when it has not said

@@ -16,7 +16,8 @@ import (
 func FuzzConnect(f *testing.F) {
 	for _, seed := range []string{
 		`{"state":"connect","version":1,"framings":["ip"]}`,
-		`{"state":"connect","version":1,"framings":["vnet","ip"],"address":"10.1.1.3","session":"c2VjcmV0","more":{"x":[1,null]}}`,
+		`{"state":"connect","version":1,"framings":["vnet","ip"],"address":"10.1.1.3",` +
+			`"session":"c2VjcmV0","more":{"x":[1,null]}}`,
 		`{"state":"connect","version":1,"framings":["pigeon"]}`,
 		`{"state":"connect","version":99999999999999999999,"framings":["ip"]}`,
 		`{"state":"connected","version":1,"framings":["ip"]}`,
@@ -34,7 +35,8 @@ func FuzzConnect(f *testing.F) {
 			fitsReason(t, err)
 			return
 		}
-		if m.State != MessageConnect || m.Version != Version || !slices.ContainsFunc(m.Framings, func(s string) bool { return s != "" }) {
+		if m.State != MessageConnect || m.Version != Version || !slices.ContainsFunc(m.Framings,
+			func(s string) bool { return s != "" }) {
 			t.Errorf("%q is taken for %+v", data, m)
 		}
 		if a := m.Wanted(); a.IsValid() && m.Address == "" {
@@ -45,11 +47,20 @@ func FuzzConnect(f *testing.F) {
 
 func FuzzConnected(f *testing.F) {
 	for _, seed := range []string{
-		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4","network":"10.1.1.0/24","mtu":1400,"qlen":100,"framing":"ip","keepalive":20,"session":"c2VjcmV0"}`,
-		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4","network":"10.1.1.99/8","mtu":65535,"qlen":1,"framing":"vnet","keepalive":0.1,"routes":[]}`,
-		`{"state":"connected","version":1,"address":"::ffff:10.1.1.3","peer":"10.1.1.3","network":"0.0.0.0/0","mtu":575,"qlen":0,"framing":"","keepalive":1e308}`,
-		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4","network":"10.1.1.0/24","mtu":1400,"qlen":9223372036854775807,"framing":"ip","keepalive":-1e308}`,
-		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4","network":"10.1.1.0/24","mtu":1400,"qlen":100,"framing":"ip","keepalive":20,"session":"c2VjcmV0","credential":"tnl_x\r\nHost: y"}`,
+		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4",` +
+			`"network":"10.1.1.0/24","mtu":1400,"qlen":100,"framing":"ip","keepalive":20,` +
+			`"session":"c2VjcmV0"}`,
+		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4",` +
+			`"network":"10.1.1.99/8","mtu":65535,"qlen":1,"framing":"vnet","keepalive":0.1,` +
+			`"routes":[]}`,
+		`{"state":"connected","version":1,"address":"::ffff:10.1.1.3","peer":"10.1.1.3",` +
+			`"network":"0.0.0.0/0","mtu":575,"qlen":0,"framing":"","keepalive":1e308}`,
+		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4",` +
+			`"network":"10.1.1.0/24","mtu":1400,"qlen":9223372036854775807,"framing":"ip",` +
+			`"keepalive":-1e308}`,
+		`{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4",` +
+			`"network":"10.1.1.0/24","mtu":1400,"qlen":100,"framing":"ip","keepalive":20,` +
+			`"session":"c2VjcmV0","credential":"tnl_x\r\nHost: y"}`,
 		`{"state":"connected","version":2}`,
 		`{"state":"connect"}`,
 		`{"state":"connected","mtu":"1400"}`,
@@ -71,10 +82,12 @@ func FuzzConnected(f *testing.F) {
 			}
 			return
 		}
-		if m.State != MessageConnected || !l.Address.Is4() || !l.Peer.Is4() || l.Address == l.Peer || !l.Network.Addr().Is4() ||
+		if m.State != MessageConnected || !l.Address.Is4() || !l.Peer.Is4() ||
+			l.Address == l.Peer || !l.Network.Addr().Is4() ||
 			!l.Network.Contains(l.Address) || !l.Network.Contains(l.Peer) ||
 			l.MTU < MinMTU || l.MTU > MaxMTU || l.Qlen < 1 || l.Qlen > math.MaxInt32 ||
-			l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive || m.Framing == "" || strings.ContainsAny(l.Credential, "\r\n \x00") {
+			l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive || m.Framing == "" ||
+			strings.ContainsAny(l.Credential, "\r\n \x00") {
 			t.Errorf("%q is taken for %+v", data, l)
 		}
 	})

@@ -62,9 +62,12 @@ type Connect struct {
 	Framings []string `json:"framings"`          // what the client can do, best first
 	USO      bool     `json:"uso,omitempty"`     // with framing vnet: takes UDP super-packets too
 	Address  string   `json:"address,omitempty"` // the tunnel address that it would like to have
-	Session  string   `json:"session,omitempty"` // the session that it resumes, from an earlier Connected
-	Lanes    int      `json:"lanes,omitempty"`   // how many connections it would like to have for the session; 0 is one
-	Lane     *int     `json:"lane,omitempty"`    // this one is that lane of the session, beside others; nil begins or resumes
+	// the session that it resumes, from an earlier Connected
+	Session string `json:"session,omitempty"`
+	// how many connections it would like to have for the session; 0 is one
+	Lanes int `json:"lanes,omitempty"`
+	// this one is that lane of the session, beside others; nil begins or resumes
+	Lane *int `json:"lane,omitempty"`
 }
 
 // Wanted returns the address asked for; the zero Addr when none was.
@@ -78,20 +81,24 @@ func (m Connect) Wanted() netip.Addr {
 
 // Connected is the server's answer: the client's pair and how to behave.
 type Connected struct {
-	State     string  `json:"state"`     // "connected"
-	Version   int     `json:"version"`   // 1
-	Address   string  `json:"address"`   // the client's own tunnel address
-	Peer      string  `json:"peer"`      // the other end of its point-to-point link
-	Network   string  `json:"network"`   // the private network, a prefix
-	MTU       int     `json:"mtu"`       // bytes
-	Qlen      int     `json:"qlen"`      // packets, transmit queue length
-	Framing   string  `json:"framing"`   // one of the client's framings
-	USO       bool    `json:"uso"`       // with framing vnet: the server takes UDP super-packets too
-	Keepalive float64 `json:"keepalive"` // seconds: send at least this often; silence of twice as long is death
-	Session   string  `json:"session"`   // a secret; names this session when the client comes back
-	Lanes     int     `json:"lanes"`     // how many connections the session may have; 0, of an old server, is one
+	State   string `json:"state"`   // "connected"
+	Version int    `json:"version"` // 1
+	Address string `json:"address"` // the client's own tunnel address
+	Peer    string `json:"peer"`    // the other end of its point-to-point link
+	Network string `json:"network"` // the private network, a prefix
+	MTU     int    `json:"mtu"`     // bytes
+	Qlen    int    `json:"qlen"`    // packets, transmit queue length
+	Framing string `json:"framing"` // one of the client's framings
+	// with framing vnet: the server takes UDP super-packets too
+	USO bool `json:"uso"`
+	// seconds: send at least this often; silence of twice as long is death
+	Keepalive float64 `json:"keepalive"`
+	Session   string  `json:"session"` // a secret; names this session when the client comes back
+	// how many connections the session may have; 0, of an old server, is one
+	Lanes int `json:"lanes"`
 
-	Credential string `json:"credential,omitempty"` // a secret; the token to come back with instead of a join token
+	// a secret; the token to come back with instead of a join token
+	Credential string `json:"credential,omitempty"`
 }
 
 // Link is what a Connected says, parsed.
@@ -141,8 +148,10 @@ func (m Connected) Link() (Link, error) {
 	if l.Network != l.Network.Masked() {
 		return Link{}, fmt.Errorf("network: %s has host bits set", l.Network)
 	}
-	if !l.Network.Addr().Is4() || !l.Network.Contains(l.Address) || !l.Network.Contains(l.Peer) || l.Address == l.Peer {
-		return Link{}, fmt.Errorf("the pair %s, %s is not one of network %s", l.Address, l.Peer, l.Network)
+	if !l.Network.Addr().Is4() || !l.Network.Contains(l.Address) || !l.Network.Contains(l.Peer) ||
+		l.Address == l.Peer {
+		return Link{}, fmt.Errorf("the pair %s, %s is not one of network %s", l.Address, l.Peer,
+			l.Network)
 	}
 	if m.MTU < MinMTU || m.MTU > MaxMTU {
 		return Link{}, fmt.Errorf("mtu %d is not within %d to %d", m.MTU, MinMTU, MaxMTU)
@@ -152,7 +161,8 @@ func (m Connected) Link() (Link, error) {
 	}
 	l.Keepalive = time.Duration(m.Keepalive * float64(time.Second))
 	if l.Keepalive < MinKeepalive || l.Keepalive > MaxKeepalive {
-		return Link{}, fmt.Errorf("keepalive %v is not within %v to %v", l.Keepalive, MinKeepalive, MaxKeepalive)
+		return Link{}, fmt.Errorf("keepalive %v is not within %v to %v", l.Keepalive, MinKeepalive,
+			MaxKeepalive)
 	}
 	if len(m.Session) > maxSession {
 		return Link{}, fmt.Errorf("session: longer than %d bytes", maxSession)
@@ -178,11 +188,13 @@ func ParseConnect(data []byte, own packet.Offload) (Connect, error) {
 	case m.State != MessageConnect:
 		return Connect{}, errors.New("unknown state: the first message is connect")
 	case m.Version != Version:
-		return Connect{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
+		return Connect{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version,
+			Version)
 	case m.Lane != nil && (*m.Lane < 0 || m.Session == ""):
 		return Connect{}, errors.New("a lane is one of a session, and has a number")
 	case ChooseFraming(m.Framings, Framings(own)) == "":
-		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s", strings.Join(Framings(own), " and "))
+		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s",
+			strings.Join(Framings(own), " and "))
 	}
 	return m, nil
 }
@@ -197,7 +209,8 @@ func ParseConnected(data []byte, offered []string) (Connected, error) {
 	case m.State != MessageConnected:
 		return Connected{}, errors.New("unknown state: the answer to connect is connected")
 	case m.Version != Version:
-		return Connected{}, fmt.Errorf("version %d is not spoken here: this is version %d", m.Version, Version)
+		return Connected{}, fmt.Errorf("version %d is not spoken here: this is version %d",
+			m.Version, Version)
 	}
 	if !slices.Contains(offered, m.Framing) {
 		return Connected{}, fmt.Errorf("framing %q was not offered", m.Framing)

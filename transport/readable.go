@@ -15,7 +15,8 @@ const hidden = "…"
 // part, its query and its fragment, which may be secrets.
 func Readable(u *url.URL) string {
 	shown := *u
-	shown.User, shown.RawQuery, shown.ForceQuery, shown.Fragment, shown.RawFragment = nil, "", false, "", ""
+	shown.User, shown.RawQuery, shown.ForceQuery = nil, "", false
+	shown.Fragment, shown.RawFragment = "", ""
 	text := shown.String()
 	if !isASCII(u.Host) {
 		escaped := strings.TrimPrefix((&url.URL{Host: u.Host}).String(), "//")
@@ -40,7 +41,8 @@ func HasSecret(u *url.URL) bool { return u.User != nil || u.RawQuery != "" || u.
 // that a password in it is not escaped; nor is that of err, which quotes parts of s.
 func unreadable(s string, err error) error {
 	scheme := ""
-	if before, _, ok := strings.Cut(s, "://"); ok && slices.Contains([]string{"ws", "wss", "http", "https"}, before) {
+	if before, _, ok := strings.Cut(s, "://"); ok &&
+		slices.Contains([]string{"ws", "wss", "http", "https"}, before) {
 		scheme = " (" + before + "://" + hidden + ")"
 	}
 	var escape url.EscapeError

@@ -7,27 +7,39 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonToken            Reason = "token"             // the server wants a token, or another
-	ReasonTokenOrCert      Reason = "token-or-cert"     // the same, or the token is bound to another certificate than the client's
-	ReasonTokenOver        Reason = "token-over"        // the token has ended
-	ReasonDoubtful         Reason = "doubtful"          // something that may not be the server refuses; Subject: by which schemes, or ""
-	ReasonHeader           Reason = "header"            // the same, of a login that it was given; Subject: the header
-	ReasonURL              Reason = "url"               // the URL, or the path that the server was told, is wrong
-	ReasonProxy            Reason = "proxy"             // the proxy cannot be reached
-	ReasonProxyFront       Reason = "proxy-front"       // a proxy that nobody has named wants a user and a password
-	ReasonProxyLogin       Reason = "proxy-login"       // the proxy wants a user and a password; Subject: its scheme
-	ReasonProxyRefuses     Reason = "proxy-refuses"     // it refuses those; Subject: its scheme
-	ReasonAuthority        Reason = "authority"         // no authority is known for the certificate; Subject: the key's pin, or ""
-	ReasonHostname         Reason = "hostname"          // the certificate is for another name
-	ReasonPin              Reason = "pin"               // the server's key is another
-	ReasonCertWanted       Reason = "cert-wanted"       // the server demands a client certificate
-	ReasonCertRefused      Reason = "cert-refused"      // it refuses the client's
-	ReasonCertPerhaps      Reason = "cert-perhaps"      // it may be that it demands one
-	ReasonNetworkFull      Reason = "network-full"      // the server has no address left
-	ReasonSessions         Reason = "sessions"          // the token has as many sessions as it may have
-	ReasonAddress          Reason = "address"           // the address that was asked for is not to be had
-	ReasonResolversUnknown Reason = "resolvers-unknown" // this machine's DNS servers are not known; Subject: the network that is granted
-	ReasonNetwork          Reason = "network"           // the network that is granted is no good one
-	ReasonNotAccepted      Reason = "not-accepted"      // it is not accepted; Subject: the network
-	ReasonHasResolver      Reason = "has-resolver"      // it contains this machine's DNS server; Subject: the network
+	ReasonToken Reason = "token" // the server wants a token, or another
+	// the same, or the token is bound to another certificate than the client's
+	ReasonTokenOrCert Reason = "token-or-cert"
+	ReasonTokenOver   Reason = "token-over" // the token has ended
+	// something that may not be the server refuses; Subject: by which schemes, or ""
+	ReasonDoubtful Reason = "doubtful"
+	// the same, of a login that it was given; Subject: the header
+	ReasonHeader Reason = "header"
+	// the URL, or the path that the server was told, is wrong
+	ReasonURL   Reason = "url"
+	ReasonProxy Reason = "proxy" // the proxy cannot be reached
+	// a proxy that nobody has named wants a user and a password
+	ReasonProxyFront Reason = "proxy-front"
+	// the proxy wants a user and a password; Subject: its scheme
+	ReasonProxyLogin   Reason = "proxy-login"
+	ReasonProxyRefuses Reason = "proxy-refuses" // it refuses those; Subject: its scheme
+	// no authority is known for the certificate; Subject: the key's pin, or ""
+	ReasonAuthority   Reason = "authority"
+	ReasonHostname    Reason = "hostname"     // the certificate is for another name
+	ReasonPin         Reason = "pin"          // the server's key is another
+	ReasonCertWanted  Reason = "cert-wanted"  // the server demands a client certificate
+	ReasonCertRefused Reason = "cert-refused" // it refuses the client's
+	ReasonCertPerhaps Reason = "cert-perhaps" // it may be that it demands one
+	ReasonNetworkFull Reason = "network-full" // the server has no address left
+	// the token has as many sessions as it may have
+	ReasonSessions Reason = "sessions"
+	// the address that was asked for is not to be had
+	ReasonAddress Reason = "address"
+	// this machine's DNS servers are not known; Subject: the network that is granted
+	ReasonResolversUnknown Reason = "resolvers-unknown"
+	// the network that is granted is no good one
+	ReasonNetwork     Reason = "network"
+	ReasonNotAccepted Reason = "not-accepted" // it is not accepted; Subject: the network
+	// it contains this machine's DNS server; Subject: the network
+	ReasonHasResolver Reason = "has-resolver"
 )

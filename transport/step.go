@@ -18,9 +18,11 @@ const (
 
 // StepError is a failure that a person can do something about.
 type StepError struct {
-	Step   Step
-	Err    error
-	Advice string // what to do; begins in lower case, no full stop. Behind the words of a Reason it begins with a separator
+	Step Step
+	Err  error
+	// what to do; begins in lower case, no full stop. Behind the words of a Reason it begins with a
+	// separator
+	Advice string
 
 	Reason  Reason // "" where Advice says all
 	Subject string // what the reason is about
@@ -44,8 +46,9 @@ const Realm = "tnl"
 // Many Requests, for this address or this token, or 503 Service Unavailable with the time at which
 // to come back.
 type BusyError struct {
-	Err   error
-	After time.Duration // after which the server wants another attempt, 0 to maxRetryAfter; 0 if it has not said so
+	Err error
+	// after which the server wants another attempt, 0 to maxRetryAfter; 0 if it has not said so
+	After time.Duration
 }
 
 func (e *BusyError) Error() string { return e.Err.Error() }

@@ -19,8 +19,8 @@ const DefaultPath = "/ws"
 // ErrTokenInURL says that a URL has a user or password.
 var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
-// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path it
-// is DefaultPath. No error has the user, the password, the query or the fragment of the URL.
+// ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path
+// it is DefaultPath. No error has the user, the password, the query or the fragment of the URL.
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(escapeZone(s))
 	if err != nil {
@@ -61,7 +61,8 @@ func ParseProxy(s string) (*url.URL, error) {
 	u, err := url.Parse(escapeZone(s))
 	switch {
 	case err != nil: // the error would have the text, and the text a password
-		return nil, errors.New("it is not a URL; what is special in a user or password is written as %XX")
+		return nil,
+			errors.New("it is not a URL; what is special in a user or password is written as %XX")
 	case !slices.Contains([]string{"http", "https", SchemeSOCKS5, SchemeSOCKS5Name}, u.Scheme):
 		return nil, fmt.Errorf("scheme %s is none of http, https, socks5, socks5h", u.Scheme)
 	case u.Hostname() == "":
@@ -69,12 +70,15 @@ func ParseProxy(s string) (*url.URL, error) {
 	case checkHost(u.Hostname()) != nil:
 		return nil, errors.New("its host is no name of DNS")
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("there is more behind the port than a proxy's URL has; a user or password with / or # is written with %%2F or %%23")
+		return nil,
+			fmt.Errorf("there is more behind the port than a proxy's URL has; a user or password " +
+				"with / or # is written with %%2F or %%23")
 	}
 	if n, err := strconv.ParseUint(Port(u), 10, 16); err != nil || n == 0 {
 		return nil, fmt.Errorf("port %s is not within 1 to 65535", Port(u))
 	}
-	if password, _ := u.User.Password(); IsSOCKS(u) && u.User != nil && !fitSOCKS(u.User.Username(), password) {
+	if password, _ := u.User.Password(); IsSOCKS(u) && u.User != nil &&
+		!fitSOCKS(u.User.Username(), password) {
 		return nil, errors.New("SOCKS takes a user and a password of 1 to 255 bytes each")
 	}
 	return u, nil
@@ -133,7 +137,8 @@ func ASCIIHost(host string) string {
 // 6874), where a person has written [fe80::1%eth0] as everywhere else.
 func escapeZone(s string) string {
 	before, rest, found := strings.Cut(s, "%")
-	if at := strings.LastIndex(before, "://["); !found || at < 0 || strings.ContainsAny(before[at+len("://"):], "]/?#") ||
+	if at := strings.LastIndex(before, "://["); !found || at < 0 ||
+		strings.ContainsAny(before[at+len("://"):], "]/?#") ||
 		strings.HasPrefix(rest, "25") {
 		return s
 	}

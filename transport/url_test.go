@@ -54,7 +54,8 @@ func TestParseURLRefuses(t *testing.T) {
 			t.Errorf("%q is taken for %v", in, u)
 			continue
 		}
-		if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "\n") || strings.Contains(text, "password") {
+		if text := err.Error(); !strings.Contains(text, want) || strings.Contains(text, "\n") ||
+			strings.Contains(text, "password") {
 			t.Errorf("%q: %q; want one line with %q", in, text, want)
 		}
 	}

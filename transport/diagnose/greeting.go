@@ -49,7 +49,8 @@ func AdviseProtocol(name string) string {
 }
 
 // AdviseHTTP2 is what to do about a server that speaks HTTP/2 only.
-const AdviseHTTP2 = "a WebSocket of ours begins with HTTP/1.1: let the proxy in front offer that as well (ALPN http/1.1), or give the server's own port"
+const AdviseHTTP2 = "a WebSocket of ours begins with HTTP/1.1: let the proxy in front offer that " +
+	"as well (ALPN http/1.1), or give the server's own port"
 
 // Schemes returns the names of the authentication schemes in the values of Proxy-Authenticate or
 // WWW-Authenticate (RFC 9110 section 11.6.1), in their order, at most four. What is in them that is
@@ -59,7 +60,8 @@ func Schemes(values []string) []string {
 	for _, value := range values {
 		for _, part := range splitQuoted(value) {
 			name, _, _ := strings.Cut(strings.TrimSpace(part), " ")
-			if len(names) < 4 && isScheme(name) && !strings.Contains(strings.Join(names, " ")+" ", name+" ") {
+			if len(names) < 4 && isScheme(name) && !strings.Contains(strings.Join(names, " ")+" ",
+				name+" ") {
 				names = append(names, name)
 			}
 		}

@@ -75,13 +75,15 @@ func adviseRecord(first []byte) string {
 	case protocol == "HTTP/2":
 		return "the server speaks HTTP/2 only, and no TLS, on this port: use another port"
 	case protocol != "" && protocol != "TLS":
-		return "the server speaks " + protocol + " on this port, not TLS: use another port (or ws://)"
+		return "the server speaks " + protocol + " on this port, not TLS: use another port (or " +
+			"ws://)"
 	}
 	return "the server does not speak TLS on this port: use ws://, or another port"
 }
 
 // AdviseReset tells what a server of ours means by a reset before there is a session.
-const AdviseReset = "try again: the server may have too many connections from this address, or be under attack, as its log says"
+const AdviseReset = "try again: the server may have too many connections from this address, or " +
+	"be under attack, as its log says"
 
 // shownPin returns the pin of the key that was seen, for a person to compare: alone it proves
 // nothing. It is "" if none was.
@@ -100,7 +102,8 @@ func explainAlert(text string) (reason transport.Reason, advice string) {
 	switch _, alert, _ := strings.Cut(text, "tls: "); alert {
 	case "certificate required":
 		return transport.ReasonCertWanted, ""
-	case "bad certificate", "unknown certificate", "unknown certificate authority", "unsupported certificate", "expired certificate", "revoked certificate":
+	case "bad certificate", "unknown certificate", "unknown certificate authority",
+		"unsupported certificate", "expired certificate", "revoked certificate":
 		return transport.ReasonCertRefused, ""
 	case "handshake failure":
 		return transport.ReasonCertPerhaps, ""
@@ -143,7 +146,8 @@ func Plain(err error) error {
 
 // HungUp reports whether the other side has ended the connection.
 func HungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // Alert returns the TLS alert of the other side that is in err; nil is none. A server that refuses

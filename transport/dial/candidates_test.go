@@ -23,14 +23,16 @@ func TestCandidates(t *testing.T) {
 	for a, _, ok := c.next(); ok; a, _, ok = c.next() {
 		got = append(got, a)
 	}
-	if !slices.Equal(got, addrs("192.0.2.9", "2001:db8::1", "192.0.2.1")) || c.guess[got[0]] || !slices.Equal(c.last, addrs("192.0.2.8")) {
+	if !slices.Equal(got, addrs("192.0.2.9", "2001:db8::1", "192.0.2.1")) || c.guess[got[0]] ||
+		!slices.Equal(c.last, addrs("192.0.2.8")) {
 		t.Errorf("tried %v, then %v; guesses %v", got, c.last, c.guess)
 	}
 }
 
 // What fails is said, by the family that fails worst.
 func TestNameError(t *testing.T) {
-	none, slow := &net.DNSError{Err: "no such host", IsNotFound: true}, &net.DNSError{Err: "i/o timeout", IsTimeout: true, Server: "10.1.1.1:53"}
+	none, slow := &net.DNSError{Err: "no such host",
+		IsNotFound: true}, &net.DNSError{Err: "i/o timeout", IsTimeout: true, Server: "10.1.1.1:53"}
 	for _, test := range []struct {
 		fails []error
 		want  string
@@ -55,9 +57,11 @@ func TestZones(t *testing.T) {
 	for host, want := range map[string]string{
 		"fe80::1%lo": "fe80::1%lo", fmt.Sprintf("fe80::1%%%d", lo.Index): "fe80::1%lo",
 		"2001:db8::1": "2001:db8::1", "2001:db8::1%lo": "2001:db8::1", "169.254.1.1": "169.254.1.1",
-		"fe80::1":          "tcp: connect to fe80::1: a link-local address needs its interface",
-		"fe80::1%nothing0": "tcp: connect to fe80::1%nothing0: this machine has no interface nothing0",
-		"fe80::1%99999999": "tcp: connect to fe80::1%99999999: this machine has no interface 99999999",
+		"fe80::1": "tcp: connect to fe80::1: a link-local address needs its interface",
+		"fe80::1%nothing0": "tcp: connect to fe80::1%nothing0: this machine has no interface " +
+			"nothing0",
+		"fe80::1%99999999": "tcp: connect to fe80::1%99999999: this machine has no interface " +
+			"99999999",
 	} {
 		a := <-new(Dialer).search(t.Context(), host)
 		got := fmt.Sprint(a.err)
@@ -74,7 +78,9 @@ func TestZones(t *testing.T) {
 func TestNameLeadsToLinkLocal(t *testing.T) {
 	_, err := connectAddr(t.Context(), "[fe80::9]:8443")
 	var step *transport.StepError
-	if !errors.As(err, &step) || !strings.Contains(err.Error(), "connect to fe80::9: a link-local address needs its interface") {
+	if !errors.As(err, &step) ||
+		!strings.Contains(err.Error(),
+			"connect to fe80::9: a link-local address needs its interface") {
 		t.Errorf("got %v", err)
 	}
 }

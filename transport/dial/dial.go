@@ -27,14 +27,22 @@ const (
 
 // Dialer makes connections to one server. Its fields are not changed once Connect was called.
 type Dialer struct {
-	URL      *url.URL                                        // from ParseURL
-	TLS      *tls.Config                                     // for wss; nil means the system's roots
-	Proxy    ProxyFunc                                       // which proxy leads to the server; nil means none
-	Hop      netip.Addr                                      // the only address to connect to, of the server or the proxy; the zero Addr has the name resolved
-	Known    map[string]netip.Addr                           // by host: the address to try when the name does not resolve, or not soon; from Conn.Known; may be nil
-	Before   func(ctx context.Context, hop netip.Addr) error // runs before each TCP connection, to make its way, never twice at once; may be nil
-	ProxyTLS *tls.Config                                     // for proxies with https; nil means the system's roots, whatever TLS is
-	Resolver *net.Resolver                                   // nil means the system's
+	URL *url.URL // from ParseURL
+	// for wss; nil means the system's roots
+	TLS *tls.Config
+	// which proxy leads to the server; nil means none
+	Proxy ProxyFunc
+	// the only address to connect to, of the server or the proxy; the zero Addr has the name
+	// resolved
+	Hop netip.Addr
+	// by host: the address to try when the name does not resolve, or not soon; from Conn.Known; may
+	// be nil
+	Known map[string]netip.Addr
+	// runs before each TCP connection, to make its way, never twice at once; may be nil
+	Before func(ctx context.Context, hop netip.Addr) error
+	// for proxies with https; nil means the system's roots, whatever TLS is
+	ProxyTLS *tls.Config
+	Resolver *net.Resolver // nil means the system's
 }
 
 // ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
@@ -42,9 +50,11 @@ type ProxyFunc func(*url.URL) (*url.URL, error)
 
 // A Path is what a connection leads through.
 type Path struct {
-	proxy *url.URL              // nil for none
-	Known map[string]netip.Addr // by host: the addresses of the proxy and, where this side resolves it, of the server
-	Guess bool                  // one of them is of Dialer.Known, and the resolver has not confirmed it
+	proxy *url.URL // nil for none
+	// by host: the addresses of the proxy and, where this side resolves it, of the server
+	Known map[string]netip.Addr
+	// one of them is of Dialer.Known, and the resolver has not confirmed it
+	Guess bool
 }
 
 // Explain says what the end of a connection before any answer means behind a proxy: that the proxy
@@ -79,13 +89,19 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 		w, err := tcp.New(conn, nil)
 		return w, via, err
 	}
-	secured, err := tcp.New(conn, func(c net.Conn) net.Conn { return tls.Client(c, configTLS(d.TLS, transport.PeerHost(d.URL))) })
+	secured, err := tcp.New(conn,
+		func(c net.Conn) net.Conn {
+			return tls.Client(c,
+				configTLS(d.TLS, transport.PeerHost(d.URL)))
+		})
 	if err != nil {
 		return nil, via, err
 	}
 	if err := handshakeTLS(ctx, secured.Conn); err != nil {
 		_ = conn.Close()
-		return nil, via, via.Explain(diagnose.TLS(&transport.StepError{Step: transport.StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, err)}, err))
+		return nil, via,
+			via.Explain(diagnose.TLS(&transport.StepError{Step: transport.StepTLS,
+				Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, err)}, err))
 	}
 	return secured, via, nil
 }

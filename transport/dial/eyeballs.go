@@ -24,14 +24,16 @@ const attemptDelay = 250 * time.Millisecond
 // eyeballs, RFC 8305): one attempt after the other begins, at once when one has failed and else
 // after attemptDelay; the first that succeeds ends the others. guess reports that the address is
 // one of Known which the resolver has not confirmed.
-func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool, err error) {
+func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool,
+	err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
 	defer cancel()
 	return d.race(ctx, d.search(ctx, u.Hostname()), transport.Port(u))
 }
 
 // race connects to one of the addresses that come from answers, which is closed after the last.
-func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn, guess bool, err error) {
+func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn,
+	guess bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var group sync.WaitGroup
 	results := make(chan attempt)
@@ -172,7 +174,8 @@ func (c *candidates) failed() error {
 		return cmp.Or(append([]error{c.name}, c.failures...)...)
 	}
 	return &transport.StepError{Step: transport.StepName, Advice: name.Advice,
-		Err: fmt.Errorf("%w (nor does the address of last time do: %w)", name.Err, diagnose.Plain(c.failures[0]))}
+		Err: fmt.Errorf("%w (nor does the address of last time do: %w)", name.Err,
+			diagnose.Plain(c.failures[0]))}
 }
 
 func (d *Dialer) before(ctx context.Context, hop netip.Addr) error {
@@ -183,7 +186,8 @@ func (d *Dialer) before(ctx context.Context, hop netip.Addr) error {
 }
 
 func connectAddr(ctx context.Context, address string) (net.Conn, error) {
-	if to, err := netip.ParseAddrPort(address); err == nil { // a name may lead to a link-local address, too
+	// a name may lead to a link-local address, too
+	if to, err := netip.ParseAddrPort(address); err == nil {
 		if _, err := localZone(to.Addr()); err != nil {
 			return nil, err
 		}
@@ -195,7 +199,8 @@ func connectAddr(ctx context.Context, address string) (net.Conn, error) {
 		if errors.Is(err, unix.ECONNRESET) {
 			advice = diagnose.AdviseReset
 		}
-		return nil, &transport.StepError{Step: transport.StepTCP, Err: fmt.Errorf("connect to %w", diagnose.Plain(err)), Advice: advice}
+		return nil, &transport.StepError{Step: transport.StepTCP, Err: fmt.Errorf("connect to %w",
+			diagnose.Plain(err)), Advice: advice}
 	}
 	return conn, nil
 }

@@ -36,8 +36,10 @@ func TestInterleave(t *testing.T) {
 	for _, test := range [][2][]netip.Addr{
 		{nil, {}},
 		{addrs("192.0.2.1"), addrs("192.0.2.1")},
-		{addrs("2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"), addrs("2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2")},
-		{addrs("::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3"), addrs("192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3")},
+		{addrs("2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"),
+			addrs("2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2")},
+		{addrs("::ffff:192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3"),
+			addrs("192.0.2.1", "2001:db8::1", "2001:db8::2", "2001:db8::3")},
 	} {
 		if got := interleave(test[0]); !slices.Equal(got, test[1]) {
 			t.Errorf("%v are tried as %v; want %v", test[0], got, test[1])
@@ -54,7 +56,8 @@ func blackHole(t *testing.T, address netip.Addr) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: address.As4()}), unix.Listen(fd, 0)); err != nil {
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: address.As4()}),
+		unix.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
 	name, err := unix.Getsockname(fd)
@@ -62,7 +65,8 @@ func blackHole(t *testing.T, address netip.Addr) string {
 		t.Fatal(err)
 	}
 	port := fmt.Sprint(name.(*unix.SockaddrInet4).Port) //nolint:forcetypeassert // it is one
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(address.String(), port))
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(address.String(),
+		port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +76,11 @@ func blackHole(t *testing.T, address netip.Addr) string {
 
 // Dead addresses, silent and refusing, cost hardly any time; the first that answers is the one.
 func TestRace(t *testing.T) {
-	hole, refusing, living := netip.MustParseAddr("127.9.0.1"), netip.MustParseAddr("127.9.0.2"), netip.MustParseAddr("127.9.0.3")
+	hole, refusing, living := netip.MustParseAddr("127.9.0.1"), netip.MustParseAddr(
+		"127.9.0.2"), netip.MustParseAddr("127.9.0.3")
 	port := blackHole(t, hole)
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(living.String(), port))
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", net.JoinHostPort(living.String(),
+		port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +97,8 @@ func TestRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close()
-	if got := tcp.IPOf(conn.RemoteAddr()); got != living || !slices.Equal(tried, []netip.Addr{hole, refusing, living}) {
+	if got := tcp.IPOf(conn.RemoteAddr()); got != living ||
+		!slices.Equal(tried, []netip.Addr{hole, refusing, living}) {
 		t.Errorf("connected to %s after %v", got, tried)
 	}
 	if took := time.Since(began); took < attemptDelay || took > attemptDelay+3*time.Second {
@@ -111,7 +118,8 @@ func TestRace(t *testing.T) {
 
 	// With nobody there the error is that of the first.
 	var step *transport.StepError
-	if _, _, err = d.race(t.Context(), fixed(refusing, netip.MustParseAddr("127.9.0.4")), port); !errors.As(err, &step) ||
+	if _, _, err = d.race(t.Context(), fixed(refusing, netip.MustParseAddr("127.9.0.4")),
+		port); !errors.As(err, &step) ||
 		step.Step != transport.StepTCP || !strings.Contains(err.Error(), "127.9.0.2") {
 		t.Errorf("got %v", err)
 	}
@@ -126,7 +134,8 @@ func TestRace(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(attemptDelay/2, func() { cancel(failing) })
 	began = time.Now()
-	if _, _, err = d.race(ctx, fixed(hole, refusing), port); !errors.Is(err, failing) || time.Since(began) > 5*time.Second {
+	if _, _, err = d.race(ctx, fixed(hole, refusing), port); !errors.Is(err, failing) ||
+		time.Since(began) > 5*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(began))
 	}
 }

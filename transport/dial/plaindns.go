@@ -23,7 +23,8 @@ func plainResolver(r *net.Resolver, patience time.Duration) *net.Resolver {
 			if err != nil {
 				return nil, err
 			}
-			if udp, ok := conn.(*net.UDPConn); ok { // a net.PacketConn, by which net.Resolver knows it
+			// a net.PacketConn, by which net.Resolver knows it
+			if udp, ok := conn.(*net.UDPConn); ok {
 				return &plainUDP{udp, patience}, nil
 			}
 			return &plainTCP{conn, patience}, nil
@@ -82,7 +83,8 @@ func withoutEDNS(query []byte) []byte {
 	)
 	at := len(query) - opt
 	if at < header || binary.BigEndian.Uint16(query[additionals:]) != 1 ||
-		[3]byte(query[at:]) != [3]byte{0, 0, 41} || binary.BigEndian.Uint16(query[len(query)-2:]) != 0 {
+		[3]byte(query[at:]) != [3]byte{0, 0, 41} ||
+		binary.BigEndian.Uint16(query[len(query)-2:]) != 0 {
 		return query
 	}
 	plain := append([]byte(nil), query[:at]...)

@@ -27,14 +27,17 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	proxy, err := d.Proxy(&u)
 	if err != nil {
-		return nil, &transport.StepError{Step: transport.StepProxy, Err: fmt.Errorf("which proxy: %w", err),
-			Advice: "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or set NO_PROXY=" + d.URL.Hostname()}
+		return nil, &transport.StepError{Step: transport.StepProxy,
+			Err: fmt.Errorf("which proxy: %w", err),
+			Advice: "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or set NO_PROXY=" +
+				d.URL.Hostname()}
 	}
 	if proxy == nil {
 		return nil, nil
 	}
 	if proxy, err = transport.ParseProxy(proxy.String()); err != nil {
-		return nil, &transport.StepError{Step: transport.StepProxy, Err: fmt.Errorf("the proxy's URL: %w", err),
+		return nil, &transport.StepError{Step: transport.StepProxy,
+			Err:    fmt.Errorf("the proxy's URL: %w", err),
 			Advice: "correct it in the environment, or set NO_PROXY=" + d.URL.Hostname()}
 	}
 	return proxy, nil
@@ -53,7 +56,8 @@ func (d *Dialer) connectProxy(ctx context.Context, via *Path) (net.Conn, error) 
 func (d *Dialer) reachProxy(ctx context.Context, via *Path) (net.Conn, error) {
 	conn, guess, err := d.connectTCP(ctx, via.proxy)
 	if err != nil {
-		return nil, &transport.StepError{Step: transport.StepProxy, Err: ofProxy(via.proxy, diagnose.Plain(err)), Reason: transport.ReasonProxy}
+		return nil, &transport.StepError{Step: transport.StepProxy,
+			Err: ofProxy(via.proxy, diagnose.Plain(err)), Reason: transport.ReasonProxy}
 	}
 	via.Guess = via.Guess || guess
 	return conn, nil
@@ -79,7 +83,9 @@ func (d *Dialer) connectHTTP(ctx context.Context, via *Path) (net.Conn, error) {
 		secured := tls.Client(conn, configTLS(d.ProxyTLS, transport.PeerHost(proxy)))
 		if err := handshakeTLS(ctx, secured); err != nil {
 			_ = conn.Close()
-			return nil, diagnose.TLS(&transport.StepError{Step: transport.StepProxy, Err: ofProxy(proxy, err)}, err)
+			return nil,
+				diagnose.TLS(&transport.StepError{Step: transport.StepProxy,
+					Err: ofProxy(proxy, err)}, err)
 		}
 		if conn, err = newSplice(secured); err != nil {
 			return nil, failProxy(proxy, err, "")
@@ -110,12 +116,15 @@ func (e errNotHTTP) Error() string { return "it answers CONNECT in " + string(e)
 
 // explainConnect returns the failure of a proxy that did not connect us, and what to do about it.
 func explainConnect(proxy *url.URL, err error) *transport.StepError {
-	step := &transport.StepError{Step: transport.StepProxy, Err: ofProxy(proxy, err), Subject: proxy.Scheme}
+	step := &transport.StepError{Step: transport.StepProxy, Err: ofProxy(proxy, err),
+		Subject: proxy.Scheme}
 	var answer *connectError
 	refused := errors.As(err, &answer) && answer.code == http.StatusProxyAuthRequired
 	switch {
 	case refused && len(answer.offers) > 0 && !diagnose.HasScheme(answer.offers, "Basic"):
-		step.Advice = "it takes " + strings.Join(answer.offers, ", ") + " only, and this program speaks Basic: go through a helper on this machine that speaks it (cntlm, px)"
+		step.Advice = "it takes " + strings.Join(answer.offers, ", ") +
+			" only, and this program speaks Basic: go through a helper on this machine that " +
+			"speaks it (cntlm, px)"
 	case refused && proxy.User != nil:
 		step.Reason = transport.ReasonProxyRefuses
 	case refused:
@@ -139,26 +148,33 @@ func adviseConnect(err error) string {
 	case errors.As(err, &protocol):
 		return "check the proxy's port"
 	case !errors.As(err, &answer):
-		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask its administrator to allow CONNECT to this host and port"
+		return "check that an HTTP proxy is there (socks5:// is for SOCKS), and ask its " +
+			"administrator to allow CONNECT to this host and port"
 	}
-	if answer.code >= 300 && answer.code < 400 || answer.code == http.StatusNetworkAuthenticationRequired {
+	if answer.code >= 300 && answer.code < 400 ||
+		answer.code == http.StatusNetworkAuthenticationRequired {
 		return "this network, or the proxy, wants a login: open its page in a browser"
 	}
 	switch answer.code {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return "the proxy cannot reach the server: check the server's name and port, and that it runs"
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return "that is a web server rather than a proxy: check the proxy's host and port, or ask its administrator to allow CONNECT"
+		return "the proxy cannot reach the server: check the server's name and port, and that it " +
+			"runs"
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusNotImplemented:
+		return "that is a web server rather than a proxy: check the proxy's host and port, or ask " +
+			"its administrator to allow CONNECT"
 	}
 	return "ask the administrator of the proxy to allow CONNECT to this host and port"
 }
 
 // requestConnect asks the proxy at the other end of conn for a connection to target.
-func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target string) (net.Conn, error) {
+func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target string) (net.Conn,
+	error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target, Header: http.Header{}}
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: target}, Host: target,
+		Header: http.Header{}}
 	if proxy.User != nil {
 		password, _ := proxy.User.Password()
 		basic := base64.StdEncoding.EncodeToString([]byte(proxy.User.Username() + ":" + password))
@@ -182,7 +198,8 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, &connectError{target, diagnose.OneLine(resp.Status), resp.StatusCode, diagnose.Schemes(resp.Header.Values("Proxy-Authenticate"))}
+		return nil, &connectError{target, diagnose.OneLine(resp.Status), resp.StatusCode,
+			diagnose.Schemes(resp.Header.Values("Proxy-Authenticate"))}
 	}
 	if !stop() {
 		return nil, context.Cause(ctx)
@@ -194,7 +211,8 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 		// A server speaks after the client in TLS and in HTTP alike.
 		first, _ := r.Peek(min(r.Buffered(), diagnose.GreetingLen))
 		if protocol := diagnose.Protocol(first); protocol != "" {
-			return nil, fmt.Errorf("CONNECT %s: the server speaks %s: %s", target, protocol, diagnose.QuoteLine(first))
+			return nil, fmt.Errorf("CONNECT %s: the server speaks %s: %s", target, protocol,
+				diagnose.QuoteLine(first))
 		}
 		return nil, fmt.Errorf("CONNECT %s: bytes before any were asked for", target)
 	}

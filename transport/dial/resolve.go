@@ -183,19 +183,23 @@ func nameError(host string, fails []error) error {
 	case worst != nil && worst.IsTimeout && worst.Server != "":
 		err = fmt.Errorf("the name server %s does not answer", worst.Server)
 	case worst != nil:
-		err = errors.New(worst.Err) // without the address of the DNS server, which is not what failed
+		// without the address of the DNS server, which is not what failed
+		err = errors.New(worst.Err)
 	case err == nil:
 		err = errors.New("no such host")
 	}
-	return &transport.StepError{Step: transport.StepName, Err: fmt.Errorf("resolve %s: %w", host, err), Advice: "check the name, or this machine's DNS"}
+	return &transport.StepError{Step: transport.StepName, Err: fmt.Errorf("resolve %s: %w", host,
+		err), Advice: "check the name, or this machine's DNS"}
 }
 
 // localZone checks the zone of a link-local address and returns it by the name of its interface: a
 // zone may be an index as well (RFC 4007 section 11.2).
 func localZone(a netip.Addr) (netip.Addr, error) {
 	fail := func(format string, args ...any) (netip.Addr, error) {
-		return netip.Addr{}, &transport.StepError{Step: transport.StepTCP, Err: fmt.Errorf(format, args...),
-			Advice: "name the interface that leads there, as in [fe80::1%25eth0]: `ip link` lists them"}
+		return netip.Addr{}, &transport.StepError{Step: transport.StepTCP,
+			Err: fmt.Errorf(format, args...),
+			Advice: "name the interface that leads there, as in [fe80::1%25eth0]: `ip link` lists " +
+				"them"}
 	}
 	zone := a.Zone()
 	switch {

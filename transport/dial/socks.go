@@ -79,9 +79,11 @@ func (d *Dialer) askSOCKS(ctx context.Context, via *Path, host string) (net.Conn
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, errSOCKSAuth):
-		return nil, &transport.StepError{Step: transport.StepProxy, Err: ofProxy(via.proxy, err), Reason: transport.ReasonProxyLogin, Subject: via.proxy.Scheme}
+		return nil, &transport.StepError{Step: transport.StepProxy, Err: ofProxy(via.proxy, err),
+			Reason: transport.ReasonProxyLogin, Subject: via.proxy.Scheme}
 	}
-	return nil, failProxy(via.proxy, &socksError{target, err}, "check the server's name and port, and whether the proxy allows them")
+	return nil, failProxy(via.proxy, &socksError{target, err},
+		"check the server's name and port, and whether the proxy allows them")
 }
 
 // requestSOCKS asks the proxy at the other end of conn for a connection to target.
@@ -111,7 +113,10 @@ type existing struct{ conn net.Conn }
 
 func (e existing) Dial(string, string) (net.Conn, error) { return e.conn, nil }
 
-func (e existing) DialContext(context.Context, string, string) (net.Conn, error) { return e.conn, nil }
+func (e existing) DialContext(context.Context, string, string) (net.Conn, error) {
+	return e.conn,
+		nil
+}
 
 // explainSOCKS says in fewer words what the library says; it has no error values to compare with.
 func explainSOCKS(err error) error {
@@ -123,7 +128,8 @@ func explainSOCKS(err error) error {
 		return nil
 	}
 	switch text := err.Error(); {
-	case strings.Contains(text, "username/password"), strings.Contains(text, "authentication method"):
+	case strings.Contains(text, "username/password"),
+		strings.Contains(text, "authentication method"):
 		return errSOCKSAuth
 	case os.IsTimeout(err), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("no answer in time")

@@ -21,7 +21,8 @@ type splice struct {
 
 // newSplice takes inner over; the error leaves it closed.
 func newSplice(inner *tls.Conn) (_ *splice, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC,
+		0)
 	if err != nil {
 		_ = inner.NetConn().Close()
 		return nil, fmt.Errorf("make a pair of sockets: %w", err)

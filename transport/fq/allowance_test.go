@@ -40,7 +40,8 @@ func TestAllowanceIsCharged(t *testing.T) {
 	}
 	fill(q, 1, limit/room)
 	if held := q.held() + int64(n); held > limit {
-		t.Errorf("%d bytes are held with the buffers and more packets; want %d at most", held, limit)
+		t.Errorf("%d bytes are held with the buffers and more packets; want %d at most", held,
+			limit)
 	}
 	b.sockets.Give(n)
 	q.Close()
@@ -55,7 +56,8 @@ func TestAllowances(t *testing.T) {
 	t.Parallel()
 	b := NewBudget(100 << 20)
 	own, subflows := b.NewQueue(1), b.NewSubflows(1, "token")
-	for name, q := range map[string]*Queue{"queue": own, "first subflow": subflows.Join(), "second subflow": subflows.Join()} {
+	for name, q := range map[string]*Queue{"queue": own, "first subflow": subflows.Join(),
+		"second subflow": subflows.Join()} {
 		if q.allowance != &b.sockets {
 			t.Errorf("%s: another allowance than the budget's", name)
 		}
@@ -64,7 +66,8 @@ func TestAllowances(t *testing.T) {
 		t.Errorf("%d bytes are allowed", b.sockets.limit)
 	}
 	alone := NewSubflows(1)
-	if one, two := alone.Join(), alone.Join(); one.allowance != two.allowance || one.allowance.limit != sessionAllowance {
+	if one, two := alone.Join(), alone.Join(); one.allowance != two.allowance ||
+		one.allowance.limit != sessionAllowance {
 		t.Error("two subflows of a client have not one allowance")
 	}
 	if NewQueue(1).allowance.Take(2<<20) != 0 {

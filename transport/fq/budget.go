@@ -24,7 +24,8 @@ type Budget struct {
 	portion atomic.Int64  // bytes that a queue is charged ahead
 	used    atomic.Int64  // bytes that are charged
 	dropped atomic.Uint64 // packets
-	sockets Allowance     // of the connections' buffers in the kernel, for which used is charged as well
+	// of the connections' buffers in the kernel, for which used is charged as well
+	sockets Allowance
 	surge   chan struct{} // holds a token when surgeFrom bytes were charged
 	readers *readers      // of the readers, whose buffers are charged only while they wait
 
@@ -40,7 +41,8 @@ type Budget struct {
 
 // ErrMemory says that a connection was ended because its buffers held more than its share of the
 // Budget, with nothing left to drop.
-var ErrMemory = errors.New("its buffers hold too much memory: the other side does not read, or sends halves of messages")
+var ErrMemory = errors.New("its buffers hold too much memory: the other side does not read, or " +
+	"sends halves of messages")
 
 // holding is what a queue holds, in bytes.
 type holding struct {
@@ -64,7 +66,8 @@ const (
 
 // NewBudget returns a Budget of limit bytes.
 func NewBudget(limit int64) *Budget {
-	b := &Budget{limit: limit, share: limit - limit/slack, surge: make(chan struct{}, 1), queues: map[*Queue]struct{}{}}
+	b := &Budget{limit: limit, share: limit - limit/slack, surge: make(chan struct{}, 1),
+		queues: map[*Queue]struct{}{}}
 	b.readers = newReaders(limit / slack)
 	b.sockets.limit, b.sockets.budget = limit/allowanceShare, b
 	b.portion.Store(b.portionFor(0))

@@ -40,7 +40,8 @@ func TestBudgetFattestFirst(t *testing.T) {
 	held, lost := small.held(), uint64(0)
 	for i, q := range greedy {
 		if n := q.held(); n < b.Share()/11-room {
-			t.Errorf("greedy queue %d holds %d bytes, less than its share of %d", i, n, b.Share()/11)
+			t.Errorf("greedy queue %d holds %d bytes, less than its share of %d", i, n,
+				b.Share()/11)
 		}
 		held += q.held()
 		lost += q.Drops().Memory
@@ -55,7 +56,8 @@ func TestBudgetFattestFirst(t *testing.T) {
 		q.Close()
 	}
 	if b.used.Load() != 0 || len(b.queues) != 0 {
-		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(), len(b.queues))
+		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(),
+			len(b.queues))
 	}
 }
 
@@ -99,7 +101,8 @@ func TestBudgetHolds(t *testing.T) {
 	deaf.Close()
 	other.Close()
 	if b.used.Load() != 0 || len(b.queues) != 0 {
-		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(), len(b.queues))
+		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(),
+			len(b.queues))
 	}
 }
 
@@ -172,7 +175,8 @@ func TestBudgetConcurrent(t *testing.T) {
 	}
 	all.Wait()
 	if b.used.Load() != 0 || len(b.queues) != 0 {
-		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(), len(b.queues))
+		t.Errorf("%d bytes are charged, for %d queues, when all are closed", b.used.Load(),
+			len(b.queues))
 	}
 }
 

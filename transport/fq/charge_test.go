@@ -11,7 +11,8 @@ import (
 func superDatagram(port uint16, n, size int) *packet.Packet {
 	p := datagram(port, 28+n*size, 0, 0)
 	binary.BigEndian.PutUint16(p.IP()[24:], uint16(8+n*size))
-	packet.Header{Flags: 1, GSOType: 5, GSOSize: uint16(size), ChecksumStart: 20, ChecksumOffset: 6}.Put(p.Record())
+	packet.Header{Flags: 1, GSOType: 5, GSOSize: uint16(size), ChecksumStart: 20,
+		ChecksumOffset: 6}.Put(p.Record())
 	return p
 }
 
@@ -71,6 +72,7 @@ func superTCP() *packet.Packet {
 	ip[0], ip[9] = 0x4f, 6
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	ip[60+12] = 0xf0
-	packet.Header{Flags: 1, GSOType: 1, GSOSize: size, ChecksumStart: 60, ChecksumOffset: 16}.Put(p.Record())
+	packet.Header{Flags: 1, GSOType: 1, GSOSize: size, ChecksumStart: 60,
+		ChecksumOffset: 16}.Put(p.Record())
 	return p
 }

@@ -22,7 +22,8 @@ func (q *Queue) SetCoDel(target, interval time.Duration) {
 
 // codel is the state of one flow's CoDel; the names are those of RFC 8289 section 5.
 type codel struct {
-	firstAbove int64 // when the delay will have been above target for an interval; 0 when it is not above
+	// when the delay will have been above target for an interval; 0 when it is not above
+	firstAbove int64
 	dropNext   int64 // when to drop next, while dropping
 	count      uint32
 	lastCount  uint32

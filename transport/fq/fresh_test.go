@@ -20,7 +20,8 @@ func TestTakeFresh(t *testing.T) {
 	for _, p := range kept {
 		got[portOf(p.IP())] = append(got[portOf(p.IP())], seqOf(p.IP()))
 	}
-	if len(kept) != 3 || len(got[1]) != 2 || got[1][0] != 3 || got[1][1] != 4 || len(got[2]) != 1 || got[2][0] != 1 {
+	if len(kept) != 3 || len(got[1]) != 2 || got[1][0] != 3 || got[1][1] != 4 || len(got[2]) != 1 ||
+		got[2][0] != 1 {
 		t.Errorf("kept %v", got)
 	}
 	if d := q.Drops(); d != (Drops{Stale: 4}) {

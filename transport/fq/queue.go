@@ -17,14 +17,16 @@ import (
 // down. Push never blocks: the reader of the TUN device must not wait for a slow peer. Any number
 // of goroutines may push and flush; one pops.
 type Queue struct {
-	limit    int                  // bytes of buffers; with subflows more, if the other queues leave room
-	clock    func() int64         // nanoseconds
-	budget   *Budget              // shared with other queues; nil is none
-	owner    string               // of its connection's turns
-	subflows *Subflows            // nil for a queue of its own
-	shown    atomic.Int64         // bytes of buffers, to within shownStep, for the other queues of subflows
-	sink     atomic.Pointer[Sink] // where the packets go; nil while there is no connection
-	length   atomic.Int64         // packets
+	// bytes of buffers; with subflows more, if the other queues leave room
+	limit    int
+	clock    func() int64 // nanoseconds
+	budget   *Budget      // shared with other queues; nil is none
+	owner    string       // of its connection's turns
+	subflows *Subflows    // nil for a queue of its own
+	// bytes of buffers, to within shownStep, for the other queues of subflows
+	shown  atomic.Int64
+	sink   atomic.Pointer[Sink] // where the packets go; nil while there is no connection
+	length atomic.Int64         // packets
 
 	allowance *Allowance // of the connection's buffers in the kernel; nil is none
 
@@ -37,16 +39,18 @@ type Queue struct {
 	spare    *flow // flows to use again, linked by next
 	buffered int   // bytes of buffers
 	charged  int   // bytes of the budget, for packets
-	pinned   int   // bytes of the budget, for the connection's buffers that wait with something in them
-	drops    Drops
-	shared   bool  // of Subflows, which has several or not this one any more: see pushAlone
-	slow     int64 // when a packet left last that had waited for long, 0 for never
+	// bytes of the budget, for the connection's buffers that wait with something in them
+	pinned int
+	drops  Drops
+	shared bool  // of Subflows, which has several or not this one any more: see pushAlone
+	slow   int64 // when a packet left last that had waited for long, 0 for never
 }
 
 // Drops counts what did not leave a Queue as it came.
 type Drops struct {
-	Full   uint64 // dropped: the queue was full
-	Memory uint64 // dropped: all queues of the Budget together held too much, and this one more than others
+	Full uint64 // dropped: the queue was full
+	// dropped: all queues of the Budget together held too much, and this one more than others
+	Memory uint64
 	CoDel  uint64 // dropped: the queue stood for too long
 	Marked uint64 // CE marked instead (RFC 3168)
 	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
@@ -60,7 +64,8 @@ func (d Drops) LogValue() slog.Value {
 		name  string
 		count uint64
 	}{
-		{"full", d.Full}, {"memory", d.Memory}, {"codel", d.CoDel}, {"marked", d.Marked}, {"stale", d.Stale}, {"cut", d.Cut},
+		{"full", d.Full}, {"memory", d.Memory}, {"codel", d.CoDel}, {"marked", d.Marked},
+		{"stale", d.Stale}, {"cut", d.Cut},
 	} {
 		if c.count > 0 {
 			group = append(group, slog.Uint64(c.name, c.count))
@@ -83,7 +88,8 @@ func NewQueue(limit int) *Queue {
 }
 
 func newQueue(limit int, clock func() int64) *Queue {
-	return &Queue{limit: limit, clock: clock, interval: int64(MinInterval), target: int64(MinTarget)}
+	return &Queue{limit: limit, clock: clock, interval: int64(MinInterval),
+		target: int64(MinTarget)}
 }
 
 // Push takes p over and puts it at the end of its flow.
@@ -198,7 +204,8 @@ func (q *Queue) next(now int64) *packet.Packet {
 		if p == nil {
 			list.shift()
 			if list == &q.newFlows && q.oldFlows.head != nil {
-				q.oldFlows.push(f) // it must not come back as a new one before the others had their turn
+				// it must not come back as a new one before the others had their turn
+				q.oldFlows.push(f)
 			} else {
 				q.end(f)
 			}

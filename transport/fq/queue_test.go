@@ -101,7 +101,8 @@ func TestQueueDropsFromFattest(t *testing.T) {
 	}
 	got := pop(q, 1<<20)
 	if len(got) != 64 || portOf(got[0]) != 9 || seqOf(got[63]) != 999 {
-		t.Errorf("%d packets left, the newest is not among them, or the small flow lost its own", len(got))
+		t.Errorf("%d packets left, the newest is not among them, or the small flow lost its own",
+			len(got))
 	}
 }
 
@@ -175,7 +176,8 @@ func TestDropsLog(t *testing.T) {
 	}{
 		{Drops{}, "msg=x\n"},
 		{Drops{Full: 1, Memory: 2, CoDel: 3, Marked: 4, Stale: 5, Cut: 6},
-			"msg=x queue.full=1 queue.memory=2 queue.codel=3 queue.marked=4 queue.stale=5 queue.cut=6\n"},
+			"msg=x queue.full=1 queue.memory=2 queue.codel=3 queue.marked=4 queue.stale=5 " +
+				"queue.cut=6\n"},
 		{Drops{CoDel: 3}, "msg=x queue.codel=3\n"},
 	} {
 		var line strings.Builder
@@ -185,7 +187,8 @@ func TestDropsLog(t *testing.T) {
 			}
 			return a
 		}
-		slog.New(slog.NewTextHandler(&line, &slog.HandlerOptions{ReplaceAttr: bare})).Info("x", "queue", test.drops)
+		slog.New(slog.NewTextHandler(&line, &slog.HandlerOptions{ReplaceAttr: bare})).Info("x",
+			"queue", test.drops)
 		if line.String() != test.want {
 			t.Errorf("got %s", line.String())
 		}

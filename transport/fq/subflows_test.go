@@ -135,7 +135,8 @@ func TestSubflowsLose(t *testing.T) {
 		for _, port := range ports {
 			l.Push(datagram(port, 100, 0, seq))
 		}
-		now.Add(int64(movable) * 2 / 5) // the first is too old when the subflows are lost, the others are not
+		// the first is too old when the subflows are lost, the others are not
+		now.Add(int64(movable) * 2 / 5)
 	}
 	now.Add(1)
 	l.Leave(queues[1])
@@ -151,12 +152,14 @@ func TestSubflowsLose(t *testing.T) {
 		if i == 0 {
 			want = []int{1, 2, 3, 4}
 		}
-		if seqs := got[port]; !slices.Equal(seqs, want) && !slices.Equal(seqs, append([]int{0}, want...)) {
+		if seqs := got[port]; !slices.Equal(seqs, want) &&
+			!slices.Equal(seqs, append([]int{0}, want...)) {
 			t.Errorf("flow %d: %v", port, seqs)
 		}
 	}
 	if lost := l.Drops(); lost.Stale != 6 {
-		t.Errorf("dropped %+v; want the 6 that were old on the subflows that were lost beside others", lost)
+		t.Errorf("dropped %+v; want the 6 that were old on the subflows that were lost beside "+
+			"others", lost)
 	}
 	if l.only.Load() == nil {
 		t.Error("one subflow is left, and it costs as much as several")
@@ -188,8 +191,9 @@ func TestSubflowsAlone(t *testing.T) {
 // While subflows come and go every flow keeps its order, and what does not come out is counted.
 func TestSubflowsConcurrent(t *testing.T) {
 	const flows, each = 6, 4000
-	l := NewSubflows(320 << 20) // enough for all of it, even on one subflow of five, however slow the machine is
-	var out sync.Mutex          // makes one order of what comes out of all subflows
+	// enough for all of it, even on one subflow of five, however slow the machine is
+	l := NewSubflows(320 << 20)
+	var out sync.Mutex // makes one order of what comes out of all subflows
 	got := map[uint16][]int{}
 	popFrom := func(q *Queue) {
 		out.Lock()
@@ -243,7 +247,8 @@ func TestSubflowsConcurrent(t *testing.T) {
 		}
 	}
 	drops := l.Drops()
-	if lost := drops.Full + drops.CoDel + drops.Stale; n+int(lost) != flows*each || n < flows*each/2 {
+	if lost := drops.Full + drops.CoDel + drops.Stale; n+int(lost) != flows*each ||
+		n < flows*each/2 {
 		t.Errorf("%d of %d came out; drops %+v", n, flows*each, drops)
 	}
 	l.Close()

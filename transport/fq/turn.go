@@ -34,7 +34,8 @@ const ReaderRoom = 256 << 10
 // newReaders returns readers for connections whose buffers may take that many bytes together.
 func newReaders(bytes int64) *readers {
 	const each = 2 * ReaderRoom
-	return &readers{free: int(max(1, min(int64(runtime.GOMAXPROCS(0)), bytes/each))), owners: map[string]*owner{}}
+	return &readers{free: int(max(1, min(int64(runtime.GOMAXPROCS(0)), bytes/each))),
+		owners: map[string]*owner{}}
 }
 
 // An owner is what has its fair share of the turns: a token, with all its connections.

@@ -44,6 +44,7 @@ func TestTurnsAreFair(t *testing.T) {
 		t.Errorf("turns: %s; want %s", strings.Join(got, " "), want)
 	}
 	if next() != "" || a.free != 1 || len(a.owners) != 0 {
-		t.Errorf("when nobody waits %d turns are free, and %d owners are known; want 1, 0", a.free, len(a.owners))
+		t.Errorf("when nobody waits %d turns are free, and %d owners are known; want 1, 0", a.free,
+			len(a.owners))
 	}
 }

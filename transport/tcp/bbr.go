@@ -78,7 +78,8 @@ const (
 	fullRounds  = 3
 	fullQueue   = 1.25 // and the round trip is longer than the shortest by this
 	fullUse     = 0.5  // of the rate is sent by this socket, or its queue is that of others
-	startupPace = 1.1  // of the rate: enough for BBR to see a little more, and for the socket to have a backlog
+	// of the rate: enough for BBR to see a little more, and for the socket to have a backlog
+	startupPace = 1.1
 )
 
 // startup is what is known of BBR's STARTUP on one socket.
@@ -98,16 +99,16 @@ func (u *startup) pace(s Sample, now uint32) uint32 {
 	}
 	u.looked = s.At
 	switch {
-	case s.Gain == 0: // an old kernel does not tell
-		u.over = true
-		return 0
+	case s.Gain == 0: // no acknowledgment has come since BBR was chosen
+		return now
 	case s.Gain <= startupGain && now > 0:
 		u.over = true
 		return 0
 	case s.MinRTT == 0:
 		return now
 	}
-	if float64(s.Bandwidth) >= fullGrowth*float64(u.best) || float64(s.RTT) < fullQueue*float64(s.MinRTT) {
+	if float64(s.Bandwidth) >= fullGrowth*float64(u.best) ||
+		float64(s.RTT) < fullQueue*float64(s.MinRTT) {
 		u.mark(s)
 		return now
 	}

@@ -32,8 +32,10 @@ func TestForgot(t *testing.T) {
 		"more":                        {best + 1, backlog, 0, true, false, best + 1},
 	} {
 		r := rates{best: best, bestAt: now - test.age, rested: test.rested}
-		if got := r.forgot(test.rate, test.notSent, now); got != test.forgot || r.best != test.want {
-			t.Errorf("%s: forgot: %v, the best is %d; want %v, %d", name, got, r.best, test.forgot, test.want)
+		if got := r.forgot(test.rate, test.notSent, now); got != test.forgot ||
+			r.best != test.want {
+			t.Errorf("%s: forgot: %v, the best is %d; want %v, %d", name, got, r.best, test.forgot,
+				test.want)
 		}
 		if rested := test.rested && r.best == best || test.notSent < backlog; r.rested != rested {
 			t.Errorf("%s: rested: %v", name, r.rested)
@@ -54,7 +56,8 @@ func TestGrows(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{
-		{100, 0, true}, {125, growTime - 1, true}, {125, 1, false}, {126, 0, true}, {80, growTime, false}, {100, 0, false},
+		{100, 0, true}, {125, growTime - 1, true}, {125, 1, false}, {126, 0, true},
+		{80, growTime, false}, {100, 0, false},
 		{101, 0, true}, {126, growTime, false}, {127, 0, true},
 	} {
 		at += test.after
@@ -91,7 +94,10 @@ func TestFollow(t *testing.T) {
 			m, s.Settings = decide(m, now)
 			others := s.Settings // are not what this is about
 			others.Restart = false
-			if err := s.raw.Control(func(fd uintptr) { s.apply(int(fd), others, now) }); err != nil {
+			if err := s.raw.Control(func(fd uintptr) {
+				s.apply(int(fd), others,
+					now)
+			}); err != nil {
 				t.Fatal(err)
 			}
 			after := bbrOf(t, s).Bandwidth
@@ -160,7 +166,8 @@ func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 	s, reader = NewTuner(&Conn{raw: raw}, bbr), new(sync.Mutex)
 	// Without Start, which bounds what is unsent: the socket would look idle, and BBR stay in
 	// STARTUP.
-	if err := raw.Control(func(fd uintptr) { s.setControl(int(fd), bbr) }); err != nil || s.control != bbr {
+	if err := raw.Control(func(fd uintptr) { s.setControl(int(fd), bbr) }); err != nil ||
+		s.control != bbr {
 		t.Fatal("no BBR")
 	}
 	ended := make(chan struct{}, 2)
@@ -188,4 +195,24 @@ func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 		<-ended
 	})
 	return s, reader
+}
+
+// BBR tells no gain before the first acknowledgment since it was chosen, or chosen again. That is
+// not its end of STARTUP: the pace is still held back once the path is full.
+func TestStartupBeforeFirstAck(t *testing.T) {
+	const rate, rtt = 12_500_000, 40 * time.Millisecond
+	var u startup
+	s := Sample{At: time.Second, Control: bbr, MinRTT: rtt, RTT: rtt}
+	if pace := u.pace(s, 0); pace != 0 || u.over {
+		t.Fatalf("before the first acknowledgment: pace %d, over: %v", pace, u.over)
+	}
+	s.Bandwidth, s.Gain, s.RTT = rate, 739, 2*rtt
+	for range 2 * fullRounds * int(s.RTT/startupEvery) {
+		if u.pace(s, 0) != 0 {
+			return
+		}
+		s.At += startupEvery
+		s.Acked += rate * uint64(startupEvery) / uint64(time.Second)
+	}
+	t.Error("the path is full, and the pace is not held back")
 }

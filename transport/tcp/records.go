@@ -31,9 +31,11 @@ type segments struct {
 	unread []byte
 	few    [recordHeader]byte // what is unread while no buffer is taken
 	record int                // bytes that TLS may still take of the record that it has begun
-	early  int                // bytes that may still come before the other end has authenticated; 0 when it has
+	// bytes that may still come before the other end has authenticated; 0 when it has
+	early int
 
-	written func() // called once before the next write, of the goroutine that shakes hands; nil for none
+	// called once before the next write, of the goroutine that shakes hands; nil for none
+	written func()
 
 	mu   sync.Mutex // TLS also writes when its reader answers a KeyUpdate
 	held bool       // guarded by mu, as all below

@@ -35,7 +35,8 @@ func TestSegmentsHalfHeader(t *testing.T) {
 	sent := 0
 	w.under.waits = func() {
 		if w.under.in != nil || len(w.under.unread) != sent {
-			t.Errorf("waits with %d of %d bytes, and a buffer: %v", len(w.under.unread), sent, w.under.in != nil)
+			t.Errorf("waits with %d of %d bytes, and a buffer: %v", len(w.under.unread), sent,
+				w.under.in != nil)
 		}
 		if sent < recordHeader {
 			sent++
@@ -105,7 +106,8 @@ func TestSegmentsRecords(t *testing.T) {
 	for i := range 200 {
 		n := (i * 977) % 16000
 		sizes = append(sizes, recordHeader+n)
-		sent = append(binary.BigEndian.AppendUint16(append(sent, 23, 3, 3), uint16(n)), bytes.Repeat([]byte{byte(i)}, n)...)
+		sent = append(binary.BigEndian.AppendUint16(append(sent, 23, 3, 3), uint16(n)),
+			bytes.Repeat([]byte{byte(i)}, n)...)
 	}
 	address := make(chan net.Conn, 1)
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

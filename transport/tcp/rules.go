@@ -17,7 +17,8 @@ func bytesIn(rate uint64, d time.Duration, least, most uint64) int {
 const (
 	messageTime = 2500 * time.Microsecond
 	minMessage  = 32 << 10
-	maxMessage  = 192 << 10 // with one more packet of the largest size a message stays in the second-level cache
+	// with one more packet of the largest size a message stays in the second-level cache
+	maxMessage = 192 << 10
 )
 
 // MinMessage and MaxMessage bound Settings.Message, in bytes.
@@ -125,7 +126,8 @@ func buffers(s Sample, rtt time.Duration) (send, receive int) {
 		send = min(4*w, maxBuffer)
 	}
 	received := int(min(s.Received, maxBuffer))
-	if want := min(8*received, maxBuffer); received >= wideFrom && s.RecvBuffer > 0 && s.RecvBuffer < want && int(s.Offered) < 2*received {
+	if want := min(8*received, maxBuffer); received >= wideFrom && s.RecvBuffer > 0 &&
+		s.RecvBuffer < want && int(s.Offered) < 2*received {
 		receive = want
 	}
 	return send, receive

@@ -13,14 +13,21 @@ func TestCoDel(t *testing.T) {
 		lossy, grows bool
 	}
 	for p, want := range map[path][2]time.Duration{
-		{}:                                                     {100 * time.Millisecond, 5 * time.Millisecond},
-		{rtt: time.Millisecond, lossy: true}:                   {100 * time.Millisecond, 5 * time.Millisecond},
-		{rtt: time.Millisecond, grows: true}:                   {100 * time.Millisecond, 5 * time.Millisecond},
-		{rtt: 40 * time.Millisecond}:                           {400 * time.Millisecond, 5 * time.Millisecond},
-		{rtt: 40 * time.Millisecond, lossy: true}:              {400 * time.Millisecond, 30 * time.Millisecond},
-		{rtt: 20 * time.Millisecond, grows: true}:              {500 * time.Millisecond, 5 * time.Millisecond},
-		{rtt: 40 * time.Millisecond, lossy: true, grows: true}: {time.Second, 30 * time.Millisecond},
-		{rtt: time.Second}:                                     {time.Second, 5 * time.Millisecond},
+		{}: {100 * time.Millisecond,
+			5 * time.Millisecond},
+		{rtt: time.Millisecond, lossy: true}: {100 * time.Millisecond,
+			5 * time.Millisecond},
+		{rtt: time.Millisecond, grows: true}: {100 * time.Millisecond,
+			5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond}: {400 * time.Millisecond,
+			5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond, lossy: true}: {400 * time.Millisecond,
+			30 * time.Millisecond},
+		{rtt: 20 * time.Millisecond, grows: true}: {500 * time.Millisecond,
+			5 * time.Millisecond},
+		{rtt: 40 * time.Millisecond, lossy: true, grows: true}: {time.Second,
+			30 * time.Millisecond},
+		{rtt: time.Second}: {time.Second, 5 * time.Millisecond},
 	} {
 		target, interval := coDel(p.rtt, p.lossy, p.grows)
 		if got := [2]time.Duration{interval, target}; got != want {
@@ -77,7 +84,8 @@ func TestWorth(t *testing.T) {
 // fat describes a path that is cut short by the kernel's usual buffers: 2 × 2,900 segments of 1,448
 // bytes may be under way, and 3 MB came within a round trip.
 func fat(send, receive int) Sample {
-	return Sample{MSS: 1448, Window: 5800, Received: 3 << 20, Offered: 4 << 20, SendBuffer: send, RecvBuffer: receive, MinRTT: 100 * time.Millisecond}
+	return Sample{MSS: 1448, Window: 5800, Received: 3 << 20, Offered: 4 << 20, SendBuffer: send,
+		RecvBuffer: receive, MinRTT: 100 * time.Millisecond}
 }
 
 // Buffers follow the path where they hold it up, and nowhere else.
@@ -90,18 +98,25 @@ func TestBuffers(t *testing.T) {
 		s             Sample
 		send, receive int
 	}{
-		"new":                       {Sample{MinRTT: time.Second, Window: 10, MSS: 1448, Received: 14600, Offered: 64 << 10, SendBuffer: 16 << 10, RecvBuffer: 128 << 10}, 0, 0},
-		"100 Mbit/s, 40 ms":         {Sample{MinRTT: time.Second, Window: 1000 * 7 / 10, MSS: 1448, Received: 500 << 10, Offered: 1 << 20, SendBuffer: usualSend, RecvBuffer: usualRecv}, 0, 0},
-		"both ways":                 {fat(usualSend, usualRecv), maxBuffer, 24 << 20},
-		"a little":                  {Sample{MinRTT: time.Second, Window: 1500, MSS: 1448, SendBuffer: usualSend, RecvBuffer: usualRecv}, 4 * 1500 * 1448, 0},
-		"enough":                    {fat(24<<20, maxBuffer), 0, 0},
-		"a window that suffices":    {Sample{MinRTT: time.Second, Received: 3 << 20, Offered: 6 << 20, SendBuffer: usualSend, RecvBuffer: usualRecv}, 0, 0},
-		"a window of no use":        {Sample{MinRTT: time.Second, Window: 1 << 31, MSS: 1448, Received: 1 << 30, SendBuffer: usualSend, RecvBuffer: usualRecv}, maxBuffer, maxBuffer},
+		"new": {Sample{MinRTT: time.Second, Window: 10, MSS: 1448,
+			Received: 14600, Offered: 64 << 10, SendBuffer: 16 << 10, RecvBuffer: 128 << 10}, 0, 0},
+		"100 Mbit/s, 40 ms": {Sample{MinRTT: time.Second, Window: 1000 * 7 / 10, MSS: 1448,
+			Received: 500 << 10, Offered: 1 << 20, SendBuffer: usualSend, RecvBuffer: usualRecv}, 0,
+			0},
+		"both ways": {fat(usualSend, usualRecv), maxBuffer, 24 << 20},
+		"a little": {Sample{MinRTT: time.Second, Window: 1500, MSS: 1448,
+			SendBuffer: usualSend, RecvBuffer: usualRecv}, 4 * 1500 * 1448, 0},
+		"enough": {fat(24<<20, maxBuffer), 0, 0},
+		"a window that suffices": {Sample{MinRTT: time.Second, Received: 3 << 20,
+			Offered: 6 << 20, SendBuffer: usualSend, RecvBuffer: usualRecv}, 0, 0},
+		"a window of no use": {Sample{MinRTT: time.Second, Window: 1 << 31, MSS: 1448,
+			Received: 1 << 30, SendBuffer: usualSend, RecvBuffer: usualRecv}, maxBuffer, maxBuffer},
 		"larger than it would take": {fat(8<<20, 64<<20), maxBuffer, 0},
 		"a local network":           {local, 0, 0},
 		"sizes are not known":       {fat(0, 0), 0, 0},
 	} {
-		if send, receive := buffers(test.s, test.s.MinRTT); send != test.send || receive != test.receive {
+		if send, receive := buffers(test.s, test.s.MinRTT); send != test.send ||
+			receive != test.receive {
 			t.Errorf("%s: %d, %d; want %d, %d", name, send, receive, test.send, test.receive)
 		}
 		if (test.send > 0 || test.receive > 0) && !test.s.wide() {

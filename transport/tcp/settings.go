@@ -4,17 +4,22 @@ import "time"
 
 // Settings are what follows from the Samples of a path.
 type Settings struct {
-	Control  string        `json:"control"`           // the congestion control: bbr, or "" for the system's own; only with CongestionAuto
-	Message  int           `json:"message"`           // bytes of packets that go into one message
-	Record   int           `json:"record"`            // bytes of it that go into one TLS record
-	Unsent   int           `json:"unsent"`            // bytes that the kernel may hold unsent (TCP_NOTSENT_LOWAT)
-	Target   time.Duration `json:"target"`            // CoDel's: the standing delay that is accepted
-	Interval time.Duration `json:"interval"`          // CoDel's: for how long it may be exceeded
-	Coalesce bool          `json:"coalesce"`          // what comes in waits a little for more
-	Pace     uint32        `json:"pace,omitempty"`    // bytes a second that BBR may send at most; 0 is no bound
-	Restart  bool          `json:"restart,omitempty"` // BBR is to begin anew, now
-	Send     int           `json:"send,omitempty"`    // bytes that the send buffer should have; 0 leaves it to the kernel
-	Receive  int           `json:"receive,omitempty"` // the same of the receive buffer
+	// the congestion control: bbr, or "" for the system's own; only with CongestionAuto
+	Control string `json:"control"`
+	Message int    `json:"message"` // bytes of packets that go into one message
+	Record  int    `json:"record"`  // bytes of it that go into one TLS record
+	// bytes that the kernel may hold unsent (TCP_NOTSENT_LOWAT)
+	Unsent int `json:"unsent"`
+	// CoDel's: the standing delay that is accepted
+	Target   time.Duration `json:"target"`
+	Interval time.Duration `json:"interval"` // CoDel's: for how long it may be exceeded
+	Coalesce bool          `json:"coalesce"` // what comes in waits a little for more
+	// bytes a second that BBR may send at most; 0 is no bound
+	Pace    uint32 `json:"pace,omitempty"`
+	Restart bool   `json:"restart,omitempty"` // BBR is to begin anew, now
+	// bytes that the send buffer should have; 0 leaves it to the kernel
+	Send    int `json:"send,omitempty"`
+	Receive int `json:"receive,omitempty"` // the same of the receive buffer
 }
 
 const (
@@ -48,13 +53,15 @@ type memory struct {
 // start returns what there is to know before the first sample.
 func start() memory {
 	return memory{Settings: Settings{
-		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: minTarget, Interval: minInterval,
+		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: minTarget,
+		Interval: minInterval,
 	}}
 }
 
 // due reports whether the rules want a sample at that time.
 func (m *memory) due(at time.Duration, control string) bool {
-	return !m.began || at-m.looked >= lookEvery || control == bbr && !m.startup.over && at-m.startup.looked >= startupEvery
+	return !m.began || at-m.looked >= lookEvery || control == bbr && !m.startup.over &&
+		at-m.startup.looked >= startupEvery
 }
 
 // decide returns the settings that follow from one more sample, and what is known then. It reads no
@@ -68,7 +75,8 @@ func decide(m memory, s Sample) (memory, Settings) {
 		return m, m.Settings
 	}
 	m.began, m.looked = true, s.At
-	if m.rate = max(s.Rate, m.rate/8*7); m.rate > 0 { // it is lower for a moment whenever something is sent again
+	// it is lower for a moment whenever something is sent again
+	if m.rate = max(s.Rate, m.rate/8*7); m.rate > 0 {
 		m.Message = messageSize(m.rate)
 		if s.NotSent >= backlog { // else that is not all that the path can do
 			m.Unsent = unsentBytes(m.rate)

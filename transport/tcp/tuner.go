@@ -49,10 +49,12 @@ func (t *Tuner) Start(keepalive time.Duration, a *fq.Allowance) {
 	_ = t.raw.Control(func(raw uintptr) {
 		fd := int(raw)
 		// What was sent and is not acknowledged for so long never will be.
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(2*keepalive/time.Millisecond))
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
+			int(2*keepalive/time.Millisecond))
 		// After an outage the kernel tries again soon, not after as long as the outage was (Linux
 		// 6.15).
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, int(maxRTO/time.Millisecond))
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS,
+			int(maxRTO/time.Millisecond))
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, t.Unsent)
 		t.before, _ = unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 		t.control = t.before
@@ -71,7 +73,8 @@ func (t *Tuner) Look() (changed bool) {
 	}
 	before := t.Settings
 	_ = t.raw.Control(t.look)
-	return t.Target != before.Target || t.Interval != before.Interval || t.Coalesce != before.Coalesce
+	return t.Target != before.Target || t.Interval != before.Interval ||
+		t.Coalesce != before.Coalesce
 }
 
 func (t *Tuner) lookAt(raw uintptr) {
@@ -179,7 +182,8 @@ func (t *Tuner) Drained(ago time.Duration) (drained bool) {
 			return
 		}
 		waiting := uint64(info.Notsent_bytes) + uint64(info.Unacked)*uint64(info.Snd_mss)
-		drained = info.Retransmits == 0 && time.Duration(info.Last_ack_recv)*time.Millisecond < ago &&
+		drained = info.Retransmits == 0 &&
+			time.Duration(info.Last_ack_recv)*time.Millisecond < ago &&
 			waiting < info.Delivery_rate*uint64(ago/time.Millisecond)/1000
 	})
 	return drained

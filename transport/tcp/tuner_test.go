@@ -84,16 +84,20 @@ func TestEnlarge(t *testing.T) {
 		if send, receive := s.sizes(t); send != wantSend || receive != wantReceive {
 			t.Errorf("%d, %d bytes; want %d, %d", send, receive, wantSend, wantReceive)
 		}
-		if grown := wantSend - beforeSend + wantReceive - beforeReceive; s.taken != grown || a.Used() != int64(grown) {
+		if grown := wantSend - beforeSend + wantReceive - beforeReceive; s.taken != grown ||
+			a.Used() != int64(grown) {
 			t.Errorf("%d and %d bytes taken for %d", s.taken, a.Used(), grown)
 		}
 	}
-	for name, scarce := range map[string]*fq.Allowance{"the allowance is used up": fq.NewAllowance(1 << 20), "nothing is allowed": nil} {
+	for name, scarce := range map[string]*fq.Allowance{"the allowance is used " +
+		"up": fq.NewAllowance(1 << 20), "nothing is allowed": nil} {
 		other := tcpSocket(t, scarce)
 		beforeSend, beforeReceive := other.sizes(t)
 		other.see(t, fat)
-		if send, receive := other.sizes(t); send != beforeSend || receive != beforeReceive || other.taken != 0 {
-			t.Errorf("%s: %d, %d bytes; want %d, %d as before", name, send, receive, beforeSend, beforeReceive)
+		if send, receive := other.sizes(t); send != beforeSend || receive != beforeReceive ||
+			other.taken != 0 {
+			t.Errorf("%s: %d, %d bytes; want %d, %d as before", name, send, receive, beforeSend,
+				beforeReceive)
 		}
 		if scarce != nil && scarce.Used() != 0 {
 			t.Errorf("%s: %d bytes are taken for nothing", name, scarce.Used())

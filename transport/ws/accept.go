@@ -16,7 +16,8 @@ import (
 func Accept(w http.ResponseWriter, r *http.Request, congestion string) (*Conn, error) {
 	under := tcp.FromContext(r.Context())
 	if under == nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		http.Error(w, http.StatusText(http.StatusInternalServerError),
+			http.StatusInternalServerError)
 		return nil, errors.New("accept: the server does not listen through tcp.Listener")
 	}
 	early, protocol, err := upgrade.Server(w, r, under)

@@ -12,7 +12,8 @@ import (
 // An answer without an end, of a proxy or a server, ends the attempt with a line that says so, and
 // is not kept in memory.
 func TestEndlessAnswer(t *testing.T) {
-	const most = 64 << 20 // bytes that the other side may get rid of: what kernels keep in their buffers, and more
+	// bytes that the other side may get rid of: what kernels keep in their buffers, and more
+	const most = 64 << 20
 	for name, begin := range map[string]string{
 		"status line": "HTTP/1.1 200 ",
 		"header":      "HTTP/1.1 200 OK\r\nX: ",
@@ -35,10 +36,15 @@ func TestEndlessAnswer(t *testing.T) {
 				})
 				d := dialer(t, "ws://"+address)
 				if who == "proxy" {
-					d.Proxy = func(*url.URL) (*url.URL, error) { return url.Parse("http://" + address) }
+					d.Proxy = func(*url.URL) (*url.URL,
+						error) {
+						return url.Parse("http://" + address)
+					}
 				}
 				_, err := d.Dial(t.Context())
-				if err == nil || !strings.Contains(err.Error(), "its answer has headers of more than 32 KiB") || strings.Contains(err.Error(), "\n") {
+				if err == nil ||
+					!strings.Contains(err.Error(), "its answer has headers of more than 32 KiB") ||
+					strings.Contains(err.Error(), "\n") {
 					t.Errorf("got %v", err)
 				}
 				if got := sent.Load(); got > most {

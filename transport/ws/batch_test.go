@@ -41,19 +41,22 @@ func TestBatches(t *testing.T) {
 
 // serving is the address of a server that is in its Run with every client that connects; results
 // gets what each ended with.
-func serving(t *testing.T, keepalive time.Duration, deliver func([][]byte)) (address string, results <-chan error) {
+func serving(t *testing.T, keepalive time.Duration, deliver func([][]byte)) (address string,
+	results <-chan error) {
 	t.Helper()
 	ended := make(chan error, 10)
 	return accepting(t, nil, func(c *ws.Conn) {
 		_, err := c.Requested(t.Context(), packet.Offload{})
 		if err == nil {
-			err = c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
+			err = c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(),
+				packet.Offload{})
 		}
 		if err == nil {
-			err = c.Run(t.Context(), fq.NewQueue(queueLimit), keepalive, func(b *packet.Batch) error {
-				deliver(tuntest.PacketsOf(b))
-				return nil
-			})
+			err = c.Run(t.Context(), fq.NewQueue(queueLimit), keepalive,
+				func(b *packet.Batch) error {
+					deliver(tuntest.PacketsOf(b))
+					return nil
+				})
 		}
 		ended <- err
 	}), ended
@@ -73,17 +76,23 @@ func TestReadBatchRefuses(t *testing.T) {
 		send func(*raw)
 		want string
 	}{
-		"a text":            {func(r *raw) { r.text(`{"state":"connected"}`) }, "unknown state"},
-		"connect again":     {func(r *raw) { r.text(connectText) }, "unknown state"},
-		"an empty text":     {func(r *raw) { r.text("") }, "unknown state"},
-		"garbage":           {func(r *raw) { r.binary([]byte("hello")) }, "malformed record"},
-		"a cut record":      {func(r *raw) { r.binary(good[:59]) }, "malformed record"},
-		"a cut header":      {func(r *raw) { r.binary(good[:19]) }, "malformed record"},
-		"a cut last record": {func(r *raw) { r.binary(append(slices.Clone(good), good[:30]...)) }, "malformed record"},
-		"bytes behind":      {func(r *raw) { r.binary(append(slices.Clone(good), 0)) }, "malformed record"},
-		"a false length":    {func(r *raw) { r.binary(badLength) }, "malformed record"},
-		"a byte too long":   {func(r *raw) { r.binary(bytes.Repeat(good, packet.MaxBatch/60+1)[:packet.MaxBatch+1]) }, "batch longer than"},
-		"much too long":     {func(r *raw) { r.binary(bytes.Repeat(good, 4*packet.MaxBatch/60)) }, "batch longer than"},
+		"a text":        {func(r *raw) { r.text(`{"state":"connected"}`) }, "unknown state"},
+		"connect again": {func(r *raw) { r.text(connectText) }, "unknown state"},
+		"an empty text": {func(r *raw) { r.text("") }, "unknown state"},
+		"garbage":       {func(r *raw) { r.binary([]byte("hello")) }, "malformed record"},
+		"a cut record":  {func(r *raw) { r.binary(good[:59]) }, "malformed record"},
+		"a cut header":  {func(r *raw) { r.binary(good[:19]) }, "malformed record"},
+		"a cut last record": {func(r *raw) { r.binary(append(slices.Clone(good), good[:30]...)) },
+			"malformed record"},
+		"bytes behind": {func(r *raw) { r.binary(append(slices.Clone(good), 0)) },
+			"malformed record"},
+		"a false length": {func(r *raw) { r.binary(badLength) }, "malformed record"},
+		"a byte too " +
+			"long": {
+			func(r *raw) { r.binary(bytes.Repeat(good, packet.MaxBatch/60+1)[:packet.MaxBatch+1]) },
+			"batch longer than"},
+		"much too long": {func(r *raw) { r.binary(bytes.Repeat(good, 4*packet.MaxBatch/60)) },
+			"batch longer than"},
 		"too long in fragments": {func(r *raw) {
 			for i := range 20 {
 				first := byte(opContinuation)

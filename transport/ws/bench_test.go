@@ -41,7 +41,8 @@ func (in *input) arrive(p []byte) {
 func whole(b *packet.Batch, client bool) []byte {
 	f := frame.New()
 	defer f.Free()
-	return bytes.Join(f.Build(b, frame.Form{Client: client, Framing: packet.FramingVnet, PeerUSO: true, Whole: true}), nil)
+	return bytes.Join(f.Build(b, frame.Form{Client: client, Framing: packet.FramingVnet,
+		PeerUSO: true, Whole: true}), nil)
 }
 
 // BenchmarkInput takes a frame of 192 KiB apart: a client's has to be unmasked, a server's not.

@@ -18,7 +18,8 @@ func TestBusy(t *testing.T) {
 		want  time.Duration
 		busy  bool
 	}{
-		{429, "60", time.Minute, true}, {429, "", 0, true}, {503, "60", time.Minute, true}, {503, "", 0, false}, {502, "60", 0, false},
+		{429, "60", time.Minute, true}, {429, "", 0, true}, {503, "60", time.Minute, true},
+		{503, "", 0, false}, {502, "60", 0, false},
 	} {
 		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", test.after)
@@ -32,7 +33,8 @@ func TestBusy(t *testing.T) {
 		_, err = (&Dialer{Dialer: dial.Dialer{URL: u}}).Dial(t.Context())
 		var step *transport.StepError
 		var busy *transport.BusyError
-		if !errors.As(err, &step) || step.Step != transport.StepHTTP || errors.As(err, &busy) != test.busy || test.busy && busy.After != test.want {
+		if !errors.As(err, &step) || step.Step != transport.StepHTTP ||
+			errors.As(err, &busy) != test.busy || test.busy && busy.After != test.want {
 			t.Errorf("%d with Retry-After %q: %v (busy %+v)", test.code, test.after, err, busy)
 		}
 	}

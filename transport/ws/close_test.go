@@ -33,7 +33,8 @@ func TestCloseTold(t *testing.T) {
 
 // Run tells the peer the cause of its context, and returns it.
 func TestRunTellsCause(t *testing.T) {
-	replaced := &transport.CloseError{Code: transport.CodeReplaced, Reason: "a newer connection resumed the session"}
+	replaced := &transport.CloseError{Code: transport.CodeReplaced,
+		Reason: "a newer connection resumed the session"}
 	for name, test := range map[string]struct {
 		cause  error
 		code   transport.Code
@@ -42,7 +43,8 @@ func TestRunTellsCause(t *testing.T) {
 		"a CloseError":  {replaced, transport.CodeReplaced, "a newer connection resumed"},
 		"another error": {errDevice, transport.CodeGoingAway, "stopping"},
 		"no error":      {nil, transport.CodeGoingAway, "stopping"},
-		"wrapped":       {errors.Join(errDevice, replaced), transport.CodeReplaced, "a newer connection resumed"},
+		"wrapped": {errors.Join(errDevice, replaced), transport.CodeReplaced,
+			"a newer connection resumed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, server := connected(t)
@@ -77,7 +79,8 @@ func TestRunEndedBefore(t *testing.T) {
 func TestCloseBounded(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	for scheme, config := range map[string]*tls.Config{"ws": nil, "wss": ca.server(t, "127.0.0.1")} {
+	for scheme, config := range map[string]*tls.Config{"ws": nil,
+		"wss": ca.server(t, "127.0.0.1")} {
 		for name, stuck := range map[string]bool{"silent": false, "stuck": true} {
 			t.Run(scheme+", "+name, func(t *testing.T) {
 				t.Parallel()
@@ -86,7 +89,8 @@ func TestCloseBounded(t *testing.T) {
 					if _, err := c.Requested(t.Context(), packet.Offload{}); err != nil {
 						t.Error(err)
 					}
-					if err := c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{}); err != nil {
+					if err := c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}},
+						granted(), packet.Offload{}); err != nil {
 						t.Error(err)
 					}
 					ctx, cancel := context.WithCancel(t.Context())
@@ -108,7 +112,8 @@ func TestCloseBounded(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil {
+				if _, err := c.Request(t.Context(), transport.Connect{},
+					packet.Offload{}); err != nil {
 					t.Fatal(err)
 				}
 				// From here on this client neither reads nor writes.
@@ -138,13 +143,15 @@ func fill(q *fq.Queue) {
 
 // However long the reason is, the peer gets what a frame can hold of it.
 func TestCloseLongReason(t *testing.T) {
-	for name, reason := range map[string]string{"ASCII": strings.Repeat("x", 200), "UTF-8": strings.Repeat("ü", 100), "odd UTF-8": "x" + strings.Repeat("ü", 100)} {
+	for name, reason := range map[string]string{"ASCII": strings.Repeat("x", 200),
+		"UTF-8": strings.Repeat("ü", 100), "odd UTF-8": "x" + strings.Repeat("ü", 100)} {
 		client, server := connected(t)
 		a := run(t, client, long)
 		go server.Close(transport.CodeInternal, reason)
 		var closed *transport.CloseError
 		if err := a.wait(t); !errors.As(err, &closed) || closed.Code != transport.CodeInternal ||
-			len(closed.Reason) < 120 || !strings.HasPrefix(reason, closed.Reason) || !utf8.ValidString(closed.Reason) {
+			len(closed.Reason) < 120 || !strings.HasPrefix(reason, closed.Reason) ||
+			!utf8.ValidString(closed.Reason) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -49,8 +49,11 @@ type Conn struct {
 func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
 	c := &Conn{wire: w}
 	w.Gather()
-	c.out = output{wire: w, form: frame.Form{Client: client, Whole: w.Secured()}, tuner: tcp.NewTuner(w, congestion), failed: func(error) { _ = w.Close() }, gone: make(chan struct{})}
-	c.in = input{wire: w, masked: !client, idle: newControls(), stuck: c.out.stuck, pong: func(body []byte) { c.out.control(frame.OpPong, body) }}
+	c.out = output{wire: w, form: frame.Form{Client: client, Whole: w.Secured()},
+		tuner: tcp.NewTuner(w, congestion), failed: func(error) { _ = w.Close() }, gone: make(
+			chan struct{})}
+	c.in = input{wire: w, masked: !client, idle: newControls(), stuck: c.out.stuck,
+		pong: func(body []byte) { c.out.control(frame.OpPong, body) }}
 	c.in.begin(early)
 	return c
 }
@@ -60,9 +63,11 @@ func (c *Conn) State() transport.State { return transport.State(c.state.Load()) 
 
 // Request sends connect and waits for connected (the client's part). own is what this side's device
 // can do.
-func (c *Conn) Request(ctx context.Context, m transport.Connect, own packet.Offload) (link transport.Link, err error) {
+func (c *Conn) Request(ctx context.Context, m transport.Connect,
+	own packet.Offload) (link transport.Link, err error) {
 	defer defect.Catch(&err)
-	m.State, m.Version, m.Framings, m.USO = transport.MessageConnect, transport.Version, transport.Framings(own), own.USO
+	m.State, m.Version = transport.MessageConnect, transport.Version
+	m.Framings, m.USO = transport.Framings(own), own.USO
 	if err := c.send(ctx, m); err != nil {
 		return transport.Link{}, fmt.Errorf("send connect: %w", err)
 	}
@@ -106,9 +111,11 @@ func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m transport.C
 
 // Grant answers the connect that Requested has returned with connected (the server's part). own is
 // what this side's device can do.
-func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport.Connected, own packet.Offload) error {
-	m.State, m.Version, m.Framing, m.USO = transport.MessageConnected, transport.Version, transport.ChooseFraming(request.Framings, transport.Framings(own)), own.USO
-	m.USO = m.USO && m.Framing == transport.FramingVnet
+func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport.Connected,
+	own packet.Offload) error {
+	m.State, m.Version = transport.MessageConnected, transport.Version
+	m.Framing = transport.ChooseFraming(request.Framings, transport.Framings(own))
+	m.USO = own.USO && m.Framing == transport.FramingVnet
 	// Before the answer leaves: the client may send its first batch the moment it has it.
 	c.agree(m.Framing, request.USO)
 	if err := c.send(ctx, m); err != nil {
@@ -144,7 +151,8 @@ func (c *Conn) Close(code transport.Code, reason string) {
 	c.closing.Do(func() {
 		cut := c.bye(code, reason)
 		defer cut.Stop()
-		for err := error(nil); err == nil; { // until the peer has answered: else it may not get to read what we said
+		// until the peer has answered: else it may not get to read what we said
+		for err := error(nil); err == nil; {
 			err = c.in.discard()
 		}
 		c.in.close()
@@ -156,7 +164,8 @@ func (c *Conn) Close(code transport.Code, reason string) {
 // bye sends a close frame, and sees to it that the connection is cut closeTimeout later.
 func (c *Conn) bye(code transport.Code, reason string) *time.Timer {
 	cut := time.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
-	c.out.control(frame.OpClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), fitting(reason)...))
+	c.out.control(frame.OpClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)),
+		fitting(reason)...))
 	return cut
 }
 
@@ -210,7 +219,8 @@ func (c *Conn) ended(err error) error {
 
 // plainEnd says in the terms of this package what ended reading or writing.
 func plainEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
 		return transport.ErrHungUp // at which call it was noticed helps nobody
 	}
 	return err
@@ -236,7 +246,8 @@ func (c *Conn) send(ctx context.Context, m any) error {
 // told, and the connection cut.
 func (c *Conn) bound(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
-		bye := &transport.CloseError{Code: transport.CodeGoingAway, Reason: "no control message in time"}
+		bye := &transport.CloseError{Code: transport.CodeGoingAway,
+			Reason: "no control message in time"}
 		_ = errors.As(context.Cause(ctx), &bye)
 		c.bye(bye.Code, bye.Reason)
 	})

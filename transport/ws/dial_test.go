@@ -50,10 +50,13 @@ func (f dialFailure) compare(t *testing.T, err error) {
 	if err.Error() != string(step.Step)+": "+text || !errors.Is(err, step.Err) {
 		t.Errorf("the error is %v", err)
 	}
-	if step.Step != f.step || !strings.Contains(text, f.says) || !strings.Contains(advice, f.advice) {
-		t.Errorf("got  %s: %s: %s\nwant %s: …%s…: …%s…", step.Step, text, advice, f.step, f.says, f.advice)
+	if step.Step != f.step || !strings.Contains(text, f.says) ||
+		!strings.Contains(advice, f.advice) {
+		t.Errorf("got  %s: %s: %s\nwant %s: …%s…: …%s…", step.Step, text, advice, f.step, f.says,
+			f.advice)
 	}
-	for _, bad := range []string{"\n", "secret-token", "pa55w0rd", "failed to WebSocket dial", "%!"} {
+	for _, bad := range []string{"\n", "secret-token", "pa55w0rd", "failed to WebSocket dial",
+		"%!"} {
 		if strings.Contains(text+advice, bad) {
 			t.Errorf("%q is in the text: %s: %s", bad, text, advice)
 		}
@@ -98,17 +101,24 @@ func answering(answer string) func(*testing.T) string {
 func status(code int) func(*testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()
-		return "ws://" + serveHTTP(t, nil, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+		return "ws://" + serveHTTP(t, nil,
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
 	}
 }
 
 const upgraded = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 
 func TestDialFails(t *testing.T) {
-	tcp := func(address string) func(*testing.T) string { return func(*testing.T) string { return address } }
+	tcp := func(address string) func(*testing.T) string {
+		return func(
+			*testing.T) string {
+			return address
+		}
+	}
 	ours := func(t *testing.T) string {
 		t.Helper()
-		return "ws://" + accepting(t, newAuthority(t).server(t, "127.0.0.1"), func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
+		return "ws://" + accepting(t, newAuthority(t).server(t, "127.0.0.1"),
+			func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
 	}
 	page := func(t *testing.T) string {
 		t.Helper()
@@ -124,35 +134,58 @@ func TestDialFails(t *testing.T) {
 	}
 	mute := func(t *testing.T) string {
 		t.Helper()
-		return "ws://" + serveTCP(t, func(conn net.Conn) { _, _ = bufio.NewReader(conn).ReadBytes(0) })
+		return "ws://" + serveTCP(t,
+			func(conn net.Conn) { _, _ = bufio.NewReader(conn).ReadBytes(0) })
 	}
 	for name, f := range map[string]dialFailure{
-		"name, no name of DNS":  {tcp("ws://" + strings.Repeat("x", 64) + ".example"), transport.StepName, "resolve xxx", "DNS"},
-		"tcp, refused":          {func(t *testing.T) string { t.Helper(); return "ws://" + refusing(t) }, transport.StepTCP, "connection refused", "firewalls"},
-		"tcp, wss":              {func(t *testing.T) string { t.Helper(); return "wss://" + refusing(t) }, transport.StepTCP, "connect to 127.0.0.1:", "port"},
-		"http, a page":          {page, transport.StepHTTP, "answered 200 OK: not a tunnel server", "url "},
-		"http, not found":       {status(404), transport.StepHTTP, "answered 404 Not Found", "url "},
-		"http, forbidden":       {status(403), transport.StepHTTP, "answered 403 Forbidden", "url "},
-		"http, bad gateway":     {status(502), transport.StepHTTP, "answered 502 Bad Gateway", "tunnel serve"},
-		"http, too many":        {status(429), transport.StepHTTP, "answered 429 Too Many Requests", "try again later"},
+		"name, no name of DNS": {tcp("ws://" + strings.Repeat("x", 64) + ".example"),
+			transport.StepName, "resolve xxx", "DNS"},
+		"tcp, refused": {func(t *testing.T) string {
+			t.Helper()
+			return "ws://" +
+				refusing(t)
+		}, transport.StepTCP, "connection refused", "firewalls"},
+		"tcp, wss": {func(t *testing.T) string {
+			t.Helper()
+			return "wss://" +
+				refusing(t)
+		}, transport.StepTCP, "connect to 127.0.0.1:", "port"},
+		"http, a page": {page, transport.StepHTTP, "answered 200 OK: not a tunnel server",
+			"url "},
+		"http, not found": {status(404), transport.StepHTTP, "answered 404 Not Found",
+			"url "},
+		"http, forbidden": {status(403), transport.StepHTTP, "answered 403 Forbidden",
+			"url "},
+		"http, bad gateway": {status(502), transport.StepHTTP, "answered 502 Bad Gateway",
+			"tunnel serve"},
+		"http, too many": {status(429), transport.StepHTTP, "answered 429 Too Many Requests",
+			"try again later"},
 		"http, unavailable":     {status(503), transport.StepHTTP, "answered 503", "tunnel serve"},
 		"http, gateway timeout": {status(504), transport.StepHTTP, "answered 504", "tunnel serve"},
 		"http, teapot":          {status(418), transport.StepHTTP, "answered 418", "url "},
-		"http, redirection":     {move, transport.StepHTTP, "sends us to https://elsewhere.example/ws", "give that URL"},
+		"http, redirection": {move, transport.StepHTTP,
+			"sends us to https://elsewhere.example/ws", "give that URL"},
 		"http, 101 of another subprotocol": {
-			answering(upgraded + "Sec-WebSocket-Protocol: chat\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "url ",
+			answering(upgraded + "Sec-WebSocket-Protocol: chat\r\n\r\n"), transport.StepHTTP,
+			"not with a WebSocket of ours", "url ",
 		},
-		"http, 101 of nothing": {answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"), transport.StepHTTP, "not with a WebSocket of ours", "url "},
-		"http, hung up":        {answering(""), transport.StepHTTP, "hung up", "wss://"},
-		"http, half an answer": {answering("HTTP/1.1 200 O"), transport.StepHTTP, "unexpected EOF", "url "},
-		"http, no HTTP":        {answering("SSH-2.0-OpenSSH_9.2p1\r\n"), transport.StepHTTP, `speaks SSH, not HTTP: "SSH-2.0-OpenSSH_9.2p1"`, "port"},
-		"http, TLS alert":      {answering("\x15\x03\x01\x00\x02\x02\x16"), transport.StepHTTP, "", "wss://"},
+		"http, 101 of nothing": {answering("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+			transport.StepHTTP, "not with a WebSocket of ours", "url "},
+		"http, hung up": {answering(""), transport.StepHTTP, "hung up", "wss://"},
+		"http, half an answer": {answering("HTTP/1.1 200 O"), transport.StepHTTP, "unexpected EOF",
+			"url "},
+		"http, no HTTP": {answering("SSH-2.0-OpenSSH_9.2p1\r\n"), transport.StepHTTP,
+			`speaks SSH, not HTTP: "SSH-2.0-OpenSSH_9.2p1"`, "port"},
+		"http, TLS alert": {answering("\x15\x03\x01\x00\x02\x02\x16"), transport.StepHTTP, "",
+			"wss://"},
 		"http, TLS of ours":    {ours, transport.StepHTTP, "hung up", "wss://"},
 		"http, TLS of another": {status(400), transport.StepHTTP, "answered 400", "wss://"},
-		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)), transport.StepHTTP, "", "url "},
-		"auth":                 {status(401), transport.StepAuth, "answered 401 Unauthorized", "doubtful "},
-		"proxy, transparent":   {status(407), transport.StepProxy, "answered 407", "proxy-front "},
-		"http, no answer":      {mute, transport.StepHTTP, "no answer", "url "},
+		"http, endless header": {answering("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 20<<20)),
+			transport.StepHTTP, "", "url "},
+		"auth": {status(401), transport.StepAuth, "answered 401 Unauthorized",
+			"doubtful "},
+		"proxy, transparent": {status(407), transport.StepProxy, "answered 407", "proxy-front "},
+		"http, no answer":    {mute, transport.StepHTTP, "no answer", "url "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := dialer(t, f.serve(t))
@@ -181,7 +214,8 @@ func TestDialOtherWebSocket(t *testing.T) {
 		_, _ = fmt.Fprintf(conn, upgraded+"Sec-WebSocket-Accept: %s\r\n\r\n", acceptKey(request))
 		_, _ = in.ReadByte()
 	})
-	dialFailure{nil, transport.StepHTTP, "does not speak tunnel.v1", "url "}.check(t, dialer(t, "ws://"+address))
+	dialFailure{nil, transport.StepHTTP, "does not speak tunnel.v1", "url "}.check(t,
+		dialer(t, "ws://"+address))
 }
 
 // A client that does not ask for our subprotocol is told, and nothing else happens.
@@ -196,7 +230,8 @@ func TestAcceptOtherSubprotocol(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := upgradeAs(t, conn, address, "chat")
-	if code, reason := r.closed(); code != transport.CodeProtocol || reason != "subprotocol tunnel.v1 is spoken here" {
+	if code, reason := r.closed(); code != transport.CodeProtocol ||
+		reason != "subprotocol tunnel.v1 is spoken here" {
 		t.Errorf("told %d, %q", code, reason)
 	}
 	closedWith(t, <-failed, transport.CodeProtocol, "subprotocol", false)
@@ -209,7 +244,8 @@ func TestAcceptNoUpgrade(t *testing.T) {
 		_, err := ws.Accept(w, r, tcp.CongestionAuto)
 		failed <- err
 	})
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/ws", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/ws",
+		nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +275,8 @@ func TestDialRequest(t *testing.T) {
 	r := <-requests
 	if r.Header.Get("Authorization") != "Bearer 0123456789abcdef" || r.Host != "front.example" ||
 		strings.Join(r.Header.Values("X-Way"), ",") != "one,two" || r.RequestURI != "/way?key=1" ||
-		r.Header.Get("Sec-Websocket-Protocol") != transport.Subprotocol || r.Header.Get("Sec-Websocket-Extensions") != "" {
+		r.Header.Get("Sec-Websocket-Protocol") != transport.Subprotocol ||
+		r.Header.Get("Sec-Websocket-Extensions") != "" {
 		t.Errorf("%s %s %+v", r.Host, r.RequestURI, r.Header)
 	}
 	if d.Header.Get("Authorization") != "" || len(d.Header) != 2 {
@@ -294,7 +331,8 @@ func TestDialBefore(t *testing.T) {
 	}
 	c.Close(transport.CodeNormal, "")
 	want, err := d.Hops(t.Context())
-	if err != nil || len(hops) != 1 || len(want) != 1 || hops[0] != want[0] || hops[0] != netip.MustParseAddr("127.0.0.1") {
+	if err != nil || len(hops) != 1 || len(want) != 1 || hops[0] != want[0] ||
+		hops[0] != netip.MustParseAddr("127.0.0.1") {
 		t.Errorf("before %v; hops %v, %v", hops, want, err)
 	}
 	d.Before = func(context.Context, netip.Addr) error { return errDevice }

@@ -12,10 +12,13 @@ import (
 // Dialer makes WebSockets to one server. Its fields are not changed once Dial was called.
 type Dialer struct {
 	dial.Dialer
-	Guess      bool        // the port is a guess: this is the same server as that of the Dialer before it, if any has it
-	Token      string      // sent as Authorization: Bearer; may be empty
-	Header     http.Header // further headers of the request; may be nil
-	Congestion string      // congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the system's default
+	// the port is a guess: this is the same server as that of the Dialer before it, if any has it
+	Guess  bool
+	Token  string      // sent as Authorization: Bearer; may be empty
+	Header http.Header // further headers of the request; may be nil
+	// congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the
+	// system's default
+	Congestion string
 }
 
 // Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that
@@ -44,7 +47,8 @@ func (d *Dialer) dial(ctx context.Context) (c *Conn, guess bool, err error) {
 		return nil, via.Guess, err
 	}
 	early, err := upgrade.Client(ctx, under, upgrade.Request{
-		URL: d.URL, Header: d.Header, Token: d.Token, ClientCertificate: d.TLS != nil && d.TLS.GetClientCertificate != nil,
+		URL: d.URL, Header: d.Header, Token: d.Token, ClientCertificate: d.TLS != nil &&
+			d.TLS.GetClientCertificate != nil,
 	})
 	if err != nil {
 		_ = under.Close()

@@ -19,7 +19,8 @@ import (
 
 func TestDialTLS(t *testing.T) {
 	ca := newAuthority(t)
-	address := accepting(t, ca.server(t, "127.0.0.1"), func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
+	address := accepting(t, ca.server(t, "127.0.0.1"),
+		func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
 	d := dialer(t, "wss://"+address)
 	d.TLS = ca.client()
 	c, err := d.Dial(t.Context())
@@ -55,19 +56,34 @@ func TestDialTLSFails(t *testing.T) {
 	cbc.MaxVersion = tls.VersionTLS12
 	cbc.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA} // which Go would take
 	bare := ca.server(t, "127.0.0.1")
-	bare.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") }
+	bare.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return nil,
+			errors.New("none yet")
+	}
 	bare.Certificates = nil
 	for name, f := range map[string]dialFailure{
-		"unknown authority":                 {wss(other.server(t, "127.0.0.1")), transport.StepTLS, "unknown authority", "authority sha256:"},
-		"old ciphers":                       {wss(cbc), transport.StepTLS, "handshake failure", "cert-perhaps "},
-		"no certificate":                    {wss(bare), transport.StepTLS, "internal error", "its log"},
-		"wrong name":                        {wss(ca.server(t, "server.example")), transport.StepTLS, "127.0.0.1", "hostname "},
-		"expired":                           {wss(ca.until(t, "127.0.0.1", time.Now().Add(-time.Hour))), transport.StepTLS, "expired", "clock"},
-		"too old":                           {wss(old), transport.StepTLS, "protocol version", "TLS"},
-		"a client certificate is asked for": {wss(certified), transport.StepTLS, "handshake failure", "cert-perhaps "},
-		"plain HTTP":                        {wss(nil), transport.StepTLS, "first record does not look like a TLS handshake", "ws://"},
+		"unknown authority": {wss(other.server(t, "127.0.0.1")), transport.StepTLS,
+			"unknown authority", "authority sha256:"},
+		"old ciphers": {wss(cbc), transport.StepTLS, "handshake failure",
+			"cert-perhaps "},
+		"no certificate": {wss(bare), transport.StepTLS, "internal error",
+			"its log"},
+		"wrong name": {wss(ca.server(t, "server.example")),
+			transport.StepTLS, "127.0.0.1", "hostname "},
+		"expired": {wss(ca.until(t, "127.0.0.1",
+			time.Now().Add(-time.Hour))), transport.StepTLS, "expired", "clock"},
+		"too old": {wss(old), transport.StepTLS, "protocol version",
+			"TLS"},
+		"a client certificate is asked for": {wss(certified), transport.StepTLS,
+			"handshake failure", "cert-perhaps "},
+		"plain HTTP": {wss(nil), transport.StepTLS,
+			"first record does not look like a TLS handshake", "ws://"},
 		"another protocol": {
-			speaking(func(conn net.Conn) { _, _ = conn.Write([]byte("SSH-2.0-OpenSSH_9.2p1\r\n")) }), transport.StepTLS, "TLS handshake", "ws://",
+			speaking(func(conn net.Conn) {
+				_,
+					_ = conn.Write([]byte("SSH-2.0-OpenSSH_9.2p1\r\n"))
+			}), transport.StepTLS,
+			"TLS handshake", "ws://",
 		},
 		// With its hello read there is an end of the stream; with the hello unread the kernel
 		// resets the connection.
@@ -100,7 +116,8 @@ func reset(conn net.Conn) {
 // Without a --ca the system's authorities count, and ours is none of them.
 func TestDialTLSSystem(t *testing.T) {
 	address := serveHTTP(t, newAuthority(t).server(t, "127.0.0.1"), nil)
-	dialFailure{nil, transport.StepTLS, "unknown authority", "authority "}.check(t, dialer(t, "wss://"+address))
+	dialFailure{nil, transport.StepTLS, "unknown authority", "authority "}.check(t,
+		dialer(t, "wss://"+address))
 }
 
 // An unknown authority's advice names the key that was seen, which is not the authority's.
@@ -113,7 +130,8 @@ func TestDialTLSSeenPin(t *testing.T) {
 	key := sha256.Sum256(leaf.RawSubjectPublicKeyInfo)
 	_, err = dialer(t, "wss://"+serveHTTP(t, server, nil)).Dial(t.Context())
 	var step *transport.StepError
-	if want := "sha256:" + base64.StdEncoding.EncodeToString(key[:]); !errors.As(err, &step) || step.Subject != want {
+	if want := "sha256:" + base64.StdEncoding.EncodeToString(key[:]); !errors.As(err, &step) ||
+		step.Subject != want {
 		t.Errorf("%v; want an advice with %s", err, want)
 	}
 }
@@ -157,11 +175,15 @@ func TestDialTLSClientCertificate(t *testing.T) {
 		return err
 	}
 	for range 50 {
-		dialFailure{nil, transport.StepTLS, "certificate required", "cert-wanted "}.compare(t, dial(nil))
-		dialFailure{nil, transport.StepTLS, "unknown certificate authority", "cert-refused "}.compare(t, dial(other.person(t, time.Now().Add(time.Hour))))
+		dialFailure{nil, transport.StepTLS, "certificate required", "cert-wanted "}.compare(t,
+			dial(nil))
+		dialFailure{nil, transport.StepTLS, "unknown certificate authority",
+			"cert-refused "}.compare(t, dial(other.person(t, time.Now().Add(time.Hour))))
 	}
-	dialFailure{nil, transport.StepTLS, "expired certificate", "cert-refused "}.compare(t, dial(ca.person(t, time.Now().Add(-time.Hour))))
-	dialFailure{nil, transport.StepTLS, "bad certificate", "cert-refused "}.compare(t, dial(ca.server(t, "127.0.0.1").Certificates))
+	dialFailure{nil, transport.StepTLS, "expired certificate", "cert-refused "}.compare(t,
+		dial(ca.person(t, time.Now().Add(-time.Hour))))
+	dialFailure{nil, transport.StepTLS, "bad certificate", "cert-refused "}.compare(t,
+		dial(ca.server(t, "127.0.0.1").Certificates))
 	if err := dial(ca.person(t, time.Now().Add(time.Hour))); err != nil {
 		t.Error(err)
 	}
@@ -178,10 +200,12 @@ func TestListenerRefusesOldTLS(t *testing.T) {
 		suite    uint16
 		ok       bool
 	}{
-		"1.3":          {tls.VersionTLS13, tls.VersionTLS13, 0, true},
-		"1.2 with GCM": {tls.VersionTLS12, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
-		"1.2 with CBC": {tls.VersionTLS12, tls.VersionTLS12, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
-		"1.1":          {tls.VersionTLS10, tls.VersionTLS11, 0, false},
+		"1.3": {tls.VersionTLS13, tls.VersionTLS13, 0, true},
+		"1.2 with GCM": {tls.VersionTLS12, tls.VersionTLS12,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, true},
+		"1.2 with CBC": {tls.VersionTLS12, tls.VersionTLS12,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, false},
+		"1.1": {tls.VersionTLS10, tls.VersionTLS11, 0, false},
 	} {
 		client := ca.client()
 		client.MinVersion, client.MaxVersion = test.min, test.max

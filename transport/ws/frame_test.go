@@ -103,12 +103,16 @@ func TestBadFrames(t *testing.T) {
 	address, results := serving(t, long, func([][]byte) {})
 	p := ipPacket(1, 1, 60)
 	for name, send := range map[string]func(*raw){
-		"unmasked":                    func(r *raw) { r.masked = false; r.binary(p) },
-		"reserved bits":               func(r *raw) { r.frame(fin|0x40|opBinary, p) },
-		"unknown opcode":              func(r *raw) { r.frame(fin|0x3, p) },
-		"unknown control opcode":      func(r *raw) { r.frame(fin|0xb, nil) },
-		"continuation of nothing":     func(r *raw) { r.frame(fin|opContinuation, p) },
-		"a message in a message":      func(r *raw) { r.frame(opBinary, p[:30]); r.frame(fin|opBinary, p) },
+		"unmasked":                func(r *raw) { r.masked = false; r.binary(p) },
+		"reserved bits":           func(r *raw) { r.frame(fin|0x40|opBinary, p) },
+		"unknown opcode":          func(r *raw) { r.frame(fin|0x3, p) },
+		"unknown control opcode":  func(r *raw) { r.frame(fin|0xb, nil) },
+		"continuation of nothing": func(r *raw) { r.frame(fin|opContinuation, p) },
+		"a message in a message": func(r *raw) {
+			r.frame(opBinary,
+				p[:30])
+			r.frame(fin|opBinary, p)
+		},
 		"fragmented ping":             func(r *raw) { r.frame(opPing, nil) },
 		"long ping":                   func(r *raw) { r.frame(fin|opPing, make([]byte, 126)) },
 		"half a code":                 func(r *raw) { r.frame(fin|opClose, []byte{3}) },
@@ -142,7 +146,8 @@ func TestLeaving(t *testing.T) {
 	closedWith(t, <-results, 1005, "no reason given", true)
 
 	for name, last := range map[string][]byte{
-		"between frames": nil, "in a header": {fin | opBinary}, "in a payload": {fin | opBinary, 0x80 | 60, 1, 2, 3, 4, 0x45},
+		"between frames": nil, "in a header": {fin | opBinary}, "in a payload": {fin | opBinary,
+			0x80 | 60, 1, 2, 3, 4, 0x45},
 	} {
 		r := dialRaw(t, address)
 		r.connect()

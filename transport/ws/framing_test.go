@@ -17,7 +17,8 @@ import (
 
 // offering serves connections with a device of this offload. What is in batches goes to each client
 // that connects, as one batch each; what clients send goes to deliver.
-func offering(t *testing.T, own packet.Offload, deliver func([][]byte), batches ...[]*packet.Packet) string {
+func offering(t *testing.T, own packet.Offload, deliver func([][]byte),
+	batches ...[]*packet.Packet) string {
 	t.Helper()
 	return accepting(t, nil, func(c *ws.Conn) {
 		request, err := c.Requested(t.Context(), own)
@@ -47,7 +48,8 @@ func offering(t *testing.T, own packet.Offload, deliver func([][]byte), batches 
 // connectAs goes to connected with these framings, and returns the one that the server has chosen.
 func (r *raw) connectAs(framings []string, uso bool) string {
 	r.t.Helper()
-	text, err := json.Marshal(map[string]any{"state": "connect", "version": 1, "framings": framings, "uso": uso})
+	text, err := json.Marshal(map[string]any{"state": "connect", "version": 1, "framings": framings,
+		"uso": uso})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -85,9 +87,11 @@ func TestFramings(t *testing.T) {
 		t.Run(fmt.Sprint(test.own, test.framings), func(t *testing.T) {
 			ip := ipPacket(1, 1, 60)
 			delivered := make(chan [][]byte, 1)
-			r := dialRaw(t, offering(t, test.own, func(p [][]byte) { delivered <- p }, []*packet.Packet{tuntest.WithHeader(ip)}))
+			r := dialRaw(t, offering(t, test.own, func(p [][]byte) { delivered <- p },
+				[]*packet.Packet{tuntest.WithHeader(ip)}))
 			if test.want == "" {
-				r.text(fmt.Sprintf(`{"state":"connect","version":1,"framings":%s}`, list(test.framings)))
+				r.text(fmt.Sprintf(`{"state":"connect","version":1,"framings":%s}`,
+					list(test.framings)))
 				if code, reason := r.closed(); code != transport.CodeProtocol {
 					t.Errorf("told %d, %q", code, reason)
 				}
@@ -123,7 +127,8 @@ func superPacket(protocol byte, payload, size int) *packet.Packet {
 	}
 	p := packet.NewPacket(packet.HeaderLen + 20 + header + payload)
 	packet.Header{
-		Flags: 1, GSOType: gso, HeaderLength: uint16(20 + header), GSOSize: uint16(size), ChecksumStart: 20, ChecksumOffset: checksum,
+		Flags: 1, GSOType: gso, HeaderLength: uint16(20 + header), GSOSize: uint16(size),
+		ChecksumStart: 20, ChecksumOffset: checksum,
 	}.Put(p.Record())
 	ip := p.IP()
 	clear(ip)
@@ -169,7 +174,8 @@ func TestSuperPackets(t *testing.T) {
 			t.Run(fmt.Sprint(test.framing, test.uso, protocol), func(t *testing.T) {
 				sent := superPacket(protocol, payload, size)
 				whole := slices.Clone(sent.Record())
-				r := dialRaw(t, offering(t, packet.Offload{Vnet: true, USO: true}, nil, []*packet.Packet{sent}))
+				r := dialRaw(t, offering(t, packet.Offload{Vnet: true, USO: true}, nil,
+					[]*packet.Packet{sent}))
 				r.connectAs([]string{test.framing}, test.uso)
 				header := 0
 				if test.framing == "vnet" {
@@ -189,7 +195,9 @@ func TestSuperPackets(t *testing.T) {
 				var got []byte
 				for _, record := range records {
 					ip := record[header:]
-					if len(ip) > headers+size || !bytes.Equal(record[:header], make([]byte, header)) || checksum(ip[:20], 0) != 0 ||
+					if len(ip) > headers+size ||
+						!bytes.Equal(record[:header], make([]byte, header)) ||
+						checksum(ip[:20], 0) != 0 ||
 						checksum(ip[20:], pseudo(ip)) != 0 {
 						t.Errorf("record %x", record[:header+headers])
 					}

@@ -26,15 +26,22 @@ func TestRefusedInFront(t *testing.T) {
 		reason        transport.Reason
 		subject       string
 	}{
-		"no login":          {"X-Other", "x", 401, "Basic realm=x", "", transport.ReasonDoubtful, " (it asks for Basic)"},
-		"a login":           {"Authorization", login, 401, "Basic realm=x", "", transport.ReasonHeader, "Authorization"},
-		"no proxy login":    {"X-Other", "x", 407, "", "", transport.ReasonProxyFront, ""},
-		"a proxy login":     {"Proxy-Authorization", login, 407, "", "", transport.ReasonHeader, "Proxy-Authorization"},
-		"no certificate":    {"X-Other", "x", 400, "", "<title>400 No required SSL certificate was sent</title>", transport.ReasonCertWanted, ""},
-		"another complaint": {"X-Other", "x", 403, "", "<title>403 Forbidden</title>", transport.ReasonURL, ""},
+		"no login": {"X-Other", "x", 401, "Basic realm=x", "", transport.ReasonDoubtful,
+			" (it asks for Basic)"},
+		"a login": {"Authorization", login, 401, "Basic realm=x", "",
+			transport.ReasonHeader, "Authorization"},
+		"no proxy login": {"X-Other", "x", 407, "", "", transport.ReasonProxyFront, ""},
+		"a proxy login": {"Proxy-Authorization", login, 407, "", "", transport.ReasonHeader,
+			"Proxy-Authorization"},
+		"no certificate": {"X-Other", "x", 400, "",
+			"<title>400 No required SSL certificate was sent</title>", transport.ReasonCertWanted,
+			""},
+		"another complaint": {"X-Other", "x", 403, "", "<title>403 Forbidden</title>",
+			transport.ReasonURL, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+				_ *http.Request) {
 				if test.challenge != "" {
 					w.Header().Set("WWW-Authenticate", test.challenge)
 				}
@@ -46,10 +53,12 @@ func TestRefusedInFront(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := ws.Dialer{Dialer: dial.Dialer{URL: u}, Token: "t", Header: http.Header{test.header: {test.value}}}
+			d := ws.Dialer{Dialer: dial.Dialer{URL: u}, Token: "t",
+				Header: http.Header{test.header: {test.value}}}
 			_, err = d.Dial(t.Context())
 			var step *transport.StepError
-			if !errors.As(err, &step) || step.Reason != test.reason || step.Subject != test.subject {
+			if !errors.As(err, &step) || step.Reason != test.reason ||
+				step.Subject != test.subject {
 				t.Errorf("got %+v", step)
 			}
 		})

@@ -21,7 +21,8 @@ func gated(t *testing.T, config *tls.Config, gate tcp.Gate) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute, ConnContext: tcp.ConnContext}
+	web := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: time.Minute,
+		ConnContext: tcp.ConnContext}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -70,7 +71,8 @@ func TestGate(t *testing.T) {
 	}
 	closed.Store(true)
 	conn := open(t, address)
-	if err := tls.Client(conn, config).HandshakeContext(t.Context()); err == nil || os.IsTimeout(err) {
+	if err := tls.Client(conn, config).HandshakeContext(t.Context()); err == nil ||
+		os.IsTimeout(err) {
 		t.Errorf("through a closed gate: %v", err)
 	}
 	if asked.Load() != 2 || ended.Load() != 1 {
@@ -81,9 +83,11 @@ func TestGate(t *testing.T) {
 // Nobody has the server keep more than 48 KiB before a login: TLS itself would take a ClientHello
 // of 64.
 func TestEarlyBytes(t *testing.T) {
-	address := gated(t, newAuthority(t).server(t, "127.0.0.1"), func(net.Addr) (func(), error) { return func() {}, nil })
+	address := gated(t, newAuthority(t).server(t, "127.0.0.1"),
+		func(net.Addr) (func(), error) { return func() {}, nil })
 	conn := open(t, address)
-	message := append([]byte{1, 0, 60000 >> 8, 60000 & 0xff}, make([]byte, 50000)...) // the rest never comes
+	// the rest never comes
+	message := append([]byte{1, 0, 60000 >> 8, 60000 & 0xff}, make([]byte, 50000)...)
 	for len(message) > 0 {
 		n := min(len(message), 16000)
 		record := append([]byte{0x16, 3, 1, byte(n >> 8), byte(n)}, message[:n]...)

@@ -21,14 +21,16 @@ func TestBudgetEndsReaders(t *testing.T) {
 	t.Run("plain", func(t *testing.T) { testBudgetEndsReaders(t, nil, dialRaw) })
 	t.Run("TLS", func(t *testing.T) {
 		ca := newAuthority(t)
-		testBudgetEndsReaders(t, ca.server(t, "127.0.0.1"), func(t *testing.T, address string) *raw {
-			t.Helper()
-			conn, err := (&tls.Dialer{Config: ca.client()}).DialContext(t.Context(), "tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return upgradeRaw(t, conn, address)
-		})
+		testBudgetEndsReaders(t, ca.server(t, "127.0.0.1"),
+			func(t *testing.T, address string) *raw {
+				t.Helper()
+				conn, err := (&tls.Dialer{Config: ca.client()}).DialContext(t.Context(), "tcp",
+					address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return upgradeRaw(t, conn, address)
+			})
 	})
 }
 
@@ -47,7 +49,8 @@ func testBudgetEndsReaders(t *testing.T, config *tls.Config, dial func(*testing.
 	address := accepting(t, config, func(c *ws.Conn) {
 		_, err := c.Requested(t.Context(), packet.Offload{})
 		request := transport.Connect{Framings: []string{"ip"}}
-		if err = errors.Join(err, c.Grant(t.Context(), request, granted(), packet.Offload{})); err != nil {
+		if err = errors.Join(err, c.Grant(t.Context(), request, granted(),
+			packet.Offload{})); err != nil {
 			t.Error(err)
 		}
 		subflows := b.NewSubflows(8<<20, "")

@@ -22,15 +22,6 @@ import (
 // beside others.
 const inputRoom = fq.ReaderRoom
 
-// How a client is read that takes nothing of what waits for it: after stuckAfter, up to stuckRoom
-// bytes each stuckPause. Within stuckStep it is noticed that it reads again.
-const (
-	stuckAfter = time.Second
-	stuckPause = 400 * time.Millisecond
-	stuckStep  = 20 * time.Millisecond
-	stuckRoom  = 8 << 10
-)
-
 //nolint:gochecknoglobals // a pool is shared by design: only a connection on which a frame is arriving needs a buffer
 var inputPool = sync.Pool{New: func() any { b := make([]byte, inputRoom); return &b }}
 
@@ -54,14 +45,16 @@ type input struct {
 
 	stuck func() time.Duration // for how long the peer takes nothing of what waits for it
 
-	queue *fq.Queue // of Run, whose budget is charged for a buffer that waits with something in it; nil before
-	held  int       // bytes that it is charged
-	few   []byte    // what was in the buffer, in one of its size
-	turn  fq.Turn   // in which a reader has something in hand; without a bound before Run
+	// of Run, whose budget is charged for a buffer that waits with something in it; nil before
+	queue *fq.Queue
+	held  int     // bytes that it is charged
+	few   []byte  // what was in the buffer, in one of its size
+	turn  fq.Turn // in which a reader has something in hand; without a bound before Run
 
-	buf             *[]byte // nil while nothing is in it
-	tail, next, end int     // of the record that is not complete; of what nobody has looked at; of all
-	more            bool    // whole records may lie before next: the batch was full
+	buf *[]byte // nil while nothing is in it
+	// of the record that is not complete; of what nobody has looked at; of all
+	tail, next, end int
+	more            bool // whole records may lie before next: the batch was full
 
 	// Of the message that is arriving.
 	opcode byte   // 0 for none
@@ -252,7 +245,8 @@ func (in *input) control(opcode byte, body []byte) error {
 	case frame.OpPong:
 		return nil
 	}
-	closed := &transport.CloseError{Code: transport.CodeNoStatus, Reason: "no reason given", Remote: true}
+	closed := &transport.CloseError{Code: transport.CodeNoStatus, Reason: "no reason given",
+		Remote: true}
 	switch {
 	case len(body) == 1:
 		return frame.Violation("a close frame with half a code")
@@ -338,23 +332,6 @@ func (in *input) fill() error {
 	}
 	in.wire.Received(in.end - in.tail - before)
 	return nil
-}
-
-// pause waits before a client is read that reads nothing itself: each of its packets costs time of a
-// processor that others need, and the answers are dropped. TCP then holds it back. It is still read
-// slowly, for it may be busy writing first.
-func (in *input) pause() {
-	in.turn.Bound(0)
-	if !in.masked || in.stuck() < stuckAfter || in.wire.Unread() {
-		return
-	}
-	in.shrink()
-	in.charge()
-	for end := time.Now().Add(stuckPause); in.stuck() >= stuckAfter && time.Now().Before(end) && !in.wire.Closed(); {
-		time.Sleep(stuckStep)
-	}
-	in.refund()
-	in.turn.Bound(stuckRoom)
 }
 
 // readTCP is called until it returns true.

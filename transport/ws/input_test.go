@@ -16,7 +16,8 @@ const maxWaiting = packet.HeaderLen + packet.MaxPacket + 14 + frame.MaxControlBo
 // takeAll gives bytes to an input in pieces, and returns the packets in them, the pings, and
 // whether they broke the protocol.
 func takeAll(p []byte, piece int, framing packet.Framing) (packets, pings [][]byte, broken bool) {
-	in := &input{masked: true, idle: newControls(), pong: func(body []byte) { pings = append(pings, bytes.Clone(body)) }}
+	in := &input{masked: true, idle: newControls(),
+		pong: func(body []byte) { pings = append(pings, bytes.Clone(body)) }}
 	defer in.close()
 	in.queue = fq.NewBudget(2).NewQueue(0)
 	in.queue.Hold(2) // short
@@ -53,8 +54,10 @@ func FuzzInput(f *testing.F) {
 	f.Add(message, 7, true)
 	f.Add(frame.Append(bytes.Clone(message), frame.OpPing, []byte("ping"), true), 1, true)
 	f.Add(frame.Append(nil, frame.OpClose, []byte{3, 232, 'x'}, true), 3, false)
-	f.Add([]byte{frame.OpBinary, frame.MaskBit | 1, 0, 0, 0, 0, 0x45, frame.OpPing | frame.Final, frame.MaskBit, 0, 0, 0, 0, frame.Final, frame.MaskBit | 1, 0, 0, 0, 0, 0}, 2, false)
-	f.Add([]byte{frame.Final | frame.OpBinary, frame.MaskBit | 127, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0, 0}, 5, true)
+	f.Add([]byte{frame.OpBinary, frame.MaskBit | 1, 0, 0, 0, 0, 0x45, frame.OpPing | frame.Final,
+		frame.MaskBit, 0, 0, 0, 0, frame.Final, frame.MaskBit | 1, 0, 0, 0, 0, 0}, 2, false)
+	f.Add([]byte{frame.Final | frame.OpBinary, frame.MaskBit | 127, 0, 0, 0, 0, 0, 8, 0, 1, 0, 0, 0,
+		0}, 5, true)
 	f.Add([]byte{frame.Final | frame.OpText, frame.MaskBit, 0, 0, 0, 0}, 5, true)
 	f.Fuzz(func(t *testing.T, data []byte, piece int, vnet bool) {
 		if len(data) > inputRoom/2 {
@@ -74,7 +77,8 @@ func FuzzInput(f *testing.F) {
 		}
 		inPieces, pingsInPieces, brokenInPieces := takeAll(data, 1+(piece&0xffff), framing)
 		if broken != brokenInPieces || len(pings) != len(pingsInPieces) {
-			t.Fatalf("whole: broken %v, %d pings; in pieces: broken %v, %d pings", broken, len(pings), brokenInPieces, len(pingsInPieces))
+			t.Fatalf("whole: broken %v, %d pings; in pieces: broken %v, %d pings", broken,
+				len(pings), brokenInPieces, len(pingsInPieces))
 		}
 		if !slices.EqualFunc(packets, inPieces, bytes.Equal) {
 			t.Fatalf("%d packets; %d others in pieces", len(packets), len(inPieces))

@@ -61,7 +61,8 @@ func TestSilence(t *testing.T) {
 	r.binary(nil)
 	began := time.Now()
 	err := <-results
-	if took := time.Since(began); !errors.Is(err, transport.ErrSilent) || took < beat || took > 5*beat {
+	if took := time.Since(began); !errors.Is(err, transport.ErrSilent) || took < beat ||
+		took > 5*beat {
 		t.Errorf("%v after %v", err, took)
 	}
 }

@@ -29,7 +29,7 @@ type output struct {
 	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
 	spoiled atomic.Bool  // drain has met a defect: no packet may follow
 	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
-	full    atomic.Int64 // since when the socket has enough, as sent; 0 for not
+	full    atomic.Int64 // time from which the socket has enough, as sent; 0 for not
 
 	mu    sync.Mutex // held by the one who sends; guards all below but controls
 	tuner *tcp.Tuner
@@ -38,8 +38,9 @@ type output struct {
 	tls   *[]byte       // the same behind TLS
 	left  net.Buffers   // what of it the socket has not taken
 	count int           // packets of which that is made
-	held  int           // bytes that the queue's budget is charged for it, while the socket has enough
-	over  bool
+	// bytes that the queue's budget is charged for it, while the socket has enough
+	held int
+	over bool
 
 	controls controlQueue
 	gone     chan struct{} // closed when the close frame has gone out
@@ -138,7 +139,8 @@ func (o *output) FlushAside() {
 
 // Due reports whether Flush has something to do.
 func (o *output) Due() bool {
-	return !o.waiting.Load() && !o.closed.Load() && (o.controls.some.Load() || o.queue != nil && o.queue.Len() > 0 && !o.spoiled.Load())
+	return !o.waiting.Load() && !o.closed.Load() && (o.controls.some.Load() || o.queue != nil &&
+		o.queue.Len() > 0 && !o.spoiled.Load())
 }
 
 // resume waits for the socket and goes on where it had enough.

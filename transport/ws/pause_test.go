@@ -65,7 +65,8 @@ func TestPause(t *testing.T) {
 		for client.ReadBatch(&b) == nil {
 		}
 	})
-	for end := time.Now().Add(patience); given.Load()-before < 100*slow; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); given.Load()-before < 100*slow; time.Sleep(
+		time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d bytes after the client has begun to read", given.Load()-before)
 		}

@@ -119,7 +119,9 @@ func connected(t *testing.T) (client, server *ws.Conn) {
 	done := make(chan error, 1)
 	go func() {
 		_, err := server.Requested(t.Context(), packet.Offload{})
-		done <- errors.Join(err, server.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{}))
+		done <- errors.Join(err,
+			server.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(),
+				packet.Offload{}))
 	}()
 	_, err := client.Request(t.Context(), transport.Connect{}, packet.Offload{})
 	if err := errors.Join(err, <-done); err != nil {

@@ -46,11 +46,14 @@ func serveProxy(t *testing.T) (address string, requests <-chan *http.Request) {
 
 func TestProxy(t *testing.T) {
 	ca := newAuthority(t)
-	for scheme, config := range map[string]*tls.Config{"ws": nil, "wss": ca.server(t, "127.0.0.1")} {
+	for scheme, config := range map[string]*tls.Config{"ws": nil,
+		"wss": ca.server(t, "127.0.0.1")} {
 		t.Run(scheme, func(t *testing.T) {
 			address := accepting(t, config, func(c *ws.Conn) {
 				_, err := c.Requested(t.Context(), packet.Offload{})
-				if err := errors.Join(err, c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})); err != nil {
+				if err := errors.Join(err,
+					c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(),
+						packet.Offload{})); err != nil {
 					t.Error(err)
 				}
 				r := run(t, c, long)
@@ -72,14 +75,17 @@ func TestProxy(t *testing.T) {
 				t.Error(err)
 			}
 			c.Close(transport.CodeNormal, "done")
-			if want := map[string]string{"ws": "http", "wss": "https"}[scheme] + "://" + address + "/ws"; asked.String() != want {
+			if want := map[string]string{"ws": "http", "wss": "https"}[scheme] + "://" + address +
+				"/ws"; asked.String() != want {
 				t.Errorf("asked for the proxy of %s; want %s", asked, want)
 			}
 			r := <-requests
 			user, password, _ := basic(r)
-			if r.Method != http.MethodConnect || r.RequestURI != address || r.Host != address || user != "user" ||
+			if r.Method != http.MethodConnect || r.RequestURI != address || r.Host != address ||
+				user != "user" ||
 				password != "pass word" || r.Header.Get("Authorization") != "" {
-				t.Errorf("the proxy got %s %s, host %s, %v", r.Method, r.RequestURI, r.Host, r.Header)
+				t.Errorf("the proxy got %s %s, host %s, %v", r.Method, r.RequestURI, r.Host,
+					r.Header)
 			}
 		})
 	}
@@ -87,13 +93,16 @@ func TestProxy(t *testing.T) {
 
 // basic reads the credentials for a proxy.
 func basic(r *http.Request) (user, password string, ok bool) {
-	return (&http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
+	return (&http.Request{
+		Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}).BasicAuth()
 }
 
 // The default ports are named, since a proxy knows no ws.
 func TestProxyDefaultPort(t *testing.T) {
 	for address, want := range map[string]string{
-		"ws://server.invalid/ws": "server.invalid:80", "wss://server.invalid/ws": "server.invalid:443", "wss://[2001:db8::1]/ws": "[2001:db8::1]:443",
+		"ws://server.invalid/ws":  "server.invalid:80",
+		"wss://server.invalid/ws": "server.invalid:443",
+		"wss://[2001:db8::1]/ws":  "[2001:db8::1]:443",
 	} {
 		asked := make(chan string, 1)
 		d := dialer(t, address)
@@ -123,30 +132,46 @@ func TestProxyFails(t *testing.T) {
 	http1 := func(answer string) func(*testing.T) string {
 		return func(t *testing.T) string {
 			t.Helper()
-			return strings.Replace(answering("HTTP/1.1 "+answer+"\r\n\r\n")(t), "ws://", "http://", 1)
+			return strings.Replace(answering("HTTP/1.1 "+answer+"\r\n\r\n")(t), "ws://", "http://",
+				1)
 		}
 	}
 	other := newAuthority(t)
 	for name, f := range map[string]dialFailure{
-		"refused": {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) }, transport.StepProxy, "connection refused", "proxy "},
-		"no name": {func(*testing.T) string { return "http://" + strings.Repeat("x", 64) + ".example:3128" }, transport.StepProxy, "resolve", "proxy "},
+		"refused": {func(t *testing.T) string { t.Helper(); return "http://" + refusing(t) },
+			transport.StepProxy, "connection refused", "proxy "},
+		"no name": {func(*testing.T) string {
+			return "http://" + strings.Repeat("x", 64) +
+				".example:3128"
+		}, transport.StepProxy, "resolve", "proxy "},
 		"is a login page": {
-			http1("302 Found\r\nLocation: http://login.example/"), transport.StepProxy, "CONNECT server.invalid:443: 302 Found", "wants a login: open its page",
+			http1("302 Found\r\nLocation: http://login.example/"), transport.StepProxy,
+			"CONNECT server.invalid:443: 302 Found", "wants a login: open its page",
 		},
-		"requires a login": {http1("511 Network Authentication Required"), transport.StepProxy, "511 Network Authentication", "wants a login: open its page"},
-		"refuses CONNECT":  {http1("403 Forbidden"), transport.StepProxy, "CONNECT server.invalid:443: 403 Forbidden", "allow CONNECT"},
-		"server is gone":   {http1("502 Bad Gateway"), transport.StepProxy, "502 Bad Gateway", "cannot reach the server"},
+		"requires a login": {http1("511 Network Authentication Required"), transport.StepProxy,
+			"511 Network Authentication", "wants a login: open its page"},
+		"refuses CONNECT": {http1("403 Forbidden"), transport.StepProxy,
+			"CONNECT server.invalid:443: 403 Forbidden", "allow CONNECT"},
+		"server is gone": {http1("502 Bad Gateway"), transport.StepProxy, "502 Bad Gateway",
+			"cannot reach the server"},
 		"wants a password": {
-			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"), transport.StepProxy, "407 Proxy Authentication Required", "proxy-refuses http",
+			http1("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"),
+			transport.StepProxy, "407 Proxy Authentication Required", "proxy-refuses http",
 		},
 		"a web server": {func(t *testing.T) string {
 			t.Helper()
 			return "http://" + serveHTTP(t, nil, http.NotFound)
 		}, transport.StepProxy, "404 Not Found", "CONNECT"},
-		"no HTTP":        {http1("\r\n"), transport.StepProxy, "answer to CONNECT", "proxy"},
-		"speaks first":   {http1("200 OK\r\n\r\nhello"), transport.StepProxy, "bytes before", "proxy"},
-		"hung up":        {func(t *testing.T) string { t.Helper(); return "http://" + serveTCP(t, func(net.Conn) {}) }, transport.StepProxy, "CONNECT", "proxy"},
-		"another scheme": {func(*testing.T) string { return "ftp://127.0.0.1:1080" }, transport.StepProxy, "ftp is none of", "NO_PROXY=server.invalid"},
+		"no HTTP": {http1("\r\n"), transport.StepProxy, "answer to CONNECT", "proxy"},
+		"speaks first": {http1("200 OK\r\n\r\nhello"), transport.StepProxy, "bytes before",
+			"proxy"},
+		"hung up": {func(t *testing.T) string {
+			t.Helper()
+			return "http://" + serveTCP(t,
+				func(net.Conn) {})
+		}, transport.StepProxy, "CONNECT", "proxy"},
+		"another scheme": {func(*testing.T) string { return "ftp://127.0.0.1:1080" },
+			transport.StepProxy, "ftp is none of", "NO_PROXY=server.invalid"},
 		"TLS that nobody knows": {func(t *testing.T) string {
 			t.Helper()
 			return "https://" + serveHTTP(t, other.server(t, "127.0.0.1"), http.NotFound)

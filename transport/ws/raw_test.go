@@ -55,8 +55,10 @@ func upgradeAs(t *testing.T, conn net.Conn, address, subprotocol string) *raw {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	_, err := fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
+	_, err := fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: "+
+		"websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+
+		"MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
 		address, subprotocol)
 	if err != nil {
 		t.Fatal(err)
@@ -83,8 +85,9 @@ func serveRaw(t *testing.T, speak func(*raw)) string {
 			t.Error(err)
 			return
 		}
-		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-			"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
+		_, _ = fmt.Fprintf(conn,
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+				"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
 			acceptKey(request), transport.Subprotocol)
 		speak(&raw{t, conn, in, false})
 	})
@@ -92,7 +95,9 @@ func serveRaw(t *testing.T, speak func(*raw)) string {
 
 // acceptKey is the proof that the other side speaks WebSocket (RFC 6455 section 4.2.2).
 func acceptKey(request *http.Request) string {
-	hash := sha1.Sum([]byte(request.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // as above
+	// as above
+	hash := sha1.Sum([]byte(request.Header.Get("Sec-Websocket-Key") +
+		"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(hash[:])
 }
 
@@ -234,5 +239,6 @@ func (r *raw) connect() {
 const connectText = `{"state":"connect","version":1,"framings":["ip"]}`
 
 // connectedText is an answer to it.
-const connectedText = `{"state":"connected","version":1,"address":"10.1.1.3","peer":"10.1.1.4","network":"10.1.1.0/24",` +
+const connectedText = `{"state":"connected","version":1,"address":"10.1.1.3",` +
+	`"peer":"10.1.1.4","network":"10.1.1.0/24",` +
 	`"mtu":1400,"qlen":100,"framing":"ip","keepalive":20,"session":"secret"}`

@@ -21,7 +21,8 @@ func TestReadersTakeTurns(t *testing.T) {
 	address := accepting(t, nil, func(c *ws.Conn) {
 		_, err := c.Requested(t.Context(), packet.Offload{})
 		if err == nil {
-			err = c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
+			err = c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(),
+				packet.Offload{})
 		}
 		if err != nil {
 			t.Error(err)

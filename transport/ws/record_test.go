@@ -41,7 +41,8 @@ func TestRecords(t *testing.T) {
 	}
 	w.Gather()
 	o := output{wire: w, tuner: &tcp.Tuner{Settings: tcp.Settings{Record: 2000}}}
-	if err := o.encode(net.Buffers{make([]byte, 4500), make([]byte, 2000), make([]byte, 1)}); err != nil {
+	if err := o.encode(net.Buffers{make([]byte, 4500), make([]byte, 2000),
+		make([]byte, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if want := []int{2000, 2000, 500, 2000, 1}; !slices.Equal(tls.seen, want) {
@@ -52,6 +53,7 @@ func TestRecords(t *testing.T) {
 // The buffers of frames are made for the longest messages.
 func TestUsual(t *testing.T) {
 	if frame.Usual != tcp.MaxMessage {
-		t.Errorf("frames are made for %d bytes, and messages have up to %d", frame.Usual, tcp.MaxMessage)
+		t.Errorf("frames are made for %d bytes, and messages have up to %d", frame.Usual,
+			tcp.MaxMessage)
 	}
 }

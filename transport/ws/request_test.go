@@ -23,14 +23,16 @@ func TestConnect(t *testing.T) {
 	go func() {
 		m, err := server.Requested(t.Context(), packet.Offload{})
 		if err == nil {
-			err = server.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})
+			err = server.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(),
+				packet.Offload{})
 		}
 		if err != nil {
 			t.Error(err)
 		}
 		requests <- m
 	}()
-	link, err := client.Request(t.Context(), transport.Connect{Address: "10.1.1.9", Session: "old"}, packet.Offload{})
+	link, err := client.Request(t.Context(), transport.Connect{Address: "10.1.1.9", Session: "old"},
+		packet.Offload{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +45,8 @@ func TestConnect(t *testing.T) {
 		t.Errorf("link %+v; want %+v", link, want)
 	}
 	m := <-requests
-	if m.Wanted() != netip.MustParseAddr("10.1.1.9") || m.Session != "old" || m.Version != transport.Version {
+	if m.Wanted() != netip.MustParseAddr("10.1.1.9") || m.Session != "old" ||
+		m.Version != transport.Version {
 		t.Errorf("the server got %+v", m)
 	}
 	if client.State() != transport.StateConnected || server.State() != transport.StateConnected {
@@ -65,29 +68,48 @@ func TestRequestedRefuses(t *testing.T) {
 		send func(*raw)
 		want string
 	}{
-		"unknown state": {func(r *raw) { r.text(`{"state":"hello","version":1,"framings":["ip"]}`) }, "unknown state"},
-		"connected":     {func(r *raw) { r.text(connectedText) }, "unknown state"},
-		"no state":      {func(r *raw) { r.text(`{}`) }, "unknown state"},
-		"null":          {func(r *raw) { r.text(`null`) }, "unknown state"},
-		"no JSON":       {func(r *raw) { r.text(`{"state":`) }, "malformed control message"},
-		"empty":         {func(r *raw) { r.text(``) }, "malformed control message"},
-		"a list":        {func(r *raw) { r.text(`["connect"]`) }, "malformed control message"},
-		"a wrong type":  {func(r *raw) { r.text(`{"state":"connect","version":"1","framings":["ip"]}`) }, "malformed control message"},
-		"two values":    {func(r *raw) { r.text(connectText + connectText) }, "malformed control message"},
-		"deep":          {func(r *raw) { r.text(strings.Repeat(`[`, 16000)) }, "malformed control message"},
-		"too long":      {func(r *raw) { r.text(connectText + strings.Repeat(" ", 16<<10)) }, "control message too long"},
-		"much too long": {func(r *raw) { r.text(connectText + strings.Repeat(" ", 1<<20)) }, "control message too long"},
+		"unknown " +
+			"state": {func(r *raw) { r.text(`{"state":"hello","version":1,"framings":["ip"]}`) },
+			"unknown state"},
+		"connected": {func(r *raw) { r.text(connectedText) }, "unknown state"},
+		"no state":  {func(r *raw) { r.text(`{}`) }, "unknown state"},
+		"null":      {func(r *raw) { r.text(`null`) }, "unknown state"},
+		"no JSON":   {func(r *raw) { r.text(`{"state":`) }, "malformed control message"},
+		"empty":     {func(r *raw) { r.text(``) }, "malformed control message"},
+		"a list":    {func(r *raw) { r.text(`["connect"]`) }, "malformed control message"},
+		"a wrong " +
+			"type": {func(r *raw) { r.text(`{"state":"connect","version":"1","framings":["ip"]}`) },
+			"malformed control message"},
+		"two values": {func(r *raw) { r.text(connectText + connectText) },
+			"malformed control message"},
+		"deep": {func(r *raw) { r.text(strings.Repeat(`[`, 16000)) },
+			"malformed control message"},
+		"too long": {func(r *raw) { r.text(connectText + strings.Repeat(" ", 16<<10)) },
+			"control message too long"},
+		"much too long": {func(r *raw) { r.text(connectText + strings.Repeat(" ", 1<<20)) },
+			"control message too long"},
 		"another version": {
-			func(r *raw) { r.text(`{"state":"connect","version":2,"framings":["ip"]}`) }, "version 2 is not spoken here",
+			func(r *raw) { r.text(`{"state":"connect","version":2,"framings":["ip"]}`) },
+			"version 2 is not spoken here",
 		},
-		"no version":      {func(r *raw) { r.text(`{"state":"connect","framings":["ip"]}`) }, "version 0 is not spoken here"},
-		"no framing":      {func(r *raw) { r.text(`{"state":"connect","version":1}`) }, "no framing in common"},
-		"unknown framing": {func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["pigeon"]}`) }, "no framing in common"},
+		"no version": {func(r *raw) { r.text(`{"state":"connect","framings":["ip"]}`) },
+			"version 0 is not spoken here"},
+		"no framing": {func(r *raw) { r.text(`{"state":"connect","version":1}`) },
+			"no framing in common"},
+		"unknown " +
+			"framing": {
+			func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["pigeon"]}`) },
+			"no framing in common"},
 		"a lane below 0": {
-			func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["ip"],"session":"s","lane":-1}`) }, "a lane is one of a session",
+			func(r *raw) {
+				r.text(
+					`{"state":"connect","version":1,"framings":["ip"],"session":"s","lane":-1}`)
+			},
+			"a lane is one of a session",
 		},
 		"a lane of nothing": {
-			func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["ip"],"lane":1}`) }, "a lane is one of a session",
+			func(r *raw) { r.text(`{"state":"connect","version":1,"framings":["ip"],"lane":1}`) },
+			"a lane is one of a session",
 		},
 		"a batch":     {func(r *raw) { r.binary(ipPacket(1, 1, 60)) }, "a batch before connected"},
 		"a heartbeat": {func(r *raw) { r.binary(nil) }, "a batch before connected"},
@@ -119,17 +141,24 @@ func TestRequestRefuses(t *testing.T) {
 		send func(*raw)
 		want string
 	}{
-		"unknown state":   {func(r *raw) { r.text(`{"state":"welcome"}`) }, "unknown state"},
-		"connect":         {func(r *raw) { r.text(connectText) }, "unknown state"},
-		"another version": {func(r *raw) { r.text(wrong(`"version":1`, `"version":2`)) }, "version 2 is not spoken here"},
-		"no JSON":         {func(r *raw) { r.text(`connected`) }, "malformed control message"},
-		"a wrong type":    {func(r *raw) { r.text(wrong(`1400`, `"1400"`)) }, "malformed control message"},
-		"too long":        {func(r *raw) { r.text(connectedText + strings.Repeat(" ", 16<<10)) }, "control message too long"},
-		"a batch":         {func(r *raw) { r.binary(ipPacket(1, 1, 60)) }, "a batch before connected"},
-		"a bad address":   {func(r *raw) { r.text(wrong(`10.1.1.3`, `10.1.1`)) }, "unusable connected: address"},
-		"a bad mtu":       {func(r *raw) { r.text(wrong(`1400`, `20`)) }, "unusable connected: mtu 20"},
+		"unknown state": {func(r *raw) { r.text(`{"state":"welcome"}`) }, "unknown state"},
+		"connect":       {func(r *raw) { r.text(connectText) }, "unknown state"},
+		"another version": {func(r *raw) { r.text(wrong(`"version":1`, `"version":2`)) },
+			"version 2 is not spoken here"},
+		"no JSON": {func(r *raw) { r.text(`connected`) }, "malformed control message"},
+		"a wrong type": {func(r *raw) { r.text(wrong(`1400`, `"1400"`)) },
+			"malformed control message"},
+		"too long": {func(r *raw) { r.text(connectedText + strings.Repeat(" ", 16<<10)) },
+			"control message too long"},
+		"a batch": {func(r *raw) { r.binary(ipPacket(1, 1, 60)) },
+			"a batch before connected"},
+		"a bad address": {func(r *raw) { r.text(wrong(`10.1.1.3`, `10.1.1`)) },
+			"unusable connected: address"},
+		"a bad mtu": {func(r *raw) { r.text(wrong(`1400`, `20`)) },
+			"unusable connected: mtu 20"},
 		"a framing that was not offered": {
-			func(r *raw) { r.text(wrong(`"framing":"ip"`, `"framing":"pigeon"`)) }, `framing "pigeon" was not offered`,
+			func(r *raw) { r.text(wrong(`"framing":"ip"`, `"framing":"pigeon"`)) },
+			`framing "pigeon" was not offered`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -175,7 +204,8 @@ func TestRequestHungUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = c.Request(t.Context(), transport.Connect{}, packet.Offload{}); !errors.Is(err, transport.ErrHungUp) {
+	if _, err = c.Request(t.Context(), transport.Connect{}, packet.Offload{}); !errors.Is(err,
+		transport.ErrHungUp) {
 		t.Errorf("got %v", err)
 	}
 	c.Close(transport.CodeNormal, "")
@@ -213,7 +243,8 @@ func TestRequestedTimeout(t *testing.T) {
 				c.Close(transport.CodeNormal, "not told, for it is closed")
 			})
 			code, reason := dialRaw(t, address).closed()
-			if err := <-failed; !errors.Is(err, test.err) || code != test.code || reason != test.reason {
+			if err := <-failed; !errors.Is(err, test.err) || code != test.code ||
+				reason != test.reason {
 				t.Errorf("%v; told %d, %q", err, code, reason)
 			}
 		})
@@ -234,7 +265,8 @@ func TestUnknownFieldsIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if link, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil || link.MTU != 1400 {
+	if link, err := c.Request(t.Context(), transport.Connect{}, packet.Offload{}); err != nil ||
+		link.MTU != 1400 {
 		t.Errorf("got %+v, %v", link, err)
 	}
 	c.Close(transport.CodeNormal, "")

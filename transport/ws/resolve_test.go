@@ -26,14 +26,16 @@ func webSockets(t *testing.T, address, port string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{transport.Subprotocol}})
-		if err != nil {
-			return
-		}
-		_, _, _ = ws.Read(r.Context())
-		_ = ws.CloseNow()
-	})}
+	web := &http.Server{ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ws, err := websocket.Accept(w, r,
+				&websocket.AcceptOptions{Subprotocols: []string{transport.Subprotocol}})
+			if err != nil {
+				return
+			}
+			_, _, _ = ws.Read(r.Context())
+			_ = ws.CloseNow()
+		})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -86,16 +88,29 @@ func TestOneFamilyResolves(t *testing.T) {
 		zone *zone
 		want string
 	}{
-		"AAAA is dropped":                  {&zone{hosts: map[string][]string{name: {"127.0.0.1"}}, mute: map[dnsmessage.Type]bool{aaaa: true}}, "127.0.0.1"},
-		"A is dropped":                     {&zone{hosts: map[string][]string{name: {"::1"}}, mute: map[dnsmessage.Type]bool{a: true}}, "::1"},
-		"AAAA is dropped, there are both":  {&zone{hosts: both, mute: map[dnsmessage.Type]bool{aaaa: true}}, "127.0.0.1"},
-		"A is dropped, there are both":     {&zone{hosts: both, mute: map[dnsmessage.Type]bool{a: true}}, "::1"},
-		"AAAA fails":                       {&zone{hosts: both, odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeServerFailure}}, "127.0.0.1"},
-		"A fails":                          {&zone{hosts: both, odd: map[dnsmessage.Type]dnsmessage.RCode{a: dnsmessage.RCodeServerFailure}}, "::1"},
-		"AAAA is not implemented":          {&zone{hosts: both, odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeNotImplemented}}, "127.0.0.1"},
-		"AAAA is refused":                  {&zone{hosts: both, odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeRefused}}, "127.0.0.1"},
-		"there is no such name, for AAAA":  {&zone{hosts: both, odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeNameError}}, "127.0.0.1"},
-		"there is no such name, for A":     {&zone{hosts: both, odd: map[dnsmessage.Type]dnsmessage.RCode{a: dnsmessage.RCodeNameError}}, "::1"},
+		"AAAA is dropped": {&zone{hosts: map[string][]string{name: {"127.0.0.1"}},
+			mute: map[dnsmessage.Type]bool{aaaa: true}}, "127.0.0.1"},
+		"A is dropped": {&zone{hosts: map[string][]string{name: {"::1"}},
+			mute: map[dnsmessage.Type]bool{a: true}}, "::1"},
+		"AAAA is dropped, there are both": {&zone{hosts: both,
+			mute: map[dnsmessage.Type]bool{aaaa: true}}, "127.0.0.1"},
+		"A is dropped, there are both": {&zone{hosts: both,
+			mute: map[dnsmessage.Type]bool{a: true}}, "::1"},
+		"AAAA fails": {&zone{hosts: both,
+			odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeServerFailure}},
+			"127.0.0.1"},
+		"A fails": {&zone{hosts: both,
+			odd: map[dnsmessage.Type]dnsmessage.RCode{a: dnsmessage.RCodeServerFailure}}, "::1"},
+		"AAAA is not implemented": {&zone{hosts: both,
+			odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeNotImplemented}},
+			"127.0.0.1"},
+		"AAAA is refused": {&zone{hosts: both,
+			odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeRefused}}, "127.0.0.1"},
+		"there is no such name, for AAAA": {&zone{hosts: both,
+			odd: map[dnsmessage.Type]dnsmessage.RCode{aaaa: dnsmessage.RCodeNameError}},
+			"127.0.0.1"},
+		"there is no such name, for A": {&zone{hosts: both,
+			odd: map[dnsmessage.Type]dnsmessage.RCode{a: dnsmessage.RCodeNameError}}, "::1"},
 		"all is well, and ::1 goes before": {&zone{hosts: both}, "::1"},
 	} {
 		t.Run(title, func(t *testing.T) {
@@ -116,7 +131,8 @@ func TestLastOfManyAddresses(t *testing.T) {
 	}
 	port := webSockets(t, "127.9.2.1", "0")
 	z := &zone{hosts: map[string][]string{name: append(many, "127.9.2.1")}}
-	if got, took := dials(t, z.to(t, "server.example", port)); got != netip.MustParseAddr("127.9.2.1") || took > soon {
+	if got, took := dials(t, z.to(t, "server.example", port)); got != netip.MustParseAddr(
+		"127.9.2.1") || took > soon {
 		t.Errorf("reached %s after %v", got, took)
 	}
 }
@@ -139,7 +155,8 @@ func TestKnownAddress(t *testing.T) {
 
 	t.Run("the name server is silent", func(t *testing.T) {
 		z.silence()
-		if got, took := dials(t, d); got != netip.MustParseAddr("127.0.0.1") || took < time.Second || took > soon {
+		if got, took := dials(t, d); got != netip.MustParseAddr("127.0.0.1") ||
+			took < time.Second || took > soon {
 			t.Errorf("reached %s after %v", got, took)
 		}
 	})
@@ -152,14 +169,16 @@ func TestKnownAddress(t *testing.T) {
 	})
 	t.Run("the name has moved", func(t *testing.T) {
 		webSockets(t, "127.9.3.1", port)
-		moved := (&zone{hosts: map[string][]string{name: {"127.9.3.1"}}}).to(t, "server.example", port)
+		moved := (&zone{hosts: map[string][]string{name: {"127.9.3.1"}}}).to(t, "server.example",
+			port)
 		moved.Known = d.Known
 		if got, took := dials(t, moved); got != netip.MustParseAddr("127.9.3.1") || took > soon {
 			t.Errorf("reached %s after %v", got, took)
 		}
 	})
 	t.Run("the name leads nowhere", func(t *testing.T) {
-		wrong := (&zone{hosts: map[string][]string{name: {"127.9.3.9"}}}).to(t, "server.example", port)
+		wrong := (&zone{hosts: map[string][]string{name: {"127.9.3.9"}}}).to(t, "server.example",
+			port)
 		wrong.Known = d.Known
 		if got, took := dials(t, wrong); got != netip.MustParseAddr("127.0.0.1") || took > soon {
 			t.Errorf("reached %s after %v", got, took)
@@ -170,7 +189,8 @@ func TestKnownAddress(t *testing.T) {
 		dead.Known = map[string]netip.Addr{"server.example": netip.MustParseAddr("127.9.3.9")}
 		_, err := dead.Dial(t.Context())
 		var step *transport.StepError
-		if !errors.As(err, &step) || step.Step != transport.StepName || !strings.Contains(err.Error(), "no such host (nor does the address of last time do: ") {
+		if !errors.As(err, &step) || step.Step != transport.StepName ||
+			!strings.Contains(err.Error(), "no such host (nor does the address of last time do: ") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -191,13 +211,15 @@ func TestKnownAddressIsSomebodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &zone{hosts: map[string][]string{name: {"127.9.4.2"}}, mute: map[dnsmessage.Type]bool{dnsmessage.TypeA: true, dnsmessage.TypeAAAA: true}}
-	web := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		z.mu.Lock()
-		defer z.mu.Unlock()
-		z.mute = nil
-		http.NotFound(w, r)
-	})}
+	z := &zone{hosts: map[string][]string{name: {"127.9.4.2"}},
+		mute: map[dnsmessage.Type]bool{dnsmessage.TypeA: true, dnsmessage.TypeAAAA: true}}
+	web := &http.Server{ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			z.mu.Lock()
+			defer z.mu.Unlock()
+			z.mute = nil
+			http.NotFound(w, r)
+		})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -220,7 +242,8 @@ func TestKnownAddressOfProxy(t *testing.T) {
 	z := &zone{}
 	d := z.to(t, "server.example", "80")
 	z.silence()
-	d.Known = map[string]netip.Addr{"proxy.example": netip.MustParseAddr("127.0.0.1"), "server.example": netip.MustParseAddr("127.9.5.1")}
+	d.Known = map[string]netip.Addr{"proxy.example": netip.MustParseAddr("127.0.0.1"),
+		"server.example": netip.MustParseAddr("127.9.5.1")}
 	for _, scheme := range []string{"http", "socks5"} {
 		ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
@@ -243,12 +266,16 @@ func TestKnownAddressOfProxy(t *testing.T) {
 			asked <- string(buf[:n])
 		}()
 		_, port, _ := net.SplitHostPort(ln.Addr().String())
-		d.Proxy = func(*url.URL) (*url.URL, error) { return url.Parse(scheme + "://proxy.example:" + port) }
+		d.Proxy = func(*url.URL) (*url.URL,
+			error) {
+			return url.Parse(scheme + "://proxy.example:" + port)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), soon)
 		_, err = d.Dial(ctx)
 		cancel()
 		_ = ln.Close()
-		want := map[string]string{"http": "CONNECT server.example:80 ", "socks5": "\x05\x01\x00\x01\x7f\x09\x05\x01\x00\x50"}[scheme]
+		want := map[string]string{"http": "CONNECT server.example:80 ",
+			"socks5": "\x05\x01\x00\x01\x7f\x09\x05\x01\x00\x50"}[scheme]
 		if got := <-asked; !strings.HasPrefix(got, want) || err == nil {
 			t.Errorf("%s: the proxy was asked %q; want %q (%v)", scheme, got, want, err)
 		}
@@ -283,10 +310,11 @@ func TestInternationalName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hosts <- r.Host
-		http.NotFound(w, r)
-	})}
+	web := &http.Server{ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			hosts <- r.Host
+			http.NotFound(w, r)
+		})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -297,7 +325,8 @@ func TestInternationalName(t *testing.T) {
 		<-done
 	}()
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	for _, given := range []string{"bücher.example", "BÜCHER.example", "b%C3%BCcher.example", "xn--bcher-kva.example"} {
+	for _, given := range []string{"bücher.example", "BÜCHER.example", "b%C3%BCcher.example",
+		"xn--bcher-kva.example"} {
 		d := z.to(t, given, port)
 		_, err := d.Dial(t.Context())
 		var step *transport.StepError
@@ -307,7 +336,8 @@ func TestInternationalName(t *testing.T) {
 		if got := <-hosts; got != "xn--bcher-kva.example:"+port {
 			t.Errorf("%s: the server was asked for %s", given, got)
 		}
-		if want := "ws://" + d.URL.Host + "/ws answered"; !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "%") {
+		if want := "ws://" + d.URL.Host + "/ws answered"; !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "%") {
 			t.Errorf("%s: %v; want %s", given, err, want)
 		}
 	}
@@ -328,7 +358,8 @@ func TestOldNameServers(t *testing.T) {
 	} {
 		t.Run(title, func(t *testing.T) {
 			t.Parallel()
-			if got, _ := dials(t, z.to(t, "server.example", port)); got != netip.MustParseAddr("127.0.0.1") {
+			if got, _ := dials(t, z.to(t, "server.example", port)); got != netip.MustParseAddr(
+				"127.0.0.1") {
 				t.Errorf("reached %s", got)
 			}
 		})

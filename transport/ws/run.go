@@ -25,7 +25,8 @@ const alive = 1.9
 // connection is closed, and every goroutine is over, when Run returns; the error is never nil. A
 // panic in sending, reading or deliver ends this connection with CodeInternal, and is a
 // *defect.Error.
-func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration, deliver func(*packet.Batch) error) error {
+func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration,
+	deliver func(*packet.Batch) error) error {
 	var end ending
 	cut := func(err error) {
 		end.because(err)
@@ -33,10 +34,12 @@ func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration, de
 	}
 	c.out.start(q, keepalive, func(err error) {
 		switch {
-		case defect.Is(err): // what waits for the answer to the close frame is read, or the timer of bye
+		// what waits for the answer to the close frame is read, or the timer of bye
+		case defect.Is(err):
 			end.because(err)
 			c.bye(transport.CodeInternal, internal)
-		case errors.Is(err, fq.ErrMemory): // the caller may be a reader's callback and hold the budget's lock
+		// the caller may be a reader's callback and hold the budget's lock
+		case errors.Is(err, fq.ErrMemory):
 			end.because(err)
 			c.wire.Interrupt()
 		case !errors.Is(err, net.ErrClosed): // the caller of Close says why

@@ -15,7 +15,10 @@ func TestKeyExchange(t *testing.T) {
 	ca := newAuthority(t)
 	for want, limit := range map[string]func(client *tls.Config){
 		"[tls=1.3 kex=X25519MLKEM768]": func(*tls.Config) {},
-		"[tls=1.3 kex=X25519]":         func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.X25519} },
+		"[tls=1.3 kex=X25519]": func(c *tls.Config) {
+			c.CurvePreferences = []tls.CurveID{
+				tls.X25519}
+		},
 		"[tls=1.2 kex=CurveP256]": func(c *tls.Config) {
 			c.CurvePreferences, c.MaxVersion = []tls.CurveID{tls.CurveP256}, tls.VersionTLS12
 		},

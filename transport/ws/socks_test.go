@@ -75,7 +75,8 @@ func TestSOCKS(t *testing.T) {
 			d := dialer(t, "wss://localhost:"+port)
 			d.TLS, d.Proxy = ca.client(), through(scheme+"://user:pa55w0rd@"+proxy)
 			exchange(t, d)
-			if got := <-asked; got != want && !(scheme == "socks5" && strings.HasPrefix(got, "4 ")) {
+			if got := <-asked; got != want &&
+				!(scheme == "socks5" && strings.HasPrefix(got, "4 ")) {
 				t.Errorf("asked for %s; want %s", got, want)
 			}
 		})
@@ -93,28 +94,29 @@ func TestProxyTLS(t *testing.T) {
 			}
 			address := accepting(t, config, grant(t))
 			outer := newAuthority(t)
-			proxy := serveHTTP(t, outer.server(t, "127.0.0.1"), func(w http.ResponseWriter, r *http.Request) {
-				server, err := new(net.Dialer).DialContext(r.Context(), "tcp", r.Host)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				conn, in, err := http.NewResponseController(w).Hijack()
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				_, _ = fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					_, _ = io.Copy(server, in)
-					_ = server.Close()
-				}()
-				_, _ = io.Copy(conn, server)
-				_ = conn.Close()
-				<-done
-			})
+			proxy := serveHTTP(t, outer.server(t, "127.0.0.1"),
+				func(w http.ResponseWriter, r *http.Request) {
+					server, err := new(net.Dialer).DialContext(r.Context(), "tcp", r.Host)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					conn, in, err := http.NewResponseController(w).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, _ = fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n\r\n")
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						_, _ = io.Copy(server, in)
+						_ = server.Close()
+					}()
+					_, _ = io.Copy(conn, server)
+					_ = conn.Close()
+					<-done
+				})
 			d := dialer(t, scheme+"://"+address)
 			d.TLS, d.Proxy = inner.client(), through("https://"+proxy)
 			d.ProxyTLS = outer.client()
@@ -128,7 +130,8 @@ func grant(t *testing.T) func(*ws.Conn) {
 	t.Helper()
 	return func(c *ws.Conn) {
 		_, err := c.Requested(t.Context(), packet.Offload{})
-		if err := errors.Join(err, c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}}, granted(), packet.Offload{})); err != nil {
+		if err := errors.Join(err, c.Grant(t.Context(), transport.Connect{Framings: []string{"ip"}},
+			granted(), packet.Offload{})); err != nil {
 			t.Error(err)
 			return
 		}
@@ -186,15 +189,30 @@ func TestSOCKSFails(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]dialFailure{
-		"refused":              {func(t *testing.T) string { t.Helper(); return "socks5h://" + refusing(t) }, transport.StepProxy, "connection refused", "proxy "},
-		"no name":              {func(t *testing.T) string { t.Helper(); return "socks5://" + refusing(t) }, transport.StepName, "resolve server.invalid", "DNS"},
-		"a wrong password":     {says("\x05\x02", "\x01\x01"), transport.StepProxy, "SOCKS5 authentication failed", "proxy-login socks5h"},
-		"another method":       {says("\x05\xff"), transport.StepProxy, "SOCKS5 authentication failed", "proxy-login socks5h"},
-		"refuses the server":   {says("\x05\x00", "\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"), transport.StepProxy, "SOCKS5 to server.invalid:443: connection not allowed by ruleset", "allows"},
-		"the server is gone":   {says("\x05\x00", "\x05\x04\x00\x01\x00\x00\x00\x00\x00\x00"), transport.StepProxy, "host unreachable", "server's name"},
-		"hangs up":             {says(), transport.StepProxy, "hung up", "proxy"},
-		"an HTTP proxy":        {says("HTTP/1.1 400 Bad Request\r\n\r\n"), transport.StepProxy, "unexpected protocol version", "proxy"},
-		"a user that is empty": {func(*testing.T) string { return "socks5://:pa55w0rd@127.0.0.1" }, transport.StepProxy, "1 to 255 bytes", "NO_PROXY"},
+		"refused": {func(t *testing.T) string {
+			t.Helper()
+			return "socks5h://" +
+				refusing(t)
+		}, transport.StepProxy, "connection refused", "proxy "},
+		"no name": {func(t *testing.T) string {
+			t.Helper()
+			return "socks5://" +
+				refusing(t)
+		}, transport.StepName, "resolve server.invalid", "DNS"},
+		"a wrong password": {says("\x05\x02", "\x01\x01"), transport.StepProxy,
+			"SOCKS5 authentication failed", "proxy-login socks5h"},
+		"another method": {says("\x05\xff"), transport.StepProxy,
+			"SOCKS5 authentication failed", "proxy-login socks5h"},
+		"refuses the server": {says("\x05\x00", "\x05\x02\x00\x01\x00\x00\x00\x00\x00\x00"),
+			transport.StepProxy, "SOCKS5 to server.invalid:443: connection not allowed by ruleset",
+			"allows"},
+		"the server is gone": {says("\x05\x00", "\x05\x04\x00\x01\x00\x00\x00\x00\x00\x00"),
+			transport.StepProxy, "host unreachable", "server's name"},
+		"hangs up": {says(), transport.StepProxy, "hung up", "proxy"},
+		"an HTTP proxy": {says("HTTP/1.1 400 Bad Request\r\n\r\n"), transport.StepProxy,
+			"unexpected protocol version", "proxy"},
+		"a user that is empty": {func(*testing.T) string { return "socks5://:pa55w0rd@127.0.0.1" },
+			transport.StepProxy, "1 to 255 bytes", "NO_PROXY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := dialer(t, "wss://server.invalid")

@@ -15,12 +15,13 @@ import (
 // A zone is what a name server of a test knows.
 type zone struct {
 	mu    sync.Mutex
-	hosts map[string][]string                  // by name with a dot at the end
-	odd   map[dnsmessage.Type]dnsmessage.RCode // what every question of a type is answered by instead
-	mute  map[dnsmessage.Type]bool             // types whose questions are not answered at all
-	drops bool                                 // queries with EDNS(0) are not answered at all
-	old   bool                                 // queries with EDNS(0) are answered by FORMERR
-	delay time.Duration                        // before each answer
+	hosts map[string][]string // by name with a dot at the end
+	// what every question of a type is answered by instead
+	odd   map[dnsmessage.Type]dnsmessage.RCode
+	mute  map[dnsmessage.Type]bool // types whose questions are not answered at all
+	drops bool                     // queries with EDNS(0) are not answered at all
+	old   bool                     // queries with EDNS(0) are answered by FORMERR
+	delay time.Duration            // before each answer
 }
 
 // silence has the server answer nothing at all from now on.
@@ -68,7 +69,8 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 			_ = c.Close()
 		}
 	})
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if over {
@@ -109,9 +111,11 @@ func (z *zone) answer(query []byte) []byte {
 			header := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}
 			switch {
 			case a.Is4() && q.Type == dnsmessage.TypeA:
-				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: a.As4()}})
+				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header,
+					Body: &dnsmessage.AResource{A: a.As4()}})
 			case a.Is6() && q.Type == dnsmessage.TypeAAAA:
-				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+				m.Answers = append(m.Answers, dnsmessage.Resource{Header: header,
+					Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
 			}
 		}
 	}

@@ -33,7 +33,8 @@ func large() *packet.Packet {
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	copy(ip[12:], []byte{10, 1, 1, 3, 10, 1, 1, 1})
 	ip[20+12] = 5 << 4
-	packet.Header{Flags: 1, GSOType: 1, HeaderLength: 40, GSOSize: 1348, ChecksumStart: 20, ChecksumOffset: 16}.Put(p.Record())
+	packet.Header{Flags: 1, GSOType: 1, HeaderLength: 40, GSOSize: 1348, ChecksumStart: 20,
+		ChecksumOffset: 16}.Put(p.Record())
 	return p
 }
 
@@ -52,7 +53,8 @@ func BenchmarkFrame(b *testing.B) {
 	for _, side := range []string{"client", "server"} {
 		for _, way := range writing {
 			b.Run(side+"/"+way.name, func(b *testing.B) {
-				o := Form{Client: side == "client", Framing: way.framing, PeerUSO: true, Whole: way.secure}
+				o := Form{Client: side == "client", Framing: way.framing, PeerUSO: true,
+					Whole: way.secure}
 				batch := records(Usual, way.one)
 				defer batch.Reset()
 				b.ReportAllocs()

@@ -56,7 +56,10 @@ const (
 )
 
 //nolint:gochecknoglobals // a pool is shared by design
-var framePool = sync.Pool{New: func() any { return &Buffer{buf: make([]byte, 0, frameSize), pad: make([]byte, maskStep)} }}
+var framePool = sync.Pool{New: func() any {
+	return &Buffer{buf: make([]byte, 0, frameSize),
+		pad: make([]byte, maskStep)}
+}}
 
 // New returns a buffer, which free gives back.
 func New() *Buffer {

@@ -38,14 +38,19 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
 	hands := &handshake{Conn: conn, asked: make(chan struct{})}
-	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: diagnose.MaxAnswer}
+	hands.client = &http.Transport{DialContext: hands.dial, DisableKeepAlives: true,
+		DisableCompression: true, MaxResponseHeaderBytes: diagnose.MaxAnswer}
 	client := &http.Client{
-		Transport:     hands,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: hands,
+		CheckRedirect: func(*http.Request,
+			[]*http.Request) error {
+			return http.ErrUseLastResponse
+		},
 	}
 	// The TLS, where there is any, is in under already.
 	u := *d.URL
-	u.Scheme, u.Host = "ws", strings.TrimSuffix(net.JoinHostPort(transport.PeerHost(d.URL), d.URL.Port()), ":")
+	u.Scheme, u.Host = "ws", strings.TrimSuffix(net.JoinHostPort(transport.PeerHost(d.URL),
+		d.URL.Port()), ":")
 	header := d.Header.Clone()
 	if header == nil {
 		header = http.Header{}
@@ -69,12 +74,16 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 	}
 	if ws.Subprotocol() != transport.Subprotocol {
 		_ = ws.CloseNow()
-		return nil, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s", transport.Readable(d.URL), transport.Subprotocol),
-			Reason: transport.ReasonURL, Advice: ", and that no proxy in front removes Sec-WebSocket-Protocol"}
+		return nil, &transport.StepError{Step: transport.StepHTTP,
+			Err: fmt.Errorf("%s is a WebSocket server of another kind: it does not speak %s",
+				transport.Readable(d.URL), transport.Subprotocol),
+			Reason: transport.ReasonURL, Advice: ", and that no proxy in front removes " +
+				"Sec-WebSocket-Protocol"}
 	}
 	early, err = hands.end(ws)
 	if err != nil {
-		return nil, &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s: %w", transport.Readable(d.URL), err), Reason: transport.ReasonURL}
+		return nil, &transport.StepError{Step: transport.StepHTTP,
+			Err: fmt.Errorf("%s: %w", transport.Readable(d.URL), err), Reason: transport.ReasonURL}
 	}
 	return early, nil
 }

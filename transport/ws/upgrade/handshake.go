@@ -138,7 +138,8 @@ func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
 
 // Server answers the request r for a WebSocket on conn, and returns what came right behind it, and
 // the subprotocol, "" for none.
-func Server(w http.ResponseWriter, r *http.Request, conn *tcp.Conn) (early []byte, protocol string, err error) {
+func Server(w http.ResponseWriter, r *http.Request, conn *tcp.Conn) (early []byte, protocol string,
+	err error) {
 	hands := &handshake{Conn: conn}
 	ws, err := websocket.Accept(hijacker{w, hands}, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{transport.Subprotocol},

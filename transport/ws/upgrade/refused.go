@@ -20,7 +20,8 @@ import (
 func marked(resp *http.Response) (own bool, why string) {
 	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
 		scheme, rest, _ := strings.Cut(challenge, " ")
-		if strings.EqualFold(scheme, "Bearer") && strings.Contains(rest, `realm="`+transport.Realm+`"`) {
+		if strings.EqualFold(scheme, "Bearer") &&
+			strings.Contains(rest, `realm="`+transport.Realm+`"`) {
 			_, why, _ = strings.Cut(rest, `error_description="`)
 			why, _, _ = strings.Cut(why, `"`)
 			return true, diagnose.OneLine(why)
@@ -39,7 +40,8 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 	own, why := marked(resp)
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized && own && why != "":
-		return &transport.StepError{Step: transport.StepAuth, Err: fmt.Errorf("%w: %s", what, why), Reason: transport.ReasonTokenOver}
+		return &transport.StepError{Step: transport.StepAuth, Err: fmt.Errorf("%w: %s", what, why),
+			Reason: transport.ReasonTokenOver}
 	case code == http.StatusUnauthorized && own:
 		reason := transport.ReasonToken
 		if d.ClientCertificate {
@@ -47,20 +49,26 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 		}
 		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: reason}
 	case code == http.StatusUnauthorized && d.Header.Get("Authorization") != "":
-		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: transport.ReasonHeader,
+		return &transport.StepError{Step: transport.StepAuth, Err: what,
+			Reason:  transport.ReasonHeader,
 			Subject: "Authorization", Advice: offered(resp), Doubtful: true}
 	case code == http.StatusUnauthorized:
-		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: transport.ReasonDoubtful, Subject: offered(resp), Doubtful: true}
+		return &transport.StepError{Step: transport.StepAuth, Err: what,
+			Reason: transport.ReasonDoubtful, Subject: offered(resp), Doubtful: true}
 	case code == http.StatusTooManyRequests:
 		return tooMany(what, resp)
 	case code == http.StatusProxyAuthRequired && d.Header.Get("Proxy-Authorization") != "":
 		return &transport.StepError{Step: transport.StepProxy, Err: what,
 			Reason: transport.ReasonHeader, Subject: "Proxy-Authorization"}
 	case code == http.StatusProxyAuthRequired:
-		return &transport.StepError{Step: transport.StepProxy, Err: what, Reason: transport.ReasonProxyFront}
+		return &transport.StepError{Step: transport.StepProxy, Err: what,
+			Reason: transport.ReasonProxyFront}
 	case code >= 300 && code < 400 && resp.Header.Get("Location") != "":
-		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%w, and sends us to %s", what, diagnose.OneLine(resp.Header.Get("Location"))),
-			Advice: "give that URL if it is the server's; a login page of this network wants a browser first"}
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err: fmt.Errorf("%w, and sends us to %s", what,
+				diagnose.OneLine(resp.Header.Get("Location"))),
+			Advice: "give that URL if it is the server's; a login page of this network wants a " +
+				"browser first"}
 	case (code == http.StatusBadRequest || code == http.StatusForbidden) && wantsCertificate(resp):
 		reason := transport.ReasonCertWanted
 		if d.ClientCertificate {
@@ -68,53 +76,81 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 		}
 		return &transport.StepError{Step: transport.StepHTTP, Err: what, Reason: reason}
 	case code == http.StatusBadRequest && d.URL.Scheme == "ws":
-		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "if it speaks TLS, use wss://"}
+		return &transport.StepError{Step: transport.StepHTTP, Err: what,
+			Advice: "if it speaks TLS, use wss://"}
 	case code == http.StatusUpgradeRequired:
-		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "a proxy in front of the server removes the Upgrade header: have it pass WebSockets on"}
-	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
-		if after, told := retryAfter(resp, time.Now()); told && code == http.StatusServiceUnavailable {
+		return &transport.StepError{Step: transport.StepHTTP, Err: what,
+			Advice: "a proxy in front of the server removes the Upgrade header: have it pass " +
+				"WebSockets on"}
+	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable,
+		code == http.StatusGatewayTimeout:
+		if after, told := retryAfter(resp, time.Now()); told &&
+			code == http.StatusServiceUnavailable {
 			what = &transport.BusyError{Err: what, After: after}
 		}
-		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "the proxy in front is up: check that `tunnel serve` runs behind it, " +
-			"and that the proxy speaks HTTP/1.1 to it, not HTTP/2 or a TLS that it does not expect: its log says so"}
+		return &transport.StepError{Step: transport.StepHTTP, Err: what,
+			Advice: "the proxy in front is up: check that `tunnel serve` runs behind it, " +
+				"and that the proxy speaks HTTP/1.1 to it, not HTTP/2 or a TLS that it does not " +
+				"expect: its log says so"}
 	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
-		return &transport.StepError{Step: transport.StepHTTP, Err: what, Advice: "this network wants a login: open its page in a browser"}
-	case code == http.StatusSwitchingProtocols: // the library's error has a line of details that help nobody
-		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%w, but not with a WebSocket of ours", what),
-			Reason: transport.ReasonURL, Advice: ", and that no proxy in front changes the headers of WebSockets"}
+		return &transport.StepError{Step: transport.StepHTTP, Err: what,
+			Advice: "this network wants a login: open its page in a browser"}
+	// the library's error has a line of details that help nobody
+	case code == http.StatusSwitchingProtocols:
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err:    fmt.Errorf("%w, but not with a WebSocket of ours", what),
+			Reason: transport.ReasonURL, Advice: ", and that no proxy in front changes the " +
+				"headers of WebSockets"}
 	}
-	return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%w: not a tunnel server", what), Reason: transport.ReasonURL, Advice: adviseAnswer(resp)}
+	return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%w: not a tunnel server",
+		what), Reason: transport.ReasonURL, Advice: adviseAnswer(resp)}
 }
 
 // unanswered explains why no answer came that is one of HTTP/1.
 func (d *Request) unanswered(ctx context.Context, first []byte, err error) error {
 	if alert := diagnose.Alert(err); alert != nil {
-		return diagnose.TLS(&transport.StepError{Step: transport.StepTLS, Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, alert)}, alert)
+		return diagnose.TLS(&transport.StepError{Step: transport.StepTLS,
+			Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, alert)}, alert)
 	}
 	switch protocol := diagnose.Protocol(first); {
 	case protocol == "TLS":
-		return &transport.StepError{Step: transport.StepHTTP, Err: errors.New("the server answered with a TLS alert"), Advice: "it speaks TLS: use wss://"}
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err: errors.New("the server answered with a TLS alert"), Advice: "it speaks TLS: use " +
+				"wss://"}
 	case protocol == "HTTP/2":
-		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s speaks HTTP/2 only", transport.Readable(d.URL)), Advice: diagnose.AdviseHTTP2}
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err: fmt.Errorf("%s speaks HTTP/2 only",
+				transport.Readable(d.URL)), Advice: diagnose.AdviseHTTP2}
 	case protocol != "":
-		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s speaks %s, not HTTP: %s", transport.Readable(d.URL), protocol, diagnose.QuoteLine(first)),
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err: fmt.Errorf("%s speaks %s, not HTTP: %s", transport.Readable(d.URL), protocol,
+				diagnose.QuoteLine(first)),
 			Advice: diagnose.AdviseProtocol(protocol)}
-	case strings.Contains(err.Error(), "response headers exceeded"): // net/http has no error value for it
-		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s: %w", transport.Readable(d.URL), diagnose.ErrLongAnswer), Reason: transport.ReasonURL}
+	// net/http has no error value for it
+	case strings.Contains(err.Error(), "response headers exceeded"):
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err: fmt.Errorf("%s: %w", transport.Readable(d.URL),
+				diagnose.ErrLongAnswer), Reason: transport.ReasonURL}
 	case ctx.Err() != nil:
-		return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s: no answer to the request", transport.Readable(d.URL)),
-			Reason: transport.ReasonURL, Advice: ", and that a proxy in front passes WebSockets on at once"}
+		return &transport.StepError{Step: transport.StepHTTP,
+			Err:    fmt.Errorf("%s: no answer to the request", transport.Readable(d.URL)),
+			Reason: transport.ReasonURL, Advice: ", and that a proxy in front passes WebSockets " +
+				"on at once"}
 	case len(first) == 0 && diagnose.HungUp(err):
 		advice := "if it speaks TLS, use wss://; if HTTP/2 only, let it offer HTTP/1.1 as well"
 		if d.URL.Scheme == "wss" {
-			advice = "a proxy in front may speak HTTP/2 only (let it offer HTTP/1.1 as well), or forbid WebSockets: see its log"
+			advice = "a proxy in front may speak HTTP/2 only (let it offer HTTP/1.1 as well), or " +
+				"forbid WebSockets: see its log"
 		}
 		if errors.Is(err, unix.ECONNRESET) {
 			advice = diagnose.AdviseReset + "; " + advice
 		}
-		return &transport.StepError{Step: transport.StepHTTP, Err: diagnose.ErrNoAnswer, Advice: advice}
+		return &transport.StepError{Step: transport.StepHTTP, Err: diagnose.ErrNoAnswer,
+			Advice: advice}
 	}
-	return &transport.StepError{Step: transport.StepHTTP, Err: fmt.Errorf("%s: %w", transport.Readable(d.URL), diagnose.Plain(err)), Reason: transport.ReasonURL}
+	return &transport.StepError{Step: transport.StepHTTP,
+		Err: fmt.Errorf("%s: %w", transport.Readable(d.URL),
+			diagnose.Plain(err)), Reason: transport.ReasonURL}
 }
 
 // offered returns by which schemes a 401 asks for a password, in brackets for the middle of a
@@ -178,9 +214,12 @@ func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
 func tooMany(what error, resp *http.Response) *transport.StepError {
 	after, told := retryAfter(resp, time.Now())
 	if !told {
-		return &transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: what}, Advice: "too many requests came from this address: try again later"}
+		return &transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: what},
+			Advice: "too many requests came from this address: try again later"}
 	}
-	return &transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: what, After: after}, Advice: fmt.Sprintf(
-		"too many connections, or too many wrong tokens, came from this address, or too many logins with this token: try again in %v",
+	return &transport.StepError{Step: transport.StepHTTP, Err: &transport.BusyError{Err: what,
+		After: after}, Advice: fmt.Sprintf(
+		"too many connections, or too many wrong tokens, came from this address, or too many "+
+			"logins with this token: try again in %v",
 		after.Round(time.Second))}
 }
