@@ -62,7 +62,8 @@ func TestPause(t *testing.T) {
 	before := given.Load()
 	all.Go(func() {
 		var b packet.Batch
-		for client.ReadBatch(&b) == nil {
+		for err := error(nil); err == nil; {
+			err = client.ReadBatch(&b)
 		}
 	})
 	for end := time.Now().Add(patience); given.Load()-before < 100*slow; time.Sleep(
