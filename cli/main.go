@@ -19,7 +19,7 @@ import (
 	"tunnel/cli/output"
 	"tunnel/cli/serve"
 	"tunnel/cli/token"
-	"tunnel/config/setting"
+	"tunnel/config"
 	"tunnel/privsep"
 )
 
@@ -47,7 +47,7 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	// Signals are caught until the exit: a second Ctrl-C must not interrupt a clean shutdown.
 	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
 
-	setting.UnsetEmpty()
+	config.UnsetEmpty()
 	output := output.New(stdout, stderr)
 	defer output.Close()
 	// A signal ends a command that waits for a reader of its output.

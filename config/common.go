@@ -93,7 +93,7 @@ func (m *Common) settings() []*setting.Setting {
 			Usage: "`DIR` for what is kept between runs"},
 		{Name: "dry-run", Category: setting.Machine, Value: setting.Bool(&m.DryRun),
 			Usage: "print the ip commands that would run, and change nothing"},
-		{Name: "user", Category: setting.Machine, Value: setting.String(&m.User),
+		{Name: "user", Category: setting.Machine, OrNumber: true, Value: setting.String(&m.User),
 			Usage: "as root: `NAME` of the user of the process that talks to the network; by " +
 				"default tunnel " +
 				"if that user exists, else nobody",

@@ -4,7 +4,12 @@
 // the file, `config show`, the JSON Schema and the reference.
 package config
 
-import "tunnel/config/setting"
+import (
+	"os"
+	"strings"
+
+	"tunnel/config/setting"
+)
 
 // LoadServe returns the configuration of serve, and all its problems as setting.Errors. It is
 // usable only without an error.
@@ -65,4 +70,17 @@ func SchemaOf(command string, settings []*setting.Setting) map[string]any {
 	schema["$schema"] = draft
 	schema["title"] = "tunnel: " + command + ".yaml"
 	return schema
+}
+
+// UnsetEmpty unsets empty variables of this program. Service managers and compose files write
+// TUNNEL_X=${X} whether X exists or not. But an empty pin must not mean any key, nor an empty
+// authority of clients that they need no certificate.
+func UnsetEmpty() {
+	for _, kv := range os.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != "TUNNEL_PIN" &&
+			name != "TUNNEL_CLIENT_CA" {
+			_ = os.Unsetenv(name)
+		}
+	}
 }

@@ -193,7 +193,7 @@ func (s *Serve) limitSettings() []*setting.Setting {
 			More: "It also bounds how often a token logs in, and, at twice the number, the " +
 				"addresses that " +
 				"its clients keep while they are away"},
-		{Name: "max-memory", Category: setting.Server, Value: size(&s.MaxMemory),
+		{Name: "max-memory", Category: setting.Server, OrNumber: true, Value: size(&s.MaxMemory),
 			Default: "a quarter of the machine's or the cgroup's, at least 32M",
 			Usage: "most memory to use, a `SIZE` like 256M or 1G; half of it is for queued " +
 				"packets, and the " +

@@ -4,9 +4,14 @@ package docs
 
 import (
 	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -137,4 +142,107 @@ func TestNamedFiles(t *testing.T) {
 	if named < 40 {
 		t.Errorf("found %d names of files only", named)
 	}
+}
+
+// TestNamedIdentifiers looks for each name of Go that docs/ARCHITECTURE.md has in backquotes, as
+// package.Name, Type.method or package.Type.method.
+func TestNamedIdentifiers(t *testing.T) {
+	const document = "docs/ARCHITECTURE.md"
+	declared := declaredNames(t)
+	name := regexp.MustCompile("`([A-Za-z]\\w*(?:\\.[A-Za-z]\\w*)+)`")
+	// Names of other modules, of the log and of files.
+	foreign := []string{"DB.Batch", "control.sock", "debug.SetMemoryLimit", "drops.no_peer",
+		"http.Server", "resolv.conf", "router.Config", "slog.Handler"}
+	named := 0
+	for _, match := range name.FindAllStringSubmatch(documents(t)[document], -1) {
+		if strings.HasSuffix(match[1], ".go") || slices.Contains(foreign, match[1]) {
+			continue
+		}
+		named++
+		if !declared[match[1]] {
+			t.Errorf("%s names %s, which is not declared", document, match[1])
+		}
+	}
+	if named < 30 {
+		t.Errorf("found %d names only", named)
+	}
+}
+
+// declaredNames returns the names that the packages of this module declare, as TestNamedIdentifiers
+// writes them. Fields and methods are named with their type.
+func declaredNames(t *testing.T) map[string]bool {
+	t.Helper()
+	declared := map[string]bool{}
+	err := filepath.WalkDir("..", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(name) != ".go" {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		in := strings.TrimSuffix(file.Name.Name, "_test") + "."
+		for _, d := range file.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					declared[in+d.Name.Name] = true
+					continue
+				}
+				method := receiver(d.Recv.List[0].Type) + "." + d.Name.Name
+				declared[method], declared[in+method] = true, true
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					for _, name := range specNames(spec) {
+						declared[name], declared[in+name] = true, true
+					}
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return declared
+}
+
+// receiver returns the name of the type of a method's receiver.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
+}
+
+// specNames returns the names that a declaration of types, variables or constants declares.
+func specNames(spec ast.Spec) (names []string) {
+	switch spec := spec.(type) {
+	case *ast.ValueSpec:
+		for _, name := range spec.Names {
+			names = append(names, name.Name)
+		}
+	case *ast.TypeSpec:
+		members := &ast.FieldList{}
+		switch t := spec.Type.(type) {
+		case *ast.StructType:
+			members = t.Fields
+		case *ast.InterfaceType:
+			members = t.Methods
+		}
+		names = append(names, spec.Name.Name)
+		for _, member := range members.List {
+			for _, name := range member.Names {
+				names = append(names, spec.Name.Name+"."+name.Name)
+			}
+		}
+	}
+	return names
 }

@@ -139,7 +139,7 @@ func scalar(s *Setting, n ast.Node) (string, bool) {
 	case *ast.LiteralNode:
 		return n.Value.Value, s.Kind() == Text || s.Kind() == List
 	case *ast.IntegerNode:
-		return n.Token.Value, s.Kind() == Number || s.orNumber()
+		return n.Token.Value, s.Kind() == Number || s.OrNumber
 	case *ast.BoolNode:
 		return fmt.Sprint(n.Value), s.Kind() == Switch
 	}

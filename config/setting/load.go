@@ -1,9 +1,6 @@
 package setting
 
-import (
-	"os"
-	"strings"
-)
+import "strings"
 
 // Sources are what values come from, behind the defaults. Each goes before those above it.
 type Sources struct {
@@ -63,17 +60,4 @@ func (from Sources) of(s *Setting) ([]string, Place) {
 		return from.File.of(s)
 	}
 	return nil, Place{}
-}
-
-// UnsetEmpty unsets empty variables of this program. Service managers and compose files write
-// TUNNEL_X=${X} whether X exists or not. But an empty pin must not mean any key, nor an empty
-// authority of clients that they need no certificate.
-func UnsetEmpty() {
-	for _, kv := range os.Environ() {
-		name, value, _ := strings.Cut(kv, "=")
-		if value == "" && strings.HasPrefix(name, "TUNNEL_") && name != "TUNNEL_PIN" &&
-			name != "TUNNEL_CLIENT_CA" {
-			_ = os.Unsetenv(name)
-		}
-	}
 }

@@ -24,7 +24,7 @@ func (s *Setting) schema() map[string]any {
 	default:
 		schema["type"] = string(s.Kind())
 	}
-	if s.orNumber() {
+	if s.OrNumber {
 		schema["type"] = []any{"string", "integer"}
 	}
 	if text := s.Value.Texts(); s.Kind() == Text && len(text) == 1 && text[0] != "" {

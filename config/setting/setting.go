@@ -40,6 +40,7 @@ type Setting struct {
 	Argument bool // has no flag: the arguments of the command are its values
 	FlagOnly bool // cannot be in the file
 	Command  bool // is run by a shell: a file of another user cannot have it
+	OrNumber bool // a text that the file may have as a number
 
 	Value Value
 }
@@ -101,9 +102,6 @@ func (s *Setting) bare() bool {
 	b, ok := s.Value.(interface{ bare() bool })
 	return ok && b.bare()
 }
-
-// orNumber reports whether the setting's text may be written as a number.
-func (s *Setting) orNumber() bool { return s.Name == "user" || s.Name == "max-memory" }
 
 // masked reports whether the displayed value leaves out a secret.
 func (s *Setting) masked() bool {
