@@ -166,14 +166,8 @@ func (o *Connect) tlsSettings() []*setting.Setting {
 	}
 }
 
-// Validate returns all problems as setting.Errors. It reads no file and resolves no name. A missing
-// URL is not a problem here: the command checks that.
-func (o *Connect) Validate() error {
-	c := setting.NewChecker(o.Settings(), o.From)
-	o.check(c)
-	return c.Err()
-}
-
+// check notes all problems in c. It reads no file and resolves no name. A missing URL is not a
+// problem here: the command checks that.
 func (o *Connect) check(c *setting.Checker) {
 	o.Common.check(c, true)
 	c.Within("lanes", o.Lanes, 1, transport.MaxLanes)

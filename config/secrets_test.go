@@ -92,13 +92,18 @@ func TestSecretsInFiles(t *testing.T) {
 // TestUnknownKeys requires a key that is unknown in the error only if it looks like one.
 func TestUnknownKeys(t *testing.T) {
 	for text, want := range map[string]string{
-		"netwrk: 1":                   "a.yaml:1:1: netwrk: unknown key: did you mean network?",
-		"token_file: x":               "a.yaml:1:1: a key that is none: did you mean token-file?",
-		"root:$y$j9T$x:20228:0:7:::":  "a.yaml:1:1: a key that is none",
-		strings.Repeat("k", 41) + ":": "a.yaml:1:1: a key that is none",
+		"netwrk: 1": "a.yaml:1:1: netwrk: unknown key: did you mean network?",
+		"token_file: x": "a.yaml:1:1: this is not the name of a setting: " +
+			"did you mean token-file?",
+		"root:$y$j9T$x:20228:0:7:::":  "a.yaml:1:1: this is not the name of a setting",
+		strings.Repeat("k", 41) + ":": "a.yaml:1:1: this is not the name of a setting",
 		strings.Repeat("k", 40) + ":": "a.yaml:1:1: " + strings.Repeat("k", 40) + ": unknown key",
-		"mtu: 1300\nmtu: 1400": "a.yaml:2:1: mtu: the key is there already: " +
-			"put a list in brackets behind one",
+		"mtu: 1300\nmtu: 1400\nqlen: x": "a.yaml:2:1: mtu: this key is in line 1 already\n" +
+			"a.yaml:3:7: qlen: it must be a whole number",
+		"acme: a.example\nacme: b.example": "a.yaml:2:1: acme: this key is in line 1 already: " +
+			"write several values as one list, `acme: [A, B]`",
+		"netwrk: 1\nnetwrk: 2": "a.yaml:1:1: netwrk: unknown key: did you mean network?\n" +
+			"a.yaml:2:1: netwrk: unknown key: did you mean network?",
 		"mtu: [": "a.yaml:1:6: this is not YAML: look at indentation, quotation marks and " +
 			"brackets, here and in the line before",
 	} {

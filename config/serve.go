@@ -205,13 +205,7 @@ func (s *Serve) limitSettings() []*setting.Setting {
 	}
 }
 
-// Validate returns all problems as setting.Errors. It reads no file and resolves no name.
-func (s *Serve) Validate() error {
-	c := setting.NewChecker(s.Settings(), s.From)
-	s.check(c)
-	return c.Err()
-}
-
+// check notes all problems in c. It reads no file and resolves no name.
 func (s *Serve) check(c *setting.Checker) {
 	s.Common.check(c, false)
 	if err := lease.CheckNetwork(s.Network); err != nil {

@@ -48,20 +48,12 @@ func (f *File) read(settings []*Setting) (all Errors) {
 		}
 	}
 	// What the parser says quotes the file, which may be a secret or not a configuration at all.
-	parsed, err := parser.ParseBytes(f.Data, 0)
-	var syntax interface {
-		GetMessage() string
-		GetToken() *token.Token
-	}
+	parsed, err := parser.ParseBytes(f.Data, 0, parser.AllowDuplicateMapKey())
+	var syntax interface{ GetToken() *token.Token }
 	switch {
 	case errors.As(err, &syntax) && syntax.GetToken() != nil:
-		at := syntax.GetToken()
-		if known[at.Value] != nil && strings.Contains(syntax.GetMessage(), "already defined") {
-			wrong(at, "%s: the key is there already: put a list in brackets behind one", at.Value)
-			return all
-		}
-		wrong(at, "this is not YAML: look at indentation, quotation marks and brackets, here and "+
-			"in the line before")
+		wrong(syntax.GetToken(), "this is not YAML: look at indentation, quotation marks and "+
+			"brackets, here and in the line before")
 		return all
 	case err != nil:
 		return Errors{f.Name + ": this is not YAML"}
@@ -86,6 +78,10 @@ func (f *File) read(settings []*Setting) (all Errors) {
 				wrong(key, "%s%s", unknown(key.Value), nearestOf(key.Value, known))
 				continue
 			}
+			if first, ok := f.entries[s.Name]; ok {
+				wrong(key, "%s: this key is in line %d already%s", s.Name, first.line, s.several())
+				continue
+			}
 			texts, at := f.texts(s, pair.Value)
 			if at != nil {
 				wrong(at, "%s: it must be %s", s.Name, s.wants())
@@ -106,7 +102,7 @@ func unknown(key string) string {
 	if key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool {
 		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}) {
-		return "a key that is none"
+		return "this is not the name of a setting"
 	}
 	return key + ": unknown key"
 }
@@ -157,6 +153,14 @@ func (s *Setting) wants() string {
 		return "a text, or a list of them"
 	}
 	return "a text; a number or the like needs quotation marks"
+}
+
+// several says how the file has several values of a setting, for the end of a sentence.
+func (s *Setting) several() string {
+	if s.Kind() != List {
+		return ""
+	}
+	return fmt.Sprintf(": write several values as one list, `%s: [A, B]`", s.Name)
 }
 
 // of returns the value of a setting in the file, and its place.
