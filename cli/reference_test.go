@@ -103,10 +103,15 @@ func tokenTable() string {
 	b.WriteString("| flag of `token create` | meaning |\n|---|---|\n")
 	for _, f := range newApp("", io.Discard, io.Discard).Command("token").Command("create").Flags {
 		described, ok := f.(cli.DocGenerationFlag)
-		if ok {
-			fmt.Fprintf(&b, "| `--%s` | %s |\n", f.Names()[0]+argument(described.GetUsage()),
-				sentence(strings.ReplaceAll(described.GetUsage(), "`", "")))
+		if !ok {
+			continue
 		}
+		meaning := strings.ReplaceAll(described.GetUsage(), "`", "")
+		if text := described.GetDefaultText(); text != "" && described.TakesValue() {
+			meaning += " (default: " + strings.Trim(text, `"`) + ")"
+		}
+		fmt.Fprintf(&b, "| `--%s` | %s |\n", f.Names()[0]+argument(described.GetUsage()),
+			sentence(meaning))
 	}
 	return b.String()
 }

@@ -80,14 +80,14 @@ func Command() *cli.Command {
 					Usage: "let its client send from and receive for this `PREFIX`; may be given " +
 						"several times"},
 				&cli.StringFlag{Name: flagExpires,
-					Usage: "`TIME` until it expires, like 10m, 12h or 90d, or never (default: " +
-						"never, with --once 1h)"},
+					DefaultText: "never, with --once 1h",
+					Usage:       "`TIME` until it expires, like 10m, 12h or 90d, or never"},
 				&cli.StringFlag{Name: flagCertCN,
 					Usage: "require a client certificate whose subject has the common name " +
 						"`NAME`, for a server with --client-ca"},
 				&cli.IntFlag{Name: flagMaxSessions,
-					Usage: "largest `NUMBER` of clients that it admits at once; 0 is no limit " +
-						"(default: that of serve --max-sessions)"},
+					DefaultText: "that of serve --max-sessions",
+					Usage:       "largest `NUMBER` of clients that it admits at once; 0 is no limit"},
 				&cli.BoolFlag{Name: flagOnce,
 					Usage: "make a join token: the first client that uses it gets a lasting " +
 						"credential, and no other client is admitted"},
