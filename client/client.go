@@ -11,8 +11,6 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-	"tunnel/transport/fq"
-	"tunnel/transport/ws"
 
 	"tunnel/client/backoff"
 	"tunnel/client/store"
@@ -22,6 +20,8 @@ import (
 	"tunnel/policy"
 	"tunnel/route"
 	"tunnel/transport"
+	"tunnel/transport/fq"
+	"tunnel/transport/ws"
 	"tunnel/tun"
 )
 

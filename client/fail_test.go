@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"tunnel/transport/ws"
 
 	"tunnel/client"
 	"tunnel/cmdrun"
@@ -21,6 +20,7 @@ import (
 	"tunnel/server"
 	"tunnel/server/hubtest"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 

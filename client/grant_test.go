@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"tunnel/transport/dial"
-	"tunnel/transport/ws"
 
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

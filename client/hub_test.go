@@ -6,13 +6,13 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"tunnel/transport/dial"
-	"tunnel/transport/ws"
 
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/server/hubtest"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 )
 
 const (

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"tunnel/transport/ws"
 
 	"tunnel/client/backoff"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // A session is one session with a server, over one or more connections, its lanes. It lasts while

@@ -6,12 +6,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"tunnel/transport/ws"
 
 	"tunnel/client"
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 

@@ -9,12 +9,12 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"tunnel/transport/ws"
 
 	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/netwatch"
 	"tunnel/route"
+	"tunnel/transport/ws"
 )
 
 // Network reports changes of this machine's network, as netwatch.Watcher does.

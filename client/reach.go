@@ -9,13 +9,13 @@ import (
 	"maps"
 	"net/netip"
 	"time"
-	"tunnel/transport/ws"
 
 	"golang.org/x/sys/unix"
 
 	"tunnel/client/store"
 	"tunnel/host"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // An endpoint is an address of a server that this client may join, with the client's state for it.

@@ -10,12 +10,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"tunnel/transport/tcp"
-	"tunnel/transport/ws"
 
 	"tunnel/packet"
 	"tunnel/server/hubtest"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"tunnel/transport/tcp"
 
 	"tunnel/auth"
 	"tunnel/config/setting"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
 	"tunnel/tun"
 )
 

@@ -12,12 +12,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"tunnel/transport/tcp"
-	"tunnel/transport/ws"
 
 	"tunnel/e2e/lab"
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
+	"tunnel/transport/ws"
 )
 
 // badHub is a hostile server that speaks the protocol. It listens on port 8443 of a host.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"tunnel/transport/ws"
 
 	"tunnel/auth"
 	"tunnel/lease"
@@ -14,6 +13,7 @@ import (
 	"tunnel/server/admission"
 	"tunnel/server/peers"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // Why a client whose token is right gets no session.

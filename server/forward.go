@@ -3,13 +3,13 @@ package server
 import (
 	"slices"
 	"time"
-	"tunnel/transport/fq"
 
 	"tunnel/defect"
 	"tunnel/packet"
 	"tunnel/policy"
 	"tunnel/server/peers"
 	"tunnel/transport"
+	"tunnel/transport/fq"
 )
 
 // forward takes packets from the device to the queues of the peers that have their destinations. It

@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
-	"tunnel/transport/dial"
-	"tunnel/transport/ws"
 
 	"tunnel/packet"
 	"tunnel/server"
 	"tunnel/server/hubtest"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 

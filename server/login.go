@@ -7,11 +7,11 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-	"tunnel/transport/tcp"
 
 	"tunnel/auth"
 	"tunnel/server/admission"
 	"tunnel/transport"
+	"tunnel/transport/tcp"
 )
 
 // login authenticates a request, and returns the logger for lines about its client. If it returns

@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"tunnel/transport/fq"
 
 	"golang.org/x/time/rate"
+
+	"tunnel/transport/fq"
 )
 
 const (

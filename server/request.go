@@ -4,11 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"tunnel/transport/ws"
 
 	"tunnel/defect"
 	"tunnel/server/admission"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 // serve takes a request from HTTP to the connection that it becomes: precheck, login, upgrade,

@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"tunnel/transport/fq"
-	"tunnel/transport/tcp"
 
 	"golang.org/x/time/rate"
 
@@ -30,6 +28,8 @@ import (
 	"tunnel/server/foreign"
 	"tunnel/server/peers"
 	"tunnel/transport"
+	"tunnel/transport/fq"
+	"tunnel/transport/tcp"
 	"tunnel/tun"
 )
 

@@ -2,8 +2,9 @@
 // finding, as FILE:LINE: what is wrong. `make lint` runs it in the root of the repository.
 //
 // The rules: words.txt lists words that are not used any more; a line has at most 100 columns; a
-// Go file or a script has at most 400 lines, a package 1,500 without its tests; the root holds
-// main.go as its only Go file. exceptions.txt lists the directories that still break a rule.
+// Go file or a script has at most 400 lines, README.md 150, a package 1,500 without its tests; a
+// Go file imports in three groups; the root holds main.go as its only Go file. exceptions.txt lists
+// the directories that still break a rule.
 package main
 
 import (
@@ -74,7 +75,7 @@ func run(tree fs.FS, out io.Writer) error {
 
 // A finding is one place that breaks a rule.
 type finding struct {
-	rule string // words, columns, lines, package or root
+	rule string // words, columns, lines, imports, package or root
 	file string // or directory, from the root of the tree
 	line int
 	text string
@@ -185,6 +186,15 @@ func checkFile(name string, text []byte, words []word) ([]finding, int) {
 	}
 	if ext := path.Ext(name); lines > 400 && (ext == ".go" || ext == ".sh" || ext == ".py") {
 		add("lines", lines, "file of %d lines, more than 400", lines)
+	}
+	if name == "README.md" && lines > 150 {
+		add("lines", lines, "README of %d lines, more than 150", lines)
+	}
+	if path.Ext(name) == ".go" {
+		if line := misplacedImport(text); line > 0 {
+			add("imports", line,
+				"imports in three groups: the standard library, other modules, tunnel/…")
+		}
 	}
 	for _, w := range words {
 		w.find(name, text,

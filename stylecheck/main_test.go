@@ -31,6 +31,9 @@ func findingsIn(t *testing.T, files map[string]string) string {
 	return b.String()
 }
 
+const importsFinding = "imports a/a.go " +
+	"imports in three groups: the standard library, other modules, tunnel/…"
+
 func TestCheck(t *testing.T) {
 	long := strings.Repeat("x ", 60)
 	for name, test := range map[string]struct{ file, text, want string }{
@@ -65,6 +68,17 @@ func TestCheck(t *testing.T) {
 		"long file": {"a/a_test.go", "package a\n" + strings.Repeat("\n", 400),
 			"lines a/a_test.go file of 401 lines, more than 400"},
 		"long document": {"docs/A.md", strings.Repeat("\n", 900), ""},
+		"README":        {"README.md", strings.Repeat("\n", 150), ""},
+		"long README": {"README.md", strings.Repeat("\n", 151),
+			"lines README.md README of 151 lines, more than 150"},
+		"imports": {"a/a.go", "package a\n\nimport (\n\t\"fmt\"\n\n\t\"example.com/b\"\n" +
+			"\t_ \"golang.org/x/c\"\n\n\t\"tunnel/d\"\n)\n", ""},
+		"import in the wrong group": {"a/a.go", "package a\n\nimport (\n\t\"fmt\"\n" +
+			"\t\"tunnel/d\"\n)\n", importsFinding},
+		"import in the wrong order": {"a/a.go", "package a\n\nimport (\n\t\"tunnel/d\"\n\n" +
+			"\t\"fmt\"\n)\n", importsFinding},
+		"group in two": {"a/a.go", "package a\n\nimport (\n\t\"fmt\"\n\n" +
+			"\t\"io\"\n)\n", importsFinding},
 		"code in the root": {"flags.go", "package main\n",
 			"root flags.go the root holds main.go only"},
 		"main.go in the root": {"main.go", "package main\n", ""},

@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"tunnel/transport/dial"
-	"tunnel/transport/ws"
 
 	"github.com/urfave/cli/v2"
 
@@ -28,6 +26,8 @@ import (
 	"tunnel/loglimit"
 	"tunnel/rtnl"
 	"tunnel/transport"
+	"tunnel/transport/dial"
+	"tunnel/transport/ws"
 )
 
 // Command returns the command.

@@ -2,10 +2,10 @@ package connect
 
 import (
 	"net/netip"
-	"tunnel/transport/ws"
 
 	"tunnel/cli/failure"
 	"tunnel/transport"
+	"tunnel/transport/ws"
 )
 
 const flagAllowPlain = "allow-plain"

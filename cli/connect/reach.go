@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"tunnel/transport/dial"
 
 	"golang.org/x/net/http/httpproxy"
 
 	"tunnel/config"
 	"tunnel/transport"
+	"tunnel/transport/dial"
 )
 
 // proxies returns the function that selects the proxy for a server.

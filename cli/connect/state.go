@@ -4,12 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
-	"tunnel/transport/ws"
 
 	"tunnel/auth"
 	"tunnel/cli/failure"
 	"tunnel/cli/statedir"
 	"tunnel/client/store"
+	"tunnel/transport/ws"
 )
 
 // openKept opens the files that a client keeps between runs: its session, and the credentials from

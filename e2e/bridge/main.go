@@ -21,13 +21,13 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"tunnel/packet"
+	"tunnel/transport"
 	"tunnel/transport/dial"
 	"tunnel/transport/fq"
 	"tunnel/transport/tcp"
 	"tunnel/transport/ws"
-
-	"tunnel/packet"
-	"tunnel/transport"
 	"tunnel/tun"
 )
 

@@ -4,10 +4,10 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-	"tunnel/transport/fq"
 
 	"tunnel/lease"
 	"tunnel/packet"
+	"tunnel/transport/fq"
 )
 
 const (

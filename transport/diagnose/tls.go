@@ -16,9 +16,10 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"tunnel/transport"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/transport"
 )
 
 // TLS adds what to do about cause, an error of the TLS handshake, to the error of a step. An error

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
+
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
 	"tunnel/transport/tcp"

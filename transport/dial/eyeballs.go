@@ -10,10 +10,11 @@ import (
 	"net/url"
 	"sync"
 	"time"
-	"tunnel/transport"
-	"tunnel/transport/diagnose"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/transport"
+	"tunnel/transport/diagnose"
 )
 
 // attemptDelay is how long one address is waited for before the next is tried beside it (RFC 8305

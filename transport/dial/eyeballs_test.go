@@ -10,10 +10,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"tunnel/transport"
-	"tunnel/transport/tcp"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/transport"
+	"tunnel/transport/tcp"
 )
 
 func addrs(texts ...string) []netip.Addr {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
 )

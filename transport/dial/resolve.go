@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
 	"tunnel/transport"
 )
 

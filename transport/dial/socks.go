@@ -12,9 +12,10 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"tunnel/transport"
 
 	"golang.org/x/net/proxy"
+
+	"tunnel/transport"
 )
 
 // errSOCKSAuth is to SOCKS what errProxyAuth is to HTTP.

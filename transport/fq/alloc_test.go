@@ -4,6 +4,7 @@ package fq
 
 import (
 	"testing"
+
 	"tunnel/packet"
 )
 

@@ -3,6 +3,7 @@ package fq
 import (
 	"fmt"
 	"testing"
+
 	"tunnel/packet"
 )
 

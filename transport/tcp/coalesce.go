@@ -3,6 +3,7 @@ package tcp
 import (
 	"sync/atomic"
 	"time"
+
 	"tunnel/transport/fq"
 )
 

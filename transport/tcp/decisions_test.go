@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the decisions that the rules lead
 //	10mbit      10 Mbit/s, 40 ms there and back
 //	100mbit     100 Mbit/s, 40 ms, no loss
 //	100mbit-1%  the same with 1 % loss
-//	rest        the same line: 5 s up, 5 s down, 5 s up, a second in between
+//	rest        the same link: 5 s up, 5 s down, 5 s up, a second in between
 //	reverse     100 Mbit/s, 40 ms, down: this side sends acknowledgments
 func TestDecisions(t *testing.T) {
 	t.Parallel()

@@ -7,9 +7,10 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"tunnel/transport/fq"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/transport/fq"
 )
 
 // tcpSocket returns the tuner of a connection over the loopback.

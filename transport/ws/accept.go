@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
 	"tunnel/transport"
 	"tunnel/transport/tcp"
 	"tunnel/transport/ws/upgrade"

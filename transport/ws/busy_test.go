@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
 	"tunnel/transport"
 	"tunnel/transport/dial"
 )

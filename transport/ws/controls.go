@@ -2,9 +2,10 @@ package ws
 
 import (
 	"time"
-	"tunnel/transport/ws/frame"
 
 	"golang.org/x/time/rate"
+
+	"tunnel/transport/ws/frame"
 )
 
 // How many control frames, and messages without a packet, a peer may send: at the rate for ever,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+
 	"tunnel/transport"
 	"tunnel/transport/dial"
 	"tunnel/transport/ws/upgrade"

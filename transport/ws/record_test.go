@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+
 	"tunnel/transport/tcp"
 	"tunnel/transport/ws/frame"
 )

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"tunnel/transport"
-	"tunnel/transport/dial"
 
 	"golang.org/x/net/dns/dnsmessage"
-
 	"nhooyr.io/websocket"
+
+	"tunnel/transport"
+	"tunnel/transport/dial"
 )
 
 // webSockets serves WebSockets of ours on an address and a port, "0" for any, and returns the port.

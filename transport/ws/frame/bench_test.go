@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"testing"
+
 	"tunnel/packet"
 )
 

@@ -11,11 +11,12 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"nhooyr.io/websocket"
+
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
 	"tunnel/transport/tcp"
-
-	"nhooyr.io/websocket"
 )
 
 // tokenHeader carries the token where Authorization is for somebody else; as auth.TokenHeader.

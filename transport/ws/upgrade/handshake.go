@@ -10,11 +10,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"nhooyr.io/websocket"
+
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
 	"tunnel/transport/tcp"
-
-	"nhooyr.io/websocket"
 )
 
 // The WebSocket library shakes hands, and no more: it gets a connection that ends for it when that

@@ -9,10 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"tunnel/transport"
-	"tunnel/transport/diagnose"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/transport"
+	"tunnel/transport/diagnose"
 )
 
 // marked reports whether a 401 is the server's own word. why is the reason that it gives, "" if
