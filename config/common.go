@@ -77,17 +77,14 @@ func (m *Common) settings() []*setting.Setting {
 			Usage: "`NAME` of the TUN device to create"},
 		{Name: "token", Category: setting.Server, Secret: true, Value: setting.String(&m.Token),
 			Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, " +
-				"better use " +
-				"--token-file",
+				"better use --token-file",
 			More: "`serve`: a further token, named `flag`, that is not stored. `connect`: the " +
-				"token to log " +
-				"in with"},
+				"token to log in with"},
 		{Name: "token-file", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&m.TokenFile), Usage: "`FILE` with the shared secret"},
 		{Name: "congestion", Category: setting.Server, Value: setting.String(&m.Congestion),
 			Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long " +
-				"path, else the " +
-				"system's), or a name that this kernel has",
+				"path, else the system's), or a name that this kernel has",
 			More: "A long path has a round trip of 2 ms or more"},
 		{Name: "state", Category: setting.Machine, Path: true, Value: setting.String(&m.State),
 			Usage: "`DIR` for what is kept between runs"},
@@ -95,8 +92,7 @@ func (m *Common) settings() []*setting.Setting {
 			Usage: "print the ip commands that would run, and change nothing"},
 		{Name: "user", Category: setting.Machine, OrNumber: true, Value: setting.String(&m.User),
 			Usage: "as root: `NAME` of the user of the process that talks to the network; by " +
-				"default tunnel " +
-				"if that user exists, else nobody",
+				"default tunnel if that user exists, else nobody",
 			More: "A number works, too"},
 		{Name: "no-sandbox", Category: setting.Machine, Value: setting.Bool(&m.NoSandbox),
 			Usage: "as root: do everything in one process with all privileges"},

@@ -80,8 +80,7 @@ func (o *Connect) serverSettings() []*setting.Setting {
 	return []*setting.Setting{
 		{Name: "url", Category: setting.Server, Argument: true, Value: serverURLs(&o.Servers),
 			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further " +
-				"ones are " +
-				"tried when those before fail",
+				"ones are tried when those before fail",
 			More: "The variable has spaces between them. A HOST without a port is port 443, then " +
 				"8443"},
 		{Name: "header", Category: setting.Server, Secret: true, Value: headers(&o.Header),
@@ -90,26 +89,22 @@ func (o *Connect) serverSettings() []*setting.Setting {
 				"`Tunnel-Authorization`"},
 		{Name: "allow-plain", Category: setting.Server, Value: setting.Bool(&o.AllowPlain),
 			Usage: "use a server with ws:// also where another URL has wss://: an attacker who " +
-				"blocks that " +
-				"one then sees the token",
+				"blocks that one then sees the token",
 			More: "Loopback addresses need no permission"},
 		{Name: "keep-trying", Category: setting.Server, Value: setting.Bool(&o.KeepTrying),
 			Usage: "do not give up when the first attempt fails, as at boot"},
 		{Name: "proxy", Category: setting.Server, Value: proxy(&o.Proxy),
 			Usage: "`URL` of the proxy to use, " +
-				"[http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or " +
-				"none, instead of that of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; other " +
-				"users of " +
-				"this machine may see a password in it, better use TUNNEL_PROXY",
+				"[http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or none, instead of " +
+				"that of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; other users of this " +
+				"machine may see a password in it, better use TUNNEL_PROXY",
 			More: "With `socks5h://` the proxy resolves the server's name"},
 		{Name: "lanes", Category: setting.Server, Value: setting.Int(&o.Lanes),
 			Usage: "`NUMBER` of connections to share the packets, 1 to 16, if the server allows " +
 				"so many",
 			More: "TLS then uses more cores, and a lost segment delays the flows of its " +
-				"connection only. A " +
-				"flow stays on one connection, in order. When a connection breaks its flows use " +
-				"the " +
-				"others, and it is dialled again"},
+				"connection only. A flow stays on one connection, in order. When a connection " +
+				"breaks its flows use the others, and it is dialled again"},
 	}
 }
 
@@ -117,28 +112,22 @@ func (o *Connect) networkSettings() []*setting.Setting {
 	return []*setting.Setting{
 		{Name: "network", Category: setting.Network, Value: acceptedNetworks(&o.Network),
 			Usage: "accept only a network that lies in `PREFIX`, which may be a public one, " +
-				"instead of any " +
-				"private one; may be given several times",
+				"instead of any private one; may be given several times",
 			More: "Without it a client accepts any of RFC 1918 and RFC 6598 (100.64.0.0/10), /8 " +
-				"to /29, " +
-				"that contains no DNS server of its machine, now or later in the session: one " +
-				"inside the " +
-				"tunnel, such as `--on-up` may set, needs `--network`"},
+				"to /29, that contains no DNS server of its machine, now or later in the " +
+				"session: one inside the tunnel, such as `--on-up` may set, needs `--network`"},
 		{Name: "address", Category: setting.Network, Value: clientAddress(&o.Address),
 			Usage: "take this `ADDRESS` of the network or none",
 			More: "Clients have odd addresses. One that another client had within " +
-				"`--lease-hold`, or this " +
-				"one before it lost its `--state`, is refused: `token create --address` reserves " +
-				"one " +
-				"permanently"},
+				"`--lease-hold`, or this one before it lost its `--state`, is refused: `token " +
+				"create --address` reserves one permanently"},
 		{Name: "mtu", Category: setting.Network, Value: setting.OptionalInt(&o.MTU),
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
 		{Name: "on-up", Command: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
-				"TUNNEL_ADDRESS and " +
-				"TUNNEL_PEER"},
+				"TUNNEL_ADDRESS and TUNNEL_PEER"},
 		{Name: "on-down", Command: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
 	}
@@ -148,19 +137,16 @@ func (o *Connect) tlsSettings() []*setting.Setting {
 	return []*setting.Setting{
 		{Name: "pin", Category: setting.Server, Value: pins(&o.Pin),
 			Usage: "the server's key must be `sha256:HASH`, as the server prints it, and no " +
-				"authority needs " +
-				"to have signed its certificate; may be given several times",
+				"authority needs to have signed its certificate; may be given several times",
 			More: "HASH is the SHA-256 of its SubjectPublicKeyInfo, base64 or hexadecimal. Name " +
-				"and dates " +
-				"of the certificate do not count either, unless `--ca` is given too"},
+				"and dates of the certificate do not count either, unless `--ca` is given too"},
 		{Name: "ca", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&o.CA),
 			Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},
 		{Name: "tls-cert", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&o.TLSCert),
 			Usage: "`FILE` with this client's certificate chain, for a server with --client-ca, " +
-				"PEM; read " +
-				"again when it changes"},
+				"PEM; read again when it changes"},
 		{Name: "tls-key", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&o.TLSKey), Usage: "`FILE` with its key, PEM"},
 	}

@@ -98,8 +98,7 @@ func (s *Serve) serverSettings() []*setting.Setting {
 		{Name: "listen", Category: setting.Server, Value: setting.String(&s.Listen),
 			Usage: "`ADDRESS` to listen on, [HOST]:PORT; HOST is an IP address",
 			More: "HOST is an address of this machine, or `localhost` (127.0.0.1); no other " +
-				"name. " +
-				"Without it, all addresses"},
+				"name. Without it, all addresses"},
 		{Name: "freebind", Category: setting.Server, Value: setting.Bool(&s.Freebind),
 			Usage: "listen also on an address that this machine does not have yet, as at boot",
 			More:  "Or on a virtual address that moves between machines (IP_FREEBIND)"},
@@ -120,28 +119,24 @@ func (s *Serve) tlsSettings() []*setting.Setting {
 		{Name: "tls-cert", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&s.TLSCert),
 			Usage: "`FILE` with the certificate chain, PEM; read again when it changes. Without " +
-				"it the " +
-				"server creates a key of its own",
+				"it the server creates a key of its own",
 			More: "It creates that key once, and prints the command that joins another machine"},
 		{Name: "tls-key", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&s.TLSKey), Usage: "`FILE` with the certificate's key, PEM"},
 		{Name: "client-ca", Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&s.ClientCA),
 			Usage: "demand a certificate of each client, from the authorities in `FILE`, PEM; " +
-				"read again " +
-				"when it changes",
+				"read again when it changes",
 			More: "In addition to the token; `token create --cert-cn NAME` binds a token to a " +
 				"certificate"},
 		{Name: "public", Category: setting.Server, Value: hostPort(&s.Public),
 			Usage: "`HOST[:PORT]` under which clients reach this server, if this machine cannot " +
 				"know it",
 			More: "The printed command and the server's own certificate have it. Needed behind " +
-				"NAT, where " +
-				"the guess is wrong"},
+				"NAT, where the guess is wrong"},
 		{Name: "acme", Category: setting.Server, Value: domains(&s.ACME),
 			Usage: "get the certificate for `DOMAIN` by ACME, agreeing to the authority's terms; " +
-				"may be " +
-				"given several times",
+				"may be given several times",
 			More: "The authority connects to port 443 of the domain"},
 		{Name: "acme-email", Category: setting.Server, Value: setting.String(&s.ACMEEmail),
 			Usage: "`ADDRESS` for the ACME authority's mail"},
@@ -167,8 +162,7 @@ func (s *Serve) networkSettings() []*setting.Setting {
 			Usage: "transmit queue length in `PACKETS`, also for clients"},
 		{Name: "lease-hold", Category: setting.Network, Value: setting.Duration(&s.LeaseHold),
 			Usage: "`TIME` for which the address of a client that has left cannot be requested " +
-				"by another, " +
-				"at least " + lease.Rest.String()},
+				"by another, at least " + lease.Rest.String()},
 	}
 }
 
@@ -178,26 +172,21 @@ func (s *Serve) limitSettings() []*setting.Setting {
 			Usage: "largest `NUMBER` of connections at once; 0 is no limit"},
 		{Name: "max-per-address", Category: setting.Server, Value: setting.Int(&s.MaxPerAddress),
 			Usage: "largest `NUMBER` of connections at once from one IPv4 address or IPv6 /64; 0 " +
-				"is no " +
-				"limit. Those of this machine are not counted"},
+				"is no limit. Those of this machine are not counted"},
 		{Name: "trusted-proxy", Category: setting.Server, Value: proxyPrefixes(&s.TrustedProxy),
 			Usage: "believe X-Forwarded-For from this `PREFIX` or address; may be repeated, or " +
 				"have commas",
 			More: "Its right-most address that is not such a proxy is the client's, for limits, " +
-				"bans and " +
-				"the log"},
+				"bans and the log"},
 		{Name: "max-sessions", Category: setting.Server, Value: setting.Int(&s.MaxSessions),
 			Usage: "largest `NUMBER` of clients that one token admits at once; 0 is no limit. " +
-				"token create " +
-				"--max-sessions overrides it",
+				"token create --max-sessions overrides it",
 			More: "It also bounds how often a token logs in, and, at twice the number, the " +
-				"addresses that " +
-				"its clients keep while they are away"},
+				"addresses that its clients keep while they are away"},
 		{Name: "max-memory", Category: setting.Server, OrNumber: true, Value: size(&s.MaxMemory),
 			Default: "a quarter of the machine's or the cgroup's, at least 32M",
 			Usage: "most memory to use, a `SIZE` like 256M or 1G; half of it is for queued " +
-				"packets, and the " +
-				"clients with the largest queues lose packets first",
+				"packets, and the clients with the largest queues lose packets first",
 			More: "At least `32M`. A smaller `GOMEMLIMIT` counts as well"},
 		{Name: "max-lanes", Category: setting.Server, Value: setting.Int(&s.MaxLanes),
 			Usage: "largest `NUMBER` of connections that one client may have at once, 1 to 16",
