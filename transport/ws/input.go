@@ -18,6 +18,13 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
+// This file is the way in. fill waits for a turn and for bytes, and readTCP (over TLS:
+// tcp.Conn.ReadRecords) reads them behind the bytes that the buffer already holds. advance then
+// walks over the buffer: it removes frame headers, answers control frames and unmasks payload. take
+// splits the payload into records, and batch returns them to the one reader of the connection; when
+// the buffer holds no complete record, batch calls fill again. Before Run, text returns the control
+// messages instead. While the connection closes, discard reads on to the close frame.
+
 // inputRoom is how many bytes are read at once: what a record of the largest size leaves room for
 // beside others.
 const inputRoom = fq.ReaderRoom
@@ -65,88 +72,6 @@ type input struct {
 	phase  int // of the mask
 }
 
-// text returns the next message, which must be a control message of up to maxControl bytes.
-func (in *input) text() ([]byte, error) {
-	var message []byte
-	done := false
-	for !done {
-		if err := in.fill(); err != nil {
-			return nil, err
-		}
-		for !done {
-			some, err := in.advance()
-			if err != nil {
-				return nil, err
-			}
-			switch {
-			case in.opcode == frame.OpBinary:
-				return nil, frame.Violation("a batch before connected")
-			case in.size > transport.MaxControl:
-				return nil, frame.Violation("control message too long")
-			case in.ended():
-				message = append([]byte(nil), (*in.buf)[in.tail:in.next]...)
-				in.tail, in.opcode = in.next, 0
-				done = true
-			}
-			if !some {
-				break
-			}
-		}
-	}
-	in.release()
-	return message, nil
-}
-
-// batch adds to b, which is empty, the records that have come; it waits until there is one. They
-// lie in the buffer, and are good until the next call.
-func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
-	if in.over != nil {
-		return in.over
-	}
-	for {
-		in.over = in.take(b, framing)
-		if b.Len() > 0 {
-			return nil
-		}
-		if in.over != nil {
-			return in.over
-		}
-		in.release()
-		if err := in.fill(); err != nil {
-			return err
-		}
-	}
-}
-
-// take adds to b the records that are there, until it is full.
-func (in *input) take(b *packet.Batch, framing packet.Framing) error {
-	for {
-		if !in.more {
-			if some, err := in.advance(); err != nil || !some {
-				return err
-			}
-		}
-		switch {
-		case in.opcode == frame.OpText:
-			return frame.Violation("unknown state: no control message is due after connected")
-		case in.size > packet.MaxBatch:
-			return frame.Violation(packet.ErrTooLong.Error())
-		}
-		rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
-		in.more = err == nil && b.Full() && len(rest) > 0
-		if err != nil || !in.more && in.ended() && len(rest) > 0 {
-			return frame.Violation("malformed record")
-		}
-		in.tail = in.next - len(rest)
-		if in.more {
-			return nil
-		}
-		if in.ended() {
-			in.opcode = 0
-		}
-	}
-}
-
 // begin gets the input ready; early is what came before.
 func (in *input) begin(early []byte) {
 	in.read = in.readTCP
@@ -156,25 +81,115 @@ func (in *input) begin(early []byte) {
 	}
 }
 
-// discard reads on to the close frame, which is its error, and forgets all else.
-func (in *input) discard() error {
-	in.more = false
-	for some := true; some; {
-		var err error
-		if some, err = in.advance(); err != nil {
-			return err
+// fill waits for bytes, and for a turn, and reads what is there. A buffer is taken only then.
+func (in *input) fill() error {
+	in.turn.End()
+	in.pause()
+	in.wire.AwaitMore()
+	before := in.end - in.tail
+	if !in.turn.Try() {
+		in.shrink()
+		in.charge()
+		in.turn.Wait()
+		in.refund()
+	}
+	var err error
+	if !in.wire.Secured() {
+		if err = in.wire.ReadIn(&in.turn, in.read); err == nil {
+			err = in.failed
 		}
-		in.tail = in.next
-		if in.ended() {
-			in.opcode = 0
+	} else {
+		if in.buf == nil {
+			err = in.wire.Await()
+		}
+		if err == nil {
+			var n int
+			n, err = in.wire.ReadRecords(in.room())
+			in.end += n
 		}
 	}
-	in.release()
-	return in.fill()
+	in.refund()
+	if err != nil {
+		if in.few != nil { // of no use without the rest
+			in.few, in.tail, in.next, in.end = nil, 0, 0, 0
+		}
+		in.release()
+		return err
+	}
+	in.wire.Received(in.end - in.tail - before)
+	return nil
 }
 
-// ended tells whether the message that was arriving is complete.
-func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
+// readTCP is called until it returns true.
+func (in *input) readTCP(fd uintptr) bool {
+	if !in.turn.Try() {
+		return true
+	}
+	var n int
+	in.refund()
+	n, in.failed = nonblock.Read(fd, in.turn.Limit(in.room()))
+	in.end += n
+	switch {
+	case errors.Is(in.failed, unix.EAGAIN):
+		in.turn.End()
+		in.shrink()
+		in.charge()
+		return false
+	case n == 0 && in.failed == nil:
+		in.failed = io.EOF
+	}
+	return true
+}
+
+// room returns the free part of the buffer, behind all that is still needed, which it moves to the
+// front.
+func (in *input) room() []byte {
+	if in.buf == nil {
+		in.buf, _ = inputPool.Get().(*[]byte)
+		copy((*in.buf)[in.tail:], in.few)
+		in.few = nil
+	}
+	b := *in.buf
+	copy(b, b[in.tail:in.end])
+	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+	return b[in.end:]
+}
+
+// release gives the buffer back if nothing is in it.
+func (in *input) release() {
+	if in.buf != nil && in.tail == in.end {
+		inputPool.Put(in.buf)
+		in.buf, in.tail, in.next, in.end = nil, 0, 0, 0
+	}
+}
+
+// shrink gives the buffer back if nothing is in it, or, while memory is short, puts what is in it
+// into one of its size.
+func (in *input) shrink() {
+	in.release()
+	if in.buf == nil || !in.queue.Short() {
+		return
+	}
+	in.few = slices.Clone((*in.buf)[in.tail:in.end])
+	inputPool.Put(in.buf)
+	in.buf = nil
+	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+}
+
+// charge has the queue's budget charged for the buffer, while the reader waits.
+func (in *input) charge() {
+	in.refund() // it has waited in vain
+	if in.held = cap(in.few); in.buf != nil {
+		in.held = inputRoom
+	}
+	in.queue.Hold(in.held)
+}
+
+// refund undoes charge.
+func (in *input) refund() {
+	in.queue.Hold(-in.held)
+	in.held = 0
+}
 
 // advance goes one step on in what has come: over a piece of payload, which it unmasks, or else
 // over the header of a frame, or a whole control frame. some is false when that takes more bytes.
@@ -259,114 +274,106 @@ func (in *input) control(opcode byte, body []byte) error {
 	return closed
 }
 
-// release gives the buffer back if nothing is in it.
-func (in *input) release() {
-	if in.buf != nil && in.tail == in.end {
-		inputPool.Put(in.buf)
-		in.buf, in.tail, in.next, in.end = nil, 0, 0, 0
-	}
-}
+// ended tells whether the message that was arriving is complete.
+func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
 
-// shrink gives the buffer back if nothing is in it, or, while memory is short, puts what is in it
-// into one of its size.
-func (in *input) shrink() {
+// text returns the next message, which must be a control message of up to maxControl bytes.
+func (in *input) text() ([]byte, error) {
+	var message []byte
+	done := false
+	for !done {
+		if err := in.fill(); err != nil {
+			return nil, err
+		}
+		for !done {
+			some, err := in.advance()
+			if err != nil {
+				return nil, err
+			}
+			switch {
+			case in.opcode == frame.OpBinary:
+				return nil, frame.Violation("a batch before connected")
+			case in.size > transport.MaxControl:
+				return nil, frame.Violation("control message too long")
+			case in.ended():
+				message = append([]byte(nil), (*in.buf)[in.tail:in.next]...)
+				in.tail, in.opcode = in.next, 0
+				done = true
+			}
+			if !some {
+				break
+			}
+		}
+	}
 	in.release()
-	if in.buf == nil || !in.queue.Short() {
-		return
-	}
-	in.few = slices.Clone((*in.buf)[in.tail:in.end])
-	inputPool.Put(in.buf)
-	in.buf = nil
-	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+	return message, nil
 }
 
-// charge has the queue's budget charged for the buffer, while the reader waits.
-func (in *input) charge() {
-	in.refund() // it has waited in vain
-	if in.held = cap(in.few); in.buf != nil {
-		in.held = inputRoom
+// take adds to b the records that are there, until it is full.
+func (in *input) take(b *packet.Batch, framing packet.Framing) error {
+	for {
+		if !in.more {
+			if some, err := in.advance(); err != nil || !some {
+				return err
+			}
+		}
+		switch {
+		case in.opcode == frame.OpText:
+			return frame.Violation("unknown state: no control message is due after connected")
+		case in.size > packet.MaxBatch:
+			return frame.Violation(packet.ErrTooLong.Error())
+		}
+		rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
+		in.more = err == nil && b.Full() && len(rest) > 0
+		if err != nil || !in.more && in.ended() && len(rest) > 0 {
+			return frame.Violation("malformed record")
+		}
+		in.tail = in.next - len(rest)
+		if in.more {
+			return nil
+		}
+		if in.ended() {
+			in.opcode = 0
+		}
 	}
-	in.queue.Hold(in.held)
 }
 
-// refund undoes charge.
-func (in *input) refund() {
-	in.queue.Hold(-in.held)
-	in.held = 0
-}
-
-// fill waits for bytes, and for a turn, and reads what is there. A buffer is taken only then.
-func (in *input) fill() error {
-	in.turn.End()
-	in.pause()
-	in.wire.AwaitMore()
-	before := in.end - in.tail
-	if !in.turn.Try() {
-		in.shrink()
-		in.charge()
-		in.turn.Wait()
-		in.refund()
+// batch adds to b, which is empty, the records that have come; it waits until there is one. They
+// lie in the buffer, and are good until the next call.
+func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
+	if in.over != nil {
+		return in.over
 	}
-	var err error
-	if !in.wire.Secured() {
-		if err = in.wire.ReadIn(&in.turn, in.read); err == nil {
-			err = in.failed
+	for {
+		in.over = in.take(b, framing)
+		if b.Len() > 0 {
+			return nil
 		}
-	} else {
-		if in.buf == nil {
-			err = in.wire.Await()
-		}
-		if err == nil {
-			var n int
-			n, err = in.wire.ReadRecords(in.room())
-			in.end += n
-		}
-	}
-	in.refund()
-	if err != nil {
-		if in.few != nil { // of no use without the rest
-			in.few, in.tail, in.next, in.end = nil, 0, 0, 0
+		if in.over != nil {
+			return in.over
 		}
 		in.release()
-		return err
+		if err := in.fill(); err != nil {
+			return err
+		}
 	}
-	in.wire.Received(in.end - in.tail - before)
-	return nil
 }
 
-// readTCP is called until it returns true.
-func (in *input) readTCP(fd uintptr) bool {
-	if !in.turn.Try() {
-		return true
+// discard reads on to the close frame, which is its error, and forgets all else.
+func (in *input) discard() error {
+	in.more = false
+	for some := true; some; {
+		var err error
+		if some, err = in.advance(); err != nil {
+			return err
+		}
+		in.tail = in.next
+		if in.ended() {
+			in.opcode = 0
+		}
 	}
-	var n int
-	in.refund()
-	n, in.failed = nonblock.Read(fd, in.turn.Limit(in.room()))
-	in.end += n
-	switch {
-	case errors.Is(in.failed, unix.EAGAIN):
-		in.turn.End()
-		in.shrink()
-		in.charge()
-		return false
-	case n == 0 && in.failed == nil:
-		in.failed = io.EOF
-	}
-	return true
-}
-
-// room returns the free part of the buffer, behind all that is still needed, which it moves to the
-// front.
-func (in *input) room() []byte {
-	if in.buf == nil {
-		in.buf, _ = inputPool.Get().(*[]byte)
-		copy((*in.buf)[in.tail:], in.few)
-		in.few = nil
-	}
-	b := *in.buf
-	copy(b, b[in.tail:in.end])
-	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
-	return b[in.end:]
+	in.release()
+	return in.fill()
 }
 
 // close ends the input; nobody may use it after.

@@ -14,6 +14,12 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
+// This file is the way out. A producer that has pushed packets calls Flush, which sends on the
+// producer's own goroutine: drain calls next for the control frames or packets that are due, put
+// builds frames of the packets, encode passes them through TLS, and writeLeft gives them to the
+// socket. When the socket takes no more, Flush leaves the rest to resume, a goroutine that waits
+// for the socket and then drains again. Before Run, write sends messages and waits for the socket.
+
 // output is the way out of a connection. Frames leave on the goroutine of the producer that has
 // something to send, as long as the socket takes them at once: a packet then needs no other
 // goroutine, whose waking costs more than the packet. When the socket has enough, a goroutine waits
@@ -68,45 +74,6 @@ func (o *output) start(q *fq.Queue, keepalive time.Duration, failed func(error))
 	o.sent.Store(int64(o.wire.Age()))
 }
 
-// finish ends the way out, whose connection is closed already, and gives all buffers back.
-func (o *output) finish() {
-	o.closed.Store(true)
-	o.mu.Lock()
-	o.over = true // whether or not the close frame went out
-	if o.queue != nil && o.count > 0 {
-		o.queue.Cut(o.count)
-		o.count = 0
-	}
-	o.free()
-	o.refund()
-	o.tuner.Release()
-	o.mu.Unlock()
-	o.resumes.Wait()
-}
-
-// idle returns for how long nothing has gone out.
-func (o *output) idle() time.Duration {
-	return o.wire.Age() - time.Duration(o.sent.Load())
-}
-
-// stuck returns for how long the socket has taken nothing although something is to go out; 0 if it
-// takes what there is.
-func (o *output) stuck() time.Duration {
-	since := o.full.Load()
-	if since == 0 {
-		return 0
-	}
-	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
-}
-
-// Drained reports whether what was sent longer ago than that has reached the peer for certain.
-func (o *output) Drained(ago time.Duration) bool {
-	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.Drained(ago)
-}
-
-// Fail ends the connection.
-func (o *output) Fail(err error) { o.failed(err) }
-
 // Flush sends what waits. It does nothing while somebody else is at it, who then sees what the
 // caller has put there.
 func (o *output) Flush() {
@@ -143,29 +110,6 @@ func (o *output) Due() bool {
 		o.queue.Len() > 0 && !o.spoiled.Load())
 }
 
-// resume waits for the socket and goes on where it had enough.
-func (o *output) resume() {
-	for full := true; full; {
-		err := o.wire.WaitWritable()
-		if err == nil {
-			o.mu.Lock()
-			full, err = o.drain()
-			if full {
-				o.full.CompareAndSwap(0, int64(o.wire.Age()))
-			} else {
-				o.full.Store(0)
-			}
-			o.waiting.Store(full)
-			o.mu.Unlock()
-		}
-		if err != nil { // and nobody sends any more: waiting stays
-			o.failed(err)
-			return
-		}
-	}
-	o.Flush() // what came in between
-}
-
 // drain sends until nothing waits, or until the socket has enough, which is full. It may run on the
 // goroutine of another peer, or of the device: a panic in it is an error of this connection alone.
 // The caller holds mu, as for all that follows.
@@ -192,41 +136,6 @@ func (o *output) drain() (full bool, err error) {
 	return false, nil
 }
 
-// spoil gives up the packets that drain was sending when it met a defect. A close frame may follow
-// unless half a frame, or half a TLS record, has gone out. The buffers are left to the garbage
-// collector: who else holds them is not known.
-func (o *output) spoil() {
-	o.spoiled.Store(true)
-	half := len(o.left) > 0 || o.wire.Take() != nil
-	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
-	if half {
-		o.closed.Store(true)
-		o.over = true
-		_ = o.wire.Close()
-	}
-}
-
-// writeLeft writes what is left, as far as the socket takes it.
-func (o *output) writeLeft() error {
-	if len(o.left) == 0 {
-		return nil
-	}
-	if err := o.wire.WriteSome(&o.left); err != nil {
-		return err
-	}
-	o.sent.Store(int64(o.wire.Age()))
-	if len(o.left) == 0 {
-		o.free()
-		o.refund()
-		o.count = 0
-		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
-			o.over = true
-			close(o.gone)
-		}
-	}
-	return nil
-}
-
 // next makes left of what is next: control frames, or packets from the queue if the socket takes
 // them; full reports that it does not.
 func (o *output) next() (some, full bool, err error) {
@@ -250,6 +159,21 @@ func (o *output) next() (some, full bool, err error) {
 	return true, false, o.put()
 }
 
+// takeControls returns the control frames that wait.
+func (o *output) takeControls() []byte {
+	u := &o.controls
+	if !u.some.Load() {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	frames := u.frames
+	u.frames = nil
+	u.some.Store(false)
+	o.closed.Store(u.closing)
+	return frames
+}
+
 // budget returns how many bytes of packets go into one message: few while memory is short, for
 // nothing of a message on its way out can be dropped.
 func (o *output) budget() int {
@@ -257,37 +181,6 @@ func (o *output) budget() int {
 		return min(o.tuner.Message, tcp.MinMessage)
 	}
 	return o.tuner.Message
-}
-
-// charge has the queue's budget charged for what is left, which may be there for long now. While
-// memory is short that is copied to a buffer of its size.
-func (o *output) charge() {
-	if o.queue == nil || o.held > 0 {
-		return
-	}
-	if o.queue.Short() {
-		left := slices.Concat(o.left...)
-		o.free()
-		o.left = net.Buffers{left}
-		o.held = cap(left)
-	} else {
-		o.held = o.batch.Room()
-		if o.frame != nil {
-			o.held += o.frame.Room()
-		}
-		if o.tls != nil {
-			o.held += cap(*o.tls)
-		}
-	}
-	o.queue.Hold(o.held)
-}
-
-// refund undoes charge.
-func (o *output) refund() {
-	if o.held > 0 {
-		o.queue.Hold(-o.held)
-		o.held = 0
-	}
 }
 
 // apply puts the tuner's settings into force that are not the socket's own.
@@ -325,6 +218,27 @@ func (o *output) encode(frames net.Buffers) error {
 	return nil
 }
 
+// writeLeft writes what is left, as far as the socket takes it.
+func (o *output) writeLeft() error {
+	if len(o.left) == 0 {
+		return nil
+	}
+	if err := o.wire.WriteSome(&o.left); err != nil {
+		return err
+	}
+	o.sent.Store(int64(o.wire.Age()))
+	if len(o.left) == 0 {
+		o.free()
+		o.refund()
+		o.count = 0
+		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
+			o.over = true
+			close(o.gone)
+		}
+	}
+	return nil
+}
+
 // free gives the buffers back of what has gone out.
 func (o *output) free() {
 	o.left = o.left[:0]
@@ -339,19 +253,72 @@ func (o *output) free() {
 	}
 }
 
-// takeControls returns the control frames that wait.
-func (o *output) takeControls() []byte {
-	u := &o.controls
-	if !u.some.Load() {
-		return nil
+// charge has the queue's budget charged for what is left, which may be there for long now. While
+// memory is short that is copied to a buffer of its size.
+func (o *output) charge() {
+	if o.queue == nil || o.held > 0 {
+		return
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	frames := u.frames
-	u.frames = nil
-	u.some.Store(false)
-	o.closed.Store(u.closing)
-	return frames
+	if o.queue.Short() {
+		left := slices.Concat(o.left...)
+		o.free()
+		o.left = net.Buffers{left}
+		o.held = cap(left)
+	} else {
+		o.held = o.batch.Room()
+		if o.frame != nil {
+			o.held += o.frame.Room()
+		}
+		if o.tls != nil {
+			o.held += cap(*o.tls)
+		}
+	}
+	o.queue.Hold(o.held)
+}
+
+// refund undoes charge.
+func (o *output) refund() {
+	if o.held > 0 {
+		o.queue.Hold(-o.held)
+		o.held = 0
+	}
+}
+
+// resume waits for the socket and goes on where it had enough.
+func (o *output) resume() {
+	for full := true; full; {
+		err := o.wire.WaitWritable()
+		if err == nil {
+			o.mu.Lock()
+			full, err = o.drain()
+			if full {
+				o.full.CompareAndSwap(0, int64(o.wire.Age()))
+			} else {
+				o.full.Store(0)
+			}
+			o.waiting.Store(full)
+			o.mu.Unlock()
+		}
+		if err != nil { // and nobody sends any more: waiting stays
+			o.failed(err)
+			return
+		}
+	}
+	o.Flush() // what came in between
+}
+
+// spoil gives up the packets that drain was sending when it met a defect. A close frame may follow
+// unless half a frame, or half a TLS record, has gone out. The buffers are left to the garbage
+// collector: who else holds them is not known.
+func (o *output) spoil() {
+	o.spoiled.Store(true)
+	half := len(o.left) > 0 || o.wire.Take() != nil
+	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
+	if half {
+		o.closed.Store(true)
+		o.over = true
+		_ = o.wire.Close()
+	}
 }
 
 // control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a
@@ -390,4 +357,43 @@ func (o *output) writeAll(encode func() error) (err error) {
 		}
 	}
 	return err
+}
+
+// idle returns for how long nothing has gone out.
+func (o *output) idle() time.Duration {
+	return o.wire.Age() - time.Duration(o.sent.Load())
+}
+
+// stuck returns for how long the socket has taken nothing although something is to go out; 0 if it
+// takes what there is.
+func (o *output) stuck() time.Duration {
+	since := o.full.Load()
+	if since == 0 {
+		return 0
+	}
+	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
+}
+
+// Drained reports whether what was sent longer ago than that has reached the peer for certain.
+func (o *output) Drained(ago time.Duration) bool {
+	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.Drained(ago)
+}
+
+// Fail ends the connection.
+func (o *output) Fail(err error) { o.failed(err) }
+
+// finish ends the way out, whose connection is closed already, and gives all buffers back.
+func (o *output) finish() {
+	o.closed.Store(true)
+	o.mu.Lock()
+	o.over = true // whether or not the close frame went out
+	if o.queue != nil && o.count > 0 {
+		o.queue.Cut(o.count)
+		o.count = 0
+	}
+	o.free()
+	o.refund()
+	o.tuner.Release()
+	o.mu.Unlock()
+	o.resumes.Wait()
 }
