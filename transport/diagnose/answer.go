@@ -10,10 +10,10 @@ import (
 // server's, in bytes: servers and proxies themselves take requests of 8 to 16 KiB.
 const MaxAnswer = 32 << 10
 
-// ErrLongAnswer says that an answer has no end within maxAnswer.
+// ErrLongAnswer says that an answer has no end within MaxAnswer.
 var ErrLongAnswer = fmt.Errorf("its answer has headers of more than %d KiB", MaxAnswer>>10)
 
-// answerReader reads an answer of at most maxAnswer.
+// answerReader reads an answer of at most MaxAnswer.
 type answerReader struct {
 	r    io.Reader
 	left int

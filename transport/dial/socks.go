@@ -17,7 +17,7 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// errSOCKSAuth is to SOCKS what errProxyAuth is to HTTP.
+// errSOCKSAuth is returned when the proxy wants a login, or refuses the one that it was given.
 var errSOCKSAuth = errors.New("SOCKS5 authentication failed")
 
 // connectSOCKS goes through a SOCKS5 proxy (RFC 1928).

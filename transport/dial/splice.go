@@ -67,7 +67,7 @@ func (s *splice) RemoteAddr() net.Addr { return s.inner.RemoteAddr() }
 // Close closes both and waits until the goroutines are over.
 func (s *splice) Close() error {
 	err := s.UnixConn.Close()
-	_ = s.inner.NetConn().Close() // see wire.Close
+	_ = s.inner.NetConn().Close() // as tcp.Conn.Close, without close_notify
 	s.group.Wait()
 	return err
 }

@@ -12,7 +12,7 @@ const (
 )
 
 // Allowance bounds the bytes by which the buffers of several sockets together are larger than the
-// kernel would have them. Its methods are safe for concurrent use. The nil *allowance allows
+// kernel would have them. Its methods are safe for concurrent use. The nil *Allowance allows
 // nothing.
 type Allowance struct {
 	limit  int64
@@ -46,7 +46,7 @@ func (a *Allowance) Take(n int) int {
 	return 0
 }
 
-// Give gives back n bytes that take has allowed.
+// Give gives back n bytes that Take has allowed.
 func (a *Allowance) Give(n int) {
 	if n == 0 {
 		return

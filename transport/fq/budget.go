@@ -13,7 +13,7 @@ import (
 // packets, each at the head of the flow that has most in it, until all is below again (RFC 8290
 // section 4.1.3 does so within one queue). A queue that holds no more than its fair share, which is
 // Share divided by the number of queues that hold something, never loses a packet to the others.
-// What the buffers of connections in the kernel have grown by counts as well: see allowance.
+// What the buffers of connections in the kernel have grown by counts as well: see Allowance.
 //
 // A queue does not account for each packet: it charges the budget for some packets ahead, and keeps
 // what it was charged when they have left, until the budget needs it. All methods are safe for
@@ -31,7 +31,7 @@ type Budget struct {
 
 	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle
 	// takes theirs. Readers take cutting in callbacks of their sockets, and so the holder of
-	// cutting must not wait for a socket or a reader: see wire.interrupt.
+	// cutting must not wait for a socket or a reader: see tcp.Conn.Interrupt.
 	cutting sync.Mutex
 	all     []holding // of settle
 

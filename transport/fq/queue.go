@@ -99,15 +99,15 @@ func (q *Queue) Push(p *packet.Packet) {
 	}
 }
 
-// pushOne is push for the caller who does not hold mu.
+// pushOne is push for a caller that does not hold mu.
 func (q *Queue) pushOne(p *packet.Packet, hash uint32) (over bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.push(p, hash)
 }
 
-// push is Push for the caller who holds mu and knows the flow's hash. It reports whether the caller
-// has to cutDown the budget when it holds no lock any more.
+// push is Push for a caller that holds mu and knows the flow's hash. It reports whether the caller
+// must call the budget's cutDown after it has released its locks.
 func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	bucket := hash % buckets
 	p.Queued = q.clock()

@@ -70,11 +70,11 @@ func (l *ownerList) shift() *owner {
 type Turn struct {
 	all    *readers
 	owner  string
-	has    bool          // a turn, which end gives back
-	denied bool          // by try, since the last wait
+	has    bool          // a turn, which End gives back
+	denied bool          // by Try, since the last Wait
 	waited bool          // for the turn that it has
 	most   int           // bytes that may be read in it; 0 for no bound
-	ready  chan struct{} // holds a token when wait has got a turn; nil before the first wait
+	ready  chan struct{} // holds a token when Wait has got a turn; nil before the first Wait
 	next   *Turn         // of the same owner
 }
 
@@ -93,7 +93,7 @@ func (t *Turn) Try() bool {
 	return t.has
 }
 
-// Wait waits for a turn, after try has returned false.
+// Wait waits for a turn, after Try has returned false.
 func (t *Turn) Wait() {
 	t.denied = false
 	if t.ready == nil {
@@ -104,8 +104,8 @@ func (t *Turn) Wait() {
 	t.has, t.waited = true, true
 }
 
-// Read reads by calls of f, as syscall.RawConn's Read does, in a turn: f returns true as well when
-// try has denied it one.
+// Read reads by calls of f, as syscall.RawConn's Read does, in a turn. f returns true also when Try
+// has denied it a turn.
 func (t *Turn) Read(raw syscall.RawConn, f func(fd uintptr) bool) error {
 	err := raw.Read(f)
 	for err == nil && t.denied {
@@ -141,7 +141,7 @@ func (t *Turn) Limit(p []byte) []byte {
 func (a *readers) enqueue(t *Turn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.free > 0 { // it was given back after try
+	if a.free > 0 { // it was given back after Try
 		a.free--
 		t.ready <- struct{}{}
 		return

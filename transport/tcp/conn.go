@@ -38,15 +38,15 @@ type Conn struct {
 
 	coalescing coalescing
 
-	// Of writeSome and writable, which one goroutine calls at a time; closures made anew for each
-	// call would be garbage.
+	// Of WriteSome and Writable, which one goroutine calls at a time. write and poll are made once:
+	// a closure for each call would be garbage.
 	write, poll func(fd uintptr)
 	parts       *net.Buffers
 	ready       bool
 	failed      error
 }
 
-// New puts a wire on a TCP connection; secure, if not nil, puts TLS in between.
+// New returns a Conn on a TCP connection; secure, if not nil, wraps that in TLS.
 func New(tcp net.Conn, secure func(net.Conn) net.Conn) (*Conn, error) {
 	sc, ok := tcp.(syscall.Conn)
 	if !ok {
@@ -76,7 +76,7 @@ func (w *Conn) Trust() {
 	}
 }
 
-// ReadIn reads the TCP connection by calls of f in a turn of t, as turn.read does.
+// ReadIn reads the TCP connection by calls of f in a turn of t, as fq.Turn.Read does.
 func (w *Conn) ReadIn(t *fq.Turn, f func(fd uintptr) bool) error { return t.Read(w.raw, f) }
 
 // TakeTurns has the one reader read in turns of t, and calls waits before it waits for bytes of
@@ -129,7 +129,7 @@ func (w *Conn) Silence() time.Duration {
 	return time.Since(w.start) - time.Duration(w.heard.Load())
 }
 
-// Writable tells whether the socket takes more: until then packets are better off in the Queue,
+// Writable tells whether the socket takes more: until then packets are better off in the fq.Queue,
 // which knows how to be fair. With TCP_NOTSENT_LOWAT that is while the kernel has less than that to
 // send.
 func (w *Conn) Writable() (bool, error) {

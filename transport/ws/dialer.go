@@ -16,13 +16,13 @@ type Dialer struct {
 	Guess  bool
 	Token  string      // sent as Authorization: Bearer; may be empty
 	Header http.Header // further headers of the request; may be nil
-	// congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the
-	// system's default
+	// congestion control of the connection, as the kernel names it, or tcp.CongestionAuto; "" is
+	// the system's default
 	Congestion string
 }
 
-// Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that
-// names the step. The connection is in StateInit.
+// Dial goes from the name to a WebSocket, one step after the other; the error is a
+// *transport.StepError that names the step. The connection is in transport.StateInit.
 func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 	c, guess, err := d.dial(ctx)
 	if err == nil || !guess || ctx.Err() != nil {

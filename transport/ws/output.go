@@ -34,7 +34,7 @@ type output struct {
 	waiting atomic.Bool  // resume waits for the socket
 	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
 	spoiled atomic.Bool  // drain has met a defect: no packet may follow
-	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
+	sent    atomic.Int64 // time of the last write, nanoseconds of wire.Age
 	full    atomic.Int64 // time from which the socket has enough, as sent; 0 for not
 
 	mu    sync.Mutex // held by the one who sends; guards all below but controls

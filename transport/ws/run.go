@@ -20,11 +20,11 @@ const alive = 1.9
 
 // Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to
 // deliver, which is called on this goroutine and must be done with the batch when it returns. When
-// nothing goes out for a keepalive interval an empty batch does; when nothing comes in for nearly
-// two the error is ErrSilent. When ctx ends, its cause goes to the peer if it is a *CloseError. The
-// connection is closed, and every goroutine is over, when Run returns; the error is never nil. A
-// panic in sending, reading or deliver ends this connection with CodeInternal, and is a
-// *defect.Error.
+// nothing goes out for a keepalive interval, Run sends an empty batch; when nothing comes in for
+// nearly two, the error is transport.ErrSilent. When ctx ends, its cause goes to the peer if it is
+// a *transport.CloseError. The connection is closed, and every goroutine is over, when Run returns;
+// the error is never nil. A panic in sending, reading or deliver ends this connection with
+// transport.CodeInternal; the error is then a *defect.Error.
 func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration,
 	deliver func(*packet.Batch) error) error {
 	var end ending

@@ -61,7 +61,7 @@ var framePool = sync.Pool{New: func() any {
 		pad: make([]byte, maskStep)}
 }}
 
-// New returns a buffer, which free gives back.
+// New returns a buffer, which Free gives back.
 func New() *Buffer {
 	f, _ := framePool.Get().(*Buffer)
 	return f
@@ -101,7 +101,7 @@ func (f *Buffer) Build(b *packet.Batch, o Form) net.Buffers {
 	return f.parts
 }
 
-// Copied reports whether what build has returned lies in f alone.
+// Copied reports whether the frames that Build has returned lie in f alone.
 func (f *Buffer) Copied() bool { return len(f.spans) > 0 }
 
 // Room returns the bytes that f takes.

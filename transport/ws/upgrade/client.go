@@ -33,7 +33,7 @@ type Request struct {
 }
 
 // Client asks the server at the other end of conn for the WebSocket, and returns what came right
-// behind its answer. The error is a *StepError, and conn is as it was.
+// behind its answer. The error is a *transport.StepError; conn is then unchanged.
 func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
@@ -47,7 +47,7 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 			return http.ErrUseLastResponse
 		},
 	}
-	// The TLS, where there is any, is in under already.
+	// conn has TLS already, if the URL wants it.
 	u := *d.URL
 	u.Scheme, u.Host = "ws", strings.TrimSuffix(net.JoinHostPort(transport.PeerHost(d.URL),
 		d.URL.Port()), ":")

@@ -18,11 +18,11 @@ import (
 )
 
 // The WebSocket library shakes hands, and no more: it gets a connection that ends for it when that
-// is done. Frames are ours (input, output), because the library needs other goroutines for each
-// read and write.
+// is done. Package ws has its own frames, because the library needs other goroutines for each read
+// and write.
 
-// handshake is what net/http and the library get for the wire. It dials, round-trips and hijacks
-// for them.
+// handshake is the connection that net/http and the library get in place of the tcp.Conn. It dials,
+// round-trips and hijacks for them.
 type handshake struct {
 	*tcp.Conn
 	over   atomic.Bool
