@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// run is the state of a Batch's last packet, to which others may be joined.
+// run is the state of the last packet of a Batch, to which others may be joined.
 type run struct {
 	t     transport
 	size  int    // bytes of payload of each segment but the last
@@ -97,7 +97,7 @@ func (r *run) continues(head, ip []byte) bool {
 		return false
 	}
 	if head[0]>>4 == 4 && head[6]&dontFragment == 0 {
-		// Segmentation will number the packets upwards, which only a packet that may be fragmented minds.
+		// Segmentation numbers the packets upwards. This matters only without DF, to reassembly.
 		id, first := binary.BigEndian.Uint16(ip[4:]), binary.BigEndian.Uint16(head[4:])
 		if id != first+uint16(r.count) {
 			return false
