@@ -1,10 +1,6 @@
 package tcp
 
-import (
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 // A Sample is the state of a socket at one moment, from TCP_INFO and BBR's TCP_CC_INFO, as far as
 // the rules of the tuner need it. Rates are in bytes a second.
@@ -37,41 +33,3 @@ type Sample struct {
 
 // unlimited is the kernel's value for a rate without a bound, and for a time that is not known.
 const unlimited = 1<<32 - 1
-
-// sample returns the state of a socket that has that congestion control.
-func sample(fd int, at time.Duration, control string) (s Sample, err error) {
-	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil {
-		return s, err
-	}
-	s = Sample{
-		At: at, Control: control, RTT: time.Duration(info.Rtt) * time.Microsecond,
-		Rate: info.Delivery_rate, Acked: info.Bytes_acked, Segments: info.Segs_out,
-		Resent:  info.Total_retrans,
-		NotSent: info.Notsent_bytes, MSS: info.Snd_mss, Window: info.Snd_cwnd,
-		Received: info.Rcv_space, Offered: info.Rcv_ssthresh,
-	}
-	if info.Min_rtt != unlimited {
-		s.MinRTT = time.Duration(info.Min_rtt) * time.Microsecond
-	}
-	if control == bbr {
-		if state, err := unix.GetsockoptTCPCCBBRInfo(fd, unix.IPPROTO_TCP,
-			unix.TCP_CC_INFO); err == nil {
-			s.Bandwidth = uint64(state.Bw_hi)<<32 | uint64(state.Bw_lo)
-			s.Gain = state.Pacing_gain
-		}
-	}
-	if s.wide() {
-		s.SendBuffer, s.RecvBuffer = bufferSize(fd, unix.SO_SNDBUF), bufferSize(fd, unix.SO_RCVBUF)
-	}
-	return s, nil
-}
-
-// bufferSize returns the value of SO_SNDBUF or SO_RCVBUF, 0 if it is not known.
-func bufferSize(fd, option int) int {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
-	if err != nil {
-		return 0
-	}
-	return n
-}
