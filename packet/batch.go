@@ -6,6 +6,10 @@ import "errors"
 // connection on more.
 const MaxBatch = 512 << 10
 
+// UsualBatch bounds the bytes of records that a sender puts into a batch, except that the last
+// record may exceed it. With that record the batch still fits into the second-level cache.
+const UsualBatch = 192 << 10
+
 // ErrTooLong is returned for a message of more than MaxBatch bytes.
 var ErrTooLong = errors.New("batch longer than 512 KiB")
 

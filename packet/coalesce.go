@@ -82,8 +82,7 @@ func (r *run) open(record []byte, udp bool) {
 		return
 	}
 	if t.protocol == protocolTCP {
-		const ack = 0x10
-		if ip[t.offset+13] != ack {
+		if ip[t.offset+13] != tcpACK {
 			return
 		}
 		r.next = binary.BigEndian.Uint32(ip[t.offset+4:]) + uint32(len(ip)-t.payload)
@@ -119,7 +118,7 @@ func (r *run) continues(head, ip []byte) bool {
 // super-packet gets new checksums for all segments, which must not hide damage.
 func intact(ip []byte, h Header, t transport) bool {
 	if h.Flags&flagNeedsChecksum != 0 {
-		return int(h.ChecksumStart) == t.offset && int(h.ChecksumOffset) == t.checksum
+		return h.completes(t)
 	}
 	if t.protocol == protocolUDP && ip[t.offset+udpChecksum] == 0 &&
 		ip[t.offset+udpChecksum+1] == 0 {

@@ -59,12 +59,10 @@ func pieceOf(record []byte) piece {
 	ip := record[HeaderLen:]
 	t, ok := transportOf(ip)
 	if !ok || t.protocol != protocolTCP || p.h.Flags != flagNeedsChecksum ||
-		int(p.h.ChecksumStart) != t.offset ||
-		int(p.h.ChecksumOffset) != t.checksum || t.options(ip) {
+		!p.h.completes(t) || t.options(ip) {
 		return p
 	}
-	const ack = 0x10
-	if ip[t.offset+13]&^tcpPSH != ack {
+	if ip[t.offset+13]&^tcpPSH != tcpACK {
 		return p
 	}
 	switch p.h.GSOType {

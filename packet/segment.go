@@ -2,10 +2,11 @@ package packet
 
 import "encoding/binary"
 
-// TCP flags that segmentation sets on some segments only.
+// TCP flags (RFC 9293 section 3.1, RFC 3168 section 6.1).
 const (
 	tcpFIN = 0x01
 	tcpPSH = 0x08
+	tcpACK = 0x10
 	tcpCWR = 0x80
 )
 

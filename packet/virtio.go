@@ -79,6 +79,11 @@ func (h Header) Put(record []byte) {
 // Segmented reports whether the packet is a super-packet.
 func (h Header) Segmented() bool { return h.GSOType != gsoNone }
 
+// completes reports whether the partial checksum of h is that of the transport header t.
+func (h Header) completes(t transport) bool {
+	return int(h.ChecksumStart) == t.offset && int(h.ChecksumOffset) == t.checksum
+}
+
 // UDP reports whether the packet is a super-packet of UDP datagrams.
 func (h Header) UDP() bool { return h.GSOType == gsoUDP }
 
@@ -107,7 +112,7 @@ func Check(record []byte) error {
 		return nil
 	}
 	t, ok := transportOf(ip)
-	if !ok || int(h.ChecksumStart) != t.offset || int(h.ChecksumOffset) != t.checksum {
+	if !ok || !h.completes(t) {
 		return ErrHeader
 	}
 	if h.GSOType == gsoNone {

@@ -7,7 +7,7 @@ import (
 	"tunnel/packet"
 )
 
-// The parameters of CoDel (RFC 8289 section 4.2, RFC 8290 section 5.2).
+// The least parameters of CoDel (RFC 8289 sections 4.3 and 4.4, RFC 8290 section 5.2).
 const (
 	MinTarget   = 5 * time.Millisecond   // the standing delay that is accepted
 	MinInterval = 100 * time.Millisecond // for how long it may be exceeded

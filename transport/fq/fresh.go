@@ -6,6 +6,9 @@ import (
 	"tunnel/packet"
 )
 
+// Fresh is the age up to which packets are still worth sending after an outage, see TakeFresh.
+const Fresh = 2 * time.Second
+
 // TakeFresh empties the queue after an outage and returns the packets that are still worth sending,
 // flow by flow in order: those that have waited for at most age, and the newest packet of each
 // flow, however old. That is most likely the last retransmission of a TCP sender. If it is

@@ -74,6 +74,9 @@ func (d Drops) LogValue() slog.Value {
 	return slog.GroupValue(group...)
 }
 
+// PeerLimit is the limit of the queue to one peer, in bytes of packet buffers.
+const PeerLimit = 8 << 20
+
 const (
 	// quantum is how many bytes a flow may send in its turn (RFC 8290 section 5.2): one Ethernet
 	// frame.

@@ -61,9 +61,6 @@ const (
 	subflowRoom = 1 << 20
 	// shownStep is the precision of Queue.shown, in bytes, which is not written for each packet.
 	shownStep = 64 << 10
-	// movable is the age up to which packets of a lost subflow are moved to another, see
-	// Queue.TakeFresh.
-	movable = 2 * time.Second
 )
 
 // NewSubflows returns Subflows without a connection that hold up to limit bytes of packet buffers.
@@ -290,7 +287,7 @@ func (l *Subflows) leave(q *Queue) {
 			at.subflow = l.leastLoaded(now)
 		}
 	}
-	for _, p := range q.TakeFresh(movable) {
+	for _, p := range q.TakeFresh(Fresh) {
 		hash := packet.FlowHash(p.IP())
 		to := l.pins[hash%pins].subflow.queue
 		to.pushOne(p, hash)

@@ -1,6 +1,11 @@
 package tcp
 
-import "time"
+import (
+	"time"
+
+	"tunnel/packet"
+	"tunnel/transport/fq"
+)
 
 // The comment on each rule gives the symptom that the rule removes, the source of the symptom, a
 // figure for the effect, and how to measure again. docs/PERFORMANCE.md has the figures in full;
@@ -18,15 +23,11 @@ func bytesIn(rate uint64, d time.Duration, least, most uint64) int {
 const (
 	messageTime = 2500 * time.Microsecond
 	minMessage  = 32 << 10
-	// a message, with one more packet of the largest size, still fits into the second-level cache
-	maxMessage = 192 << 10
+	maxMessage  = packet.UsualBatch
 )
 
-// MinMessage and MaxMessage bound Settings.Message, in bytes.
-const (
-	MinMessage = minMessage
-	MaxMessage = maxMessage
-)
+// MinMessage is the minimum of Settings.Message, in bytes.
+const MinMessage = minMessage
 
 func messageSize(rate uint64) int { return bytesIn(rate, messageTime, minMessage, maxMessage) }
 
@@ -83,8 +84,6 @@ func recordSize(rate uint64, rtt time.Duration) int {
 //
 // Measure again: make bench BENCH='-only wan1'.
 const (
-	minTarget    = 5 * time.Millisecond   // RFC 8289 section 4.4
-	minInterval  = 100 * time.Millisecond // RFC 8289 section 4.3
 	maxInterval  = time.Second
 	intervalRTTs = 10
 	growingRTTs  = 25 // while BBR's rate grows
@@ -95,9 +94,9 @@ func coDel(rtt time.Duration, lossy, grows bool) (target, interval time.Duration
 	if grows {
 		rtts = growingRTTs
 	}
-	target, interval = minTarget, min(max(rtts*rtt, minInterval), maxInterval)
+	target, interval = fq.MinTarget, min(max(rtts*rtt, fq.MinInterval), maxInterval)
 	if lossy {
-		target = max(rtt*3/4, minTarget)
+		target = max(rtt*3/4, fq.MinTarget)
 	}
 	return target, interval
 }

@@ -1,6 +1,10 @@
 package tcp
 
-import "time"
+import (
+	"time"
+
+	"tunnel/transport/fq"
+)
 
 // Settings are derived from the Samples of a path.
 type Settings struct {
@@ -61,8 +65,8 @@ type memory struct {
 // start returns the state before the first sample.
 func start() memory {
 	return memory{Settings: Settings{
-		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: minTarget,
-		Interval: minInterval,
+		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: fq.MinTarget,
+		Interval: fq.MinInterval,
 	}}
 }
 

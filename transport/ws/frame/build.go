@@ -47,13 +47,8 @@ type span struct{ from, to int }
 // first-level cache.
 const maskStep = 4 << 10
 
-const (
-	// Usual is how many bytes of records a frame has at most, but for the last of them, where
-	// nobody has segmented them.
-	Usual = 192 << 10
-	// frameSize is the usual size of the buffer, in bytes.
-	frameSize = frameRoom + Usual + packet.HeaderLen + packet.MaxPacket
-)
+// frameSize is the usual size of the buffer, in bytes: segmentation may need more.
+const frameSize = frameRoom + packet.UsualBatch + packet.HeaderLen + packet.MaxPacket
 
 //nolint:gochecknoglobals // a pool is shared by design
 var framePool = sync.Pool{New: func() any {
