@@ -21,9 +21,6 @@ type Allowance struct {
 	budget *Budget // charged for the same bytes; nil for none
 }
 
-// NewAllowance returns an allowance of limit bytes.
-func NewAllowance(limit int64) *Allowance { return &Allowance{limit: limit} }
-
 // Used returns how many bytes are taken.
 func (a *Allowance) Used() int64 { return a.used.Load() }
 
