@@ -52,7 +52,7 @@ func Replace(path string, data []byte) error {
 	if err := errors.Join(rename(next, path), next.Close()); err != nil {
 		return err
 	}
-	return syncDir(path)
+	return SyncDir(path)
 }
 
 // write makes a file beside path, with mode 0600, that holds data.
@@ -84,8 +84,8 @@ func rename(next *os.File, path string) error {
 	return nil
 }
 
-// syncDir has a power cut leave the directory of path as it is.
-func syncDir(path string) error {
+// SyncDir writes the directory of path to disk, so that its names survive a power cut.
+func SyncDir(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err

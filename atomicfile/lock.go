@@ -106,7 +106,7 @@ func (l *Locked) Replace(data []byte, durable bool) error {
 	err = l.file.Close()
 	l.file = next
 	if err == nil && durable {
-		err = syncDir(l.path)
+		err = SyncDir(l.path)
 	}
 	return err
 }

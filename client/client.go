@@ -109,16 +109,9 @@ type Client struct {
 	address netip.Addr // the source address that may go out
 }
 
-// fresh is how long a packet may wait for a connection and still be sent, see
-// fq.Queue.TakeFresh.
-const fresh = 2 * time.Second
-
-// queueLimit bounds the packets that wait for the server, in bytes of buffers.
-const queueLimit = 8 << 20
-
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	client := &Client{Config: c, queue: fq.NewSubflows(queueLimit)}
+	client := &Client{Config: c, queue: fq.NewSubflows(fq.PeerLimit)}
 	client.monitor = newPathMonitor(client)
 	return client
 }
@@ -251,7 +244,7 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 	if c.Events.Connected != nil {
 		c.Events.Connected(link)
 	}
-	for _, p := range c.queue.TakeFresh(fresh) {
+	for _, p := range c.queue.TakeFresh(fq.Fresh) {
 		c.queue.Push(p)
 	}
 	err = c.runSession(ctx, t, conn, link)

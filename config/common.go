@@ -12,6 +12,9 @@ import (
 	"tunnel/tun"
 )
 
+// DefaultState is the default of Common.State.
+const DefaultState = "/var/lib/tunnel"
+
 // Log is the configuration of the log.
 type Log struct {
 	Level  slog.Level // the least to log; default info
@@ -37,7 +40,7 @@ type Common struct {
 	Token, TokenFile string
 	// Congestion is the TCP congestion control; default auto.
 	Congestion string
-	// State is the directory of what is kept between runs; default /var/lib/tunnel.
+	// State is the directory of what is kept between runs; default DefaultState.
 	State string
 	// DryRun prints the ip commands and changes nothing.
 	DryRun bool
@@ -52,7 +55,7 @@ type Common struct {
 func defaultCommon() Common {
 	return Common{
 		Log: Log{Format: "text"}, Dev: "tun0", Congestion: tcp.CongestionAuto,
-		State: "/var/lib/tunnel",
+		State: DefaultState,
 	}
 }
 

@@ -6,6 +6,10 @@ import "errors"
 // connection on more.
 const MaxBatch = 512 << 10
 
+// UsualBatch bounds the bytes of records that a sender puts into a batch, except that the last
+// record may exceed it. With that record the batch still fits into the second-level cache.
+const UsualBatch = 192 << 10
+
 // ErrTooLong is returned for a message of more than MaxBatch bytes.
 var ErrTooLong = errors.New("batch longer than 512 KiB")
 
@@ -27,10 +31,10 @@ func (f Framing) HeaderLen() int {
 	return 0
 }
 
-// Batch is a sequence of records: what a TUN device reads or writes at once, and what one binary
-// WebSocket message carries. Records come either from Add, each a Packet with its own buffer, or
-// from Split, all in a buffer of the caller. The zero Batch is empty and ready to use. A Batch
-// belongs to one goroutine at a time; its records are valid until Reset.
+// Batch is a sequence of records: those that a TUN device reads or writes at once, or that one
+// binary WebSocket message carries. Records come either from Add, each a Packet with its own
+// buffer, or from Split, all in a buffer of the caller. The zero Batch is empty and ready to use. A
+// Batch belongs to one goroutine at a time; its records are valid until Reset.
 type Batch struct {
 	framing Framing
 	size    int
@@ -112,8 +116,8 @@ func (b *Batch) Take(i int) *Packet {
 }
 
 // Split appends the records in p, part of a message of this framing, until b is Full. It returns
-// the rest: an incomplete record, and what did not fit into a full batch. The records are valid
-// until p is changed, and are adjacent in one buffer, which Merge changes. The error is
+// the rest: an incomplete record, and the records that did not fit into a full batch. The records
+// are valid until p is changed, and are adjacent in one buffer, which Merge changes. The error is
 // ErrMalformed.
 func (b *Batch) Split(p []byte, framing Framing) (rest []byte, err error) {
 	b.framing = framing

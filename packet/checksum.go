@@ -54,8 +54,8 @@ func pseudoHeader(ip []byte, protocol uint8, n int) uint64 {
 	return sum(ip[8:40], s)
 }
 
-// complete fills in the checksum that h says is missing: the field holds the pseudo-header's sum,
-// and what is from ChecksumStart to the end is to be added.
+// complete computes a partial checksum: the field at ChecksumOffset holds the sum of the
+// pseudo-header, to which the bytes from ChecksumStart to the end are added.
 func complete(ip []byte, h Header) {
 	start := int(h.ChecksumStart)
 	at := start + int(h.ChecksumOffset)

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// run is the state of a Batch's last packet, to which others may be joined.
+// run is the state of the last packet of a Batch, to which others may be joined.
 type run struct {
 	t     transport
 	size  int    // bytes of payload of each segment but the last
@@ -82,8 +82,7 @@ func (r *run) open(record []byte, udp bool) {
 		return
 	}
 	if t.protocol == protocolTCP {
-		const ack = 0x10
-		if ip[t.offset+13] != ack {
+		if ip[t.offset+13] != tcpACK {
 			return
 		}
 		r.next = binary.BigEndian.Uint32(ip[t.offset+4:]) + uint32(len(ip)-t.payload)
@@ -97,7 +96,7 @@ func (r *run) continues(head, ip []byte) bool {
 		return false
 	}
 	if head[0]>>4 == 4 && head[6]&dontFragment == 0 {
-		// Segmentation will number the packets upwards, which only a packet that may be fragmented minds.
+		// Segmentation numbers the packets upwards. This matters only without DF, to reassembly.
 		id, first := binary.BigEndian.Uint16(ip[4:]), binary.BigEndian.Uint16(head[4:])
 		if id != first+uint16(r.count) {
 			return false
@@ -119,7 +118,7 @@ func (r *run) continues(head, ip []byte) bool {
 // super-packet gets new checksums for all segments, which must not hide damage.
 func intact(ip []byte, h Header, t transport) bool {
 	if h.Flags&flagNeedsChecksum != 0 {
-		return int(h.ChecksumStart) == t.offset && int(h.ChecksumOffset) == t.checksum
+		return h.completes(t)
 	}
 	if t.protocol == protocolUDP && ip[t.offset+udpChecksum] == 0 &&
 		ip[t.offset+udpChecksum+1] == 0 {

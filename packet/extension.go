@@ -16,7 +16,7 @@ const (
 )
 
 // Bounds of a chain of extension headers that upperLayer parses. Hosts do not send longer ones; RFC
-// 9098 says how the Internet treats them.
+// 9098 describes how routers treat them.
 const (
 	maxExtensions     = 8
 	maxExtensionBytes = 256

@@ -25,7 +25,7 @@ const (
 type transport struct {
 	protocol uint8
 	offset   int // of the transport header
-	payload  int // of what is behind it
+	payload  int // of the transport payload
 	checksum int // of the checksum, from offset
 }
 

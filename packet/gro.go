@@ -24,9 +24,9 @@ func sameFlow(a, b []byte, t transport) bool {
 	return bytes.Equal(a[t.offset:t.offset+4], b[t.offset:t.offset+4])
 }
 
-// putSuper gives a record that is the headers of its first packet, and the payload of all, the
-// lengths, the partial checksum and the virtio_net_hdr of a super-packet whose segments carry size
-// bytes each.
+// putSuper makes a record a super-packet whose segments carry size bytes each. The record has the
+// headers of the first packet and the payload of all; putSuper sets the lengths, the partial
+// checksum and the virtio_net_hdr.
 func putSuper(record []byte, t transport, size int) {
 	ip := record[HeaderLen:]
 	h := Header{

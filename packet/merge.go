@@ -5,17 +5,20 @@ import (
 	"encoding/binary"
 )
 
-// maxForward bounds the bytes that one merged acknowledgment releases: the kernel sends all of them
-// at once, and a device's queue holds 100 packets, which at the beginning of a connection have two
-// segments each. It leaves a sender enough acknowledgments to see a queue that really grows.
+// maxForward bounds the bytes that a merged acknowledgment covers. Symptom: device queues overflow,
+// and slow start continues too long. Source: the kernel sends all acknowledged bytes at once, and a
+// device's queue holds 100 packets, which have two segments each at the beginning of a connection.
+// With too few acknowledgments a sender also does not detect that a queue grows. Figure: without a
+// bound, or with 64 KB, slow start went on to 2,400 segments where 750 fill the path, and device
+// queues lost 23 and 62 packets. See docs/PERFORMANCE.md to measure again.
 const maxForward = 24000
 
 // Merge joins consecutive TCP packets and super-packets of one flow in b, whose records come from
-// Split and are adjacent in one buffer. Packets that a lost segment of the connection underneath
-// has delayed arrive together, and are then acknowledged as one, by the newest. With an
-// acknowledgment for each, a TCP sender would take the age of the first for a queue. The kernel's
-// GRO (net/ipv4/tcp_offload.c) does the same for equal timestamps (RFC 7323); here the newest
-// timestamp stands for all.
+// Split and are adjacent in one buffer. Packets that were delayed by a lost segment of the outer
+// connection arrive together. Merged, they are acknowledged at once, with the newest timestamp.
+// With an acknowledgment for each, a TCP sender would take the age of the first as a sign of a
+// queue. The kernel's GRO (net/ipv4/tcp_offload.c) does the same for equal timestamps (RFC 7323);
+// here the newest timestamp stands for all.
 func (b *Batch) Merge() {
 	if b.framing != FramingVnet || len(b.records) < 2 {
 		return
@@ -40,28 +43,26 @@ func (b *Batch) Merge() {
 
 // A piece is a record that others may be merged with.
 type piece struct {
-	record []byte // its capacity reaches over what follows in the buffer
+	record []byte // its capacity includes the following records in the buffer
 	h      Header
-	t      transport // protocol 0 cannot be merged
+	t      transport // with protocol 0 the record cannot be merged
 	size   int       // bytes of payload of each segment but the last
 	grown  bool      // others were merged with it
 
-	forward int // bytes acknowledged beyond the first acknowledgment that it stands for
+	forward int // bytes acknowledged beyond the first of the merged acknowledgments
 }
 
-// pieceOf examines a record: only TCP within a connection, whose checksum the kernel fills in, can
-// be merged.
+// pieceOf examines a record. Only TCP segments with no flags but ACK and PSH, and a partial
+// checksum, can be merged.
 func pieceOf(record []byte) piece {
 	p := piece{record: record, h: ParseHeader(record)}
 	ip := record[HeaderLen:]
 	t, ok := transportOf(ip)
 	if !ok || t.protocol != protocolTCP || p.h.Flags != flagNeedsChecksum ||
-		int(p.h.ChecksumStart) != t.offset ||
-		int(p.h.ChecksumOffset) != t.checksum || t.options(ip) {
+		!p.h.completes(t) || t.options(ip) {
 		return p
 	}
-	const ack = 0x10
-	if ip[t.offset+13]&^tcpPSH != ack {
+	if ip[t.offset+13]&^tcpPSH != tcpACK {
 		return p
 	}
 	switch p.h.GSOType {
@@ -75,8 +76,9 @@ func pieceOf(record []byte) piece {
 	return p
 }
 
-// merge appends next, which lies behind p in the same buffer, to p if it goes on where p ends; of
-// two acknowledgments that carry nothing else the newer stands for both (RFC 3449 section 5.2.2).
+// merge appends next, which follows p in the same buffer, to p if its payload continues that of p,
+// and reports whether it has. Of two acknowledgments without payload the newer replaces both (RFC
+// 3449 section 5.2.2).
 func (p *piece) merge(next *piece) bool {
 	if p.t.protocol == 0 || p.t != next.t {
 		return false
@@ -92,8 +94,7 @@ func (p *piece) merge(next *piece) bool {
 	case !sameOptions(x[tcpMinHeaderLen:], y[tcpMinHeaderLen:]):
 		return false
 	case have == 0 && len(payload) == 0:
-		// The same again says that something is missing; and what an acknowledgment sets free at
-		// once is better not too much.
+		// A duplicate acknowledgment signals a loss and must be kept.
 		forward := int(int32(binary.BigEndian.Uint32(y[8:]) - binary.BigEndian.Uint32(x[8:])))
 		if forward <= 0 || p.forward+forward > maxForward {
 			return false
@@ -117,8 +118,8 @@ func (p *piece) merge(next *piece) bool {
 	return true
 }
 
-// sameOptions tells whether TCP options are the same but for the values of timestamps where they
-// always stand.
+// sameOptions reports whether TCP options are equal, except for the values of timestamps in their
+// usual place.
 func sameOptions(a, c []byte) bool {
 	const aligned = 0x0101080a // NOP, NOP, timestamps, 10 bytes (RFC 7323 appendix A)
 	if len(a) == 12 && len(c) == 12 {
@@ -127,7 +128,7 @@ func sameOptions(a, c []byte) bool {
 	return bytes.Equal(a, c)
 }
 
-// seal gives p the header of the super-packet that it has become.
+// seal completes p as a super-packet if others were merged into it.
 func (p *piece) seal() {
 	if p.grown {
 		putSuper(p.record, p.t, p.size)

@@ -2,32 +2,32 @@ package packet
 
 import "sync"
 
-// Packet is one record with a buffer of its own: a virtio_net_hdr and an IP packet behind it. It
-// has one owner at a time and moves with the call that takes it; the last owner frees it.
+// Packet is one record with a buffer of its own: a virtio_net_hdr and an IP packet. It has one
+// owner at a time; a call that takes it becomes the owner, and the last owner frees it.
 type Packet struct {
 	// Next links packets of a queue; it belongs to the queue that holds the packet.
 	Next *Packet
-	// Queued is when a queue took it, in nanoseconds of that queue's clock.
+	// Queued is when it was queued, in nanoseconds of the queue's clock.
 	Queued int64
 
 	data  []byte
 	store []byte
 }
 
-// SmallRoom is the most bytes of header and IP packet that get a small buffer. Most packets are
-// small or as large as can be; between the two are jumbo frames, runs of small datagrams, and the
+// SmallRoom is the size of small buffers, in bytes of header and IP packet. Most packets are small
+// or of nearly maximum size; between the two are jumbo frames, runs of small datagrams, and the
 // super-packets of a flow on a slow link.
 const SmallRoom = 2 << 10
 
-// MiddleRoom is the most bytes that get the next larger buffer.
+// MiddleRoom is the size of the next larger buffers, in bytes.
 const MiddleRoom = 16 << 10
 
-// largeRoom is the size of the largest buffers: HeaderLen+MaxPacket as Go's allocator rounds it up,
-// to pages of 8 KiB.
+// largeRoom is the size of the largest buffers: HeaderLen+MaxPacket, rounded up to pages of 8 KiB
+// as Go's allocator does.
 const largeRoom = (HeaderLen + MaxPacket + 8191) &^ 8191
 
-// compactRoom is the size of the smallest buffers: what a packet takes beside it is little then and
-// need not be counted.
+// compactRoom is the minimum size of the buffers that Compact makes: beside that, the memory for
+// the Packet itself is small and need not be counted.
 const compactRoom = 512
 
 //nolint:gochecknoglobals // pools are shared by design: a packet is freed far from where it was made
@@ -48,16 +48,16 @@ func poolOf(n int) *sync.Pool {
 	return &largePool
 }
 
-// NewPacket returns a Packet of n bytes, 0 ≤ n ≤ HeaderLen+MaxPacket, whose contents are not
-// defined.
+// NewPacket returns a Packet of n bytes, 0 ≤ n ≤ HeaderLen+MaxPacket, with undefined contents.
 func NewPacket(n int) *Packet {
 	p := poolOf(n).Get().(*Packet) //nolint:forcetypeassert // the pools hold nothing else
 	p.data = p.store[:n]
 	return p
 }
 
-// Compact frees p and returns a copy with a buffer of its size, for a packet that may wait long: a
-// few that are left of many would each keep a page of buffers from being returned to the system.
+// Compact frees p and returns a copy with a buffer of the packet's size, for a packet that may wait
+// long: a few such packets, left of many, could each keep a page of memory from being returned to
+// the system.
 func (p *Packet) Compact() *Packet {
 	c := &Packet{store: make([]byte, max(p.Len(), compactRoom))}
 	c.data = c.store[:copy(c.store, p.data)]
@@ -65,10 +65,10 @@ func (p *Packet) Compact() *Packet {
 	return c
 }
 
-// Free gives the buffer back; p must not be used any more.
+// Free returns p to its pool; p must not be used after it.
 func (p *Packet) Free() {
 	p.Next = nil
-	switch len(p.store) { // no pool has what Compact makes
+	switch len(p.store) { // buffers of Compact have no pool
 	case SmallRoom, MiddleRoom, largeRoom:
 		poolOf(len(p.store)).Put(p)
 	}

@@ -2,18 +2,19 @@ package packet
 
 import "encoding/binary"
 
-// TCP flags that segmentation moves about.
+// TCP flags (RFC 9293 section 3.1, RFC 3168 section 6.1).
 const (
 	tcpFIN = 0x01
 	tcpPSH = 0x08
+	tcpACK = 0x10
 	tcpCWR = 0x80
 )
 
 // Segments calls emit with each IP packet that the record stands for, complete with checksums, in
 // order: the record's own packet, or the segments of a super-packet, as the kernel would make them
-// (net/ipv4/tcp_offload.c, udp_offload.c). record must have passed Check, but for ErrAmplifies, and
-// is changed: checksums are filled in. What emit gets is good until it returns. Of the IP header
-// only lengths, the IPv4 identification and the IPv4 header's checksum differ from the record's.
+// (net/ipv4/tcp_offload.c, udp_offload.c). Check must have returned nil or ErrAmplifies for record,
+// which is changed: checksums are filled in. emit must not keep its argument. Of the IP header only
+// the lengths, the IPv4 identification and the IPv4 header checksum differ from the record's.
 func Segments(record []byte, emit func(ip []byte)) {
 	h, ip := ParseHeader(record), record[HeaderLen:]
 	if h.GSOType == gsoNone {
@@ -40,8 +41,8 @@ func Segments(record []byte, emit func(ip []byte)) {
 	}
 }
 
-// finishSegment sets what differs from segment to segment: lengths, IPv4 identification, sequence
-// number, flags, checksums.
+// finishSegment sets the fields that differ between segments: lengths, IPv4 identification,
+// sequence number, flags, checksums.
 func finishSegment(segment []byte, t transport, h Header, i uint16, first, last bool) {
 	if segment[0]>>4 == 4 {
 		binary.BigEndian.PutUint16(segment[2:], uint16(len(segment)))

@@ -2,10 +2,10 @@ package packet
 
 import "encoding/binary"
 
-// DropSegment drops the first segment of a super-packet from p, as a router that got its segments
-// one by one would, and returns true. It returns false and changes nothing if p is a single packet.
-// To its sender the loss of a whole super-packet would look like a broken line: dozens of segments
-// at once.
+// DropSegment removes the first segment of a super-packet from p and returns true, as a router
+// would drop a single segment. It returns false and changes nothing if p is a single packet. The
+// loss of a whole super-packet, dozens of segments at once, would look like a broken path to its
+// sender.
 func (p *Packet) DropSegment() bool {
 	h, ip := ParseHeader(p.data), p.IP()
 	t, ok := transportOf(ip)

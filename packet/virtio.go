@@ -20,8 +20,8 @@ const (
 	gsoECN            = 0x80 // VIRTIO_NET_HDR_GSO_ECN
 )
 
-// Offload is what a kernel, or a peer with its kernel, gives and takes beyond plain packets with
-// complete checksums.
+// Offload describes what a kernel, or a peer, sends and accepts besides plain packets with complete
+// checksums.
 type Offload struct {
 	// virtio_net_hdr before each packet, partial checksums, TCP super-packets (TSO4, TSO6)
 	Vnet bool
@@ -38,11 +38,11 @@ func (o Offload) String() string {
 	return "none"
 }
 
-// ErrHeader says that a virtio_net_hdr contradicts the packet behind it.
+// ErrHeader is the error for a virtio_net_hdr that contradicts its packet.
 var ErrHeader = errors.New("malformed virtio_net_hdr")
 
-// ErrAmplifies says that a super-packet has more segments, or smaller ones, than Check accepts;
-// Segments takes it apart all the same.
+// ErrAmplifies is the error for a super-packet with more segments, or smaller ones, than Check
+// accepts; Segments can still segment it.
 var ErrAmplifies = errors.New("a super-packet of too many or too small segments")
 
 // Header is a virtio_net_hdr, little-endian in memory and on the wire.
@@ -51,8 +51,8 @@ type Header struct {
 	GSOType        uint8
 	HeaderLength   uint16 // bytes of IP and transport header; a hint
 	GSOSize        uint16 // bytes of payload per segment
-	ChecksumStart  uint16 // offset in the packet from which the checksum counts
-	ChecksumOffset uint16 // where it goes, from there
+	ChecksumStart  uint16 // offset in the packet from which the checksum is computed
+	ChecksumOffset uint16 // offset of the checksum field from ChecksumStart
 }
 
 // ParseHeader reads the header at the start of record, which has at least HeaderLen bytes.
@@ -76,8 +76,13 @@ func (h Header) Put(record []byte) {
 	binary.LittleEndian.PutUint16(record[8:], h.ChecksumOffset)
 }
 
-// Segmented tells whether the packet is a super-packet that somebody has to segment.
+// Segmented reports whether the packet is a super-packet.
 func (h Header) Segmented() bool { return h.GSOType != gsoNone }
+
+// completes reports whether the partial checksum of h is that of the transport header t.
+func (h Header) completes(t transport) bool {
+	return int(h.ChecksumStart) == t.offset && int(h.ChecksumOffset) == t.checksum
+}
 
 // UDP reports whether the packet is a super-packet of UDP datagrams.
 func (h Header) UDP() bool { return h.GSOType == gsoUDP }
@@ -107,7 +112,7 @@ func Check(record []byte) error {
 		return nil
 	}
 	t, ok := transportOf(ip)
-	if !ok || int(h.ChecksumStart) != t.offset || int(h.ChecksumOffset) != t.checksum {
+	if !ok || !h.completes(t) {
 		return ErrHeader
 	}
 	if h.GSOType == gsoNone {
@@ -130,9 +135,9 @@ func Check(record []byte) error {
 	return nil
 }
 
-// The most segments of a super-packet. For UDP it is what every kernel with UDP super-packets
-// accepts (UDP_MAX_SEGMENTS, 64 before Linux 6.9). For TCP it is enough for 64 KiB at the smallest
-// MSS in use, 536 bytes less timestamps (RFC 9293 section 3.7.1).
+// The maximum segments of a super-packet. For UDP it is the number that every kernel with UDP
+// super-packets accepts (UDP_MAX_SEGMENTS, 64 before Linux 6.9). For TCP it is enough for 64 KiB at
+// the smallest MSS in use, 536 bytes less timestamps (RFC 9293 section 3.7.1).
 const (
 	maxUDPSegments = 64
 	maxTCPSegments = 128
@@ -156,8 +161,8 @@ func (t transport) segments(ip []byte, size int) int {
 	return max(1, (len(ip)-t.payload+size-1)/size)
 }
 
-// Wire returns the bytes of p on a link: for a super-packet those of all segments with their
-// headers. Linux charges its queues the same way (qdisc_pkt_len_init in net/core/dev.c).
+// Wire returns the size of p on a link, in bytes: for a super-packet, that of all segments with
+// their headers. Linux charges its queues the same way (qdisc_pkt_len_init in net/core/dev.c).
 func (p *Packet) Wire() int {
 	size := int(ParseHeader(p.data).GSOSize)
 	if p.data[1] == gsoNone || size == 0 {

@@ -135,12 +135,7 @@ func create(path string) (err error) {
 	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
-	return dir.Sync()
+	return atomicfile.SyncDir(path)
 }
 
 // sweep removes temporary files of a create that was killed.

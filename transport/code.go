@@ -4,7 +4,7 @@
 // format.
 //
 // Below it are: dial, from a name to a TCP or TLS connection; tcp, that connection, and the tuner
-// of its socket; fq, the queue of what goes out; ws, the WebSocket, with which to begin.
+// of its socket; fq, the queues of packets to send; ws, the WebSocket: start reading there.
 package transport
 
 import (
@@ -25,7 +25,7 @@ const (
 // Code is a WebSocket close code (RFC 6455 section 7.4).
 type Code uint16
 
-// Close codes that this protocol gives a meaning of its own to; docs/PROTOCOL.md has the list.
+// Close codes that this protocol uses; docs/PROTOCOL.md defines them.
 const (
 	CodeNormal    Code = 1000 // the client is done
 	CodeGoingAway Code = 1001 // the server stops
@@ -41,12 +41,12 @@ const (
 	CodeSessions Code = 4006
 )
 
-// CloseError says why a connection ended: the code and reason that came from the peer or went to
-// it. As the cause of the context given to Run it is what Run tells the peer.
+// CloseError is the error of a connection that was closed with a code and a reason, by the peer or
+// by this side. As the cause of Run's context it is the close frame that Run sends.
 type CloseError struct {
 	Code   Code
 	Reason string // at most 123 bytes
-	Remote bool   // the peer said so
+	Remote bool   // whether the peer closed
 }
 
 func (e *CloseError) Error() string {
@@ -57,9 +57,9 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("%s: %s (code %d)", who, e.Reason, e.Code)
 }
 
-// ErrSilent says that nothing came from the peer for nearly two keepalive intervals.
+// ErrSilent is the error when the peer has sent nothing for nearly two keepalive intervals.
 var ErrSilent = errors.New("the other side is silent")
 
-// ErrHungUp says that the connection ended without a close frame: the peer's process or a middlebox
-// died.
+// ErrHungUp is the error when the connection ended without a close frame: the peer's process, or a
+// middlebox, died.
 var ErrHungUp = errors.New("the other side hung up")

@@ -8,29 +8,29 @@ import (
 )
 
 // CodeRestart is the close code of a server that is told to stop and most likely starts again
-// (Service Restart in the WebSocket close code registry). Its reason says when to come back: see
-// ComeBack.
+// (Service Restart in the WebSocket close code registry). Its reason has the time after which to
+// reconnect: see ComeBack.
 const CodeRestart Code = 1012
 
-// maxComeBack is the longest time for which a client takes the server's word.
+// maxComeBack bounds the time that a client accepts from a server.
 const maxComeBack = time.Minute
 
-// The reason of a CodeRestart; between the two are seconds, a decimal number.
+// The parts of the reason of a CodeRestart before and after the seconds, a decimal number.
 const (
 	comeBackPrefix = "the server stops: come back in "
 	comeBackSuffix = " s"
 )
 
-// ComeBack is what a server that stops says to a client that shall come back after that time, in
-// whole milliseconds.
+// ComeBack returns the close error of a server that stops, for a client that is to reconnect after
+// that time, in whole milliseconds.
 func ComeBack(after time.Duration) *CloseError {
 	seconds := strconv.FormatFloat(after.Round(time.Millisecond).Seconds(), 'f', -1, 64)
 	return &CloseError{Code: CodeRestart, Reason: fmt.Sprint(comeBackPrefix, seconds,
 		comeBackSuffix)}
 }
 
-// ComeBackIn returns after which time the server wants the client back; false when it has not said
-// so, or nothing that makes sense. It is at most a minute.
+// ComeBackIn returns the time after which the client is to reconnect, at most a minute; false if
+// the server has given none, or an invalid one.
 func (e *CloseError) ComeBackIn() (time.Duration, bool) {
 	text, ok := strings.CutSuffix(e.Reason, comeBackSuffix)
 	if !ok || e.Code != CodeRestart || !e.Remote {

@@ -21,13 +21,13 @@ const Version = 1
 // MaxLanes is the most connections that one session may have.
 const MaxLanes = 16
 
-// The framings by their names in messages; packet.Framing says what they are.
+// The names of the framings in messages; packet.Framing describes them.
 const (
 	framingIP   = "ip"
 	FramingVnet = "vnet"
 )
 
-// Framings returns what a side with this offload can do, best first.
+// Framings returns the framings of a side with this offload, best first.
 func Framings(own packet.Offload) []string {
 	if own.Vnet {
 		return []string{FramingVnet, framingIP}
@@ -59,18 +59,18 @@ const (
 type Connect struct {
 	State    string   `json:"state"`             // "connect"
 	Version  int      `json:"version"`           // 1
-	Framings []string `json:"framings"`          // what the client can do, best first
-	USO      bool     `json:"uso,omitempty"`     // with framing vnet: takes UDP super-packets too
-	Address  string   `json:"address,omitempty"` // the tunnel address that it would like to have
-	// the session that it resumes, from an earlier Connected
+	Framings []string `json:"framings"`          // those of the client, best first
+	USO      bool     `json:"uso,omitempty"`     // with framing vnet: also accepts UDP super-packets
+	Address  string   `json:"address,omitempty"` // the tunnel address that the client asks for
+	// the session to resume, from an earlier Connected
 	Session string `json:"session,omitempty"`
-	// how many connections it would like to have for the session; 0 is one
+	// how many connections the client wants for the session; 0 means one
 	Lanes int `json:"lanes,omitempty"`
-	// this one is that lane of the session, beside others; nil begins or resumes
+	// the number of this lane in a session that has others; nil begins or resumes a session
 	Lane *int `json:"lane,omitempty"`
 }
 
-// Wanted returns the address asked for; the zero Addr when none was.
+// Wanted returns the address that the client asks for; the zero Addr for none.
 func (m Connect) Wanted() netip.Addr {
 	a, err := netip.ParseAddr(m.Address)
 	if err != nil {
@@ -79,7 +79,7 @@ func (m Connect) Wanted() netip.Addr {
 	return a
 }
 
-// Connected is the server's answer: the client's pair and how to behave.
+// Connected is the server's answer: the client's pair of addresses and the settings of the link.
 type Connected struct {
 	State   string `json:"state"`   // "connected"
 	Version int    `json:"version"` // 1
@@ -89,19 +89,19 @@ type Connected struct {
 	MTU     int    `json:"mtu"`     // bytes
 	Qlen    int    `json:"qlen"`    // packets, transmit queue length
 	Framing string `json:"framing"` // one of the client's framings
-	// with framing vnet: the server takes UDP super-packets too
+	// with framing vnet: the server also accepts UDP super-packets
 	USO bool `json:"uso"`
-	// seconds: send at least this often; silence of twice as long is death
+	// seconds: the longest time between two frames; a peer that is silent for twice as long is lost
 	Keepalive float64 `json:"keepalive"`
-	Session   string  `json:"session"` // a secret; names this session when the client comes back
-	// how many connections the session may have; 0, of an old server, is one
+	Session   string  `json:"session"` // a secret; names this session when the client resumes it
+	// how many connections the session may have; 0, from an old server, means one
 	Lanes int `json:"lanes"`
 
-	// a secret; the token to come back with instead of a join token
+	// a secret; replaces a join token on later connections
 	Credential string `json:"credential,omitempty"`
 }
 
-// Link is what a Connected says, parsed.
+// Link is a parsed and checked Connected.
 type Link struct {
 	Address   netip.Addr
 	Peer      netip.Addr
@@ -112,12 +112,12 @@ type Link struct {
 	Session   string
 	Lanes     int // connections that the session may have, 1 to MaxLanes
 
-	Credential string // "" is none: go on with the token as it is
+	Credential string // "" for none: the token stays in use
 }
 
-// The ranges that a device's settings must lie in: RFC 791's least MTU that every host takes, the
-// largest IPv4 packet, a transmit queue whose ring in the kernel still fits in memory, and a
-// keepalive that neither floods nor outlives every middlebox.
+// The ranges of a device's settings: the MTU from the minimum that every host accepts (RFC 791) to
+// the largest IPv4 packet, a transmit queue whose ring in the kernel still fits in memory, and a
+// keepalive interval that neither floods the path nor exceeds the time-outs of all middleboxes.
 const (
 	MinMTU       = 576
 	MaxMTU       = 65535
@@ -126,13 +126,13 @@ const (
 	MaxKeepalive = time.Hour
 )
 
-// The most bytes of a session and of a credential: both are kept in files and sent back.
+// The maximum bytes of a session and of a credential: both are kept in files and sent back.
 const (
 	maxSession    = 64
 	maxCredential = 256
 )
 
-// Link parses and checks m; the error says which field is wrong.
+// Link parses and checks m; the error names the invalid field.
 func (m Connected) Link() (Link, error) {
 	var l Link
 	var err error

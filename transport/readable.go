@@ -11,7 +11,7 @@ import (
 // hidden stands for a part of a URL that may be a secret.
 const hidden = "…"
 
-// Readable returns u for people: the host as it was given, and an ellipsis in place of its user
+// Readable returns u for display: the host as it was given, and an ellipsis in place of its user
 // part, its query and its fragment, which may be secrets.
 func Readable(u *url.URL) string {
 	shown := *u
@@ -37,8 +37,8 @@ func Readable(u *url.URL) string {
 // HasSecret reports whether Readable hides a part of u.
 func HasSecret(u *url.URL) bool { return u.User != nil || u.RawQuery != "" || u.Fragment != "" }
 
-// unreadable explains that url.Parse has refused s. The text is not shown, for what is wrong may be
-// that a password in it is not escaped; nor is that of err, which quotes parts of s.
+// unreadable returns the error for a URL s that url.Parse has refused. It shows neither s, which
+// may have a password that is not escaped, nor err, which quotes parts of s.
 func unreadable(s string, err error) error {
 	scheme := ""
 	if before, _, ok := strings.Cut(s, "://"); ok &&

@@ -2,16 +2,16 @@ package transport
 
 import "time"
 
-// Step is a part of the way to a session, in the order in which they are taken.
+// Step is a step of establishing a session.
 type Step string
 
-// The steps of Dial and of Request.
+// The steps of ws.Dialer.Dial and ws.Conn.Request, in their order.
 const (
-	StepName    Step = "name"    // the name becomes addresses
-	StepTCP     Step = "tcp"     // a TCP connection to one of them
-	StepProxy   Step = "proxy"   // through the proxy
+	StepName    Step = "name"    // resolve the name
+	StepTCP     Step = "tcp"     // connect to one of its addresses
+	StepProxy   Step = "proxy"   // connect through the proxy
 	StepTLS     Step = "tls"     // the TLS handshake
-	StepHTTP    Step = "http"    // the upgrade to a WebSocket of ours
+	StepHTTP    Step = "http"    // upgrade to a WebSocket of this protocol
 	StepAuth    Step = "auth"    // the token
 	StepAddress Step = "address" // a pair of addresses
 )
@@ -20,16 +20,16 @@ const (
 type StepError struct {
 	Step Step
 	Err  error
-	// what to do; begins in lower case, no full stop. Behind the words of a Reason it begins with a
-	// separator
+	// what to do; begins in lower case, no full stop. With a Reason it is appended to the text of
+	// that and begins with a separator
 	Advice string
 
-	Reason  Reason // "" where Advice says all
+	Reason  Reason // "" if Advice is complete
 	Subject string // what the reason is about
 
-	// Doubtful says of StepAuth that the refusal does not bear the server's mark: something in
-	// front of the server may have said it, a login page of the network for instance, and the token
-	// may be right.
+	// Doubtful reports, for StepAuth, that the refusal does not have the server's Realm: it may be
+	// from something in front of the server, a login page of the network for instance, and the
+	// token may be valid.
 	Doubtful bool
 }
 
@@ -37,17 +37,16 @@ func (e *StepError) Error() string { return string(e.Step) + ": " + e.Err.Error(
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3): the mark by which a
-// client tells the server's own word from that of anything in front of it. It names nothing, as no
+// Realm is the realm of the challenge in the server's 401 (RFC 6750 section 3). It distinguishes a
+// refusal by the server from one by anything in front of it. It does not name the program, as no
 // answer to unauthenticated clients does.
 const Realm = "tnl"
 
-// BusyError is the Err of a StepError when the server takes no login for now: it answers 429 Too
-// Many Requests, for this address or this token, or 503 Service Unavailable with the time at which
-// to come back.
+// BusyError is the Err of a StepError when the server accepts no login for now: it answers 429 Too
+// Many Requests, for this address or this token, or 503 Service Unavailable with a Retry-After.
 type BusyError struct {
 	Err error
-	// after which the server wants another attempt, 0 to maxRetryAfter; 0 if it has not said so
+	// Retry-After, at most an hour; 0 if the server has given none
 	After time.Duration
 }
 

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// DefaultPath is where a server answers when a URL names no path.
+// DefaultPath is the path of a URL without one.
 const DefaultPath = "/ws"
 
-// ErrTokenInURL says that a URL has a user or password.
+// ErrTokenInURL is the error for a URL with a user or password.
 var ErrTokenInURL = errors.New("a token in the URL would end up in logs")
 
 // ParseURL reads the URL of a server: ws or wss, a host, perhaps a port and a path. Without a path
@@ -93,7 +93,7 @@ const (
 // IsSOCKS reports whether a proxy speaks SOCKS5.
 func IsSOCKS(u *url.URL) bool { return u.Scheme == SchemeSOCKS5 || u.Scheme == SchemeSOCKS5Name }
 
-// fitSOCKS tells whether RFC 1929 has room for a user and a password.
+// fitSOCKS reports whether a user and a password fit into a request of RFC 1929.
 func fitSOCKS(user, password string) bool {
 	return user != "" && len(user) <= 255 && len(password) <= 255
 }
@@ -111,7 +111,7 @@ func Port(u *url.URL) string {
 	return "80"
 }
 
-// checkHost reports whether a host can be looked up; the error is that it is no internationalised
+// checkHost returns nil if a host can be looked up, an error if it is no valid internationalised
 // name (RFC 5891).
 func checkHost(host string) error {
 	if isASCII(host) {

@@ -24,7 +24,6 @@ const (
 	FlagState     = "state"
 	flagNetwork   = "network"
 	FlagConfig    = "config"
-	DefaultState  = "/var/lib/tunnel"
 )
 
 // Variable returns the name of a flag's environment variable, for urfave/cli.

@@ -45,7 +45,7 @@ func Command() *cli.Command {
 	// Only --state has an environment variable: TUNNEL_ADDRESS and others have another meaning for
 	// connect.
 	keep := &cli.StringFlag{Name: invocation.FlagState,
-		EnvVars: invocation.Variable(invocation.FlagState), Value: invocation.DefaultState,
+		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
 		TakesFile: true, Usage: "`DIR` of the server"}
 	sub := func(name, usage, args, description string, action cli.ActionFunc,
 		flags ...cli.Flag) *cli.Command {

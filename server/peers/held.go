@@ -16,9 +16,6 @@ const (
 	holdLimit = 256 << 10 // bytes of buffers held for one client, at most
 	holdMost  = 256       // clients for which packets are held, at most
 
-	// fresh is the longest that a packet may have waited and still be sent: fq.Queue.TakeFresh.
-	fresh = 2 * time.Second
-
 	// quiet is the time without a packet after which nothing sends to an address any more: TCP
 	// retransmits at least every 2 min (TCP_RTO_MAX).
 	quiet = 2*time.Minute + 10*time.Second
@@ -62,7 +59,7 @@ func (h *Held) Add(b *packet.Batch, i int) bool {
 func (h *Held) take(from *fq.Subflows) (lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, waiting := range from.TakeFresh(fresh) {
+	for _, waiting := range from.TakeFresh(fq.Fresh) {
 		if h.queue == nil {
 			waiting.Free()
 			lost++
@@ -80,7 +77,7 @@ func (h *Held) move(to *fq.Subflows) {
 	if h.queue == nil {
 		return
 	}
-	for _, waiting := range h.queue.TakeFresh(fresh) {
+	for _, waiting := range h.queue.TakeFresh(fq.Fresh) {
 		to.Push(waiting)
 	}
 }

@@ -13,9 +13,6 @@ import (
 	"tunnel/transport/fq"
 )
 
-// queueLimit bounds the queue of a peer, in bytes of buffers.
-const queueLimit = 8 << 20
-
 // A Peer is a connected client, with one connection or several. Its exported fields do not change
 // once it is attached.
 type Peer struct {
@@ -45,7 +42,7 @@ func (t *Table) NewPeer(
 		Member: policy.NewMember(pair.Local, token.Routes),
 		Holder: HolderOf(token, session), Session: session, Token: token, Remote: remote,
 		Since: time.Now(),
-		Lease: pair, Queue: t.budget.NewSubflows(queueLimit, token.ID),
+		Lease: pair, Queue: t.budget.NewSubflows(fq.PeerLimit, token.ID),
 	}
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p

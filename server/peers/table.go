@@ -125,7 +125,7 @@ func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 			held.move(p.Queue)
 		}
 		if old != nil {
-			for _, waiting := range old.Queue.TakeFresh(fresh) {
+			for _, waiting := range old.Queue.TakeFresh(fq.Fresh) {
 				p.Queue.Push(waiting)
 			}
 		}

@@ -10,16 +10,16 @@ import (
 // server's, in bytes: servers and proxies themselves take requests of 8 to 16 KiB.
 const MaxAnswer = 32 << 10
 
-// ErrLongAnswer says that an answer has no end within maxAnswer.
+// ErrLongAnswer is the error for an answer of more than MaxAnswer bytes.
 var ErrLongAnswer = fmt.Errorf("its answer has headers of more than %d KiB", MaxAnswer>>10)
 
-// answerReader reads an answer of at most maxAnswer.
+// answerReader reads an answer of at most MaxAnswer.
 type answerReader struct {
 	r    io.Reader
 	left int
 }
 
-// LimitAnswer returns a reader of at most MaxAnswer bytes of r; one more is ErrLongAnswer.
+// LimitAnswer returns a reader of r that fails with ErrLongAnswer after MaxAnswer bytes.
 func LimitAnswer(r io.Reader) io.Reader { return &answerReader{r, MaxAnswer} }
 
 // Read implements io.Reader.
@@ -32,5 +32,5 @@ func (a *answerReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ErrNoAnswer says that the other side ended the connection without an answer.
+// ErrNoAnswer is the error when the other side closes the connection without an answer.
 var ErrNoAnswer = errors.New("the server hung up on the request")

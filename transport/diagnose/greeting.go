@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// GreetingLen is how many bytes of an answer are kept to say what speaks: a line of a banner.
+// GreetingLen is how many bytes of an answer are kept to identify its protocol: a line of a banner.
 const GreetingLen = 64
 
-// Protocol names the protocol whose first bytes on a connection are these, of which 5 are enough;
-// "" if it is none that is known. HTTP/1 is none: it is what is expected.
+// Protocol returns the name of the protocol of a connection with these first bytes, of which 5
+// suffice; "" for an unknown one, and for HTTP/1, which is expected.
 func Protocol(first []byte) string {
 	for _, p := range []struct{ prefix, name string }{
 		{"SSH-", "SSH"},          // RFC 4253 section 4.2
@@ -22,7 +22,7 @@ func Protocol(first []byte) string {
 		{"\x16\x03", "TLS"},      // a handshake
 		{"\x05\xff", "SOCKS5"},   // RFC 1928 section 3: no acceptable method
 		{"\x00\x5b", "SOCKS4"},   // rejected
-		{"HTTP/2", "HTTP/2"},     // what some print
+		{"HTTP/2", "HTTP/2"},     // printed by some servers
 		{"PRI * HTTP", "HTTP/2"}, // RFC 9113 section 3.4
 	} {
 		if bytes.HasPrefix(first, []byte(p.prefix)) {
@@ -37,7 +37,7 @@ func Protocol(first []byte) string {
 	return ""
 }
 
-// AdviseProtocol says what to do about a server that speaks another protocol than HTTP/1.1.
+// AdviseProtocol returns what to do about a server that speaks another protocol than HTTP/1.1.
 func AdviseProtocol(name string) string {
 	switch name {
 	case "TLS":
@@ -53,8 +53,8 @@ const AdviseHTTP2 = "a WebSocket of ours begins with HTTP/1.1: let the proxy in 
 	"as well (ALPN http/1.1), or give the server's own port"
 
 // Schemes returns the names of the authentication schemes in the values of Proxy-Authenticate or
-// WWW-Authenticate (RFC 9110 section 11.6.1), in their order, at most four. What is in them that is
-// no name is left out: it comes from the other side.
+// WWW-Authenticate (RFC 9110 section 11.6.1), in their order, at most four. It leaves out anything
+// that is not a valid name, because the values are not trusted.
 func Schemes(values []string) []string {
 	var names []string
 	for _, value := range values {
@@ -97,13 +97,13 @@ func HasScheme(names []string, scheme string) bool {
 	return false
 }
 
-// QuoteLine returns the first line of what the other side says, safe to print.
+// QuoteLine returns the first line of an answer, quoted for display.
 func QuoteLine(first []byte) string {
 	line, _, _ := bytes.Cut(first, []byte("\n"))
 	return strconv.Quote(strings.TrimRight(string(line), "\r"))
 }
 
-// OneLine returns what the other side says without control characters, and not too long.
+// OneLine returns a text of the other side for display, without control characters and shortened.
 func OneLine(s string) string {
 	if len(s) > 80 {
 		s = s[:80] + "…"

@@ -1,5 +1,5 @@
-// Package diagnose says what the failure of a step means, and what a person can do about it: errors
-// of the operating system, TLS alerts, and answers of servers and proxies that are not ours.
+// Package diagnose explains why a step failed and what a user can do about it, from errors of the
+// operating system, TLS alerts, and answers of servers and proxies of other kinds.
 package diagnose
 
 import (
@@ -23,7 +23,7 @@ import (
 )
 
 // TLS adds what to do about cause, an error of the TLS handshake, to the error of a step. An error
-// of the caller's own check may bring its reason.
+// of the caller's own check may have a method Reason.
 func TLS(step *transport.StepError, cause error) *transport.StepError {
 	var (
 		own       interface{ Reason() string }
@@ -45,7 +45,7 @@ func TLS(step *transport.StepError, cause error) *transport.StepError {
 	return step
 }
 
-// adviseTLS tells what to do about an error of the TLS handshake that is no matter of settings.
+// adviseTLS returns what to do about an error of the TLS handshake that no setting can solve.
 func adviseTLS(err error) string {
 	var (
 		invalid x509.CertificateInvalidError
@@ -67,8 +67,8 @@ func adviseTLS(err error) string {
 
 const adviseNoTLS = "check that the server speaks TLS on this port"
 
-// adviseRecord tells what to do about a server that speaks first, or answers a TLS handshake by
-// something else: its first bytes say by what.
+// adviseRecord returns what to do about a server that does not speak TLS, from the first bytes that
+// it sent.
 func adviseRecord(first []byte) string {
 	switch protocol := Protocol(first); {
 	case string(first) == "HTTP/":
@@ -82,12 +82,13 @@ func adviseRecord(first []byte) string {
 	return "the server does not speak TLS on this port: use ws://, or another port"
 }
 
-// AdviseReset tells what a server of ours means by a reset before there is a session.
+// AdviseReset is the advice for a reset before there is a session: tunnel servers reset connections
+// that they limit.
 const AdviseReset = "try again: the server may have too many connections from this address, or " +
 	"be under attack, as its log says"
 
-// shownPin returns the pin of the key that was seen, for a person to compare: alone it proves
-// nothing. It is "" if none was.
+// shownPin returns the pin of the server's key, for the user to compare, since it proves nothing by
+// itself; "" if the server has shown no key.
 func shownPin(err error) string {
 	var failed *tls.CertificateVerificationError
 	if !errors.As(err, &failed) || len(failed.UnverifiedCertificates) == 0 {
@@ -97,8 +98,8 @@ func shownPin(err error) string {
 	return "sha256:" + base64.StdEncoding.EncodeToString(hash[:])
 }
 
-// explainAlert tells what to do about what the server has said. crypto/tls has no names for alerts
-// but in their texts.
+// explainAlert returns the reason or advice for an alert of the server. crypto/tls identifies
+// alerts only by their texts.
 func explainAlert(text string) (reason transport.Reason, advice string) {
 	switch _, alert, _ := strings.Cut(text, "tls: "); alert {
 	case "certificate required":
@@ -116,8 +117,8 @@ func explainAlert(text string) (reason transport.Reason, advice string) {
 	return "", adviseNoTLS
 }
 
-// Plain strips the operation and addresses that net and os wrap around an error's cause where the
-// text around has them.
+// Plain returns an error without the operation and addresses that packages net and os add to it,
+// for a text that has them already.
 func Plain(err error) error {
 	var step *transport.StepError
 	if errors.As(err, &step) {
@@ -145,14 +146,14 @@ func Plain(err error) error {
 	return err
 }
 
-// HungUp reports whether the other side has ended the connection.
+// HungUp reports whether err means that the other side closed the connection.
 func HungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// Alert returns the TLS alert of the other side that is in err; nil is none. A server that refuses
-// a client's certificate says so only when, for TLS 1.3, the handshake is over for the client.
+// Alert returns the TLS alert of the other side in err; nil for none. With TLS 1.3, the alert of a
+// server that refuses a client's certificate arrives after the handshake has ended for the client.
 func Alert(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {

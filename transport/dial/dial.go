@@ -1,7 +1,6 @@
-// Package dial goes from the name of a server to a connection that carries HTTP: it resolves the
-// name, tries its addresses side by side (RFC 8305), goes through a proxy if there is one (HTTP
-// CONNECT, SOCKS5), and shakes hands for TLS. Each failure is a *transport.StepError that names its
-// step.
+// Package dial makes a connection that carries HTTP to a server: it resolves the name, tries its
+// addresses in parallel (RFC 8305), connects through a proxy if there is one (HTTP CONNECT,
+// SOCKS5), and makes the TLS handshake. Each failure is a *transport.StepError that names its step.
 package dial
 
 import (
@@ -20,46 +19,45 @@ import (
 	"tunnel/transport/tcp"
 )
 
-// Time that each step of a dial may take before it counts as failed.
+// Time-outs of the steps of a dial.
 const (
 	connectTimeout   = 10 * time.Second // TCP, per address
 	handshakeTimeout = 10 * time.Second // TLS; and again for HTTP
 )
 
-// Dialer makes connections to one server. Its fields are not changed once Connect was called.
+// Dialer makes connections to one server. Its fields must not be changed after the first Connect.
 type Dialer struct {
 	URL *url.URL // from ParseURL
 	// for wss; nil means the system's roots
 	TLS *tls.Config
-	// which proxy leads to the server; nil means none
+	// returns the proxy for the server; nil means no proxy
 	Proxy ProxyFunc
-	// the only address to connect to, of the server or the proxy; the zero Addr has the name
-	// resolved
+	// the only address to connect to, of the server or the proxy; the zero Addr means that the name
+	// is resolved
 	Hop netip.Addr
-	// by host: the address to try when the name does not resolve, or not soon; from Conn.Known; may
-	// be nil
+	// by host: the address to try when the name does not resolve, or is slow; from ws.Conn.Known;
+	// may be nil
 	Known map[string]netip.Addr
-	// runs before each TCP connection, to make its way, never twice at once; may be nil
+	// runs before each TCP connection, for example to add a route; not concurrently; may be nil
 	Before func(ctx context.Context, hop netip.Addr) error
 	// for proxies with https; nil means the system's roots, whatever TLS is
 	ProxyTLS *tls.Config
 	Resolver *net.Resolver // nil means the system's
 }
 
-// ProxyFunc tells which proxy to use for a URL with scheme http or https; nil for none.
+// ProxyFunc returns the proxy for a URL with scheme http or https; nil for none.
 type ProxyFunc func(*url.URL) (*url.URL, error)
 
-// A Path is what a connection leads through.
+// A Path describes how a connection was made.
 type Path struct {
 	proxy *url.URL // nil for none
 	// by host: the addresses of the proxy and, where this side resolves it, of the server
 	Known map[string]netip.Addr
-	// one of them is of Dialer.Known, and the resolver has not confirmed it
+	// an address of Dialer.Known was used that the resolver has not confirmed
 	Guess bool
 }
 
-// Explain says what the end of a connection before any answer means behind a proxy: that the proxy
-// has ended it.
+// Explain returns err, or a better error if a proxy has closed the connection before any answer.
 func (p Path) Explain(err error) error {
 	if p.proxy == nil || !errors.Is(err, diagnose.ErrNoAnswer) && !diagnose.HungUp(err) {
 		return err
@@ -69,7 +67,7 @@ func (p Path) Explain(err error) error {
 }
 
 // Connect returns a connection that carries HTTP to the server: through the proxy if there is one,
-// inside TLS if the URL says so.
+// inside TLS for wss.
 func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	proxy, err := d.proxy()
 	if err != nil {
@@ -107,8 +105,8 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	return secured, via, nil
 }
 
-// Hops returns the addresses that Dial would try to connect to first: the proxy's if there is one,
-// else the server's.
+// Hops returns the addresses that Connect would try first: the proxy's if there is one, else the
+// server's.
 func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	proxy, err := d.proxy()
 	if err != nil {
@@ -123,7 +121,7 @@ func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
 	return a.addrs, a.err
 }
 
-// configTLS returns config for a server of that name. HTTP/1.1 is asked for: a WebSocket over
+// configTLS returns config for a server of that name. It offers HTTP/1.1 only: a WebSocket over
 // HTTP/2 (RFC 8441) would be another protocol.
 func configTLS(config *tls.Config, name string) *tls.Config {
 	config = tcp.Harden(config)
@@ -132,7 +130,7 @@ func configTLS(config *tls.Config, name string) *tls.Config {
 	return config
 }
 
-// handshakeTLS makes the handshake on what tls.Client has returned.
+// handshakeTLS makes the handshake on conn, a *tls.Conn.
 func handshakeTLS(ctx context.Context, conn net.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()

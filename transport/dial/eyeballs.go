@@ -17,14 +17,13 @@ import (
 	"tunnel/transport/diagnose"
 )
 
-// attemptDelay is how long one address is waited for before the next is tried beside it (RFC 8305
-// section 5).
+// attemptDelay is the time after which the next address is tried in parallel (RFC 8305 section 5).
 const attemptDelay = 250 * time.Millisecond
 
-// connectTCP resolves the host of u and connects to whichever of its addresses answers first (happy
-// eyeballs, RFC 8305): one attempt after the other begins, at once when one has failed and else
-// after attemptDelay; the first that succeeds ends the others. guess reports that the address is
-// one of Known which the resolver has not confirmed.
+// connectTCP resolves the host of u and connects to the first of its addresses that answers (Happy
+// Eyeballs, RFC 8305). Each attempt begins when the one before has failed, or after attemptDelay.
+// The first that succeeds cancels the others. guess reports whether the address is one of Known
+// that the resolver has not confirmed.
 func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool,
 	err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
@@ -32,13 +31,13 @@ func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, gue
 	return d.race(ctx, d.search(ctx, u.Hostname()), transport.Port(u))
 }
 
-// race connects to one of the addresses that come from answers, which is closed after the last.
+// race connects to one of the addresses from answers, which is closed after the last.
 func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn,
 	guess bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var group sync.WaitGroup
 	results := make(chan attempt)
-	defer func() { // the losers
+	defer func() { // cancel and close the other attempts
 		cancel()
 		go func() {
 			group.Wait()
@@ -53,7 +52,7 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 	var (
 		c       candidates
 		running int
-		idle    bool // the next attempt may begin as soon as there is an address for it
+		idle    bool // the next attempt is due but has no address
 	)
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -84,8 +83,8 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 				idle = true
 				break
 			}
-			// Here, not beside the others: the changes that it makes to this machine come one after
-			// the other, and none is cut short because another attempt has succeeded.
+			// Not in the goroutine below: before changes this machine, must not run concurrently,
+			// and must not be cancelled because another attempt has succeeded.
 			if err := d.before(parent, addr); err != nil {
 				c.failures[number] = err
 				next.Reset(0)
@@ -100,7 +99,7 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 		}
 		if answers == nil && running == 0 && len(c.waiting) == 0 {
 			switch {
-			case parent.Err() != nil: // which ended the lookup
+			case parent.Err() != nil: // the lookup was cancelled
 				return nil, false, context.Cause(parent)
 			case len(c.last) == 0:
 				return nil, false, c.failed()
@@ -111,7 +110,7 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 	}
 }
 
-// attempt is how the attempt to connect to one address has ended.
+// attempt is the result of an attempt to connect to one address.
 type attempt struct {
 	number int
 	addr   netip.Addr
@@ -119,17 +118,17 @@ type attempt struct {
 	err    error
 }
 
-// candidates are the addresses of one host, as far as they are known.
+// candidates are the addresses of one host that are known so far.
 type candidates struct {
 	tried    []netip.Addr
 	failures []error // of tried, nil for those that have not failed
 	waiting  []netip.Addr
-	last     []netip.Addr        // to be tried when all others have failed
-	guess    map[netip.Addr]bool // those that the resolver has not named
+	last     []netip.Addr        // to try when all others have failed
+	guess    map[netip.Addr]bool // whether the resolver has not confirmed an address
 	name     error               // why the name does not resolve
 }
 
-// add takes what a lookup has brought.
+// add adds the result of a lookup.
 func (c *candidates) add(a answer) {
 	if c.guess == nil {
 		c.guess = map[netip.Addr]bool{}
@@ -162,8 +161,8 @@ func (c *candidates) next() (addr netip.Addr, number int, ok bool) {
 	return addr, len(c.tried) - 1, true
 }
 
-// failed returns why there is no connection: the failure of the first address that the resolver has
-// named, since one line has to do for several.
+// failed returns the error when no address could be connected: that of the first address from the
+// resolver, because one line has to suffice.
 func (c *candidates) failed() error {
 	for i, addr := range c.tried {
 		if !c.guess[addr] {

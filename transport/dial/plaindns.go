@@ -8,16 +8,16 @@ import (
 )
 
 // plainResolver returns a resolver that asks as r does, but without EDNS(0), as glibc does unless
-// resolv.conf(5) has `options edns0`: some routers drop queries that have it, or answer FORMERR. An
-// answer that is longer than 512 bytes comes by TCP then. Each query waits for its answer
-// `patience` times as long as resolv.conf(5) says.
+// resolv.conf(5) has `options edns0`: some routers drop queries that have it, or answer FORMERR.
+// Answers longer than 512 bytes then use TCP. The time-out of each query is `patience` times that
+// of resolv.conf(5).
 func plainResolver(r *net.Resolver, patience time.Duration) *net.Resolver {
 	dial := r.Dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
 	return &net.Resolver{
-		PreferGo: true, // the other one calls getaddrinfo(3), and needs none of this
+		PreferGo: true, // the cgo resolver calls getaddrinfo(3), which sends no EDNS(0)
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
 			if err != nil {

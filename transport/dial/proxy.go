@@ -18,12 +18,12 @@ import (
 	"tunnel/transport/diagnose"
 )
 
-// proxy returns the proxy that leads to the server, nil for none.
+// proxy returns the proxy for the server, nil for none.
 func (d *Dialer) proxy() (*url.URL, error) {
 	if d.Proxy == nil {
 		return nil, nil
 	}
-	// The functions at hand know the schemes of HTTP.
+	// A ProxyFunc takes the schemes of HTTP.
 	u := *d.URL
 	u.Scheme = map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
 	proxy, err := d.Proxy(&u)
@@ -44,8 +44,7 @@ func (d *Dialer) proxy() (*url.URL, error) {
 	return proxy, nil
 }
 
-// connectProxy returns a connection to the server through the proxy of via, and notes in via how
-// that was found.
+// connectProxy returns a connection to the server through the proxy of via, and completes via.
 func (d *Dialer) connectProxy(ctx context.Context, via *Path) (net.Conn, error) {
 	if transport.IsSOCKS(via.proxy) {
 		return d.connectSOCKS(ctx, via)
@@ -64,16 +63,16 @@ func (d *Dialer) reachProxy(ctx context.Context, via *Path) (net.Conn, error) {
 	return conn, nil
 }
 
-// failProxy says which proxy it is that something is wrong with, without its password.
+// failProxy returns a StepError that names the proxy, without its password.
 func failProxy(proxy *url.URL, err error, advice string) error {
 	return &transport.StepError{Step: transport.StepProxy, Err: ofProxy(proxy, err), Advice: advice}
 }
 
-// ofProxy says of an error which proxy it is about, without its password.
+// ofProxy adds the name of the proxy to an error, without its password.
 func ofProxy(proxy *url.URL, err error) error { return fmt.Errorf("proxy %s: %w", proxy.Host, err) }
 
-// connectHTTP goes through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), for ws as for wss,
-// because proxies forward an upgrade only when they do not look inside.
+// connectHTTP connects through an HTTP proxy with CONNECT (RFC 9110 section 9.3.6), also for ws:
+// proxies that interpret the request do not forward an upgrade.
 func (d *Dialer) connectHTTP(ctx context.Context, via *Path) (net.Conn, error) {
 	proxy := via.proxy
 	conn, err := d.reachProxy(ctx, via)
@@ -105,17 +104,17 @@ type connectError struct {
 	target string
 	status string   // "403 Forbidden"
 	code   int      // 403
-	offers []string // of 407: the schemes of authentication
+	offers []string // of a 407: the authentication schemes
 }
 
 func (e *connectError) Error() string { return "CONNECT " + e.target + ": " + e.status }
 
-// errNotHTTP says what a proxy speaks that does not answer CONNECT in HTTP.
+// errNotHTTP is the name of the protocol in which a proxy answers CONNECT, if that is not HTTP.
 type errNotHTTP string
 
 func (e errNotHTTP) Error() string { return "it answers CONNECT in " + string(e) + ", not in HTTP" }
 
-// explainConnect returns the failure of a proxy that did not connect us, and what to do about it.
+// explainConnect returns the error, with advice, for a proxy that did not connect to the server.
 func explainConnect(proxy *url.URL, err error) *transport.StepError {
 	step := &transport.StepError{Step: transport.StepProxy, Err: ofProxy(proxy, err),
 		Subject: proxy.Scheme}
@@ -136,8 +135,8 @@ func explainConnect(proxy *url.URL, err error) *transport.StepError {
 	return step
 }
 
-// adviseConnect tells what to do about a proxy that did not connect us for another reason than the
-// user and password.
+// adviseConnect returns what to do about a proxy that did not connect to the server, for other
+// reasons than the user and password.
 func adviseConnect(err error) string {
 	var answer *connectError
 	var protocol errNotHTTP
@@ -185,7 +184,7 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 		return nil, fmt.Errorf("send CONNECT: %w", err)
 	}
 	r := bufio.NewReader(diagnose.LimitAnswer(conn))
-	_, _ = r.Peek(5) // whatever it returns, what is there is looked at
+	_, _ = r.Peek(5) // fewer bytes are examined as well
 	first, _ := r.Peek(min(r.Buffered(), diagnose.GreetingLen))
 	if protocol := diagnose.Protocol(first); protocol != "" || len(first) > 1 && first[0] == 5 {
 		return nil, fmt.Errorf("CONNECT %s: %w", target, errNotHTTP(cmp.Or(protocol, "SOCKS5")))
@@ -209,7 +208,7 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 		return nil, err
 	}
 	if r.Buffered() > 0 {
-		// A server speaks after the client in TLS and in HTTP alike.
+		// In TLS and in HTTP the client sends first.
 		first, _ := r.Peek(min(r.Buffered(), diagnose.GreetingLen))
 		if protocol := diagnose.Protocol(first); protocol != "" {
 			return nil, fmt.Errorf("CONNECT %s: the server speaks %s: %s", target, protocol,

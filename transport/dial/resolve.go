@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// resolutionDelay is how long one address family is waited for when the other has answered (RFC
-	// 8305 section 3), and how long the lookup of both may take before each is looked up by itself.
+	// resolutionDelay is how long the lookup waits for one address family after the other was
+	// answered (RFC 8305 section 3), and how long the lookup of both may take before each family is
+	// looked up by itself.
 	resolutionDelay = 50 * time.Millisecond
-	// knownDelay is how long a name may take before the address that it had last time is tried
-	// beside the lookup.
+	// knownDelay is the time after which the last known address is tried in parallel to the lookup.
 	knownDelay = time.Second
-	// spentDelay is how long the lookups of single families may take when that of both has timed
-	// out: they began after it.
+	// spentDelay is how long the lookups of single families may continue after that of both has
+	// timed out: they began later.
 	spentDelay = time.Second
-	// lateAnswers is how many times as long as resolv.conf(5) says an answer is waited for in the
-	// lookups of single families. getaddrinfo(3) asks twice from one socket, where it takes the
-	// late answer to the first query.
+	// lateAnswers is the factor of the time-outs of resolv.conf(5) in the lookups of single
+	// families. getaddrinfo(3) asks twice from one socket, so that it also accepts a late answer to
+	// the first query.
 	lateAnswers = 2
 )
 
-// An answer is addresses of one host, or why there are no more.
+// An answer has addresses of one host, or an error.
 type answer struct {
 	addrs []netip.Addr // in the order in which to try them
-	known bool         // not from the resolver: Dialer.Known has it
+	known bool         // the address is from Dialer.Known, not from the resolver
 	last  bool         // to be tried only when all others have failed
-	err   error        // why the lookup has failed; then addrs is empty
+	err   error        // of the lookup; addrs is then empty
 }
 
 // search looks up the addresses of host and returns them as they become known; the channel is
@@ -42,13 +42,13 @@ type answer struct {
 //
 // Both address families are looked up together, which searches the domains of resolv.conf(5) as
 // getaddrinfo(3) does and sorts the result by RFC 6724. That lookup is as slow as the slower
-// family, and there are resolvers that drop one of the two questions. So when it is late each
-// family is looked up by itself as well (RFC 8305 section 3), and there each query waits twice as
-// long. The time-outs of the lookup of both (timeout, attempts and the number of name servers in
-// resolv.conf(5)) are the only limit: a shorter one would give up before the second name server is
-// asked. By then the lookups of one family have asked each name server once.
+// family, and some resolvers drop one of the two queries. When it is late, each family is therefore
+// looked up by itself as well (RFC 8305 section 3), with time-outs twice as long. The only limit is
+// that of the lookup of both (timeout, attempts and the number of name servers in resolv.conf(5)):
+// a shorter one would end before the second name server is asked. By then the lookups of one family
+// have asked each name server once.
 func (d *Dialer) search(ctx context.Context, host string) <-chan answer {
-	answers := make(chan answer, 5) // as many as there can be: nobody has to read all of them
+	answers := make(chan answer, 5) // the maximum, so that no send blocks
 	if d.Hop.IsValid() {
 		answers <- answer{addrs: []netip.Addr{d.Hop}}
 		close(answers)
@@ -70,7 +70,7 @@ func (d *Dialer) search(ctx context.Context, host string) <-chan answer {
 	return answers
 }
 
-// A lookupResult is the end of one lookup.
+// A lookupResult is the result of one lookup.
 type lookupResult struct {
 	network string
 	addrs   []netip.Addr
@@ -96,7 +96,7 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 	var (
 		late  = time.After(resolutionDelay)
 		known = time.After(knownDelay)
-		spent <-chan time.Time // ends it all once the lookup of both has had its time
+		spent <-chan time.Time // ends all lookups, after that of both has timed out
 		grace <-chan time.Time // ends the wait for AAAA
 		v4    []netip.Addr     // held back until then
 		v6    bool             // AAAA was answered
@@ -118,7 +118,7 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 	for running > 0 {
 		select {
 		case r := <-results:
-			if ctx.Err() != nil { // which is why it has failed
+			if ctx.Err() != nil { // the lookup was cancelled
 				return
 			}
 			running--
@@ -126,7 +126,7 @@ func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer)
 				fails = append(fails, r.err)
 			}
 			switch {
-			case r.network == "ip" && (r.err == nil || late != nil): // late: nothing else was asked
+			case r.network == "ip" && (r.err == nil || late != nil): // late != nil: no other lookup runs
 				send(interleave(r.addrs))
 				running = 0
 			case r.network == "ip" && timedOut(r.err):
@@ -169,8 +169,8 @@ func timedOut(err error) bool {
 	return errors.As(err, &e) && e.IsTimeout
 }
 
-// nameError says why a name has no address. That there is none of one family says less than any
-// other error.
+// nameError returns the error for a name without an address. It prefers any other error to one that
+// a family has no address.
 func nameError(host string, fails []error) error {
 	var worst *net.DNSError
 	for _, err := range fails {
@@ -205,7 +205,7 @@ func localZone(a netip.Addr) (netip.Addr, error) {
 	zone := a.Zone()
 	switch {
 	case !a.Is6() || !a.IsLinkLocalUnicast():
-		return a.WithZone(""), nil // it has no meaning there
+		return a.WithZone(""), nil // a zone has no meaning for other addresses
 	case zone == "":
 		return fail("connect to %s: a link-local address needs its interface", a)
 	}
@@ -219,8 +219,8 @@ func localZone(a netip.Addr) (netip.Addr, error) {
 	return a.WithZone(link.Name), nil
 }
 
-// interleave returns addrs with the families in turn, beginning with that of the first (RFC 8305
-// section 4): one that is dead costs one attemptDelay and not one for each of its addresses.
+// interleave returns addrs with alternating families, beginning with that of the first (RFC 8305
+// section 4): a family that does not work then costs one attemptDelay, not one for each address.
 func interleave(addrs []netip.Addr) []netip.Addr {
 	var families [2][]netip.Addr
 	for _, a := range addrs {

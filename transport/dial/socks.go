@@ -18,10 +18,10 @@ import (
 	"tunnel/transport"
 )
 
-// errSOCKSAuth is to SOCKS what errProxyAuth is to HTTP.
+// errSOCKSAuth is returned when the proxy wants a login, or refuses the one that it was given.
 var errSOCKSAuth = errors.New("SOCKS5 authentication failed")
 
-// connectSOCKS goes through a SOCKS5 proxy (RFC 1928).
+// connectSOCKS connects through a SOCKS5 proxy (RFC 1928).
 func (d *Dialer) connectSOCKS(ctx context.Context, via *Path) (net.Conn, error) {
 	if via.proxy.Scheme == transport.SchemeSOCKS5Name {
 		return d.askSOCKS(ctx, via, transport.PeerHost(d.URL))
@@ -41,7 +41,7 @@ func (d *Dialer) connectSOCKS(ctx context.Context, via *Path) (net.Conn, error) 
 				return conn, nil
 			}
 			var refusal *socksError
-			if !errors.As(err, &refusal) { // of the proxy itself
+			if !errors.As(err, &refusal) { // the proxy itself failed
 				return nil, err
 			}
 			failed = cmp.Or(failed, err)
@@ -53,7 +53,7 @@ func (d *Dialer) connectSOCKS(ctx context.Context, via *Path) (net.Conn, error) 
 	return nil, failed
 }
 
-// A socksError is that the proxy did not reach a target.
+// A socksError is the error of a proxy that did not reach the target.
 type socksError struct {
 	target string
 	err    error
@@ -63,8 +63,8 @@ func (e *socksError) Error() string { return "SOCKS5 to " + e.target + ": " + e.
 
 func (e *socksError) Unwrap() error { return e.err }
 
-// askSOCKS returns a connection to the server by one of its names, through the proxy of via. The
-// error has a socksError where another name may do.
+// askSOCKS returns a connection to host, a name or address of the server, through the proxy of via.
+// The error wraps a socksError if another address may work.
 func (d *Dialer) askSOCKS(ctx context.Context, via *Path, host string) (net.Conn, error) {
 	conn, err := d.reachProxy(ctx, via)
 	if err != nil {
@@ -104,12 +104,12 @@ func requestSOCKS(ctx context.Context, conn net.Conn, via *url.URL, target strin
 	if !ok {
 		return fmt.Errorf("%T asks without a context", dialer)
 	}
-	// What it returns wraps conn and does nothing to it, and what is above wants to have a socket.
+	// The returned connection only wraps conn. The caller needs conn, because that is a socket.
 	_, err = asker.DialContext(ctx, "tcp", target)
 	return explainSOCKS(err)
 }
 
-// existing is the way to the proxy for a library that wants to make the connection itself.
+// existing is a dialer that returns a connection which exists already, for package proxy.
 type existing struct{ conn net.Conn }
 
 func (e existing) Dial(string, string) (net.Conn, error) { return e.conn, nil }
@@ -119,7 +119,7 @@ func (e existing) DialContext(context.Context, string, string) (net.Conn, error)
 		nil
 }
 
-// explainSOCKS says in fewer words what the library says; it has no error values to compare with.
+// explainSOCKS shortens the errors of package proxy, which has no error values to compare with.
 func explainSOCKS(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -11,15 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// splice is a socket for what is none: a connection inside the TLS with a proxy. Two goroutines
-// carry the bytes between that and a pair of Unix sockets, one of which is the splice.
+// splice provides a socket for a connection inside the TLS with a proxy, which has none of its own.
+// Two goroutines copy bytes between that and one end of a pair of Unix sockets; splice is the other
+// end.
 type splice struct {
 	*net.UnixConn
 	inner *tls.Conn
 	group sync.WaitGroup
 }
 
-// newSplice takes inner over; the error leaves it closed.
+// newSplice returns a splice that owns inner. It closes inner on an error.
 func newSplice(inner *tls.Conn) (_ *splice, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC,
 		0)
@@ -50,7 +51,7 @@ func newSplice(inner *tls.Conn) (_ *splice, err error) {
 	s := &splice{UnixConn: own, inner: inner}
 	carry := func(dst io.Writer, src io.Reader) {
 		_, _ = io.Copy(dst, src)
-		_ = ends[1].Close() // whichever way ends first ends the other
+		_ = ends[1].Close() // the first direction to end ends the other
 		_ = inner.NetConn().Close()
 	}
 	s.group.Go(func() { carry(inner, ends[1]) })
@@ -58,16 +59,16 @@ func newSplice(inner *tls.Conn) (_ *splice, err error) {
 	return s, nil
 }
 
-// LocalAddr returns the address of the connection that carries it all.
+// LocalAddr returns the local address of the connection to the proxy.
 func (s *splice) LocalAddr() net.Addr { return s.inner.LocalAddr() }
 
-// RemoteAddr returns the proxy's.
+// RemoteAddr returns the address of the proxy.
 func (s *splice) RemoteAddr() net.Addr { return s.inner.RemoteAddr() }
 
-// Close closes both and waits until the goroutines are over.
+// Close closes the socket and inner, and waits for the goroutines.
 func (s *splice) Close() error {
 	err := s.UnixConn.Close()
-	_ = s.inner.NetConn().Close() // see wire.Close
+	_ = s.inner.NetConn().Close() // as tcp.Conn.Close, without close_notify
 	s.group.Wait()
 	return err
 }

@@ -5,30 +5,28 @@ import "sync/atomic"
 const (
 	// sessionAllowance is the allowance, in bytes, of a session without a Budget.
 	sessionAllowance = 64 << 20
-	// allowanceShare is the part of a Budget, as a divisor, that its connections' buffers may take.
+	// allowanceShare divides the limit of a Budget: the quotient is the allowance of its
+	// connections' buffers.
 	allowanceShare = 4
-	// leastGrant is the least, in bytes, by which a buffer grows.
+	// leastGrant is the minimum, in bytes, by which a buffer grows.
 	leastGrant = 1 << 20
 )
 
-// Allowance bounds the bytes by which the buffers of several sockets together are larger than the
-// kernel would have them. Its methods are safe for concurrent use. The nil *allowance allows
+// Allowance bounds the bytes by which the buffers of several sockets together exceed the sizes that
+// the kernel gives them. Its methods are safe for concurrent use. The nil *Allowance allows
 // nothing.
 type Allowance struct {
 	limit  int64
 	used   atomic.Int64
-	budget *Budget // is charged for it; nil is none
+	budget *Budget // charged for the same bytes; nil for none
 }
-
-// NewAllowance returns an allowance of limit bytes.
-func NewAllowance(limit int64) *Allowance { return &Allowance{limit: limit} }
 
 // Used returns how many bytes are taken.
 func (a *Allowance) Used() int64 { return a.used.Load() }
 
-// Take returns how many of n bytes are allowed: at most half of what is left, so that no connection
-// takes all of it, and 0 if that is less than leastGrant. The caller gives them back later. It
-// holds no lock of a queue.
+// Take takes up to n bytes and returns how many: at most half of the rest, so that no connection
+// takes all of it, and 0 if that is less than leastGrant. The caller returns them with Give, and
+// must not hold the lock of a queue.
 func (a *Allowance) Take(n int) int {
 	for a != nil {
 		used := a.used.Load()
@@ -46,7 +44,7 @@ func (a *Allowance) Take(n int) int {
 	return 0
 }
 
-// Give gives back n bytes that take has allowed.
+// Give returns n bytes of Take.
 func (a *Allowance) Give(n int) {
 	if n == 0 {
 		return

@@ -8,59 +8,58 @@ import (
 	"sync/atomic"
 )
 
-// Budget bounds the memory that several queues hold together, with what the buffers of their
-// connections hold besides. When that is more than the limit, the queues that hold most lose
-// packets, each at the head of the flow that has most in it, until all is below again (RFC 8290
-// section 4.1.3 does so within one queue). A queue that holds no more than its fair share, which is
-// Share divided by the number of queues that hold something, never loses a packet to the others.
-// What the buffers of connections in the kernel have grown by counts as well: see allowance.
+// Budget bounds the memory that several queues and the buffers of their connections hold together,
+// including the bytes by which kernel buffers have grown: see Allowance. Above the limit, the
+// largest queues drop packets, each at the head of its largest flow, until the sum is at most Share
+// (RFC 8290 section 4.1.3 does so within one queue). A queue never drops for the others while it
+// holds at most its fair share: Share divided by the number of queues that are not empty.
 //
-// A queue does not account for each packet: it charges the budget for some packets ahead, and keeps
-// what it was charged when they have left, until the budget needs it. All methods are safe for
-// concurrent use. The nil *Budget has no limit.
+// A queue does not charge the budget for each packet: it charges some bytes ahead, and keeps the
+// charge after packets have left, until the budget needs it. All methods are safe for concurrent
+// use. The nil *Budget has no limit.
 type Budget struct {
-	limit   int64         // bytes; more is never charged for long
-	share   int64         // bytes to which all is cut down when it was
-	portion atomic.Int64  // bytes that a queue is charged ahead
+	limit   int64         // bytes; the charge exceeds it only briefly
+	share   int64         // bytes to which the queues are cut down above limit
+	portion atomic.Int64  // bytes that a queue charges ahead
 	used    atomic.Int64  // bytes that are charged
 	dropped atomic.Uint64 // packets
-	// of the connections' buffers in the kernel, for which used is charged as well
+	// of the kernel buffers of the connections, which are included in used
 	sockets Allowance
-	surge   chan struct{} // holds a token when surgeFrom bytes were charged
-	readers *readers      // of the readers, whose buffers are charged only while they wait
+	surge   chan struct{} // holds a token after used has reached surgeFrom
+	readers *readers      // the turns of the readers, whose buffers are charged only while they wait
 
-	// A queue's own lock may be held when list is taken, and none of them when cutting is: settle
-	// takes theirs. Readers take cutting in callbacks of their sockets, and so the holder of
-	// cutting must not wait for a socket or a reader: see wire.interrupt.
+	// Lock order: cutting, then a queue's mu, then list. Code that holds a queue's mu must not take
+	// cutting. Readers take cutting in callbacks of their sockets, and so the holder of cutting
+	// must not wait for a socket or a reader: see tcp.Conn.Interrupt.
 	cutting sync.Mutex
-	all     []holding // of settle
+	all     []holding // scratch space of settle
 
 	list   sync.Mutex
-	queues map[*Queue]struct{} // those that are charged something
+	queues map[*Queue]struct{} // the queues with a charge
 }
 
-// ErrMemory says that a connection was ended because its buffers held more than its share of the
-// Budget, with nothing left to drop.
+// ErrMemory is the error of a connection that was ended because its buffers held more than its
+// share of the Budget, and no packets were left to drop.
 var ErrMemory = errors.New("its buffers hold too much memory: the other side does not read, or " +
 	"sends halves of messages")
 
 // holding is what a queue holds, in bytes.
 type holding struct {
 	queue  *Queue
-	packet int64 // of packets that wait
+	packet int64 // of the queued packets
 	other  int64 // of the connection's buffers, which cannot be dropped
 }
 
 func (h *holding) sum() int64 { return h.packet + h.other }
 
 const (
-	// slack is the part of the limit, as a divisor, that may be charged and not held: there is
-	// nothing to do before so much is charged anew.
+	// slack divides the limit: the quotient may be charged and not held. Queues are cut down by as
+	// much, so that the next cut is due only after as many bytes were charged.
 	slack = 16
-	// A queue is charged between minPortion and maxPortion ahead, in bytes.
+	// A queue charges between minPortion and maxPortion ahead, in bytes.
 	minPortion = 2 << 10
 	maxPortion = 64 << 10
-	// surgeFrom is the bytes from which on it is worth to give memory back to the system after.
+	// surgeFrom is the charge, in bytes, after which it is worth returning memory to the system.
 	surgeFrom = 16 << 20
 )
 
@@ -74,8 +73,7 @@ func NewBudget(limit int64) *Budget {
 	return b
 }
 
-// NewQueue returns an empty queue whose packets take up to limit bytes of buffers, and no more than
-// b allows.
+// NewQueue returns an empty queue that holds up to limit bytes of packet buffers, within b.
 func (b *Budget) NewQueue(limit int) *Queue {
 	q := NewQueue(limit)
 	if q.budget = b; b != nil {
@@ -84,9 +82,9 @@ func (b *Budget) NewQueue(limit int) *Queue {
 	return q
 }
 
-// NewSubflows returns Subflows without a connection whose packets take up to limit bytes of
-// buffers, see NewSubflows, and no more than b allows. All Subflows of one owner, a token's ID for
-// example, have one fair share of the turns to read.
+// NewSubflows returns Subflows without a connection that hold up to limit bytes of packet buffers,
+// as the function NewSubflows does, within b. All Subflows of one owner, a token's ID for example,
+// share one fair share of the turns to read.
 func (b *Budget) NewSubflows(limit int, owner string) *Subflows {
 	l := NewSubflows(limit)
 	if b != nil {
@@ -97,7 +95,7 @@ func (b *Budget) NewSubflows(limit int, owner string) *Subflows {
 	return l
 }
 
-// Share returns the bytes to which all is cut down when that is too much; 0 is no limit.
+// Share returns the bytes to which the queues are cut down above the limit; 0 means no limit.
 func (b *Budget) Share() int64 {
 	if b == nil {
 		return 0
@@ -105,7 +103,7 @@ func (b *Budget) Share() int64 {
 	return b.share
 }
 
-// Surge has a token when much more memory than usual may be held: see Settle.
+// Surge receives a token when the charge has become much larger than usual: see Settle.
 func (b *Budget) Surge() <-chan struct{} {
 	if b == nil {
 		return nil
@@ -113,7 +111,7 @@ func (b *Budget) Surge() <-chan struct{} {
 	return b.surge
 }
 
-// Dropped returns how many packets queues have lost because all together held too much.
+// Dropped returns how many packets queues have dropped to stay within the limit together.
 func (b *Budget) Dropped() uint64 {
 	if b == nil {
 		return 0
@@ -121,7 +119,7 @@ func (b *Budget) Dropped() uint64 {
 	return b.dropped.Load()
 }
 
-// Settle cuts the queues down if they hold too much, and returns how many bytes they hold.
+// Settle cuts the queues down if they exceed the limit, and returns how many bytes they hold.
 func (b *Budget) Settle() (held int64) {
 	if b == nil {
 		return 0
@@ -131,22 +129,21 @@ func (b *Budget) Settle() (held int64) {
 	return b.settle()
 }
 
-// cutDown cuts the queues down if more is charged than there may be. The caller holds no queue's
-// lock.
+// cutDown cuts the queues down if the charge exceeds the limit. The caller holds no queue's lock.
 func (b *Budget) cutDown() {
 	b.cutting.Lock()
 	defer b.cutting.Unlock()
-	if b.used.Load() > b.limit { // nobody else has done it meanwhile
+	if b.used.Load() > b.limit { // another goroutine may have cut meanwhile
 		b.settle()
 	}
 }
 
-// short reports whether memory is scarce: buffers that wait with something in them had better be no
-// larger than that.
+// short reports whether more than half of the limit is charged. Waiting connections then keep bytes
+// in buffers that are no larger than the bytes.
 func (b *Budget) short() bool { return b != nil && b.used.Load() > b.limit/2 }
 
-// charge charges n bytes, which may be negative, and reports whether that is too much: then cutDown
-// must be called when no lock is held any more.
+// charge charges n bytes, which may be negative, and reports whether the limit is exceeded. The
+// caller must then call cutDown after it has released its locks.
 func (b *Budget) charge(n int64) (over bool) {
 	used := b.used.Add(n)
 	if n > 0 && used > surgeFrom && used-n <= surgeFrom || used > b.limit {
@@ -158,7 +155,7 @@ func (b *Budget) charge(n int64) (over bool) {
 	return used > b.limit
 }
 
-// settle is Settle for the caller who holds cutting.
+// settle is Settle for a caller that holds cutting.
 func (b *Budget) settle() (held int64) {
 	b.list.Lock()
 	b.all = b.all[:0]
@@ -167,7 +164,7 @@ func (b *Budget) settle() (held int64) {
 	}
 	b.portion.Store(b.portionFor(len(b.all)))
 	b.list.Unlock()
-	defer func() { clear(b.all) }() // the queues may go
+	defer func() { clear(b.all) }() // keeps no queue from the garbage collector
 	for i := range b.all {
 		h := &b.all[i]
 		h.packet, h.other = h.queue.settle()
@@ -191,9 +188,9 @@ func (b *Budget) settle() (held int64) {
 	return held
 }
 
-// end ends connections whose buffers alone hold more than level, those with the most first, until
-// that sets most bytes free. It returns how many it will: the connections give them back
-// themselves. Without packets to drop there is nothing else left to do. The caller holds cutting.
+// end ends connections whose buffers alone hold more than level, the largest first, until that
+// releases most bytes. It returns how many bytes the connections will release as they end. It is
+// called when there are no packets left to drop. The caller holds cutting.
 func (b *Budget) end(most, level int64) (freed int64) {
 	slices.SortFunc(b.all, func(a, b holding) int { return cmp.Compare(b.other, a.other) })
 	for i := range b.all {
@@ -209,8 +206,8 @@ func (b *Budget) end(most, level int64) (freed int64) {
 	return freed
 }
 
-// level returns up to how much each may hold for all to hold no more than total: a queue that holds
-// less counts for what he holds.
+// level returns the maximum for each queue at which all together hold at most total bytes (max-min
+// fairness).
 func level(all []holding, total int64) int64 {
 	slices.SortFunc(all, func(a, b holding) int { return cmp.Compare(a.sum(), b.sum()) })
 	for i := range all {
@@ -223,13 +220,13 @@ func level(all []holding, total int64) int64 {
 	return total
 }
 
-// portionFor returns how much a queue is charged ahead when there are n: all together no more than
-// the slack.
+// portionFor returns how many bytes each of n queues charges ahead: all together at most the slack,
+// unless that is less than minPortion for each.
 func (b *Budget) portionFor(n int) int64 {
 	return min(max(b.limit/slack/int64(n+1), minPortion), maxPortion)
 }
 
-// join makes q one of those that are charged something.
+// join adds q to the queues with a charge.
 func (b *Budget) join(q *Queue) {
 	b.list.Lock()
 	b.queues[q] = struct{}{}

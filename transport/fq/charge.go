@@ -1,7 +1,7 @@
 package fq
 
-// charge charges q for what it holds, and for some more, and reports whether the budget is exceeded
-// by that. The caller holds mu.
+// charge charges the budget for the packets of q and a portion ahead, and reports whether the
+// budget is exceeded. The caller holds mu.
 func (q *Queue) charge() (over bool) {
 	if q.charged+q.pinned == 0 {
 		q.budget.join(q)
@@ -11,7 +11,7 @@ func (q *Queue) charge() (over bool) {
 	return q.budget.charge(int64(n))
 }
 
-// refund gives back what q was charged for packets that it does not hold. The caller holds mu.
+// refund returns what q has charged for packets beyond those that it holds. The caller holds mu.
 func (q *Queue) refund() {
 	if q.budget == nil || q.charged == q.buffered {
 		return
@@ -23,9 +23,9 @@ func (q *Queue) refund() {
 	}
 }
 
-// Hold charges q for n more bytes of its connection's buffers, which cannot be dropped, or for -n
-// less. It is called when somebody has to wait while something is in them. The caller may hold no
-// lock of a queue.
+// Hold charges the budget for n more bytes of the connection's buffers, which cannot be dropped, or
+// refunds -n. The connection calls it when it has to wait while its buffers hold bytes. The caller
+// must not hold the lock of a queue.
 func (q *Queue) Hold(n int) {
 	if q == nil || q.budget == nil || n == 0 {
 		return
@@ -46,8 +46,8 @@ func (q *Queue) Hold(n int) {
 	}
 }
 
-// settle gives back what q was charged ahead, and what it keeps of flows that are over, and returns
-// what it holds: bytes of packets, and of other buffers.
+// settle returns the charge ahead to the budget and frees the memory of past flows. It returns how
+// many bytes q holds in packets, and in other buffers.
 func (q *Queue) settle() (packets, other int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -65,9 +65,9 @@ func (q *Queue) held() int64 {
 	return int64(q.buffered) + int64(q.pinned)
 }
 
-// shed drops packets until q holds no more than n bytes of them: at the heads of the flows with the
-// most, until none has more than half of what the largest had, and so on. It returns the bytes that
-// they were charged, and how many packets they were.
+// shed drops packets until q holds at most n bytes of them. Each round drops at the heads of the
+// flows with more than half of the bytes of the largest flow. It returns the bytes that were
+// charged for the dropped packets, and their number.
 func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -89,7 +89,7 @@ func (q *Queue) shed(n int64) (freed int64, packets uint64) {
 	return freed, packets
 }
 
-// largest returns the bytes of the flow that has the most.
+// largest returns the bytes of the largest flow.
 func (q *Queue) largest() (most int) {
 	for _, list := range []*turns{&q.newFlows, &q.oldFlows} {
 		for f := list.head; f != nil; f = f.next {

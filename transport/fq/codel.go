@@ -7,7 +7,7 @@ import (
 	"tunnel/packet"
 )
 
-// The parameters of CoDel (RFC 8289 section 4.2, RFC 8290 section 5.2).
+// The least parameters of CoDel (RFC 8289 sections 4.3 and 4.4, RFC 8290 section 5.2).
 const (
 	MinTarget   = 5 * time.Millisecond   // the standing delay that is accepted
 	MinInterval = 100 * time.Millisecond // for how long it may be exceeded
@@ -22,7 +22,7 @@ func (q *Queue) SetCoDel(target, interval time.Duration) {
 
 // codel is the state of one flow's CoDel; the names are those of RFC 8289 section 5.
 type codel struct {
-	// when the delay will have been above target for an interval; 0 when it is not above
+	// when the delay will have been above target for an interval; 0 while it is below
 	firstAbove int64
 	dropNext   int64 // when to drop next, while dropping
 	count      uint32
@@ -30,8 +30,8 @@ type codel struct {
 	dropping   bool
 }
 
-// dequeue returns the next packet of f after CoDel has dropped or marked what it has to (RFC 8289
-// section 5.5).
+// dequeue returns the next packet of f after CoDel has dropped or marked packets (RFC 8289 section
+// 5.5).
 func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 	c := &f.codel
 	p := q.take(f)
@@ -68,7 +68,7 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 			}
 		}
 		c.dropping = true
-		// If the last episode of dropping is not long ago, begin with the rate at which it ended.
+		// If packets were dropped recently, begin with the drop rate of that time.
 		delta := c.count - c.lastCount
 		c.count = 1
 		if delta > 1 && now-c.dropNext < 16*q.interval {
@@ -80,7 +80,7 @@ func (q *Queue) dequeue(f *flow, now int64) *packet.Packet {
 	return p
 }
 
-// above tells whether the delay has been above target for a whole interval.
+// above reports whether the delay has been above target for a whole interval.
 func (q *Queue) above(p *packet.Packet, f *flow, now int64) bool {
 	c := &f.codel
 	if now-p.Queued < q.target || f.bytes <= quantum {
@@ -94,13 +94,13 @@ func (q *Queue) above(p *packet.Packet, f *flow, now int64) bool {
 	return now >= c.firstAbove
 }
 
-// law returns when to drop after t: the interval shrinks with the square root of the number of
-// drops.
+// law returns the time of the next drop after t: the interval is divided by the square root of the
+// number of drops.
 func (q *Queue) law(c *codel, t int64) int64 {
 	return t + int64(float64(q.interval)/math.Sqrt(float64(c.count)))
 }
 
-// mark marks p as having met congestion, if its sender understands that.
+// mark sets Congestion Experienced in p, and reports whether its sender supports ECN.
 func (q *Queue) mark(p *packet.Packet) bool {
 	if !packet.MarkCE(p.IP()) {
 		return false
@@ -109,7 +109,8 @@ func (q *Queue) mark(p *packet.Packet) bool {
 	return true
 }
 
-// replace drops p, or one segment of it if it is a super-packet, and returns what is next.
+// replace drops p and returns the next packet; of a super-packet it drops one segment and returns
+// the rest.
 func (q *Queue) replace(f *flow, p *packet.Packet) *packet.Packet {
 	q.drops.CoDel++
 	if p.DropSegment() {

@@ -6,12 +6,16 @@ import (
 	"tunnel/packet"
 )
 
-// TakeFresh empties the queue after an outage and returns what is still worth sending, flow by flow
-// in order: what has waited for no longer than age, and of every flow the newest packet, however
-// old. That one is most likely what a TCP sender has repeated last; when it gets through the
-// connection goes on at once, not after the sender's next time-out, which after half a minute is
-// another half minute away. The rest is freed and counted as Stale: nobody waits for it, and it
-// would only hold up what somebody waits for.
+// Fresh is the age up to which packets are still worth sending after an outage, see TakeFresh.
+const Fresh = 2 * time.Second
+
+// TakeFresh empties the queue after an outage and returns the packets that are still worth sending,
+// flow by flow in order: those that have waited for at most age, and the newest packet of each
+// flow, however old. That is most likely the last retransmission of a TCP sender. If it is
+// delivered, the TCP connection continues at once instead of after the sender's next time-out,
+// which after an outage of half a minute is another half minute away. The other packets are freed
+// and counted as Stale: their receivers no longer need them, and they would delay those that are
+// needed.
 func (q *Queue) TakeFresh(age time.Duration) []*packet.Packet {
 	since := q.clock() - int64(age)
 	q.mu.Lock()

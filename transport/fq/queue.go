@@ -1,5 +1,5 @@
-// Package fq is fair queueing of packets on their way to a connection: FQ-CoDel (RFC 8290) for the
-// flows to one peer, a budget of memory for all peers, and turns for those who read.
+// Package fq queues packets for connections fairly: FQ-CoDel (RFC 8290) among the flows to one
+// peer, a memory budget for the queues of all peers, and turns among the connections that read.
 package fq
 
 import (
@@ -11,50 +11,50 @@ import (
 	"tunnel/packet"
 )
 
-// Queue holds the packets on their way to one peer (the seed's data channel): FQ-CoDel (RFC 8290).
-// Every flow has a queue of its own, the queues take turns byte by byte, a flow that has just begun
-// goes first, and a queue that stands loses packets, or has them marked, until its sender slows
-// down. Push never blocks: the reader of the TUN device must not wait for a slow peer. Any number
-// of goroutines may push and flush; one pops.
+// Queue holds the packets to one peer (the seed's data channel) and schedules them by FQ-CoDel (RFC
+// 8290). Each flow has a queue of its own. The queues are served by deficit round robin, new flows
+// first. CoDel drops or marks packets of a flow with a standing queue until its sender slows down.
+// Push never blocks: the reader of the TUN device must not wait for a slow peer. Any number of
+// goroutines may push and flush; one pops.
 type Queue struct {
-	// bytes of buffers; with subflows more, if the other queues leave room
+	// bytes of packet buffers; with subflows more, as far as the other queues leave room
 	limit    int
 	clock    func() int64 // nanoseconds
-	budget   *Budget      // shared with other queues; nil is none
-	owner    string       // of its connection's turns
-	subflows *Subflows    // nil for a queue of its own
-	// bytes of buffers, to within shownStep, for the other queues of subflows
+	budget   *Budget      // shared with other queues; nil for none
+	owner    string       // whose turns its connection takes
+	subflows *Subflows    // that q is part of; nil for none
+	// buffered, to within shownStep, for the other queues of subflows
 	shown  atomic.Int64
-	sink   atomic.Pointer[Sink] // where the packets go; nil while there is no connection
-	length atomic.Int64         // packets
+	sink   atomic.Pointer[Sink] // the connection; nil while there is none
+	length atomic.Int64         // number of packets
 
-	allowance *Allowance // of the connection's buffers in the kernel; nil is none
+	allowance *Allowance // of the connection's kernel buffers; nil for none
 
 	mu       sync.Mutex
-	interval int64 // of CoDel, as is target
+	interval int64 // of CoDel, as is target, in nanoseconds
 	target   int64
-	flows    map[uint32]*flow // by hash bucket; only those with packets or with a turn to wait for
-	newFlows turns            // flows that have just begun, before all others
+	flows    map[uint32]*flow // by hash bucket; only those with packets or in a list
+	newFlows turns            // flows that have just begun; served first
 	oldFlows turns
-	spare    *flow // flows to use again, linked by next
-	buffered int   // bytes of buffers
-	charged  int   // bytes of the budget, for packets
-	// bytes of the budget, for the connection's buffers that wait with something in them
+	spare    *flow // flows for reuse, linked by next
+	buffered int   // bytes of packet buffers
+	charged  int   // bytes charged to the budget for packets
+	// bytes charged to the budget for the connection's buffers, see Hold
 	pinned int
 	drops  Drops
-	shared bool  // of Subflows, which has several or not this one any more: see pushAlone
-	slow   int64 // when a packet left last that had waited for long, 0 for never
+	shared bool  // q is not the only subflow of Subflows: see pushAlone
+	slow   int64 // when a packet last left after more than drainedIn; 0 for never
 }
 
-// Drops counts what did not leave a Queue as it came.
+// Drops counts the packets that were dropped or marked.
 type Drops struct {
 	Full uint64 // dropped: the queue was full
-	// dropped: all queues of the Budget together held too much, and this one more than others
+	// dropped: the Budget was exceeded, and this queue held more than its share
 	Memory uint64
-	CoDel  uint64 // dropped: the queue stood for too long
+	CoDel  uint64 // dropped by CoDel: the delay was above target for an interval
 	Marked uint64 // CE marked instead (RFC 3168)
-	Stale  uint64 // dropped: nobody waited for it any more when the peer came back
-	Cut    uint64 // lost: on its way out when the connection broke
+	Stale  uint64 // dropped by TakeFresh: too old when the peer came back
+	Cut    uint64 // lost: being sent when the connection broke
 }
 
 // LogValue implements slog.LogValuer: a group of the counts that are not zero.
@@ -74,14 +74,18 @@ func (d Drops) LogValue() slog.Value {
 	return slog.GroupValue(group...)
 }
 
+// PeerLimit is the limit of the queue to one peer, in bytes of packet buffers.
+const PeerLimit = 8 << 20
+
 const (
-	// quantum is the bytes of a flow's turn (RFC 8290 section 5.2): one packet of an Ethernet.
+	// quantum is how many bytes a flow may send in its turn (RFC 8290 section 5.2): one Ethernet
+	// frame.
 	quantum = 1514
-	// buckets is how many flows are told apart.
+	// buckets is the number of hash buckets: flows in one bucket share a queue.
 	buckets = 1024
 )
 
-// NewQueue returns an empty queue whose packets take up to limit bytes of buffers.
+// NewQueue returns an empty queue that holds up to limit bytes of packet buffers.
 func NewQueue(limit int) *Queue {
 	start := time.Now()
 	return newQueue(limit, func() int64 { return int64(time.Since(start)) })
@@ -92,22 +96,22 @@ func newQueue(limit int, clock func() int64) *Queue {
 		target: int64(MinTarget)}
 }
 
-// Push takes p over and puts it at the end of its flow.
+// Push appends p, which q then owns, to its flow.
 func (q *Queue) Push(p *packet.Packet) {
 	if q.pushOne(p, packet.FlowHash(p.IP())) {
 		q.budget.cutDown()
 	}
 }
 
-// pushOne is push for the caller who does not hold mu.
+// pushOne is push for a caller that does not hold mu.
 func (q *Queue) pushOne(p *packet.Packet, hash uint32) (over bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.push(p, hash)
 }
 
-// push is Push for the caller who holds mu and knows the flow's hash. It reports whether the caller
-// has to cutDown the budget when it holds no lock any more.
+// push is Push for a caller that holds mu and knows the flow's hash. It reports whether the caller
+// must call the budget's cutDown after it has released its locks.
 func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 	bucket := hash % buckets
 	p.Queued = q.clock()
@@ -128,19 +132,19 @@ func (q *Queue) push(p *packet.Packet, hash uint32) (over bool) {
 // Len returns how many packets wait.
 func (q *Queue) Len() int { return int(q.length.Load()) }
 
-// Flush sends what waits, as far as the connection takes it at once; a connection that has enough
-// goes on by itself. It is called after Push, once for many.
+// Flush sends the waiting packets until the socket would block; the connection sends the rest by
+// itself. Callers flush once after many pushes.
 func (q *Queue) Flush() {
 	if s := q.out(); s != nil {
 		s.Flush()
 	}
 }
 
-// popMost is how many packets Pop moves: small ones have buffers many times their size.
+// popMost bounds the packets of one Pop: the buffer of a small packet is many times its size.
 const popMost = 512
 
-// Pop moves packets into b until it holds about most bytes or popMost packets, at least one packet
-// if one is there.
+// Pop moves packets into b until it holds about most bytes or popMost packets; at least one packet
+// if there is one.
 func (q *Queue) Pop(b *packet.Batch, most int) {
 	now := q.clock()
 	q.mu.Lock()
@@ -154,21 +158,21 @@ func (q *Queue) Pop(b *packet.Batch, most int) {
 	}
 }
 
-// show lets the other queues of its subflows know about how much q holds.
+// show publishes about how many bytes q holds, for the other queues of its subflows.
 func (q *Queue) show() {
 	if held := int64(q.buffered); max(held-q.shown.Load(), q.shown.Load()-held) >= shownStep {
 		q.shown.Store(held)
 	}
 }
 
-// Drops returns what has been dropped and marked so far.
+// Drops returns the counts of dropped and marked packets so far.
 func (q *Queue) Drops() Drops {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.drops
 }
 
-// Close frees what is waiting. Nobody may pop after.
+// Close frees the packets. Pop must not be called after it.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -182,8 +186,8 @@ func (q *Queue) Close() {
 	}
 }
 
-// next returns the packet whose turn it is: the deficit round robin of RFC 8290 section 4.2. The
-// caller holds mu, as for all that follows.
+// next returns the next packet by the deficit round robin of RFC 8290 section 4.2. The caller holds
+// mu, as for all functions below.
 func (q *Queue) next(now int64) *packet.Packet {
 	for {
 		list := &q.newFlows
@@ -204,7 +208,7 @@ func (q *Queue) next(now int64) *packet.Packet {
 		if p == nil {
 			list.shift()
 			if list == &q.newFlows && q.oldFlows.head != nil {
-				// it must not come back as a new one before the others had their turn
+				// it must not become a new flow again before the others had their turns
 				q.oldFlows.push(f)
 			} else {
 				q.end(f)
@@ -216,7 +220,7 @@ func (q *Queue) next(now int64) *packet.Packet {
 	}
 }
 
-// begin makes a flow whose first packet is coming.
+// begin returns a new flow for the bucket.
 func (q *Queue) begin(bucket uint32) *flow {
 	f := q.spare
 	if f == nil {
@@ -234,15 +238,15 @@ func (q *Queue) begin(bucket uint32) *flow {
 	return f
 }
 
-// end forgets a flow that has no packets and no turn to wait for.
+// end removes a flow that has no packets and is in no list.
 func (q *Queue) end(f *flow) {
 	delete(q.flows, f.bucket)
 	f.next = q.spare
 	q.spare = f
 }
 
-// dropFattest drops from the head of the flow that holds most: the flow that fills the queue pays
-// for it.
+// dropFattest drops a packet from the head of the largest flow, so that the flow that fills the
+// queue has the loss.
 func (q *Queue) dropFattest() {
 	var fattest *flow
 	for _, list := range []*turns{&q.newFlows, &q.oldFlows} {
@@ -267,16 +271,16 @@ func (q *Queue) take(f *flow) *packet.Packet {
 	return p
 }
 
-// charge returns what p counts for against a queue's limit: its buffer, or what it becomes if that
-// is more.
+// charge returns the bytes that p counts against a queue's limit: the larger of its buffer and its
+// size on the wire.
 func charge(p *packet.Packet) int { return max(p.Room(), p.Wire()) }
 
-// A flow is the packets of one hash bucket, in order.
+// A flow holds the packets of one hash bucket, in order.
 type flow struct {
 	head, tail *packet.Packet
 	bytes      int // on the wire, as is deficit
 	bucket     uint32
-	deficit    int   // bytes that it may send before its turn ends
+	deficit    int   // bytes that the flow may still send in its turn
 	next       *flow // in turns or spare
 	codel      codel
 }
@@ -300,7 +304,7 @@ func (f *flow) shift() *packet.Packet {
 	return p
 }
 
-// turns is a list of flows that wait for their turn.
+// turns is a list of flows waiting for their turns.
 type turns struct{ head, tail *flow }
 
 func (t *turns) push(f *flow) {

@@ -2,24 +2,23 @@ package fq
 
 import "time"
 
-// A Sink is where the packets of a Queue go: a connection that takes them by Queue.Pop. Its methods
-// may be called by any goroutine, and none of them once for each packet.
+// A Sink is the connection that sends the packets of a Queue and takes them with Queue.Pop. Its
+// methods are safe for concurrent use. None of them is called once for each packet.
 type Sink interface {
-	// Due reports whether packets wait and nobody is sending them.
+	// Due reports whether packets wait and no goroutine is sending them.
 	Due() bool
-	// Flush sends what waits, on the caller's goroutine, for as long as the socket takes it at
-	// once.
+	// Flush sends the waiting packets on the caller's goroutine, until the socket would block.
 	Flush()
 	// FlushAside is Flush on a goroutine of its own.
 	FlushAside()
-	// Drained reports whether what was popped longer ago than that has reached the peer for
-	// certain.
+	// Drained reports whether all packets that were popped longer than ago have certainly reached
+	// the peer.
 	Drained(ago time.Duration) bool
-	// Fail ends the connection. With ErrMemory it never waits: the caller holds locks.
+	// Fail ends the connection. With ErrMemory it never blocks: the caller holds locks.
 	Fail(err error)
 }
 
-// Attach has the packets of q go to s, until detach is called. There is one Sink at a time.
+// Attach makes s the Sink of q until detach is called. There is one Sink at a time.
 func (q *Queue) Attach(s Sink) (detach func()) {
 	q.sink.Store(&s)
 	return func() { q.sink.CompareAndSwap(&s, nil) }
@@ -33,16 +32,16 @@ func (q *Queue) out() Sink {
 	return nil
 }
 
-// Bind makes t one of the turns of q's Budget, and one of its owner's.
+// Bind makes t a turn of the readers of q's Budget, for the owner of q.
 func (q *Queue) Bind(t *Turn) {
 	if q.budget != nil {
 		t.all, t.owner = q.budget.readers, q.owner
 	}
 }
 
-// Short reports whether memory is scarce: buffers that wait with something in them had better be no
-// larger than that.
+// Short reports whether memory is scarce: waiting connections should then keep bytes in buffers
+// that are no larger than the bytes.
 func (q *Queue) Short() bool { return q != nil && q.budget.short() }
 
-// Allowance returns what bounds the buffers of the connection in the kernel; nil allows no growth.
+// Allowance returns the bound of the connection's kernel buffers; nil allows no growth.
 func (q *Queue) Allowance() *Allowance { return q.allowance }

@@ -10,65 +10,62 @@ import (
 	"tunnel/packet"
 )
 
-// Subflows holds the packets on their way to one peer over one or several connections, its
-// subflows: a Queue for each. A flow stays on its subflow, so that its packets stay in order; it
-// gets another when it has rested, if that evens the load, or when its subflow is lost, and then
-// what waits goes with it. Push, Flush and the others may be called by any number of goroutines.
+// Subflows holds the packets to one peer over one or several connections, its subflows, with a
+// Queue for each. A flow stays on its subflow, so that its packets stay in order. It is assigned to
+// another after an idle period, if that evens the load, or when its subflow is lost; in that case
+// its waiting packets move with it. All methods are safe for concurrent use.
 type Subflows struct {
 	limit     int
 	budget    *Budget    // of the queues
-	allowance *Allowance // of the connections' buffers in the kernel
-	owner     string     // of the connections' turns
+	allowance *Allowance // of the connections' kernel buffers
+	owner     string     // whose turns the connections take
 	clock     func() int64
-	only      atomic.Pointer[Queue]      // of the one subflow; nil while there are several
-	all       atomic.Pointer[[]*subflow] // never empty, never changed, only replaced
+	only      atomic.Pointer[Queue]      // the queue of the one subflow; nil while there are several
+	all       atomic.Pointer[[]*subflow] // never empty; replaced, never modified
 
-	mu      sync.RWMutex // held to push, for writing to change what follows
-	joined  bool         // the last subflow is somebody's; packets wait in its queue if not
-	pins    *[pins]pin   // where flows are, by their hashes; nil for one subflow
-	rotated int64        // when the counting of bytes began anew
+	mu      sync.RWMutex // read-locked to push, locked to change the fields below
+	joined  bool         // a connection has the last subflow; if not, packets wait in its queue
+	pins    *[pins]pin   // the subflows of flows, by their hashes; nil for one subflow
+	rotated int64        // when the byte counts of the subflows were last reset
 	gone    Drops        // of subflows that were lost
 }
 
 // A subflow is one connection's part of Subflows.
 type subflow struct {
 	queue *Queue
-	now   atomic.Int64 // bytes that were pushed since Subflows.rotated
-	last  int64        // and in a second before that
-	bytes int64        // of leastLoaded
+	now   atomic.Int64 // bytes pushed since Subflows.rotated
+	last  int64        // bytes pushed in the second before that
+	bytes int64        // the load; scratch space of leastLoaded
 }
 
-// A pin holds the flows of one bucket to a subflow.
+// A pin assigns the flows of one bucket to a subflow.
 type pin struct {
-	subflow *subflow     // nil is none yet
-	used    atomic.Int64 // when a packet came last, in nanoseconds of the clock, to within usedStep
+	subflow *subflow     // nil for none yet
+	used    atomic.Int64 // when a packet was last pushed, to within usedStep
 }
 
 const (
 	// pins divides buckets, so that all flows of a queue's bucket have one pin.
 	pins = 256
-	// usedStep is how exact pin.used is: it is not written for each packet.
+	// usedStep is the precision of pin.used, which is not written for each packet.
 	usedStep = int64(10 * time.Millisecond)
-	// rest is after which time without a packet a flow may get another subflow.
+	// rest is the idle time after which a flow may be assigned to another subflow.
 	rest = int64(time.Second)
-	// drainedIn is the longest that packets wait in a queue, or bytes in a socket, of a subflow
-	// that flows may leave.
+	// drainedIn is the longest time that packets may have waited in the queue, or bytes in the
+	// socket, of a subflow for its flows to be assigned to another.
 	drainedIn = int64(250 * time.Millisecond)
-	// flowWeight is what a flow counts for beside the bytes of the last seconds: it decides while
-	// there is no load.
+	// flowWeight is how many bytes of load a flow counts for, besides the bytes of the last
+	// seconds: it spreads flows while there is no load.
 	flowWeight = 16 << 10
-	// subflowRoom is how many bytes of buffers each subflow may hold at least.
+	// subflowRoom is the minimum share of each subflow, in bytes of packet buffers.
 	subflowRoom = 1 << 20
-	// shownStep is how exact, in bytes, Queue.shown is: it is not written for each packet.
+	// shownStep is the precision of Queue.shown, in bytes, which is not written for each packet.
 	shownStep = 64 << 10
-	// movable is how long a packet may have waited for a subflow that was lost, see
-	// Queue.TakeFresh.
-	movable = 2 * time.Second
 )
 
-// NewSubflows returns Subflows without a connection, whose packets take up to limit bytes of
-// buffers. Each of several subflows has a share of that, 1 MiB at least, and what the others leave
-// free.
+// NewSubflows returns Subflows without a connection that hold up to limit bytes of packet buffers.
+// Each of several subflows may hold an equal share of that, at least 1 MiB, and more as far as the
+// others leave room.
 func NewSubflows(limit int) *Subflows {
 	q := NewQueue(limit)
 	l := &Subflows{limit: limit, clock: q.clock, allowance: &Allowance{limit: sessionAllowance}}
@@ -78,7 +75,7 @@ func NewSubflows(limit int) *Subflows {
 	return l
 }
 
-// Push takes p over and puts it at the end of its flow.
+// Push appends p, which l then owns, to its flow.
 func (l *Subflows) Push(p *packet.Packet) {
 	hash := packet.FlowHash(p.IP())
 	var over, pushed bool
@@ -96,14 +93,14 @@ func (l *Subflows) Push(p *packet.Packet) {
 	}
 }
 
-// pushPinned is push for the caller who does not hold mu.
+// pushPinned is push for a caller that does not hold mu.
 func (l *Subflows) pushPinned(p *packet.Packet, hash uint32, now int64) (over, pinned bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.push(p, hash, now)
 }
 
-// pushAssigned pushes p on the subflow that its flow is given now.
+// pushAssigned assigns the flow of p to a subflow and pushes p there.
 func (l *Subflows) pushAssigned(p *packet.Packet, hash uint32, now int64) (over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +109,7 @@ func (l *Subflows) pushAssigned(p *packet.Packet, hash uint32, now int64) (over 
 	return over
 }
 
-// pushAlone is push as long as q is the only subflow.
+// pushAlone pushes p if q is the only subflow, and reports whether it is.
 func (q *Queue) pushAlone(p *packet.Packet, hash uint32) (over, pushed bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -122,8 +119,8 @@ func (q *Queue) pushAlone(p *packet.Packet, hash uint32) (over, pushed bool) {
 	return q.push(p, hash), true
 }
 
-// push pushes p where its flow is, if that is known and may not have changed. The caller holds mu,
-// for reading at least.
+// push pushes p to the subflow of its flow. It does nothing and returns pinned false if the flow
+// has no subflow or may get another. The caller holds mu, at least for reading.
 func (l *Subflows) push(p *packet.Packet, hash uint32, now int64) (over, pinned bool) {
 	to := (*l.all.Load())[0]
 	if l.pins != nil {
@@ -141,14 +138,14 @@ func (l *Subflows) push(p *packet.Packet, hash uint32, now int64) (over, pinned 
 	return to.queue.pushOne(p, hash), true
 }
 
-// assign finds the subflow for a packet that comes now of flows that have rested. The caller holds
-// mu, as for all that follows.
+// assign assigns the flows of a pin to a subflow, after an idle period or for the first time. The
+// caller holds mu.
 func (l *Subflows) assign(hash uint32, now int64) {
 	if l.pins == nil {
 		return
 	}
 	at := &l.pins[hash%pins]
-	if at.subflow != nil && now-at.used.Load() < rest { // another has placed it
+	if at.subflow != nil && now-at.used.Load() < rest { // another goroutine has assigned them
 		return
 	}
 	best := l.leastLoaded(now)
@@ -158,7 +155,7 @@ func (l *Subflows) assign(hash uint32, now int64) {
 	at.used.Store(now)
 }
 
-// leastLoaded returns the subflow with the least load, and of several such the first.
+// leastLoaded returns the first subflow with the least load. The caller holds mu.
 func (l *Subflows) leastLoaded(now int64) *subflow {
 	all := *l.all.Load()
 	if since := now - l.rotated; since >= rest {
@@ -178,9 +175,8 @@ func (l *Subflows) leastLoaded(now int64) *subflow {
 	return slices.MinFunc(all, func(a, b *subflow) int { return cmp.Compare(a.bytes, b.bytes) })
 }
 
-// passed tells whether the flows of a pin that has rested can have nothing under way any more:
-// nothing of them waits, and nothing that did leave can have been held up for as long as they have
-// rested.
+// passed reports whether all packets of the flows of an idle pin have reached the peer: none waits
+// in q, and none can have been delayed, in q or the socket, for as long as the flows were idle.
 func (q *Queue) passed(pin uint32, now int64) bool {
 	q.mu.Lock()
 	held := q.slow != 0 && now-q.slow < rest
@@ -194,9 +190,9 @@ func (q *Queue) passed(pin uint32, now int64) bool {
 	return !held && (out == nil || out.Drained(time.Duration(drainedIn)))
 }
 
-// Flush sends what waits, as far as the connections take it at once. It is called after Push, once
-// for many. What is for further subflows leaves on goroutines of their own, so that TLS uses more
-// than one core.
+// Flush sends the waiting packets until the sockets would block. Callers flush once after many
+// pushes. All subflows but one send on goroutines of their own, so that TLS uses more than one
+// core.
 func (l *Subflows) Flush() {
 	if q := l.only.Load(); q != nil {
 		q.Flush()
@@ -218,8 +214,8 @@ func (l *Subflows) Flush() {
 	}
 }
 
-// Join returns the queue of another subflow, for one Conn.Run. The caller gives it back with
-// Leave. What has waited for a first subflow is in it.
+// Join returns the queue of a new subflow, for one ws.Conn.Run. The caller returns it with Leave.
+// The first subflow's queue has the packets that have waited for it.
 func (l *Subflows) Join() *Queue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -230,20 +226,20 @@ func (l *Subflows) Join() *Queue {
 	}
 	if l.pins == nil {
 		l.pins = new([pins]pin)
-		for i := range l.pins { // each may have something under way
+		for i := range l.pins { // each may have packets in flight
 			l.pins[i].subflow = all[0]
 			l.pins[i].used.Store(l.clock())
 		}
 		all[0].queue.share(true)
 		l.only.Store(nil)
 	}
-	q := newQueue(0, l.clock) // set gives it its limit
+	q := newQueue(0, l.clock) // set sets the limit
 	q.shared, q.budget, q.owner, q.subflows, q.allowance = true, l.budget, l.owner, l, l.allowance
 	l.set(append(slices.Clone(all), &subflow{queue: q}))
 	return q
 }
 
-// set replaces the subflows.
+// set replaces the subflows and sets their shares.
 func (l *Subflows) set(all []*subflow) {
 	l.all.Store(&all)
 	for _, subflow := range all {
@@ -251,9 +247,9 @@ func (l *Subflows) set(all []*subflow) {
 	}
 }
 
-// roomOf returns how many bytes of buffers q may hold beyond its share: what the other subflows'
-// queues leave of the limit. One flow is on one subflow, and needs as long a queue there as if it
-// were alone.
+// roomOf returns how many bytes of packet buffers q may hold: as many as the other subflows' queues
+// leave of the limit, even beyond the share of q. A single flow, which uses one subflow, thus has
+// as long a queue as without other subflows.
 func (l *Subflows) roomOf(q *Queue) int {
 	if l == nil {
 		return q.limit
@@ -267,8 +263,8 @@ func (l *Subflows) roomOf(q *Queue) int {
 	return room
 }
 
-// Leave says that the subflow of q, which Join has returned, is lost, and its Run over. What waits
-// in q goes to the other subflows; when there is none, it waits there for the next.
+// Leave removes the subflow of q, which Join has returned, after its Run has ended. The packets in
+// q move to the other subflows; if there is none, they stay in q for the next Join.
 func (l *Subflows) Leave(q *Queue) {
 	l.leave(q)
 	l.Flush()
@@ -291,7 +287,7 @@ func (l *Subflows) leave(q *Queue) {
 			at.subflow = l.leastLoaded(now)
 		}
 	}
-	for _, p := range q.TakeFresh(movable) {
+	for _, p := range q.TakeFresh(Fresh) {
 		hash := packet.FlowHash(p.IP())
 		to := l.pins[hash%pins].subflow.queue
 		to.pushOne(p, hash)
@@ -305,7 +301,7 @@ func (l *Subflows) leave(q *Queue) {
 	}
 }
 
-// TakeFresh is that of the Queue, of all subflows.
+// TakeFresh is Queue.TakeFresh for the queues of all subflows.
 func (l *Subflows) TakeFresh(age time.Duration) (kept []*packet.Packet) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -315,7 +311,7 @@ func (l *Subflows) TakeFresh(age time.Duration) (kept []*packet.Packet) {
 	return kept
 }
 
-// Drops returns what has been dropped and marked so far, on all subflows.
+// Drops returns the counts of dropped and marked packets so far, of all subflows.
 func (l *Subflows) Drops() Drops {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -326,8 +322,8 @@ func (l *Subflows) Drops() Drops {
 	return sum
 }
 
-// Held returns the bytes of buffers that packets take which wait, and those of the connections'
-// buffers that wait with something in them.
+// Held returns how many bytes the queues hold: buffers of waiting packets, and the buffers of
+// waiting connections, see Queue.Hold.
 func (l *Subflows) Held() (bytes int64) {
 	for _, subflow := range *l.all.Load() {
 		bytes += subflow.queue.held()
@@ -335,7 +331,8 @@ func (l *Subflows) Held() (bytes int64) {
 	return bytes
 }
 
-// Close frees what is waiting. Nobody may have a subflow, or join, after.
+// Close frees the packets. No connection may have a subflow then, and Join must not be called after
+// it.
 func (l *Subflows) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -353,22 +350,22 @@ func (d *Drops) add(more Drops) {
 	d.Cut += more.Cut
 }
 
-// share says whether there are other subflows beside q.
+// share sets whether q has other subflows beside it.
 func (q *Queue) share(shared bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.shared = shared
 }
 
-// resize sets how many bytes of buffers q may hold; what is too much goes when the next packet
-// comes.
+// resize sets how many bytes of packet buffers q may hold. Packets beyond that are dropped at the
+// next push.
 func (q *Queue) resize(limit int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.limit = limit
 }
 
-// Cut counts packets that were on their way out.
+// Cut counts n packets that were being sent when the connection broke.
 func (q *Queue) Cut(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -136,7 +136,7 @@ func TestSubflowsLose(t *testing.T) {
 			l.Push(datagram(port, 100, 0, seq))
 		}
 		// the first is too old when the subflows are lost, the others are not
-		now.Add(int64(movable) * 2 / 5)
+		now.Add(int64(Fresh) * 2 / 5)
 	}
 	now.Add(1)
 	l.Leave(queues[1])

@@ -6,42 +6,42 @@ import (
 	"syscall"
 )
 
-// readers bounds how many connections have packets in hand at once: about as many as there are
-// processors to work on them. The others wait with what they will read still in their sockets,
-// where it takes none of this program's memory and holds its sender back. Without that bound each
-// of many connections has a buffer in use while it waits for a processor, and everything else
-// waits behind all of them.
+// readers bounds the number of connections that process packets at once, to about the number of
+// processors. The other connections wait before they read: their bytes stay in the sockets, where
+// they take none of this program's memory, and TCP slows the senders down. Without the bound each
+// of many connections would occupy a buffer while it waits for a processor, and all other work
+// would wait behind them.
 //
-// Owners take turns, as flows do in RFC 8290 section 4.2: one that has just begun goes first, and
-// the connections of one owner share its turns. The nil *readers has no bound. All methods are safe
-// for concurrent use.
+// Owners take turns, as flows do in RFC 8290 section 4.2: new owners go first, and the connections
+// of one owner share its turns. The nil *readers has no bound. All methods are safe for concurrent
+// use.
 type readers struct {
 	mu        sync.Mutex
-	free      int // turns that nobody has; 0 while somebody waits
+	free      int // turns that are not taken; 0 while a Turn waits
 	owners    map[string]*owner
-	newOwners ownerList // owners that have just begun to wait, before all others
+	newOwners ownerList // owners that have just begun to wait; served first
 	oldOwners ownerList
 }
 
-// turnRoom is how many bytes are read in a turn that had to be waited for: with packets of the
-// least size that is about 10 ms of work.
+// turnRoom bounds the bytes read in a turn that was waited for: with packets of minimum size that
+// is about 10 ms of work.
 const turnRoom = 64 << 10
 
-// ReaderRoom is the size in bytes of the two buffers of a connection that has packets in hand: one
-// for TLS records, one for frames.
+// ReaderRoom is the size, in bytes, of each of the two buffers of a connection that processes
+// packets: one for TLS records, one for frames.
 const ReaderRoom = 256 << 10
 
-// newReaders returns readers for connections whose buffers may take that many bytes together.
+// newReaders returns readers for connections whose buffers may have that many bytes together.
 func newReaders(bytes int64) *readers {
 	const each = 2 * ReaderRoom
 	return &readers{free: int(max(1, min(int64(runtime.GOMAXPROCS(0)), bytes/each))),
 		owners: map[string]*owner{}}
 }
 
-// An owner is what has its fair share of the turns: a token, with all its connections.
+// An owner is a token with all its connections, which together have one fair share of the turns.
 type owner struct {
 	name       string
-	head, tail *Turn  // the connections that wait
+	head, tail *Turn  // the waiting connections
 	next       *owner // in newOwners or oldOwners
 }
 
@@ -66,19 +66,20 @@ func (l *ownerList) shift() *owner {
 	return o
 }
 
-// A Turn is one connection's part of readers. One goroutine uses it. The zero turn has no bound.
+// A Turn is the state of one connection among the readers. One goroutine uses it. The zero Turn has
+// no bound.
 type Turn struct {
 	all    *readers
 	owner  string
-	has    bool          // a turn, which end gives back
-	denied bool          // by try, since the last wait
-	waited bool          // for the turn that it has
-	most   int           // bytes that may be read in it; 0 for no bound
-	ready  chan struct{} // holds a token when wait has got a turn; nil before the first wait
+	has    bool          // whether the connection has a turn, until End
+	denied bool          // Try has returned false since the last Wait
+	waited bool          // the present turn is from Wait
+	most   int           // bytes that may be read in a turn; 0 for no bound
+	ready  chan struct{} // holds a token when Wait has got a turn; nil before the first Wait
 	next   *Turn         // of the same owner
 }
 
-// Try takes a turn if one is free, and reports whether there is one now.
+// Try takes a turn if one is free, and reports whether the connection has one.
 func (t *Turn) Try() bool {
 	if t.all == nil || t.has {
 		return true
@@ -93,7 +94,7 @@ func (t *Turn) Try() bool {
 	return t.has
 }
 
-// Wait waits for a turn, after try has returned false.
+// Wait waits for a turn, after Try has returned false.
 func (t *Turn) Wait() {
 	t.denied = false
 	if t.ready == nil {
@@ -104,8 +105,8 @@ func (t *Turn) Wait() {
 	t.has, t.waited = true, true
 }
 
-// Read reads by calls of f, as syscall.RawConn's Read does, in a turn: f returns true as well when
-// try has denied it one.
+// Read reads by calls of f, as syscall.RawConn's Read does, in a turn. f returns true also when Try
+// has denied it a turn.
 func (t *Turn) Read(raw syscall.RawConn, f func(fd uintptr) bool) error {
 	err := raw.Read(f)
 	for err == nil && t.denied {
@@ -115,7 +116,7 @@ func (t *Turn) Read(raw syscall.RawConn, f func(fd uintptr) bool) error {
 	return err
 }
 
-// End gives the turn back, if there is one.
+// End returns the turn, if the connection has one.
 func (t *Turn) End() {
 	if t.has {
 		t.has = false
@@ -123,7 +124,7 @@ func (t *Turn) End() {
 	}
 }
 
-// Bound has each read from now on be of no more than that many bytes; 0 is for no bound.
+// Bound limits each read from now on to that many bytes; 0 means no bound.
 func (t *Turn) Bound(most int) { t.most = most }
 
 // Limit returns the part of p that may be read into in this turn.
@@ -137,11 +138,11 @@ func (t *Turn) Limit(p []byte) []byte {
 	return p
 }
 
-// enqueue puts t behind the other connections of its owner.
+// enqueue appends t to the waiting connections of its owner.
 func (a *readers) enqueue(t *Turn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.free > 0 { // it was given back after try
+	if a.free > 0 { // a turn became free after Try
 		a.free--
 		t.ready <- struct{}{}
 		return
@@ -160,7 +161,7 @@ func (a *readers) enqueue(t *Turn) {
 	o.tail = t
 }
 
-// pass gives a turn to the connection that is next.
+// pass hands a turn to the next waiting connection, if there is one.
 func (a *readers) pass() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -172,8 +173,8 @@ func (a *readers) pass() {
 	t.ready <- struct{}{}
 }
 
-// first removes the connection whose turn it is, nil if none waits, and forgets the owners whose
-// turn comes and that have none. The caller holds mu.
+// first removes and returns the next waiting connection, nil if none waits. It removes owners
+// without a waiting connection on the way. The caller holds mu.
 func (a *readers) first() *Turn {
 	for {
 		o := a.newOwners.shift()
@@ -189,7 +190,7 @@ func (a *readers) first() *Turn {
 			continue
 		}
 		o.head = t.next
-		a.oldOwners.push(o) // even if no other waits: it must not come back as a new one at once
+		a.oldOwners.push(o) // even if o is empty now: it must not become a new owner again at once
 		return t
 	}
 }

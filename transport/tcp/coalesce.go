@@ -8,44 +8,48 @@ import (
 )
 
 const (
-	// coalesceTime is a little more than the 2 ms that tell one train of acknowledgments from the
-	// next (hystart_ack_delta_us in net/ipv4/tcp_cubic.c).
+	// coalesceTime is a little more than the 2 ms by which HyStart separates one train of
+	// acknowledgments from the next (hystart_ack_delta_us in net/ipv4/tcp_cubic.c).
 	coalesceTime = 2500 * time.Microsecond
-	// coalesceAfter is how many bytes may come within coalesceTime without being held: what a
-	// person types, and the first packets of anything else.
+	// coalesceAfter is how many bytes may arrive within coalesceTime without a wait. Symptom: a
+	// wait would delay keystrokes, and the first packets of a flow. Source: these are few and
+	// small, and nothing follows that could be read with them. Not measured.
 	coalesceAfter = 4 << 10
-	// coalesceUpTo is how many bytes are held at most. A faster path fills the buffer within
-	// coalesceTime, and would wait for its reader.
+	// coalesceUpTo is up to how many bytes the reader waits for more. Symptom: a fast path would
+	// stall. Source: it fills the reader's buffer within coalesceTime, and then nothing is read
+	// until the wait is over. Not measured.
 	coalesceUpTo = fq.ReaderRoom / 4 * 3
 )
 
-// coalescing lets what comes in quick succession on a long path wait for up to coalesceTime, as a
-// network interface coalesces its interrupts: it then comes in one piece, which costs less. And its
-// acknowledgments leave together, with gaps in between. A TCP sender inside takes an unbroken train
-// of them, half a round trip long, for a sign that the path is full, and ends its slow start
-// (HyStart); but the train is only as long as the connection underneath has made it by its pacing.
+// coalescing delays reads on a long path by up to coalesceTime while bytes arrive in quick
+// succession, as a network interface coalesces its interrupts. Reads are then fewer and larger,
+// which costs less time. The acknowledgments inside leave in groups with gaps between them. This
+// matters to a TCP sender inside: HyStart takes an unbroken train of acknowledgments, half a round
+// trip long, as a sign that the path is full, and ends slow start. Here the pacing of the outer
+// connection would make such a train.
 type coalescing struct {
 	on    atomic.Bool
-	began time.Time // of the one reader, as all below
-	bytes int       // since then
+	began time.Time // when counting bytes began; the one reader's, as is bytes
+	bytes int       // read since began
 }
 
-// Coalesces reports whether what comes in is coalesced.
+// Coalesces reports whether reads are coalesced.
 func (w *Conn) Coalesces() bool { return w.coalescing.on.Load() }
 
-// Coalesce sets that.
+// Coalesce turns the coalescing of reads on or off.
 func (w *Conn) Coalesce(on bool) { w.coalescing.on.Store(on) }
 
-// AwaitMore waits until the one reader may read on, if more is likely to come at once.
+// AwaitMore is called by the one reader before it reads; it waits if more bytes are likely to come
+// soon.
 func (w *Conn) AwaitMore() { w.coalescing.wait() }
 
-// Received notes that the reader has n bytes more.
+// Received records that the reader has read n bytes.
 func (w *Conn) Received(n int) {
 	w.coalescing.got(n)
 	w.hear()
 }
 
-// wait waits until the reader may read on.
+// wait is AwaitMore.
 func (m *coalescing) wait() {
 	if m.bytes >= coalesceAfter && m.bytes < coalesceUpTo && m.on.Load() {
 		time.Sleep(time.Until(m.began.Add(coalesceTime)))
@@ -53,7 +57,7 @@ func (m *coalescing) wait() {
 	}
 }
 
-// got notes that n bytes were read.
+// got counts n bytes that were read.
 func (m *coalescing) got(n int) {
 	if !m.on.Load() {
 		return

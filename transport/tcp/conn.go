@@ -1,6 +1,6 @@
-// Package tcp is a TCP connection, with TLS on top if there is any, that is read and written
-// without waiting where the caller must not, and the tuner of its socket: what the kernel shows of
-// the path (TCP_INFO, BBR's state), and which settings follow from it.
+// Package tcp is a TCP connection, optionally with TLS, whose writes do not block and whose reads
+// take turns, and the tuner of its socket, which samples the path (TCP_INFO, BBR's state) and
+// derives the socket's settings from the samples.
 package tcp
 
 import (
@@ -18,29 +18,35 @@ import (
 	"tunnel/transport/fq"
 )
 
-// Conn is the network connection under a WebSocket: TCP, and TLS on top if there is any. The
-// WebSocket library shakes hands over it; then frames are read and written here, without waiting
-// where the caller must not. It notes when the last byte came in: whatever comes is a sign of life,
-// even half of a large message.
+// The functions are in the order in which a connection uses them. New prepares it. The one reader
+// reads with ReadIn, and over TLS with Await and ReadRecords. The one writer first asks Writable.
+// Over TLS, after Gather, Write only collects records, and Take returns them to the writer.
+// WriteSome then writes what the socket takes at once, and WaitWritable waits until it takes more.
+// Interrupt, Close and the addresses follow at the end.
+
+// Conn is the network connection under a WebSocket: TCP, optionally with TLS. The WebSocket library
+// makes the opening handshake over it; package ws then reads and writes frames with the methods
+// that do not block. Conn records when the last byte was received: any byte shows that the peer is
+// alive, even half of a large message.
 type Conn struct {
 	net.Conn           // TLS, or the same as tcp
 	under    *segments // between TLS and TCP; nil without TLS
 	tcp      net.Conn
 	raw      syscall.RawConn // of tcp
-	heard    atomic.Int64    // time of the last read, nanoseconds since start
+	heard    atomic.Int64    // when bytes last arrived, nanoseconds since start
 	start    time.Time
 
 	coalescing coalescing
 
-	// Of writeSome and writable, which one goroutine calls at a time; closures made anew for each
-	// call would be garbage.
+	// Of WriteSome and Writable, which one goroutine calls at a time. write and poll are made once:
+	// a closure for each call would be garbage.
 	write, poll func(fd uintptr)
 	parts       *net.Buffers
 	ready       bool
 	failed      error
 }
 
-// New puts a wire on a TCP connection; secure, if not nil, puts TLS in between.
+// New returns a Conn on a TCP connection; secure, if not nil, wraps that in TLS.
 func New(tcp net.Conn, secure func(net.Conn) net.Conn) (*Conn, error) {
 	sc, ok := tcp.(syscall.Conn)
 	if !ok {
@@ -59,49 +65,28 @@ func New(tcp net.Conn, secure func(net.Conn) net.Conn) (*Conn, error) {
 	return w, nil
 }
 
-// Secured reports whether there is TLS on top.
+// Secured reports whether the connection has TLS.
 func (w *Conn) Secured() bool { return w.under != nil }
 
-// Trust lifts the limits of what the other end may send before it has authenticated. Nobody reads
-// meanwhile.
+// Trust lifts the limits on what the other end may send before it has authenticated. It must not
+// run concurrently with reads.
 func (w *Conn) Trust() {
 	if w.under != nil {
 		w.under.early = 0
 	}
 }
 
-// Gather keeps what TLS makes of each Write from now on, for Take.
-func (w *Conn) Gather() {
-	if w.under != nil {
-		w.under.gather()
-	}
-}
+// ReadIn reads the TCP connection by calls of f in a turn of t, as fq.Turn.Read does.
+func (w *Conn) ReadIn(t *fq.Turn, f func(fd uintptr) bool) error { return t.Read(w.raw, f) }
 
-// Take returns what TLS has made of Writes since Gather or the last Take, nil for nothing. The
-// caller gives it back with Recycle when it is written.
-func (w *Conn) Take() *[]byte {
-	if w.under == nil {
-		return nil
-	}
-	return w.under.take()
-}
-
-// Recycle gives a buffer of Take back.
-func Recycle(b *[]byte) {
-	if cap(*b) == segmentsRoom {
-		segmentsOut.Put(b)
-	}
-}
-
-// TakeTurns has the one reader read in turns of t, and calls waits before it waits for bytes of
-// TLS.
+// TakeTurns makes the one reader read TLS in turns of t, and call waits before it waits for bytes.
 func (w *Conn) TakeTurns(t *fq.Turn, waits func()) {
 	if w.under != nil {
 		w.under.turn, w.under.waits = t, waits
 	}
 }
 
-// Await waits until bytes of TLS are there.
+// Await waits until bytes of TLS can be read.
 func (w *Conn) Await() error {
 	if len(w.under.unread) > 0 {
 		return nil
@@ -109,26 +94,21 @@ func (w *Conn) Await() error {
 	return w.under.fill()
 }
 
-// Unread reports whether bytes of TLS have been read from the socket that nobody has been given.
-func (w *Conn) Unread() bool { return w.under != nil && len(w.under.unread) > 0 }
+// ReadRecords waits for at least one byte, then reads as many complete records as have arrived:
+// Read returns one TLS record at a time.
+func (w *Conn) ReadRecords(p []byte) (n int, err error) {
+	for err == nil && (n == 0 || w.under.ready() && len(p)-n >= maxRecord) {
+		var more int
+		more, err = w.Conn.Read(p[n:])
+		n += more
+	}
+	if n > 0 {
+		err = nil // the next Read returns it again
+	}
+	return n, err
+}
 
-// Closed reports whether the TCP connection was closed at this end.
-func (w *Conn) Closed() bool { return w.raw.Control(func(uintptr) {}) != nil }
-
-// ReadIn reads the TCP connection by calls of f in a turn of t, as turn.read does.
-func (w *Conn) ReadIn(t *fq.Turn, f func(fd uintptr) bool) error { return t.Read(w.raw, f) }
-
-// Age returns for how long there is the connection.
-func (w *Conn) Age() time.Duration { return time.Since(w.start) }
-
-// Remote returns the address at the other end of the TCP connection, with its zone if it is
-// link-local.
-func (w *Conn) Remote() netip.Addr { return IPOf(w.tcp.RemoteAddr()) }
-
-// Local returns this machine's address that the TCP connection has.
-func (w *Conn) Local() netip.Addr { return IPOf(w.tcp.LocalAddr()).WithZone("") }
-
-// Read reads through TLS if there is any, and notes that the peer lives.
+// Read reads through TLS if the connection has it, and records that bytes arrived.
 func (w *Conn) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
@@ -137,30 +117,54 @@ func (w *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hear notes that bytes have come.
+// hear records that bytes have arrived.
 func (w *Conn) hear() { w.heard.Store(int64(time.Since(w.start))) }
 
-// ReadRecords reads at least one byte, waiting for it, and then whole records as long as they are
-// there: TLS gives out one at a time.
-func (w *Conn) ReadRecords(p []byte) (n int, err error) {
-	for err == nil && (n == 0 || w.under.ready() && len(p)-n >= maxRecord) {
-		var more int
-		more, err = w.Conn.Read(p[n:])
-		n += more
-	}
-	if n > 0 {
-		err = nil // it comes again
-	}
-	return n, err
-}
+// Unread reports whether bytes have been read from the socket that TLS has not taken yet.
+func (w *Conn) Unread() bool { return w.under != nil && len(w.under.unread) > 0 }
 
-// Silence returns for how long nothing has come in.
+// Silence returns how long ago bytes last arrived.
 func (w *Conn) Silence() time.Duration {
 	return time.Since(w.start) - time.Duration(w.heard.Load())
 }
 
-// WriteSome writes what the socket takes at once of parts, and cuts that off. It does not go
-// through TLS.
+// Writable reports whether the socket takes more bytes. Until then packets wait in the fq.Queue,
+// which schedules flows fairly. With TCP_NOTSENT_LOWAT a socket is writable while the kernel holds
+// fewer unsent bytes than that.
+func (w *Conn) Writable() (bool, error) {
+	if err := w.raw.Control(w.poll); err != nil {
+		return false, err
+	}
+	return w.ready, w.failed
+}
+
+func (w *Conn) pollOut(fd uintptr) { w.ready, w.failed = nonblock.Poll(fd, unix.POLLOUT) }
+
+// Gather makes Write keep the TLS records from now on, for Take, instead of sending them.
+func (w *Conn) Gather() {
+	if w.under != nil {
+		w.under.gather()
+	}
+}
+
+// Take returns the TLS records of the Writes since Gather or the last Take, nil for none. The
+// caller returns the buffer with Recycle after writing it.
+func (w *Conn) Take() *[]byte {
+	if w.under == nil {
+		return nil
+	}
+	return w.under.take()
+}
+
+// Recycle returns a buffer of Take to its pool.
+func Recycle(b *[]byte) {
+	if cap(*b) == segmentsRoom {
+		segmentsOut.Put(b)
+	}
+}
+
+// WriteSome writes as much of parts as the socket takes at once, and removes that from parts. It
+// bypasses TLS: parts are the records of Take.
 func (w *Conn) WriteSome(parts *net.Buffers) error {
 	w.parts, w.failed = parts, nil
 	err := w.raw.Control(w.write)
@@ -182,7 +186,7 @@ func (w *Conn) writeParts(fd uintptr) {
 	}
 }
 
-// consume cuts the first n bytes off parts.
+// consume removes the first n bytes from parts.
 func consume(parts *net.Buffers, n int) {
 	for n > 0 {
 		first := (*parts)[0]
@@ -195,28 +199,6 @@ func consume(parts *net.Buffers, n int) {
 		*parts = (*parts)[1:]
 	}
 }
-
-// Close closes the TCP connection. TLS would first write a close_notify and wait up to 5 s for room
-// to do so; that a WebSocket's end is no truncation is for its close frame to say.
-func (w *Conn) Close() error { return w.tcp.Close() }
-
-// Interrupt makes the reader, and anyone who reads from now on, return os.ErrDeadlineExceeded.
-// Unlike Close it never waits: Close returns only when every callback of raw has
-// (internal/poll.FD.Close), so code that runs in such a callback, or holds a lock that a callback
-// takes, must not call Close.
-func (w *Conn) Interrupt() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
-
-// Writable tells whether the socket takes more: until then packets are better off in the Queue,
-// which knows how to be fair. With TCP_NOTSENT_LOWAT that is while the kernel has less than that to
-// send.
-func (w *Conn) Writable() (bool, error) {
-	if err := w.raw.Control(w.poll); err != nil {
-		return false, err
-	}
-	return w.ready, w.failed
-}
-
-func (w *Conn) pollOut(fd uintptr) { w.ready, w.failed = nonblock.Poll(fd, unix.POLLOUT) }
 
 // WaitWritable waits until the socket is writable.
 func (w *Conn) WaitWritable() error {
@@ -231,8 +213,28 @@ func (w *Conn) WaitWritable() error {
 	return failed
 }
 
-// NetConn returns the TCP connection.
-func (w *Conn) NetConn() net.Conn { return w.tcp }
+// Interrupt makes the reader, and anyone who reads from now on, return os.ErrDeadlineExceeded.
+// Unlike Close it never waits: Close returns only when every callback of raw has
+// (internal/poll.FD.Close), so code that runs in such a callback, or holds a lock that a callback
+// takes, must not call Close.
+func (w *Conn) Interrupt() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
+
+// Close closes the TCP connection. It sends no close_notify, for which TLS might wait up to 5 s for
+// room in the socket: the close frame of the WebSocket protects against truncation.
+func (w *Conn) Close() error { return w.tcp.Close() }
+
+// Closed reports whether the TCP connection was closed at this end.
+func (w *Conn) Closed() bool { return w.raw.Control(func(uintptr) {}) != nil }
+
+// Age returns the time since New.
+func (w *Conn) Age() time.Duration { return time.Since(w.start) }
+
+// Remote returns the address at the other end of the TCP connection, with its zone if it is
+// link-local.
+func (w *Conn) Remote() netip.Addr { return IPOf(w.tcp.RemoteAddr()) }
+
+// Local returns the local address of the TCP connection.
+func (w *Conn) Local() netip.Addr { return IPOf(w.tcp.LocalAddr()).WithZone("") }
 
 // IPOf returns the address of a TCP address.
 func IPOf(a net.Addr) netip.Addr {
@@ -242,3 +244,6 @@ func IPOf(a net.Addr) netip.Addr {
 	}
 	return tcp.AddrPort().Addr().Unmap()
 }
+
+// NetConn returns the TCP connection.
+func (w *Conn) NetConn() net.Conn { return w.tcp }

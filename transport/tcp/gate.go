@@ -5,9 +5,9 @@ import (
 	"net"
 )
 
-// Gate is asked when a ClientHello has come, before the server agrees on keys and signs, which is
-// what a handshake costs. It may wait. An error aborts the connection. end is called when that part
-// is over, on the same goroutine.
+// Gate is called when a ClientHello has arrived, before the server agrees on keys and signs, which
+// are the expensive part of a handshake. It may wait. An error aborts the connection. end is called
+// when that part is over, on the same goroutine.
 type Gate func(remote net.Addr) (end func(), err error)
 
 // gated returns a server's configuration whose handshakes go through gate.
@@ -36,7 +36,7 @@ func gated(config *tls.Config, gate Gate) *tls.Config {
 	return config
 }
 
-// abort closes a connection with a reset, so that the alert about it goes nowhere.
+// abort closes a connection with a reset, so that crypto/tls sends no alert.
 func abort(c net.Conn) {
 	if s, ok := c.(*segments); ok {
 		c = s.Conn

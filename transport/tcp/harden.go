@@ -4,9 +4,9 @@ import (
 	"crypto/tls"
 )
 
-// Harden returns a copy of config, which may be nil on the client's side, with what both sides want
-// of TLS: 1.3, or 1.2 with forward secrecy and authenticated encryption, and full records from the
-// start, because batches are large. What config sets stays.
+// Harden returns a copy of config, which may be nil on the client's side, restricted to TLS 1.3,
+// and 1.2 with forward secrecy and authenticated encryption, and with full records from the start,
+// because batches are large. Fields that config sets are kept.
 func Harden(config *tls.Config) *tls.Config {
 	if config == nil {
 		config = new(tls.Config)
@@ -15,7 +15,7 @@ func Harden(config *tls.Config) *tls.Config {
 	if config.MinVersion == 0 {
 		config.MinVersion = tls.VersionTLS12
 	}
-	if config.CipherSuites == nil { // of 1.2; those of 1.3 are all as they should be
+	if config.CipherSuites == nil { // of TLS 1.2; all suites of 1.3 qualify
 		config.CipherSuites = []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,

@@ -7,9 +7,9 @@ import (
 )
 
 // Listener wraps the TCP listener l so that Accept can reach the connection under each request, and
-// puts TLS on it unless config is nil. gate, if not nil, is asked before each handshake, and a
-// connection that Accept has not upgraded may send no more than 48 KiB then. Give it, with
-// ConnContext, to an http.Server's Serve.
+// serves TLS on it unless config is nil. gate, if not nil, is called before each handshake; with a
+// gate, a connection may send at most 48 KiB before it is upgraded. The listener is for an
+// http.Server that has ConnContext.
 func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
 	if config != nil {
 		config = gated(Harden(config), gate)
@@ -20,7 +20,7 @@ func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
 type listener struct {
 	net.Listener
 	config *tls.Config
-	strict bool // limits what comes before a login
+	strict bool // limits the bytes before a login
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -45,8 +45,8 @@ func (l *listener) Accept() (net.Conn, error) {
 
 type wireKey struct{}
 
-// ConnContext is the http.Server's hook of that name: it hands the connection of Listener to
-// Accept.
+// ConnContext is for the field of that name in http.Server: it makes the connection of Listener
+// available to FromContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, wireKey{}, c)
 }

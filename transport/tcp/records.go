@@ -14,32 +14,32 @@ import (
 	"tunnel/transport/fq"
 )
 
-// segments lies between TLS and TCP. crypto/tls reads and writes one record of 16 KiB at a time,
-// with a system call each; here many go in one. A buffer is taken only while bytes are in it: most
-// connections are idle.
+// segments is the net.Conn between TLS and TCP. crypto/tls reads and writes one record of 16 KiB at
+// a time, with a system call each; segments moves many records with one call. It holds a buffer
+// only while that has bytes, because most connections are idle.
 type segments struct {
 	net.Conn
 	raw   syscall.RawConn
-	heard func()   // called when bytes have come
+	heard func()   // called when bytes have arrived
 	waits func()   // called before the reader waits for bytes, nil for nothing
-	turn  *fq.Turn // in which the reader has something in hand
+	turn  *fq.Turn // held while the reader has bytes in its buffers
 
 	// Of the one reader.
-	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
+	read   func(fd uintptr) bool // readTCP, made once: a closure for each call would be garbage
 	failed error
-	in     *[]byte // what was read and TLS has not taken
-	unread []byte
-	few    [recordHeader]byte // what is unread while no buffer is taken
-	record int                // bytes that TLS may still take of the record that it has begun
-	// bytes that may still come before the other end has authenticated; 0 when it has
+	in     *[]byte            // the buffer of unread; nil while it is not needed
+	unread []byte             // read from the socket and not yet by TLS
+	few    [recordHeader]byte // holds unread while in is nil
+	record int                // bytes of the current record that TLS has not read
+	// bytes that the other end may still send before it has authenticated; 0 for no limit
 	early int
 
-	// called once before the next write, of the goroutine that shakes hands; nil for none
+	// called once before the next write, by the goroutine of the handshake; nil for none
 	written func()
 
 	mu   sync.Mutex // TLS also writes when its reader answers a KeyUpdate
-	held bool       // guarded by mu, as all below
-	out  *[]byte    // what TLS has written while held
+	held bool       // writes are kept for take; guarded by mu, as is out
+	out  *[]byte    // records that TLS has written while held
 }
 
 func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
@@ -49,16 +49,16 @@ func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
 }
 
 const (
-	// segmentsRoom is the size in bytes of the buffers.
+	// segmentsRoom is the size of the buffers, in bytes.
 	segmentsRoom = fq.ReaderRoom
-	// earlyRoom is that before the other end has authenticated.
+	// earlyRoom is the size of the buffer before the other end has authenticated.
 	earlyRoom = 2 << 10
-	// earlyMost is how many bytes that end may send until then: a ClientHello, certificates, and
-	// the largest request that is taken. TLS by itself would keep a handshake message of 64 KiB for
-	// it.
+	// earlyMost is how many bytes the other end may send before it has authenticated: enough for a
+	// ClientHello, certificates, and the largest request that is accepted. crypto/tls by itself
+	// would buffer a handshake message of 64 KiB.
 	earlyMost = 48 << 10
-	// recordHeader is the bytes before a TLS record, the last two of them its length (RFC 8446
-	// section 5.1).
+	// recordHeader is the length of the header of a TLS record, in bytes; the last two are the
+	// length of what follows (RFC 8446 section 5.1).
 	recordHeader = 5
 )
 
@@ -69,8 +69,8 @@ var (
 	segmentsOut   = sync.Pool{New: func() any { b := make([]byte, 0, segmentsRoom); return &b }}
 )
 
-// Read never returns more than the rest of one TLS record, or its header: TLS would keep what is
-// beyond, and nobody could tell whether it has enough for another record. See ready.
+// Read returns at most the rest of one TLS record. crypto/tls would buffer bytes of the next
+// record, and ready could not tell whether a complete record is left.
 func (s *segments) Read(p []byte) (int, error) {
 	least := 1
 	if s.record == 0 {
@@ -93,7 +93,7 @@ func (s *segments) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// ready tells whether TLS could read a whole record without waiting.
+// ready reports whether TLS could read a complete record without waiting.
 func (s *segments) ready() bool {
 	n := s.record
 	if n == 0 {
@@ -105,12 +105,12 @@ func (s *segments) ready() bool {
 	return len(s.unread) >= n
 }
 
-// recordLength returns the bytes of the record that p begins with, header and all.
+// recordLength returns the length of the record at the start of p, in bytes, with its header.
 func recordLength(p []byte) int {
 	return recordHeader + int(binary.BigEndian.Uint16(p[recordHeader-2:]))
 }
 
-// fill waits for bytes and reads what the socket has, behind what is unread.
+// fill waits for bytes and appends what the socket has to unread.
 func (s *segments) fill() error {
 	err := s.turn.Read(s.raw, s.read)
 	switch {
@@ -123,7 +123,7 @@ func (s *segments) fill() error {
 	return nil
 }
 
-// readTCP is called until it returns true.
+// readTCP reads from the socket once; syscall.RawConn calls it again when it returns false.
 func (s *segments) readTCP(fd uintptr) bool {
 	if !s.turn.Try() {
 		return true
@@ -144,7 +144,7 @@ func (s *segments) readTCP(fd uintptr) bool {
 		}
 		return true
 	}
-	// Less than the header of a record was there, or fill would not have been called.
+	// unread is shorter than a record's header, or fill would not have been called.
 	few := copy(s.few[:], s.unread)
 	s.free()
 	s.unread = s.few[:few]
@@ -161,8 +161,8 @@ func (s *segments) readTCP(fd uintptr) bool {
 	return true
 }
 
-// buffer returns a buffer to read into, a small one before the other end has authenticated: a
-// client that sends a few bytes and no more must not hold a large one.
+// buffer returns a buffer to read into. Before the other end has authenticated that is a small one:
+// a client that sends only a few bytes must not occupy a large one.
 func (s *segments) buffer() *[]byte {
 	pool := &segmentsIn
 	if s.early > 0 {
@@ -172,7 +172,7 @@ func (s *segments) buffer() *[]byte {
 	return b
 }
 
-// free gives the buffer back, out of which all was taken.
+// free returns the buffer, whose bytes have all been read, to its pool.
 func (s *segments) free() {
 	pool := &segmentsIn
 	if len(*s.in) == earlyRoom {
@@ -184,14 +184,14 @@ func (s *segments) free() {
 
 var errEarly = errors.New("too many bytes before a login")
 
-// gather keeps what is written from now on, for take.
+// gather makes Write keep its bytes from now on, for take.
 func (s *segments) gather() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = true
 }
 
-// take returns what was held, nil for nothing. It goes back to segmentsOut.
+// take returns the bytes that Write has kept, nil for none. The buffer belongs in segmentsOut.
 func (s *segments) take() *[]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()

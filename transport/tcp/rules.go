@@ -1,56 +1,59 @@
 package tcp
 
-import "time"
+import (
+	"time"
 
-// Each rule says which symptom it cures, where that comes from, what it brought, and how to measure
-// it again. docs/PERFORMANCE.md has the figures in full; "the line" is 100 Mbit/s, 40 ms, 1 % loss.
+	"tunnel/packet"
+	"tunnel/transport/fq"
+)
 
-// bytesIn returns how many bytes a path of that rate takes in d, between bounds.
+// The comment on each rule gives the symptom that the rule removes, the source of the symptom, a
+// figure for the effect, and how to measure again. docs/PERFORMANCE.md has the figures in full;
+// "the 1 % link" there and here is one of 100 Mbit/s, 40 ms and 1 % random loss.
+
+// bytesIn returns how many bytes that rate carries in d, within bounds.
 func bytesIn(rate uint64, d time.Duration, least, most uint64) int {
 	return int(min(max(rate*uint64(d)/uint64(time.Second), least), most))
 }
 
-// Message size. Symptom: a packet of another flow waits for its turn until the message under way is
-// written. Source: a message is one frame, and cannot be interrupted. Figure: 2.5 ms of the rate
-// instead of 5 took a ping beside four streams on the line from 90 to 86 ms. Again: make bench
-// BENCH='-only wan1'.
+// Message size. Symptom: a packet of another flow waits until the present message is written.
+// Source: a message is one frame and cannot be interrupted. Figure: with messages of 2.5 ms of the
+// rate instead of 5, a ping beside four streams on the 1 % link took 86 ms instead of 90. Measure
+// again: make bench BENCH='-only wan1'.
 const (
 	messageTime = 2500 * time.Microsecond
 	minMessage  = 32 << 10
-	// with one more packet of the largest size a message stays in the second-level cache
-	maxMessage = 192 << 10
+	maxMessage  = packet.UsualBatch
 )
 
-// MinMessage and MaxMessage bound Settings.Message, in bytes.
-const (
-	MinMessage = minMessage
-	MaxMessage = maxMessage
-)
+// MinMessage is the minimum of Settings.Message, in bytes.
+const MinMessage = minMessage
 
 func messageSize(rate uint64) int { return bytesIn(rate, messageTime, minMessage, maxMessage) }
 
-// Unsent bytes. Symptom: the kernel's queue is a FIFO in which all flows wait for each other.
-// Source: without TCP_NOTSENT_LOWAT the kernel takes whatever the buffer holds. Figure: 3 ms of the
-// rate, where 32 KiB are less, took the ping from 91 ms to 86. Again: as above.
+// Unsent bytes. Symptom: all flows wait behind each other in the kernel's send buffer, a FIFO.
+// Source: without TCP_NOTSENT_LOWAT the kernel accepts bytes until the send buffer is full. Figure:
+// with at most 3 ms of the rate unsent, but no less than 32 KiB, the same ping took 86 ms instead
+// of 91. Measure again: as above.
 const (
 	unsentTime = 3 * time.Millisecond
 	minUnsent  = 32 << 10
 	maxUnsent  = 128 << 10
-	// A socket that has less than backlog bytes to send is at rest: it shows less than the path can
-	// do.
+	// A socket with fewer than backlog unsent bytes is idle: its delivery rate is below what the
+	// path can carry.
 	backlog = minUnsent / 4
 )
 
 func unsentBytes(rate uint64) int { return bytesIn(rate, unsentTime, minUnsent, maxUnsent) }
 
-// Record size. Symptom: at 10 Mbit/s the last byte of a record of 16 KiB comes 13 ms after the
-// first, and the first is of no use before. Source: RFC 8446 section 5.2, a record is authenticated
-// as a whole. Figure: with 2 KiB the ping beside four streams over wss:// went from 118 to 108 ms,
-// for 1 % of the goodput. Again: e2e/wan with a link of 10 Mbit/s, as docs/PERFORMANCE.md says.
+// Record size. Symptom: at 10 Mbit/s the last byte of a record of 16 KiB arrives 13 ms after the
+// first, and TLS delivers none of them before. Source: a record is authenticated as a whole (RFC
+// 8446 section 5.2). Figure: with records of 2 KiB, a ping beside four streams over wss:// took 108
+// ms instead of 118, for 1 % of the goodput. Measure again: e2e/wan with a link of 10 Mbit/s.
 const (
 	recordTime = 1300 * time.Microsecond
 	minRecord  = 2 << 10
-	// maxRecord is the most bytes that a TLS record carries (RFC 8446 section 5.1).
+	// maxRecord is the maximum payload of a TLS record, in bytes (RFC 8446 section 5.1).
 	maxRecord = 16 << 10
 )
 
@@ -61,22 +64,29 @@ func recordSize(rate uint64, rtt time.Duration) int {
 	return bytesIn(rate, recordTime, minRecord, maxRecord)
 }
 
-// CoDel. Symptom: with RFC 8289's 100 ms flows inside lose packets before they have heard of the
-// last loss, and leave the path empty. Source: BBR sends next to nothing for five round trips every
-// ten seconds (PROBE_RTT), and a queue that has grown meanwhile says nothing; a sender inside needs
-// one or two to hear of a drop, one more for each segment that the connection underneath sends
-// again, and slows down by a third for each drop that it hears of. While BBR still finds room, a
-// loss inside costs seconds. Where nearly everything waits at the other end for a segment that was
-// lost, a round trip inside takes two of the path's; a sender that has slowed down by a third
-// leaves the path empty, if it had no queue nearly as long as the path. Nobody else waits for that:
-// each flow has a queue of its own. Figure: ten round trips instead of five brought 81 to 83 Mbit/s
-// on the line. Again: make bench BENCH='-only wan1'.
+// CoDel's interval. Symptom: with the 100 ms of RFC 8289, TCP senders inside lose packets again
+// before they have reacted to the last loss, and then leave the path idle. Source: every ten
+// seconds BBR sends almost nothing for about five round trips (PROBE_RTT), and the queue that grows
+// meanwhile is no sign of congestion. Also, a sender inside needs one or two round trips to detect
+// a drop, and one more for each segment that the outer connection retransmits. It slows down by a
+// third for each drop. Figure: with ten round trips instead of five, the first and second stream
+// down had 83 and 81 Mbit/s on the 1 % link instead of 81 and 78.
+//
+// CoDel's interval while BBR's rate grows. Symptom: one drop inside costs seconds of throughput.
+// Source: the sender slows down although the path has room. Figure: one stream down had 82.5 Mbit/s
+// on the 1 % link instead of 72.
+//
+// CoDel's target on a lossy path. Symptom: senders inside leave the path idle after a drop. Source:
+// most segments wait at the receiver for a retransmission, so a round trip inside takes two of the
+// path's. A sender that slows down by a third then needs a queue nearly as long as the path to keep
+// it busy. Other flows do not wait for that queue: each flow has its own. Figure: together with
+// BBR's restart, 83 and 82 Mbit/s up and down on the 1 % link instead of 81.5 and 75.
+//
+// Measure again: make bench BENCH='-only wan1'.
 const (
-	minTarget    = 5 * time.Millisecond   // RFC 8289 section 4.4
-	minInterval  = 100 * time.Millisecond // RFC 8289 section 4.3
 	maxInterval  = time.Second
 	intervalRTTs = 10
-	growingRTTs  = 25 // while the path's rate still grows
+	growingRTTs  = 25 // while BBR's rate grows
 )
 
 func coDel(rtt time.Duration, lossy, grows bool) (target, interval time.Duration) {
@@ -84,40 +94,47 @@ func coDel(rtt time.Duration, lossy, grows bool) (target, interval time.Duration
 	if grows {
 		rtts = growingRTTs
 	}
-	target, interval = minTarget, min(max(rtts*rtt, minInterval), maxInterval)
+	target, interval = fq.MinTarget, min(max(rtts*rtt, fq.MinInterval), maxInterval)
 	if lossy {
-		target = max(rtt*3/4, minTarget)
+		target = max(rtt*3/4, fq.MinTarget)
 	}
 	return target, interval
 }
 
-// Coalescing on receive. Symptom: TCP senders inside end their slow start early. Source: HyStart
-// takes a train of acknowledgments less than 2 ms apart, half a round trip long, for a full path
-// (hystart_ack_delta_us in net/ipv4/tcp_cubic.c), while it is only the pace of the connection
-// underneath. See coalesce.go. Again: make bench BENCH='-only wan0', the second stream.
-const coalesceRTT = 25 * time.Millisecond // coalesceTime is little beside it
+// Coalescing on receive. Symptom: TCP senders inside end slow start early. Source: HyStart takes
+// acknowledgments less than 2 ms apart, for half a round trip, as a sign of a full path
+// (hystart_ack_delta_us in net/ipv4/tcp_cubic.c); here they are the effect of the outer
+// connection's pacing. See coalesce.go. Figure: together with merging on long paths, CoDel's longer
+// interval and the bound of BBR's pace, streams up and down had 67 and 80 Mbit/s on the 1 % link
+// instead of 24 and 27; by itself not measured. Measure again: make bench BENCH='-only wan0', the
+// second stream.
+//
+// coalesceRTT is the round trip from which reads are coalesced: ten times coalesceTime, so that the
+// wait adds little. Not measured.
+const coalesceRTT = 25 * time.Millisecond
 
-// Buffers. Symptom: 210 Mbit/s over 100 ms, whatever the path. Source: the kernel's buffers grow up
-// to tcp_wmem and tcp_rmem, 4 and 6 MiB; a socket is writable while no more than two thirds of its
-// buffer are taken (sk_stream_is_writeable in include/net/sock.h), and bookkeeping takes a third to
-// a half of a buffer. Twice as much again, for the window doubles within a round trip, and a
-// segment that is lost costs one. Figure: docs/PERFORMANCE.md, on long paths. Again: make bench
-// BENCH='-only fat'.
+// Buffers. Symptom: at most 210 Mbit/s over 100 ms, however fast the path. Source: the kernel grows
+// buffers only up to tcp_wmem and tcp_rmem, 4 and 6 MiB. A socket is writable only while at most
+// two thirds of its buffer are used (sk_stream_is_writeable in include/net/sock.h), and the
+// kernel's bookkeeping takes a third to a half of a buffer. The sizes here include another factor
+// of two: the window may double within a round trip, and a lost segment costs one. Figure: on 500
+// Mbit/s with 100 ms, one stream up and four down had 225 and 318 Mbit/s instead of 193 and 188.
+// Measure again: make bench BENCH='-only fat'.
 const (
 	maxBuffer = 32 << 20 // bytes
-	// wideFrom is how many bytes a path must carry within a round trip for its buffers to be looked
-	// at.
+	// wideFrom is how many bytes a path must carry within a round trip before the rule applies. Not
+	// measured.
 	wideFrom = 1 << 20
 )
 
-// wide reports whether the path carries so much that its buffers have to be looked at.
+// wide reports whether the path carries enough for the rule of buffers.
 func (s *Sample) wide() bool { return s.window() >= wideFrom || s.Received >= wideFrom }
 
-// window returns how many bytes the congestion control lets be under way, maxBuffer at most.
+// window returns the congestion window in bytes, at most maxBuffer.
 func (s *Sample) window() int { return int(min(uint64(s.Window)*uint64(s.MSS), maxBuffer)) }
 
-// buffers returns the sizes that the buffers should have, 0 where they suffice. On a local network
-// the kernel's are enough.
+// buffers returns the wanted sizes of the socket's buffers, 0 for a buffer that suffices. On a
+// local network the kernel's sizes suffice.
 func buffers(s Sample, rtt time.Duration) (send, receive int) {
 	if rtt < longPath {
 		return 0, 0

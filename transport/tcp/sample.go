@@ -1,77 +1,35 @@
 package tcp
 
-import (
-	"time"
+import "time"
 
-	"golang.org/x/sys/unix"
-)
-
-// A Sample is what the kernel shows of a socket at one moment: of TCP_INFO and of BBR's TCP_CC_INFO
-// what the rules of the tuner read. Rates are in bytes a second.
+// A Sample is the state of a socket at one moment, from TCP_INFO and BBR's TCP_CC_INFO, as far as
+// the rules of the tuner need it. Rates are in bytes a second.
 type Sample struct {
 	At time.Duration `json:"at"` // since the connection began
 	// the congestion control, as the kernel names it
 	Control string `json:"control"`
-	// the least of the last minutes; 0 is not known
+	// the minimum of the last minutes; 0 if not known
 	MinRTT   time.Duration `json:"min_rtt,omitempty"`
 	RTT      time.Duration `json:"rtt,omitempty"`      // smoothed
-	Rate     uint64        `json:"rate,omitempty"`     // tcpi_delivery_rate; 0 is not known
+	Rate     uint64        `json:"rate,omitempty"`     // tcpi_delivery_rate; 0 if not known
 	Acked    uint64        `json:"acked,omitempty"`    // bytes so far
 	Segments uint32        `json:"segments,omitempty"` // sent so far
-	Resent   uint32        `json:"resent,omitempty"`   // of these, sent again
-	// bytes in the buffer that were never sent
+	Resent   uint32        `json:"resent,omitempty"`   // of these, retransmitted
+	// bytes in the send buffer that were never sent
 	NotSent uint32 `json:"not_sent,omitempty"`
 	MSS     uint32 `json:"mss,omitempty"`    // bytes
-	Window  uint32 `json:"window,omitempty"` // the congestion window, segments
-	// bytes within a round trip (tcpi_rcv_space)
+	Window  uint32 `json:"window,omitempty"` // the congestion window, in segments
+	// bytes received within a round trip (tcpi_rcv_space)
 	Received uint32 `json:"received,omitempty"`
-	// bytes that the window may grow to (tcpi_rcv_ssthresh)
+	// bytes to which the receive window may grow (tcpi_rcv_ssthresh)
 	Offered uint32 `json:"offered,omitempty"`
-	// what BBR has seen of late; 0 is nothing yet
+	// BBR's estimate of the bandwidth; 0 if it has none yet
 	Bandwidth uint64 `json:"bandwidth,omitempty"`
-	// BBR's of its pace, in 1/256; 0 is not known
+	// BBR's pacing gain, in 1/256; 0 if not known
 	Gain       uint32 `json:"gain,omitempty"`
-	SendBuffer int    `json:"send_buf,omitempty"` // SO_SNDBUF, bytes; 0 is not known
+	SendBuffer int    `json:"send_buf,omitempty"` // SO_SNDBUF, bytes; 0 if not known
 	RecvBuffer int    `json:"recv_buf,omitempty"` // SO_RCVBUF
 }
 
-// unlimited is the kernel's word for no bound, and for a time that is not known.
+// unlimited is the kernel's value for a rate without a bound, and for a time that is not known.
 const unlimited = 1<<32 - 1
-
-// sample asks the kernel about a socket under that congestion control.
-func sample(fd int, at time.Duration, control string) (s Sample, err error) {
-	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-	if err != nil {
-		return s, err
-	}
-	s = Sample{
-		At: at, Control: control, RTT: time.Duration(info.Rtt) * time.Microsecond,
-		Rate: info.Delivery_rate, Acked: info.Bytes_acked, Segments: info.Segs_out,
-		Resent:  info.Total_retrans,
-		NotSent: info.Notsent_bytes, MSS: info.Snd_mss, Window: info.Snd_cwnd,
-		Received: info.Rcv_space, Offered: info.Rcv_ssthresh,
-	}
-	if info.Min_rtt != unlimited {
-		s.MinRTT = time.Duration(info.Min_rtt) * time.Microsecond
-	}
-	if control == bbr {
-		if state, err := unix.GetsockoptTCPCCBBRInfo(fd, unix.IPPROTO_TCP,
-			unix.TCP_CC_INFO); err == nil {
-			s.Bandwidth = uint64(state.Bw_hi)<<32 | uint64(state.Bw_lo)
-			s.Gain = state.Pacing_gain
-		}
-	}
-	if s.wide() {
-		s.SendBuffer, s.RecvBuffer = bufferSize(fd, unix.SO_SNDBUF), bufferSize(fd, unix.SO_RCVBUF)
-	}
-	return s, nil
-}
-
-// bufferSize returns the value of SO_SNDBUF or SO_RCVBUF, 0 when it is not known.
-func bufferSize(fd, option int) int {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
-	if err != nil {
-		return 0
-	}
-	return n
-}

@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 )
 
-// RequestTLS returns what the TLS handshake has agreed on under a request of an http.Server that
-// has ConnContext; nil without TLS.
+// RequestTLS returns the state of the TLS connection under a request of an http.Server that has
+// ConnContext; nil without TLS.
 func RequestTLS(ctx context.Context) *tls.ConnectionState {
 	w := FromContext(ctx)
 	if w == nil {
@@ -15,10 +15,10 @@ func RequestTLS(ctx context.Context) *tls.ConnectionState {
 	return w.Security()
 }
 
-// Security returns what TLS has agreed on after its handshake; nil without TLS.
+// Security returns the state of TLS after its handshake; nil without TLS.
 func (w *Conn) Security() *tls.ConnectionState {
 	secured, ok := w.Conn.(*tls.Conn)
-	if !ok || w.under == nil { // it is a proxy's
+	if !ok || w.under == nil { // the TLS, if any, is that with a proxy
 		return nil
 	}
 	state := secured.ConnectionState()

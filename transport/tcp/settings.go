@@ -1,60 +1,72 @@
 package tcp
 
-import "time"
+import (
+	"time"
 
-// Settings are what follows from the Samples of a path.
+	"tunnel/transport/fq"
+)
+
+// Settings are derived from the Samples of a path.
 type Settings struct {
-	// the congestion control: bbr, or "" for the system's own; only with CongestionAuto
+	// the congestion control: bbr, or "" for the system's default; used with CongestionAuto only
 	Control string `json:"control"`
-	Message int    `json:"message"` // bytes of packets that go into one message
-	Record  int    `json:"record"`  // bytes of it that go into one TLS record
+	Message int    `json:"message"` // bytes of packets in one message
+	Record  int    `json:"record"`  // bytes of a message in one TLS record
 	// bytes that the kernel may hold unsent (TCP_NOTSENT_LOWAT)
 	Unsent int `json:"unsent"`
-	// CoDel's: the standing delay that is accepted
+	// of CoDel: the standing delay that is accepted
 	Target   time.Duration `json:"target"`
-	Interval time.Duration `json:"interval"` // CoDel's: for how long it may be exceeded
-	Coalesce bool          `json:"coalesce"` // what comes in waits a little for more
-	// bytes a second that BBR may send at most; 0 is no bound
+	Interval time.Duration `json:"interval"` // of CoDel: for how long Target may be exceeded
+	Coalesce bool          `json:"coalesce"` // reads are coalesced
+	// the maximum pacing rate of BBR, bytes a second; 0 for no bound
 	Pace    uint32 `json:"pace,omitempty"`
-	Restart bool   `json:"restart,omitempty"` // BBR is to begin anew, now
-	// bytes that the send buffer should have; 0 leaves it to the kernel
+	Restart bool   `json:"restart,omitempty"` // BBR is to be restarted now
+	// the wanted size of the send buffer, bytes; 0 leaves it to the kernel
 	Send    int `json:"send,omitempty"`
-	Receive int `json:"receive,omitempty"` // the same of the receive buffer
+	Receive int `json:"receive,omitempty"` // of the receive buffer, likewise
 }
 
 const (
 	bbr = "bbr"
 
-	// lookEvery is how often a path is looked at, and startupEvery while BBR is in its STARTUP.
-	lookEvery    = 250 * time.Millisecond
+	// lookEvery is the interval of samples. Symptom: settings that lag behind the path. Source: the
+	// rules react to changes of a few round trips, and each sample costs up to four system calls.
+	// Not measured.
+	lookEvery = 250 * time.Millisecond
+	// startupEvery is the interval of samples while BBR is in STARTUP. Symptom: the bottleneck's
+	// queue has overflowed before the next sample. Source: the rate may double within a round trip.
+	// Not measured.
 	startupEvery = 20 * time.Millisecond
 
-	// longPath tells a local network from a longer path.
+	// longPath is the round trip from which a path is not a local network. Symptom: BBR, small
+	// records and large buffers cost time on a local network and gain nothing. Source: there the
+	// processor is the limit, and no segment is lost at random. Not measured.
 	longPath = 2 * time.Millisecond
-	// manyLost is how many segments a path loses within a round trip for nearly everything to wait,
-	// at its end, for one that has to be sent again.
+	// manyLost is the number of lost segments per round trip from which a path counts as lossy.
+	// Symptom: packets inside are delivered a round trip late. Source: TCP delivers in order, so
+	// with a loss every other round trip most segments wait for a retransmission. Not measured.
 	manyLost = 0.5
 )
 
-// memory is what the rules know of the samples so far.
+// memory is the state that the rules keep between samples.
 type memory struct {
 	Settings
 	began   bool
-	looked  time.Duration // when all rules were applied
-	rtt     time.Duration // the least of the last minutes; 0 is not known
-	rate    uint64        // bytes a second, the most of late
-	sent    uint32        // segments so far, when the path was last looked at
-	resent  uint32        // of these, sent again
-	lossy   bool          // manyLost
+	looked  time.Duration // when all rules were last applied
+	rtt     time.Duration // the minimum of the last minutes; 0 if not known
+	rate    uint64        // bytes a second: the recent maximum
+	sent    uint32        // Sample.Segments when all rules were last applied
+	resent  uint32        // Sample.Resent at that time
+	lossy   bool          // the path loses at least manyLost
 	startup startup
 	rates   rates
 }
 
-// start returns what there is to know before the first sample.
+// start returns the state before the first sample.
 func start() memory {
 	return memory{Settings: Settings{
-		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: minTarget,
-		Interval: minInterval,
+		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: fq.MinTarget,
+		Interval: fq.MinInterval,
 	}}
 }
 
@@ -64,8 +76,9 @@ func (m *memory) due(at time.Duration, control string) bool {
 		at-m.startup.looked >= startupEvery
 }
 
-// decide returns the settings that follow from one more sample, and what is known then. It reads no
-// clock and asks nobody: the same samples lead to the same settings, which testdata records.
+// decide applies the rules to one more sample, and returns the new state and the settings. It reads
+// no clock and makes no system call: the same samples always lead to the same settings, which
+// testdata records.
 func decide(m memory, s Sample) (memory, Settings) {
 	m.Restart = false
 	if s.Control == bbr {
@@ -75,10 +88,10 @@ func decide(m memory, s Sample) (memory, Settings) {
 		return m, m.Settings
 	}
 	m.began, m.looked = true, s.At
-	// it is lower for a moment whenever something is sent again
+	// the delivery rate drops for a moment whenever a segment is retransmitted
 	if m.rate = max(s.Rate, m.rate/8*7); m.rate > 0 {
 		m.Message = messageSize(m.rate)
-		if s.NotSent >= backlog { // else that is not all that the path can do
+		if s.NotSent >= backlog { // else the application was the limit, not the path
 			m.Unsent = unsentBytes(m.rate)
 		}
 	}
@@ -105,7 +118,7 @@ func decide(m memory, s Sample) (memory, Settings) {
 	return m, m.Settings
 }
 
-// losses returns how many segments were lost of late in each round trip.
+// losses returns the number of segments lost per round trip since all rules were last applied.
 func (m *memory) losses(s Sample) float64 {
 	lost, sent := s.Resent-m.resent, s.Segments-m.sent
 	m.resent, m.sent = s.Resent, s.Segments

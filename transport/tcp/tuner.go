@@ -9,29 +9,28 @@ import (
 	"tunnel/transport/fq"
 )
 
-// CongestionAuto lets the path decide on the congestion control. On a long path that is BBR: it
-// takes no random loss for congestion, and this one connection carries every flow inside. On a
-// local network nothing gets lost at random, and the system's default costs less.
+// CongestionAuto chooses the congestion control by the path. On a long path that is BBR, which does
+// not take random loss for congestion; this matters because one connection carries all flows
+// inside. On a local network nothing is lost at random, and the system's default costs less.
 const CongestionAuto = "auto"
 
-// maxRTO is the longest time between two attempts of the kernel to get bytes across; no path takes
-// so long there and back.
+// maxRTO bounds the kernel's retransmission time-out: no path has so long a round trip.
 const maxRTO = 3 * time.Second
 
-// A Tuner samples a socket now and then, and puts into force what follows: see decide. One
-// goroutine uses it at a time, but for Drained.
+// A Tuner samples a socket at intervals and applies the settings that decide returns. Its methods
+// must not run concurrently, except for Drained.
 type Tuner struct {
 	Settings
 	raw        syscall.RawConn
-	congestion string // what is wanted; CongestionAuto, "" for the system's default
+	congestion string // the wanted control: CongestionAuto, or "" for the system's default
 	before     string // the system's default
-	control    string // what is set
+	control    string // the present control
 	began      time.Time
 	memory     memory
-	look       func(fd uintptr) // lookAt; a closure made anew for each call would be garbage
+	look       func(fd uintptr) // lookAt, made once: a closure for each call would be garbage
 
-	allowance *fq.Allowance // of the buffers; nil before Start
-	taken     int           // bytes of it
+	allowance *fq.Allowance // of the socket's buffers; nil before Start
+	taken     int           // bytes taken from allowance
 }
 
 // NewTuner returns the tuner of a connection's socket.
@@ -41,18 +40,18 @@ func NewTuner(w *Conn, congestion string) *Tuner {
 	return t
 }
 
-// Start sets what a connection needs that lives by this keepalive, and whose buffers may take that
-// allowance, nil for none. Errors are ignored: an old kernel, or one that keeps a congestion
-// control to root, does with its own.
+// Start configures the socket for a connection with that keepalive interval, whose buffers may grow
+// by that allowance, nil for none. Errors are ignored: a kernel that is too old, or restricts a
+// congestion control to root, keeps its defaults.
 func (t *Tuner) Start(keepalive time.Duration, a *fq.Allowance) {
 	t.allowance = a
 	_ = t.raw.Control(func(raw uintptr) {
 		fd := int(raw)
-		// What was sent and is not acknowledged for so long never will be.
+		// The kernel gives the connection up when data stays unacknowledged for two intervals.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
 			int(2*keepalive/time.Millisecond))
-		// After an outage the kernel tries again soon, not after as long as the outage was (Linux
-		// 6.15).
+		// The back-off of retransmissions is bounded, so that after an outage the kernel tries
+		// again soon (Linux 6.15).
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS,
 			int(maxRTO/time.Millisecond))
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, t.Unsent)
@@ -65,8 +64,8 @@ func (t *Tuner) Start(keepalive time.Duration, a *fq.Allowance) {
 	t.Look()
 }
 
-// Look samples the socket if that is due, puts the settings into force that are the socket's own,
-// and reports whether others have changed.
+// Look samples the socket if a sample is due and applies the socket's settings. It reports whether
+// settings have changed that the caller applies.
 func (t *Tuner) Look() (changed bool) {
 	if !t.memory.due(time.Since(t.began), t.control) {
 		return false
@@ -88,7 +87,45 @@ func (t *Tuner) lookAt(raw uintptr) {
 	t.apply(fd, before, s)
 }
 
-// apply puts the settings into force that differ from those before.
+// sample returns the state of a socket that has that congestion control.
+func sample(fd int, at time.Duration, control string) (s Sample, err error) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return s, err
+	}
+	s = Sample{
+		At: at, Control: control, RTT: time.Duration(info.Rtt) * time.Microsecond,
+		Rate: info.Delivery_rate, Acked: info.Bytes_acked, Segments: info.Segs_out,
+		Resent:  info.Total_retrans,
+		NotSent: info.Notsent_bytes, MSS: info.Snd_mss, Window: info.Snd_cwnd,
+		Received: info.Rcv_space, Offered: info.Rcv_ssthresh,
+	}
+	if info.Min_rtt != unlimited {
+		s.MinRTT = time.Duration(info.Min_rtt) * time.Microsecond
+	}
+	if control == bbr {
+		if state, err := unix.GetsockoptTCPCCBBRInfo(fd, unix.IPPROTO_TCP,
+			unix.TCP_CC_INFO); err == nil {
+			s.Bandwidth = uint64(state.Bw_hi)<<32 | uint64(state.Bw_lo)
+			s.Gain = state.Pacing_gain
+		}
+	}
+	if s.wide() {
+		s.SendBuffer, s.RecvBuffer = bufferSize(fd, unix.SO_SNDBUF), bufferSize(fd, unix.SO_RCVBUF)
+	}
+	return s, nil
+}
+
+// bufferSize returns the value of SO_SNDBUF or SO_RCVBUF, 0 if it is not known.
+func bufferSize(fd, option int) int {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// apply sets on the socket the settings that differ from before.
 func (t *Tuner) apply(fd int, before Settings, s Sample) {
 	if t.Unsent != before.Unsent {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, t.Unsent)
@@ -98,11 +135,11 @@ func (t *Tuner) apply(fd int, before Settings, s Sample) {
 		if rate == 0 {
 			rate = unlimited
 		}
-		// The kernel takes it for unsigned again.
+		// The kernel reads the value as unsigned.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, int(int32(rate)))
 	}
 	if t.Restart {
-		t.setControl(fd, "reno") // every kernel has it; the same again would change nothing
+		t.setControl(fd, "reno") // every kernel has reno; setting bbr over bbr would change nothing
 		t.setControl(fd, bbr)
 	}
 	if t.Send > s.SendBuffer || t.Receive > s.RecvBuffer {
@@ -126,25 +163,25 @@ func (t *Tuner) setControl(fd int, control string) {
 	}
 }
 
-// enlarge has the socket's buffers, whose sizes s has, grow towards what the settings want, as far
-// as the allowance goes. Without CAP_NET_ADMIN they stay.
+// enlarge grows the socket's buffers from the sizes in s towards those of the settings, as far as
+// the allowance permits. Without CAP_NET_ADMIN they keep their sizes.
 func (t *Tuner) enlarge(fd int, s Sample) {
 	sends := t.grow(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.SendBuffer, t.Send)
 	receives := t.grow(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.RecvBuffer, t.Receive)
 	if receives {
-		// It stays where the kernel's bound was otherwise, whatever the buffer is. The kernel takes
-		// no more than fits.
+		// Otherwise the kernel's former bound of the window stays, whatever the size of the buffer.
+		// The kernel limits the value to what fits.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, t.Receive)
 	}
 	if sends || receives {
-		// Close resets the connection from now on. Otherwise the kernel would keep what is in
-		// flight for as long as the peer acknowledges a little of it, with the allowance given to
-		// others.
+		// Close resets the connection from now on. Otherwise the kernel would keep the data in
+		// flight for as long as the peer acknowledges a little at a time, after the allowance has
+		// been given to others.
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 }
 
-// grow has a buffer of now bytes grow towards want, and reports whether it has grown.
+// grow enlarges a buffer of now bytes towards want, and reports whether it has grown.
 func (t *Tuner) grow(fd, force, size, now, want int) bool {
 	if now == 0 || want <= now {
 		return false
@@ -154,7 +191,7 @@ func (t *Tuner) grow(fd, force, size, now, want int) bool {
 		return false
 	}
 	grown := 0
-	// The kernel doubles what it is given.
+	// The kernel doubles the value.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, (now+granted)/2) == nil {
 		grown = min(max(bufferSize(fd, size)-now, 0), granted)
 	}
@@ -163,21 +200,22 @@ func (t *Tuner) grow(fd, force, size, now, want int) bool {
 	return grown > 0
 }
 
-// Release gives back what the socket, which is closed, has taken of the allowance.
+// Release returns what the socket has taken from the allowance. The socket is closed.
 func (t *Tuner) Release() {
 	t.allowance.Give(t.taken)
 	t.taken = 0
 }
 
-// Drained reports whether what was given to the socket longer ago than that has reached the peer
-// for certain: there is progress, and no more is under way than is sent in that time.
+// Drained reports whether all bytes that were written to the socket longer than ago have certainly
+// reached the peer: acknowledgments arrive, and no more is unacknowledged than is sent in that
+// time.
 func (t *Tuner) Drained(ago time.Duration) (drained bool) {
 	_ = t.raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
 			return
 		}
-		if info.Unacked == 0 { // what is not sent then is what the peer has no room for
+		if info.Unacked == 0 { // bytes are unsent then only if the peer has no room
 			drained = info.Notsent_bytes == 0
 			return
 		}

@@ -69,11 +69,16 @@ func (s *Tuner) see(t *testing.T, fat func(send, receive int) Sample) {
 	}
 }
 
+// allowance returns an allowance of limit bytes: a quarter of a budget.
+func allowance(limit int64) *fq.Allowance {
+	return fq.NewBudget(4 * limit).NewQueue(0).Allowance()
+}
+
 // The buffers of a long path grow beyond what the kernel gives, by no more than the allowance,
 // which gets that back. Those of a local network stay.
 func TestEnlarge(t *testing.T) {
 	t.Parallel()
-	a := fq.NewAllowance(128 << 20)
+	a := allowance(128 << 20)
 	s := tcpSocket(t, a)
 	beforeSend, beforeReceive := s.sizes(t)
 	wantSend, wantReceive := maxBuffer, 24<<20
@@ -91,7 +96,7 @@ func TestEnlarge(t *testing.T) {
 		}
 	}
 	for name, scarce := range map[string]*fq.Allowance{"the allowance is used " +
-		"up": fq.NewAllowance(1 << 20), "nothing is allowed": nil} {
+		"up": allowance(1 << 20), "nothing is allowed": nil} {
 		other := tcpSocket(t, scarce)
 		beforeSend, beforeReceive := other.sizes(t)
 		other.see(t, fat)
@@ -117,7 +122,7 @@ func TestEnlargedIsReset(t *testing.T) {
 		t.Skip("needs CAP_NET_ADMIN")
 	}
 	for _, grows := range []bool{false, true} {
-		s, own, peer := tcpSocketPair(t, fq.NewAllowance(128<<20))
+		s, own, peer := tcpSocketPair(t, allowance(128<<20))
 		if grows {
 			s.see(t, fat)
 		}

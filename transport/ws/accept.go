@@ -12,8 +12,8 @@ import (
 )
 
 // Accept upgrades a request that the caller has authenticated. The server must listen through
-// Listener and use ConnContext. congestion is as in Dialer. When it fails it has answered the
-// request.
+// tcp.Listener and use tcp.ConnContext. congestion is as in Dialer. Accept answers the request if
+// it fails.
 func Accept(w http.ResponseWriter, r *http.Request, congestion string) (*Conn, error) {
 	under := tcp.FromContext(r.Context())
 	if under == nil {

@@ -6,13 +6,12 @@ import (
 	"testing"
 
 	"tunnel/packet"
-	"tunnel/transport/tcp"
 )
 
 // The race detector's sync.Pool forgets at random, so this is not counted there.
 
 func TestInputAllocates(t *testing.T) {
-	b := batchOf(tcp.MaxMessage, 1400)
+	b := batchOf(packet.UsualBatch, 1400)
 	message := whole(b, true)
 	b.Reset()
 	in := &input{masked: true, idle: newControls()}

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"tunnel/packet"
-	"tunnel/transport/tcp"
 	"tunnel/transport/ws/frame"
 )
 
@@ -50,7 +49,7 @@ func BenchmarkInput(b *testing.B) {
 	for _, side := range []string{"client", "server"} {
 		for _, size := range []int{1400, 60000} {
 			b.Run(fmt.Sprint(side, "/", size), func(b *testing.B) {
-				batch := batchOf(tcp.MaxMessage, size)
+				batch := batchOf(packet.UsualBatch, size)
 				message := whole(batch, side == "client")
 				batch.Reset()
 				in := &input{masked: side == "client", idle: newControls()}

@@ -1,6 +1,7 @@
-// Package ws is one WebSocket (RFC 6455) as a pipe of batches: Dialer.Dial and Accept make a Conn;
-// Request, or Requested and Grant, agree on a session; Run moves packets both ways, with
-// keepalives, until the end. A packet goes out by output.go, and comes in by input.go.
+// Package ws carries batches of packets over one WebSocket (RFC 6455). Dialer.Dial and Accept
+// return a Conn; Request on the client, Requested and Grant on the server, agree on a session; Run
+// moves packets in both directions, with keepalives, until the connection ends. Packets leave
+// through output.go and arrive through input.go.
 package ws
 
 import (
@@ -27,7 +28,7 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// closeTimeout bounds the closing handshake: within it the peer must have answered the close frame.
+// closeTimeout bounds the closing handshake: the time in which the peer may answer the close frame.
 const closeTimeout = 500 * time.Millisecond
 
 // Conn is one WebSocket connection, from either side. ReadBatch and WriteBatch may run concurrently
@@ -44,8 +45,8 @@ type Conn struct {
 	known map[string]netip.Addr // see Known
 }
 
-// newConn makes a Conn of a connection on which hands were shaken; early is what came right behind
-// that.
+// newConn returns a Conn on a connection after the opening handshake; early are the bytes that have
+// arrived after it.
 func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
 	c := &Conn{wire: w}
 	w.Gather()
@@ -58,11 +59,11 @@ func newConn(w *tcp.Conn, early []byte, client bool, congestion string) *Conn {
 	return c
 }
 
-// State returns where the connection is between connect and connected.
+// State reports whether connect was answered by connected.
 func (c *Conn) State() transport.State { return transport.State(c.state.Load()) }
 
-// Request sends connect and waits for connected (the client's part). own is what this side's device
-// can do.
+// Request sends connect and waits for connected (the client's part). own is the offload of this
+// side's device.
 func (c *Conn) Request(ctx context.Context, m transport.Connect,
 	own packet.Offload) (link transport.Link, err error) {
 	defer defect.Catch(&err)
@@ -86,7 +87,7 @@ func (c *Conn) Request(ctx context.Context, m transport.Connect,
 	return link, nil
 }
 
-// agree puts what both sides know into force, and makes the state StateConnected.
+// agree sets the framing and offload that both sides have agreed on, and the state StateConnected.
 func (c *Conn) agree(framing string, peerUSO bool) {
 	if framing == transport.FramingVnet {
 		c.framing = packet.FramingVnet
@@ -95,8 +96,8 @@ func (c *Conn) agree(framing string, peerUSO bool) {
 	c.state.Store(int32(transport.StateConnected))
 }
 
-// Requested waits for connect (the server's part). A peer that sends anything else is refused, and
-// the connection is closed when the error returns. own is what this side's device can do.
+// Requested waits for connect (the server's part). If the peer sends anything else, Requested
+// closes the connection and returns an error. own is the offload of this side's device.
 func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m transport.Connect, err error) {
 	defer defect.Catch(&err)
 	data, err := c.receive(ctx)
@@ -110,13 +111,13 @@ func (c *Conn) Requested(ctx context.Context, own packet.Offload) (m transport.C
 }
 
 // Grant answers the connect that Requested has returned with connected (the server's part). own is
-// what this side's device can do.
+// the offload of this side's device.
 func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport.Connected,
 	own packet.Offload) error {
 	m.State, m.Version = transport.MessageConnected, transport.Version
 	m.Framing = transport.ChooseFraming(request.Framings, transport.Framings(own))
 	m.USO = own.USO && m.Framing == transport.FramingVnet
-	// Before the answer leaves: the client may send its first batch the moment it has it.
+	// Before the answer is sent: the client may send its first batch as soon as it has the answer.
 	c.agree(m.Framing, request.USO)
 	if err := c.send(ctx, m); err != nil {
 		return fmt.Errorf("send connected: %w", err)
@@ -124,8 +125,8 @@ func (c *Conn) Grant(ctx context.Context, request transport.Connect, m transport
 	return nil
 }
 
-// ReadBatch waits for packets and replaces the contents of b by them. They are good until the next
-// call. What breaks the protocol closes the connection. Close unblocks it.
+// ReadBatch waits for packets and replaces the contents of b by them. They are valid until the next
+// call. A violation of the protocol closes the connection. Close unblocks ReadBatch.
 func (c *Conn) ReadBatch(b *packet.Batch) error {
 	b.Reset()
 	err := c.in.batch(b, c.framing)
@@ -135,9 +136,9 @@ func (c *Conn) ReadBatch(b *packet.Batch) error {
 	return c.ended(err)
 }
 
-// WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed by it,
-// before Run does: super-packets as they are if the peer takes them, else segmented here. Close
-// unblocks it.
+// WriteBatch sends the records of b, which come from packet.Batch.Add and may be changed. It must
+// not be called after Run. Super-packets are sent whole if the peer accepts them, else segmented.
+// Close unblocks WriteBatch.
 func (c *Conn) WriteBatch(b *packet.Batch) error {
 	return c.ended(c.out.write(func() error {
 		c.out.frame = frame.New()
@@ -145,13 +146,14 @@ func (c *Conn) WriteBatch(b *packet.Batch) error {
 	}))
 }
 
-// Close tells the peer why and closes. It takes at most closeTimeout. The reason is cut to what a
-// close frame can hold. Run does this by itself.
+// Close sends a close frame with code and reason, waits for the peer's at most closeTimeout, and
+// closes the connection. The reason is cut to the length that a close frame can hold. After Run the
+// connection is closed already.
 func (c *Conn) Close(code transport.Code, reason string) {
 	c.closing.Do(func() {
 		cut := c.bye(code, reason)
 		defer cut.Stop()
-		// until the peer has answered: else it may not get to read what we said
+		// Read until the peer has answered: closed earlier, it might not receive the close frame.
 		for err := error(nil); err == nil; {
 			err = c.in.discard()
 		}
@@ -161,7 +163,7 @@ func (c *Conn) Close(code transport.Code, reason string) {
 	})
 }
 
-// bye sends a close frame, and sees to it that the connection is cut closeTimeout later.
+// bye sends a close frame. The returned timer closes the connection after closeTimeout.
 func (c *Conn) bye(code transport.Code, reason string) *time.Timer {
 	cut := time.AfterFunc(closeTimeout, func() { _ = c.wire.Close() })
 	c.out.control(frame.OpClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)),
@@ -169,15 +171,15 @@ func (c *Conn) bye(code transport.Code, reason string) *time.Timer {
 	return cut
 }
 
-// fitting returns as much of reason as a close frame can hold, in whole characters (RFC 6455
+// fitting returns the part of reason that a close frame can hold, in whole characters (RFC 6455
 // section 5.5.1).
 func fitting(reason string) string {
 	const most = 123 // RFC 6455 section 5.5: 125 bytes less the code
 	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
 }
 
-// printable returns reason, which the peer wrote, as something that can stand in a line of a log
-// or a terminal.
+// printable returns reason, which the peer wrote, without characters that could disturb a log or a
+// terminal.
 func printable(reason string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -194,8 +196,8 @@ func (c *Conn) violation(reason string) error {
 	return &transport.CloseError{Code: transport.CodeProtocol, Reason: reason}
 }
 
-// ended acts on what ended reading or writing, nil for nothing, and says it in the terms of this
-// package.
+// ended closes the connection as the error of a read or write demands, nil for none, and returns
+// the error for the caller of this package.
 func (c *Conn) ended(err error) error {
 	var broken frame.Violation
 	var closed *transport.CloseError
@@ -217,11 +219,12 @@ func (c *Conn) ended(err error) error {
 	return plainEnd(err)
 }
 
-// plainEnd says in the terms of this package what ended reading or writing.
+// plainEnd returns the error of a read or write for the caller of this package: all the ways in
+// which a connection breaks are transport.ErrHungUp.
 func plainEnd(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
-		return transport.ErrHungUp // at which call it was noticed helps nobody
+		return transport.ErrHungUp // the failed call does not matter
 	}
 	return err
 }
@@ -242,8 +245,8 @@ func (c *Conn) send(ctx context.Context, m any) error {
 	return c.ended(err)
 }
 
-// bound ends the exchange of control messages when ctx ends, until stop is called: the peer is
-// told, and the connection cut.
+// bound closes the connection when ctx ends before stop is called, with a close frame for the peer.
+// It bounds the exchange of control messages.
 func (c *Conn) bound(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		bye := &transport.CloseError{Code: transport.CodeGoingAway,
@@ -253,7 +256,7 @@ func (c *Conn) bound(ctx context.Context) (stop func() bool) {
 	})
 }
 
-// receive reads one control message. When ctx ends the peer is told that it came too late.
+// receive reads one control message. When ctx ends, the connection is closed.
 func (c *Conn) receive(ctx context.Context) ([]byte, error) {
 	defer c.bound(ctx)()
 	data, err := c.in.text()

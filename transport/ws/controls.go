@@ -8,24 +8,24 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// How many control frames, and messages without a packet, a peer may send: at the rate for ever,
-// and as many as the burst at once, for what a line has held back for a minute may come in one
-// piece. Keepalives need one in some seconds.
+// The rate and burst of control frames, and messages without a packet, that a peer may send. The
+// burst is large because frames that a path has delayed for a minute may arrive at once. Keepalives
+// need one frame in some seconds.
 const (
 	controlRate  = 10   // a second
 	controlBurst = 2000 // frames
 )
 
-// errControlFlood says that a peer sends control frames without end. Each costs a look, and a ping
-// an answer, while nothing is carried.
+// errControlFlood is the violation of a peer that exceeds controlRate. Each frame takes time, and a
+// ping an answer, without carrying a packet.
 const errControlFlood = frame.Violation("too many control frames")
 
-// controls bounds the control frames of one peer. Make it with newControls.
+// controls limits the control frames of one peer. It is made with newControls.
 type controls struct{ bucket *rate.Limiter }
 
 func newControls() controls { return controls{rate.NewLimiter(controlRate, controlBurst)} }
 
-// frame takes note of a control frame that came at now; errControlFlood is one too many.
+// frame counts a control frame that arrived at now; it returns errControlFlood above the limit.
 func (c controls) frame(now time.Time) error {
 	if !c.bucket.AllowN(now, 1) {
 		return errControlFlood

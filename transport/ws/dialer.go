@@ -13,23 +13,23 @@ import (
 // Dialer makes WebSockets to one server. Its fields are not changed once Dial was called.
 type Dialer struct {
 	dial.Dialer
-	// the port is a guess: this is the same server as that of the Dialer before it, if any has it
+	// the port is a guess: this is another port of the server of the Dialer before it
 	Guess  bool
 	Token  string      // sent as Authorization: Bearer; may be empty
 	Header http.Header // further headers of the request; may be nil
-	// congestion control of the connection, as the kernel names it, or CongestionAuto; "" is the
-	// system's default
+	// congestion control of the connection, as the kernel names it, or tcp.CongestionAuto; "" is
+	// the system's default
 	Congestion string
 }
 
-// Dial goes from the name to a WebSocket, one step after the other; the error is a *StepError that
-// names the step. The connection is in StateInit.
+// Dial resolves the name, connects, and makes the opening handshake, one step after the other; the
+// error is a *transport.StepError that names the step. The connection is in transport.StateInit.
 func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 	c, guess, err := d.dial(ctx)
 	if err == nil || !guess || ctx.Err() != nil {
 		return c, err
 	}
-	// An address of Known may belong to somebody else by now: what the name says today counts.
+	// An address of Known may belong to another host by now: try the present addresses of the name.
 	again := *d
 	again.Known = nil
 	c, _, other := again.dial(ctx)

@@ -11,20 +11,20 @@ import (
 // link-local: the server's, or that of the proxy that leads to it.
 func (c *Conn) Hop() netip.Addr { return c.wire.Remote() }
 
-// Local returns this machine's address that the TCP connection has.
+// Local returns the local address of the TCP connection.
 func (c *Conn) Local() netip.Addr { return c.wire.Local() }
 
-// Known returns the addresses that the names on the path had, by host, for Dialer.Known of a later
-// attempt. On the server's side there are none.
+// Known returns the addresses to which the names on the path were resolved, by host, for
+// Dialer.Known of a later attempt. It is nil on the server's side.
 func (c *Conn) Known() map[string]netip.Addr { return c.known }
 
-// Cut ends the connection without a word to the peer, whom nothing would reach: Run returns at
-// once, with an error that says nothing.
+// Cut closes the connection without a close frame, for a peer that cannot be reached. Run returns
+// at once, with an error that has no information.
 func (c *Conn) Cut() { _ = c.wire.Close() }
 
-// Security returns, for the log, what protects c between this machine and the next that ends TLS:
+// Security returns log attributes for the TLS of c, as far as the next machine that terminates it:
 // tls, the version of TLS, and kex, the group of its key exchange as crypto/tls names it; or
-// tls=none. What a proxy in front does to its client is not to be seen here.
+// tls=none. Behind a proxy that terminates TLS, the server cannot see the client's TLS.
 func (c *Conn) Security() slog.Attr {
 	state := c.wire.Security()
 	if state == nil {

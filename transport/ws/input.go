@@ -18,136 +18,62 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// inputRoom is how many bytes are read at once: what a record of the largest size leaves room for
-// beside others.
+// This file is the way in. fill waits for a turn and for bytes, and readTCP (over TLS:
+// tcp.Conn.ReadRecords) reads them behind the bytes that the buffer already holds. advance then
+// walks over the buffer: it removes frame headers, answers control frames and unmasks payload. take
+// splits the payload into records, and batch returns them to the one reader of the connection; when
+// the buffer holds no complete record, batch calls fill again. Before Run, text returns the control
+// messages instead. While the connection closes, discard reads on to the close frame.
+
+// inputRoom is the size of the buffer, in bytes: room for a record of maximum size and others.
 const inputRoom = fq.ReaderRoom
 
 //nolint:gochecknoglobals // a pool is shared by design: only a connection on which a frame is arriving needs a buffer
 var inputPool = sync.Pool{New: func() any { b := make([]byte, inputRoom); return &b }}
 
-// input takes the frames that arrive apart (RFC 6455 section 5). It is here and not in the library
-// because that hands each of its reads to another goroutine, twice a frame. Records are given out
-// as soon as they are complete, and not when their message is: half of a large batch need not wait
-// for the other half.
+// input parses the frames that arrive (RFC 6455 section 5). The WebSocket library is not used for
+// this because it passes each of its reads to another goroutine, twice a frame. Records are
+// returned as soon as they are complete, before their message is: half of a large batch need not
+// wait for the other half.
 //
-// In the buffer lie, one behind the other: what was given out, the beginning of a record (or of a
-// control message) that is not complete yet, what has come behind it. Frame headers and control
-// frames that lie in between are closed over.
+// The buffer holds, in this order: records that were returned, unmasked payload of an incomplete
+// record (or control message) from tail to next, and bytes that were not parsed yet from next to
+// end. Frame headers and control frames in between are removed.
 type input struct {
 	wire   *tcp.Conn
 	masked bool         // the peer is a client
 	pong   func([]byte) // answers a ping
-	idle   controls     // of the frames that carry nothing
+	idle   controls     // counts the frames that carry no packet
 
-	read   func(fd uintptr) bool // readTCP; a closure made anew for each call would be garbage
-	failed error
-	over   error // what ends the connection and came behind records that had to be given out first
+	read   func(fd uintptr) bool // readTCP, made once: a closure for each call would be garbage
+	failed error                 // of readTCP
+	over   error                 // ends the connection once the records before it were returned
 
-	stuck func() time.Duration // for how long the peer takes nothing of what waits for it
+	stuck func() time.Duration // for how long the peer has read nothing although bytes wait for it
 
-	// of Run, whose budget is charged for a buffer that waits with something in it; nil before
+	// The queue of Run, nil before. Its budget is charged while the reader waits with bytes in its
+	// buffer.
 	queue *fq.Queue
-	held  int     // bytes that it is charged
-	few   []byte  // what was in the buffer, in one of its size
-	turn  fq.Turn // in which a reader has something in hand; without a bound before Run
+	held  int     // bytes charged
+	few   []byte  // replaces buf while memory is short: a buffer as small as its bytes
+	turn  fq.Turn // held while the reader processes bytes; without a bound before Run
 
-	buf *[]byte // nil while nothing is in it
-	// of the record that is not complete; of what nobody has looked at; of all
+	buf *[]byte // nil while it holds no bytes
+	// Offsets in buf: tail is the start of the incomplete record, next the start of the bytes that
+	// were not parsed yet, end the end of all bytes.
 	tail, next, end int
-	more            bool // whole records may lie before next: the batch was full
+	more            bool // complete records may be left between tail and next: the batch was full
 
-	// Of the message that is arriving.
+	// State of the message that is arriving.
 	opcode byte   // 0 for none
 	fin    bool   // the frame is its last
-	left   uint64 // bytes of the frame that are still to come
-	size   uint64 // bytes of the message so far, with left
+	left   uint64 // bytes of the frame that were not parsed yet
+	size   uint64 // bytes of all frames of the message so far, with left
 	key    [4]byte
-	phase  int // of the mask
+	phase  int // position in key
 }
 
-// text returns the next message, which must be a control message of up to maxControl bytes.
-func (in *input) text() ([]byte, error) {
-	var message []byte
-	done := false
-	for !done {
-		if err := in.fill(); err != nil {
-			return nil, err
-		}
-		for !done {
-			some, err := in.advance()
-			if err != nil {
-				return nil, err
-			}
-			switch {
-			case in.opcode == frame.OpBinary:
-				return nil, frame.Violation("a batch before connected")
-			case in.size > transport.MaxControl:
-				return nil, frame.Violation("control message too long")
-			case in.ended():
-				message = append([]byte(nil), (*in.buf)[in.tail:in.next]...)
-				in.tail, in.opcode = in.next, 0
-				done = true
-			}
-			if !some {
-				break
-			}
-		}
-	}
-	in.release()
-	return message, nil
-}
-
-// batch adds to b, which is empty, the records that have come; it waits until there is one. They
-// lie in the buffer, and are good until the next call.
-func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
-	if in.over != nil {
-		return in.over
-	}
-	for {
-		in.over = in.take(b, framing)
-		if b.Len() > 0 {
-			return nil
-		}
-		if in.over != nil {
-			return in.over
-		}
-		in.release()
-		if err := in.fill(); err != nil {
-			return err
-		}
-	}
-}
-
-// take adds to b the records that are there, until it is full.
-func (in *input) take(b *packet.Batch, framing packet.Framing) error {
-	for {
-		if !in.more {
-			if some, err := in.advance(); err != nil || !some {
-				return err
-			}
-		}
-		switch {
-		case in.opcode == frame.OpText:
-			return frame.Violation("unknown state: no control message is due after connected")
-		case in.size > packet.MaxBatch:
-			return frame.Violation(packet.ErrTooLong.Error())
-		}
-		rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
-		in.more = err == nil && b.Full() && len(rest) > 0
-		if err != nil || !in.more && in.ended() && len(rest) > 0 {
-			return frame.Violation("malformed record")
-		}
-		in.tail = in.next - len(rest)
-		if in.more {
-			return nil
-		}
-		if in.ended() {
-			in.opcode = 0
-		}
-	}
-}
-
-// begin gets the input ready; early is what came before.
+// begin initialises in; early are the bytes that were read already.
 func (in *input) begin(early []byte) {
 	in.read = in.readTCP
 	if len(early) > 0 {
@@ -156,28 +82,119 @@ func (in *input) begin(early []byte) {
 	}
 }
 
-// discard reads on to the close frame, which is its error, and forgets all else.
-func (in *input) discard() error {
-	in.more = false
-	for some := true; some; {
-		var err error
-		if some, err = in.advance(); err != nil {
-			return err
+// fill waits for bytes and for a turn, and reads. It takes a buffer only when there are bytes.
+func (in *input) fill() error {
+	in.turn.End()
+	in.pause()
+	in.wire.AwaitMore()
+	before := in.end - in.tail
+	if !in.turn.Try() {
+		in.shrink()
+		in.charge()
+		in.turn.Wait()
+		in.refund()
+	}
+	var err error
+	if !in.wire.Secured() {
+		if err = in.wire.ReadIn(&in.turn, in.read); err == nil {
+			err = in.failed
 		}
-		in.tail = in.next
-		if in.ended() {
-			in.opcode = 0
+	} else {
+		if in.buf == nil {
+			err = in.wire.Await()
+		}
+		if err == nil {
+			var n int
+			n, err = in.wire.ReadRecords(in.room())
+			in.end += n
 		}
 	}
-	in.release()
-	return in.fill()
+	in.refund()
+	if err != nil {
+		if in.few != nil { // useless without what follows
+			in.few, in.tail, in.next, in.end = nil, 0, 0, 0
+		}
+		in.release()
+		return err
+	}
+	in.wire.Received(in.end - in.tail - before)
+	return nil
 }
 
-// ended tells whether the message that was arriving is complete.
-func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
+// readTCP reads from the socket once; syscall.RawConn calls it again when it returns false.
+func (in *input) readTCP(fd uintptr) bool {
+	if !in.turn.Try() {
+		return true
+	}
+	var n int
+	in.refund()
+	n, in.failed = nonblock.Read(fd, in.turn.Limit(in.room()))
+	in.end += n
+	switch {
+	case errors.Is(in.failed, unix.EAGAIN):
+		in.turn.End()
+		in.shrink()
+		in.charge()
+		return false
+	case n == 0 && in.failed == nil:
+		in.failed = io.EOF
+	}
+	return true
+}
 
-// advance goes one step on in what has come: over a piece of payload, which it unmasks, or else
-// over the header of a frame, or a whole control frame. some is false when that takes more bytes.
+// room moves the bytes that are still needed to the front of the buffer and returns the free part
+// behind them.
+func (in *input) room() []byte {
+	if in.buf == nil {
+		in.buf, _ = inputPool.Get().(*[]byte)
+		copy((*in.buf)[in.tail:], in.few)
+		in.few = nil
+	}
+	b := *in.buf
+	copy(b, b[in.tail:in.end])
+	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+	return b[in.end:]
+}
+
+// release returns the buffer to its pool if it holds no bytes.
+func (in *input) release() {
+	if in.buf != nil && in.tail == in.end {
+		inputPool.Put(in.buf)
+		in.buf, in.tail, in.next, in.end = nil, 0, 0, 0
+	}
+}
+
+// shrink releases the buffer if it holds no bytes. While memory is short it copies the bytes to a
+// buffer of their size otherwise.
+func (in *input) shrink() {
+	in.release()
+	if in.buf == nil || !in.queue.Short() {
+		return
+	}
+	in.few = slices.Clone((*in.buf)[in.tail:in.end])
+	inputPool.Put(in.buf)
+	in.buf = nil
+	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+}
+
+// charge charges the queue's budget for the buffer, before the reader waits.
+func (in *input) charge() {
+	in.refund() // of a wait before this one
+	if in.held = cap(in.few); in.buf != nil {
+		in.held = inputRoom
+	}
+	in.queue.Hold(in.held)
+}
+
+// refund undoes charge.
+func (in *input) refund() {
+	in.queue.Hold(-in.held)
+	in.held = 0
+}
+
+// advance parses the next part of the bytes: a piece of payload, which it unmasks, the header of a
+// frame, or a complete control frame. some reports that there was one; if not, more bytes are
+// needed.
 func (in *input) advance() (some bool, err error) {
 	if in.next == in.end {
 		return false, nil
@@ -224,8 +241,7 @@ func (in *input) advance() (some bool, err error) {
 	return true, nil
 }
 
-// skip closes over the next n bytes, so that a record goes on behind them as if they were not
-// there.
+// skip removes the next n bytes, so that a record before them continues behind them.
 func (in *input) skip(n int) {
 	b := *in.buf
 	copy(b[in.tail+n:in.next+n], b[in.tail:in.next])
@@ -233,7 +249,7 @@ func (in *input) skip(n int) {
 	in.next += n
 }
 
-// control acts on a control frame.
+// control handles a control frame. The error is a *transport.CloseError for a close frame.
 func (in *input) control(opcode byte, body []byte) error {
 	if err := in.idle.frame(time.Now()); err != nil {
 		return err
@@ -259,117 +275,110 @@ func (in *input) control(opcode byte, body []byte) error {
 	return closed
 }
 
-// release gives the buffer back if nothing is in it.
-func (in *input) release() {
-	if in.buf != nil && in.tail == in.end {
-		inputPool.Put(in.buf)
-		in.buf, in.tail, in.next, in.end = nil, 0, 0, 0
-	}
-}
+// ended reports whether the message that was arriving is complete.
+func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
 
-// shrink gives the buffer back if nothing is in it, or, while memory is short, puts what is in it
-// into one of its size.
-func (in *input) shrink() {
+// text returns the next message, which must be a control message of up to maxControl bytes.
+func (in *input) text() ([]byte, error) {
+	var message []byte
+	done := false
+	for !done {
+		if err := in.fill(); err != nil {
+			return nil, err
+		}
+		for !done {
+			some, err := in.advance()
+			if err != nil {
+				return nil, err
+			}
+			switch {
+			case in.opcode == frame.OpBinary:
+				return nil, frame.Violation("a batch before connected")
+			case in.size > transport.MaxControl:
+				return nil, frame.Violation("control message too long")
+			case in.ended():
+				message = append([]byte(nil), (*in.buf)[in.tail:in.next]...)
+				in.tail, in.opcode = in.next, 0
+				done = true
+			}
+			if !some {
+				break
+			}
+		}
+	}
 	in.release()
-	if in.buf == nil || !in.queue.Short() {
-		return
-	}
-	in.few = slices.Clone((*in.buf)[in.tail:in.end])
-	inputPool.Put(in.buf)
-	in.buf = nil
-	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
+	return message, nil
 }
 
-// charge has the queue's budget charged for the buffer, while the reader waits.
-func (in *input) charge() {
-	in.refund() // it has waited in vain
-	if in.held = cap(in.few); in.buf != nil {
-		in.held = inputRoom
+// take adds complete records to b until it is full or more bytes are needed.
+func (in *input) take(b *packet.Batch, framing packet.Framing) error {
+	for {
+		if !in.more {
+			if some, err := in.advance(); err != nil || !some {
+				return err
+			}
+		}
+		switch {
+		case in.opcode == frame.OpText:
+			return frame.Violation("unknown state: no control message is due after connected")
+		case in.size > packet.MaxBatch:
+			return frame.Violation(packet.ErrTooLong.Error())
+		}
+		rest, err := b.Split((*in.buf)[in.tail:in.next], framing)
+		in.more = err == nil && b.Full() && len(rest) > 0
+		if err != nil || !in.more && in.ended() && len(rest) > 0 {
+			return frame.Violation("malformed record")
+		}
+		in.tail = in.next - len(rest)
+		if in.more {
+			return nil
+		}
+		if in.ended() {
+			in.opcode = 0
+		}
 	}
-	in.queue.Hold(in.held)
 }
 
-// refund undoes charge.
-func (in *input) refund() {
-	in.queue.Hold(-in.held)
-	in.held = 0
-}
-
-// fill waits for bytes, and for a turn, and reads what is there. A buffer is taken only then.
-func (in *input) fill() error {
-	in.turn.End()
-	in.pause()
-	in.wire.AwaitMore()
-	before := in.end - in.tail
-	if !in.turn.Try() {
-		in.shrink()
-		in.charge()
-		in.turn.Wait()
-		in.refund()
+// batch adds the records that have arrived to b, which is empty, and waits until there is one. They
+// lie in the buffer and are valid until the next call.
+func (in *input) batch(b *packet.Batch, framing packet.Framing) error {
+	if in.over != nil {
+		return in.over
 	}
-	var err error
-	if !in.wire.Secured() {
-		if err = in.wire.ReadIn(&in.turn, in.read); err == nil {
-			err = in.failed
+	for {
+		in.over = in.take(b, framing)
+		if b.Len() > 0 {
+			return nil
 		}
-	} else {
-		if in.buf == nil {
-			err = in.wire.Await()
-		}
-		if err == nil {
-			var n int
-			n, err = in.wire.ReadRecords(in.room())
-			in.end += n
-		}
-	}
-	in.refund()
-	if err != nil {
-		if in.few != nil { // of no use without the rest
-			in.few, in.tail, in.next, in.end = nil, 0, 0, 0
+		if in.over != nil {
+			return in.over
 		}
 		in.release()
-		return err
+		if err := in.fill(); err != nil {
+			return err
+		}
 	}
-	in.wire.Received(in.end - in.tail - before)
-	return nil
 }
 
-// readTCP is called until it returns true.
-func (in *input) readTCP(fd uintptr) bool {
-	if !in.turn.Try() {
-		return true
+// discard parses and drops the bytes that have arrived, and reads more. It returns a
+// *transport.CloseError when it meets the close frame.
+func (in *input) discard() error {
+	in.more = false
+	for some := true; some; {
+		var err error
+		if some, err = in.advance(); err != nil {
+			return err
+		}
+		in.tail = in.next
+		if in.ended() {
+			in.opcode = 0
+		}
 	}
-	var n int
-	in.refund()
-	n, in.failed = nonblock.Read(fd, in.turn.Limit(in.room()))
-	in.end += n
-	switch {
-	case errors.Is(in.failed, unix.EAGAIN):
-		in.turn.End()
-		in.shrink()
-		in.charge()
-		return false
-	case n == 0 && in.failed == nil:
-		in.failed = io.EOF
-	}
-	return true
+	in.release()
+	return in.fill()
 }
 
-// room returns the free part of the buffer, behind all that is still needed, which it moves to the
-// front.
-func (in *input) room() []byte {
-	if in.buf == nil {
-		in.buf, _ = inputPool.Get().(*[]byte)
-		copy((*in.buf)[in.tail:], in.few)
-		in.few = nil
-	}
-	b := *in.buf
-	copy(b, b[in.tail:in.end])
-	in.tail, in.next, in.end = 0, in.next-in.tail, in.end-in.tail
-	return b[in.end:]
-}
-
-// close ends the input; nobody may use it after.
+// close releases all that in holds. in must not be used after it.
 func (in *input) close() {
 	in.turn.End()
 	in.refund()

@@ -14,51 +14,57 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// output is the way out of a connection. Frames leave on the goroutine of the producer that has
-// something to send, as long as the socket takes them at once: a packet then needs no other
-// goroutine, whose waking costs more than the packet. When the socket has enough, a goroutine waits
-// for it and goes on. Nobody else ever waits here.
+// This file is the way out. A producer that has pushed packets calls Flush, which sends on the
+// producer's own goroutine: drain calls next for the control frames or packets that are due, put
+// builds frames of the packets, encode passes them through TLS, and writeLeft gives them to the
+// socket. When the socket takes no more, Flush leaves the rest to resume, a goroutine that waits
+// for the socket and then drains again. Before Run, write sends messages and waits for the socket.
+
+// output sends the frames of a connection. The producer sends on its own goroutine as long as the
+// socket takes frames at once, because waking another goroutine costs more than a packet. When the
+// socket would block, the goroutine of resume waits for it and sends the rest. After start, no
+// producer blocks here.
 type output struct {
 	wire    *tcp.Conn
-	form    frame.Form     // of the frames
-	queue   *fq.Queue      // of Run; nil before
-	failed  func(error)    // called when the connection is unusable; perhaps more than once
-	resumes sync.WaitGroup // of resume
+	form    frame.Form     // the form of frames that the peer expects
+	queue   *fq.Queue      // the queue of Run; nil before
+	failed  func(error)    // called, perhaps repeatedly, when the connection is unusable
+	resumes sync.WaitGroup // the goroutines of resume
 
-	waiting atomic.Bool  // resume waits for the socket
-	closed  atomic.Bool  // the close frame is on its way: nothing may follow it
-	spoiled atomic.Bool  // drain has met a defect: no packet may follow
-	sent    atomic.Int64 // time of the last write, nanoseconds since wire.start
-	full    atomic.Int64 // time from which the socket has enough, as sent; 0 for not
+	waiting atomic.Bool  // a goroutine of resume waits for the socket
+	closed  atomic.Bool  // the close frame is being sent: nothing may follow it
+	spoiled atomic.Bool  // drain has met a defect: no packet may be sent
+	sent    atomic.Int64 // time of the last write, nanoseconds of wire.Age
+	full    atomic.Int64 // time since which the socket would block, as sent; 0 if it takes bytes
 
-	mu    sync.Mutex // held by the one who sends; guards all below but controls
+	mu    sync.Mutex // held while sending; guards all below but controls
 	tuner *tcp.Tuner
-	batch packet.Batch  // what is on its way out
-	frame *frame.Buffer // what it is made of; nil for nothing
-	tls   *[]byte       // the same behind TLS
-	left  net.Buffers   // what of it the socket has not taken
-	count int           // packets of which that is made
-	// bytes that the queue's budget is charged for it, while the socket has enough
+	batch packet.Batch  // the packets that are being sent
+	frame *frame.Buffer // the frames of batch; nil for none
+	tls   *[]byte       // the TLS records of the frames; nil for none
+	left  net.Buffers   // the bytes that the socket has not taken yet
+	count int           // the number of packets in left
+	// bytes charged to the queue's budget for these buffers, while the socket would block
 	held int
-	over bool
+	over bool // nothing can be sent any more
 
 	controls controlQueue
-	gone     chan struct{} // closed when the close frame has gone out
+	gone     chan struct{} // closed when the close frame was written
 }
 
-// controlQueue has the control frames that wait to go out before any batch.
+// controlQueue holds control frames, which are sent before any batch.
 type controlQueue struct {
 	some    atomic.Bool
 	mu      sync.Mutex
 	frames  []byte
-	closing bool // the last of them is a close frame
+	closing bool // the last frame is a close frame
 }
 
-// maxControlQueue bounds the control frames that wait, in bytes: a peer that pings and does not
-// read loses pongs.
+// maxControlQueue bounds the waiting control frames, in bytes: a peer that pings and does not read
+// gets no more pongs.
 const maxControlQueue = 4 << 10
 
-// start makes q the way to the packets, and failed what is told of failures.
+// start makes o send the packets of q, and call failed when the connection is unusable.
 func (o *output) start(q *fq.Queue, keepalive time.Duration, failed func(error)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -68,47 +74,8 @@ func (o *output) start(q *fq.Queue, keepalive time.Duration, failed func(error))
 	o.sent.Store(int64(o.wire.Age()))
 }
 
-// finish ends the way out, whose connection is closed already, and gives all buffers back.
-func (o *output) finish() {
-	o.closed.Store(true)
-	o.mu.Lock()
-	o.over = true // whether or not the close frame went out
-	if o.queue != nil && o.count > 0 {
-		o.queue.Cut(o.count)
-		o.count = 0
-	}
-	o.free()
-	o.refund()
-	o.tuner.Release()
-	o.mu.Unlock()
-	o.resumes.Wait()
-}
-
-// idle returns for how long nothing has gone out.
-func (o *output) idle() time.Duration {
-	return o.wire.Age() - time.Duration(o.sent.Load())
-}
-
-// stuck returns for how long the socket has taken nothing although something is to go out; 0 if it
-// takes what there is.
-func (o *output) stuck() time.Duration {
-	since := o.full.Load()
-	if since == 0 {
-		return 0
-	}
-	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
-}
-
-// Drained reports whether what was sent longer ago than that has reached the peer for certain.
-func (o *output) Drained(ago time.Duration) bool {
-	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.Drained(ago)
-}
-
-// Fail ends the connection.
-func (o *output) Fail(err error) { o.failed(err) }
-
-// Flush sends what waits. It does nothing while somebody else is at it, who then sees what the
-// caller has put there.
+// Flush sends the waiting frames and packets. It returns at once while another goroutine sends;
+// that goroutine then also sends what the caller has queued.
 func (o *output) Flush() {
 	for o.Due() && o.mu.TryLock() {
 		full, err := o.drain()
@@ -143,32 +110,9 @@ func (o *output) Due() bool {
 		o.queue.Len() > 0 && !o.spoiled.Load())
 }
 
-// resume waits for the socket and goes on where it had enough.
-func (o *output) resume() {
-	for full := true; full; {
-		err := o.wire.WaitWritable()
-		if err == nil {
-			o.mu.Lock()
-			full, err = o.drain()
-			if full {
-				o.full.CompareAndSwap(0, int64(o.wire.Age()))
-			} else {
-				o.full.Store(0)
-			}
-			o.waiting.Store(full)
-			o.mu.Unlock()
-		}
-		if err != nil { // and nobody sends any more: waiting stays
-			o.failed(err)
-			return
-		}
-	}
-	o.Flush() // what came in between
-}
-
-// drain sends until nothing waits, or until the socket has enough, which is full. It may run on the
+// drain sends until nothing waits or the socket would block, which full reports. It may run on the
 // goroutine of another peer, or of the device: a panic in it is an error of this connection alone.
-// The caller holds mu, as for all that follows.
+// The caller holds mu.
 func (o *output) drain() (full bool, err error) {
 	defer func() {
 		if err != nil && defect.Is(err) {
@@ -192,43 +136,9 @@ func (o *output) drain() (full bool, err error) {
 	return false, nil
 }
 
-// spoil gives up the packets that drain was sending when it met a defect. A close frame may follow
-// unless half a frame, or half a TLS record, has gone out. The buffers are left to the garbage
-// collector: who else holds them is not known.
-func (o *output) spoil() {
-	o.spoiled.Store(true)
-	half := len(o.left) > 0 || o.wire.Take() != nil
-	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
-	if half {
-		o.closed.Store(true)
-		o.over = true
-		_ = o.wire.Close()
-	}
-}
-
-// writeLeft writes what is left, as far as the socket takes it.
-func (o *output) writeLeft() error {
-	if len(o.left) == 0 {
-		return nil
-	}
-	if err := o.wire.WriteSome(&o.left); err != nil {
-		return err
-	}
-	o.sent.Store(int64(o.wire.Age()))
-	if len(o.left) == 0 {
-		o.free()
-		o.refund()
-		o.count = 0
-		if o.closed.Load() && !o.over { // only a close frame sets it, and nothing follows one
-			o.over = true
-			close(o.gone)
-		}
-	}
-	return nil
-}
-
-// next makes left of what is next: control frames, or packets from the queue if the socket takes
-// them; full reports that it does not.
+// next puts into left the next bytes to send: control frames, or packets of the queue if the socket
+// is writable. some reports that there are any, full that the socket would block. The caller holds
+// mu, as for all functions from here to refund.
 func (o *output) next() (some, full bool, err error) {
 	if frames := o.takeControls(); len(frames) > 0 {
 		return true, false, o.encode(net.Buffers{frames})
@@ -250,8 +160,23 @@ func (o *output) next() (some, full bool, err error) {
 	return true, false, o.put()
 }
 
-// budget returns how many bytes of packets go into one message: few while memory is short, for
-// nothing of a message on its way out can be dropped.
+// takeControls removes and returns the waiting control frames.
+func (o *output) takeControls() []byte {
+	u := &o.controls
+	if !u.some.Load() {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	frames := u.frames
+	u.frames = nil
+	u.some.Store(false)
+	o.closed.Store(u.closing)
+	return frames
+}
+
+// budget returns the maximum bytes of packets in one message: less while memory is short, because
+// packets in a message can no longer be dropped.
 func (o *output) budget() int {
 	if o.queue.Short() {
 		return min(o.tuner.Message, tcp.MinMessage)
@@ -259,8 +184,78 @@ func (o *output) budget() int {
 	return o.tuner.Message
 }
 
-// charge has the queue's budget charged for what is left, which may be there for long now. While
-// memory is short that is copied to a buffer of its size.
+// apply applies the settings of the tuner that concern the queue and the reader.
+func (o *output) apply() {
+	o.queue.SetCoDel(o.tuner.Target, o.tuner.Interval)
+	o.wire.Coalesce(o.tuner.Coalesce)
+}
+
+// put puts the frames of batch into left.
+func (o *output) put() error {
+	o.frame = frame.New()
+	frames := o.frame.Build(&o.batch, o.form)
+	if o.frame.Copied() {
+		o.batch.Reset()
+	}
+	return o.encode(frames)
+}
+
+// encode puts frames into left, with TLS as records.
+func (o *output) encode(frames net.Buffers) error {
+	if !o.wire.Secured() {
+		o.left = frames
+		return nil
+	}
+	for _, p := range frames {
+		for record := range slices.Chunk(p, o.tuner.Record) {
+			if _, err := o.wire.Write(record); err != nil {
+				return err
+			}
+		}
+	}
+	o.free() // TLS has copied the frames
+	o.tls = o.wire.Take()
+	o.left = append(o.left, *o.tls)
+	return nil
+}
+
+// writeLeft writes as much of left as the socket takes. The caller holds mu.
+func (o *output) writeLeft() error {
+	if len(o.left) == 0 {
+		return nil
+	}
+	if err := o.wire.WriteSome(&o.left); err != nil {
+		return err
+	}
+	o.sent.Store(int64(o.wire.Age()))
+	if len(o.left) == 0 {
+		o.free()
+		o.refund()
+		o.count = 0
+		if o.closed.Load() && !o.over { // the close frame was the last frame in left
+			o.over = true
+			close(o.gone)
+		}
+	}
+	return nil
+}
+
+// free returns the buffers of left to their pools.
+func (o *output) free() {
+	o.left = o.left[:0]
+	o.batch.Reset()
+	if o.frame != nil {
+		o.frame.Free()
+		o.frame = nil
+	}
+	if o.tls != nil {
+		tcp.Recycle(o.tls)
+		o.tls = nil
+	}
+}
+
+// charge charges the queue's budget for the buffers of left before the socket blocks. While memory
+// is short it first copies left to a buffer of its size.
 func (o *output) charge() {
 	if o.queue == nil || o.held > 0 {
 		return
@@ -290,72 +285,45 @@ func (o *output) refund() {
 	}
 }
 
-// apply puts the tuner's settings into force that are not the socket's own.
-func (o *output) apply() {
-	o.queue.SetCoDel(o.tuner.Target, o.tuner.Interval)
-	o.wire.Coalesce(o.tuner.Coalesce)
-}
-
-// put makes left of the batch.
-func (o *output) put() error {
-	o.frame = frame.New()
-	frames := o.frame.Build(&o.batch, o.form)
-	if o.frame.Copied() {
-		o.batch.Reset()
-	}
-	return o.encode(frames)
-}
-
-// encode makes left of frames, through TLS if there is any.
-func (o *output) encode(frames net.Buffers) error {
-	if !o.wire.Secured() {
-		o.left = frames
-		return nil
-	}
-	for _, p := range frames {
-		for record := range slices.Chunk(p, o.tuner.Record) {
-			if _, err := o.wire.Write(record); err != nil {
-				return err
+// resume waits for the socket and continues to send.
+func (o *output) resume() {
+	for full := true; full; {
+		err := o.wire.WaitWritable()
+		if err == nil {
+			o.mu.Lock()
+			full, err = o.drain()
+			if full {
+				o.full.CompareAndSwap(0, int64(o.wire.Age()))
+			} else {
+				o.full.Store(0)
 			}
+			o.waiting.Store(full)
+			o.mu.Unlock()
+		}
+		if err != nil { // waiting stays set: nothing can be sent any more
+			o.failed(err)
+			return
 		}
 	}
-	o.free() // TLS has made a copy
-	o.tls = o.wire.Take()
-	o.left = append(o.left, *o.tls)
-	return nil
+	o.Flush() // packets that were queued in between
 }
 
-// free gives the buffers back of what has gone out.
-func (o *output) free() {
-	o.left = o.left[:0]
-	o.batch.Reset()
-	if o.frame != nil {
-		o.frame.Free()
-		o.frame = nil
-	}
-	if o.tls != nil {
-		tcp.Recycle(o.tls)
-		o.tls = nil
+// spoil discards the packets that drain was sending when it met a defect. A close frame may follow
+// unless a part of a frame, or of a TLS record, was written. The buffers are left to the garbage
+// collector, because other references to them may exist. The caller holds mu.
+func (o *output) spoil() {
+	o.spoiled.Store(true)
+	half := len(o.left) > 0 || o.wire.Take() != nil
+	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
+	if half {
+		o.closed.Store(true)
+		o.over = true
+		_ = o.wire.Close()
 	}
 }
 
-// takeControls returns the control frames that wait.
-func (o *output) takeControls() []byte {
-	u := &o.controls
-	if !u.some.Load() {
-		return nil
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	frames := u.frames
-	u.frames = nil
-	u.some.Store(false)
-	o.closed.Store(u.closing)
-	return frames
-}
-
-// control sends a control frame, or an empty batch, before all batches that wait. Nothing follows a
-// close frame.
+// control sends a control frame, or an empty batch, before all waiting batches. Nothing is sent
+// after a close frame.
 func (o *output) control(opcode byte, body []byte) {
 	o.controls.add(opcode, body, o.form.Client)
 	o.Flush()
@@ -371,11 +339,11 @@ func (u *controlQueue) add(opcode byte, body []byte, client bool) {
 	}
 }
 
-// write sends a batch, or a control message, and waits until the socket has taken it. Nobody else
-// is sending: before Run.
+// write sends a batch, or a control message, and waits until the socket has taken it. It must not
+// be called after start.
 func (o *output) write(encode func() error) error {
 	err := o.writeAll(encode)
-	o.Flush() // a close frame may have come in between
+	o.Flush() // a close frame may have been queued in between
 	return err
 }
 
@@ -390,4 +358,42 @@ func (o *output) writeAll(encode func() error) (err error) {
 		}
 	}
 	return err
+}
+
+// idle returns the time since the last write.
+func (o *output) idle() time.Duration {
+	return o.wire.Age() - time.Duration(o.sent.Load())
+}
+
+// stuck returns for how long the socket has taken nothing although bytes wait; 0 if none wait.
+func (o *output) stuck() time.Duration {
+	since := o.full.Load()
+	if since == 0 {
+		return 0
+	}
+	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
+}
+
+// Drained implements fq.Sink.
+func (o *output) Drained(ago time.Duration) bool {
+	return (!o.waiting.Load() || o.idle() < ago) && o.tuner.Drained(ago)
+}
+
+// Fail ends the connection.
+func (o *output) Fail(err error) { o.failed(err) }
+
+// finish releases all buffers and waits for resume. The connection is closed already.
+func (o *output) finish() {
+	o.closed.Store(true)
+	o.mu.Lock()
+	o.over = true // whether or not the close frame was written
+	if o.queue != nil && o.count > 0 {
+		o.queue.Cut(o.count)
+		o.count = 0
+	}
+	o.free()
+	o.refund()
+	o.tuner.Release()
+	o.mu.Unlock()
+	o.resumes.Wait()
 }

@@ -2,8 +2,8 @@ package ws
 
 import "time"
 
-// How a client is read that takes nothing of what waits for it: after stuckAfter, up to stuckRoom
-// bytes each stuckPause. Within stuckStep it is noticed that it reads again.
+// A client that has read nothing for stuckAfter, while packets wait for it, is read by at most
+// stuckRoom bytes each stuckPause. stuckStep is how often pause checks whether it reads again.
 const (
 	stuckAfter = time.Second
 	stuckPause = 400 * time.Millisecond
@@ -11,9 +11,9 @@ const (
 	stuckRoom  = 8 << 10
 )
 
-// pause waits before a client is read that reads nothing itself: each of its packets costs time of
-// a processor that others need, and the answers are dropped. TCP then holds it back. It is still
-// read slowly, for it may be busy writing first.
+// pause delays the next read from a client that reads nothing itself: its packets take processor
+// time that others need, and the answers to them are dropped. TCP then slows the client down. It is
+// still read slowly, because a client may have to finish writing before it reads.
 func (in *input) pause() {
 	in.turn.Bound(0)
 	if !in.masked || in.stuck() < stuckAfter || in.wire.Unread() {

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"tunnel/transport/tcp"
-	"tunnel/transport/ws/frame"
 )
 
 // lengths is a connection that notes how long what is written to it is.
@@ -48,13 +47,5 @@ func TestRecords(t *testing.T) {
 	}
 	if want := []int{2000, 2000, 500, 2000, 1}; !slices.Equal(tls.seen, want) {
 		t.Errorf("TLS got %d bytes; want %d", tls.seen, want)
-	}
-}
-
-// The buffers of frames are made for the longest messages.
-func TestUsual(t *testing.T) {
-	if frame.Usual != tcp.MaxMessage {
-		t.Errorf("frames are made for %d bytes, and messages have up to %d", frame.Usual,
-			tcp.MaxMessage)
 	}
 }

@@ -14,17 +14,17 @@ import (
 	"tunnel/transport/ws/frame"
 )
 
-// alive is the part of two keepalive intervals after which a silent peer is given up: a little less
-// than all, because the promise is to notice *within* two.
+// alive is how many keepalive intervals a peer may be silent: a little less than two, because its
+// loss must be noticed within two.
 const alive = 1.9
 
-// Run moves batches until the connection or ctx ends: out of q to the peer, and from the peer to
-// deliver, which is called on this goroutine and must be done with the batch when it returns. When
-// nothing goes out for a keepalive interval an empty batch does; when nothing comes in for nearly
-// two the error is ErrSilent. When ctx ends, its cause goes to the peer if it is a *CloseError. The
-// connection is closed, and every goroutine is over, when Run returns; the error is never nil. A
-// panic in sending, reading or deliver ends this connection with CodeInternal, and is a
-// *defect.Error.
+// Run moves batches until the connection or ctx ends: from q to the peer, and from the peer to
+// deliver, which is called on this goroutine and must not use the batch after it returns. When
+// nothing goes out for a keepalive interval, Run sends an empty batch; when nothing comes in for
+// nearly two, the error is transport.ErrSilent. When ctx ends, its cause goes to the peer if it is
+// a *transport.CloseError. The connection is closed, and every goroutine is over, when Run returns;
+// the error is never nil. A panic in sending, reading or deliver ends this connection with
+// transport.CodeInternal; the error is then a *defect.Error.
 func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration,
 	deliver func(*packet.Batch) error) error {
 	var end ending
@@ -34,15 +34,15 @@ func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration,
 	}
 	c.out.start(q, keepalive, func(err error) {
 		switch {
-		// what waits for the answer to the close frame is read, or the timer of bye
+		// read waits for the answer to the close frame, at most until the timer of bye
 		case defect.Is(err):
 			end.because(err)
 			c.bye(transport.CodeInternal, internal)
-		// the caller may be a reader's callback and hold the budget's lock
+		// The caller may be a callback of a reader, or hold the budget's lock: do not block.
 		case errors.Is(err, fq.ErrMemory):
 			end.because(err)
 			c.wire.Interrupt()
-		case !errors.Is(err, net.ErrClosed): // the caller of Close says why
+		case !errors.Is(err, net.ErrClosed): // else the closing goroutine has set the cause
 			cut(plainEnd(err))
 		}
 	})
@@ -55,7 +55,7 @@ func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration,
 	told := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(told)
-		end.because(context.Cause(ctx)) // before the peer's answer to the close frame
+		end.because(context.Cause(ctx)) // before the peer's answer can be the cause
 		bye := &transport.CloseError{Code: transport.CodeGoingAway, Reason: "stopping"}
 		_ = errors.As(context.Cause(ctx), &bye)
 		c.bye(bye.Code, bye.Reason)
@@ -75,17 +75,17 @@ func (c *Conn) Run(ctx context.Context, q *fq.Queue, keepalive time.Duration,
 	return end.err
 }
 
-// internal is the reason of a close frame for a defect of this program.
+// internal is the reason in a close frame for a defect of this program.
 const internal = "a defect of this program"
 
-// fail closes the connection because of a defect, which it may meet again.
+// fail closes the connection because of a defect. Closing may meet the defect again.
 func (c *Conn) fail() (err error) {
 	defer defect.Catch(&err)
 	c.Close(transport.CodeInternal, internal)
 	return nil
 }
 
-// read is the way in: what the peer sends goes to deliver. A panic in either is the error.
+// read passes the batches of the peer to deliver. A panic in either is returned as an error.
 func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
 	defer c.in.close()
 	defer defect.Catch(&err)
@@ -94,7 +94,7 @@ func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
 		if err := c.ReadBatch(&b); err != nil {
 			return err
 		}
-		if c.wire.Coalesces() { // on a short path nothing comes together by accident
+		if c.wire.Coalesces() { // on a short path packets of one flow need not be merged
 			b.Merge()
 		}
 		if err := deliver(&b); err != nil {
@@ -103,7 +103,7 @@ func (c *Conn) read(deliver func(*packet.Batch) error) (err error) {
 	}
 }
 
-// ending is why a Run ends: what came first counts.
+// ending is the cause of the end of Run: the first that was given.
 type ending struct {
 	once sync.Once
 	err  error
@@ -111,15 +111,15 @@ type ending struct {
 
 func (e *ending) because(err error) { e.once.Do(func() { e.err = err }) }
 
-// pulse is what happens on a connection by the clock. It costs a timer, no goroutine.
+// pulse is the keepalive timer of a connection. It needs no goroutine.
 type pulse struct {
 	mu      sync.Mutex
 	timer   *time.Timer
 	stopped bool
 }
 
-// beat sends a sign of life when nothing else has gone out for a keepalive interval, and calls
-// silent when the peer has said nothing for too long.
+// beat starts the keepalive timer. It sends an empty batch when nothing else was sent for a
+// keepalive interval, and calls silent when the peer has sent nothing for nearly two.
 func (c *Conn) beat(keepalive time.Duration, silent func(error)) *pulse {
 	limit := time.Duration(alive * float64(keepalive))
 	p := &pulse{}

@@ -2,13 +2,17 @@
 
 package frame
 
-import "testing"
+import (
+	"testing"
+
+	"tunnel/packet"
+)
 
 func TestFramesAllocate(t *testing.T) {
 	for _, client := range []bool{true, false} {
 		for _, way := range writing {
 			o := Form{Client: client, Framing: way.framing, PeerUSO: true, Whole: way.secure}
-			b := records(Usual, way.one)
+			b := records(packet.UsualBatch, way.one)
 			send := func() { frames(b, o) }
 			send()
 			if n := testing.AllocsPerRun(100, send); n != 0 {

@@ -56,7 +56,7 @@ func BenchmarkFrame(b *testing.B) {
 			b.Run(side+"/"+way.name, func(b *testing.B) {
 				o := Form{Client: side == "client", Framing: way.framing, PeerUSO: true,
 					Whole: way.secure}
-				batch := records(Usual, way.one)
+				batch := records(packet.UsualBatch, way.one)
 				defer batch.Reset()
 				b.ReportAllocs()
 				b.SetBytes(int64(batch.Size()))

@@ -1,5 +1,5 @@
-// Package frame makes the frames of a WebSocket (RFC 6455 section 5) out of batches, and reads
-// their headers.
+// Package frame builds WebSocket frames (RFC 6455 section 5) from batches, and parses frame
+// headers.
 package frame
 
 import (
@@ -13,32 +13,32 @@ import (
 	"tunnel/packet"
 )
 
-// A batch goes out as one binary WebSocket frame (RFC 6455 section 5.2), built here and not in the
-// library: that masks and writes 4 KiB at a time and passes each write by another goroutine. The
-// header's length is only known when all records are in, so it is written right-aligned into the
-// room before them.
+// A batch is sent as one binary frame (RFC 6455 section 5.2), built here and not by the WebSocket
+// library, which masks and writes 4 KiB at a time and passes each write to another goroutine. The
+// length of the header is only known when the payload is complete, so that the header is written
+// right-aligned into the room before the payload.
 const (
 	frameRoom = 14 // the longest header: 2 bytes, 8 of length, 4 of mask
 	MaskBit   = 0x80
 )
 
-// Buffer is the buffer in which a batch becomes a frame, or several where segmentation makes it
-// longer than one may be.
+// Buffer holds the frame of a batch, or several frames if segmentation makes the batch longer than
+// packet.MaxBatch.
 type Buffer struct {
 	buf     []byte // room, payload, room, payload …
 	payload int    // where the last payload begins
 	spans   []span // of the frames that are finished
 	parts   net.Buffers
 	key     [4]byte
-	pad     []byte // the key over and over, as long as maskStep
+	pad     []byte // key, repeated up to maskStep bytes
 }
 
-// A Form is what the peer wants of frames.
+// A Form describes the frames that the peer expects.
 type Form struct {
 	Client  bool           // this side is the client, and masks
 	Framing packet.Framing // of the records
-	PeerUSO bool           // the peer takes UDP super-packets
-	Whole   bool           // a frame is to lie in one buffer, for TLS
+	PeerUSO bool           // the peer accepts UDP super-packets
+	Whole   bool           // a frame must be in one buffer, for TLS
 }
 
 type span struct{ from, to int }
@@ -47,13 +47,8 @@ type span struct{ from, to int }
 // first-level cache.
 const maskStep = 4 << 10
 
-const (
-	// Usual is how many bytes of records a frame has at most, but for the last of them, where
-	// nobody has segmented them.
-	Usual = 192 << 10
-	// frameSize is the usual size of the buffer, in bytes.
-	frameSize = frameRoom + Usual + packet.HeaderLen + packet.MaxPacket
-)
+// frameSize is the usual size of the buffer, in bytes: segmentation may need more.
+const frameSize = frameRoom + packet.UsualBatch + packet.HeaderLen + packet.MaxPacket
 
 //nolint:gochecknoglobals // a pool is shared by design
 var framePool = sync.Pool{New: func() any {
@@ -61,13 +56,13 @@ var framePool = sync.Pool{New: func() any {
 		pad: make([]byte, maskStep)}
 }}
 
-// New returns a buffer, which free gives back.
+// New returns a Buffer from the pool, for Free.
 func New() *Buffer {
 	f, _ := framePool.Get().(*Buffer)
 	return f
 }
 
-// Free gives f back.
+// Free returns f to the pool.
 func (f *Buffer) Free() {
 	clear(f.parts[:cap(f.parts)])
 	if cap(f.buf) <= 2*frameSize { // a batch that was segmented is longer
@@ -75,16 +70,16 @@ func (f *Buffer) Free() {
 	}
 }
 
-// Build returns the frames that b's records become, which come from packet.Batch.Add: as they are
-// if the peer takes them, else segmented. They are good until f or b is used again, and lie partly
-// in b, whose records may be masked then.
+// Build returns the frames of b, whose records come from packet.Batch.Add. Super-packets that the
+// peer does not accept are segmented. The frames are valid until f or b is used again. They may lie
+// partly in b, whose records are then masked.
 func (f *Buffer) Build(b *packet.Batch, o Form) net.Buffers {
 	f.buf, f.spans, f.parts = f.buf[:0], f.spans[:0], f.parts[:0]
 	f.begin(o.Client)
 	if o.asTheyAre(b) {
 		return f.refer(b, o.Client)
 	}
-	var none [packet.HeaderLen]byte // nothing to segment, nothing to fill in
+	var none [packet.HeaderLen]byte // no segmentation, no partial checksum
 	header := none[:o.Framing.HeaderLen()]
 	for i := range b.Len() {
 		record := b.Record(i)
@@ -101,19 +96,19 @@ func (f *Buffer) Build(b *packet.Batch, o Form) net.Buffers {
 	return f.parts
 }
 
-// Copied reports whether what build has returned lies in f alone.
+// Copied reports whether the frames that Build has returned lie in f alone.
 func (f *Buffer) Copied() bool { return len(f.spans) > 0 }
 
-// Room returns the bytes that f takes.
+// Room returns the size of f in memory, in bytes.
 func (f *Buffer) Room() int { return cap(f.buf) }
 
-// takes tells whether the peer takes a record as the device gave it.
+// takes reports whether the peer accepts a record without segmentation.
 func (o Form) takes(record []byte) bool {
 	return o.Framing == packet.FramingVnet && (o.PeerUSO || !packet.ParseHeader(record).UDP())
 }
 
-// asTheyAre tells whether b's records had better go out from where they lie than be copied into one
-// buffer: no TLS has to see them in one piece, the peer takes every one, and they are large.
+// asTheyAre reports whether the records of b are sent from their own buffers instead of a copy: the
+// frame need not be in one buffer, the peer accepts all records, and they are large.
 func (o Form) asTheyAre(b *packet.Batch) bool {
 	const large = 4 << 10
 	if o.Whole || b.Size() < b.Len()*large {
@@ -157,16 +152,16 @@ func (f *Buffer) add(header, rest []byte, client bool) {
 	}
 }
 
-// mask sets dst, as long as p, to p masked; at is where in the payload it stands.
+// mask sets dst, as long as p, to the masked bytes of p, which begin at offset at of the payload.
 func (f *Buffer) mask(dst, p []byte, at int) {
 	for len(p) > 0 {
-		n := min(len(p), maskStep-3) // so that the pad reaches, whatever the phase
+		n := min(len(p), maskStep-3) // the pad from any phase has as many bytes
 		subtle.XORBytes(dst, p[:n], f.pad[at&3:])
 		dst, p, at = dst[n:], p[n:], at+n
 	}
 }
 
-// refer returns the frame whose payload is the records of b where they lie.
+// refer returns a frame whose payload is the buffers of the records of b.
 func (f *Buffer) refer(b *packet.Batch, client bool) net.Buffers {
 	f.parts = append(f.parts, nil)
 	n := 0
@@ -182,12 +177,13 @@ func (f *Buffer) refer(b *packet.Batch, client bool) net.Buffers {
 	return f.parts
 }
 
-// finish ends the frame that was begun.
+// finish completes the present frame.
 func (f *Buffer) finish(client bool) {
 	f.spans = append(f.spans, span{f.header(len(f.buf)-f.payload, client), len(f.buf)})
 }
 
-// header writes the header of a batch of n bytes before the payload, and returns where it begins.
+// header writes the header for a payload of n bytes before it, and returns the offset of the
+// header.
 func (f *Buffer) header(n int, client bool) int {
 	var room [frameRoom]byte
 	header := appendHeader(room[:0], OpBinary, n, client, f.key)
@@ -207,7 +203,7 @@ func Append(frames []byte, opcode byte, body []byte, client bool) []byte {
 	return frames
 }
 
-// appendHeader appends the header of a frame that is a whole message, with n bytes of payload.
+// appendHeader appends the header of an unfragmented message of n bytes.
 func appendHeader(p []byte, opcode byte, n int, client bool, key [4]byte) []byte {
 	var mask byte
 	if client {

@@ -13,20 +13,20 @@ const (
 	OpClose        = 0x8
 	OpPing         = 0x9
 	OpPong         = 0xa
-	OpControl      = 0x8 // the bit that control frames have
+	OpControl      = 0x8 // the bit that marks opcodes of control frames
 	Final          = 0x80
 	reserved       = 0x70 // bits of extensions, of which none is negotiated
 	MaxControlBody = 125  // bytes of payload of a control frame (section 5.5)
 )
 
-// Violation is how the peer broke the protocol; its text goes to the peer as the reason.
+// Violation is an error of the peer against the protocol; its text is sent as the close reason.
 type Violation string
 
 func (e Violation) Error() string { return string(e) }
 
 // Header is the beginning of a frame.
 type Header struct {
-	Length  int // bytes of the header itself; 0 when it is not complete
+	Length  int // of the header, in bytes; 0 if it is incomplete
 	Opcode  byte
 	Fin     bool
 	Payload uint64
@@ -80,8 +80,8 @@ func Parse(p []byte, masked bool) (h Header, err error) {
 	return h, nil
 }
 
-// Mask takes the mask off p, or puts it on; phase is where in the key it begins, and what is
-// returned where it ends.
+// Mask masks or unmasks p; phase is the position in the key of the first byte. It returns the
+// position after the last byte.
 func Mask(p []byte, key [4]byte, phase int) int {
 	var pad [8]byte
 	for i := range pad {

@@ -1,6 +1,5 @@
-// Package upgrade is the opening handshake of a WebSocket (RFC 6455 section 4), from both sides: an
-// HTTP/1.1 request and its answer, and what an answer that is another means. It hides
-// nhooyr.io/websocket.
+// Package upgrade makes the opening handshake of a WebSocket (RFC 6455 section 4), on both sides,
+// and explains HTTP responses that refuse it. It hides nhooyr.io/websocket.
 package upgrade
 
 import (
@@ -19,22 +18,22 @@ import (
 	"tunnel/transport/tcp"
 )
 
-// tokenHeader carries the token where Authorization is for somebody else; as auth.TokenHeader.
+// tokenHeader carries the token when Authorization is for a proxy in front; as auth.TokenHeader.
 const tokenHeader = "Tunnel-Authorization"
 
-// upgradeTimeout is the time that an answer to the request may take.
+// upgradeTimeout bounds the time until the response.
 const upgradeTimeout = 10 * time.Second
 
-// A Request is what a client asks the server by.
+// A Request has the fields of a client's request for a WebSocket.
 type Request struct {
 	URL               *url.URL
-	Header            http.Header // of the user; may be nil
-	Token             string      // sent as Authorization: Bearer; "" is none
-	ClientCertificate bool        // the client has one: a refusal may be about that
+	Header            http.Header // the user's headers; may be nil
+	Token             string      // sent as Authorization: Bearer; "" for none
+	ClientCertificate bool        // the client has one, which a refusal may be about
 }
 
-// Client asks the server at the other end of conn for the WebSocket, and returns what came right
-// behind its answer. The error is a *StepError, and conn is as it was.
+// Client requests a WebSocket on conn, and returns the bytes that have arrived after the response.
+// The error is a *transport.StepError; conn is then unchanged.
 func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, upgradeTimeout)
 	defer cancel()
@@ -48,7 +47,7 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 			return http.ErrUseLastResponse
 		},
 	}
-	// The TLS, where there is any, is in under already.
+	// conn has TLS already, if the URL wants it.
 	u := *d.URL
 	u.Scheme, u.Host = "ws", strings.TrimSuffix(net.JoinHostPort(transport.PeerHost(d.URL),
 		d.URL.Port()), ":")
@@ -58,7 +57,7 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 	}
 	if d.Token != "" {
 		name := "Authorization"
-		if header.Get(name) != "" { // of a proxy in front
+		if header.Get(name) != "" { // for a proxy in front
 			name = tokenHeader
 		}
 		header.Set(name, "Bearer "+d.Token)

@@ -18,28 +18,28 @@ import (
 	"tunnel/transport/tcp"
 )
 
-// The WebSocket library shakes hands, and no more: it gets a connection that ends for it when that
-// is done. Frames are ours (input, output), because the library needs other goroutines for each
-// read and write.
+// The WebSocket library makes the opening handshake only: for the library, its connection ends
+// after that. Package ws reads and writes the frames itself, because the library passes each read
+// and write to other goroutines.
 
-// handshake is what net/http and the library get for the wire. It dials, round-trips and hijacks
-// for them.
+// handshake is the connection that net/http and the library get in place of the tcp.Conn. It
+// implements dialing, RoundTrip and Hijack for them.
 type handshake struct {
 	*tcp.Conn
 	over   atomic.Bool
-	given  bool              // to dial
+	given  bool              // dial has returned the connection
 	client http.RoundTripper // of the client's side
-	body   io.ReadCloser     // of the client's side: what net/http has read and nobody taken
-	early  []byte            // of the server's side: the same
+	body   io.ReadCloser     // client: the bytes after the response that net/http has read
+	early  []byte            // server: the bytes after the request that net/http has read
 
-	asked chan struct{} // of the client's side: closed when the request was sent, or never will be
+	asked chan struct{} // client: closed when the request was sent, or cannot be sent
 	once  sync.Once     // to close asked
 	mu    sync.Mutex    // guards first
-	first []byte        // of the client's side: how the answer begins
+	first []byte        // client: the first bytes of the response
 }
 
-// Read is the end of the connection when hands are shaken. On the client's side it waits for the
-// request: net/http would write to stderr about a server that speaks first.
+// Read returns io.EOF after the handshake. On the client it waits until the request was sent:
+// otherwise net/http would log to stderr about a server that speaks first.
 func (h *handshake) Read(p []byte) (int, error) {
 	if h.asked == nil {
 		return h.read(p)
@@ -67,21 +67,21 @@ func (h *handshake) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// request ends the wait of Read for the request.
+// request unblocks Read.
 func (h *handshake) request() {
 	if h.asked != nil {
 		h.once.Do(func() { close(h.asked) })
 	}
 }
 
-// answerStart returns how the server's answer begins.
+// answerStart returns the first bytes of the server's response.
 func (h *handshake) answerStart() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.first)
 }
 
-// Close closes the connection, unless hands are shaken.
+// Close closes the connection, except after the handshake.
 func (h *handshake) Close() error {
 	h.request()
 	if h.over.Load() {
@@ -90,7 +90,7 @@ func (h *handshake) Close() error {
 	return h.Conn.Close()
 }
 
-// dial is for an http.Transport.
+// dial is the DialContext of an http.Transport.
 func (h *handshake) dial(context.Context, string, string) (net.Conn, error) {
 	if h.given {
 		return nil, errors.New("the server closed the connection")
@@ -99,7 +99,7 @@ func (h *handshake) dial(context.Context, string, string) (net.Conn, error) {
 	return h, nil
 }
 
-// RoundTrip keeps the body of the answer: what came right behind the answer is in it.
+// RoundTrip keeps the body of the response, which has the bytes that arrived after it.
 func (h *handshake) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := h.client.RoundTrip(r)
 	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
@@ -108,13 +108,13 @@ func (h *handshake) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// hijacker is the http.ResponseWriter that the library gets.
+// hijacker is the http.ResponseWriter for the library.
 type hijacker struct {
 	http.ResponseWriter
 	hands *handshake
 }
 
-// Hijack takes the connection over from net/http, and what that has read of it.
+// Hijack takes the connection, and the bytes that net/http has read, over from net/http.
 func (j hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_, rw, err := http.NewResponseController(j.ResponseWriter).Hijack()
 	if err != nil {
@@ -126,8 +126,8 @@ func (j hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return j.hands, rw, nil
 }
 
-// end takes the connection away from the library, and returns what came right behind the other
-// side's part of the handshake.
+// end takes the connection over from the library, and returns the bytes that have arrived after the
+// other side's part of the handshake.
 func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
 	h.over.Store(true)
 	if h.body != nil {
@@ -137,8 +137,8 @@ func (h *handshake) end(ws *websocket.Conn) (early []byte, err error) {
 	return h.early, err
 }
 
-// Server answers the request r for a WebSocket on conn, and returns what came right behind it, and
-// the subprotocol, "" for none.
+// Server answers the request r for a WebSocket on conn. It returns the bytes that have arrived
+// after r, and the subprotocol, "" for none.
 func Server(w http.ResponseWriter, r *http.Request, conn *tcp.Conn) (early []byte, protocol string,
 	err error) {
 	hands := &handshake{Conn: conn}

@@ -16,8 +16,8 @@ import (
 	"tunnel/transport/diagnose"
 )
 
-// marked reports whether a 401 is the server's own word. why is the reason that it gives, "" if
-// none.
+// marked reports whether a 401 is from the tunnel server itself, by transport.Realm. why is the
+// reason in it, "" for none.
 func marked(resp *http.Response) (own bool, why string) {
 	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
 		scheme, rest, _ := strings.Cut(challenge, " ")
@@ -31,8 +31,8 @@ func marked(resp *http.Response) (own bool, why string) {
 	return false, ""
 }
 
-// refused explains why the request for a WebSocket did not lead to one; first is how the answer
-// begins.
+// refused returns the error for a response that refuses the WebSocket; first are the first bytes of
+// the response.
 func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte, err error) error {
 	if resp == nil {
 		return d.unanswered(ctx, first, err)
@@ -96,7 +96,7 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 	case code == http.StatusNetworkAuthenticationRequired: // RFC 6585 section 6
 		return &transport.StepError{Step: transport.StepHTTP, Err: what,
 			Advice: "this network wants a login: open its page in a browser"}
-	// the library's error has a line of details that help nobody
+	// the library's error has a line of details that do not help a user
 	case code == http.StatusSwitchingProtocols:
 		return &transport.StepError{Step: transport.StepHTTP,
 			Err:    fmt.Errorf("%w, but not with a WebSocket of ours", what),
@@ -107,7 +107,7 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 		what), Reason: transport.ReasonURL, Advice: adviseAnswer(resp)}
 }
 
-// unanswered explains why no answer came that is one of HTTP/1.
+// unanswered returns the error for a server that sent no HTTP/1 response.
 func (d *Request) unanswered(ctx context.Context, first []byte, err error) error {
 	if alert := diagnose.Alert(err); alert != nil {
 		return diagnose.TLS(&transport.StepError{Step: transport.StepTLS,
@@ -154,8 +154,8 @@ func (d *Request) unanswered(ctx context.Context, first []byte, err error) error
 			diagnose.Plain(err)), Reason: transport.ReasonURL}
 }
 
-// offered returns by which schemes a 401 asks for a password, in brackets for the middle of a
-// sentence; "" for none.
+// offered returns the authentication schemes of a 401, in brackets for the middle of a sentence; ""
+// for none.
 func offered(resp *http.Response) string {
 	names := diagnose.Schemes(resp.Header.Values("WWW-Authenticate"))
 	if len(names) == 0 {
@@ -164,7 +164,7 @@ func offered(resp *http.Response) string {
 	return " (it asks for " + strings.Join(names, ", ") + ")"
 }
 
-// wantsCertificate reports whether an answer is about a client certificate, as nginx's are: "No
+// wantsCertificate reports whether a response is about a client certificate, as those of nginx: "No
 // required SSL certificate was sent", "The SSL certificate error". The WebSocket library keeps the
 // first 1,024 bytes of its body.
 func wantsCertificate(resp *http.Response) bool {
@@ -176,7 +176,8 @@ func wantsCertificate(resp *http.Response) bool {
 	return strings.Contains(text, "ssl certificate") || strings.Contains(text, "client certificate")
 }
 
-// adviseAnswer tells what to do besides ReasonURL about an answer that no tunnel server gives.
+// adviseAnswer returns what to do, besides ReasonURL, about a response that is not a tunnel
+// server's.
 func adviseAnswer(resp *http.Response) string {
 	switch code := resp.StatusCode; {
 	case code == http.StatusNotFound:
@@ -191,11 +192,11 @@ func adviseAnswer(resp *http.Response) string {
 	return ""
 }
 
-// maxRetryAfter is the longest time for which a client takes a server's word to stay away.
+// maxRetryAfter bounds the Retry-After of a server, which a client obeys.
 const maxRetryAfter = time.Hour
 
-// retryAfter returns how long an answer wants us to stay away (RFC 9110 section 10.2.3), at most
-// maxRetryAfter; false if it does not say.
+// retryAfter returns the Retry-After of a response (RFC 9110 section 10.2.3), at most
+// maxRetryAfter; false if it has none.
 func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
 	text := resp.Header.Get("Retry-After")
 	if date, err := http.ParseTime(text); err == nil {
@@ -211,7 +212,7 @@ func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
 	return min(time.Duration(seconds)*time.Second, maxRetryAfter), true
 }
 
-// tooMany explains an answer of 429.
+// tooMany returns the error for a response of 429.
 func tooMany(what error, resp *http.Response) *transport.StepError {
 	after, told := retryAfter(resp, time.Now())
 	if !told {
