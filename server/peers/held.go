@@ -50,7 +50,7 @@ func (h *Held) Add(b *packet.Batch, i int) bool {
 	if h.queue == nil || h.last.Sub(h.since) >= holdTime {
 		return false
 	}
-	h.queue.Push(b.Take(i).Compact())
+	h.queue.Push(b.Take(i))
 	return true
 }
 
