@@ -22,14 +22,11 @@ func bytesIn(rate uint64, d time.Duration, least, most uint64) int {
 // again: make bench BENCH='-only wan1'.
 const (
 	messageTime = 2500 * time.Microsecond
-	minMessage  = 32 << 10
+	MinMessage  = 32 << 10 // the minimum of Settings.Message, in bytes
 	maxMessage  = packet.UsualBatch
 )
 
-// MinMessage is the minimum of Settings.Message, in bytes.
-const MinMessage = minMessage
-
-func messageSize(rate uint64) int { return bytesIn(rate, messageTime, minMessage, maxMessage) }
+func messageSize(rate uint64) int { return bytesIn(rate, messageTime, MinMessage, maxMessage) }
 
 // Unsent bytes. Symptom: all flows wait behind each other in the kernel's send buffer, a FIFO.
 // Source: without TCP_NOTSENT_LOWAT the kernel accepts bytes until the send buffer is full. Figure:

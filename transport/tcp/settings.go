@@ -65,7 +65,7 @@ type memory struct {
 // start returns the state before the first sample.
 func start() memory {
 	return memory{Settings: Settings{
-		Message: minMessage, Record: maxRecord, Unsent: maxUnsent, Target: fq.MinTarget,
+		Message: MinMessage, Record: maxRecord, Unsent: maxUnsent, Target: fq.MinTarget,
 		Interval: fq.MinInterval,
 	}}
 }

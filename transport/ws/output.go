@@ -80,7 +80,7 @@ func (o *output) Flush() {
 	for o.Due() && o.mu.TryLock() {
 		full, err := o.drain()
 		if full {
-			o.full.CompareAndSwap(0, int64(o.wire.Age()))
+			o.note(true)
 			o.waiting.Store(true)
 			o.resumes.Go(o.resume)
 		}
@@ -292,11 +292,7 @@ func (o *output) resume() {
 		if err == nil {
 			o.mu.Lock()
 			full, err = o.drain()
-			if full {
-				o.full.CompareAndSwap(0, int64(o.wire.Age()))
-			} else {
-				o.full.Store(0)
-			}
+			o.note(full)
 			o.waiting.Store(full)
 			o.mu.Unlock()
 		}
@@ -363,15 +359,6 @@ func (o *output) writeAll(encode func() error) (err error) {
 // idle returns the time since the last write.
 func (o *output) idle() time.Duration {
 	return o.wire.Age() - time.Duration(o.sent.Load())
-}
-
-// stuck returns for how long the socket has taken nothing although bytes wait; 0 if none wait.
-func (o *output) stuck() time.Duration {
-	since := o.full.Load()
-	if since == 0 {
-		return 0
-	}
-	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
 }
 
 // Drained implements fq.Sink.

@@ -28,3 +28,21 @@ func (in *input) pause() {
 	in.refund()
 	in.turn.Bound(stuckRoom)
 }
+
+// note records whether the socket would block, for stuck.
+func (o *output) note(full bool) {
+	if full {
+		o.full.CompareAndSwap(0, int64(o.wire.Age()))
+	} else {
+		o.full.Store(0)
+	}
+}
+
+// stuck returns for how long the socket has taken nothing although bytes wait; 0 if none wait.
+func (o *output) stuck() time.Duration {
+	since := o.full.Load()
+	if since == 0 {
+		return 0
+	}
+	return o.wire.Age() - time.Duration(max(since, o.sent.Load()))
+}
