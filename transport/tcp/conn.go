@@ -120,8 +120,16 @@ func (w *Conn) Read(p []byte) (int, error) {
 // hear records that bytes have arrived.
 func (w *Conn) hear() { w.heard.Store(int64(time.Since(w.start))) }
 
-// Unread reports whether bytes have been read from the socket that TLS has not taken yet.
-func (w *Conn) Unread() bool { return w.under != nil && len(w.under.unread) > 0 }
+// Ready reports whether a whole record of TLS can be read without the socket.
+func (w *Conn) Ready() bool { return w.under != nil && w.under.ready() }
+
+// Shrink moves the bytes of TLS that have not been read to a buffer of their size, before the
+// reader waits.
+func (w *Conn) Shrink() {
+	if w.under != nil {
+		w.under.shrink()
+	}
+}
 
 // Silence returns how long ago bytes last arrived.
 func (w *Conn) Silence() time.Duration {

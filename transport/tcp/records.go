@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -172,8 +173,21 @@ func (s *segments) buffer() *[]byte {
 	return b
 }
 
+// shrink moves unread to a buffer of its size, for a reader that waits.
+func (s *segments) shrink() {
+	if s.in != nil {
+		unread := slices.Clone(s.unread)
+		s.free()
+		s.unread = unread
+	}
+}
+
 // free returns the buffer, whose bytes have all been read, to its pool.
 func (s *segments) free() {
+	if s.in == nil { // after shrink
+		s.unread = nil
+		return
+	}
 	pool := &segmentsIn
 	if len(*s.in) == earlyRoom {
 		pool = &segmentsEarly

@@ -16,9 +16,10 @@ const (
 // still read slowly, because a client may have to finish writing before it reads.
 func (in *input) pause() {
 	in.turn.Bound(0)
-	if !in.masked || in.stuck() < stuckAfter || in.wire.Unread() {
+	if !in.masked || in.stuck() < stuckAfter || in.wire.Ready() {
 		return
 	}
+	in.wire.Shrink()
 	in.shrink()
 	in.charge()
 	end := time.Now().Add(stuckPause)

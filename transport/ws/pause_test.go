@@ -9,6 +9,7 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport/fq"
+	"tunnel/transport/ws"
 	"tunnel/tun/tuntest"
 )
 
@@ -16,7 +17,26 @@ import (
 // TestPause counts what a server is given, in a second and then until it is more.
 func TestPause(t *testing.T) {
 	t.Parallel()
-	client, server := connected(t)
+	t.Run("ws", func(t *testing.T) {
+		t.Parallel()
+		client, server := connected(t)
+		testPause(t, client, server)
+	})
+	t.Run("wss", func(t *testing.T) {
+		t.Parallel()
+		ca := newAuthority(t)
+		client, server := pairOf(t, ca.server(t, "127.0.0.1"), func(address string) *ws.Dialer {
+			d := dialer(t, "wss://"+address)
+			d.TLS = ca.client()
+			return d
+		})
+		agree(t, client, server)
+		testPause(t, client, server)
+	})
+}
+
+func testPause(t *testing.T, client, server *ws.Conn) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	queue := fq.NewQueue(queueLimit)
 	var given atomic.Int64

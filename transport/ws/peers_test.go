@@ -79,12 +79,19 @@ func dialer(t *testing.T, address string) *ws.Dialer {
 // pair returns both ends of a connection, in StateInit. They are closed when the test ends.
 func pair(t *testing.T) (client, server *ws.Conn) {
 	t.Helper()
+	return pairOf(t, nil, func(address string) *ws.Dialer { return dialer(t, "ws://"+address) })
+}
+
+// pairOf is pair by TLS with that configuration of the server, nil for none.
+func pairOf(t *testing.T, config *tls.Config, dial func(address string) *ws.Dialer) (client,
+	server *ws.Conn) {
+	t.Helper()
 	accepted, ended := make(chan *ws.Conn, 1), make(chan struct{})
-	address := accepting(t, nil, func(c *ws.Conn) {
+	address := accepting(t, config, func(c *ws.Conn) {
 		accepted <- c
 		<-ended
 	})
-	client, err := dialer(t, "ws://"+address).Dial(t.Context())
+	client, err := dial(address).Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,6 +123,13 @@ func granted() transport.Connected {
 func connected(t *testing.T) (client, server *ws.Conn) {
 	t.Helper()
 	client, server = pair(t)
+	agree(t, client, server)
+	return client, server
+}
+
+// agree makes the state of both ends StateConnected.
+func agree(t *testing.T, client, server *ws.Conn) {
+	t.Helper()
 	done := make(chan error, 1)
 	go func() {
 		_, err := server.Requested(t.Context(), packet.Offload{})
@@ -127,7 +141,6 @@ func connected(t *testing.T) (client, server *ws.Conn) {
 	if err := errors.Join(err, <-done); err != nil {
 		t.Fatal(err)
 	}
-	return client, server
 }
 
 // A running is a Conn in its Run.
