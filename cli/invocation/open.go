@@ -129,18 +129,6 @@ func ownerOf(f *os.File) (owner int, public bool, err error) {
 	return owner, info.Mode&0o004 != 0, nil
 }
 
-// readableFor returns an error if a file is neither the user owner's nor for all to read: a
-// configuration of that user must not have this process read it.
-func readableFor(f *os.File, owner int) error {
-	info, err := stat(f)
-	if err == nil && info.Mode&unix.S_IFMT == unix.S_IFREG && int(info.Uid) != owner &&
-		info.Mode&0o004 == 0 {
-		return fmt.Errorf("the configuration file that names it is another user's (uid %d), who may "+
-			"not read it: `chown root` the configuration", owner)
-	}
-	return err
-}
-
 func stat(f *os.File) (info unix.Stat_t, err error) {
 	return info, control(f, func(fd int) error { return unix.Fstat(fd, &info) })
 }
