@@ -220,3 +220,47 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignFile requires that a file of another user sets nothing that decides where this
+// process's secrets go, what it reads, or what it runs.
+func TestForeignFile(t *testing.T) {
+	load := func(command, text string) error {
+		from := fileOf(text + "\n")
+		from.File.Owner = 33333
+		if command == "serve" {
+			_, err := LoadServe(from)
+			return err
+		}
+		_, err := LoadConnect(from)
+		return err
+	}
+	const says = "is set by another user (uid 33333)"
+	for command, lines := range map[string][]string{
+		"connect": {
+			"url: wss://a.example", "proxy: http://a.example:3128", "allow-plain: true",
+			"pin: sha256:77aab346ef7338409bf7451ecf6ef15a5b4db23d1ed4c77b1a4618915a195a63",
+			"ca: x", "tls-cert: x", "tls-key: x", "token-file: x", "state: x", "user: nobody",
+			"no-sandbox: true", "on-up: id", "on-down: id",
+		},
+		"serve": {
+			"tls-cert: x", "tls-key: x", "client-ca: x", "acme-ca: x", "token-file: x", "state: x",
+			"user: nobody", "no-sandbox: true",
+		},
+	} {
+		for _, line := range lines {
+			if err := load(command, line); err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %s: %v; want one that %s", command, line, err, says)
+			}
+		}
+		for _, line := range []string{"mtu: 1300", "token: 0123456789abcdef", "network: 10.2.0.0/24"} {
+			if err := load(command, line); err != nil {
+				t.Errorf("%s: %s: %v", command, line, err)
+			}
+		}
+		for _, s := range tables()[command] {
+			if s.Path && !strings.Contains(strings.Join(lines, "\n"), s.Name+": ") {
+				t.Errorf("%s: no line for %s", command, s.Name)
+			}
+		}
+	}
+}

@@ -78,7 +78,8 @@ func (o *Connect) Settings() []*setting.Setting {
 
 func (o *Connect) serverSettings() []*setting.Setting {
 	return []*setting.Setting{
-		{Name: "url", Category: setting.Server, Argument: true, Value: serverURLs(&o.Servers),
+		{Name: "url", Trusted: true, Category: setting.Server, Argument: true,
+			Value: serverURLs(&o.Servers),
 			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further " +
 				"ones are tried when those before fail",
 			More: "The variable has spaces between them. A HOST without a port is port 443, then " +
@@ -87,13 +88,14 @@ func (o *Connect) serverSettings() []*setting.Setting {
 			Usage: "further HTTP header, `K=V`; may be given several times",
 			More: "With `Authorization`, for a proxy in front, the token is sent in " +
 				"`Tunnel-Authorization`"},
-		{Name: "allow-plain", Category: setting.Server, Value: setting.Bool(&o.AllowPlain),
+		{Name: "allow-plain", Trusted: true, Category: setting.Server,
+			Value: setting.Bool(&o.AllowPlain),
 			Usage: "use a server with ws:// also where another URL has wss://: an attacker who " +
 				"blocks that one then sees the token",
 			More: "Loopback addresses need no permission"},
 		{Name: "keep-trying", Category: setting.Server, Value: setting.Bool(&o.KeepTrying),
 			Usage: "do not give up when the first attempt fails, as at boot"},
-		{Name: "proxy", Category: setting.Server, Value: proxy(&o.Proxy),
+		{Name: "proxy", Trusted: true, Category: setting.Server, Value: proxy(&o.Proxy),
 			Usage: "`URL` of the proxy to use, " +
 				"[http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or none, instead of " +
 				"that of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; other users of this " +
@@ -125,17 +127,17 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
-		{Name: "on-up", Command: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
+		{Name: "on-up", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and TUNNEL_PEER"},
-		{Name: "on-down", Command: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
+		{Name: "on-down", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
 	}
 }
 
 func (o *Connect) tlsSettings() []*setting.Setting {
 	return []*setting.Setting{
-		{Name: "pin", Category: setting.Server, Value: pins(&o.Pin),
+		{Name: "pin", Trusted: true, Category: setting.Server, Value: pins(&o.Pin),
 			Usage: "the server's key must be `sha256:HASH`, as the server prints it, and no " +
 				"authority needs to have signed its certificate; may be given several times",
 			More: "HASH is the SHA-256 of its SubjectPublicKeyInfo, base64 or hexadecimal. Name " +

@@ -29,8 +29,18 @@ func TestSecretsInErrors(t *testing.T) {
 			"wss://user:%s@a b", "wss://user:%s@a.b", "http://user:%s@a.b", "user:%s@a.b",
 			"wss://user:12%s@a.b", "http://a.b?%s", "ws://a.b#%s", "ws://a.b:0?%s", "ws:///?%s",
 			"x://a.b?%s", "%s", "wss://a.b %s", "wss://a.b:%s", "wss://a.b/%%zz%s",
-			"|wss://u:%s@a.b", "ws://אa.example?%s"},
-		"acme-directory": {"http://u:%s@a.b", "https://u:%s%%zz@a.b", "ftp://a.b?%s", "https://?%s"},
+			"|wss://u:%s@a.b", "ws://אa.example?%s", "//u:%s@a.b", "wss:/u:%s@a.b", "wss:u:%s@a.b",
+			"wss://a.b;%s", "wss:///u:%s@a.b", "wss//u:%s@a.b"},
+		"acme-directory": {"http://u:%s@a.b", "https://u:%s%%zz@a.b", "ftp://a.b?%s", "https://?%s",
+			"u:%s@a.b/dir", "https:/u:%s@a.b"},
+		"acme":          {"u:%s@a.b", "https://u:%s@a.b/"},
+		"public":        {"u:%s@a.b", "https://u:%s@a.b/"},
+		"listen":        {"u:%s@a.b", "https://u:%s@a.b/"},
+		"trusted-proxy": {"u:%s@a.b", "https://u:%s@a.b/"},
+	}
+	ofServe := map[string]bool{}
+	for _, s := range DefaultServe().Settings() {
+		ofServe[s.Name] = s.Name != "token"
 	}
 	for name, texts := range shapes {
 		for _, text := range texts {
@@ -46,7 +56,7 @@ func TestSecretsInErrors(t *testing.T) {
 			from = append(from, fileOf(fmt.Sprintf("%s: %s\n", name, text)))
 			for i, source := range from {
 				var err error
-				if name == "acme-directory" {
+				if ofServe[name] {
 					_, err = LoadServe(source)
 				} else {
 					_, err = LoadConnect(source)
@@ -125,6 +135,7 @@ func TestShowHides(t *testing.T) {
 	}
 	s, err := LoadServe(setting.Sources{Flags: map[string][]string{
 		"acme": {"a.example"}, "acme-directory": {"https://u:" + secret + "@a.b/?x=" + secret},
+		"acme-email": {"https://u:" + secret + "@a.b"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +145,7 @@ func TestShowHides(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`# url: ["wss://a.b/ws?…"]`, `# proxy: "http://…@proxy"`,
-		`# acme-directory: "https://…@a.b/?…"`} {
+		`# acme-directory: "https://…@a.b/?…"`, `# acme-email: "…@a.b"`} {
 		if !strings.Contains(shown.String(), want) {
 			t.Errorf("no %s", want)
 		}

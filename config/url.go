@@ -68,8 +68,8 @@ func (v urls) Set(texts []string) error {
 }
 
 // serverURL returns the URLs that text stands for, best first: wss://HOST[:PORT][/PATH] and ws://…
-// as they are, https://… and HOST[:PORT][/PATH] with wss. A single word is not a HOST: a mistyped
-// flag or command would be sent the token.
+// as they are, https://… and HOST[:PORT][/PATH] with wss. A single word is not a HOST, whatever is
+// behind it: a mistyped flag, command or scheme would be sent the token.
 func serverURL(text string) ([]*url.URL, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
@@ -77,7 +77,11 @@ func serverURL(text string) ([]*url.URL, error) {
 		if a, err := netip.ParseAddr(text); err == nil && a.Is6() {
 			rest = "[" + text + "]"
 		}
-		if strings.HasPrefix(rest, "-") || rest != "localhost" && !strings.ContainsAny(rest, ".:") {
+		switch u, err := transport.ParseURL("wss://" + rest); {
+		case errors.Is(err, transport.ErrTokenInURL):
+			return nil, err
+		case strings.HasPrefix(rest, "-"), u != nil && !isFull(u.Hostname()),
+			u == nil && !strings.ContainsAny(rest, ".:"):
 			return nil, fmt.Errorf("%s does not begin with wss:// or https://, and is not a full "+
 				"host name", word(text))
 		}
@@ -109,10 +113,16 @@ func serverURL(text string) ([]*url.URL, error) {
 	return []*url.URL{u, &other}, nil
 }
 
+// isFull reports whether host is an address, localhost, or a name with a dot in it.
+func isFull(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "localhost" || strings.Contains(strings.TrimSuffix(host, "."), ".")
+}
+
 // word returns what stands in place of a URL for display: not if it may be a token, as one that
 // belongs behind --token.
 func word(text string) string {
-	if len(text) < auth.MinTokenLen {
+	if len(text) < auth.MinTokenLen && !strings.Contains(text, "@") {
 		return strconv.Quote(text)
 	}
 	return "a word of " + strconv.Itoa(len(text)) + " characters"

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -125,6 +126,27 @@ func TestEndlessAnswers(t *testing.T) {
 		}
 		if n := <-written; err == nil || n > 20<<20 {
 			t.Errorf("%s: %v after %d bytes", call, err, n)
+		}
+	}
+}
+
+// TestNoLinkFollowed requires that a client reaches nothing by a symbolic link in place of the
+// socket, nor another kind of file there.
+func TestNoLinkFollowed(t *testing.T) {
+	served := answering(t, http.StatusOK, func(w io.Writer) { _, _ = io.WriteString(w, "[]") })
+	if _, err := control.NewClient(served).List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	linked, file := t.TempDir(), t.TempDir()
+	if err := errors.Join(
+		os.Symlink(filepath.Join(served, control.SocketName), filepath.Join(linked, control.SocketName)),
+		os.WriteFile(filepath.Join(file, control.SocketName), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{linked, file} {
+		_, err := control.NewClient(dir).List(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "not a socket") {
+			t.Error(err)
 		}
 	}
 }

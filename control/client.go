@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +46,14 @@ const (
 // there is none.
 func NewClient(dir string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-		err = reach(dir, func(name string) (err error) {
+		err = reach(dir, func(name string) error {
+			socket, err := openSocket(name)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = socket.Close() }()
+			// This name is of the socket itself, whatever has its place in dir by now.
+			name = filepath.Join(ownFiles, strconv.Itoa(int(socket.Fd())))
 			conn, err = new(net.Dialer).DialContext(ctx, "unix", name)
 			return err
 		})
@@ -56,6 +65,24 @@ func NewClient(dir string) *Client {
 	return &Client{&http.Client{Timeout: requestTimeout,
 		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true,
 			MaxResponseHeaderBytes: maxHeader}}}
+}
+
+// openSocket opens a socket with O_PATH. A symbolic link is refused: the directory may be another
+// user's, and the link lead to any service that answers root.
+func openSocket(name string) (*os.File, error) {
+	socket, err := os.OpenFile(name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := socket.Stat()
+	if err == nil && info.Mode().Type() != os.ModeSocket {
+		err = errors.New("it is not a socket: delete it, and restart the server")
+	}
+	if err != nil {
+		_ = socket.Close()
+		return nil, err
+	}
+	return socket, nil
 }
 
 // List returns all tokens by name.

@@ -36,6 +36,9 @@ type failed struct {
 	Error string `json:"error"`
 }
 
+// ownFiles has links to the files that this process has open.
+const ownFiles = "/proc/self/fd"
+
 // reach calls f with a name for the socket in dir that fits into a sockaddr_un, however long the
 // directory's own is.
 func reach(dir string, f func(name string) error) error {
@@ -44,7 +47,7 @@ func reach(dir string, f func(name string) error) error {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	return f(filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), SocketName))
+	return f(filepath.Join(ownFiles, strconv.Itoa(int(d.Fd())), SocketName))
 }
 
 // allowed returns an error unless the process at the other end of conn is root's, or of the user

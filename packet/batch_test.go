@@ -51,7 +51,7 @@ func pieces(b *Batch, message []byte, framing Framing) error {
 	return nil
 }
 
-// A batch takes a bounded number of records from a message, and says what is left.
+// A batch takes a bounded number of records from a message, and returns the rest.
 func TestSplitEndsWhenFull(t *testing.T) {
 	var b Batch
 	one := ipv4("10.1.1.3", "10.1.1.1", 28)

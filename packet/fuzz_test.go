@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzDropSegment: what a client sends to another one stands in a queue, where it may be
-// marked and lose segments. What is left of it are the other segments, byte for byte, and still a
-// record that Check accepts.
+// FuzzDropSegment: a record from a client may be marked in a queue and lose segments. The rest has
+// the other segments, byte for byte, and is still a record that Check accepts.
 func FuzzDropSegment(f *testing.F) {
 	for _, c := range superPackets() {
 		f.Add(c.record)

@@ -82,7 +82,7 @@ func TestICMPError(t *testing.T) {
 	}
 }
 
-// checkPaths is CheckPaths for a sender who was sent what its receiver sends to it.
+// checkPaths is CheckPaths for a sender that has received packets from the receiver.
 func checkPaths(ip []byte) error {
 	return CheckPaths(ip,
 		func(from, to netip.Addr) bool { return from == Destination(ip) && to == Source(ip) })

@@ -14,7 +14,7 @@ type judged struct {
 }
 
 // judgedOf returns of an IPv4 packet bytes 0–1, 6–9 and 12–19 and its options, and of an IPv6
-// packet bytes 0–3 and 6–39 and its extension headers. What is left out are lengths, the IPv4
+// packet bytes 0–3 and 6–39 and its extension headers. It omits the lengths, the IPv4
 // identification and header checksum, and the ECN field.
 func judgedOf(ip []byte) judged {
 	var j judged
@@ -41,8 +41,7 @@ func (j judged) equal(k judged) bool {
 		bytes.Equal(j.ports, k.ports)
 }
 
-// kernel does to a record what a kernel does that takes it as it is: it fills in the checksum where
-// the header says.
+// kernel completes the checksum of a record as a kernel does.
 func kernel(record []byte) {
 	if h := ParseHeader(record); h.Flags&flagNeedsChecksum != 0 {
 		binary.BigEndian.PutUint16(record[HeaderLen+int(h.ChecksumStart)+int(h.ChecksumOffset):],
@@ -90,9 +89,9 @@ func TestCheckRefusesChecksumsElsewhere(t *testing.T) {
 	}
 }
 
-// FuzzJudged: a peer's record that Check accepts, alone or merged with others, is for ever the
-// packet that a policy has judged, in whatever order it is marked, trimmed, segmented, joined again
-// and given to a kernel; and it never becomes more than twice its bytes.
+// FuzzJudged: a peer's record that Check accepts, alone or merged with others, stays the packet
+// that a policy has judged, in whatever order it is marked, trimmed, segmented, joined again and
+// given to a kernel; and it never becomes more than twice its bytes.
 func FuzzJudged(f *testing.F) {
 	for _, c := range superPackets() {
 		f.Add(c.record, uint8(0xff))
@@ -175,7 +174,7 @@ func FuzzJudged(f *testing.F) {
 	})
 }
 
-// What a super-packet may become is bounded, and what ordinary traffic sends is within.
+// The segments of a super-packet are bounded; ordinary traffic is within the bounds.
 func TestCheckBoundsSegments(t *testing.T) {
 	for name, c := range map[string]struct {
 		record []byte
@@ -199,7 +198,7 @@ func TestCheckBoundsSegments(t *testing.T) {
 			t.Errorf("%s: %v; want %v", name, err, c.want)
 		}
 	}
-	// What this side joins or merges keeps to it as well.
+	// Packets that this side joins or merges are within them as well.
 	var b Batch
 	Segments(super(false, protocolTCP, 400, 20), func(ip []byte) {
 		if p := added(ip); b.Join(p.Record(), true) {

@@ -46,7 +46,7 @@ func stream(v6 bool, payload, size, segmentsEach int) (whole []byte, pieces [][]
 	return nil, nil
 }
 
-// What arrives in pieces is one super-packet again, byte for byte.
+// The pieces of a super-packet are merged into it again, byte for byte.
 func TestMerge(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		for _, each := range []int{1, 2, 3, 7} {
@@ -92,7 +92,7 @@ func TestMergeTakesTheNewest(t *testing.T) {
 	}
 }
 
-// What does not belong together stays apart, unchanged.
+// Packets that must not be merged stay unchanged.
 func TestMergeLeavesAlone(t *testing.T) {
 	tcp := func(piece []byte) []byte { return piece[HeaderLen+ipv4MinHeaderLen:] }
 	for name, change := range map[string]func(first, second []byte) []byte{

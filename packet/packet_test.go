@@ -39,7 +39,7 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// What waits long takes a buffer of its size, and no pool has that afterwards.
+// Compact makes a buffer of the packet's size, which Free does not put into a pool.
 func TestCompact(t *testing.T) {
 	for _, n := range []int{HeaderLen, 60, 1400, SmallRoom, HeaderLen + MaxPacket} {
 		p := NewPacket(n)

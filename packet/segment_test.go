@@ -71,7 +71,7 @@ func super(v6 bool, protocol uint8, payload, size int) []byte {
 	return record
 }
 
-// valid tells whether all checksums of an IP packet are right.
+// valid reports whether all checksums of an IP packet are right.
 func valid(ip []byte) bool {
 	if ip[0]>>4 == 4 && fold(sum(ip[:int(ip[0]&15)*4], 0)) != 0xffff {
 		return false
@@ -103,7 +103,7 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// What Segments takes apart, Join puts together again.
+// Join restores the packets that Segments has segmented.
 func TestJoinUndoesSegments(t *testing.T) {
 	for _, c := range superPackets() {
 		var b Batch
@@ -135,7 +135,7 @@ func TestJoinUndoesSegments(t *testing.T) {
 	}
 }
 
-// What is not a run stays as it is.
+// Packets that are not a run are not joined.
 func TestJoinRefuses(t *testing.T) {
 	segments := func(record []byte) (all [][]byte) {
 		Segments(bytes.Clone(record), func(ip []byte) { all = append(all, bytes.Clone(ip)) })

@@ -7,7 +7,7 @@ import (
 	"tunnel/transport"
 )
 
-// What a server says about coming back is what a client hears, and nothing else is.
+// ComeBackIn returns the time of ComeBack, and none for any other reason.
 func TestComeBack(t *testing.T) {
 	told := *transport.ComeBack(1734 * time.Millisecond)
 	if told.Code != 1012 || told.Reason != "the server stops: come back in 1.734 s" {

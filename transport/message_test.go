@@ -94,7 +94,7 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// A server that says nothing of lanes allows one, and no server decides on thousands.
+// A server that sends no number of lanes allows one; a number above MaxLanes is reduced.
 func TestLinkLanes(t *testing.T) {
 	for said, want := range map[int]int{0: 1, -3: 1, 1: 1, 4: 4, 16: 16, 17: 16, 1 << 30: 16} {
 		m := answer()

@@ -12,9 +12,16 @@ import (
 const hidden = "…"
 
 // Readable returns u for display: the host as it was given, and an ellipsis in place of its user
-// part, its query and its fragment, which may be secrets.
+// part, its query and its fragment, which may be secrets. A path with an @ is hidden, too: with a
+// slash too many or too few before it, a user part is read as one.
 func Readable(u *url.URL) string {
+	if u.Opaque != "" { // "user:password@host", whose scheme is then the user
+		return hidden
+	}
 	shown := *u
+	if userInPath(u) {
+		shown.Path, shown.RawPath = "/", ""
+	}
 	shown.User, shown.RawQuery, shown.ForceQuery = nil, "", false
 	shown.Fragment, shown.RawFragment = "", ""
 	text := shown.String()
@@ -24,6 +31,9 @@ func Readable(u *url.URL) string {
 	}
 	if u.User != nil {
 		text = strings.Replace(text, "//", "//"+hidden+"@", 1)
+	}
+	if userInPath(u) {
+		text += hidden
 	}
 	if u.RawQuery != "" {
 		text += "?" + hidden
@@ -35,7 +45,11 @@ func Readable(u *url.URL) string {
 }
 
 // HasSecret reports whether Readable hides a part of u.
-func HasSecret(u *url.URL) bool { return u.User != nil || u.RawQuery != "" || u.Fragment != "" }
+func HasSecret(u *url.URL) bool {
+	return u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || userInPath(u)
+}
+
+func userInPath(u *url.URL) bool { return strings.Contains(u.Path, "@") }
 
 // unreadable returns the error for a URL s that url.Parse has refused. It shows neither s, which
 // may have a password that is not escaped, nor err, which quotes parts of s.

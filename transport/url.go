@@ -27,6 +27,10 @@ func ParseURL(s string) (*url.URL, error) {
 		return nil, unreadable(s, err)
 	}
 	shown := Readable(u)
+	if host := u.Hostname(); host != "" && checkHost(host) != nil {
+		// not quoted: what stands in its place may be a secret
+		return nil, errors.New("the URL names no host: what stands there is not a name of DNS")
+	}
 	switch {
 	case u.Scheme != "ws" && u.Scheme != "wss":
 		return nil, fmt.Errorf("%q does not begin with ws:// or wss://", shown)
@@ -41,9 +45,6 @@ func ParseURL(s string) (*url.URL, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return nil, fmt.Errorf("%q: port %s is not within 1 to 65535", shown, port)
 		}
-	}
-	if checkHost(u.Hostname()) != nil {
-		return nil, fmt.Errorf("%q names no host: it is not a name of DNS", shown)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = DefaultPath
@@ -111,14 +112,27 @@ func Port(u *url.URL) string {
 	return "80"
 }
 
-// checkHost returns nil if a host can be looked up, an error if it is no valid internationalised
-// name (RFC 5891).
+// checkHost returns nil if a host can be looked up: an address, or a name of letters, digits, - and
+// _ between dots, or a valid internationalised one (RFC 5891).
 func checkHost(host string) error {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
 	if isASCII(host) {
+		for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+			if label == "" || strings.ContainsFunc(label, notInLabel) {
+				return errors.New("not a name of DNS")
+			}
+		}
 		return nil
 	}
 	_, err := idna.Lookup.ToASCII(host)
 	return err
+}
+
+func notInLabel(r rune) bool {
+	return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') &&
+		(r < 'A' || r > 'Z')
 }
 
 // ASCIIHost returns a host as DNS, TLS and HTTP have it: an internationalised name in ASCII (xn--…,

@@ -19,6 +19,7 @@ func TestParseURL(t *testing.T) {
 		"ws://[2001:db8::1]:8443": "ws://[2001:db8::1]:8443/ws",
 		"WSS://Server.Example":    "wss://Server.Example/ws",
 		"ws://h:65535":            "ws://h:65535/ws",
+		"ws://a_b.c-d.":           "ws://a_b.c-d./ws",
 	} {
 		u, err := transport.ParseURL(in)
 		if err != nil || u.String() != want {
@@ -48,6 +49,13 @@ func TestParseURLRefuses(t *testing.T) {
 		"ws://token@h":      "token in the URL",
 		"ws://u:password@h": "token in the URL",
 		"ws://h/ws#part":    "fragment",
+		"ws://h;password":   "names no host",
+		"ws://h..h":         "names no host",
+		"ws://.":            "names no host",
+		"ws:///u:password@": "names no host",
+		"ws:/u:password@h":  "names no host",
+		"ws:u:password@h":   "names no host",
+		"u:password@h":      "ws:// or wss://",
 	} {
 		u, err := transport.ParseURL(in)
 		if err == nil {

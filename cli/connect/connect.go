@@ -103,7 +103,7 @@ func connect(c *cli.Context) (err error) {
 		return failed(err)
 	}
 	machine.TakePriority(log)
-	out := c.App.Writer
+	events := newLines(c.App.Writer, dev)
 	return client.New(client.Config{
 		Dialer: dialers[0], Others: dialers[1:], Network: machine.WatchNetwork(log), Device: device,
 		Host:    own,
@@ -115,12 +115,9 @@ func connect(c *cli.Context) (err error) {
 		Events: client.Events{
 			Connected: func(l transport.Link) {
 				held.Release()
-				_, _ = fmt.Fprintf(out, "up: dev %s, address %s peer %s, network %s, mtu %d\n", dev,
-					l.Address, l.Peer, l.Network, l.MTU)
+				events.up(l)
 			},
-			Lost: func(err error) {
-				_, _ = fmt.Fprintf(out, "down: %v\n", err)
-			},
+			Lost: events.down,
 			Up: func(ctx context.Context, a host.Address) {
 				this.Hook(ctx, invocation.OnUp, a)
 			},

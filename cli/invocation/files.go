@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 
@@ -50,17 +49,7 @@ func (i *Invocation) OpenOwn(flag string) (*os.File, error) {
 	if name == "" {
 		return nil, fmt.Errorf("refused: --%.20s names no file to read", flag)
 	}
-	file, err := OpenFile(name)
-	if err != nil {
-		return nil, err
-	}
-	if i.Common.From[flag].File != "" && i.file.Owner != 0 {
-		if err := readableFor(file, i.file.Owner); err != nil {
-			_ = file.Close()
-			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-		}
-	}
-	return file, nil
+	return OpenFile(name)
 }
 
 // ReadInput returns the contents of the file to read that a flag gives.

@@ -114,8 +114,8 @@ func (i *Invocation) configFile(command string, from setting.Sources) (*setting.
 // Warn logs what is insecure about the configuration.
 func (i *Invocation) Warn(log *slog.Logger) {
 	if i.file != nil && i.file.Owner != 0 {
-		log.Warn("the configuration file belongs to another user, who decides where this machine "+
-			"connects: `chown root` it", "file", i.file.Name, "uid", i.file.Owner)
+		log.Warn("the configuration file belongs to another user, who decides some of what this "+
+			"machine does: `chown root` it", "file", i.file.Name, "uid", i.file.Owner)
 	}
 	for _, s := range i.Settings() {
 		if s.Secret && i.file != nil && i.file.Public && i.Common.From[s.Name].File != "" {

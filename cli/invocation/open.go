@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/journal"
 )
 
 // OpenFile opens a file that the user names, to read it. It never waits for another program, as
@@ -68,19 +70,32 @@ func unwritable(f *os.File, name string, info unix.Stat_t) error {
 			info.Mode&0o7777)
 	}
 	for dir := filepath.Dir(resolved(f, name)); ; dir = filepath.Dir(dir) {
-		var info unix.Stat_t
-		if err := unix.Stat(dir, &info); err != nil {
+		var dirInfo unix.Stat_t
+		if err := unix.Stat(dir, &dirInfo); err != nil {
 			return fmt.Errorf("stat %s: %w", dir, err)
 		}
+		if owner := int(dirInfo.Uid); !trusted(owner) && owner != int(info.Uid) {
+			return fmt.Errorf("%s, where it is, belongs to another user (uid %d), who may replace "+
+				"it: `chown` one of them, or move it", dir, owner)
+		}
 		// In a sticky directory others can replace nothing that is not theirs.
-		if others(info) && info.Mode&unix.S_ISVTX == 0 && !readOnly(dir) {
+		if others(dirInfo) && dirInfo.Mode&unix.S_ISVTX == 0 && !readOnly(dir) {
 			return fmt.Errorf("other users may write to %s, where it is (mode %04o): `chmod go-w` it",
-				dir, info.Mode&0o7777)
+				dir, dirInfo.Mode&0o7777)
 		}
 		if dir == "/" || dir == "." {
 			return nil
 		}
 	}
+}
+
+// unmapped is the number of all users that a user namespace does not know, root outside included,
+// unless an administrator has changed it (user_namespaces(7)).
+const unmapped = 65534
+
+// trusted reports whether a user is root or the one who runs this process.
+func trusted(uid int) bool {
+	return uid == 0 || uid == os.Geteuid() || uid == unmapped && journal.InUserNamespace()
 }
 
 // others reports whether a user other than root and the owner may write to a file. The owner's own
@@ -127,18 +142,6 @@ func ownerOf(f *os.File) (owner int, public bool, err error) {
 		owner = uid
 	}
 	return owner, info.Mode&0o004 != 0, nil
-}
-
-// readableFor returns an error if a file is neither the user owner's nor for all to read: a
-// configuration of that user must not have this process read it.
-func readableFor(f *os.File, owner int) error {
-	info, err := stat(f)
-	if err == nil && info.Mode&unix.S_IFMT == unix.S_IFREG && int(info.Uid) != owner &&
-		info.Mode&0o004 == 0 {
-		return fmt.Errorf("the configuration file that names it is another user's (uid %d), who may "+
-			"not read it: `chown root` the configuration", owner)
-	}
-	return err
 }
 
 func stat(f *os.File) (info unix.Stat_t, err error) {

@@ -1,6 +1,7 @@
 package invocation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,26 +76,31 @@ func TestOpenFile(t *testing.T) {
 		file, dir os.FileMode
 		uid, gid  int
 		want      string // part of the error; "" is none
+		dirUID    int    // 0 is uid
 	}{
-		"mine":                           {0o600, 0o755, me, 0, ""},
-		"for all to read":                {0o644, 0o755, me, 0, ""},
-		"of root's group":                {0o660, 0o775, me, 0, ""},
-		"of another user":                {0o600, 0o755, world, group, ""},
-		"of the user's own group":        {0o660, 0o775, world, world, ""},
-		"for a group":                    {0o660, 0o755, me, group, "write to it (mode 0660)"},
-		"for all to write":               {0o602, 0o755, me, 0, "write to it (mode 0602)"},
-		"in a directory of a group":      {0o600, 0o775, me, group, "where it is (mode 0775)"},
-		"in a directory of all":          {0o600, 0o777, me, 0, "where it is (mode 0777)"},
-		"in a sticky directory":          {0o600, 0o777 | os.ModeSticky, me, 0, ""},
-		"in a sticky directory, for all": {0o666, 0o777 | os.ModeSticky, me, 0, "write to it"},
+		"mine":                           {0o600, 0o755, me, 0, "", 0},
+		"for all to read":                {0o644, 0o755, me, 0, "", 0},
+		"of root's group":                {0o660, 0o775, me, 0, "", 0},
+		"of another user":                {0o600, 0o755, world, group, "", 0},
+		"of the user's own group":        {0o660, 0o775, world, world, "", 0},
+		"for a group":                    {0o660, 0o755, me, group, "write to it (mode 0660)", 0},
+		"for all to write":               {0o602, 0o755, me, 0, "write to it (mode 0602)", 0},
+		"in a directory of a group":      {0o600, 0o775, me, group, "where it is (mode 0775)", 0},
+		"in a directory of all":          {0o600, 0o777, me, 0, "where it is (mode 0777)", 0},
+		"in a sticky directory":          {0o600, 0o777 | os.ModeSticky, me, 0, "", 0},
+		"in a directory of another user": {0o600, 0o755, me, 0, "dir, where it is, belongs to", world},
+		"in their sticky directory": {0o600, 0o777 | os.ModeSticky, me, 0,
+			"dir, where it is, belongs to another user (uid 4322)", world},
+		"in a directory of a third user": {0o600, 0o755, group, 0, "where it is, belongs to", world},
+		"in a sticky directory, for all": {0o666, 0o777 | os.ModeSticky, me, 0, "write to it", 0},
 	} {
 		dir := filepath.Join(t.TempDir(), "dir")
 		below := filepath.Join(dir, "below")
 		file, link := filepath.Join(below, "file"), filepath.Join(t.TempDir(), "link")
 		if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(below, 0o700),
 			os.WriteFile(file, nil, 0o600), os.Chown(file, test.uid, test.gid),
-			os.Chown(dir, test.uid, test.gid), os.Chmod(file, test.file), os.Chmod(dir, test.dir),
-			os.Symlink(file, link)); err != nil {
+			os.Chown(dir, cmp.Or(test.dirUID, test.uid), test.gid), os.Chmod(file, test.file),
+			os.Chmod(dir, test.dir), os.Symlink(file, link)); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{file, link} {

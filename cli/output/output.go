@@ -128,6 +128,20 @@ func (r *Stream) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// WithoutTokens returns a writer to w that hides tokens as stderr does. It is for lines on stdout
+// that have a server's words in them: the server knows the token.
+func WithoutTokens(w io.Writer) io.Writer { return redacted{w} }
+
+type redacted struct{ io.Writer }
+
+// Write implements io.Writer.
+func (r redacted) Write(b []byte) (int, error) {
+	if _, err := r.Writer.Write(auth.Redact(b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 // Err returns why not all output was written; nil if it was, or if its reader closed the pipe. Most
 // callers that print ignore errors.
 func (r *Stream) Err() error {

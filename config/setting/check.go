@@ -2,6 +2,7 @@ package setting
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func (c *Checker) About(name, format string, args ...any) {
 		return
 	}
 	c.said[name] = true
-	text := fmt.Sprintf(format, args...)
+	text := user.ReplaceAllString(fmt.Sprintf(format, args...), "…@")
 	switch place := c.From[name]; place.Rank() {
 	case 1:
 		text = place.in(name) + ": " + text
@@ -53,6 +54,13 @@ func (c *Checker) About(name, format string, args ...any) {
 	}
 	c.errors = append(c.errors, text)
 }
+
+// Parts of a URL, or of what was meant to be one, that may be a user and a password: in errors all
+// before an @, and in shown values only what has a colon as well, for not every @ is a URL's.
+var (
+	user     = regexp.MustCompile(`[^\s"]*[^\s"…]@`)
+	password = regexp.MustCompile(`[^\s"]*:[^\s"]*[^\s"…]@`)
+)
 
 func (c *Checker) argument(name string) bool {
 	for _, s := range c.settings {

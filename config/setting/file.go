@@ -20,7 +20,7 @@ type File struct {
 	Name string
 	Data []byte
 	// Owner is the uid of a user, neither root nor that of this process, to whom the file belongs;
-	// 0 if there is none. That user's commands are not run.
+	// 0 if there is none. Such a file has no Trusted setting and no Path.
 	Owner  int
 	Public bool // other users may read it
 

@@ -28,9 +28,14 @@ func Load(settings []*Setting, from Sources, origins Origins, check func(*Checke
 			c.Wrong(s.Name, " is empty: give a value or leave it out")
 			continue
 		}
-		if s.Command && place.File != "" && from.File.Owner != 0 {
-			c.Wrong(s.Name, " is a command of another user (uid %d), to whom this file belongs: "+
-				"`chown root` it, or give --%s", from.File.Owner, s.Name)
+		if (s.Trusted || s.Path) && place.File != "" && from.File.Owner != 0 {
+			instead := "--" + s.Name
+			if s.Argument {
+				instead = "it as an argument"
+			}
+			c.Wrong(s.Name, " is set by another user (uid %d), to whom this file belongs: `chown "+
+				"root` the file, or give %s", from.File.Owner, instead)
+			continue
 		}
 		if err := s.Value.Set(texts); err != nil {
 			c.Wrong(s.Name, "%v", err)

@@ -39,7 +39,9 @@ type Setting struct {
 	Path     bool
 	Argument bool // has no flag: the arguments of the command are its values
 	FlagOnly bool // cannot be in the file
-	Command  bool // is run by a shell: a file of another user cannot have it
+	// decides where secrets go or what is done with this process's rights, as each Path does: a
+	// configuration file of another user cannot have it
+	Trusted  bool
 	OrNumber bool // a text that the file may have as a number
 
 	Value Value

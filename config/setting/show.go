@@ -30,13 +30,14 @@ func (s *Setting) line() string {
 	if s.Secret {
 		value = strings.Join(s.Value.Texts(), "")
 	}
+	hidden := password.ReplaceAllString(value, "…@")
 	switch {
 	case value == "":
 		return "# " + s.Name + ":"
 	case s.Secret:
 		return "# " + s.Name + ": (hidden)"
-	case s.masked():
-		return "# " + s.Name + ": " + value
+	case s.masked() || hidden != value:
+		return "# " + s.Name + ": " + hidden
 	}
 	return s.Name + ": " + value
 }

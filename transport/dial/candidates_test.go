@@ -30,7 +30,7 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-// What fails is said, by the family that fails worst.
+// The error is that of the family with the worst failure.
 func TestNameError(t *testing.T) {
 	none, slow := &net.DNSError{Err: "no such host",
 		IsNotFound: true}, &net.DNSError{Err: "i/o timeout", IsTimeout: true, Server: "10.1.1.1:53"}

@@ -88,7 +88,7 @@ func TestRace(t *testing.T) {
 	defer func() { _ = ln.Close() }()
 	var tried []netip.Addr
 	d := &Dialer{Before: func(_ context.Context, hop netip.Addr) error {
-		tried = append(tried, hop) // one after the other, or the race detector says so
+		tried = append(tried, hop) // one after the other, or the race detector reports it
 		return nil
 	}}
 
@@ -106,7 +106,7 @@ func TestRace(t *testing.T) {
 		t.Errorf("took %v; want one delay of %v", took, attemptDelay)
 	}
 
-	// The preferred one gets all the time that it needs when nobody else is faster.
+	// The preferred address may take long if no other is faster.
 	tried = nil
 	conn, _, err = d.race(t.Context(), fixed(living, hole), port)
 	if err != nil {
@@ -117,7 +117,7 @@ func TestRace(t *testing.T) {
 		t.Errorf("tried %v", tried)
 	}
 
-	// With nobody there the error is that of the first.
+	// If no address answers, the error is that of the first.
 	var step *transport.StepError
 	if _, _, err = d.race(t.Context(), fixed(refusing, netip.MustParseAddr("127.9.0.4")),
 		port); !errors.As(err, &step) ||

@@ -21,7 +21,7 @@ func TestAllowanceIsShared(t *testing.T) {
 	}
 }
 
-// What buffers in the kernel have grown by is taken from what the queues of the Budget may hold.
+// Bytes by which kernel buffers have grown reduce what the queues of the Budget may hold.
 func TestAllowanceIsCharged(t *testing.T) {
 	t.Parallel()
 	const limit = 16 << 20

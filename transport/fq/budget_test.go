@@ -82,8 +82,8 @@ func TestBudgetFattestFlow(t *testing.T) {
 	}
 }
 
-// What a connection's buffers hold counts, and goes to nobody else; that cannot be dropped, so the
-// queues have to.
+// The bytes in a connection's buffers count against the limit. They cannot be dropped, so the
+// queues drop packets instead.
 func TestBudgetHolds(t *testing.T) {
 	const limit = 1 << 20
 	b := NewBudget(limit)
@@ -138,7 +138,7 @@ func TestBudgetEnds(t *testing.T) {
 	}
 }
 
-// What is charged fits what is held, whatever happens at once.
+// The charge matches the bytes held, under concurrent use.
 func TestBudgetConcurrent(t *testing.T) {
 	b := NewBudget(2 << 20)
 	var all sync.WaitGroup
@@ -197,8 +197,8 @@ func TestBudgetIsLazy(t *testing.T) {
 	}
 }
 
-// What a super-packet was charged counts when it is dropped, which is more than its buffer: no
-// connection ends when dropping packets was enough.
+// Dropping a super-packet frees the bytes that it was charged, which may be more than its buffer:
+// no connection ends if dropping packets suffices.
 func TestBudgetShedsCharges(t *testing.T) {
 	const limit = 1 << 20
 	b := NewBudget(limit)

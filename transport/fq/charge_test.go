@@ -43,7 +43,7 @@ func TestQueueChargesForSegments(t *testing.T) {
 		t.Errorf("%d bytes are charged for nothing", q.buffered)
 	}
 
-	// What becomes more than its buffer counts as that against the limit.
+	// A packet larger on the wire than its buffer counts by its size on the wire.
 	full, _ := fakeQueue(20 * packet.MiddleRoom)
 	for range 20 {
 		full.Push(superDatagram(1, 64, 160)) // 12,032 bytes of packets in a buffer of 16 KiB

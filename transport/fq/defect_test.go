@@ -2,8 +2,7 @@ package fq
 
 import "testing"
 
-// A panic while a queue is changed does not leave it locked: the reader of the device would wait
-// for ever.
+// A panic while a queue is changed does not leave it locked: the reader of the device would block.
 func TestPanicLeavesNothingLocked(t *testing.T) {
 	subflows := NewSubflows(1 << 20)
 	one, two := subflows.Join(), subflows.Join()

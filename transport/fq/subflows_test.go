@@ -126,8 +126,8 @@ func TestSubflowsHoldFlows(t *testing.T) {
 	}
 }
 
-// What waits for a subflow that is lost goes to the others, in order, but for what is too old; with
-// the last subflow it waits.
+// The packets of a lost subflow move to the others, in order, except for those that are too old;
+// the packets of the last subflow wait.
 func TestSubflowsLose(t *testing.T) {
 	l, queues, now := fakeSubflows(3)
 	ports := apart(9)

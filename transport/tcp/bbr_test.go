@@ -120,8 +120,7 @@ func bbrOf(t *testing.T, s *Tuner) (now Sample) {
 	return now
 }
 
-// windowShut tells whether all that was sent is acknowledged, and the peer has no room for another
-// segment.
+// windowShut reports whether all segments are acknowledged and the peer has no room for another.
 func windowShut(t *testing.T, s *Tuner) (shut bool) {
 	t.Helper()
 	if err := s.raw.Control(func(fd uintptr) {
@@ -197,8 +196,8 @@ func newBusySocket(t *testing.T) (s *Tuner, reader *sync.Mutex) {
 	return s, reader
 }
 
-// BBR tells no gain before the first acknowledgment since it was chosen, or chosen again. That is
-// not its end of STARTUP: the pace is still held back once the path is full.
+// BBR's gain is 0 before the first acknowledgment since it was set, or set again. That is not its
+// end of STARTUP: the pace is still held back once the path is full.
 func TestStartupBeforeFirstAck(t *testing.T) {
 	const rate, rtt = 12_500_000, 40 * time.Millisecond
 	var u startup

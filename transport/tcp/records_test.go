@@ -98,8 +98,8 @@ func TestSegmentsWriters(t *testing.T) {
 	}
 }
 
-// However records come in, each read ends where one ends, and ready says whether a whole one is
-// there.
+// However records arrive, each read ends at the end of one, and ready reports whether another is
+// complete.
 func TestSegmentsRecords(t *testing.T) {
 	var sent []byte
 	var sizes []int

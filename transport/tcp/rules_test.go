@@ -54,8 +54,8 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// What the kernel may have, a message and a record are as long as the path's rate wants them,
-// between their bounds.
+// The unsent bytes in the kernel, a message and a record follow the rate of the path, within
+// bounds.
 func TestWorth(t *testing.T) {
 	const mbit = 1e6 / 8
 	for _, test := range []struct {

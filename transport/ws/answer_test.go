@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// An answer without an end, of a proxy or a server, ends the attempt with a line that says so, and
+// An answer without an end, of a proxy or a server, ends the attempt with an error of one line, and
 // is not kept in memory.
 func TestEndlessAnswer(t *testing.T) {
 	// bytes that the other side may get rid of: what kernels keep in their buffers, and more

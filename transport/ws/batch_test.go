@@ -142,7 +142,7 @@ func TestLongestBatch(t *testing.T) {
 	samePackets(t, got, want)
 }
 
-// What a peer sends right before it closes is not lost, though both come at once.
+// Packets that arrive together with the close frame after them are not lost.
 func TestLastBatch(t *testing.T) {
 	delivered := make(chan [][]byte, 10)
 	address, results := serving(t, long, func(packets [][]byte) { delivered <- packets })
@@ -157,7 +157,7 @@ func TestLastBatch(t *testing.T) {
 	samePackets(t, <-delivered, [][]byte{p})
 }
 
-// Empty batches are signs of life and reach nobody.
+// Empty batches are keepalives and are not delivered.
 func TestEmptyBatch(t *testing.T) {
 	delivered := make(chan [][]byte, 10)
 	address, _ := serving(t, long, func(packets [][]byte) { delivered <- packets })

@@ -31,7 +31,7 @@ func TestCloseTold(t *testing.T) {
 	closedWith(t, b.wait(t), transport.CodeNormal, "the client stops", true)
 }
 
-// Run tells the peer the cause of its context, and returns it.
+// Run sends the cause of its context to the peer, and returns it.
 func TestRunTellsCause(t *testing.T) {
 	replaced := &transport.CloseError{Code: transport.CodeReplaced,
 		Reason: "a newer connection resumed the session"}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A peer may send a burst, and go on at the rate for ever; one frame more is a flood, and a second
-// later there is room again.
+// A peer may send a burst, and continue at the rate; one frame more is a flood, and a second later
+// there is room again.
 func TestControls(t *testing.T) {
 	now := time.Unix(1_000_000_000, 0)
 	c := newControls()

@@ -259,7 +259,7 @@ func TestAcceptNoUpgrade(t *testing.T) {
 	}
 }
 
-// What Dial sends: the token, further headers, another Host.
+// Dial sends the token, further headers, another Host.
 func TestDialRequest(t *testing.T) {
 	requests := make(chan *http.Request, 1)
 	address := serveHTTP(t, nil, func(w http.ResponseWriter, r *http.Request) {
@@ -284,7 +284,7 @@ func TestDialRequest(t *testing.T) {
 	}
 }
 
-// A name is tried at all of its addresses: localhost may be ::1 first, where nobody listens.
+// A name is tried at all of its addresses: localhost may be ::1 first, where no server listens.
 func TestDialName(t *testing.T) {
 	address := accepting(t, nil, func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
 	_, port, _ := net.SplitHostPort(address)
@@ -300,7 +300,7 @@ func TestDialName(t *testing.T) {
 	c.Close(transport.CodeNormal, "")
 }
 
-// With a hop nobody asks for the name's addresses.
+// With a hop the name is not resolved.
 func TestDialHop(t *testing.T) {
 	address := accepting(t, nil, func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
 	_, port, _ := net.SplitHostPort(address)

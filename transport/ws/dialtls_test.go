@@ -150,8 +150,8 @@ func TestDialTLSOwnCheck(t *testing.T) {
 	dialFailure{nil, transport.StepTLS, "not the right one", "take another"}.check(t, d)
 }
 
-// With TLS 1.3 a server's word about the client's certificate comes when the client's handshake is
-// over, at any moment of what follows: it must never get lost.
+// With TLS 1.3 a server's alert about the client's certificate arrives after the client's
+// handshake, at any later step: it must never be lost.
 func TestDialTLSClientCertificate(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	server := ca.server(t, "127.0.0.1")
@@ -189,7 +189,7 @@ func TestDialTLSClientCertificate(t *testing.T) {
 	}
 }
 
-// What Go's own defaults would still take in TLS 1.2 is not taken here.
+// Cipher suites of TLS 1.2 that Go accepts by default are not accepted here.
 func TestListenerRefusesOldTLS(t *testing.T) {
 	ca := newAuthority(t)
 	config := ca.server(t, "127.0.0.1")

@@ -98,7 +98,7 @@ func TestBytewise(t *testing.T) {
 	samePackets(t, <-delivered, [][]byte{p})
 }
 
-// What breaks WebSocket itself ends that connection.
+// A violation of RFC 6455 ends that connection.
 func TestBadFrames(t *testing.T) {
 	address, results := serving(t, long, func([][]byte) {})
 	p := ipPacket(1, 1, 60)
@@ -159,7 +159,7 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// What a peer gives for a reason is for one line of a log or a terminal, whatever it is.
+// The close reason of a peer is safe to print in one line of a log or a terminal.
 func TestReasonIsOneLine(t *testing.T) {
 	address, results := serving(t, long, func([][]byte) {})
 	r := dialRaw(t, address)

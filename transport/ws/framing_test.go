@@ -211,7 +211,7 @@ func TestSuperPackets(t *testing.T) {
 	}
 }
 
-// checksum adds up as RFC 1071 says; 0 is right.
+// checksum computes the checksum of RFC 1071; 0 is valid.
 func checksum(p []byte, sum uint32) uint16 {
 	for ; len(p) > 1; p = p[2:] {
 		sum += uint32(binary.BigEndian.Uint16(p))

@@ -14,8 +14,8 @@ import (
 	"tunnel/transport/ws"
 )
 
-// A login that something in front of the server refuses is not asked for as if it had not been
-// given, and nginx's word about a client certificate is understood.
+// The advice for a login that was refused in front of the server does not ask for a login as if
+// none had been given, and nginx's answer about a client certificate is recognised.
 func TestRefusedInFront(t *testing.T) {
 	const login = "Basic dTpY"
 	for name, test := range map[string]struct {

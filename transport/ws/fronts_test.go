@@ -34,7 +34,7 @@ const (
 	goAway   = "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"
 )
 
-// What stands in front of a server, or in its place, is named for what it is.
+// The error names the kind of server that answers in front of, or in place of, a tunnel server.
 func TestFronts(t *testing.T) {
 	tlsOnly := func(protocols ...string) func(*testing.T) string {
 		return func(t *testing.T) string {
@@ -169,7 +169,7 @@ func TestDoubtful(t *testing.T) {
 	}
 }
 
-// A front that never passes 101 on is said to give no answer, and what to look at.
+// For a proxy that does not pass on the 101, the error reports no answer, with advice.
 func TestFrontHoldsAnswer(t *testing.T) {
 	d := dialer(t, saying("ws", "")(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // not to wait for ours
@@ -199,7 +199,7 @@ func TestFrontChunks101(t *testing.T) {
 	c.Close(transport.CodeNormal, "")
 }
 
-// What a proxy answers to CONNECT is named for what it is.
+// The error explains the answer of a proxy to CONNECT.
 func TestProxyAnswers(t *testing.T) {
 	http1 := func(answer string) func(*testing.T) string {
 		return func(t *testing.T) string {

@@ -80,8 +80,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// Nobody has the server keep more than 48 KiB before a login: TLS itself would take a ClientHello
-// of 64.
+// A client cannot make the server keep more than 48 KiB before a login: TLS itself would accept a
+// ClientHello of 64.
 func TestEarlyBytes(t *testing.T) {
 	address := gated(t, newAuthority(t).server(t, "127.0.0.1"),
 		func(net.Addr) (func(), error) { return func() {}, nil })

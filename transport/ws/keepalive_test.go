@@ -52,7 +52,7 @@ func TestHeartbeat(t *testing.T) {
 	closedWith(t, <-results, transport.CodeNormal, "enough", true)
 }
 
-// A peer that says nothing is given up within two intervals, not before one.
+// A silent peer is given up within two keepalive intervals, and not before one.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	address, results := serving(t, beat, func([][]byte) {})

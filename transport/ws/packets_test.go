@@ -14,7 +14,7 @@ import (
 // All that these tests know about how packets lie in a Batch and go through a Queue.
 
 // ipPacket returns an IPv4 packet of n bytes, n ≥ 24, that carries id. Packets of one flow have the
-// same source and destination. The protocol is one that nobody segments, coalesces or marks: 253,
+// same source and destination. The protocol is one that is not segmented, coalesced or marked: 253,
 // for experiments (RFC 3692).
 func ipPacket(flow byte, id uint32, n int) []byte {
 	p := make([]byte, n)

@@ -54,7 +54,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// What breaks the rules before connected ends that connection with a reason, and no other.
+// A violation before connected ends that connection only, with a reason.
 func TestRequestedRefuses(t *testing.T) {
 	results := make(chan error, 1)
 	address := accepting(t, nil, func(c *ws.Conn) {
@@ -183,7 +183,7 @@ func TestRequestRefuses(t *testing.T) {
 	}
 }
 
-// What the server says instead of connected reaches the caller.
+// An answer of the server other than connected reaches the caller.
 func TestRequestTold(t *testing.T) {
 	address := serveRaw(t, func(r *raw) {
 		r.until(opText)
@@ -211,7 +211,7 @@ func TestRequestHungUp(t *testing.T) {
 	c.Close(transport.CodeNormal, "")
 }
 
-// A peer that says nothing costs no more than the context allows, and is told why it ends.
+// A silent peer is closed with a reason when the context ends.
 func TestRequestedTimeout(t *testing.T) {
 	for name, test := range map[string]struct {
 		bound  func(context.Context) (context.Context, context.CancelFunc)

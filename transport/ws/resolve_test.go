@@ -127,7 +127,7 @@ func TestOneFamilyResolves(t *testing.T) {
 func TestLastOfManyAddresses(t *testing.T) {
 	var many []string
 	for i := range 19 {
-		many = append(many, fmt.Sprintf("127.9.1.%d", i+1)) // nobody listens there
+		many = append(many, fmt.Sprintf("127.9.1.%d", i+1)) // no server listens there
 	}
 	port := webSockets(t, "127.9.2.1", "0")
 	z := &zone{hosts: map[string][]string{name: append(many, "127.9.2.1")}}
@@ -137,8 +137,8 @@ func TestLastOfManyAddresses(t *testing.T) {
 	}
 }
 
-// The address of the last success is used when the name server does not answer, and only then; what
-// the name says later goes before.
+// The last known address is used only when the name server does not answer; addresses that arrive
+// later are preferred.
 func TestKnownAddress(t *testing.T) {
 	port := webSockets(t, "127.0.0.1", "0")
 	z := &zone{hosts: map[string][]string{name: {"127.0.0.1"}}}
@@ -203,8 +203,8 @@ func TestKnownAddress(t *testing.T) {
 	})
 }
 
-// Somebody else may have the address of last time when the name server is slow: then the name
-// counts.
+// When the name server is slow, another host may have the last known address: then the addresses of
+// the name are tried.
 func TestKnownAddressIsSomebodyElse(t *testing.T) {
 	port := webSockets(t, "127.9.4.2", "0")
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.9.4.1:"+port)

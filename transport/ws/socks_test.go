@@ -175,7 +175,7 @@ func exchange(t *testing.T, d *ws.Dialer) {
 	}
 }
 
-// What a SOCKS proxy refuses, and what is none.
+// The errors for a SOCKS proxy that refuses, and for a server that is none.
 func TestSOCKSFails(t *testing.T) {
 	says := func(answers ...string) func(*testing.T) string {
 		return func(t *testing.T) string {

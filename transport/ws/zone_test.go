@@ -56,8 +56,7 @@ func (z *zone) resolver(t *testing.T) *net.Resolver {
 			}
 		}
 	}()
-	// A lookup that nobody waits for any more goes on until its time-out, or until its socket is
-	// closed.
+	// An abandoned lookup continues until its time-out, or until its socket is closed.
 	var mu sync.Mutex
 	var conns []net.Conn
 	over := false
