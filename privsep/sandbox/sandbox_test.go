@@ -130,12 +130,35 @@ func attempts(dir string) map[string]func() error {
 			}
 			return err
 		},
+		"watch a directory":  func() error { return call(unix.SYS_INOTIFY_INIT1, 0, 0) },
+		"watch a filesystem": func() error { return call(unix.SYS_FANOTIFY_INIT, 0x200, 0) },
+		"change a mode": func() error {
+			return unix.Fchmodat(unix.AT_FDCWD, foreignFile(dir), 0o4755, 0)
+		},
+		"change the mode of its own": func() error { return os.Chmod(filepath.Join(dir, "state"), 0o644) },
+		"change an owner": func() error {
+			return unix.Fchownat(unix.AT_FDCWD, foreignFile(dir), testUser.UID, testUser.GID, 0)
+		},
+		"change a time": func() error {
+			return os.Chtimes(foreignFile(dir), time.Unix(1, 0), time.Unix(1, 0))
+		},
+		"write an attribute": func() error {
+			return unix.Setxattr(foreignFile(dir), "user.test", []byte("x"), 0)
+		},
+		"remove an attribute": func() error { return unix.Removexattr(foreignFile(dir), "user.other") },
+		"read an attribute": func() error {
+			_, err := unix.Getxattr(foreignFile(dir), "user.other", nil)
+			return err
+		},
 		"read another's memory": func() error {
 			_, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", os.Getppid()))
 			return err
 		},
 	}
 }
+
+// foreignFile is of the worker's user, and beside the directory that it may write to.
+func foreignFile(dir string) string { return filepath.Join(filepath.Dir(dir), "foreign") }
 
 func raise() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -248,6 +271,13 @@ func beConfined(dir string) int {
 			}
 			return err
 		},
+		"change the mode of an open file": func() error {
+			f, err := os.Open(filepath.Join(dir, "state"))
+			if err == nil {
+				err = errors.Join(f.Chmod(0o640), f.Close())
+			}
+			return err
+		},
 		"read /etc/passwd":  func() error { _, err := os.ReadFile("/etc/passwd"); return err },
 		"threads as before": func() error { time.Sleep(20 * time.Millisecond); return nil },
 	} {
@@ -280,6 +310,8 @@ func TestSandbox(t *testing.T) {
 	state := filepath.Join(dir, "state.d")
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(state, 0o700),
 		os.WriteFile(filepath.Join(state, "state"), nil, 0o600),
+		os.WriteFile(foreignFile(state), nil, 0o600),
+		os.Chown(foreignFile(state), testUser.UID, testUser.GID),
 		os.Chown(state, testUser.UID, testUser.GID),
 		os.Chown(filepath.Join(state, "state"), testUser.UID, testUser.GID)); err != nil {
 		t.Fatal(err)

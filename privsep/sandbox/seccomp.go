@@ -42,7 +42,17 @@ func refusedCalls() []uint32 {
 		// The machine.
 		unix.SYS_KEXEC_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 		unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
-		unix.SYS_PERSONALITY, unix.SYS_OPEN_BY_HANDLE_AT,
+		unix.SYS_QUOTACTL_FD, unix.SYS_PERSONALITY, unix.SYS_OPEN_BY_HANDLE_AT,
+		// What landlock does not know: the names and the attributes of files that the worker cannot
+		// open. Fchmod, of an open file, stays: the program calls it.
+		unix.SYS_INOTIFY_INIT1, unix.SYS_FANOTIFY_INIT,
+		unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
+		unix.SYS_UTIMENSAT, unix.SYS_FILE_SETATTR, unix.SYS_FILE_GETATTR,
+		unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+		unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR,
+		unix.SYS_REMOVEXATTRAT,
+		unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR, unix.SYS_GETXATTRAT,
+		unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR, unix.SYS_LISTXATTRAT,
 	)
 }
 
