@@ -24,10 +24,13 @@ import (
 // The test binary is also the process in the sandbox.
 const (
 	confinedVariable = "PRIVSEP_TEST_CONFINED" // the state directory
+	clientVariable   = "PRIVSEP_TEST_CLIENT"   // any value: it makes no Unix socket
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(confinedVariable); dir != "" {
+	if dir := os.Getenv(confinedVariable); os.Getenv(clientVariable) != "" {
+		os.Exit(beClient(dir))
+	} else if dir != "" {
 		os.Exit(beConfined(dir))
 	}
 	os.Exit(m.Run())
@@ -135,7 +138,9 @@ func attempts(dir string) map[string]func() error {
 		"change a mode": func() error {
 			return unix.Fchmodat(unix.AT_FDCWD, foreignFile(dir), 0o4755, 0)
 		},
-		"change the mode of its own": func() error { return os.Chmod(filepath.Join(dir, "state"), 0o644) },
+		"change the mode of its own": func() error {
+			return os.Chmod(filepath.Join(dir, "state"), 0o644)
+		},
 		"change an owner": func() error {
 			return unix.Fchownat(unix.AT_FDCWD, foreignFile(dir), testUser.UID, testUser.GID, 0)
 		},
@@ -241,7 +246,7 @@ func executeOwn(dir string) error {
 func beConfined(dir string) int {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	if err := errors.Join(sandbox.Drop(testUser),
-		sandbox.Confine(sandbox.Limits{State: dir}, log)); err != nil {
+		sandbox.Confine(sandbox.Limits{State: dir, Unix: true}, log)); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -358,48 +363,6 @@ func TestSandbox(t *testing.T) {
 			t.Errorf("%s fails without a sandbox: %v", what, err)
 		}
 	}
-}
-
-// openTerminal returns a new pseudo-terminal.
-func openTerminal(t *testing.T) *os.File {
-	t.Helper()
-	ptmx := openFile(t, "/dev/ptmx", os.O_RDWR|unix.O_NOCTTY)
-	err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0)
-	number, err2 := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
-	if err := errors.Join(err, err2); err != nil {
-		t.Fatal(err)
-	}
-	return openFile(t, fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY)
-}
-
-// openTUN returns a TUN device, which goes with its file.
-func openTUN(t *testing.T) *os.File {
-	t.Helper()
-	file := openFile(t, "/dev/net/tun", os.O_RDWR)
-	request, err := unix.NewIfreq("privsep%d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(int(file.Fd()), unix.TUNSETIFF, request); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-func openProgram(t *testing.T) *os.File {
-	t.Helper()
-	return openFile(t, "/bin/true", os.O_RDONLY)
-}
-
-func openFile(t *testing.T, name string, flags int) *os.File {
-	t.Helper()
-	file, err := os.OpenFile(name, flags, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	return file
 }
 
 func TestFindUser(t *testing.T) {

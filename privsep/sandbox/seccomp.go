@@ -57,8 +57,8 @@ func refusedCalls() []uint32 {
 }
 
 // refusedArguments returns what a call that is allowed must not be asked for.
-func refusedArguments() []refusedArgument {
-	return []refusedArgument{
+func refusedArguments(s Limits) []refusedArgument {
+	all := []refusedArgument{
 		{unix.SYS_IOCTL, 1, []uint32{
 			// Type into a terminal, or take it over.
 			unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCSCTTY,
@@ -68,6 +68,19 @@ func refusedArguments() []refusedArgument {
 		// Outlive the parent; be read by others of the same user.
 		{unix.SYS_PRCTL, 0, []uint32{unix.PR_SET_PDEATHSIG, unix.PR_SET_DUMPABLE}},
 	}
+	if s.Unix {
+		return all
+	}
+	// The ends of a pair can be bound too. Only datagram sockets, for which SOCK_RAW is another
+	// word (unix_create), can then get anything from others: the rest stays connected.
+	datagrams := refusedArgument{unix.SYS_SOCKETPAIR, 1, nil}
+	for _, kind := range []uint32{unix.SOCK_DGRAM, unix.SOCK_RAW} {
+		for _, flags := range []uint32{0, unix.SOCK_CLOEXEC, unix.SOCK_NONBLOCK,
+			unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK} {
+			datagrams.values = append(datagrams.values, kind|flags)
+		}
+	}
+	return append(all, refusedArgument{unix.SYS_SOCKET, 0, []uint32{unix.AF_UNIX}}, datagrams)
 }
 
 type refusedArgument struct {
@@ -99,7 +112,7 @@ func low(index uint32) uint32 {
 // filter returns the program that the kernel runs for each system call (seccomp(2)). Which numbers
 // it always allows the kernel works out once (since 5.11), so that reading and writing cost
 // nothing.
-func filter() ([]bpf.RawInstruction, error) {
+func filter(s Limits) ([]bpf.RawInstruction, error) {
 	load := func(offset uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offset, Size: 4} }
 	ifEqual := func(value uint32, then ...bpf.Instruction) []bpf.Instruction {
 		test := bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipFalse: uint8(len(then))}
@@ -121,7 +134,7 @@ func filter() ([]bpf.RawInstruction, error) {
 	for _, call := range refusedCalls() {
 		program = append(program, ifEqual(call, refuse)...)
 	}
-	for _, r := range refusedArguments() {
+	for _, r := range refusedArguments(s) {
 		then := []bpf.Instruction{load(low(r.index))}
 		for _, value := range r.values {
 			then = append(then, ifEqual(value, refuse)...)
@@ -138,13 +151,13 @@ func filter() ([]bpf.RawInstruction, error) {
 
 // restrictCalls refuses, for good and to all threads, the system calls that the worker has no use
 // for. The caller has set no_new_privs.
-func restrictCalls(log *slog.Logger) error {
+func restrictCalls(s Limits, log *slog.Logger) error {
 	const less = "this kernel has no seccomp filter for this program: the worker may start processes"
 	if auditArchitecture == 0 {
 		log.Warn(less, "architecture", runtime.GOARCH)
 		return nil
 	}
-	raw, err := filter()
+	raw, err := filter(s)
 	if err != nil {
 		return fmt.Errorf("assemble the seccomp filter: %w", err)
 	}
