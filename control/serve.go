@@ -11,7 +11,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/auth"
 	"tunnel/server"
@@ -40,17 +43,23 @@ func Listen(dir string) (net.Listener, error) {
 	}
 	var ln *net.UnixListener
 	err := reach(dir, func(name string) (err error) {
-		ln, err = net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+		// The file gets the mode of the socket (unix_bind): it has none that is wider even for a
+		// moment, and the sandbox refuses chmod(2).
+		config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+			var failed error
+			err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
+			return errors.Join(err, failed)
+		}}
+		l, err := config.Listen(context.Background(), "unix", name) // at once
+		if err == nil {
+			ln, _ = l.(*net.UnixListener)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	ln.SetUnlinkOnClose(false) // it would by the name that was bound, which is over
-	if err := os.Chmod(path, 0o600); err != nil {
-		_ = ln.Close()
-		return nil, err
-	}
 	return &listener{ln, path}, nil
 }
 

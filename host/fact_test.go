@@ -51,6 +51,39 @@ func TestForgedFacts(t *testing.T) {
 	}
 }
 
+// A journal may be named after any interface: what is no TUN is not the tunnel's device.
+func TestForgedDevice(t *testing.T) {
+	const dev = "eth7"
+	for _, index := range []string{"", `,"index":2`} {
+		kernel, dir := iptest.New("lo", dev), t.TempDir()
+		do(t, kernel, "ip addr add dev eth7 local 10.8.0.1 peer 10.8.0.2",
+			"ip route add 10.8.0.0/24 via 10.8.0.2 dev eth7")
+		if link, err := kernel.LinkByName(dev); err != nil || link.Index != 2 {
+			t.Fatal(link, err)
+		}
+		j, err := openJournal(dir, dev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := journalPath(t, dir)
+		forged := `{"tunnel":"eth7","pid":1}` + "\n" +
+			`{"kind":"address","dev":"eth7"` + index +
+			`,"local":"10.8.0.1","peer":"10.8.0.2"}` + "\n" +
+			`{"kind":"route","dev":"eth7"` + index +
+			`,"prefix":"10.8.0.0/24","via":"10.8.0.2"}` + "\n"
+		if err := errors.Join(j.Close(), os.WriteFile(path, []byte(forged), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		recorder := iptest.NewRecorder(kernel)
+		report, err := journal.Cleanup(t.Context(),
+			journal.Machine{Run: recorder, Look: kernel}, host.Kinds(), nil, dir)
+		if err != nil || len(report.Removed) != 0 || len(recorder.Commands()) != 0 {
+			t.Errorf("%s: removed %q, %v; ran %v", index, report.Removed, err,
+				recorder.Commands())
+		}
+	}
+}
+
 // What a Router would not undo it does not add.
 func TestRefusedConfigs(t *testing.T) {
 	for name, change := range map[string]func(*host.Want){

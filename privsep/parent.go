@@ -47,6 +47,7 @@ type Parent struct {
 	budget  *rate.Limiter
 	ctx     context.Context //nolint:containedctx // of all requests: it ends with the worker
 	cancel  context.CancelFunc
+	ended   chan struct{} // closed when the worker has ended
 
 	mu       sync.Mutex
 	running  map[uint32]context.CancelFunc // guarded by mu, as all below
@@ -63,6 +64,7 @@ func New(machine Machine, log *slog.Logger) *Parent {
 	return &Parent{
 		machine: machine, log: log, budget: rate.NewLimiter(requestRate, requestBurst),
 		running: map[uint32]context.CancelFunc{}, bypasses: map[netip.Addr]bool{},
+		ended: make(chan struct{}),
 	}
 }
 
@@ -120,6 +122,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	defer passSignals(cmd.Process)()
 	code, err = p.wait(ctx, cmd.Process, ended)
 	cancel()
+	close(p.ended)
 	ours.close()
 	serving.Wait()
 	p.work.Wait() // what is half done now is undone by the caller

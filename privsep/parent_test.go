@@ -76,10 +76,14 @@ func sends() int {
 		replies = 1 // to each, before the next
 	}
 	for i, line := range lines {
-		if line == "LONG" {
+		switch line {
+		case "LONG":
 			line = `{"id":1,"kind":"open","name":"` + strings.Repeat("x", 20<<10) + `"}`
+		case "CLOSE":
+			_ = unix.Shutdown(3, unix.SHUT_WR)
+			time.Sleep(time.Minute)
 		}
-		if _, err := unix.Write(3, []byte(line)); err != nil {
+		if err := unix.Sendmsg(3, []byte(line), nil, nil, 0); err != nil {
 			return 1
 		}
 		if flood == nil && i < len(lines)-1 {
@@ -245,6 +249,22 @@ func TestBadRequests(t *testing.T) {
 		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
 		"set of nothing":        `{"id":1,"kind":"apply"}`,
 		"longer than a message": "LONG",
+		"empty message":         "",
+		"no request any more":   "CLOSE",
+		"kind twice":            `{"id":1,"kind":"apply","kind":"device"}`,
+		"address twice": `{"id":1,"kind":"next-hop","address":"8.8.8.8",` +
+			`"address":"1.1.1.1"}`,
+		"address in two cases": `{"id":1,"kind":"next-hop","address":"8.8.8.8",` +
+			`"ADDRESS":"1.1.1.1"}`,
+		"another case":            `{"id":1,"KIND":"device"}`,
+		"another order":           `{"kind":"device","id":1}`,
+		"white space":             `{"id":1,"kind":"device"} `,
+		"empty field":             `{"id":1,"kind":"device","name":""}`,
+		"escaped letter":          `{"id":1,"kind":"\u0064evice"}`,
+		"address in another form": `{"id":1,"kind":"next-hop","address":"2001:DB8::1"}`,
+		"host bits":               strings.Replace(good, "10.1.1.0/24", "10.1.1.5/24", 1),
+		"host bits of an overlap": `{"id":1,"kind":"overlap",` +
+			`"networks":["10.1.1.5/24"]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)

@@ -160,36 +160,77 @@ func (c *channel) write(data, rights []byte) error {
 	return err
 }
 
-// receive reads one message into message, strictly, and returns the file that came beside it, if
-// any, which is the caller's. The error is io.EOF when the other side has ended, and ErrProtocol,
+// receive reads one message, gives it to decode, and returns the file that came beside it, if any,
+// which is the caller's. The error is io.EOF when the other side has ended, and ErrProtocol,
 // wrapped, for what is no message.
-func (c *channel) receive(message any) (*os.File, error) {
+func (c *channel) receive(decode func([]byte) error) (*os.File, error) {
 	data := make([]byte, maxMessage+1)
 	rights := make([]byte, unix.CmsgSpace(4))
 	n, nr, flags, _, err := c.conn.ReadMsgUnix(data, rights)
-	if err != nil || n == 0 {
-		if err == nil || errors.Is(err, unix.ECONNRESET) {
-			err = io.EOF
-		}
+	if errors.Is(err, unix.ECONNRESET) {
+		return nil, io.EOF
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	file, err := fileOf(rights[:nr])
-	if err == nil && (flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxMessage) {
+	switch {
+	case err != nil:
+	case n == 0 && file == nil && c.ended():
+		return nil, io.EOF
+	case n == 0:
+		err = fmt.Errorf("%w: empty", ErrProtocol)
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > maxMessage:
 		err = fmt.Errorf("%w: longer than %d bytes, or with more than one file", ErrProtocol,
 			maxMessage)
-	}
-	if err == nil {
-		d := json.NewDecoder(bytes.NewReader(data[:n]))
-		d.DisallowUnknownFields()
-		if err = d.Decode(message); err != nil || d.More() {
-			err = fmt.Errorf("%w: JSON", ErrProtocol) // its own text has the other side's words
-		}
+	default:
+		err = decode(data[:n])
 	}
 	if err != nil && file != nil {
 		_ = file.Close()
 		file = nil
 	}
 	return file, err
+}
+
+// ended reports whether the other side sends nothing any more. An empty message is read like an end
+// (recv(2)), and poll(2) tells them apart.
+func (c *channel) ended() bool {
+	raw, err := c.conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	ended := true
+	_ = raw.Control(func(fd uintptr) { // else it is closed
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if _, err := unix.Poll(poll, 0); err == nil {
+			ended = poll[0].Revents != 0
+		}
+	})
+	return ended
+}
+
+// decode reads data, one JSON object with no unknown field, into message.
+func decode(data []byte, message any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(message); err != nil || d.More() {
+		return fmt.Errorf("%w: JSON", ErrProtocol) // its own text has the other side's words
+	}
+	return nil
+}
+
+// decode reads a request, and accepts only the very bytes that this program writes for it: package
+// json takes keys twice and in any case, and white space, which two readers may understand
+// differently.
+func (r *request) decode(data []byte) error {
+	if err := decode(data, r); err != nil {
+		return err
+	}
+	if canonical, err := json.Marshal(r); err != nil || !bytes.Equal(data, canonical) {
+		return fmt.Errorf("%w: JSON of another form", ErrProtocol)
+	}
+	return nil
 }
 
 // fileOf returns the one file of a control message; nil if there is none.

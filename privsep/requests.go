@@ -52,8 +52,12 @@ const (
 // requestLimit bounds one request, but for a hook, which may take as long as its device is up.
 const requestLimit = 30 * time.Second
 
+// closeLimit is how long a worker may live after it has closed its end of the socket pair: longer
+// than wait needs to see that it has ended.
+const closeLimit = 2 * outputLimit
+
 // serve answers requests until the worker has ended, or sends what is none: it is then killed, for
-// it is broken into.
+// it is broken into. So is one that lives on without the socket pair.
 func (p *Parent) serve(worker *os.Process) {
 	defer p.cancel()
 	for {
@@ -62,7 +66,7 @@ func (p *Parent) serve(worker *os.Process) {
 			return
 		}
 		var r request
-		file, err := p.channel.receive(&r)
+		file, err := p.channel.receive(r.decode)
 		if file != nil {
 			_ = file.Close()
 			err = fmt.Errorf("%w: with a file", ErrProtocol)
@@ -73,13 +77,29 @@ func (p *Parent) serve(worker *os.Process) {
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, io.EOF) && p.ctx.Err() == nil {
-			p.mu.Lock()
-			p.broken = err
-			p.mu.Unlock()
-			_ = worker.Kill()
+		over := p.ctx.Err() != nil
+		p.cancel() // what it has asked for
+		if errors.Is(err, io.EOF) && !over {
+			select {
+			case <-p.ended:
+				over = true
+			case <-time.After(closeLimit):
+				err = fmt.Errorf("%w: no request any more", ErrProtocol)
+			}
+		}
+		if !over {
+			p.kill(worker, err)
 		}
 		return
+	}
+}
+
+// kill kills the worker for err, unless it has ended.
+func (p *Parent) kill(worker *os.Process, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if worker.Kill() == nil {
+		p.broken = err
 	}
 }
 
@@ -158,9 +178,13 @@ func (r request) well() bool {
 		bare.Name = r.Name
 	case kindOverlap:
 		bare.Networks = r.Networks
+		if slices.ContainsFunc(r.Networks, hasHostBits) {
+			return false
+		}
 	case kindApply:
 		bare.Want = r.Want
-		if r.Want == nil {
+		if r.Want == nil || slices.ContainsFunc(r.Want.Routes,
+			func(to host.Route) bool { return hasHostBits(to.Prefix) }) {
 			return false
 		}
 	case kindBypass, kindNextHop:
@@ -176,6 +200,9 @@ func (r request) well() bool {
 	return r.Name == bare.Name && r.Address == bare.Address && r.Want == bare.Want &&
 		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
 }
+
+// hasHostBits reports whether a bit of n's address is set behind its length.
+func hasHostBits(n netip.Prefix) bool { return n != n.Masked() }
 
 // isZone reports whether a has no zone, or one that can be the name or the index of an interface
 // (RFC 4007 section 11).

@@ -87,7 +87,7 @@ func (w *Worker) OnStop(stop func()) {
 func (w *Worker) read() {
 	for {
 		var r reply
-		file, err := w.channel.receive(&r)
+		file, err := w.channel.receive(func(data []byte) error { return decode(data, &r) })
 		if err != nil {
 			w.lost(err)
 			return

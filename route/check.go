@@ -38,11 +38,11 @@ func (o Own) check(r journal.Rules, fact fmt.Stringer) error {
 	return nil
 }
 
-// find returns the device, a zero Link if it is gone or another has its name: it must have the
-// index that was noted, or where none was, be a TUN at least.
+// find returns the device, a zero Link if it is gone or another has its name: it must be a TUN, and
+// have the index that was noted, if any.
 func (o Own) find(m journal.Machine) (rtnl.Link, error) {
 	link, err := m.Look.LinkByName(o.Dev)
-	if err != nil || o.Index == 0 && link.Tun == nil || o.Index != 0 && link.Index != o.Index {
+	if err != nil || link.Tun == nil || o.Index != 0 && link.Index != o.Index {
 		return rtnl.Link{}, err
 	}
 	return link, nil

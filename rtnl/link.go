@@ -25,7 +25,8 @@ type Link struct {
 	Carrier bool
 	MTU     int // bytes
 	Qlen    int // packets
-	// Tun is nil unless the interface is a TUN (not TAP) and the kernel tells its details.
+	// Tun is nil unless the interface is a TUN (not TAP). Kernels before 4.17 tell no details: it is
+	// then zero.
 	Tun *Tun
 }
 
@@ -86,6 +87,7 @@ func parseLink(data []byte) Link {
 		Index: int(binary.NativeEndian.Uint32(data[4:])), Up: flags&unix.IFF_UP != 0,
 		Running: flags&unix.IFF_RUNNING != 0,
 	}
+	hardware := binary.NativeEndian.Uint16(data[2:])
 	attributes(data[unix.SizeofIfInfomsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.IFLA_IFNAME:
@@ -97,14 +99,14 @@ func parseLink(data []byte) Link {
 		case unix.IFLA_TXQLEN:
 			link.Qlen = int(number(value))
 		case unix.IFLA_LINKINFO:
-			link.Tun = parseTun(value)
+			link.Tun = parseTun(value, hardware)
 		}
 	})
 	return link
 }
 
-// parseTun returns nil for what is no TUN.
-func parseTun(info []byte) *Tun {
+// parseTun returns nil for what is no TUN. The hardware type is that of arp(7), none for a TUN.
+func parseTun(info []byte, hardware uint16) *Tun {
 	var kindName string
 	var details []byte
 	attributes(info, func(kind uint16, value []byte) {
@@ -115,11 +117,11 @@ func parseTun(info []byte) *Tun {
 			details = value
 		}
 	})
-	if kindName != "tun" || len(details) == 0 {
+	if kindName != "tun" {
 		return nil
 	}
 	var tun Tun
-	isTun := false
+	isTun := len(details) == 0 && hardware == unix.ARPHRD_NONE
 	attributes(details, func(kind uint16, value []byte) {
 		set := len(value) > 0 && value[0] != 0
 		switch kind {

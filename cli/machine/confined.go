@@ -52,7 +52,8 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	if err := sandbox.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
-	if err := sandbox.Confine(sandbox.Limits{State: path, Connect: connects}, h.log); err != nil {
+	limits := sandbox.Limits{State: path, Connect: connects, Unix: h.i.Serve != nil}
+	if err := sandbox.Confine(limits, h.log); err != nil {
 		return "", err
 	}
 	return path, nil

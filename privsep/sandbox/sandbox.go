@@ -96,6 +96,9 @@ func keep(mask uint32) error {
 type Limits struct {
 	State   string // the directory to write to
 	Connect bool   // make TCP connections
+	// make Unix sockets. A filter cannot see their names: one that makes any can bind an abstract
+	// one, to which other processes of this network namespace may connect.
+	Unix bool
 }
 
 // Rights of landlock: nothing to execute.
@@ -122,7 +125,7 @@ func Confine(s Limits, log *slog.Logger) error {
 	if err := restrictFiles(s, log); err != nil {
 		return err
 	}
-	return restrictCalls(log)
+	return restrictCalls(s, log)
 }
 
 func restrictFiles(s Limits, log *slog.Logger) error {

@@ -24,10 +24,13 @@ import (
 // The test binary is also the process in the sandbox.
 const (
 	confinedVariable = "PRIVSEP_TEST_CONFINED" // the state directory
+	clientVariable   = "PRIVSEP_TEST_CLIENT"   // any value: it makes no Unix socket
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(confinedVariable); dir != "" {
+	if dir := os.Getenv(confinedVariable); os.Getenv(clientVariable) != "" {
+		os.Exit(beClient(dir))
+	} else if dir != "" {
 		os.Exit(beConfined(dir))
 	}
 	os.Exit(m.Run())
@@ -130,12 +133,37 @@ func attempts(dir string) map[string]func() error {
 			}
 			return err
 		},
+		"watch a directory":  func() error { return call(unix.SYS_INOTIFY_INIT1, 0, 0) },
+		"watch a filesystem": func() error { return call(unix.SYS_FANOTIFY_INIT, 0x200, 0) },
+		"change a mode": func() error {
+			return unix.Fchmodat(unix.AT_FDCWD, foreignFile(dir), 0o4755, 0)
+		},
+		"change the mode of its own": func() error {
+			return os.Chmod(filepath.Join(dir, "state"), 0o644)
+		},
+		"change an owner": func() error {
+			return unix.Fchownat(unix.AT_FDCWD, foreignFile(dir), testUser.UID, testUser.GID, 0)
+		},
+		"change a time": func() error {
+			return os.Chtimes(foreignFile(dir), time.Unix(1, 0), time.Unix(1, 0))
+		},
+		"write an attribute": func() error {
+			return unix.Setxattr(foreignFile(dir), "user.test", []byte("x"), 0)
+		},
+		"remove an attribute": func() error { return unix.Removexattr(foreignFile(dir), "user.other") },
+		"read an attribute": func() error {
+			_, err := unix.Getxattr(foreignFile(dir), "user.other", nil)
+			return err
+		},
 		"read another's memory": func() error {
 			_, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", os.Getppid()))
 			return err
 		},
 	}
 }
+
+// foreignFile is of the worker's user, and beside the directory that it may write to.
+func foreignFile(dir string) string { return filepath.Join(filepath.Dir(dir), "foreign") }
 
 func raise() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -218,7 +246,7 @@ func executeOwn(dir string) error {
 func beConfined(dir string) int {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	if err := errors.Join(sandbox.Drop(testUser),
-		sandbox.Confine(sandbox.Limits{State: dir}, log)); err != nil {
+		sandbox.Confine(sandbox.Limits{State: dir, Unix: true}, log)); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -245,6 +273,13 @@ func beConfined(dir string) int {
 			ln, err := net.Listen("unix", filepath.Join(dir, "control.sock")) //nolint:noctx // at once
 			if err == nil {
 				_ = ln.Close()
+			}
+			return err
+		},
+		"change the mode of an open file": func() error {
+			f, err := os.Open(filepath.Join(dir, "state"))
+			if err == nil {
+				err = errors.Join(f.Chmod(0o640), f.Close())
 			}
 			return err
 		},
@@ -280,6 +315,8 @@ func TestSandbox(t *testing.T) {
 	state := filepath.Join(dir, "state.d")
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(state, 0o700),
 		os.WriteFile(filepath.Join(state, "state"), nil, 0o600),
+		os.WriteFile(foreignFile(state), nil, 0o600),
+		os.Chown(foreignFile(state), testUser.UID, testUser.GID),
 		os.Chown(state, testUser.UID, testUser.GID),
 		os.Chown(filepath.Join(state, "state"), testUser.UID, testUser.GID)); err != nil {
 		t.Fatal(err)
@@ -326,48 +363,6 @@ func TestSandbox(t *testing.T) {
 			t.Errorf("%s fails without a sandbox: %v", what, err)
 		}
 	}
-}
-
-// openTerminal returns a new pseudo-terminal.
-func openTerminal(t *testing.T) *os.File {
-	t.Helper()
-	ptmx := openFile(t, "/dev/ptmx", os.O_RDWR|unix.O_NOCTTY)
-	err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0)
-	number, err2 := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
-	if err := errors.Join(err, err2); err != nil {
-		t.Fatal(err)
-	}
-	return openFile(t, fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY)
-}
-
-// openTUN returns a TUN device, which goes with its file.
-func openTUN(t *testing.T) *os.File {
-	t.Helper()
-	file := openFile(t, "/dev/net/tun", os.O_RDWR)
-	request, err := unix.NewIfreq("privsep%d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(int(file.Fd()), unix.TUNSETIFF, request); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-func openProgram(t *testing.T) *os.File {
-	t.Helper()
-	return openFile(t, "/bin/true", os.O_RDONLY)
-}
-
-func openFile(t *testing.T, name string, flags int) *os.File {
-	t.Helper()
-	file, err := os.OpenFile(name, flags, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	return file
 }
 
 func TestFindUser(t *testing.T) {

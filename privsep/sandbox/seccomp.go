@@ -42,13 +42,23 @@ func refusedCalls() []uint32 {
 		// The machine.
 		unix.SYS_KEXEC_LOAD, unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE,
 		unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL,
-		unix.SYS_PERSONALITY, unix.SYS_OPEN_BY_HANDLE_AT,
+		unix.SYS_QUOTACTL_FD, unix.SYS_PERSONALITY, unix.SYS_OPEN_BY_HANDLE_AT,
+		// What landlock does not know: the names and the attributes of files that the worker cannot
+		// open. Fchmod, of an open file, stays: the program calls it.
+		unix.SYS_INOTIFY_INIT1, unix.SYS_FANOTIFY_INIT,
+		unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT,
+		unix.SYS_UTIMENSAT, unix.SYS_FILE_SETATTR, unix.SYS_FILE_GETATTR,
+		unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_SETXATTRAT,
+		unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR, unix.SYS_FREMOVEXATTR,
+		unix.SYS_REMOVEXATTRAT,
+		unix.SYS_GETXATTR, unix.SYS_LGETXATTR, unix.SYS_FGETXATTR, unix.SYS_GETXATTRAT,
+		unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR, unix.SYS_LISTXATTRAT,
 	)
 }
 
 // refusedArguments returns what a call that is allowed must not be asked for.
-func refusedArguments() []refusedArgument {
-	return []refusedArgument{
+func refusedArguments(s Limits) []refusedArgument {
+	all := []refusedArgument{
 		{unix.SYS_IOCTL, 1, []uint32{
 			// Type into a terminal, or take it over.
 			unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCSCTTY,
@@ -58,6 +68,19 @@ func refusedArguments() []refusedArgument {
 		// Outlive the parent; be read by others of the same user.
 		{unix.SYS_PRCTL, 0, []uint32{unix.PR_SET_PDEATHSIG, unix.PR_SET_DUMPABLE}},
 	}
+	if s.Unix {
+		return all
+	}
+	// The ends of a pair can be bound too. Only datagram sockets, for which SOCK_RAW is another
+	// word (unix_create), can then get anything from others: the rest stays connected.
+	datagrams := refusedArgument{unix.SYS_SOCKETPAIR, 1, nil}
+	for _, kind := range []uint32{unix.SOCK_DGRAM, unix.SOCK_RAW} {
+		for _, flags := range []uint32{0, unix.SOCK_CLOEXEC, unix.SOCK_NONBLOCK,
+			unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK} {
+			datagrams.values = append(datagrams.values, kind|flags)
+		}
+	}
+	return append(all, refusedArgument{unix.SYS_SOCKET, 0, []uint32{unix.AF_UNIX}}, datagrams)
 }
 
 type refusedArgument struct {
@@ -89,7 +112,7 @@ func low(index uint32) uint32 {
 // filter returns the program that the kernel runs for each system call (seccomp(2)). Which numbers
 // it always allows the kernel works out once (since 5.11), so that reading and writing cost
 // nothing.
-func filter() ([]bpf.RawInstruction, error) {
+func filter(s Limits) ([]bpf.RawInstruction, error) {
 	load := func(offset uint32) bpf.Instruction { return bpf.LoadAbsolute{Off: offset, Size: 4} }
 	ifEqual := func(value uint32, then ...bpf.Instruction) []bpf.Instruction {
 		test := bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipFalse: uint8(len(then))}
@@ -111,7 +134,7 @@ func filter() ([]bpf.RawInstruction, error) {
 	for _, call := range refusedCalls() {
 		program = append(program, ifEqual(call, refuse)...)
 	}
-	for _, r := range refusedArguments() {
+	for _, r := range refusedArguments(s) {
 		then := []bpf.Instruction{load(low(r.index))}
 		for _, value := range r.values {
 			then = append(then, ifEqual(value, refuse)...)
@@ -128,13 +151,13 @@ func filter() ([]bpf.RawInstruction, error) {
 
 // restrictCalls refuses, for good and to all threads, the system calls that the worker has no use
 // for. The caller has set no_new_privs.
-func restrictCalls(log *slog.Logger) error {
+func restrictCalls(s Limits, log *slog.Logger) error {
 	const less = "this kernel has no seccomp filter for this program: the worker may start processes"
 	if auditArchitecture == 0 {
 		log.Warn(less, "architecture", runtime.GOARCH)
 		return nil
 	}
-	raw, err := filter()
+	raw, err := filter(s)
 	if err != nil {
 		return fmt.Errorf("assemble the seccomp filter: %w", err)
 	}

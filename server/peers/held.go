@@ -31,14 +31,41 @@ type Held struct {
 	since    time.Time
 	now      func() time.Time
 
-	mu    sync.Mutex
-	queue *fq.Queue // nil if no packets are held
-	last  time.Time // when the last packet came; since, if none has
+	table *Table
+
+	mu     sync.Mutex
+	limit  int                  // bytes of buffers
+	queues map[sender]*fq.Queue // none is empty; nil if no packets are held
+	lost   uint64               // packets that queues dropped which are no more
+	last   time.Time            // when the last packet came; since, if none has
 }
+
+// sender is from where packets come: from this machine and the networks behind it, or from the
+// clients of a token. Each has a queue of its own, so that nobody's packets push out, or hide in a
+// flow's bucket, those of others.
+type sender struct {
+	client bool
+	token  string // its id
+}
+
+// senderRoom is what a queue takes beside its packets, in bytes, roughly.
+const senderRoom = 1 << 10
 
 func (t *Table) newHeld(holder lease.Holder, prefixes []netip.Prefix) *Held {
 	now := t.now()
-	return &Held{holder: holder, prefixes: prefixes, since: now, now: t.now, last: now}
+	return &Held{holder: holder, prefixes: prefixes, since: now, now: t.now, table: t, last: now}
+}
+
+// senderOf returns from where a packet comes. Its source is its sender's own: the policy has
+// dropped others.
+func (h *Held) senderOf(ip []byte) sender {
+	switch from, ok := h.table.Lookup(packet.Source(ip)); {
+	case ok && from.Peer != nil:
+		return sender{client: true, token: from.Peer.Holder.Token}
+	case ok:
+		return sender{client: true, token: from.Held.holder.Token}
+	}
+	return sender{}
 }
 
 // Add moves record i of b to the queue. It returns false, and leaves the record, if h does not hold
@@ -47,25 +74,63 @@ func (h *Held) Add(b *packet.Batch, i int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last = h.now()
-	if h.queue == nil || h.last.Sub(h.since) >= holdTime {
+	if h.queues == nil || h.last.Sub(h.since) >= holdTime {
 		return false
 	}
-	h.queue.Push(b.Take(i))
+	h.push(b.Take(i))
 	return true
 }
 
-// take moves the fresh packets of the client's own queue to that of h, and returns how many were
+// push adds p to its sender's queue. When all together have more than the limit, the largest loses
+// packets. The caller holds mu, and h has queues.
+func (h *Held) push(p *packet.Packet) {
+	from := h.senderOf(p.IP())
+	if h.queues[from] == nil {
+		h.queues[from] = h.table.budget.NewQueue(h.limit)
+	}
+	h.queues[from].Push(p)
+	for len(h.queues) > 1 { // else the queue's own limit does
+		var largest sender
+		most, all := int64(-1), int64(0)
+		for s, q := range h.queues {
+			size := q.Held()
+			all += size + senderRoom
+			if size > most {
+				largest, most = s, size
+			}
+		}
+		if all <= int64(h.limit) {
+			return
+		}
+		q := h.queues[largest]
+		_, dropped := q.Shed(max(most-1, 0)) // the budget may have emptied it
+		if h.lost += dropped; q.Len() == 0 {
+			h.close(largest)
+		}
+	}
+}
+
+// close removes the queue of a sender with its packets; the caller holds mu.
+func (h *Held) close(from sender) {
+	q := h.queues[from]
+	delete(h.queues, from)
+	q.Close()
+	drops := q.Drops()
+	h.lost += drops.Full + drops.Stale
+}
+
+// take moves the fresh packets of the client's own queue to those of h, and returns how many were
 // lost.
 func (h *Held) take(from *fq.Subflows) (lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, waiting := range from.TakeFresh(fq.Fresh) {
-		if h.queue == nil {
+		if h.queues == nil {
 			waiting.Free()
 			lost++
 			continue
 		}
-		h.queue.Push(waiting.Compact())
+		h.push(waiting.Compact())
 	}
 	return lost
 }
@@ -74,11 +139,11 @@ func (h *Held) take(from *fq.Subflows) (lost uint64) {
 func (h *Held) move(to *fq.Subflows) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.queue == nil {
-		return
-	}
-	for _, waiting := range h.queue.TakeFresh(fq.Fresh) {
-		to.Push(waiting)
+	for from, q := range h.queues {
+		for _, waiting := range q.TakeFresh(fq.Fresh) {
+			to.Push(waiting)
+		}
+		h.close(from)
 	}
 }
 
@@ -89,19 +154,18 @@ func (h *Held) busy() time.Duration {
 	return max(0, quiet-h.now().Sub(h.last))
 }
 
-// end drops the queue, so that h holds no packets any more. It reports whether there was one, and
-// returns how many packets it had dropped or still held.
+// end drops the queues, so that h holds no packets any more. It reports whether there were any, and
+// returns how many packets they had dropped or still held.
 func (h *Held) end() (had bool, lost uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.queue == nil {
+	if h.queues == nil {
 		return false, 0
 	}
-	waiting := h.queue.TakeFresh(holdTime)
-	for _, p := range waiting {
-		p.Free()
+	for from, q := range h.queues {
+		h.lost += uint64(q.Len())
+		h.close(from)
 	}
-	drops := h.queue.Drops()
-	h.queue = nil
-	return true, uint64(len(waiting)) + drops.Full + drops.Stale
+	h.queues = nil
+	return true, h.lost
 }

@@ -35,7 +35,7 @@ type Table struct {
 	seats   map[lease.Holder]*seat
 	byToken map[string]map[lease.Holder]*seat // the same seats, by the token's id
 	away    map[lease.Holder]*Held
-	holding int // those of away that have a queue
+	holding int // those of away that hold packets
 }
 
 // A seat is a session that is connected, being admitted, or both when it is resumed.
@@ -198,7 +198,7 @@ func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	})
 	h := t.newHeld(p.Holder, own)
 	if hold && t.holding < holdMost {
-		h.queue = t.budget.NewQueue(t.holdLimit())
+		h.limit, h.queues = t.holdLimit(), map[sender]*fq.Queue{}
 		t.holding++
 	}
 	lost = h.take(p.Queue)

@@ -28,18 +28,18 @@ func TestAllowanceIsCharged(t *testing.T) {
 	b := NewBudget(limit)
 	q := b.NewQueue(limit)
 	fill(q, 1, limit/room)
-	if n := q.held(); n < limit/2 {
+	if n := q.Held(); n < limit/2 {
 		t.Fatalf("%d bytes are held without the buffers", n)
 	}
 	n := b.sockets.Take(limit)
 	if n != limit/allowanceShare/2 {
 		t.Fatalf("%d bytes are allowed", n)
 	}
-	if held := q.held() + int64(n); held > limit {
+	if held := q.Held() + int64(n); held > limit {
 		t.Errorf("%d bytes are held with the buffers; want %d at most", held, limit)
 	}
 	fill(q, 1, limit/room)
-	if held := q.held() + int64(n); held > limit {
+	if held := q.Held() + int64(n); held > limit {
 		t.Errorf("%d bytes are held with the buffers and more packets; want %d at most", held,
 			limit)
 	}

@@ -177,7 +177,7 @@ func (b *Budget) settle() (held int64) {
 	level := level(b.all, b.share-sockets)
 	for i := range b.all {
 		if h := &b.all[i]; h.sum() > level {
-			freed, packets := h.queue.shed(max(level-h.other, 0))
+			freed, packets := h.queue.Shed(max(level-h.other, 0))
 			held -= freed
 			b.dropped.Add(packets)
 		}

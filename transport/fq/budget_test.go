@@ -37,19 +37,19 @@ func TestBudgetFattestFirst(t *testing.T) {
 	if lost := small.Drops(); lost != (Drops{}) || small.Len() != 150 {
 		t.Errorf("the queue within its share has lost %+v", lost)
 	}
-	held, lost := small.held(), uint64(0)
+	held, lost := small.Held(), uint64(0)
 	for i, q := range greedy {
-		if n := q.held(); n < b.Share()/11-room {
+		if n := q.Held(); n < b.Share()/11-room {
 			t.Errorf("greedy queue %d holds %d bytes, less than its share of %d", i, n,
 				b.Share()/11)
 		}
-		held += q.held()
+		held += q.Held()
 		lost += q.Drops().Memory
 	}
 	if held > limit+maxPortion {
 		t.Errorf("%d bytes are held, of %d", held, limit)
 	}
-	if n := b.Dropped(); n != lost || n != 10*2000-uint64(held-small.held())/room {
+	if n := b.Dropped(); n != lost || n != 10*2000-uint64(held-small.Held())/room {
 		t.Errorf("%d dropped in all, %d by queues, %d bytes left", n, lost, held)
 	}
 	for _, q := range append(greedy, small) {
@@ -91,10 +91,10 @@ func TestBudgetHolds(t *testing.T) {
 	deaf.Hold(limit / 2)
 	fill(deaf, 1, 100)
 	fill(other, 1, 1000)
-	if n := deaf.Len(); n != 0 && deaf.held()-int64(deaf.pinned) > b.Share()/2 {
+	if n := deaf.Len(); n != 0 && deaf.Held()-int64(deaf.pinned) > b.Share()/2 {
 		t.Errorf("%d packets are left beside buffers that are the whole share", n)
 	}
-	if n := other.held(); n < b.Share()/2-room || n+deaf.held() > limit+maxPortion {
+	if n := other.Held(); n < b.Share()/2-room || n+deaf.Held() > limit+maxPortion {
 		t.Errorf("the other holds %d", n)
 	}
 	deaf.Hold(-limit / 2)
@@ -215,7 +215,7 @@ func TestBudgetShedsCharges(t *testing.T) {
 		t.Error("nothing was dropped above the limit")
 	}
 	fill(greedy, 1, 400)
-	if n, held := b.Settle(), deaf.held()+greedy.held(); n != held {
+	if n, held := b.Settle(), deaf.Held()+greedy.Held(); n != held {
 		t.Errorf("%d bytes are held; Settle says %d", held, n)
 	}
 	deaf.Hold(-limit / 2)

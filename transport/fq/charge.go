@@ -58,17 +58,17 @@ func (q *Queue) settle() (packets, other int64) {
 	return int64(q.buffered), int64(q.pinned)
 }
 
-// held returns how many bytes q holds.
-func (q *Queue) held() int64 {
+// Held returns how many bytes q holds: buffers of waiting packets, and those of Hold.
+func (q *Queue) Held() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return int64(q.buffered) + int64(q.pinned)
 }
 
-// shed drops packets until q holds at most n bytes of them. Each round drops at the heads of the
+// Shed drops packets until q holds at most n bytes of them. Each round drops at the heads of the
 // flows with more than half of the bytes of the largest flow. It returns the bytes that were
 // charged for the dropped packets, and their number.
-func (q *Queue) shed(n int64) (freed int64, packets uint64) {
+func (q *Queue) Shed(n int64) (freed int64, packets uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for int64(q.buffered) > n {

@@ -326,7 +326,7 @@ func (l *Subflows) Drops() Drops {
 // waiting connections, see Queue.Hold.
 func (l *Subflows) Held() (bytes int64) {
 	for _, subflow := range *l.all.Load() {
-		bytes += subflow.queue.held()
+		bytes += subflow.queue.Held()
 	}
 	return bytes
 }
