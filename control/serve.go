@@ -135,7 +135,7 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
 		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
-			server.ErrNoTokens} {
+			auth.ErrGiven, server.ErrNoTokens} {
 			if errors.Is(err, e) {
 				status = http.StatusBadRequest
 			}

@@ -32,7 +32,7 @@ func TestCredentialByOtherURL(t *testing.T) {
 		{"tun0", "wss://hub.example/ws", "", credential},
 		{"tun0", "wss://192.0.2.1:8443/ws", join, credential},
 		{"tun1", "wss://hub.example/ws", join, credential},
-		// nothing for whoever does not show that token
+		// nothing without that token
 		{"tun0", "wss://192.0.2.1:8443/ws", "", ""},
 		{"tun1", "wss://hub.example/ws", "", ""},
 		{"tun0", "wss://192.0.2.1:8443/ws", other, other},

@@ -29,7 +29,8 @@ func Command() *cli.Command {
 			"last for use behind a proxy that ends TLS:\n\n" +
 			"   sudo tunnel serve\n" +
 			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
-			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com " +
+			"--trusted-proxy 127.0.0.1",
 		Flags:           invocation.Flags(config.DefaultServe().Settings()),
 		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,

@@ -86,6 +86,7 @@ func tokenFailure(err error) error {
 		return nil
 	}
 	for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
+		auth.ErrGiven,
 		control.ErrRefused} {
 		if errors.Is(err, e) {
 			return failure.New(failure.StepUsage, err, "see `tunnel token list`")
