@@ -78,11 +78,12 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s until ctx ends. It closes ln, and returns when no request is being
+// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns when no request is being
 // answered.
-func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Logger) {
+func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
+	log *slog.Logger) {
 	web := &http.Server{
-		Handler:           handler(s),
+		Handler:           handler(s, join),
 		ReadHeaderTimeout: requestTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
@@ -107,8 +108,11 @@ func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Log
 	}
 }
 
-func handler(s *server.Server) http.Handler {
+func handler(s *server.Server, join Join) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, join, nil)
+	})
 	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
 		all, err := s.ListTokens()
 		answer(w, http.StatusOK, all, err)

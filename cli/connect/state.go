@@ -16,8 +16,8 @@ import (
 // openKept opens the files that a client keeps between runs: its session, and the credentials from
 // join tokens. A dialer with a credential for its server uses it instead of its join token, or of
 // none, and one without uses that which its join token got under another URL or for another device:
-// the join token itself is used up. If another client uses the files, this one runs without them and
-// gets an address of its own.
+// the join token itself is used up. If another client uses the files, this one runs without them
+// and gets an address of its own.
 func openKept(dir, dev string, dialers []*ws.Dialer, log *slog.Logger) (*store.Sessions,
 	*store.Credentials, error) {
 	session, err := store.OpenSessions(filepath.Join(dir, "session-"+dev+".json"))

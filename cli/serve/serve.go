@@ -12,6 +12,7 @@ import (
 	"tunnel/cli/machine"
 	"tunnel/cmdrun"
 	"tunnel/config"
+	"tunnel/control"
 	"tunnel/host"
 	"tunnel/journal"
 	"tunnel/server"
@@ -124,7 +125,8 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer kept.control(c.Context, hub)()
+	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
+	defer kept.control(c.Context, hub, join)()
 	machine.TakePriority(log)
 	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }

@@ -24,6 +24,7 @@ type tokens interface {
 	List(context.Context) ([]server.TokenStatus, error)
 	Create(context.Context, auth.Spec) (auth.Token, string, error)
 	Revoke(context.Context, string) error
+	Join(context.Context) (control.Join, error)
 }
 
 // withTokens calls f with the tokens of --state. A running server has the file locked and is asked;
@@ -117,3 +118,5 @@ func (l localTokens) Revoke(_ context.Context, name string) error {
 	_, err := l.store.Revoke(name)
 	return err
 }
+
+func (localTokens) Join(context.Context) (control.Join, error) { return control.Join{}, nil }
