@@ -78,8 +78,8 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns when no request is being
-// answered.
+// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns
+// when no request is being answered.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
 	log *slog.Logger) {
 	web := &http.Server{

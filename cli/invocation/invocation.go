@@ -134,7 +134,7 @@ func (i *Invocation) Warn(log *slog.Logger) {
 }
 
 // mistyped returns the variables of an environment that are nearly those of a setting of serve or
-// connect, with what they most likely mean. Others with TUNNEL_ may be another program's: Kubernetes
+// connect, with what they most likely mean. Others may be of another program: Kubernetes
 // sets TUNNEL_SERVICE_HOST and TUNNEL_PORT for a service that is called tunnel.
 func mistyped(environ []string) (all [][2]string) {
 	var names []string
