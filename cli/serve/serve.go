@@ -52,6 +52,13 @@ func serve(c *cli.Context) (err error) {
 	memory := serveMemory(told.MaxMemory)
 	want := machine.ServeWant(told)
 	if told.DryRun {
+		// what the run would refuse
+		if _, err := serverToken(i, log); err != nil {
+			return err
+		}
+		if _, err := newServerTLS(i, log); err != nil {
+			return err
+		}
 		dry := host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}}, nil, nil)
 		return dry.Apply(c.Context, want)
 	}
@@ -104,6 +111,9 @@ func serve(c *cli.Context) (err error) {
 		log.Warn(
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
 				"proxy with TLS in front")
+	}
+	if text := acmeHint(told.ACME, ln.Addr()); text != "" {
+		log.Info(text, "listen", ln.Addr())
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		withZone(ln.Addr(), told.Listen), told.Network, want.Dev,
