@@ -133,6 +133,25 @@ func (i *Invocation) Warn(log *slog.Logger) {
 	}
 }
 
+// Doubts returns what this machine's run with the configuration of a file would refuse or warn of.
+// The file may be for another machine.
+func (i *Invocation) Doubts(file *setting.File) (all []string) {
+	for _, s := range i.Settings() {
+		if s.Input && s.Name != FlagConfig && s.Text() != "" {
+			input, err := OpenFile(s.Text())
+			if err != nil {
+				all = append(all, s.Name+": "+err.Error())
+				continue
+			}
+			_ = input.Close()
+		}
+		if s.Secret && file.Public && i.Common.From[s.Name].File != "" {
+			all = append(all, s.Name+": other users may read this secret: `chmod 600` the file")
+		}
+	}
+	return all
+}
+
 // mistyped returns the variables of an environment that are nearly those of a setting of serve or
 // connect, with what they most likely mean. Others may be of another program: Kubernetes
 // sets TUNNEL_SERVICE_HOST and TUNNEL_PORT for a service that is called tunnel.
