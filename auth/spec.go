@@ -39,6 +39,7 @@ var (
 	ErrExists  = errors.New("there is a token of that name")
 	ErrUnknown = errors.New("there is no token of that name")
 	ErrSpec    = errors.New("no such token can be made")
+	ErrGiven   = errors.New("the server was started with this token: start it without to revoke it")
 )
 
 // CheckName returns ErrName, wrapped, if a token cannot have this name.

@@ -211,8 +211,7 @@ func (s *Store) Revoke(name string) (Token, error) {
 	id := all[i].ID
 	if id == flagName {
 		return Token{},
-			fmt.Errorf("%w: %q is the token that the server was started with: start it without",
-				ErrSpec, flagName)
+			fmt.Errorf("%s: %w", flagName, ErrGiven)
 	}
 	defer s.changing.Lock(id)()
 	if err := s.bury(id); err != nil {

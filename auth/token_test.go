@@ -236,7 +236,7 @@ func TestCreateRefuses(t *testing.T) {
 	if _, err := s.Revoke("b"); !errors.Is(err, ErrUnknown) {
 		t.Errorf("revoke of a name that nothing has: %v", err)
 	}
-	if _, err := s.Revoke("flag"); !errors.Is(err, ErrSpec) {
+	if _, err := s.Revoke("flag"); !errors.Is(err, ErrGiven) {
 		t.Errorf("revoke of the flag: %v", err)
 	}
 	if len(s.List()) != 2 {

@@ -53,7 +53,11 @@ func cleanup(c *cli.Context) error {
 		_, _ = fmt.Fprintf(c.App.Writer, "left alone: %v\n", &report.Busy[i])
 	}
 	if err == nil && len(report.Removed) == 0 {
-		_, _ = fmt.Fprintln(c.App.Writer, "nothing to remove")
+		text := "nothing to remove"
+		if os.Geteuid() != 0 {
+			text = "nothing to remove of this user's runs; for root's use sudo"
+		}
+		_, _ = fmt.Fprintln(c.App.Writer, text)
 	}
 	return err
 }

@@ -113,8 +113,12 @@ func configCheck(c *cli.Context) error {
 	}
 	var least error
 	for _, command := range commands {
-		err := (&invocation.Invocation{}).Load(command, setting.Sources{File: file})
+		var i invocation.Invocation
+		err := i.Load(command, setting.Sources{File: file})
 		if err == nil {
+			for _, doubt := range i.Doubts(file) {
+				_, _ = fmt.Fprintf(c.App.ErrWriter, "%s: warning: %s\n", name, doubt)
+			}
 			_, err = fmt.Fprintf(c.App.Writer, "%s: no problems; it is for tunnel %s\n", name,
 				command)
 			return err

@@ -64,7 +64,7 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 		worker.OnStop(stop)
 		app.Metadata[invocation.MetaWorker] = worker
 	}
-	err := app.RunContext(ctx, invocation.FlagsFirst(app, args))
+	err := app.RunContext(ctx, invocation.FlagsFirst(app, invocation.HelpLast(app, args)))
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil { // a signal before the command began
 		return 0
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -29,6 +30,11 @@ func TestScripts(t *testing.T) {
 			// Where the program is, for scripts that have a PATH of their own.
 			bin, _, _ := strings.Cut(env.Getenv("PATH"), string(os.PathListSeparator))
 			env.Setenv("BIN", bin)
+			root, err := filepath.Abs("..")
+			if err != nil {
+				return err
+			}
+			env.Setenv("ROOT", root) // of the repository
 			// the race detector would have each program sleep for a second
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil

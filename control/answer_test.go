@@ -75,6 +75,12 @@ func TestWrongAnswers(t *testing.T) {
 		{"list", 200, "null", true},
 		{"list", 200, "[]", true},
 		{"list", 200, `[{"id":"a","name":"n"}]`, true},
+		{"join", 200, `{"url":"wss://192.0.2.1:8443"}`, true},
+		{"join", 200, "{}", true},
+		{"join", 200, `{"url":"wss://192.0.2.1","pin":"sha256:x; reboot"}`, false},
+		{"join", 200, `{"url":"https://192.0.2.1"}`, false},
+		{"join", 200, `{"url":"wss://192.0.2.1/\u001b[2J"}`, false},
+		{"join", 200, `{"url":"wss://192.0.2.1/\u202e"}`, false},
 		{"list", 204, "", false},
 		{"list", 200, `[{"id":"a","name":"n"}`, false},
 		{"list", 200, `[{"id":"a","name":""}]`, false},
@@ -88,6 +94,8 @@ func TestWrongAnswers(t *testing.T) {
 		switch test.call {
 		case "create":
 			_, text, err = c.Create(t.Context(), auth.Spec{Name: "laptop"})
+		case "join":
+			_, err = c.Join(t.Context())
 		case "revoke":
 			err = c.Revoke(t.Context(), "laptop")
 		default:

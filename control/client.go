@@ -13,10 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"tunnel/auth"
+	"tunnel/certs"
 	"tunnel/server"
 )
 
@@ -132,6 +134,42 @@ func (c *Client) Create(ctx context.Context, spec auth.Spec) (auth.Token, string
 	}
 	return made.Token, made.Text, nil
 }
+
+// Join returns how clients reach the server. What is not of that form is an error, because the user
+// runs it as a command.
+func (c *Client) Join(ctx context.Context) (join Join, err error) {
+	err = c.call(ctx, http.MethodGet, "/join", nil, http.StatusOK, func(body io.Reader) error {
+		if err := json.NewDecoder(limited(body, maxAnswer)).Decode(&join); err != nil {
+			return err
+		}
+		return join.check()
+	})
+	if err != nil {
+		return Join{}, err
+	}
+	return join, nil
+}
+
+// check returns an error if j has anything but what a server tells; both parts may be missing.
+func (j Join) check() error {
+	if j.Pin != "" {
+		if _, err := certs.ParsePin(j.Pin); err != nil {
+			return err
+		}
+	}
+	if j.URL == "" {
+		return nil
+	}
+	at, err := url.Parse(j.URL)
+	if err != nil || at.Scheme != "wss" || at.Hostname() == "" || at.User != nil ||
+		at.RawQuery != "" || strings.ContainsFunc(j.URL, unprintable) {
+		return errors.New("not the URL of a server")
+	}
+	return nil
+}
+
+// unprintable reports whether r may not be in a URL.
+func unprintable(r rune) bool { return r <= ' ' || r > '~' }
 
 // Revoke ends a token and its sessions.
 func (c *Client) Revoke(ctx context.Context, name string) error {

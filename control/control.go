@@ -4,6 +4,7 @@
 //	GET    /tokens        → 200 [TokenStatus…]
 //	POST   /tokens        auth.Spec → 201 Made
 //	DELETE /tokens/NAME   → 204
+//	GET    /join          → 200 Join
 //
 // Failures are {"error": "…"}: 400 when what was asked for cannot be, 500 when the server could not
 // do it.
@@ -24,6 +25,12 @@ import (
 
 // SocketName is the socket's name in the state directory.
 const SocketName = "control.sock"
+
+// Join is how clients reach a server.
+type Join struct {
+	URL string `json:"url,omitempty"` // "" if the server does not know it
+	Pin string `json:"pin,omitempty"` // "" if it has a certificate
+}
 
 // Made is a new token with its text.
 type Made struct {

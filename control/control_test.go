@@ -52,7 +52,7 @@ func start(t *testing.T, dir string) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, log) })
+	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, log) })
 	stop = sync.OnceFunc(func() {
 		cancel()
 		group.Wait()
@@ -61,6 +61,8 @@ func start(t *testing.T, dir string) (stop func()) {
 	t.Cleanup(stop)
 	return stop
 }
+
+var theJoin = control.Join{URL: "wss://hub.example:8443", Pin: "sha256:" + strings.Repeat("7a", 32)}
 
 func TestControl(t *testing.T) {
 	// longer than a socket's name may be
@@ -97,6 +99,9 @@ func TestControl(t *testing.T) {
 			Routes: []netip.Prefix{netip.MustParsePrefix("fd07::/48")}})
 	if err != nil || made.Name != "laptop" || auth.ID(text) != made.ID {
 		t.Errorf("made %+v, %q, %v", made, text, err)
+	}
+	if got, err := c.Join(ctx); err != nil || got != theJoin {
+		t.Errorf("to join: %+v, %v; want %+v", got, err, theJoin)
 	}
 	for what, spec := range map[string]auth.Spec{
 		"the name again": {Name: "laptop"}, "no name": {},

@@ -87,11 +87,12 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s until ctx ends. It closes ln, and returns when no request is being
-// answered.
-func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Logger) {
+// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns
+// when no request is being answered.
+func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
+	log *slog.Logger) {
 	web := &http.Server{
-		Handler:           handler(s),
+		Handler:           handler(s, join),
 		ReadHeaderTimeout: requestTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
@@ -116,8 +117,11 @@ func Serve(ctx context.Context, ln net.Listener, s *server.Server, log *slog.Log
 	}
 }
 
-func handler(s *server.Server) http.Handler {
+func handler(s *server.Server, join Join) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, join, nil)
+	})
 	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
 		all, err := s.ListTokens()
 		answer(w, http.StatusOK, all, err)
@@ -144,7 +148,7 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
 		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
-			server.ErrNoTokens} {
+			auth.ErrGiven, server.ErrNoTokens} {
 			if errors.Is(err, e) {
 				status = http.StatusBadRequest
 			}

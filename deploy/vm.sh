@@ -24,8 +24,9 @@ explain() {
   case $1 in
     2) say "wrong flags: 'tunnel ${args[0]} --help' lists them" ;;
     3 | 4 | 5) say "the server was not reached; it may be worth another try" ;;
-    6 | 7) say "something answered, but not our server" ;;
-    8) say "the token is not the server's; trying again will not help" ;;
+    6) say "something answered, but it did not prove that it is our server" ;;
+    7) say "what answered is not our server, or it wants no logins from here for some minutes" ;;
+    8) say "the token is missing or not the server's; trying again will not help" ;;
     9) say "no address: all are taken, or the network is in use here" ;;
     10 | 11) say "this machine does not let us make a device or a route" ;;
     12) say "the port is in use" ;;
@@ -72,6 +73,9 @@ if ! read -r -t 60 line <&"$out"; then
   code=1 # unless the tunnel has ended with a code of its own
 elif ((${#command[@]})); then
   say "$line"
+  # such as the first token of a server, which is shown this once
+  while read -r line; do say "$line"; done <&"$out" &
+  lines=$!
   "${command[@]}" || code=$?
 else
   trap 'kill "$pid"' INT TERM # here they are the normal end
@@ -82,6 +86,7 @@ fi
 trap - EXIT
 ended=0
 stop || ended=$?
+wait ${lines:+"$lines"} || true
 if ((ended)); then
   explain "$ended"
   exit "$ended"

@@ -36,8 +36,8 @@ func Command() *cli.Command {
 		Name:      "connect",
 		Usage:     "join the network of a server",
 		ArgsUsage: "URL [URL...]",
-		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the default path is /ws. " +
-			"Further URLs are servers to try\n" +
+		Description: "URL is ws://HOST[:PORT][/PATH] or wss://…; the default path is /ws, and port\n" +
+			"443, while serve listens on 8443 without --listen. Further URLs are servers to try\n" +
 			"when those before fail. Flags may stand before and after the URLs; TUNNEL_URL " +
 			"replaces the URLs.\n" +
 			"HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY are respected. Example:\n\n" +

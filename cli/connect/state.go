@@ -3,6 +3,7 @@ package connect
 import (
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"tunnel/auth"
@@ -14,8 +15,9 @@ import (
 
 // openKept opens the files that a client keeps between runs: its session, and the credentials from
 // join tokens. A dialer with a credential for its server uses it instead of its join token, or of
-// none. If another client uses the files, this one runs without them and gets an address of its
-// own.
+// none, and one without uses that which its join token got under another URL or for another device:
+// the join token itself is used up. If another client uses the files, this one runs without them
+// and gets an address of its own.
 func openKept(dir, dev string, dialers []*ws.Dialer, log *slog.Logger) (*store.Sessions,
 	*store.Credentials, error) {
 	session, err := store.OpenSessions(filepath.Join(dir, "session-"+dev+".json"))
@@ -32,12 +34,44 @@ func openKept(dir, dev string, dialers []*ws.Dialer, log *slog.Logger) (*store.S
 		return nil, nil, failure.New(failure.StepState, err,
 			"repair or delete it, or "+statedir.Advice)
 	}
+	var elsewhere []*store.Credentials
 	for _, d := range dialers {
+		ofToken := func(kept string) bool { return auth.Exchanges(d.Token, kept) }
 		kept := credentials.Get(d.URL.String())
 		if kept != "" && (d.Token == "" || auth.ID(d.Token) != "" &&
 			auth.ID(d.Token) == auth.ID(kept)) {
 			d.Token = kept
+			continue
+		}
+		if !auth.IsJoin(d.Token) {
+			continue
+		}
+		if elsewhere == nil {
+			elsewhere = append([]*store.Credentials{credentials}, otherDevices(dir, dev)...)
+		}
+		for _, c := range elsewhere {
+			if found := c.Find(ofToken); found != "" {
+				d.Token = found
+				break
+			}
 		}
 	}
 	return session, credentials, nil
+}
+
+// otherDevices returns the credentials in dir that runs for other devices got. What is unreadable
+// is left out: it belongs to other runs.
+func otherDevices(dir, dev string) (all []*store.Credentials) {
+	files, _ := os.ReadDir(dir)
+	for _, file := range files {
+		name := file.Name()
+		if match, _ := filepath.Match("credential-*.json", name); !match ||
+			name == "credential-"+dev+".json" {
+			continue
+		}
+		if c, err := store.OpenCredentials(filepath.Join(dir, name)); err == nil {
+			all = append(all, c)
+		}
+	}
+	return all
 }

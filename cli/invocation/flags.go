@@ -102,6 +102,24 @@ func GivenFlags(c *cli.Context) map[string][]string {
 	return all
 }
 
+// HelpLast returns the arguments of `help COMMAND SUBCOMMAND` as those of `COMMAND SUBCOMMAND
+// --help`: urfave/cli's help knows one level only.
+func HelpLast(app *cli.App, args []string) []string {
+	if len(args) < 4 || args[1] != "help" && args[1] != "h" {
+		return args
+	}
+	command := app.Command(args[2])
+	for _, name := range args[3:] {
+		if command != nil {
+			command = command.Command(name)
+		}
+	}
+	if command == nil {
+		return args
+	}
+	return append(append(slices.Clone(args[:1]), args[2:]...), "--help")
+}
+
 // FlagsFirst moves flags after the arguments of a command, such as `connect URL` and `token create
 // NAME`, before them: urfave/cli stops looking for flags at the first argument, and users write
 // them after it.
@@ -165,8 +183,11 @@ func (i *Invocation) Token() (string, error) {
 	}
 	secret := strings.TrimSpace(string(data))
 	if secret == "" {
-		return "", failure.Usage("--token-file %s is empty: make a token with %s",
-			i.Common.TokenFile, config.MakeToken)
+		advice := "make a token with " + config.MakeToken
+		if i.Connect != nil { // a token of its own making is none of the server's
+			advice = "it is to have the server's token, which `tunnel token create NAME` prints there"
+		}
+		return "", failure.Usage("--token-file %s is empty: %s", i.Common.TokenFile, advice)
 	}
 	if err := config.CheckToken(secret); err != nil {
 		return "", failure.Usage("%w", err)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -117,12 +119,61 @@ func (i *Invocation) Warn(log *slog.Logger) {
 		log.Warn("the configuration file belongs to another user, who decides some of what this "+
 			"machine does: `chown root` it", "file", i.file.Name, "uid", i.file.Owner)
 	}
+	if Worker(i.CLI) == nil { // its parent has done so
+		for _, m := range mistyped(os.Environ()) {
+			log.Warn("no setting has this variable: it is ignored", "variable", m[0],
+				"did_you_mean", m[1])
+		}
+	}
 	for _, s := range i.Settings() {
 		if s.Secret && i.file != nil && i.file.Public && i.Common.From[s.Name].File != "" {
 			log.Warn("other users may read a secret in the configuration file: `chmod 600` it",
 				"file", i.file.Name, "key", s.Name)
 		}
 	}
+}
+
+// Doubts returns what this machine's run with the configuration of a file would refuse or warn of.
+// The file may be for another machine.
+func (i *Invocation) Doubts(file *setting.File) (all []string) {
+	for _, s := range i.Settings() {
+		if s.Input && s.Name != FlagConfig && s.Text() != "" {
+			input, err := OpenFile(s.Text())
+			if err != nil {
+				all = append(all, s.Name+": "+err.Error())
+				continue
+			}
+			_ = input.Close()
+		}
+		if s.Secret && file.Public && i.Common.From[s.Name].File != "" {
+			all = append(all, s.Name+": other users may read this secret: `chmod 600` the file")
+		}
+	}
+	return all
+}
+
+// mistyped returns the variables of an environment that are nearly those of a setting of serve or
+// connect, with what they most likely mean. Others may be of another program: Kubernetes
+// sets TUNNEL_SERVICE_HOST and TUNNEL_PORT for a service that is called tunnel.
+func mistyped(environ []string) (all [][2]string) {
+	var names []string
+	for _, s := range append(config.DefaultServe().Settings(),
+		config.DefaultConnect().Settings()...) {
+		names = append(names, s.Name)
+	}
+	for _, kv := range environ {
+		variable, _, _ := strings.Cut(kv, "=")
+		text, ours := strings.CutPrefix(variable, "TUNNEL_")
+		switch text = strings.ToLower(strings.ReplaceAll(text, "_", "-")); {
+		case !ours, slices.Contains(names, text):
+		case text == "peer", text == "port": // of --on-up, of Kubernetes
+		default:
+			if near := setting.Nearest(text, names); near != "" {
+				all = append(all, [2]string{variable, Variable(near)[0]})
+			}
+		}
+	}
+	return all
 }
 
 // ReadConfig reads the configuration file of that name until ctx ends.

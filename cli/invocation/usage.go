@@ -33,7 +33,11 @@ func UsageError(c *cli.Context, err error, _ bool) error {
 		for _, f := range c.Command.Flags {
 			names = append(names, f.Names()...)
 		}
-		advice += didYouMean("--", name, names)
+		if name == "version" || name == "v" {
+			advice += "; did you mean `tunnel version`?"
+		} else {
+			advice += didYouMean("--", name, names)
+		}
 	}
 	if strings.HasPrefix(err.Error(), badSyntax) {
 		err = errors.New("an argument begins with - and is not a flag") // it may hold a secret

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
 	"tunnel/config"
@@ -49,7 +48,7 @@ func printConnectLine(w io.Writer, told *config.Serve, s *serverTLS, kept *serve
 		credential = []string{"--" + invocation.FlagTokenFile, "FILE"}
 	}
 	if url != "" {
-		_, _ = fmt.Fprintln(w, connectLine(url, s.pin, credential...))
+		_, _ = fmt.Fprintln(w, invocation.ConnectLine(url, s.pin, credential...))
 	}
 	return nil
 }
@@ -67,30 +66,13 @@ func watchJoinLine(o *output.Output, log *slog.Logger) {
 		if err == nil && first && o.Null {
 			err = errors.New("it is closed, or /dev/null")
 		}
-		if err != nil && (first || bytes.Contains(text, []byte(joinCommand))) {
+		if err != nil && (first || bytes.Contains(text, []byte(invocation.JoinCommand))) {
 			once.Do(func() {
 				log.Warn("stdout did not take the line to join with; a token in it is lost: "+
 					"make another with `tunnel token create NAME`", "err", err)
 			})
 		}
 	})
-}
-
-// joinCommand begins the join command.
-const joinCommand = "tunnel connect "
-
-// connectLine returns the command that joins a machine to the server at url, quoted for a POSIX
-// shell. pin may be empty; credential has the flags of the token.
-func connectLine(url, pin string, credential ...string) string {
-	argv := append(strings.Fields(joinCommand), url)
-	if pin != "" {
-		argv = append(argv, "--"+invocation.FlagPin, pin)
-	}
-	argv = append(argv, credential...)
-	for i, word := range argv {
-		argv[i] = failure.ShellQuote(word)
-	}
-	return strings.Join(argv, " ")
 }
 
 // url returns the URL under which clients reach the server that listens there; "" if it is unknown,

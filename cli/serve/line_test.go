@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tunnel/cli/invocation"
 	"tunnel/config"
 )
 
@@ -13,15 +14,15 @@ func TestConnectLine(t *testing.T) {
 	const pin = "sha256:d6qzRu9zOECb90Uez27xWltNsj0e1Md7GkYYkVoZWmM="
 	for want, got := range map[string]string{
 		"tunnel connect wss://192.0.2.1:8443 --pin " + pin +
-			" --token-file token": connectLine("wss://192.0.2.1:8443", pin, "--token-file",
+			" --token-file token": invocation.ConnectLine("wss://192.0.2.1:8443", pin, "--token-file",
 			"token"),
-		"tunnel connect wss://server.example": connectLine(
+		"tunnel connect wss://server.example": invocation.ConnectLine(
 			"wss://server.example", ""),
-		`tunnel connect 'wss://server.example/a b' --token '$(touch it)'`: connectLine(
+		`tunnel connect 'wss://server.example/a b' --token '$(touch it)'`: invocation.ConnectLine(
 			"wss://server.example/a b", "", "--token", "$(touch it)"),
-		`tunnel connect wss://h --token-file ''\''~'`: connectLine(
+		`tunnel connect wss://h --token-file ''\''~'`: invocation.ConnectLine(
 			"wss://h", "", "--token-file", "'~"),
-		`tunnel connect wss://h --token-file ''`: connectLine(
+		`tunnel connect wss://h --token-file ''`: invocation.ConnectLine(
 			"wss://h", "", "--token-file", ""),
 	} {
 		if got != want {
@@ -32,7 +33,7 @@ func TestConnectLine(t *testing.T) {
 	words := []string{"a b", "it's", "$HOME", "`x`", "~", "*", "#", "", "a\\b", "[::1]", "&", "ä",
 		"-", "a=b", "!"}
 	out, err := exec.CommandContext(t.Context(), "sh", "-c",
-		"tunnel() { printf '%s\\n' \"$@\"; }; "+connectLine("wss://[::1]:8443", "",
+		"tunnel() { printf '%s\\n' \"$@\"; }; "+invocation.ConnectLine("wss://[::1]:8443", "",
 			words...)).Output()
 	if want := "connect\nwss://[::1]:8443\n" + strings.Join(words, "\n") + "\n"; err != nil ||
 		string(out) != want {

@@ -12,6 +12,7 @@ import (
 	"tunnel/cli/machine"
 	"tunnel/cmdrun"
 	"tunnel/config"
+	"tunnel/control"
 	"tunnel/host"
 	"tunnel/journal"
 	"tunnel/server"
@@ -29,7 +30,8 @@ func Command() *cli.Command {
 			"last for use behind a proxy that ends TLS:\n\n" +
 			"   sudo tunnel serve\n" +
 			"   sudo tunnel serve --listen :443 --acme server.example.com\n" +
-			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com",
+			"   sudo tunnel serve --plain --listen 127.0.0.1:8443 --public server.example.com " +
+			"--trusted-proxy 127.0.0.1",
 		Flags:           invocation.Flags(config.DefaultServe().Settings()),
 		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
@@ -50,6 +52,13 @@ func serve(c *cli.Context) (err error) {
 	memory := serveMemory(told.MaxMemory)
 	want := machine.ServeWant(told)
 	if told.DryRun {
+		// what the run would refuse
+		if _, err := serverToken(i, log); err != nil {
+			return err
+		}
+		if _, err := newServerTLS(i, log); err != nil {
+			return err
+		}
 		dry := host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}}, nil, nil)
 		return dry.Apply(c.Context, want)
 	}
@@ -103,6 +112,9 @@ func serve(c *cli.Context) (err error) {
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
 				"proxy with TLS in front")
 	}
+	if text := acmeHint(told.ACME, ln.Addr()); text != "" {
+		log.Info(text, "listen", ln.Addr())
+	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		withZone(ln.Addr(), told.Listen), told.Network, want.Dev,
 		want.Addresses[0].Local, want.Addresses[0].Peer)
@@ -123,7 +135,8 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer kept.control(c.Context, hub)()
+	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
+	defer kept.control(c.Context, hub, join)()
 	machine.TakePriority(log)
 	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }

@@ -126,7 +126,8 @@ func (s *serverState) nobody() bool {
 }
 
 // control serves the control socket for `tunnel token` until the returned function is called.
-func (s *serverState) control(ctx context.Context, hub *server.Server) (stop func()) {
+func (s *serverState) control(ctx context.Context, hub *server.Server,
+	join control.Join) (stop func()) {
 	ln, err := control.Listen(s.dir)
 	if err != nil {
 		s.log.Error("no control socket: `tunnel token` cannot reach this server", "err", err)
@@ -134,7 +135,7 @@ func (s *serverState) control(ctx context.Context, hub *server.Server) (stop fun
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, s.log) })
+	group.Go(func() { control.Serve(ctx, ln, hub, join, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -129,6 +130,17 @@ func (s *serverTLS) forClient(config *tls.Config) func(*tls.ClientHelloInfo) (*t
 		}
 		return current, nil
 	}
+}
+
+// acmeHint returns what a server with --acme needs when it does not listen on port 443; "" for
+// nothing.
+func acmeHint(domains []string, listen net.Addr) string {
+	tcp, ok := listen.(*net.TCPAddr)
+	if len(domains) == 0 || !ok || tcp.Port == 443 {
+		return ""
+	}
+	return "--acme: the authority connects to port 443: give --listen :443, unless something " +
+		"forwards that port to this one"
 }
 
 // challengeOnly returns a tls.Config's GetConfigForClient for ACME challenges. The authority has no

@@ -75,3 +75,16 @@ func TestChallengeOnly(t *testing.T) {
 		_ = theirs.Close()
 	}
 }
+
+func TestACMEHint(t *testing.T) {
+	domains := []string{"server.example.com"}
+	for _, test := range []struct {
+		domains []string
+		port    int
+		hint    bool
+	}{{domains, 8443, true}, {domains, 443, false}, {nil, 8443, false}} {
+		if got := acmeHint(test.domains, &net.TCPAddr{Port: test.port}); (got != "") != test.hint {
+			t.Errorf("%v, port %d: %q", test.domains, test.port, got)
+		}
+	}
+}

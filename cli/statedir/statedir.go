@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ import (
 const (
 	Advice       = "give a directory that you may write to with --state DIR"
 	AdviceServer = "give the server's with --state DIR"
+	adviceRoot   = "run it with sudo, or " + AdviceServer
 )
 
 // A Choice is the directory of --state.
@@ -34,7 +36,7 @@ type Choice struct {
 // user other is handed over, and any other is refused. Without --state, a user who may not write to
 // the default gets one of their own (XDG Base Directory Specification).
 func Open(state Choice, owner sandbox.User, other int) (*os.File, string, error) {
-	name, err := stateDir(state, Make)
+	name, err := stateDir(state, Make, Make)
 	if err != nil {
 		return nil, "", err
 	}
@@ -49,15 +51,15 @@ func Open(state Choice, owner sandbox.User, other int) (*os.File, string, error)
 	return dir, name, nil
 }
 
-// stateDir returns the name of the directory of --state, or of the user's own instead, after use
-// has created or found it.
-func stateDir(state Choice, use func(dir string) error) (string, error) {
+// stateDir returns the name of the directory of --state, after use has created or found it, or of
+// the user's own instead, after useOwn has.
+func stateDir(state Choice, use, useOwn func(dir string) error) (string, error) {
 	name := state.Dir
 	err := use(name)
 	own, ok := userStateDir()
 	if ok && !state.Given && isOrdinary() && (errors.Is(err, os.ErrPermission) ||
 		errors.Is(err, os.ErrNotExist)) {
-		name, err = own, use(own)
+		name, err = own, useOwn(own)
 	}
 	if err != nil {
 		return "", stateFailure(name, err)
@@ -105,11 +107,7 @@ func own(dir *os.File, owner sandbox.User, other int) error {
 		return failure.New(failure.StepState, foreign(dir, uid),
 			"give a directory of your own with --state DIR")
 	case uid != owner.UID && uid != 0 && uid != other:
-		return failure.New(failure.StepState, foreign(dir, uid),
-			fmt.Sprintf(
-				"`chown -R %d:%d %s` if it is to be this server's or client's, or give another "+
-					"one with --state DIR",
-				owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
+		return failure.New(failure.StepState, foreign(dir, uid), adviceOwn(dir, owner))
 	}
 	if err := handOver(dir, owner, other, int(info.Uid)); errors.Is(err, unix.EPERM) {
 		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
@@ -118,11 +116,21 @@ func own(dir *os.File, owner sandbox.User, other int) error {
 				owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
 	} else if err != nil {
 		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
-			owner.Name, err),
-			fmt.Sprintf("give a directory of its own with --state DIR, or `chown -R %d:%d %s` if it is "+
-				"to be this server's or client's", owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
+			owner.Name, err), adviceOwn(dir, owner))
 	}
 	return nil
+}
+
+// adviceOwn is what to do about a directory that is not the user owner's. It offers to give the
+// directory to that user only if nothing but this program's files and directories are in it.
+func adviceOwn(dir *os.File, owner sandbox.User) string {
+	const other = "give a directory of its own with --state DIR"
+	if ours, others, err := list(dir); err != nil || len(others) > 0 ||
+		len(ours) > 0 && !slices.ContainsFunc(ours, distinctive) {
+		return other
+	}
+	return fmt.Sprintf("%s, or `chown -R %d:%d %s` if it is to be this server's or client's", other,
+		owner.UID, owner.GID, failure.ShellQuote(dir.Name()))
 }
 
 func foreign(dir *os.File, uid int) error {
@@ -176,6 +184,14 @@ func Make(dir string) error {
 	return writable(dir)
 }
 
+// findServer is Find for a directory that a server has used.
+func findServer(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, FileName)); err != nil {
+		return err
+	}
+	return writable(dir)
+}
+
 // Find is Make for a directory that must exist.
 func Find(dir string) error {
 	if _, err := os.Stat(dir); err != nil {
@@ -195,11 +211,25 @@ func writable(dir string) error {
 
 // ForTokens returns the state directory for a command that root may run while the directory belongs
 // to another user. The process becomes that user first, so that a symbolic link in the directory
-// gives no access that the user does not have.
+// gives no access that the user does not have. Without --state, a user gets a directory of their
+// own only if a server has used it: who forgot sudo would work on the wrong server.
 func ForTokens(c *cli.Context, choice Choice, use func(dir string) error) (string, error) {
-	name, err := stateDir(choice, use)
-	if err != nil {
+	users := ""
+	name, err := stateDir(choice, use, func(dir string) error {
+		users = dir
+		return findServer(dir)
+	})
+	switch {
+	case users != "" && err != nil:
+		return "", failure.New(failure.StepState,
+			fmt.Errorf("no server's state that this user may use is in %s or %s", choice.Dir, users),
+			adviceRoot)
+	case err != nil:
 		return "", err
+	case users != "":
+		_, _ = fmt.Fprintf(c.App.ErrWriter,
+			"these are the tokens of your own server, in %s; those of %s are root's: use sudo\n", users,
+			choice.Dir)
 	}
 	dir, err := openDir(name)
 	if err != nil {

@@ -24,6 +24,7 @@ type tokens interface {
 	List(context.Context) ([]server.TokenStatus, error)
 	Create(context.Context, auth.Spec) (auth.Token, string, error)
 	Revoke(context.Context, string) error
+	Join(context.Context) (control.Join, error)
 }
 
 // withTokens calls f with the tokens of --state. A running server has the file locked and is asked;
@@ -86,6 +87,7 @@ func tokenFailure(err error) error {
 		return nil
 	}
 	for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
+		auth.ErrGiven,
 		control.ErrRefused} {
 		if errors.Is(err, e) {
 			return failure.New(failure.StepUsage, err, "see `tunnel token list`")
@@ -116,3 +118,5 @@ func (l localTokens) Revoke(_ context.Context, name string) error {
 	_, err := l.store.Revoke(name)
 	return err
 }
+
+func (localTokens) Join(context.Context) (control.Join, error) { return control.Join{}, nil }

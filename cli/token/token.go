@@ -4,12 +4,14 @@ package token
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"tunnel/auth"
 	"tunnel/cli/failure"
@@ -17,6 +19,7 @@ import (
 	"tunnel/cli/output"
 	"tunnel/cli/statedir"
 	"tunnel/config"
+	"tunnel/control"
 )
 
 // chosenState returns that of a command with a flag of its own.
@@ -134,8 +137,25 @@ func tokenCreate(c *cli.Context) error {
 					errors.Unwrap(err)),
 				"run `tunnel token revoke "+name+"`, and make another")
 		}
+		if join, err := t.Join(c.Context); err == nil { // an older server does not know it
+			printJoin(c.App.ErrWriter, join, text)
+		}
 		return nil
 	})
+}
+
+// printJoin prints the command that joins a machine, if the server knows its URL. A secret that
+// stdout does not show on a terminal is not shown here: stderr may be a log.
+func printJoin(w io.Writer, join control.Join, token string) {
+	if join.URL == "" {
+		return
+	}
+	credential := []string{"--" + invocation.FlagTokenFile, "FILE"}
+	if _, err := unix.IoctlGetTermios(1, unix.TCGETS); err == nil {
+		credential = []string{"--" + invocation.FlagToken, token}
+	}
+	_, _ = fmt.Fprintf(w, "to join, run on another machine:\n%s\n",
+		invocation.ConnectLine(join.URL, join.Pin, credential...))
 }
 
 // describe describes a token.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 
 	"tunnel/atomicfile"
 )
@@ -41,6 +42,16 @@ func (c *Credentials) Get(url string) string {
 		return ""
 	}
 	return c.kept[url]
+}
+
+// Find returns a credential of this file for which match is true, "" if there is none.
+func (c *Credentials) Find(match func(credential string) bool) string {
+	for _, url := range slices.Sorted(maps.Keys(c.kept)) {
+		if match(c.kept[url]) {
+			return c.kept[url]
+		}
+	}
+	return ""
 }
 
 // ErrNotKept means that there is no file to store something in.

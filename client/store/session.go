@@ -133,11 +133,27 @@ func (s *Sessions) Save(url string, v Session) error {
 		return nil
 	}
 	others := slices.DeleteFunc(all, func(o Session) bool { return o.URL == url || o.URL == "" })
-	data, err := json.Marshal(content{v, others[:min(len(others), maxOthers)], known})
+	data, err := json.Marshal(content{v, fewer(others), known})
 	if err != nil {
 		return err
 	}
 	return s.file.Replace(data, true)
+}
+
+// fewer returns maxOthers of the sessions at most. Those without an address, whose server was never
+// reached, go first, and then the oldest: a URL that was mistyped costs no server's address.
+func fewer(all []Session) []Session {
+	for len(all) > maxOthers {
+		drop := len(all) - 1
+		for i := drop; i >= 0; i-- {
+			if !all[i].Address.IsValid() {
+				drop = i
+				break
+			}
+		}
+		all = slices.Delete(all, drop, drop+1)
+	}
+	return all
 }
 
 // Close unlocks the file.

@@ -177,3 +177,34 @@ func TestSessionFileIsReplaced(t *testing.T) {
 		t.Errorf("the lock is lost: %v", err)
 	}
 }
+
+// TestMistypedURLs saves sessions for URLs that are never reached: the server's own stays.
+func TestMistypedURLs(t *testing.T) {
+	s := openSession(t, filepath.Join(t.TempDir(), "session-tun0.json"))
+	save := func(url, address string) {
+		t.Helper()
+		v := Session{Session: url}
+		if address != "" {
+			v.Address = netip.MustParseAddr(address)
+		}
+		if err := s.Save(url, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(home, "10.1.1.3")
+	for i := range 3 * maxOthers {
+		save(fmt.Sprintf("wss://mistyped-%d.example/ws", i), "")
+	}
+	if got := s.Load(home); got.Session != home {
+		t.Errorf("the server's session is %+v", got)
+	}
+	if got := len(s.all()); got != 1+maxOthers {
+		t.Errorf("%d sessions are kept; want %d", got, 1+maxOthers)
+	}
+	for i := range maxOthers + 1 { // real ones are still bounded, and the oldest goes
+		save(fmt.Sprintf("wss://real-%d.example/ws", i), "10.1.1.5")
+	}
+	if got := s.Load(home); got != (Session{}) || len(s.all()) != 1+maxOthers {
+		t.Errorf("after %d more: %+v, %d sessions", maxOthers+1, got, len(s.all()))
+	}
+}

@@ -118,7 +118,7 @@ func TestFronts(t *testing.T) {
 
 		"401 of the server": {page(401,
 			`WWW-Authenticate: Bearer realm="tnl", error="invalid_token"`+"\r\n"),
-			transport.StepAuth, "answered 401", "token "},
+			transport.StepAuth, "the server does not accept this token", "token "},
 		"401 with a reason": {page(401,
 			`WWW-Authenticate: Bearer realm="tnl", error="invalid_token"`+
 				`, error_description="the token was revoked"`+"\r\n"),
@@ -165,6 +165,10 @@ func TestDoubtful(t *testing.T) {
 		var step *transport.StepError
 		if !errors.As(err, &step) || step.Step != transport.StepAuth || step.Doubtful != doubtful {
 			t.Errorf("%q: %+v; want doubtful %v", challenge, step, doubtful)
+		}
+		const none = "this client gave no token"
+		if step != nil && strings.Contains(step.Err.Error(), none) == doubtful {
+			t.Errorf("%q: %v; only the server's own says %q", challenge, step.Err, none)
 		}
 	}
 }

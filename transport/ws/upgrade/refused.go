@@ -48,6 +48,11 @@ func (d *Request) refused(ctx context.Context, resp *http.Response, first []byte
 		if d.ClientCertificate {
 			reason = transport.ReasonTokenOrCert
 		}
+		about := "the server does not accept this token"
+		if d.Token == "" {
+			about = "this client gave no token"
+		}
+		what = fmt.Errorf("%w: %s", what, about)
 		return &transport.StepError{Step: transport.StepAuth, Err: what, Reason: reason}
 	case code == http.StatusUnauthorized && d.Header.Get("Authorization") != "":
 		return &transport.StepError{Step: transport.StepAuth, Err: what,
