@@ -46,7 +46,7 @@ func start(t *testing.T, dir string) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := control.Listen(dir)
+	ln, err := control.Listen(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestControl(t *testing.T) {
 	}
 	// A killed server's socket is in nobody's way.
 	socket := filepath.Join(dir, control.SocketName)
-	ln, err := control.Listen(dir)
+	ln, err := control.Listen(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestControl(t *testing.T) {
 	if err := os.WriteFile(socket, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(dir); err == nil {
+	if _, err := control.Listen(t.Context(), dir); err == nil {
 		t.Error("a file in the way was removed")
 	}
 }

@@ -28,7 +28,7 @@ const requestTimeout = 10 * time.Second
 
 // Listen makes the socket in dir, whose state this process has locked: a socket that is there
 // already is a killed server's. Give the listener to Serve.
-func Listen(dir string) (net.Listener, error) {
+func Listen(ctx context.Context, dir string) (net.Listener, error) {
 	path := filepath.Join(dir, SocketName)
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, os.ErrNotExist):
@@ -50,7 +50,7 @@ func Listen(dir string) (net.Listener, error) {
 			err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
 			return errors.Join(err, failed)
 		}}
-		l, err := config.Listen(context.Background(), "unix", name) // at once
+		l, err := config.Listen(ctx, "unix", name)
 		if err == nil {
 			ln, _ = l.(*net.UnixListener)
 		}

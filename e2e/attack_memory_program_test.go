@@ -35,16 +35,17 @@ type memoryLoad struct {
 // memoryLoads returns the loads of clients of a server with the address 10.1.0.1.
 func memoryLoads() []memoryLoad {
 	return []memoryLoad{
-		{name: "one token", tokens: 1, framing: "ip", pause: attackPause, drops: true, data: largePings},
-		{name: "a token each", tokens: attackers, framing: "ip", pause: attackPause, drops: true,
+		{name: "one token", tokens: 1, framing: "ip", pause: attackPause, data: largePings},
+		{name: "a token each", tokens: attackers, framing: "ip", pause: attackPause,
 			data: largePings},
-		{name: "small pings", tokens: 1, framing: "ip", data: smallPings},
-		{name: "small pings once", tokens: 1, framing: "ip", once: true, data: func(
+		{name: "small pings", tokens: 1, framing: "ip", drops: true, data: smallPings},
+		{name: "small pings once", tokens: 1, framing: "ip", once: true, drops: true, data: func(
 			t *testing.T, own, other string) []byte {
 			t.Helper()
 			return bytes.Repeat(smallPings(t, own, other), 3)
 		}},
-		{name: "small datagrams to each other", tokens: 1, framing: "vnet", data: smallDatagrams},
+		{name: "small datagrams to each other", tokens: 1, framing: "vnet", drops: true,
+			data: smallDatagrams},
 	}
 }
 

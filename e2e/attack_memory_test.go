@@ -85,12 +85,11 @@ func testMaxMemory(t *testing.T, load memoryLoad) {
 		t.Errorf("the good client lost its connection:\n%s", good.Stderr())
 	}
 	stop(t, srv)
-	if !load.drops {
-		return
-	}
-	if log := srv.Stderr(); !regexp.MustCompile(`drops\.memory=[1-9]`).MatchString(log) ||
-		strings.Count(log, "memory is short") != 1 ||
-		!strings.Contains(log, "KiB in ") {
+	log := srv.Stderr()
+	dropped := regexp.MustCompile(`drops\.memory=[1-9]`).MatchString(log)
+	// A busy machine may have stopped reading the others before they fill the queues.
+	if load.drops && !dropped || dropped != (strings.Count(log, "memory is short") == 1) ||
+		dropped != strings.Contains(log, "KiB in ") {
 		t.Errorf("the log says nothing, or too much, of what was dropped:\n%s",
 			log[max(0, len(log)-2000):])
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"tunnel/auth"
 	"tunnel/cli/failure"
@@ -36,7 +37,10 @@ func openKept(dir, dev string, dialers []*ws.Dialer, log *slog.Logger) (*store.S
 	}
 	var elsewhere []*store.Credentials
 	for _, d := range dialers {
-		ofToken := func(kept string) bool { return auth.Exchanges(d.Token, kept) }
+		ofToken := func(url, kept string) bool {
+			clear := d.URL.Scheme == "ws" && strings.HasPrefix(url, "wss:")
+			return !clear && auth.Exchanges(d.Token, kept)
+		}
 		kept := credentials.Get(d.URL.String())
 		if kept != "" && (d.Token == "" || auth.ID(d.Token) != "" &&
 			auth.ID(d.Token) == auth.ID(kept)) {

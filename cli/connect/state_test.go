@@ -34,6 +34,7 @@ func TestCredentialByOtherURL(t *testing.T) {
 		{"tun1", "wss://hub.example/ws", join, credential},
 		// nothing without that token
 		{"tun0", "wss://192.0.2.1:8443/ws", "", ""},
+		{"tun0", "ws://192.0.2.1:8443/ws", join, join}, // not in clear
 		{"tun1", "wss://hub.example/ws", "", ""},
 		{"tun0", "wss://192.0.2.1:8443/ws", other, other},
 		{"tun0", "wss://192.0.2.1:8443/ws", "0123456789abcdef", "0123456789abcdef"},

@@ -112,8 +112,9 @@ func serve(c *cli.Context) (err error) {
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
 				"proxy with TLS in front")
 	}
-	if text := acmeHint(told.ACME, ln.Addr()); text != "" {
-		log.Info(text, "listen", ln.Addr())
+	if acmeElsewhere(told.ACME, ln.Addr()) {
+		log.Info("--acme: the authority connects to port 443: give --listen :443, unless something "+
+			"forwards that port to this one", "listen", ln.Addr())
 	}
 	_, _ = fmt.Fprintf(c.App.Writer, "listening on %s, network %s, dev %s, address %s peer %s\n",
 		withZone(ln.Addr(), told.Listen), told.Network, want.Dev,

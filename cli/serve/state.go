@@ -128,7 +128,7 @@ func (s *serverState) nobody() bool {
 // control serves the control socket for `tunnel token` until the returned function is called.
 func (s *serverState) control(ctx context.Context, hub *server.Server,
 	join control.Join) (stop func()) {
-	ln, err := control.Listen(s.dir)
+	ln, err := control.Listen(ctx, s.dir)
 	if err != nil {
 		s.log.Error("no control socket: `tunnel token` cannot reach this server", "err", err)
 		return func() {}

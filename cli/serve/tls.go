@@ -132,15 +132,11 @@ func (s *serverTLS) forClient(config *tls.Config) func(*tls.ClientHelloInfo) (*t
 	}
 }
 
-// acmeHint returns what a server with --acme needs when it does not listen on port 443; "" for
-// nothing.
-func acmeHint(domains []string, listen net.Addr) string {
+// acmeElsewhere reports whether a server with --acme does not listen on port 443, to which the
+// authority connects.
+func acmeElsewhere(domains []string, listen net.Addr) bool {
 	tcp, ok := listen.(*net.TCPAddr)
-	if len(domains) == 0 || !ok || tcp.Port == 443 {
-		return ""
-	}
-	return "--acme: the authority connects to port 443: give --listen :443, unless something " +
-		"forwards that port to this one"
+	return len(domains) > 0 && ok && tcp.Port != 443
 }
 
 // challengeOnly returns a tls.Config's GetConfigForClient for ACME challenges. The authority has no

@@ -83,8 +83,8 @@ func TestACMEHint(t *testing.T) {
 		port    int
 		hint    bool
 	}{{domains, 8443, true}, {domains, 443, false}, {nil, 8443, false}} {
-		if got := acmeHint(test.domains, &net.TCPAddr{Port: test.port}); (got != "") != test.hint {
-			t.Errorf("%v, port %d: %q", test.domains, test.port, got)
+		if got := acmeElsewhere(test.domains, &net.TCPAddr{Port: test.port}); got != test.hint {
+			t.Errorf("%v, port %d: %v", test.domains, test.port, got)
 		}
 	}
 }

@@ -45,9 +45,9 @@ func (c *Credentials) Get(url string) string {
 }
 
 // Find returns a credential of this file for which match is true, "" if there is none.
-func (c *Credentials) Find(match func(credential string) bool) string {
+func (c *Credentials) Find(match func(url, credential string) bool) string {
 	for _, url := range slices.Sorted(maps.Keys(c.kept)) {
-		if match(c.kept[url]) {
+		if match(url, c.kept[url]) {
 			return c.kept[url]
 		}
 	}
