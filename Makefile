@@ -80,8 +80,8 @@ fuzz: ## Run every fuzz target for FUZZTIME (1m); crashers stay in testdata/fuzz
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$${file%/*}" </dev/null; \
 	done
 
-docs: ## Write the tables of docs/REFERENCE.md from the code; a test fails when they are stale
-	go test ./cli -run '^TestReference$$' -update
+docs: ## Write REFERENCE.md's tables and the man pages from the code; a test fails if they are stale
+	go test ./cli -run '^(TestReference|TestManPages)$$' -update
 
 # For less: make bench BENCH='-only stream -rounds 1 -out /tmp/bench'
 bench: ## Measure against the limit program and the peers; writes bench/RESULTS.md

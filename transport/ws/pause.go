@@ -7,7 +7,7 @@ import "time"
 const (
 	stuckAfter = time.Second
 	stuckPause = 400 * time.Millisecond
-	stuckStep  = 20 * time.Millisecond
+	stuckStep  = 100 * time.Millisecond
 	stuckRoom  = 8 << 10
 )
 
