@@ -146,7 +146,7 @@ func TestBadNetworks(t *testing.T) {
 		{"the gateway's", grants("172.31.0.0/16", "172.31.0.3", "172.31.0.4"), nil, "gateway 172.31.1.1"},
 		{"the client's link", grants("10.77.0.0/16", "10.77.9.3", "10.77.9.4"), nil, "10.77.0.0/24"},
 		{"another than the accepted", grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4"),
-			[]string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "--network accepts 10.2.0.0/16, 10.3.0.0/16"},
+			[]string{"--network", "10.2.0.0/16,10.3.0.0/16"}, "accepted: 10.2.0.0/16, 10.3.0.0/16"},
 		{"the hub's own pair", grants("10.1.1.0/24", "10.1.1.1", "10.1.1.2"), nil, "no client's pair"},
 		{"a pair across pairs", grants("10.1.1.0/24", "10.1.1.4", "10.1.1.5"), nil, "no client's pair"},
 		{"the broadcast address", grants("10.1.1.0/29", "10.1.1.7", "10.1.1.6"), nil, "no client's pair"},

@@ -38,7 +38,7 @@ func Check(network netip.Prefix, address, peer netip.Addr, accept []netip.Prefix
 	}
 	if len(accept) > 0 {
 		if !within(network, accept) {
-			return refuse(fmt.Errorf("the server grants the network %s, and --network accepts %s",
+			return refuse(fmt.Errorf("the server grants the network %s; accepted: %s",
 				network, list(accept)),
 				transport.ReasonNotAccepted, network)
 		}
