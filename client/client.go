@@ -25,7 +25,8 @@ import (
 	"tunnel/tun"
 )
 
-// Config is what a Client needs. Dialer, Device, Host and Log must be set; Dialer.Before must not.
+// Config is what a Client needs. Dialer, Device, Host, Log, IsJoin and Resolvers must be set;
+// Dialer.Before must not.
 type Config struct {
 	Dialer *ws.Dialer
 	// to further servers, in the order in which to try them if Dialer's does not answer
@@ -45,7 +46,7 @@ type Config struct {
 	// stores the credential that replaces a join token; nil stores none
 	Credentials *store.Credentials
 	Exchanges   Exchanges // whether a credential may replace a token; nil allows none
-	// reports join tokens, which are not used before their session is stored; nil reports none
+	// reports join tokens, which are not used before their session is stored
 	IsJoin func(string) bool
 	// reports changes of this machine's network; may be nil. Closed by Run
 	Network Network
@@ -53,8 +54,8 @@ type Config struct {
 	Log     *slog.Logger
 
 	// Resolvers returns this machine's DNS servers. Without Accept, a granted network is refused if
-	// it contains one of them or if they cannot be determined. May be nil. During a session
-	// Host.Overlap checks them.
+	// it contains one of them or if they cannot be determined. During a session Host.Overlap checks
+	// them.
 	Resolvers func() ([]netip.Addr, error)
 }
 

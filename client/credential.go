@@ -30,7 +30,7 @@ func (c *Client) prepare(t *endpoint) error {
 	if fresh {
 		t.resume.Session = newSession()
 	}
-	switch joins := c.IsJoin != nil && c.IsJoin(t.dialer.Token); {
+	switch joins := c.IsJoin(t.dialer.Token); {
 	case joins && c.Session == nil:
 		return fmt.Errorf("%w: %w", ErrNotStored, store.ErrNotKept)
 	case joins:

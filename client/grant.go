@@ -17,7 +17,7 @@ const changePause = time.Minute
 // accepted before is checked again: this machine may have other DNS servers now.
 func (c *Client) acceptable(link transport.Link) error {
 	err := grant.Check(link.Network, link.Address, link.Peer, c.Accept)
-	if err != nil || len(c.Accept) > 0 || c.Resolvers == nil {
+	if err != nil || len(c.Accept) > 0 {
 		return err
 	}
 	return grant.CheckResolvers(link.Network, c.Resolvers)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -131,7 +132,7 @@ func start(t *testing.T, address string, change func(*client.Config),
 		Dialer: dialer(t, address), Device: j.device,
 		Host: host.New(journal.Machine{Run: j, Look: j.kernel}, notes, nil),
 		Log:  slog.New(slog.NewTextHandler(j.log, nil)), Exchanges: auth.Exchanges,
-		IsJoin: auth.IsJoin,
+		IsJoin: auth.IsJoin, Resolvers: func() ([]netip.Addr, error) { return nil, nil },
 		Events: client.Events{
 			Connected: func(l transport.Link) {
 				j.note("connected %s %s %d %d", l.Address,
