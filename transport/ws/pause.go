@@ -6,8 +6,8 @@ import "time"
 // stuckRoom bytes each stuckPause. stuckStep is how often pause checks whether it reads again.
 const (
 	stuckAfter = time.Second
-	stuckPause = 400 * time.Millisecond
-	stuckStep  = 100 * time.Millisecond
+	stuckPause = time.Second
+	stuckStep  = 250 * time.Millisecond
 	stuckRoom  = 8 << 10
 )
 
