@@ -1,11 +1,13 @@
 package connect
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"tunnel/auth"
 	"tunnel/cli/failure"
@@ -35,32 +37,35 @@ func openKept(dir, dev string, dialers []*ws.Dialer, log *slog.Logger) (*store.S
 		return nil, nil, failure.New(failure.StepState, err,
 			"repair or delete it, or "+statedir.Advice)
 	}
-	var elsewhere []*store.Credentials
+	all := sync.OnceValue(func() []*store.Credentials {
+		return append([]*store.Credentials{credentials}, otherDevices(dir, dev)...)
+	})
 	for _, d := range dialers {
-		ofToken := func(url, kept string) bool {
-			clear := d.URL.Scheme == "ws" && strings.HasPrefix(url, "wss:")
-			return !clear && auth.Exchanges(d.Token, kept)
-		}
 		kept := credentials.Get(d.URL.String())
-		if kept != "" && (d.Token == "" || auth.ID(d.Token) != "" &&
-			auth.ID(d.Token) == auth.ID(kept)) {
+		switch {
+		case kept != "" && (d.Token == "" || auth.ID(d.Token) != "" &&
+			auth.ID(d.Token) == auth.ID(kept)):
 			d.Token = kept
-			continue
-		}
-		if !auth.IsJoin(d.Token) {
-			continue
-		}
-		if elsewhere == nil {
-			elsewhere = append([]*store.Credentials{credentials}, otherDevices(dir, dev)...)
-		}
-		for _, c := range elsewhere {
-			if found := c.Find(ofToken); found != "" {
-				d.Token = found
-				break
-			}
+		case auth.IsJoin(d.Token):
+			d.Token = cmp.Or(exchanged(d, all()), d.Token)
 		}
 	}
 	return session, credentials, nil
+}
+
+// exchanged returns the credential that d's join token got, "" if none of all has it. One from a
+// server with wss:// is not sent by ws://.
+func exchanged(d *ws.Dialer, all []*store.Credentials) string {
+	for _, c := range all {
+		found := c.Find(func(url, kept string) bool {
+			clear := d.URL.Scheme == "ws" && strings.HasPrefix(url, "wss:")
+			return !clear && auth.Exchanges(d.Token, kept)
+		})
+		if found != "" {
+			return found
+		}
+	}
+	return ""
 }
 
 // otherDevices returns the credentials in dir that runs for other devices got. What is unreadable
