@@ -13,9 +13,13 @@ import (
 type Spec struct {
 	Name    string         `json:"name"`
 	Address netip.Addr     `json:"address,omitzero"` // to reserve; the zero Addr reserves none
-	Routes  []netip.Prefix `json:"routes,omitempty"`
+	Routes  []netip.Prefix `json:"routes,omitempty"` // as in Token
 	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
 	Once    bool           `json:"once,omitempty"`   // a join token
+
+	PushRoutes []netip.Prefix `json:"push_routes,omitempty"` // as in Token
+	DNS        []netip.Addr   `json:"dns,omitempty"`         // as in Token
+	Domains    []string       `json:"domains,omitempty"`     // as in Token
 
 	MaxSessions *int `json:"max_sessions,omitempty"` // as in Token
 
@@ -32,7 +36,10 @@ const MaxSessions = 1 << 23
 // maxRoutes is the most routes of one token.
 const maxRoutes = 256
 
-// Errors of Store.Create and Store.Revoke.
+// MaxPushRoutes is the most networks that are pushed to the clients of one token, and to all.
+const MaxPushRoutes = 256
+
+// Errors of Store.Create, Store.Set and Store.Revoke.
 var (
 	ErrName = errors.New("a name has letters, digits and . _ - @, begins with a letter or " +
 		"digit, and has at most 63 of them")
@@ -73,48 +80,92 @@ func (s *Spec) check(now time.Time) error {
 		return fmt.Errorf("%w: %d sessions are not within 0 to %d", ErrSpec, *s.MaxSessions,
 			MaxSessions)
 	}
-	if len(s.Routes) > maxRoutes {
-		return fmt.Errorf("%w: %d routes are more than %d", ErrSpec, len(s.Routes), maxRoutes)
+	if err := checkPushRoutes(s.PushRoutes); err != nil {
+		return err
 	}
-	for i, r := range s.Routes {
+	return checkRoutes(s.Routes)
+}
+
+// checkRoutes returns an error if these cannot be the networks behind a client.
+func checkRoutes(all []netip.Prefix) error {
+	if len(all) > maxRoutes {
+		return fmt.Errorf("%w: %d routes are more than %d", ErrSpec, len(all), maxRoutes)
+	}
+	for i, r := range all {
 		if err := checkRoute(r); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(s.Routes[:i], r.Overlaps) {
+		if slices.ContainsFunc(all[:i], r.Overlaps) {
 			return fmt.Errorf("%w: route %s overlaps with another of its routes", ErrSpec, r)
 		}
 	}
 	return nil
 }
 
+// checkPushRoutes returns an error if these cannot be pushed.
+func checkPushRoutes(all []netip.Prefix) error {
+	if len(all) > MaxPushRoutes {
+		return fmt.Errorf("%w: %d networks to push are more than %d", ErrSpec, len(all),
+			MaxPushRoutes)
+	}
+	for i, r := range all {
+		if err := CheckPushRoute(r); err != nil {
+			return fmt.Errorf("%w: %w", ErrSpec, err)
+		}
+		if slices.Contains(all[:i], r) {
+			return fmt.Errorf("%w: %s is pushed twice", ErrSpec, r)
+		}
+	}
+	return nil
+}
+
+// CheckPushRoute returns an error if r cannot be pushed to clients, which have IPv4 only.
+func CheckPushRoute(r netip.Prefix) error {
+	if !r.IsValid() || !r.Addr().Is4() {
+		return fmt.Errorf("%s is not an IPv4 prefix like 192.168.7.0/24", r)
+	}
+	return forwardable(r)
+}
+
 // checkRoute returns an error if r cannot be a network behind a client.
 func checkRoute(r netip.Prefix) error {
-	if !r.IsValid() || r != r.Masked() || r.Addr().Is4In6() {
-		return fmt.Errorf("%w: route %s is not a prefix, like 192.168.7.0/24", ErrSpec, r)
+	if err := forwardable(r); err != nil {
+		return fmt.Errorf("%w: route %w", ErrSpec, err)
+	}
+	return nil
+}
+
+// forwardable returns an error unless r is a prefix to which packets may be forwarded.
+func forwardable(r netip.Prefix) error {
+	if !r.IsValid() || r.Addr().Is4In6() {
+		return fmt.Errorf("%s is not a prefix, like 192.168.7.0/24", r)
+	}
+	if r != r.Masked() {
+		return fmt.Errorf("%s has host bits set, its prefix is %s", r, r.Masked())
 	}
 	if r.Bits() == 0 {
-		return fmt.Errorf("%w: route %s is everything", ErrSpec, r)
+		return fmt.Errorf("%s is everything", r)
 	}
 	for _, special := range []string{
 		"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10",
 		"ff00::/8", "::ffff:0:0/96",
 	} {
 		if netip.MustParsePrefix(special).Overlaps(r) {
-			return fmt.Errorf("%w: route %s overlaps with %s, which is never forwarded", ErrSpec, r,
-				special)
+			return fmt.Errorf("%s overlaps with %s, which is never forwarded", r, special)
 		}
 	}
 	return nil
 }
 
-// conflict returns an error if s overlaps with what t has.
+// conflict returns an error if s has what t has. Of routes that overlap the longer one wins, so
+// only the same one is a conflict.
 func (s *Spec) conflict(t *Token) error {
 	if s.Address.IsValid() && s.Address == t.Address {
 		return fmt.Errorf("%w: address %s is reserved for %s", ErrSpec, s.Address, t.Name)
 	}
 	for _, r := range s.Routes {
-		if i := slices.IndexFunc(t.Routes, r.Overlaps); i >= 0 {
-			return fmt.Errorf("%w: route %s overlaps with route %s of %s", ErrSpec, r, t.Routes[i],
+		if slices.Contains(t.Routes, r) {
+			return fmt.Errorf("%w: route %s of %s is a route of %s already", ErrSpec, r, s.Name,
 				t.Name)
 		}
 		if t.Address.IsValid() && r.Contains(t.Address) {

@@ -182,7 +182,7 @@ func (s *Store) Create(spec Spec, agree func(Spec) error) (Token, string, error)
 	}
 	e := &entry{Token: Token{
 		ID: encode(random(7))[:idLen], Name: spec.Name, Kind: KindToken, Address: spec.Address,
-		Routes:  spec.Routes,
+		Routes: spec.Routes, PushRoutes: spec.PushRoutes, DNS: spec.DNS, Domains: spec.Domains,
 		Expires: spec.Expires.Round(0), Created: now.Round(0), MaxSessions: spec.MaxSessions,
 		CertCN: spec.CertCN,
 	}}

@@ -47,10 +47,17 @@ type Token struct {
 	Kind    Kind       `json:"kind"`
 	Address netip.Addr `json:"address,omitzero"` // reserved for it; the zero Addr is none
 	// networks behind its client, which may send from them and gets packets for them
-	Routes  []netip.Prefix `json:"routes,omitempty"`
-	Expires time.Time      `json:"expires,omitzero"` // the zero Time is never
-	Created time.Time      `json:"created"`
-	Used    time.Time      `json:"used,omitzero"` // last; the zero Time is never
+	Routes []netip.Prefix `json:"routes,omitempty"`
+	// networks behind the server that its clients may reach, beside those for all
+	PushRoutes []netip.Prefix `json:"push_routes,omitempty"`
+	// DNS servers that its clients are told, in place of those for all
+	DNS []netip.Addr `json:"dns,omitempty"`
+	// domains whose names these servers know, beside those for all; lower case, no final dot
+	Domains []string `json:"domains,omitempty"`
+
+	Expires time.Time `json:"expires,omitzero"` // the zero Time is never
+	Created time.Time `json:"created"`
+	Used    time.Time `json:"used,omitzero"` // last; the zero Time is never
 
 	// common name of the client certificate that it requires; "" requires none
 	CertCN string `json:"cert_cn,omitempty"`

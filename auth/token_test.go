@@ -214,12 +214,17 @@ func TestCreateRefuses(t *testing.T) {
 		"multicast":                {Routes: prefixes("224.0.0.0/8")},
 		"link-local":               {Routes: prefixes("169.254.7.0/24")},
 		"IPv4 in IPv6":             {Routes: prefixes("::ffff:10.0.0.0/104")},
-		"part of another's":        {Routes: prefixes("192.168.7.0/24")},
-		"more than another's":      {Routes: prefixes("192.0.0.0/8")},
-		"another's of IPv6":        {Routes: prefixes("fd07::/16")},
+		"another's":                {Routes: prefixes("192.168.0.0/16")},
+		"another's of IPv6":        {Routes: prefixes("fd07::/48")},
 		"another's address":        {Routes: prefixes("10.1.1.8/30")},
 		"two that overlap":         {Routes: prefixes("172.16.0.0/12", "172.17.0.0/16")},
 		"more than can be counted": {Routes: make([]netip.Prefix, 1000)},
+		"everything pushed":        {PushRoutes: prefixes("0.0.0.0/0")},
+		"IPv6 pushed":              {PushRoutes: prefixes("fd07::/48")},
+		"host bits pushed":         {PushRoutes: prefixes("172.16.1.1/24")},
+		"loopback pushed":          {PushRoutes: prefixes("127.0.0.0/8")},
+		"pushed twice":             {PushRoutes: prefixes("172.16.1.0/24", "172.16.1.0/24")},
+		"too many pushed":          {PushRoutes: make([]netip.Prefix, MaxPushRoutes+1)},
 	} {
 		if spec.Name == "" {
 			spec.Name = "b"

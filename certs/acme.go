@@ -1,20 +1,26 @@
 package certs
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
+
+	"tunnel/defect"
+	"tunnel/dns/plain"
 )
 
 // ACMEProtocol is the ALPN protocol of the TLS handshake by which an authority verifies who
@@ -29,6 +35,8 @@ const (
 	acmeRetry     = 65 * time.Second // doubles up to acmeRetryMost
 	acmeRetryMost = time.Hour
 	acmeWatch     = time.Hour // between two checks of a certificate
+	// acmeDial bounds a connection to the authority, and its TLS handshake.
+	acmeDial = 30 * time.Second
 )
 
 // ACMEConfig configures an ACME. Domains, Dir and Log must be set.
@@ -40,39 +48,52 @@ type ACMEConfig struct {
 	Directory string // URL of the authority; "" is Let's Encrypt
 	// certificates that the authority's own HTTPS must chain to; nil for the system's
 	Roots *x509.CertPool
-	Log   *slog.Logger
+	// looks up the authority, asked without EDNS(0); nil for the system's
+	Resolver *net.Resolver
+	Log      *slog.Logger
 }
 
 // ACME gets certificates from an authority (RFC 8555), and renews each when a third of its lifetime
 // is left. The authority connects to port 443 of each domain, which must lead to this server.
 type ACME struct {
 	ACMEConfig
-	manager *autocert.Manager
+	client  *acme.Client
+	cache   autocert.Cache
+	manager atomic.Pointer[autocert.Manager]
+	defects defect.Log
 	ready   map[string]chan struct{} // by domain; closed when there is a certificate
 	waiting chan struct{}            // has an element for each handshake that waits
 }
 
 // NewACME returns an ACME without certificates: Run gets them.
 func NewACME(c ACMEConfig) *ACME {
+	dialer := net.Dialer{Timeout: acmeDial,
+		Resolver: plain.Resolver(cmp.Or(c.Resolver, net.DefaultResolver), 1)}
 	client := &acme.Client{DirectoryURL: c.Directory, UserAgent: "tunnel"}
 	client.HTTPClient = &http.Client{Transport: boundedAnswers{&http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: c.Roots,
 			MinVersion: tls.VersionTLS12},
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: acmeDial,
 		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxACMEHeader,
 	}}}
 	if c.Directory == "" {
 		client.DirectoryURL = autocert.DefaultACMEDirectory
 	}
-	a := &ACME{ACMEConfig: c, ready: map[string]chan struct{}{},
-		waiting: make(chan struct{}, acmeWaiting), manager: &autocert.Manager{
-			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.Dir),
-			HostPolicy: autocert.HostWhitelist(c.Domains...),
-			Email:      c.Email, Client: client,
-		}}
+	a := &ACME{ACMEConfig: c, client: client, cache: autocert.DirCache(c.Dir),
+		ready: map[string]chan struct{}{}, waiting: make(chan struct{}, acmeWaiting)}
 	for _, d := range c.Domains {
 		a.ready[d] = make(chan struct{})
 	}
+	a.begin()
 	return a
+}
+
+// begin makes the manager, also in place of one whose state a panic has left inconsistent.
+func (a *ACME) begin() {
+	a.manager.Store(&autocert.Manager{
+		Prompt: autocert.AcceptTOS, Cache: a.cache, Client: a.client, Email: a.Email,
+		HostPolicy: autocert.HostWhitelist(a.Domains...),
+	})
 }
 
 // errNoCertificate is the error of a handshake before there is a certificate.
@@ -84,7 +105,7 @@ var errNoCertificate = errors.New("there is no certificate from the ACME authori
 // anybody could use up its rate limit.
 func (a *ACME) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if Challenges(hello) {
-		return a.manager.GetCertificate(hello)
+		return a.manager.Load().GetCertificate(hello)
 	}
 	domain := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
 	ready, ours := a.ready[domain]
@@ -126,7 +147,7 @@ func Challenges(hello *tls.ClientHelloInfo) bool {
 
 // get returns the manager's certificate of a domain, always the one for an ECDSA key.
 func (a *ACME) get(domain string) (*tls.Certificate, error) {
-	return a.manager.GetCertificate(&tls.ClientHelloInfo{
+	return a.manager.Load().GetCertificate(&tls.ClientHelloInfo{
 		ServerName: domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 	})
 }
@@ -151,6 +172,7 @@ func (a *ACME) keep(ctx context.Context, domain string) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case a.defects.Note(err, log):
 		case err != nil:
 			log.Warn("no certificate from the ACME authority: it must reach this server on port "+
 				"443 of the domain",
@@ -175,7 +197,8 @@ func (a *ACME) keep(ctx context.Context, domain string) {
 }
 
 // patient is get, which may take minutes, but returns when ctx ends. get then ends with the
-// process.
+// process. A panic in it is a *defect.Error. autocert renews certificates on goroutines of its own,
+// where nothing can catch one.
 func (a *ACME) patient(ctx context.Context, domain string) (*tls.Certificate, error) {
 	type result struct {
 		cert *tls.Certificate
@@ -183,8 +206,12 @@ func (a *ACME) patient(ctx context.Context, domain string) (*tls.Certificate, er
 	}
 	done := make(chan result, 1)
 	go func() {
-		cert, err := a.get(domain)
-		done <- result{cert, err}
+		var r result
+		if err := defect.Do(func() { r.cert, r.err = a.get(domain) }); err != nil {
+			a.begin()
+			r = result{err: err}
+		}
+		done <- r
 	}()
 	select {
 	case r := <-done:

@@ -19,7 +19,7 @@ func TestBoundedAnswers(t *testing.T) {
 		}
 	}))
 	defer endless.Close()
-	client := NewACME(ACMEConfig{}).manager.Client.HTTPClient
+	client := NewACME(ACMEConfig{}).client.HTTPClient
 	get := func(path string) (*http.Response, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, endless.URL+path, nil)
 		if err != nil {

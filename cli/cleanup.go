@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -11,6 +12,8 @@ import (
 	"tunnel/cli/output"
 	"tunnel/config"
 	"tunnel/config/setting"
+	"tunnel/control"
+	"tunnel/dns"
 	"tunnel/host"
 	"tunnel/journal"
 )
@@ -21,7 +24,8 @@ func cleanupCommand() *cli.Command {
 		Usage: "remove what a killed run left in this network namespace",
 		Description: "A killed run (SIGKILL, out of memory) cannot remove its routes. The next " +
 			"run with the same --dev\n" +
-			"does, or this command. Devices of live runs are left alone. Example:\n\n" +
+			"does, or this command. It also ends the kill switch of a run that has failed. Devices " +
+			"of live runs are left alone. Example:\n\n" +
 			"   sudo tunnel cleanup",
 		Flags:           invocation.Flags(config.DefaultCleanup().Settings()),
 		OnUsageError:    invocation.UsageError,
@@ -45,7 +49,12 @@ func cleanup(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := journal.Cleanup(c.Context, machine.Kernel(log), host.Kinds(), log, dirs...)
+	this := machine.Kernel(log)
+	report, err := journal.Cleanup(c.Context, this, host.Kinds(), log, dirs...)
+	names, failed := dns.Heal(c.Context, this)
+	if err = errors.Join(err, failed, removeSockets(dirs)); names != "" {
+		report.Removed = append(report.Removed, names)
+	}
 	for _, what := range report.Removed {
 		_, _ = fmt.Fprintf(c.App.Writer, "removed %s\n", what)
 	}
@@ -60,4 +69,17 @@ func cleanup(c *cli.Context) error {
 		_, _ = fmt.Fprintln(c.App.Writer, text)
 	}
 	return err
+}
+
+// removeSockets removes the sockets of clients that were killed, of this network namespace.
+func removeSockets(dirs []string) error {
+	all, failed := journal.Beside(dirs, control.ClientSuffix)
+	for _, j := range all {
+		held, err := journal.Held(j.Name)
+		if err == nil && !held {
+			err = control.RemoveStale(j.Dir, j.Name)
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }

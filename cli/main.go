@@ -9,22 +9,30 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"tunnel/cli/connect"
+	"tunnel/cli/doctor"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
 	"tunnel/cli/serve"
+	"tunnel/cli/status"
 	"tunnel/cli/token"
 	"tunnel/config"
 	"tunnel/privsep"
 )
 
-// Main runs the program, which prints version as its version, and returns the exit code.
+// Main runs the program, which prints version as its version, and returns the exit code. A defect
+// ends the program by SIGABRT: Go's exit code, 2, is that of a wrong call, after which a service is
+// not started again. A worker's parent tells the two apart.
 func Main(version string) int {
+	if !privsep.IsWorker(os.Args) {
+		debug.SetTraceback("crash")
+	}
 	program := func() int {
 		code := run(version, os.Args, os.Stdout, os.Stderr)
 		if privsep.IsWorker(os.Args) {
@@ -105,8 +113,10 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		DisableSliceFlagSeparator: true, // a comma may stand in a header
 		Suggest:                   true,
 		Commands: []*cli.Command{
-			serve.Command(), connect.Command(), token.Command(), configCommand(), cleanupCommand(),
-			versionCommand(), completionCommand(),
+			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
+			configCommand(), cleanupCommand(),
+			confirmCommand(), status.Command(), status.PeersCommand(), status.KickCommand(),
+			doctor.Command(), versionCommand(), completionCommand(),
 		},
 		OnUsageError: invocation.UsageError,
 		Action: func(c *cli.Context) error {

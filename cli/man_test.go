@@ -13,10 +13,12 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tunnel/cli/failure"
+	"tunnel/config"
+	"tunnel/config/setting"
 )
 
-// TestManPages holds docs/man to the commands: tunnel(8), and a page for each command, as
-// tunnel-serve(8). `make docs` writes them.
+// TestManPages holds docs/man to the commands: tunnel(8), a page for each command, as
+// tunnel-serve(8), and tunnel.yaml(5). `make docs` writes them.
 func TestManPages(t *testing.T) {
 	const dir = "../docs/man"
 	pages := manPages()
@@ -56,11 +58,12 @@ func manPages() map[string]string {
 			continue
 		}
 		name := app.Name + "-" + c.Name
-		names = append(names, name)
+		names = append(names, name+"(8)")
 		pages[name+".8"] = commandPage(name, c)
 	}
+	pages[fileName+".5"] = filePage()
 	var b strings.Builder
-	manHead(&b, app.Name, app.Usage)
+	manHead(&b, app.Name, "8", app.Usage)
 	manSection(&b, "SYNOPSIS", "tunnel COMMAND [OPTIONS] [ARGUMENTS]")
 	description, _, _ := strings.Cut(app.Description, "Exit codes:")
 	manText(&b, "DESCRIPTION", description)
@@ -73,7 +76,7 @@ func manPages() map[string]string {
 	for i, e := range failure.Exits() {
 		manItem(&b, fmt.Sprint(i+1), string(e.Step)+": "+e.What)
 	}
-	manSee(&b, names)
+	manSee(&b, append(names, fileName+"(5)", "tunnel-protocol(7)")...)
 	pages[app.Name+".8"] = b.String()
 	return pages
 }
@@ -81,7 +84,7 @@ func manPages() map[string]string {
 // commandPage returns the page of a command and of those below it.
 func commandPage(name string, c *cli.Command) string {
 	var b strings.Builder
-	manHead(&b, name, c.Usage)
+	manHead(&b, name, "8", c.Usage)
 	words := strings.ReplaceAll(name, "-", " ")
 	switch {
 	case len(c.Subcommands) > 0:
@@ -99,12 +102,54 @@ func commandPage(name string, c *cli.Command) string {
 		manText(&b, title, strings.TrimSpace(sub.Usage+"\n\n"+sub.Description))
 		manFlags(&b, "", sub.Flags)
 	}
-	manSee(&b, []string{"tunnel"})
+	manSee(&b, "tunnel(8)", fileName+"(5)")
 	return b.String()
 }
 
-func manHead(b *strings.Builder, name, usage string) {
-	fmt.Fprintf(b, ".\\\" written by make docs\n.TH %s 8 \"\" tunnel\n", strings.ToUpper(name))
+// fileName is the name of the page that describes configuration files.
+const fileName = "tunnel.yaml"
+
+// filePage returns the page of the configuration files.
+func filePage() string {
+	var b strings.Builder
+	manHead(&b, fileName, "5", "settings of tunnel serve and tunnel connect")
+	manSection(&b, "SYNOPSIS", "/etc/tunnel/serve.yaml, /etc/tunnel/connect.yaml")
+	manText(&b, "DESCRIPTION", configCommand().Description)
+	manText(&b, "VALUES", "A value comes from its default, the file, the environment, or a flag. "+
+		"Each of these overrides those\nnamed before it. A setting that may be given several "+
+		"times takes a list. Paths are relative to the\ndirectory of the file. An unknown key is "+
+		"an error. A file with a secret must be readable by its\nowner only.\n\nThe units "+
+		"tunnel-serve.service and tunnel-connect@NAME.service read serve.yaml and NAME.yaml.")
+	for _, of := range []struct {
+		title    string
+		settings []*setting.Setting
+	}{
+		{"KEYS OF SERVE.YAML", config.DefaultServe().Settings()},
+		{"KEYS OF CONNECT.YAML", config.DefaultConnect().Settings()},
+	} {
+		manSection(&b, of.title, "In brackets: the variable of the environment.")
+		for _, s := range of.settings {
+			if s.FlagOnly {
+				continue
+			}
+			text := sentence(s.Usage)
+			if s.More != "" {
+				text += " " + sentence(s.More)
+			}
+			if value := s.Shown(); value != "" {
+				text += " Default: " + value + "."
+			}
+			text = strings.NewReplacer("`", "", `\|`, "|").Replace(text)
+			manItem(&b, s.Name+": "+string(s.Kind()), text+" ["+s.Variable()+"]")
+		}
+	}
+	manSee(&b, "tunnel-serve(8)", "tunnel-connect(8)", "tunnel-config(8)")
+	return b.String()
+}
+
+func manHead(b *strings.Builder, name, section, usage string) {
+	fmt.Fprintf(b, ".\\\" written by make docs\n.TH %s %s \"\" tunnel\n", strings.ToUpper(name),
+		section)
 	manSection(b, "NAME", name+" - "+usage)
 }
 
@@ -170,14 +215,16 @@ func manItem(b *strings.Builder, name, text string) {
 	fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(name), roff(text))
 }
 
-func manSee(b *strings.Builder, names []string) {
+// manSee writes the section with other pages, each as tunnel(8).
+func manSee(b *strings.Builder, pages ...string) {
 	b.WriteString(".SH SEE ALSO\n")
-	for i, name := range names {
+	for i, page := range pages {
+		name, section, _ := strings.Cut(page, "(")
 		end := ","
-		if i == len(names)-1 {
+		if i == len(pages)-1 {
 			end = ""
 		}
-		fmt.Fprintf(b, ".BR %s (8)%s\n", roff(name), end)
+		fmt.Fprintf(b, ".BR %s (%s%s\n", roff(name), section, end)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +31,8 @@ func TestReference(t *testing.T) {
 		"serve":   func() string { return settingsTable(config.DefaultServe().Settings()) },
 		"connect": func() string { return settingsTable(config.DefaultConnect().Settings()) },
 		"cleanup": func() string { return settingsTable(config.DefaultCleanup().Settings()) },
+		"confirm": func() string { return settingsTable(config.DefaultConfirm().Settings()) },
+		"trusted": trustedKeys,
 		"token":   tokenTable,
 		"exits":   exitTable,
 	}
@@ -55,6 +58,19 @@ func TestReference(t *testing.T) {
 	if made != string(text) {
 		t.Errorf("%s is stale: run `make docs`", name)
 	}
+}
+
+// trustedKeys lists the keys that are an error in another user's file.
+func trustedKeys() string {
+	var keys []string
+	for _, s := range slices.Concat(config.DefaultServe().Settings(),
+		config.DefaultConnect().Settings()) {
+		if s.Trusted || s.Path {
+			keys = append(keys, "`"+s.Name+"`")
+		}
+	}
+	slices.Sort(keys)
+	return "| keys |\n|---|\n| " + strings.Join(slices.Compact(keys), ", ") + " |\n"
 }
 
 func settingsTable(settings []*setting.Setting) string {

@@ -1,3 +1,5 @@
+//go:build !race
+
 package cli
 
 import (
@@ -20,7 +22,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the program as a person would, without root and without a network:
-// testdata/cli/*.txtar. Whatever needs a device is the end-to-end tests' business.
+// testdata/cli/*.txtar. Whatever needs a device is the end-to-end tests' business, and so are data
+// races: the race detector would start each of some hundred programs several times slower.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../testdata/cli",
@@ -35,8 +38,6 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("ROOT", root) // of the repository
-			// the race detector would have each program sleep for a second
-			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails},

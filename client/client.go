@@ -9,12 +9,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	"tunnel/admin/status"
 	"tunnel/client/backoff"
+	"tunnel/client/grant"
+	"tunnel/client/hook"
+	"tunnel/client/push"
+	"tunnel/client/refusal"
+	"tunnel/client/site"
 	"tunnel/client/store"
 	"tunnel/defect"
+	"tunnel/firewall"
 	"tunnel/host"
 	"tunnel/keep"
 	"tunnel/policy"
@@ -37,8 +45,20 @@ type Config struct {
 	Wanted netip.Addr
 	// a granted network must lie in one of these, and may be public; if empty, it must be private
 	Accept []netip.Prefix
-	MTU    int // bytes; 0 uses the server's
-	Qlen   int // packets; 0 uses the server's
+	// Full has all traffic of this machine go through the tunnel.
+	Full host.Full
+	// KillSwitch lets nothing leave but by the tunnel, from the beginning of Run on; nil for none.
+	KillSwitch *firewall.KillSwitch
+	// LAN keeps this machine's other networks reachable past the kill switch.
+	LAN  bool
+	MTU  int // bytes; 0 uses the server's
+	Qlen int // packets; 0 uses the server's
+	// which networks behind the server to take
+	Routes grant.Routes
+	// AllNames has the server's DNS servers resolve the names of all domains. If they cannot be set
+	// by the first update that has some, Run ends.
+	AllNames bool
+	Site     site.Site // networks behind this client
 	// connections of the session, unless the server allows fewer; 0 is one
 	Lanes      int
 	KeepTrying bool            // do not give up when the first attempt fails
@@ -53,9 +73,8 @@ type Config struct {
 	Events  Events
 	Log     *slog.Logger
 
-	// Resolvers returns this machine's DNS servers. Without Accept, a granted network is refused if
-	// it contains one of them or if they cannot be determined. During a session Host.Overlap checks
-	// them.
+	// Resolvers returns this machine's DNS servers. Without Accept, a granted network that contains
+	// one is refused, and any while they are unknown. During a session Host.Overlap checks them.
 	Resolvers func() ([]netip.Addr, error)
 }
 
@@ -65,20 +84,10 @@ type Host interface {
 	Overlap(ctx context.Context, networks ...netip.Prefix) error
 	Apply(ctx context.Context, w host.Want) error
 	Withdraw(ctx context.Context) error
-	Bypass(ctx context.Context, server netip.Addr) error
+	Bypass(ctx context.Context, server netip.AddrPort) error
 	Retain(ctx context.Context, servers ...netip.Addr) error
-	NextHop(ctx context.Context, server netip.Addr) (route.NextHop, error)
+	NextHop(ctx context.Context, server netip.AddrPort) (route.NextHop, error)
 	Close() error
-}
-
-// Events are callbacks, called on Run's goroutine unless a field says otherwise. Fields may be nil.
-type Events struct {
-	Connected func(transport.Link) // a session has begun, the device is configured
-	// the session has ended; the device stays configured
-	Lost func(error)
-	// the device has this address; called on a goroutine of its own
-	Up   func(context.Context, host.Address)
-	Down func(host.Address) // the device is about to lose it; Up has returned
 }
 
 // requestTimeout bounds the wait for connected.
@@ -102,7 +111,12 @@ type Client struct {
 	known   map[string]netip.Addr
 	current *endpoint      // the one of the last session, nil before the first
 	link    transport.Link // what the device is configured for, zero while it is not
-	hook    hook           // Up, while it runs
+	hook    hook.Hook      // Up, while it runs
+	pushed  *push.Taker    // beside what it is configured for
+	named   bool           // the server's DNS was set once; owned by monitor.keeper
+	ways    site.Ways      // to the networks behind this client, as they were when it was configured
+
+	behind policy.Prefixes // as others see them
 
 	defects defect.Log
 
@@ -112,15 +126,22 @@ type Client struct {
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	client := &Client{Config: c, queue: fq.NewSubflows(fq.PeerLimit)}
+	client := &Client{Config: c, queue: fq.NewSubflows(fq.PeerLimit),
+		behind: policy.NewPrefixes(c.Site.Advertised())}
 	client.monitor = newPathMonitor(client)
+	client.monitor.keeper.NamesSet = client.namesSet
+	client.pushed = &push.Taker{Accept: c.Routes, AllNames: c.AllNames, Keeper: client.monitor,
+		Changed: c.Events.Routes, Unreached: c.Events.Unreached, Nameless: c.Events.Nameless,
+		Offered: c.Site.Advertised(), Disallowed: c.Events.Disallowed, Log: c.Log}
+	client.monitor.keeper.RoutesSet = client.pushed.Routed
+	client.monitor.keeper.ExceptSet = client.pushed.Except
 	return client
 }
 
 // Run joins the network and stays connected until ctx ends (it then returns nil), every server
 // refuses the token, or the device fails. Unless KeepTrying is set, it also returns if the first
 // attempt fails. When Run returns it has told the server, undone addresses and routes, and closed
-// the device.
+// the device; whether a kill switch stays is Host's to decide.
 func (c *Client) Run(ctx context.Context) (err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
@@ -136,12 +157,15 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	if c.Network != nil {
 		reader.Go(func() { c.monitor.follow(watching, c.Network) })
 	}
+	reader.Go(func() { c.monitor.keeper.Again(watching, c.monitor.checkDevice) })
 	reader.Go(func() {
 		if err := c.forward(); ctx.Err() == nil {
 			cancel(err)
 		}
 	})
-	err = c.stay(ctx)
+	if err = c.seal(ctx); err == nil {
+		err = c.stay(ctx)
+	}
 	unwatch() // before the routes go
 	if parent.Err() != nil {
 		err = nil
@@ -154,11 +178,10 @@ func (c *Client) Run(ctx context.Context) (err error) {
 	_ = c.Device.Close()
 	reader.Wait()
 	c.queue.Close()
-	lost := c.queue.Drops()
-	c.drops.Count(policy.QueueFull, lost.Full)
-	c.drops.Count(policy.CoDel, lost.CoDel)
-	c.drops.Count(policy.Cut, lost.Cut)
-	c.Log.Info("stopped", "drops", c.drops.Log(policy.ClientReasons()), "defects", c.defects.Count())
+	lost := c.drops.Counts(policy.ClientReasons())
+	status.AddDrops(lost, c.queue.Drops())
+	c.Log.Info("stopped", "drops", policy.Log(lost, policy.ClientReasons()), "defects",
+		c.defects.Count())
 	c.Session.Close()
 	return err
 }
@@ -189,7 +212,7 @@ func (c *Client) stay(ctx context.Context) error {
 		}
 		// With several servers, a permanent refusal of one does not end the client if another had a
 		// session.
-		if (first && !c.KeepTrying) || (permanent(err) && (!connected || c.servers == 1)) {
+		if (first && !c.KeepTrying) || (refusal.Permanent(err) && (!connected || c.servers == 1)) {
 			return err
 		}
 		delay, rest := wait.After(err, lasted, time.Now()), c.rest(time.Now())
@@ -199,6 +222,9 @@ func (c *Client) stay(ctx context.Context) error {
 		}
 		delay = max(delay, rest)
 		c.Log.Warn("not connected", "reason", err, "retry_in", delay.Round(time.Millisecond))
+		if c.Events.Waits != nil {
+			c.Events.Waits(err)
+		}
 		select {
 		case <-time.After(delay):
 		case <-c.monitor.moved:
@@ -223,6 +249,8 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 	if err != nil {
 		return false, err
 	}
+	updates := push.NewInbox()
+	conn.OnUpdate(updates.Put)
 	link, err := c.request(ctx, conn, t)
 	if err != nil {
 		c.defects.Note(err, c.Log)
@@ -248,7 +276,7 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 	for _, p := range c.queue.TakeFresh(fq.Fresh) {
 		c.queue.Push(p)
 	}
-	err = c.runSession(ctx, t, conn, link)
+	err = c.runSession(ctx, t, conn, link, updates)
 	var closed *transport.CloseError
 	if errors.As(err, &closed) && closed.Remote && closed.Code == transport.CodeReplaced {
 		// Another client uses this session, perhaps on a clone of this machine: do not take it back.
@@ -275,7 +303,8 @@ func (c *Client) request(
 ) (transport.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	ask := transport.Connect{Session: t.resume.Session, Lanes: c.Lanes}
+	ask := transport.Connect{Session: t.resume.Session, Lanes: c.Lanes,
+		Advertise: c.Site.Advertised()}
 	if wish := c.wish(t); wish.IsValid() {
 		ask.Address = wish.String()
 	}
@@ -318,8 +347,10 @@ func (c *Client) request(
 // configuration changes, running hooks end first. If the network overlaps with one of this
 // machine's, the device is not changed.
 func (c *Client) configure(ctx context.Context, link transport.Link) error {
+	held := c.ways.Forwarding
+	c.findWays(ctx, link)
 	want := c.device(link)
-	changes := !c.isUp() || !want.Equal(c.device(c.link))
+	changes := !c.isUp() || !want.Equal(c.device(c.link)) || !slices.Equal(held, c.ways.Forwarding)
 	if changes && c.isUp() {
 		if err := c.Host.Overlap(ctx, want.Networks()...); err != nil {
 			return err
@@ -335,17 +366,17 @@ func (c *Client) configure(ctx context.Context, link transport.Link) error {
 	c.mu.Unlock()
 	c.link = link
 	if c.Events.Up != nil {
-		c.hook.start(ctx, func(ctx context.Context) { c.Events.Up(ctx, want.Addresses[0]) })
+		c.hook.Start(ctx, func(ctx context.Context) { c.Events.Up(ctx, want.Addresses[0]) })
 	}
 	return nil
 }
 
 // device returns the Want of the device for link.
-func (c *Client) device(link transport.Link) host.Want { return wantOf(c.Device.Name(), link) }
-
-// wantOf returns the Want for link on dev.
-func wantOf(dev string, link transport.Link) host.Want {
-	return host.Pair(dev, link.MTU, link.Qlen, link.Address, link.Peer, link.Network)
+func (c *Client) device(link transport.Link) host.Want {
+	want := wantOf(c.Device.Name(), link)
+	want.Firewall, want.Sysctls = c.Site.Rules(), c.ways.Forwarding
+	want.Full, want.LAN, want.Firewall.KillSwitch = c.Full, c.LAN, c.KillSwitch
+	return want
 }
 
 // isUp reports whether the device has an address.
@@ -356,9 +387,10 @@ func (c *Client) down() {
 	if !c.isUp() {
 		return
 	}
-	c.hook.stop()
+	c.hook.Stop()
 	if c.Events.Down != nil {
 		c.Events.Down(host.Address{Local: c.link.Address, Peer: c.link.Peer})
 	}
 	c.link = transport.Link{}
+	c.pushed.Forget()
 }

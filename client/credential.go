@@ -1,23 +1,12 @@
 package client
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 
 	"tunnel/client/store"
 	"tunnel/transport"
 )
-
-// newSession returns 128 random bits as text. The client chooses the id of its session, because a
-// join token is bound to the first session that uses it, and an answer with an id chosen by the
-// server could be lost.
-func newSession() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
 
 // ErrNotStored means that the session that would use a join token cannot be stored.
 var ErrNotStored = errors.New("the join token is not used, because its session cannot be stored")
@@ -28,7 +17,7 @@ var ErrNotStored = errors.New("the join token is not used, because its session c
 func (c *Client) prepare(t *endpoint) error {
 	fresh := t.resume.Session == ""
 	if fresh {
-		t.resume.Session = newSession()
+		t.resume.Session = store.NewSession()
 	}
 	switch joins := c.IsJoin(t.dialer.Token); {
 	case joins && c.Session == nil:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tunnel/client/grant"
+	"tunnel/host"
 	"tunnel/transport"
 )
 
@@ -20,7 +21,7 @@ func (c *Client) acceptable(link transport.Link) error {
 	if err != nil || len(c.Accept) > 0 {
 		return err
 	}
-	return grant.CheckResolvers(link.Network, c.Resolvers)
+	return grant.CheckResolvers(link.Network, c.resolvers)
 }
 
 // errChanging means that a server changes its grant too often: each change runs commands and hooks.
@@ -58,4 +59,9 @@ func (c *Client) took(t *endpoint, link transport.Link, now time.Time) {
 	} else {
 		log.Warn("the server changed what it grants", "network", link.Network)
 	}
+}
+
+// wantOf returns the Want for link on dev.
+func wantOf(dev string, link transport.Link) host.Want {
+	return host.Pair(dev, link.MTU, link.Qlen, link.Address, link.Peer, link.Network)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/keep"
 	"tunnel/transport"
 	"tunnel/transport/dial"
 	"tunnel/transport/ws"
@@ -100,7 +101,8 @@ func TestAcceptable(t *testing.T) {
 		"ill-formed where it is meant": {"9.9.9.0/24", "9.9.9.8", "9.9.9.9", prefixes("9.9.9.0/24"),
 			"no client's pair"},
 	} {
-		c := &Client{Config: Config{Accept: test.accept, Resolvers: resolvers}}
+		c := &Client{Config: Config{Accept: test.accept, Resolvers: resolvers},
+			monitor: &pathMonitor{keeper: keep.New(nil, 0, nil)}}
 		err := c.acceptable(linkOf(test.network, test.address, test.peer))
 		var step *transport.StepError
 		switch {
@@ -157,10 +159,11 @@ func TestChanges(t *testing.T) {
 // before, and not taken while they are not known.
 func TestResolversAreAskedEachTime(t *testing.T) {
 	resolver, unknown := netip.MustParseAddr("198.51.100.53"), error(nil)
-	c := &Client{Config: Config{Resolvers: func() ([]netip.Addr,
-		error) {
-		return []netip.Addr{resolver}, unknown
-	}}}
+	c := &Client{monitor: &pathMonitor{keeper: keep.New(nil, 0, nil)},
+		Config: Config{Resolvers: func() ([]netip.Addr,
+			error) {
+			return []netip.Addr{resolver}, unknown
+		}}}
 	link := linkOf("10.1.1.0/24", "10.1.1.3", "10.1.1.4")
 	if err := c.acceptable(link); err != nil {
 		t.Error(err)

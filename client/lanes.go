@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
 	"tunnel/client/backoff"
+	"tunnel/client/push"
+	"tunnel/client/refusal"
+	"tunnel/policy"
 	"tunnel/transport"
 	"tunnel/transport/ws"
 )
@@ -21,7 +23,9 @@ type session struct {
 	endpoint *endpoint
 	link     transport.Link
 	// the address of all of them: another address of the same name may be another server
-	hop netip.Addr
+	hop   netip.Addr
+	inbox *push.Inbox    // of updates
+	rules *policy.Client // for packets from the server
 
 	mu   sync.Mutex
 	up   int
@@ -31,11 +35,15 @@ type session struct {
 
 // runSession forwards packets over the session that began with first, and returns why it ended.
 func (c *Client) runSession(ctx context.Context, t *endpoint, first *ws.Conn,
-	link transport.Link) error {
+	link transport.Link, updates *push.Inbox) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	s := &session{client: c, endpoint: t, link: link, hop: first.Hop(), up: 1}
+	s := &session{client: c, endpoint: t, link: link, hop: first.Hop(), up: 1, inbox: updates,
+		rules: &policy.Client{Address: link.Address, Network: link.Network, Behind: c.behind,
+			Public: c.Full.On}}
+	c.pushed.Begin(s.rules)
 	var group sync.WaitGroup
+	group.Go(func() { c.pushed.Follow(ctx, s.inbox, link.Peer, s.rules) })
 	for i := 1; i < min(c.Lanes, link.Lanes); i++ {
 		group.Go(func() { s.keep(ctx, end, i, nil) })
 	}
@@ -66,7 +74,7 @@ func (s *session) keep(ctx context.Context, end func(error), i int, conn *ws.Con
 					least = busy.After
 				}
 				// repeated attempts would end in a ban
-				if permanent(err) || doubtful(err) && !pause(ctx, doubtPause) {
+				if refusal.Permanent(err) || refusal.Doubtful(err) && !pause(ctx, refusal.Pause) {
 					return
 				}
 				continue
@@ -107,6 +115,7 @@ func (s *session) attach(ctx context.Context, i int) (*ws.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn.OnUpdate(s.inbox.Put)
 	asking, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	link, err := conn.Request(asking, transport.Connect{Session: s.link.Session, Lane: &i},
@@ -143,7 +152,7 @@ func (s *session) run(ctx context.Context, conn *ws.Conn) error {
 	q := s.client.queue.Join()
 	defer s.client.queue.Leave(q)
 	defer s.client.monitor.left(conn)
-	err := conn.Run(ctx, q, s.link.Keepalive, s.client.receive(s.link))
+	err := conn.Run(ctx, q, s.link.Keepalive, s.client.receive(s.rules))
 	s.client.defects.Note(err, s.client.Log)
 	return err
 }
@@ -154,16 +163,8 @@ func (s *session) lost(ctx context.Context, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.up--
-	if !s.over && (s.up == 0 || ctx.Err() != nil || endsSession(err)) {
+	if !s.over && (s.up == 0 || ctx.Err() != nil || refusal.EndsSession(err)) {
 		s.over, s.err = true, err
 	}
 	return s.over
-}
-
-// endsSession reports whether the error of one lane ends the session.
-func endsSession(err error) bool {
-	var closed *transport.CloseError
-	all := []transport.Code{transport.CodeGoingAway, transport.CodeRestart, transport.CodeReplaced,
-		transport.CodeRevoked}
-	return errors.As(err, &closed) && closed.Remote && slices.Contains(all, closed.Code)
 }

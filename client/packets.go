@@ -8,7 +8,6 @@ import (
 	"tunnel/defect"
 	"tunnel/packet"
 	"tunnel/policy"
-	"tunnel/transport"
 )
 
 // forward takes packets from the device to the queue. While there is no connection the queue fills,
@@ -40,7 +39,7 @@ func (c *Client) read() (err error) {
 		c.mu.RUnlock()
 		for i := range b.Len() {
 			// The server would drop any other source, for example the kernel's own IPv6 multicasts.
-			if packet.Source(b.IP(i)) != own {
+			if from := packet.Source(b.IP(i)); from != own && !c.behind.Contain(from) {
 				c.drops.Count(policy.Foreign, 1)
 				continue
 			}
@@ -51,8 +50,7 @@ func (c *Client) read() (err error) {
 }
 
 // receive returns the function that takes packets from the server to the kernel.
-func (c *Client) receive(link transport.Link) func(*packet.Batch) error {
-	rules := policy.Client{Address: link.Address, Network: link.Network}
+func (c *Client) receive(rules *policy.Client) func(*packet.Batch) error {
 	return func(b *packet.Batch) error {
 		b.Filter(func(i int) bool {
 			v := rules.FromServer(b, i)

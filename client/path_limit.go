@@ -1,8 +1,11 @@
 package client
 
 import (
+	"context"
 	"slices"
 
+	"tunnel/dns"
+	"tunnel/host"
 	"tunnel/netwatch"
 )
 
@@ -13,6 +16,14 @@ func (m *pathMonitor) holds() {
 	defer m.mu.Unlock()
 	m.device = device
 	m.limit()
+}
+
+// SetMore implements push.Keeper.
+func (m *pathMonitor) SetMore(ctx context.Context, routes []host.Route,
+	names dns.Config) error {
+	err := m.keeper.SetMore(ctx, routes, names)
+	m.holds()
+	return err
 }
 
 // limit tells the network what can concern this client: everything while paths are looked for. The

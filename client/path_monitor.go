@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"tunnel/host"
+	"tunnel/admin/status"
 	"tunnel/keep"
 	"tunnel/netwatch"
 	"tunnel/route"
@@ -45,6 +45,7 @@ type pathMonitor struct {
 	device   netwatch.Limits        // what can concern the device
 	nextHops map[netip.Addr]nextHop // of each hop that is tried or in use
 	conns    []*ws.Conn             // of the session; none while there is none
+	past     status.Traffic         // of connections that were among conns
 	end      func()                 // ends the attempt, nil while there is none
 	since    time.Time              // when the attempt, or the pause, began
 	stage    int                    // counts attempts, connections and pauses
@@ -56,8 +57,11 @@ type pathMonitor struct {
 	blocked                 bool // the device cannot be configured for now
 }
 
-// A nextHop is how packets leave this machine towards a server; the zero value is none.
-type nextHop struct{ route.NextHop }
+// A nextHop is how packets leave this machine towards a port of a server; without a Dev it is none.
+type nextHop struct {
+	route.NextHop
+	port uint16
+}
 
 // serves reports whether packets can leave by n.
 func (n nextHop) serves() bool { return n.Dev != "" && (n.Running || n.Index == 0) }
@@ -83,6 +87,9 @@ func newPathMonitor(c *Client) *pathMonitor {
 
 // begin starts another stage. The caller holds mu.
 func (m *pathMonitor) begin(conns []*ws.Conn, end func()) {
+	for _, conn := range m.conns {
+		m.past.Add(status.TrafficOf(conn.Wire()))
+	}
 	m.conns, m.end, m.since, m.why = conns, end, time.Now(), nil
 	m.stage++
 	m.limit()
@@ -101,9 +108,9 @@ func (m *pathMonitor) dialling(end func()) {
 }
 
 // try prepares the path to a hop that is about to be dialled. noRoute means that the look-up found
-// no route. The dial may succeed nevertheless: rules may match on the connection's port or source
+// no route. The dial may succeed nevertheless: rules may match on the connection's source port or
 // address, which the look-up does not have.
-func (m *pathMonitor) try(ctx context.Context, hop netip.Addr) (noRoute, err error) {
+func (m *pathMonitor) try(ctx context.Context, hop netip.AddrPort) (noRoute, err error) {
 	now, err := m.findNextHop(ctx, hop)
 	if errors.Is(err, route.ErrNoRoute) {
 		// The only route leads into the tunnel.
@@ -113,7 +120,7 @@ func (m *pathMonitor) try(ctx context.Context, hop netip.Addr) (noRoute, err err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.nextHops[hop] = now
+	m.nextHops[hop.Addr()] = now
 	return noRoute, err
 }
 
@@ -140,6 +147,7 @@ func (m *pathMonitor) left(conn *ws.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.conns) > 1 {
+		m.past.Add(status.TrafficOf(conn.Wire()))
 		m.conns = slices.DeleteFunc(slices.Clone(m.conns),
 			func(c *ws.Conn) bool { return c == conn })
 	}
@@ -158,23 +166,24 @@ func (m *pathMonitor) pause(err error) error {
 }
 
 // findNextHop refreshes the bypass to a hop and returns its next hop. It returns an error if there
-// is no route or the bypass cannot be made.
-func (m *pathMonitor) findNextHop(ctx context.Context, hop netip.Addr) (nextHop, error) {
-	if zone := hop.Zone(); zone != "" { // a link-local address: its zone is the link
-		now := nextHop{route.NextHop{Dev: zone}}
+// is no route or the bypass cannot be made; the result is then none.
+func (m *pathMonitor) findNextHop(ctx context.Context, hop netip.AddrPort) (nextHop, error) {
+	none := nextHop{port: hop.Port()}
+	if zone := hop.Addr().Zone(); zone != "" { // a link-local address: its zone is the link
+		now := nextHop{route.NextHop{Dev: zone}, hop.Port()}
 		if link, err := net.InterfaceByName(zone); err == nil {
 			now.Index, now.Running = link.Index, link.Flags&net.FlagRunning != 0
 		}
 		return now, nil
 	}
 	if err := m.host.Bypass(ctx, hop); err != nil {
-		return nextHop{}, err
+		return none, err
 	}
 	found, err := m.host.NextHop(ctx, hop)
 	if err != nil {
-		return nextHop{}, err
+		return none, err
 	}
-	return nextHop{found}, nil
+	return nextHop{found, hop.Port()}, nil
 }
 
 // follow reads the events of network until ctx ends, and checks the device and the next hops after
@@ -202,7 +211,8 @@ func (m *pathMonitor) concerns(e netwatch.Event) bool {
 // leads reports whether e may concern the path to the server: a route or rule that may apply to it,
 // the local address of a connection, or the outgoing interface. The caller holds mu.
 func (m *pathMonitor) leads(e netwatch.Event) bool {
-	if e.Kind == netwatch.File || e.Kind != netwatch.Route && e.Link != 0 && e.Link == m.own {
+	if e.Kind == netwatch.File || e.Kind == netwatch.Forwarding ||
+		e.Kind != netwatch.Route && e.Link != 0 && e.Link == m.own {
 		return false
 	}
 	if e.Kind == netwatch.Missed || len(m.nextHops) == 0 {
@@ -265,7 +275,7 @@ func (m *pathMonitor) checkDevice(ctx context.Context) bool {
 		}
 	case keep.Fatal(err):
 		m.lost(err)
-	case errors.Is(err, route.ErrOverlap), errors.Is(err, host.ErrNotUsed):
+	case errors.Is(err, route.ErrOverlap), errors.Is(err, route.ErrNotUsed):
 		// the end of the overlap is another event
 		m.blocked = true
 		if len(m.conns) > 0 && m.why == nil {
@@ -298,9 +308,9 @@ func (m *pathMonitor) wake() {
 func (m *pathMonitor) probeNextHops(ctx context.Context) {
 	m.mu.Lock()
 	stage, conns := m.stage, slices.Clone(m.conns)
-	hops := make([]netip.Addr, 0, len(m.nextHops))
-	for hop := range m.nextHops {
-		hops = append(hops, hop)
+	hops := make([]netip.AddrPort, 0, len(m.nextHops))
+	for hop, known := range m.nextHops {
+		hops = append(hops, netip.AddrPortFrom(hop, known.port))
 	}
 	m.mu.Unlock()
 	now := map[netip.Addr]nextHop{}
@@ -309,11 +319,11 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 		if err != nil {
 			m.log.Debug("no path to the server", "hop", hop, "err", err)
 		}
-		now[hop] = found
+		now[hop.Addr()] = found
 	}
 	connected := len(conns) > 0
 	held := !slices.ContainsFunc(conns,
-		func(c *ws.Conn) bool { return !hasAddress(c.Local()) })
+		func(c *ws.Conn) bool { return !keep.HasAddress(c.Local()) })
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -350,20 +360,4 @@ func (m *pathMonitor) probeNextHops(ctx context.Context) {
 	default:
 		m.wake()
 	}
-}
-
-// hasAddress reports whether this machine has an address, and returns true if it cannot tell.
-func hasAddress(a netip.Addr) bool {
-	all, err := net.InterfaceAddrs()
-	if err != nil || a.IsLoopback() {
-		return true
-	}
-	for _, have := range all {
-		if p, ok := have.(*net.IPNet); ok {
-			if own, ok := netip.AddrFromSlice(p.IP); ok && own.Unmap() == a {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/client/refusal"
 	"tunnel/client/store"
 	"tunnel/host"
 	"tunnel/transport"
@@ -25,9 +26,9 @@ type endpoint struct {
 	resume store.Session // what to request on the next attempt
 	// what this server last granted, without the device's name; zero before
 	granted host.Want
-	changed time.Time // when the server last changed that
-	warned  bool      // that the connection to it is not encrypted
-	doubt   doubt     // why it is left alone for some time
+	changed time.Time     // when the server last changed that
+	warned  bool          // that the connection to it is not encrypted
+	doubt   refusal.Doubt // why it is left alone for some time
 }
 
 func (t *endpoint) url() string { return t.dialer.URL.String() }
@@ -60,14 +61,14 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 			}
 		}
 	}
-	var said refusals
+	var said refusal.Refusals
 	for _, t := range order {
-		if time.Now().Before(t.doubt.until) {
-			said.note(t, t.doubt.err)
+		if time.Now().Before(t.doubt.Until) {
+			said.Note(t.server, t.doubt.Err)
 			continue
 		}
 		connected, err := c.session(ctx, t)
-		t.doubt.note(err, time.Now())
+		t.doubt.Note(err, time.Now())
 		if connected || ctx.Err() != nil || errors.Is(err, errMoved) {
 			return connected, err
 		}
@@ -78,9 +79,9 @@ func (c *Client) round(ctx context.Context) (connected bool, err error) {
 			}
 			c.Log.Log(ctx, level, "server not joined", "server", t.dialer.URL.Host, "reason", err)
 		}
-		said.note(t, err)
+		said.Note(t.server, err)
 	}
-	return false, said.first()
+	return false, said.First()
 }
 
 // dial connects to a server, on a path outside the tunnel.
@@ -92,7 +93,8 @@ func (c *Client) dial(ctx context.Context, t *endpoint) (*ws.Conn, error) {
 	var noRoute error // why the look-up alone would have failed
 	dialer := t.dialer
 	dialer.Known = c.known
-	dialer.Before = func(ctx context.Context, hop netip.Addr) error {
+	dialer.Before = func(ctx context.Context, to netip.AddrPort) error {
+		hop := to.Addr()
 		if c.link.Network.Contains(hop) { // the bypass would cut that address off from the tunnel
 			return &transport.StepError{Step: transport.StepTCP,
 				Err: fmt.Errorf("%s lies inside the tunnel, in %s: no path to the server", hop,
@@ -106,7 +108,7 @@ func (c *Client) dial(ctx context.Context, t *endpoint) (*ws.Conn, error) {
 				"and all packets: use wss://",
 				"server", t.dialer.URL.Host)
 		}
-		unknown, err := c.monitor.try(ctx, hop)
+		unknown, err := c.monitor.try(ctx, to)
 		noRoute = cmp.Or(noRoute, unknown)
 		return err
 	}
@@ -163,4 +165,22 @@ func (c *Client) wish(t *endpoint) netip.Addr {
 		return t.resume.Address
 	}
 	return c.link.Address
+}
+
+// rest returns how long to wait until the first server may be tried again.
+func (c *Client) rest(now time.Time) time.Duration {
+	var least time.Duration
+	for i, t := range c.endpoints {
+		if left := t.doubt.Until.Sub(now); i == 0 || left < least {
+			least = left
+		}
+	}
+	return max(least, 0)
+}
+
+// rouse shortens the wait for all servers after the path to them has changed.
+func (c *Client) rouse() {
+	for _, t := range c.endpoints {
+		t.doubt.Rouse()
+	}
 }

@@ -145,6 +145,9 @@ func start(t *testing.T, address string, change func(*client.Config),
 				j.note("up is over")
 			},
 			Down: func(a host.Address) { j.note("down %s %s", a.Local, a.Peer) },
+			Routes: func(taken, refused []netip.Prefix) {
+				j.note("routes %v, not %v", taken, refused)
+			},
 		},
 	}
 	if change != nil {

@@ -13,12 +13,34 @@ import (
 type Command struct {
 	Program string   // "ip"; looked up in PATH
 	Args    []string // argv without the program's name
+	Input   string   // what the program reads from stdin
+	// Do does what the program would, if it is not nil: the program is then shown, and not run.
+	Do func() error
+	// Each are the commands that it runs in one process, which are shown in its place.
+	Each []Command
+	// Routine says that it changes nothing that would have to be undone, and is run often.
+	Routine bool
 }
 
-// String returns the command as a person would type it, words joined by single spaces.
+// String returns the command without its input, words joined by single spaces.
 func (c Command) String() string {
 	return strings.Join(append([]string{c.Program}, c.Args...),
 		" ")
+}
+
+// Typed returns the command as a person would type it: what it reads is a here-document.
+func (c Command) Typed() string {
+	if len(c.Each) > 0 {
+		lines := make([]string, len(c.Each))
+		for i, each := range c.Each {
+			lines[i] = each.Typed()
+		}
+		return strings.Join(lines, "\n")
+	}
+	if c.Input == "" {
+		return c.String()
+	}
+	return c.String() + " <<'EOF'\n" + strings.TrimSuffix(c.Input, "\n") + "\nEOF"
 }
 
 // Runner runs commands. Exec is the real one; DryRun prints them.

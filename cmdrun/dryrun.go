@@ -6,7 +6,8 @@ import (
 	"io"
 )
 
-// DryRun prints what would change, one command a line, and changes nothing. It needs no privileges.
+// DryRun prints the commands that would change something, as Command.Typed, and changes nothing. It
+// needs no privileges.
 type DryRun struct {
 	// W receives the lines.
 	W io.Writer
@@ -14,7 +15,7 @@ type DryRun struct {
 
 // Run implements Runner.
 func (d DryRun) Run(_ context.Context, c Command) ([]byte, error) {
-	if _, err := fmt.Fprintln(d.W, c); err != nil {
+	if _, err := fmt.Fprintln(d.W, c.Typed()); err != nil {
 		return nil, &Error{Command: c, ExitCode: NotStarted, Err: err}
 	}
 	return nil, nil

@@ -38,17 +38,33 @@ func (e *Error) Error() string {
 			probeOf(e.Command.Program) +
 			"` by hand to see whether that hangs too"
 	case e.ExitCode > 0 && e.Stderr != "":
-		return text + strings.Join(strings.Fields(e.Stderr), " ") +
+		return text + shorten(strings.Join(strings.Fields(e.Stderr), " ")) +
 			fmt.Sprintf(" (exit code %d)", e.ExitCode)
 	default:
 		return fmt.Sprint(text, e.Err)
 	}
 }
 
+// maxStderr bounds what Error.Error repeats of stderr, in bytes: nft repeats whole lines of its
+// input.
+const maxStderr = 500
+
+func shorten(text string) string {
+	if len(text) <= maxStderr {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxStderr], "") + "…"
+}
+
 // packageOf returns the distributions' package that has a program.
 func packageOf(program string) string {
-	if program == "ip" {
+	switch program {
+	case "ip":
 		return "iproute2"
+	case "nft":
+		return "nftables"
+	case "resolvectl":
+		return "systemd-resolved"
 	}
 	return program
 }
@@ -64,8 +80,8 @@ func probeOf(program string) string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is lets errors.Is tell the kernel's refusals apart: fs.ErrPermission (no CAP_NET_ADMIN) and
-// fs.ErrExist.
+// Is lets errors.Is tell the kernel's refusals apart: fs.ErrPermission (no CAP_NET_ADMIN),
+// fs.ErrExist and fs.ErrNotExist.
 func (e *Error) Is(target error) bool {
 	switch {
 	case e.ExitCode <= 0:
@@ -75,6 +91,8 @@ func (e *Error) Is(target error) bool {
 	case errors.Is(target, fs.ErrExist):
 		return strings.Contains(e.Stderr, "File exists") ||
 			strings.Contains(e.Stderr, "already assigned")
+	case errors.Is(target, fs.ErrNotExist):
+		return strings.Contains(e.Stderr, "No such file or directory")
 	default:
 		return false
 	}
@@ -88,4 +106,10 @@ func IsMissing(err error) bool { return errors.Is(err, exec.ErrNotFound) }
 func Uncertain(err error) bool {
 	var failed *Error
 	return errors.As(err, &failed) && (failed.ExitCode == Killed || failed.ExitCode == 0)
+}
+
+// Refused reports whether err says that a command has run and failed.
+func Refused(err error) bool {
+	var failed *Error
+	return errors.As(err, &failed) && failed.ExitCode > 0
 }

@@ -20,7 +20,8 @@ type Exec struct {
 // may end it earlier.
 const timeout = 30 * time.Second
 
-// NewExec returns a Runner that logs every command at info; a nil log is silent.
+// NewExec returns a Runner that logs every command at info, one that only reads at debug; a nil log
+// is silent.
 func NewExec(log *slog.Logger) *Exec {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -38,8 +39,24 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Command: c, ExitCode: NotStarted, Err: err}
 	}
-	e.log.InfoContext(ctx, "run", "cmd", c.String())
-	path, err := find(c.Program)
+	for _, each := range c.Each {
+		e.log.InfoContext(ctx, "run", "cmd", each.String())
+	}
+	switch {
+	case c.Routine, len(c.Each) > 0:
+		e.log.DebugContext(ctx, "run", "cmd", c.String())
+	case c.Input == "":
+		e.log.InfoContext(ctx, "run", "cmd", c.String())
+	default:
+		e.log.InfoContext(ctx, "run", "cmd", c.String(), "input", c.Input)
+	}
+	if c.Do != nil {
+		if err := c.Do(); err != nil {
+			return nil, &Error{Command: c, ExitCode: NotStarted, Err: err}
+		}
+		return nil, nil
+	}
+	path, err := Find(c.Program)
 	if err != nil {
 		return nil, &Error{Command: c, ExitCode: NotStarted, Err: err}
 	}
@@ -48,9 +65,12 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 	var stdout, stderr bounded
 	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr // Stdin nil is /dev/null
+	if c.Input != "" {
+		cmd.Stdin = strings.NewReader(c.Input)
+	}
 	// Nothing of the caller's environment: a child that inherits CAP_NET_ADMIN must not load what
 	// LD_PRELOAD names.
-	cmd.Env = []string{"LC_ALL=C"}
+	cmd.Env = []string{"LC_ALL=C", "TZ=UTC0"}
 	cmd.WaitDelay = pipeDelay
 	cmd.SysProcAttr = attributes()
 	if err := start(cmd); err != nil {
@@ -74,9 +94,9 @@ func (e *Exec) Run(ctx context.Context, c Command) ([]byte, error) {
 }
 
 // maxOutput bounds what is kept of each of a command's outputs, in bytes.
-const maxOutput = 1 << 20
+const maxOutput = 4 << 20
 
-var errTooLong = errors.New("it wrote more than 1 MiB")
+var errTooLong = errors.New("it wrote more than 4 MiB")
 
 // bounded keeps the first maxOutput bytes that are written to it.
 type bounded struct {

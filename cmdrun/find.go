@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// find returns the path of a program, or an error that wraps exec.ErrNotFound.
-func find(program string) (string, error) {
+// Find returns the path of a program that a Runner runs, or an error that wraps exec.ErrNotFound.
+func Find(program string) (string, error) {
 	if !SecureMode() {
 		return exec.LookPath(program)
 	}

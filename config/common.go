@@ -48,6 +48,8 @@ type Common struct {
 	User string
 	// NoSandbox uses one process with all privileges.
 	NoSandbox bool
+	// Metrics is where Prometheus is answered, see MetricsAddress; "" is nowhere.
+	Metrics string
 
 	From setting.Origins
 }
@@ -101,6 +103,7 @@ func (m *Common) settings() []*setting.Setting {
 		{Name: "no-sandbox", Trusted: true, Category: setting.Machine,
 			Value: setting.Bool(&m.NoSandbox),
 			Usage: "as root: do everything in one process with all privileges"},
+		m.metricsSetting(),
 		{Name: "config", Category: setting.Machine, FlagOnly: true, Value: setting.String(&m.File),
 			Usage: "`FILE` with values for these flags, YAML; flags and variables override it"},
 	}, m.Log.settings()...)
@@ -122,6 +125,7 @@ func (m *Common) check(c *setting.Checker, zero bool) {
 		c.Wrong("congestion", " %s: this kernel does not have it, or not for this user: see "+
 			"net.ipv4.tcp_allowed_congestion_control", m.Congestion)
 	}
+	m.checkMetrics(c)
 	m.checkToken(c)
 }
 

@@ -8,13 +8,16 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 
 	"tunnel/auth"
 	"tunnel/certs"
 	"tunnel/client/grant"
+	"tunnel/config/location"
 	"tunnel/config/setting"
+	"tunnel/firewall"
 	"tunnel/transport"
 )
 
@@ -23,7 +26,7 @@ type Connect struct {
 	Common
 
 	// Servers are tried in this order.
-	Servers []Server
+	Servers []location.Server
 	// Header has further headers of the HTTP request.
 	Header []Header
 	// AllowPlain permits a server with ws:// beside one with wss://.
@@ -45,17 +48,25 @@ type Connect struct {
 	TLSCert, TLSKey string
 	// Proxy is the one to use; the zero Proxy is that of the environment.
 	Proxy Proxy
+	// FullTunnel has all traffic go through the tunnel, and KillSwitch lets nothing else leave. NoLAN
+	// leaves out this machine's own networks, AllowInbound adds connections from outside.
+	FullTunnel, KillSwitch, NoLAN, AllowInbound bool
+	// Confirm is the time within which the run must be confirmed; 0 is for ever.
+	Confirm time.Duration
+	// Accept has the public networks that the client takes if the server pushes them, AcceptAll for
+	// all of them; Exclude has those that it never takes.
+	Accept, Exclude []netip.Prefix
+	// NoRoutes takes none of the networks that the server pushes.
+	NoRoutes bool
+	// Advertise has the networks behind this machine that it offers. Masquerade gives connections
+	// into them this machine's address.
+	Advertise  []firewall.Map
+	Masquerade bool
+	// AcceptDNS has the server's DNS servers resolve all names of this machine.
+	AcceptDNS bool
 	// Lanes is the number of connections, 1 to transport.MaxLanes; default 1.
 	Lanes int
 }
-
-// A Server is one to join.
-type Server struct {
-	URL   *url.URL // ws or wss
-	Guess bool     // the port is a guess: the same host as the server before, at its other port
-}
-
-func (s Server) secure() bool { return s.URL.Scheme == "wss" }
 
 // A Header is one of HTTP.
 type Header struct {
@@ -73,18 +84,19 @@ func DefaultConnect() *Connect { return &Connect{Common: defaultCommon(), Lanes:
 
 // Settings is the table of connect's settings, bound to o.
 func (o *Connect) Settings() []*setting.Setting {
-	return slices.Concat(o.serverSettings(), o.networkSettings(), o.tlsSettings(), o.settings())
+	return slices.Concat(o.serverSettings(), o.networkSettings(), o.trafficSettings(),
+		o.siteSettings(), o.tlsSettings(), o.settings())
 }
 
 func (o *Connect) serverSettings() []*setting.Setting {
 	return []*setting.Setting{
 		{Name: "url", Trusted: true, Category: setting.Server, Argument: true,
-			Value: serverURLs(&o.Servers),
+			Value: location.Servers(&o.Servers),
 			Usage: "`URL` of a server, wss://HOST[:PORT][/PATH], or https://…, or HOST; further " +
 				"ones are tried when those before fail",
 			More: "The variable has spaces between them. A HOST without a port is port 443, then " +
 				"8443"},
-		{Name: "header", Category: setting.Server, Secret: true, Value: headers(&o.Header),
+		{Name: "header", Trusted: true, Category: setting.Server, Secret: true, Value: headers(&o.Header),
 			Usage: "further HTTP header, `K=V`; may be given several times",
 			More: "With `Authorization`, for a proxy in front, the token is sent in " +
 				"`Tunnel-Authorization`"},
@@ -123,6 +135,25 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			More: "Clients have odd addresses. One that another client had within " +
 				"`--lease-hold`, or this one before it lost its `--state`, is refused: `token " +
 				"create --address` reserves one permanently"},
+		{Name: "accept", Trusted: true, Category: setting.Network, Value: acceptedRoutes(&o.Accept),
+			Usage: "take also a public network that the server pushes, if it lies in `PREFIX`, or " +
+				"any (all); may be given several times",
+			More: "Private networks (RFC 1918, RFC 6598) are taken without it, unless they overlap " +
+				"one of this machine's. `all` is never the default route, nor what adds up to it"},
+		{Name: "exclude", Trusted: true, Category: setting.Network, Value: excludedRoutes(&o.Exclude),
+			Usage: "leave the network `PREFIX` out of what the server pushes; may be given " +
+				"several times",
+			More: "The rest of a larger network is taken"},
+		{Name: "no-routes", Category: setting.Network, Value: setting.Bool(&o.NoRoutes),
+			Usage: "take none of the networks that the server pushes"},
+		{Name: "accept-dns", Trusted: true, Category: setting.Network, Value: setting.Bool(&o.AcceptDNS),
+			Usage: "have the server's DNS servers resolve all names of this machine",
+			More: "Without it they resolve the names of the server's domains only, which takes " +
+				"systemd-resolved, and no public suffix such as `com`. With it also by resolvconf " +
+				"or in `/etc/resolv.conf`, which come back at the end; what was changed there " +
+				"meanwhile is kept. Servers must lie in a network of the tunnel that is taken, or " +
+				"with `--full-tunnel` on the internet; others are left out, which the log says. If " +
+				"those that are left cannot be set at first, the program ends"},
 		{Name: "mtu", Category: setting.Network, Value: setting.OptionalInt(&o.MTU),
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
@@ -158,8 +189,14 @@ func (o *Connect) tlsSettings() []*setting.Setting {
 // problem here: the command checks that.
 func (o *Connect) check(c *setting.Checker) {
 	o.Common.check(c, true)
+	o.checkSite(c)
 	c.Within("lanes", o.Lanes, 1, transport.MaxLanes)
-	if len(o.Servers) > 0 && !slices.ContainsFunc(o.Servers, Server.secure) {
+	for name, given := range map[string][]netip.Prefix{"accept": o.Accept, "exclude": o.Exclude} {
+		if len(given) > 0 && o.NoRoutes {
+			c.About(name, "--no-routes contradicts --%s: leave one out", name)
+		}
+	}
+	if len(o.Servers) > 0 && !slices.ContainsFunc(o.Servers, location.Server.Secure) {
 		for _, name := range []string{"pin", "ca", "tls-cert", "tls-key"} {
 			if c.From.Given(name) && !(name == "tls-key" && c.Said("tls-cert")) {
 				c.About(name, "--%s is for wss://, and the URL is %s", name,
@@ -167,6 +204,7 @@ func (o *Connect) check(c *setting.Checker) {
 			}
 		}
 	}
+	o.checkTraffic(c)
 	if (o.TLSCert == "") != (o.TLSKey == "") && !c.Said("tls-cert") && !c.Said("tls-key") {
 		c.About(c.Given("tls-cert", "tls-key"), "--tls-cert and --tls-key go together: give both")
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/config/location"
 	"tunnel/config/setting"
 	"tunnel/lease"
 	"tunnel/transport"
@@ -39,6 +40,17 @@ type Serve struct {
 	Network netip.Prefix
 	// ClientToClient lets clients reach each other.
 	ClientToClient bool
+	// PushRoute has the networks behind this machine that all clients may reach.
+	PushRoute []netip.Prefix
+	// Masquerade gives what clients send to elsewhere by this machine its address, and lets them
+	// reach public addresses. With MasqueradeOnly it is only what they send to these networks, and
+	// they reach no more.
+	Masquerade     bool
+	MasqueradeOnly []netip.Prefix
+	// DNS has the DNS servers that clients are told, DNSDomain the domains that these know, in lower
+	// case.
+	DNS       []netip.Addr
+	DNSDomain []string
 
 	// Plain speaks ws:// without TLS.
 	Plain bool
@@ -48,7 +60,7 @@ type Serve struct {
 	// ClientCA is the PEM file of the authorities of clients' certificates; "" demands none.
 	ClientCA string
 	// Public is where clients reach the server; the zero HostPort stands for a guess.
-	Public HostPort
+	Public location.HostPort
 	// ACME has the domains of the certificate, in lower case; without any there is no ACME.
 	ACME []string
 	// ACMEEmail is for the authority's mail.
@@ -129,7 +141,7 @@ func (s *Serve) tlsSettings() []*setting.Setting {
 				"read again when it changes",
 			More: "In addition to the token; `token create --cert-cn NAME` binds a token to a " +
 				"certificate"},
-		{Name: "public", Category: setting.Server, Value: hostPort(&s.Public),
+		{Name: "public", Category: setting.Server, Value: location.Value(&s.Public),
 			Usage: "`HOST[:PORT]` under which clients reach this server, if this machine cannot " +
 				"know it",
 			More: "The printed command and the server's own certificate have it. Needed behind " +
@@ -156,6 +168,31 @@ func (s *Serve) networkSettings() []*setting.Setting {
 			Value: setting.Bool(&s.ClientToClient),
 			Usage: "let clients reach each other",
 			More:  "Without it they cannot, whatever `ip_forward` says"},
+		{Name: "push-route", Trusted: true, Category: setting.Network, Value: pushedRoutes(&s.PushRoute),
+			Usage: "let all clients reach the network `PREFIX` behind this machine; may be given " +
+				"several times",
+			More: "`token create --push-route` and `token set --push-route` do it for the clients " +
+				"of one token. This machine forwards packets between the tunnel and the interface " +
+				"that leads there. Hosts there need a route back, which a line in the log names, or " +
+				"--masquerade"},
+		{Name: "masquerade", Trusted: true, Category: setting.Network, Value: setting.Bool(&s.Masquerade),
+			Usage: "give what clients send to networks behind this machine its own address, and let " +
+				"them reach public addresses, too",
+			More: "Needs nftables. Other private networks, this machine's own addresses and " +
+				"169.254.0.0/16 still need --push-route"},
+		{Name: "masquerade-only", Trusted: true, Category: setting.Network,
+			Value: masqueradedRoutes(&s.MasqueradeOnly),
+			Usage: "with --masquerade, only what clients send to the network `PREFIX`; may be given " +
+				"several times",
+			More: "Public addresses need --push-route then"},
+		{Name: "dns", Category: setting.Network, Value: dnsServers(&s.DNS),
+			Usage: "tell clients of the DNS server `ADDRESS`; may be given several times, best first",
+			More: "`token create --dns` and `token set --dns` replace it for the clients of one " +
+				"token. Which names clients ask it is their own decision"},
+		{Name: "dns-domain", Category: setting.Network, Value: dnsDomains(&s.DNSDomain),
+			Usage: "tell clients that these DNS servers know the names in `DOMAIN`; may be given " +
+				"several times",
+			More: "`token create --dns-domain` and `token set --dns-domain` add to it"},
 		{Name: "mtu", Category: setting.Network, Value: setting.Int(&s.MTU),
 			Usage: "`BYTES` of the largest packet, also for clients"},
 		{Name: "qlen", Category: setting.Network, Value: setting.Int(&s.Qlen),
@@ -183,7 +220,7 @@ func (s *Serve) limitSettings() []*setting.Setting {
 				"token create --max-sessions overrides it",
 			More: "It also bounds how often a token logs in, and, at twice the number, the " +
 				"addresses that its clients keep while they are away"},
-		{Name: "max-memory", Category: setting.Server, OrNumber: true, Value: size(&s.MaxMemory),
+		{Name: "max-memory", Category: setting.Server, OrNumber: true, Value: setting.Size(&s.MaxMemory),
 			Default: "a quarter of the machine's or the cgroup's, at least 32M",
 			Usage: "most memory to use, a `SIZE` like 256M or 1G; half of it is for queued " +
 				"packets, and the clients with the largest queues lose packets first",
@@ -200,6 +237,9 @@ func (s *Serve) check(c *setting.Checker) {
 	if err := lease.CheckNetwork(s.Network); err != nil {
 		c.Wrong("network", ": %v: choose another --network", err)
 	}
+	s.checkPushRoute(c)
+	s.checkMasquerade(c)
+	s.checkDNS(c)
 	if !strings.HasPrefix(s.Path, "/") {
 		c.Wrong("path", " %s does not begin with /", s.Path)
 	}
@@ -226,11 +266,11 @@ func (s *Serve) check(c *setting.Checker) {
 	}
 	c.Within("max-lanes", s.MaxLanes, 1, transport.MaxLanes)
 	if s.MaxMemory != 0 && s.MaxMemory < LeastMemory {
-		c.Wrong("max-memory", " %s is too little: give %s at least", sizeText(s.MaxMemory),
-			sizeText(LeastMemory))
+		c.Wrong("max-memory", " %s is too little: give %s at least", setting.SizeText(s.MaxMemory),
+			setting.SizeText(LeastMemory))
 	}
 	if s.MaxMemory > math.MaxInt/2 {
-		c.Wrong("max-memory", " %s is more than this machine can address", sizeText(s.MaxMemory))
+		c.Wrong("max-memory", " %s is more than this machine can address", setting.SizeText(s.MaxMemory))
 	}
 	if _, err := ListenAddress(s.Listen); err != nil {
 		c.Wrong("listen", "%v", err)
@@ -321,7 +361,7 @@ func domains(p *[]string) setting.Value {
 			_, notName := netip.ParseAddr(s)
 			if notName == nil || !strings.Contains(strings.Trim(s, "."), ".") ||
 				strings.ContainsFunc(s,
-					notInName) {
+					location.NotInName) {
 				return "", fmt.Errorf(" %s is not a full name of DNS, in ASCII and without *", s)
 			}
 			return strings.ToLower(strings.TrimSuffix(s, ".")), nil
@@ -346,31 +386,4 @@ func acmeDirectory(p *string) setting.Value {
 			}
 			return s, nil
 		}}
-}
-
-// notInName reports whether a character cannot stand in the name of a host.
-func notInName(r rune) bool {
-	return r != '-' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') &&
-		(r < 'A' || r > 'Z')
-}
-
-func size(p *int64) setting.Value {
-	return setting.Single[int64]{P: p, Format: givenSize, Parse: func(s string) (int64, error) {
-		if s == "" {
-			return 0, nil
-		}
-		n, err := ParseSize(s)
-		if err != nil {
-			return 0, fmt.Errorf(" %s is not a size like 256M or 1G", s)
-		}
-		return max(n, 1), nil // 0 means "not given"; a given 0 is too little
-	}}
-}
-
-// givenSize returns a size as text, "" if none was given.
-func givenSize(n int64) string {
-	if n == 0 {
-		return ""
-	}
-	return sizeText(n)
 }

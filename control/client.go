@@ -33,7 +33,8 @@ var (
 
 // Client talks to the server that runs on a state directory.
 type Client struct {
-	web *http.Client
+	web  *http.Client
+	name string // of the socket, for errors
 }
 
 // What a server can have root's client keep in memory, in bytes: it may be another user's, or
@@ -46,16 +47,19 @@ const (
 
 // NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if
 // there is none.
-func NewClient(dir string) *Client {
+func NewClient(dir string) *Client { return newClient(dir, SocketName) }
+
+// newClient is NewClient for a socket of another name.
+func newClient(dir, socket string) *Client {
 	dial := func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-		err = reach(dir, func(name string) error {
-			socket, err := openSocket(name)
+		err = reach(dir, socket, func(name string) error {
+			file, err := openSocket(name)
 			if err != nil {
 				return err
 			}
-			defer func() { _ = socket.Close() }()
+			defer func() { _ = file.Close() }()
 			// This name is of the socket itself, whatever has its place in dir by now.
-			name = filepath.Join(ownFiles, strconv.Itoa(int(socket.Fd())))
+			name = filepath.Join(ownFiles, strconv.Itoa(int(file.Fd())))
 			conn, err = new(net.Dialer).DialContext(ctx, "unix", name)
 			return err
 		})
@@ -64,7 +68,7 @@ func NewClient(dir string) *Client {
 		}
 		return conn, err
 	}
-	return &Client{&http.Client{Timeout: requestTimeout,
+	return &Client{name: socket, web: &http.Client{Timeout: requestTimeout,
 		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true,
 			MaxResponseHeaderBytes: maxHeader}}}
 }
@@ -135,6 +139,12 @@ func (c *Client) Create(ctx context.Context, spec auth.Spec) (auth.Token, string
 	return made.Token, made.Text, nil
 }
 
+// Set changes a token.
+func (c *Client) Set(ctx context.Context, name string, change auth.Change) error {
+	return c.call(ctx, http.MethodPatch, "/tokens/"+url.PathEscape(name), change,
+		http.StatusNoContent, nil)
+}
+
 // Join returns how clients reach the server. What is not of that form is an error, because the user
 // runs it as a command.
 func (c *Client) Join(ctx context.Context) (join Join, err error) {
@@ -197,7 +207,7 @@ func (c *Client) call(ctx context.Context, method, path string, send any, want i
 		if errors.As(err, &request) {
 			err = request.Err // the URL is none that a person knows
 		}
-		return fmt.Errorf("%s: %w", SocketName, err)
+		return fmt.Errorf("%s: %w", c.name, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	switch {
@@ -205,19 +215,19 @@ func (c *Client) call(ctx context.Context, method, path string, send any, want i
 		var answer failed
 		if err := json.NewDecoder(limited(resp.Body, maxAnswer)).Decode(&answer); err != nil ||
 			answer.Error == "" {
-			return fmt.Errorf("%s answered %s", SocketName, resp.Status)
+			return fmt.Errorf("%s answered %s", c.name, resp.Status)
 		}
 		if resp.StatusCode < http.StatusInternalServerError {
 			return fmt.Errorf("%w: %s", ErrRefused, answer.Error)
 		}
 		return errors.New(answer.Error)
 	case resp.StatusCode != want:
-		return fmt.Errorf("%s answered %s: %w", SocketName, resp.Status, ErrAnswer)
+		return fmt.Errorf("%s answered %s: %w", c.name, resp.Status, ErrAnswer)
 	case read == nil:
 		return nil
 	}
 	if err := read(resp.Body); err != nil {
-		return fmt.Errorf("%s: %w: %w", SocketName, ErrAnswer, err)
+		return fmt.Errorf("%s: %w: %w", c.name, ErrAnswer, err)
 	}
 	return nil
 }

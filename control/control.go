@@ -1,10 +1,22 @@
-// Package control is how the commands of a machine talk to the server that runs on it: JSON over
-// HTTP over a Unix socket in the state directory, for root and the server's own user only.
+// Package control is how the commands of a machine talk to the server or client that runs on it:
+// JSON over HTTP over a Unix socket, for root and the program's own user only. That of a server is
+// in the state directory:
 //
 //	GET    /tokens        → 200 [TokenStatus…]
 //	POST   /tokens        auth.Spec → 201 Made
+//	PATCH  /tokens/NAME   auth.Change → 204
 //	DELETE /tokens/NAME   → 204
 //	GET    /join          → 200 Join
+//	GET    /status        → 200 status.Hub
+//	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
+//
+// A client has one in the directory of the journals, JOURNAL.control:
+//
+//	GET    /status        → 200 status.Client
+//
+// With --confirm it has another, JOURNAL.sock, which its parent process answers:
+//
+//	POST   /confirm       → 204
 //
 // Failures are {"error": "…"}: 400 when what was asked for cannot be, 500 when the server could not
 // do it.
@@ -46,15 +58,15 @@ type failed struct {
 // ownFiles has links to the files that this process has open.
 const ownFiles = "/proc/self/fd"
 
-// reach calls f with a name for the socket in dir that fits into a sockaddr_un, however long the
+// reach calls f with a name for a socket in dir that fits into a sockaddr_un, however long the
 // directory's own is.
-func reach(dir string, f func(name string) error) error {
+func reach(dir, socket string, f func(name string) error) error {
 	d, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	return f(filepath.Join(ownFiles, strconv.Itoa(int(d.Fd())), SocketName))
+	return f(filepath.Join(ownFiles, strconv.Itoa(int(d.Fd())), socket))
 }
 
 // allowed returns an error unless the process at the other end of conn is root's, or of the user

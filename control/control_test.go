@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,6 +22,19 @@ import (
 	"tunnel/state"
 	"tunnel/tun/tuntest"
 )
+
+func listen(t *testing.T, dir string) net.Listener {
+	t.Helper()
+	s, err := control.NewSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := s.Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
 
 // start answers in dir for a server that has no clients; stop ends it.
 func start(t *testing.T, dir string) (stop func()) {
@@ -41,15 +55,12 @@ func start(t *testing.T, dir string) (stop func()) {
 	log := slog.New(slog.DiscardHandler)
 	hub, err := server.New(server.Config{
 		Device: tuntest.New(), Leases: leases, Auth: tokens, Log: log,
-		Sever: func(context.Context, netip.Addr) error { return nil },
+		Sever: func(context.Context, ...netip.Prefix) error { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := control.Listen(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, log) })
@@ -76,10 +87,7 @@ func TestControl(t *testing.T) {
 	}
 	// A killed server's socket is in nobody's way.
 	socket := filepath.Join(dir, control.SocketName)
-	ln, err := control.Listen(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t, dir)
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket is %v, %v", info, err)
 	}
@@ -133,7 +141,11 @@ func TestControl(t *testing.T) {
 	if err := os.WriteFile(socket, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Listen(t.Context(), dir); err == nil {
+	s, err := control.NewSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Listen(dir); err == nil {
 		t.Error("a file in the way was removed")
 	}
 }

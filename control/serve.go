@@ -5,18 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"tunnel/auth"
+	"tunnel/defect"
 	"tunnel/server"
 )
 
@@ -26,47 +22,10 @@ const maxRequest = 64 << 10
 // requestTimeout bounds one request.
 const requestTimeout = 10 * time.Second
 
-// Listen makes the socket in dir, whose state this process has locked: a socket that is there
-// already is a killed server's. Give the listener to Serve.
-func Listen(ctx context.Context, dir string) (net.Listener, error) {
-	path := filepath.Join(dir, SocketName)
-	switch info, err := os.Lstat(path); {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return nil, err
-	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s is in the way: it is not a socket", path)
-	default:
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	var ln *net.UnixListener
-	err := reach(dir, func(name string) (err error) {
-		// The file gets the mode of the socket (unix_bind): it has none that is wider even for a
-		// moment, and the sandbox refuses chmod(2).
-		config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-			var failed error
-			err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
-			return errors.Join(err, failed)
-		}}
-		l, err := config.Listen(ctx, "unix", name)
-		if err == nil {
-			ln, _ = l.(*net.UnixListener)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	ln.SetUnlinkOnClose(false) // it would by the name that was bound, which is over
-	return &listener{ln, path}, nil
-}
-
 // listener lets in who is allowed, and removes the socket when it is closed.
 type listener struct {
 	*net.UnixListener
-	path string
+	path string // "" if another process removes it
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -83,7 +42,9 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) Close() error {
-	_ = os.Remove(l.path)
+	if l.path != "" {
+		_ = os.Remove(l.path)
+	}
 	return l.UnixListener.Close()
 }
 
@@ -91,8 +52,17 @@ func (l *listener) Close() error {
 // when no request is being answered.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
 	log *slog.Logger) {
+	if err := serve(ctx, ln, handler(s, join), log); err != nil {
+		log.Error("the control socket ended: tunnel token does not reach this server any more",
+			"err", err)
+	}
+}
+
+// serve answers on ln by handler until ctx ends, and then returns nil.
+func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger) error {
+	var defects defect.Log
 	web := &http.Server{
-		Handler:           handler(s, join),
+		Handler:           contained(handler, &defects, log),
 		ReadHeaderTimeout: requestTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
@@ -108,17 +78,19 @@ func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
 			_ = web.Close()
 		}
 	})
-	if err := web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		log.Error("the control socket ended: tunnel token does not reach this server any more",
-			"err", err)
-	}
+	err := web.Serve(&containedListener{ln, ctx.Done(), &defects, log})
 	if !stop() {
 		<-ended
 	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 func handler(s *server.Server, join Join) http.Handler {
 	mux := http.NewServeMux()
+	handleStatus(mux, s)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, join, nil)
 	})
@@ -128,19 +100,36 @@ func handler(s *server.Server, join Join) http.Handler {
 	})
 	mux.HandleFunc("POST /tokens", func(w http.ResponseWriter, r *http.Request) {
 		var spec auth.Spec
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&spec); err != nil {
-			answer(w, 0, nil, fmt.Errorf("%w: %w", auth.ErrSpec, err))
+		if err := read(w, r, &spec); err != nil {
+			answer(w, 0, nil, err)
 			return
 		}
 		token, text, err := s.CreateToken(spec)
 		answer(w, http.StatusCreated, Made{token, text}, err)
 	})
+	mux.HandleFunc("PATCH /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
+		var change auth.Change
+		err := read(w, r, &change)
+		if err == nil {
+			err = s.SetToken(r.PathValue("name"), change)
+		}
+		answer(w, http.StatusNoContent, nil, err)
+	})
 	mux.HandleFunc("DELETE /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
+		//nolint:contextcheck // what ends with a token does so even if nobody waits for it
 		answer(w, http.StatusNoContent, nil, s.RevokeToken(r.PathValue("name")))
 	})
 	return mux
+}
+
+// read reads a request's body, strictly.
+func read(w http.ResponseWriter, r *http.Request, into any) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%w: %w", auth.ErrSpec, err)
+	}
+	return nil
 }
 
 // answer writes a body, or err in its place.
@@ -148,7 +137,7 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
 		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
-			auth.ErrGiven, server.ErrNoTokens} {
+			auth.ErrGiven, server.ErrNoTokens, server.ErrNotConnected} {
 			if errors.Is(err, e) {
 				status = http.StatusBadRequest
 			}

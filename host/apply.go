@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tunnel/cmdrun"
+	"tunnel/firewall"
 	"tunnel/journal"
 	"tunnel/route"
 	"tunnel/rtnl"
@@ -21,9 +22,6 @@ var (
 	ErrGone = errors.New("the device is gone")
 	// ErrContested means that another program removes what Apply made, again and again.
 	ErrContested = errors.New("taken away again and again")
-	// ErrNotUsed means that the route exists, but the kernel sends packets to its network
-	// elsewhere.
-	ErrNotUsed = errors.New("the route is not used")
 )
 
 // Apply gives up after more than maxRestored restorations within contestTime.
@@ -35,10 +33,11 @@ const (
 // Apply makes the machine conform to w: it removes what an earlier Apply made and w does not have,
 // sets the device up, and makes what is missing, in w's order. Called again with the same Want, it
 // restores what another program changed or removed and logs that; if nothing differs it runs no
-// command. The error is an ErrContested if restoring was necessary, or failed, too often; an
-// ErrGone if the device no longer exists; an ErrNotUsed if the kernel does not use a route. After
-// an error what was done stays until Close or the next Apply, which continues from there. A failed
-// command is a *cmdrun.Error.
+// command, but for those that ask what resolves names, and that renew what a full tunnel refuses.
+// The error is an ErrContested if restoring was necessary, or failed, too often; an ErrGone if the
+// device no longer exists; a route.ErrNotUsed if the kernel does not use a route; one of package
+// dns if all is done but w.Names. After an error what was done stays until Close or the next Apply,
+// which continues from there. A failed command is a *cmdrun.Error.
 func (h *Host) Apply(ctx context.Context, w Want) error {
 	if err := w.check(); err != nil {
 		return fmt.Errorf("set addresses and routes: %w", err)
@@ -54,7 +53,7 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 	}
 	lost, err := h.apply(ctx, w)
 	if err != nil {
-		if why := h.checkPeers(w); isRefused(err) && why != nil {
+		if why := h.checkPeers(w); cmdrun.Refused(err) && why != nil {
 			return why
 		}
 		return h.countFailure(ctx, w, err)
@@ -62,45 +61,99 @@ func (h *Host) Apply(ctx context.Context, w Want) error {
 	h.held = w
 	if len(lost) > 0 {
 		h.restored = append(h.restored, time.Now())
-		h.log.WarnContext(ctx, "restored what something else on this machine has changed", "dev",
-			w.Dev,
-			"what", strings.Join(lost, ", "))
+		h.log.WarnContext(ctx, "restored what something else on this machine has changed",
+			"dev", w.Dev, "what", strings.Join(lost, ", "))
 	}
-	return h.checkUsed(w)
+	if err := h.checkUsed(w); err != nil {
+		return err
+	}
+	return h.applyNames(ctx, w)
 }
 
 // apply is Apply without its count of restorations, and returns what it restored. The caller holds
 // mu.
 func (h *Host) apply(ctx context.Context, w Want) (lost []string, err error) {
-	if err := h.removeStale(ctx, w.facts(h.indexOf(w.Dev))); err != nil {
+	rules, err := h.ruled()
+	if err != nil {
+		return nil, err
+	}
+	w, err = h.complete(w, rules)
+	if err != nil {
+		return nil, err
+	}
+	switches, err := h.switches(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.addressFirst(ctx, w); err != nil {
+		return nil, err
+	}
+	if err := h.removeStale(ctx, append(w.facts(h.indexOf(w.Dev), rules), switches...)); err != nil {
 		return nil, err
 	}
 	lost, err = h.setLink(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	wanted := w.facts(h.indexOf(w.Dev)) // setLink may have learned the index
+	// setLink may have learned the index
+	wanted := inOrder(w.facts(h.indexOf(w.Dev), rules), switches)
 	gone, err := h.forgetLost(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range wanted {
-		if slices.Contains(h.made, f) {
-			continue
+	lost = append(lost, gone...)
+	for i, f := range wanted {
+		if !slices.Contains(h.made, f) {
+			if err := h.makeMany(ctx, wanted[i:]); err != nil {
+				return nil, err
+			}
 		}
-		if err := h.make(ctx, f); err != nil {
-			return nil, err
+		if !slices.Contains(h.made, f) {
+			if err := h.make(ctx, f); err != nil {
+				return nil, err
+			}
+		}
+		if isTable(f) {
+			changed, err := h.setTable(ctx, w, h.guardsOf(switches))
+			if err == nil && h.sockets.Again() {
+				w.Firewall = h.sockets.Into(w.Firewall)
+				_, err = h.setTable(ctx, w, h.guardsOf(switches))
+			}
+			if err != nil {
+				return nil, err
+			}
+			lost = append(lost, changed...)
 		}
 	}
-	return append(lost, gone...), nil
+	return lost, nil
+}
+
+// addressFirst makes the addresses of a full tunnel that are to replace others. With the last
+// address of a device the kernel removes all routes by it, from each table (fib_disable_ip in
+// net/ipv4/fib_frontend.c). The caller holds mu.
+func (h *Host) addressFirst(ctx context.Context, w Want) error {
+	index := h.indexOf(w.Dev)
+	if !w.Full.On || index == 0 || !slices.ContainsFunc(h.made, func(f fact) bool {
+		_, ok := f.(route.Address)
+		return ok
+	}) {
+		return nil
+	}
+	for _, f := range w.facts(index, true) {
+		if _, ok := f.(route.Address); ok && !slices.Contains(h.made, f) {
+			if err := h.make(ctx, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // removeStale removes what an earlier Apply made and is not wanted, with the facts that depend on
 // it. The caller holds mu.
 func (h *Host) removeStale(ctx context.Context, wanted []fact) error {
-	stale := withLeaning(h.made, func(f fact) bool {
-		return isApplied(f) &&
-			!slices.Contains(wanted, f)
+	stale := journal.WithLeaning(h.made, func(f fact) bool {
+		return isApplied(f) && !isNames(f) && !slices.Contains(wanted, f)
 	})
 	return h.removeAll(ctx, func(f fact) bool { return slices.Contains(stale, f) })
 }
@@ -109,7 +162,7 @@ func (h *Host) removeStale(ctx context.Context, wanted []fact) error {
 // Facts that depend on those are removed from the machine, so that they are made anew. The caller
 // holds mu.
 func (h *Host) forgetLost(ctx context.Context, wanted []fact) (lost []string, err error) {
-	if h.machine.Look == nil || !slices.ContainsFunc(h.made, isApplied) {
+	if h.dry || h.machine.Look == nil || !slices.ContainsFunc(h.made, isApplied) {
 		return nil, nil
 	}
 	now := journal.Machine{Run: h.machine.Run, Look: rtnl.Remember(h.machine.Look)}
@@ -133,7 +186,7 @@ func (h *Host) forgetLost(ctx context.Context, wanted []fact) (lost []string, er
 	if err := h.contest(lost); err != nil {
 		return nil, err
 	}
-	again := withLeaning(h.made, func(f fact) bool { return slices.Contains(missing, f) })
+	again := journal.WithLeaning(h.made, func(f fact) bool { return slices.Contains(missing, f) })
 	return lost, h.removeAll(ctx, func(f fact) bool { return slices.Contains(again, f) })
 }
 
@@ -153,21 +206,6 @@ func isIntact(m journal.Machine, f fact) (bool, error) {
 	return f.Find(m)
 }
 
-// withLeaning returns the facts that fit, and those that depend on one of them and must be removed
-// before it.
-func withLeaning(all []fact, fits func(fact) bool) []fact {
-	var found []fact
-	for _, f := range all {
-		leaning, leans := f.(interface{ LeansOn(journal.Fact) bool })
-		leans = leans && slices.ContainsFunc(found,
-			func(on fact) bool { return leaning.LeansOn(on) })
-		if leans || fits(f) {
-			found = append(found, f)
-		}
-	}
-	return found
-}
-
 // contest returns an ErrContested if maxRestored restorations were made within contestTime. The
 // caller holds mu.
 func (h *Host) contest(lost []string) error {
@@ -185,7 +223,7 @@ func (h *Host) contest(lost []string) error {
 // restoration, and what failed for reasons of this program's own, such as a full disk, was not
 // refused. The caller holds mu.
 func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
-	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrContested) || !isRefused(err) {
+	if !h.held.Equal(w) || ctx.Err() != nil || errors.Is(err, ErrContested) || !cmdrun.Refused(err) {
 		return err
 	}
 	if ended := h.contest([]string{err.Error()}); ended != nil {
@@ -195,17 +233,29 @@ func (h *Host) countFailure(ctx context.Context, w Want, err error) error {
 	return err
 }
 
-// isRefused reports whether a command has run and failed.
-func isRefused(err error) bool {
-	var failed *cmdrun.Error
-	return errors.As(err, &failed) && failed.ExitCode > 0
-}
-
 // Withdraw removes what Apply made, so that routes of this machine that it hid are used again. The
-// device stays up, and bypasses stay. The next Apply makes everything anew.
+// device stays up, and bypasses and a kill switch stay. With a full tunnel its table stays, too,
+// and refuses all that leaves this machine but by its LAN; called again, Withdraw renews either, as
+// Apply does. The next Apply makes everything anew.
 func (h *Host) Withdraw(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.held.IsZero() {
+		h.withdrawn = h.held
+	}
 	h.held = Want{}
-	return h.removeAll(ctx, isApplied)
+	keep := h.sealed || h.leased
+	err := h.removeAll(ctx, func(f fact) bool { return isApplied(f) && !(keep && isTable(f)) })
+	if err != nil || !keep || h.withdrawn.IsZero() {
+		return err
+	}
+	w, err := h.complete(h.withdrawn, true)
+	if err != nil {
+		return err
+	}
+	if o := w.Firewall.Outside; o != nil {
+		o.Tunnel = nil // the network that has come may have given this machine the same address
+	}
+	_, err = h.setTable(ctx, w, firewall.Guards{})
+	return err
 }

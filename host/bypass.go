@@ -21,21 +21,23 @@ import (
 //
 // It adds nothing if server is this machine or on one of its links, if it is an IPv6 address (the
 // tunnel routes IPv4 only), if a rule decides before the main table, or if a host route to server
-// exists that it did not add, which it never changes. A bypass that the kernel refuses is logged as
+// exists that it did not add, which it never changes. It adds none for a full tunnel where the mark
+// of the connection does. A bypass that the kernel refuses is logged as
 // a warning, once: most connections work without one. If there is no path to the server the error
 // is a route.ErrNoRoute.
-func (h *Host) Bypass(ctx context.Context, server netip.Addr) error {
+func (h *Host) Bypass(ctx context.Context, server netip.AddrPort) error {
 	err := h.bypass(ctx, server)
 	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one outside the dry run
-		h.log.WarnContext(ctx, "the path to the server is not known here", "server", server, "err",
-			err)
+		h.log.WarnContext(ctx, "the path to the server is not known here", "server", server.Addr(),
+			"err", err)
 		return nil
 	}
 	return err
 }
 
-func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
-	server = server.Unmap()
+func (h *Host) bypass(ctx context.Context, to netip.AddrPort) error {
+	server := to.Addr().Unmap()
+	to = netip.AddrPortFrom(server, to.Port())
 	if !server.Is4() || server.IsLoopback() || server.IsUnspecified() {
 		return nil
 	}
@@ -48,11 +50,11 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 		h.log.WarnContext(ctx, "the path to the server is not known here", "server", server)
 		return nil
 	}
-	good, err := h.checkOwn(ctx, server)
+	good, err := h.checkOwn(ctx, to)
 	if err != nil || good {
 		return err
 	}
-	beneath, err := h.view().Match(server)
+	beneath, err := h.view().Match(to)
 	if err != nil {
 		return fmt.Errorf("find the path to %s: %w", server, err)
 	}
@@ -60,19 +62,34 @@ func (h *Host) bypass(ctx context.Context, server netip.Addr) error {
 		return nil
 	}
 	delete(h.beside, server)
-	want, needed, err := h.view().BypassTo(server, beneath)
+	want, needed, err := h.view().BypassTo(to, beneath)
 	if err != nil {
 		return fmt.Errorf("find the path to %s: %w", server, err)
 	}
-	if !needed {
+	if !needed || h.marksSuffice(beneath) {
 		return nil
 	}
-	return h.addBypass(ctx, want, beneath)
+	return h.addBypass(ctx, want, beneath, to)
+}
+
+// marksSuffice reports whether the mark of the connection to a server keeps it outside a full
+// tunnel without a route of its own, which other programs' packets would take, too; r is what the
+// kernel goes by now. A route of the tunnel in the main table is not passed by the mark. The caller
+// holds mu.
+func (h *Host) marksSuffice(r rtnl.Route) bool {
+	own := h.view().Own
+	if !h.Full || !h.Marked || slices.ContainsFunc(r.Hops,
+		func(hop rtnl.Hop) bool { return own != 0 && hop.Index == own }) {
+		return false
+	}
+	ruled, err := h.ruled()
+	return ruled && err == nil
 }
 
 // addBypass adds a bypass, and removes it if the kernel does not use it, because a rule decides
 // before the main table. The caller holds mu.
-func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route) error {
+func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route,
+	to netip.AddrPort) error {
 	server := b.Prefix.Addr()
 	err := h.make(ctx, b)
 	switch {
@@ -90,7 +107,7 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 		h.beside[server] = beneath
 		return nil
 	}
-	now, err := h.view().Match(server)
+	now, err := h.view().Match(to)
 	link, failed := h.machine.Look.LinkByName(b.Dev)
 	if err != nil || failed != nil || b.Is(now, link.Index) || !now.Equal(beneath) {
 		return nil //nolint:nilerr // the bypass is made; later changes are checked by the next call
@@ -123,7 +140,8 @@ func (h *Host) Retain(ctx context.Context, servers ...netip.Addr) error {
 // checkOwn checks the bypass to server that this Host made earlier, if any. It reports whether the
 // kernel uses it and would choose the same path without it; otherwise it removes it. The caller
 // holds mu.
-func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
+func (h *Host) checkOwn(ctx context.Context, to netip.AddrPort) (bool, error) {
+	server := to.Addr()
 	var own route.Bypass
 	for _, f := range h.made {
 		if b, isBypass := f.(route.Bypass); isBypass && b.Prefix.Addr() == server {
@@ -137,7 +155,7 @@ func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
 	}
-	now, err := h.view().Match(server)
+	now, err := h.view().Match(to)
 	if err != nil && !errors.Is(err, route.ErrNoRoute) {
 		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
 	}
@@ -146,7 +164,7 @@ func (h *Host) checkOwn(ctx context.Context, server netip.Addr) (bool, error) {
 		// it.
 		return false, h.remove(ctx, own)
 	}
-	beneath, err := h.view().Beneath(server)
+	beneath, err := h.view().Beneath(to)
 	if err != nil && !errors.Is(err, route.ErrNoRoute) {
 		return false, fmt.Errorf("check the bypass to %s: %w", server, err)
 	}

@@ -46,7 +46,7 @@ func TestBypass(t *testing.T) {
 			do(t, kernel, test.before...)
 			before := kernel.Dump()
 			for range 2 { // the second finds the first's and does nothing
-				if err := r.Bypass(t.Context(), addr(test.server)); err != nil {
+				if err := r.Bypass(t.Context(), port(test.server)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -63,7 +63,7 @@ func TestBypass(t *testing.T) {
 
 func TestBypassNoRoute(t *testing.T) {
 	r := newOn(pretend(t, false))
-	err := r.Bypass(t.Context(), addr("101.43.253.110"))
+	err := r.Bypass(t.Context(), port("101.43.253.110"))
 	if !errors.Is(err, route.ErrNoRoute) || !strings.Contains(err.Error(),
 		"no route to 101.43.253.110: network is unreachable") {
 		t.Errorf("got %v", err)
@@ -72,7 +72,7 @@ func TestBypassNoRoute(t *testing.T) {
 	kernel, _, r, _ := setup(t)
 	do(t, kernel, "ip route del default via 192.168.107.2 dev ens160",
 		"ip route add default dev tun0")
-	if err := r.Bypass(t.Context(), addr("101.43.253.110")); !errors.Is(err, route.ErrNoRoute) ||
+	if err := r.Bypass(t.Context(), port("101.43.253.110")); !errors.Is(err, route.ErrNoRoute) ||
 		!strings.Contains(err.Error(), "through the tunnel itself (tun0)") {
 		t.Errorf("got %v", err)
 	}
@@ -123,12 +123,12 @@ func TestBypassFollows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			kernel, recorder, r, dir := setup(t)
 			kernel.AddLink("wlan0")
-			if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
+			if err := r.Bypass(t.Context(), port("101.43.253.110")); err != nil {
 				t.Fatal(err)
 			}
 			test.change(t, kernel)
 			recorder.Reset()
-			if err := r.Bypass(t.Context(), addr("101.43.253.110")); errors.Is(err,
+			if err := r.Bypass(t.Context(), port("101.43.253.110")); errors.Is(err,
 				route.ErrNoRoute) != test.noRoute ||
 				err != nil && !test.noRoute {
 				t.Fatal(err)
@@ -149,7 +149,7 @@ func TestBypassFollows(t *testing.T) {
 func TestBypassRace(t *testing.T) {
 	kernel, _, r, dir := setup(t)
 	kernel.Fail(strings.TrimSpace(addBypass), 2, "RTNETLINK answers: File exists")
-	if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
+	if err := r.Bypass(t.Context(), port("101.43.253.110")); err != nil {
 		t.Error(err)
 	}
 	do(t, kernel, "ip -4 r a 101.43.253.110/32 via 192.168.107.2 dev ens160 proto boot")
@@ -164,7 +164,7 @@ func TestBypassRace(t *testing.T) {
 func TestRetain(t *testing.T) {
 	_, recorder, r, _ := setup(t)
 	for _, server := range []string{"1.1.1.1", "2.2.2.2", "3.3.3.3"} {
-		if err := r.Bypass(t.Context(), addr(server)); err != nil {
+		if err := r.Bypass(t.Context(), port(server)); err != nil {
 			t.Fatal(err)
 		}
 	}

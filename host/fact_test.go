@@ -31,9 +31,35 @@ func TestForgedFacts(t *testing.T) {
 			`"prefix":"101.43.253.0/24","via":"192.168.107.2"}`,
 		"multicast bypass": `{"kind":"bypass","dev":"ens160",` +
 			`"prefix":"224.0.0.1/32","via":"192.168.107.2"}`,
-		"no gateway":       `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32"}`,
-		"another's device": `{"kind":"device","dev":"tun7"}`,
-		"loopback":         `{"kind":"route","dev":"tun0","prefix":"127.0.0.0/8","via":"127.0.0.1"}`,
+		"no gateway": `{"kind":"bypass","dev":"ens160","prefix":"101.43.253.110/32"}`,
+		"beyond by eth": `{"kind":"beyond","dev":"ens160",` +
+			`"prefix":"192.168.7.0/24","via":"192.168.107.2"}`,
+		"default beyond":    `{"kind":"beyond","dev":"tun0","prefix":"0.0.0.0/0","via":"10.1.1.4"}`,
+		"loopback beyond":   `{"kind":"beyond","dev":"tun0","prefix":"127.0.0.0/8","via":"10.1.1.4"}`,
+		"beyond a loopback": `{"kind":"beyond","dev":"tun0","prefix":"10.8.0.0/24","via":"127.0.0.1"}`,
+		"another's device":  `{"kind":"device","dev":"tun7"}`,
+		"loopback":          `{"kind":"route","dev":"tun0","prefix":"127.0.0.0/8","via":"127.0.0.1"}`,
+		"another's table":   `{"kind":"nftables","dev":"tun7"}`,
+		"all tables":        `{"kind":"nftables","dev":"*"}`,
+		"no table":          `{"kind":"nftables"}`,
+		"a table's rules":   `{"kind":"nftables","dev":"tun0","rules":["accept"]}`,
+		"another table":     `{"kind":"nftables","dev":"tun0; flush ruleset"}`,
+		"a rule of others":  `{"kind":"rule","priority":32766,"table":254}`,
+		"a rule elsewhere":  `{"kind":"rule","priority":1101,"table":255,"without":29806}`,
+		"a rule for all":    `{"kind":"rule","priority":1101,"table":29806}`,
+		"main's default":    `{"kind":"default","dev":"tun0","prefix":"0.0.0.0/0","table":254}`,
+		"another's default": `{"kind":"default","dev":"ens160","prefix":"0.0.0.0/0",` +
+			`"table":29806}`,
+		"part of all":      `{"kind":"default","dev":"tun0","prefix":"64.0.0.0/2","table":254}`,
+		"no IPv6":          `{"kind":"unreachable","prefix":"::/0","table":254}`,
+		"part of IPv6":     `{"kind":"unreachable","prefix":"2000::/3","table":254}`,
+		"not IPv6":         `{"kind":"unreachable","prefix":"0.0.0.0/0","table":29806}`,
+		"all interfaces":   `{"kind":"sysctl","name":"ipv4/forwarding","dev":"all"}`,
+		"new interfaces":   `{"kind":"sysctl","name":"ipv4/forwarding","dev":"default"}`,
+		"a value":          `{"kind":"sysctl","name":"ipv4/forwarding","dev":"ens160","value":1}`,
+		"another sysctl":   `{"kind":"sysctl","name":"ipv4/rp_filter","dev":"ens160"}`,
+		"a path":           `{"kind":"sysctl","name":"../../kernel/panic","dev":"ens160"}`,
+		"a path elsewhere": `{"kind":"sysctl","name":"ipv4/forwarding","dev":"../../../kernel"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel, dir := pretend(t, true), t.TempDir()
@@ -93,6 +119,9 @@ func TestRefusedConfigs(t *testing.T) {
 			*c = host.Pair("tun0", 1400, 100, addr("127.0.0.3"), addr("127.0.0.4"),
 				prefix("127.0.0.0/8"))
 		},
+		"everything beyond": func(c *host.Want) {
+			c.Routes = append(c.Routes, host.Route{Prefix: prefix("0.0.0.0/1"), Via: addr("10.1.1.4")})
+		},
 		"peer elsewhere":  func(c *host.Want) { c.Routes[0].Prefix = prefix("10.9.0.0/24") },
 		"both ends equal": func(c *host.Want) { c.Addresses[0].Peer = c.Addresses[0].Local },
 	} {
@@ -108,7 +137,8 @@ func TestRefusedConfigs(t *testing.T) {
 			if err := r.Apply(t.Context(), c); !errors.Is(err, journal.ErrFact) {
 				t.Errorf("%v", err)
 			}
-			if ran := recorder.Transcript(); strings.Contains(ran, "route add") {
+			if ran := recorder.Transcript(); strings.Contains(ran, "route add") &&
+				name != "everything beyond" || strings.Contains(ran, "0.0.0.0") {
 				t.Errorf("ran %s", ran)
 			}
 			if err := r.Close(); err != nil {

@@ -41,6 +41,9 @@ func pair(local, peer string) host.Want {
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
+// port returns the server's port of an address.
+func port(text string) netip.AddrPort { return netip.AddrPortFrom(addr(text), 443) }
+
 func prefix(text string) netip.Prefix { return netip.MustParsePrefix(text) }
 
 // pretend returns a pretended machine with an interface; behindGateway says whether it has a
@@ -83,7 +86,7 @@ func TestGolden(t *testing.T) {
 	bypass := func(server netip.Addr) step {
 		return func(t *testing.T, _ *iptest.Kernel, r *host.Host) error {
 			t.Helper()
-			return r.Bypass(t.Context(), server)
+			return r.Bypass(t.Context(), netip.AddrPortFrom(server, 443))
 		}
 	}
 	gatewayChanges := func(t *testing.T, kernel *iptest.Kernel, _ *host.Host) error {
@@ -134,13 +137,21 @@ func TestDryRun(t *testing.T) {
 		if err := r.Overlap(t.Context(), prefix("10.1.1.0/24")); err != nil {
 			t.Error(err)
 		}
-		if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
+		if err := r.Bypass(t.Context(), port("101.43.253.110")); err != nil {
 			t.Error(err)
 		}
 		if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
 			t.Error(err)
 		}
 		golden(t, name, out.String())
+		out.Reset()
+		more := pair("10.1.1.3", "10.1.1.4")
+		more.Routes = append(more.Routes, host.Route{Prefix: prefix("192.168.7.0/24"),
+			Via: addr("10.1.1.4")})
+		if err := r.Apply(t.Context(), more); err != nil ||
+			out.String() != "ip route add 192.168.7.0/24 via 10.1.1.4 dev tun0\n" {
+			t.Errorf("one route more: %v, printed %s", err, &out)
+		}
 		out.Reset()
 		if err := r.Close(); err != nil || out.String() != "" {
 			t.Errorf("closing: %v, printed %s", err, &out)

@@ -17,7 +17,11 @@ import (
 	"time"
 
 	"tunnel/cmdrun"
+	"tunnel/firewall"
+	"tunnel/host/lan"
+	"tunnel/host/sockets"
 	"tunnel/journal"
+	"tunnel/nftcmd"
 	"tunnel/route"
 	"tunnel/rtnl"
 )
@@ -34,6 +38,12 @@ type Host struct {
 	// Resolvers returns this machine's DNS servers, which no network of the tunnel may contain. If
 	// nil, they are not checked. Set before use.
 	Resolvers func() ([]netip.Addr, error)
+	// Marked says that connections to the server have the mark route.Mark. Set before use.
+	Marked bool
+	// User is the user ID of the process that connects to the server, 0 for this one. Set before use.
+	User uint32
+	// Full says that a Want with Full is going to come. Set before use.
+	Full bool
 
 	machine journal.Machine
 	dry     bool             // machine.Run changes nothing, so machine.Look shows no changes
@@ -44,13 +54,40 @@ type Host struct {
 	// guarded by mu, as all below; the settings of the last successful LinkUp, or zero
 	link link
 	made []fact // what was made, or may have been, oldest first
+	// what the table of the device holds since the last successful Apply, or zero
+	filled nftcmd.Table
+	sealed bool // the table has a kill switch, or is that of a killed run and may have one
+	leased bool // or it refuses what leaves outside a full tunnel, while it is renewed
 	// by server: the kernel's decision if no bypass was made for it
 	beside map[netip.Addr]rtnl.Route
 	// the Want of the last successful Apply; zero after Withdraw
 	held Want
 	// the times of recent restorations, successful or not
 	restored []time.Time
-	closed   bool
+	renamed  []time.Time // the same of names
+	closed   bool        // no Apply any more
+	over     bool        // and the journal is closed
+	// of the last setTable, for Confirm
+	tabled  Want
+	guards  firewall.Guards
+	until   time.Time     // see OnTrial
+	sockets sockets.Ports // read before the first table that needs them, and once after it
+	lan     lan.Limit     // of what stays outside
+	// the Want that Withdraw has undone, of which a table may stay
+	withdrawn Want
+}
+
+// Adopt takes over the facts that journal.Journal.Heal has left noted, as if this Host had made
+// them: the next Apply keeps those that it wants, and Close undoes the others.
+func (h *Host) Adopt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, noted := range h.journal.Facts() {
+		if f, ok := noted.(fact); ok && !slices.Contains(h.made, f) {
+			h.made = append(h.made, f)
+			h.sealed = h.sealed || isTable(f)
+		}
+	}
 }
 
 // closeTimeout bounds Close. It is long enough for a busy machine, because only a later run removes
@@ -64,7 +101,7 @@ func New(m journal.Machine, j *journal.Journal, log *slog.Logger) *Host {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Host{machine: m, dry: cmdrun.IsDry(m.Run), journal: j, log: log,
-		beside: map[netip.Addr]rtnl.Route{}}
+		beside: map[netip.Addr]rtnl.Route{}, lan: lan.Limit{Log: log}}
 }
 
 // make notes f in the journal, then makes it. The caller holds mu.
@@ -108,21 +145,43 @@ func (h *Host) remove(ctx context.Context, f fact) error {
 
 // removeAll removes the facts that were made and fit, newest first. The caller holds mu.
 func (h *Host) removeAll(ctx context.Context, fits func(fact) bool) error {
-	for _, f := range slices.Backward(slices.Clone(h.made)) {
-		if !fits(f) {
+	return h.undoAll(ctx, fits, func(error) bool { return false })
+}
+
+// undoAll is removeAll, which goes on after an error if that says so, and then returns nil.
+func (h *Host) undoAll(ctx context.Context, fits func(fact) bool, goesOn func(error) bool) error {
+	all := slices.DeleteFunc(slices.Clone(h.made), func(f fact) bool { return !fits(f) })
+	slices.Reverse(all)
+	for i, f := range all {
+		if !slices.Contains(h.made, f) {
 			continue
 		}
-		if err := h.remove(ctx, f); err != nil {
+		if i == 0 || f.Kind() != all[i-1].Kind() {
+			if err := h.removeMany(ctx, all[i:]); err != nil && !goesOn(err) {
+				return err
+			}
+		}
+		if !slices.Contains(h.made, f) {
+			continue
+		}
+		if err := h.remove(ctx, f); err != nil && !goesOn(err) {
 			return err
 		}
 	}
 	return nil
 }
 
-// forget removes f, which the machine does not have, from the journal. The caller holds mu.
-func (h *Host) forget(f fact) error {
-	h.made = slices.DeleteFunc(h.made, func(other fact) bool { return other == f })
-	return h.journal.Drop(f)
+// forget removes facts, which the machine does not have, from the journal. The caller holds mu.
+func (h *Host) forget(facts ...fact) error {
+	h.made = slices.DeleteFunc(h.made, func(f fact) bool { return slices.Contains(facts, f) })
+	if slices.ContainsFunc(facts, isTable) {
+		h.filled, h.sealed, h.leased = nftcmd.Table{}, false, false
+	}
+	noted := make([]journal.Fact, len(facts))
+	for i, f := range facts {
+		noted[i] = f
+	}
+	return h.journal.Drop(noted...)
 }
 
 // device returns the name of the tunnel's own device, or "" if it is not known yet.
@@ -135,7 +194,10 @@ func (h *Host) device() string {
 
 // view returns the kernel's routing without the tunnel's device. The caller holds mu.
 func (h *Host) view() route.View {
-	v := route.View{Look: h.machine.Look, Dev: h.device(), Own: h.link.index}
+	v := route.View{Look: h.machine.Look, Dev: h.device(), Own: h.link.index, User: h.User}
+	if h.Marked {
+		v.Mark = route.Mark
+	}
 	if v.Own == 0 && v.Look != nil && v.Dev != "" {
 		if own, err := v.Look.LinkByName(v.Dev); err == nil {
 			v.Own = own.Index
@@ -164,6 +226,9 @@ func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
 	var unknown error
 	if h.Resolvers != nil {
 		resolvers, unknown = h.Resolvers()
+		h.mu.Lock()
+		resolvers = h.withoutOwn(resolvers)
+		h.mu.Unlock()
 	}
 	if err := view.Overlap(resolvers, masked...); err != nil {
 		return err
@@ -174,15 +239,12 @@ func (h *Host) Overlap(_ context.Context, networks ...netip.Prefix) error {
 	return nil
 }
 
-// errNoLookup means that a Host has no Lookup, as in a dry run.
-var errNoLookup = errors.New("no look-up in a dry run")
-
 // NextHop returns the interface and gateway of packets to server, see route.View.NextHop.
-func (h *Host) NextHop(_ context.Context, server netip.Addr) (route.NextHop, error) {
-	server = server.Unmap()
+func (h *Host) NextHop(_ context.Context, server netip.AddrPort) (route.NextHop, error) {
+	server = netip.AddrPortFrom(server.Addr().Unmap(), server.Port())
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err := errNoLookup
+	err := errors.New("no look-up in a dry run")
 	switch {
 	case h.closed:
 		err = os.ErrClosed
@@ -192,27 +254,48 @@ func (h *Host) NextHop(_ context.Context, server netip.Addr) (route.NextHop, err
 			return hop, nil
 		}
 	}
-	return route.NextHop{}, fmt.Errorf("find the path to %s: %w", server, err)
+	return route.NextHop{}, fmt.Errorf("find the path to %s: %w", server.Addr(), err)
 }
 
 // Close undoes what this Host made and nobody has changed since, newest first, within closeTimeout,
 // and closes the journal, which deletes it. What could not be undone stays noted for Cleanup. Link
 // settings are not undone: the kernel deletes the device with its owner. Close is idempotent.
-func (h *Host) Close() error {
+func (h *Host) Close() error { return h.close(func(fact) bool { return true }, true) }
+
+// CloseSealed is Close for a run that does not end as it was told to: a kill switch stays, noted
+// for the next run or Cleanup.
+func (h *Host) CloseSealed() error { return h.close(h.unsealed, true) }
+
+// Release is CloseSealed without the end: Close or CloseSealed decide about a kill switch later.
+func (h *Host) Release() error { return h.close(h.unsealed, false) }
+
+// unsealed reports whether f is no kill switch. The caller holds mu.
+func (h *Host) unsealed(f fact) bool { return !h.sealed || !isTable(f) }
+
+// Sealed reports whether a kill switch is in force.
+func (h *Host) Sealed() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
+	return h.sealed
+}
+
+// close is Close for the facts that fit; the others stay noted.
+func (h *Host) close(fits func(fact) bool, over bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
 		return nil
 	}
-	h.closed = true
+	h.closed, h.over = true, over
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var failures []error
-	for _, f := range slices.Backward(slices.Clone(h.made)) {
-		if err := h.remove(ctx, f); err != nil {
-			failures = append(failures, err)
-		}
+	_ = h.undoAll(ctx, fits, func(err error) bool {
+		failures = append(failures, err)
+		return true
+	})
+	if over {
+		failures = append(failures, h.journal.Close())
 	}
-	failures = append(failures, h.journal.Close())
 	return errors.Join(failures...)
 }

@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/cmdrun"
 	"tunnel/host"
@@ -41,15 +44,43 @@ func victim(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	r := host.New(journal.Machine{Run: cmdrun.NewExec(nil), Look: rtnl.Kernel{}}, j, nil)
-	if err := r.Bypass(ctx, addr("101.43.253.110")); err != nil {
+	want, at := victimsWant()
+	run := &killer{Runner: cmdrun.NewExec(nil), at: at}
+	r := host.New(journal.Machine{Run: run, Look: rtnl.Kernel{}}, j, nil)
+	if err := r.Bypass(ctx, port("101.43.253.110")); err != nil {
 		return err
 	}
-	if err := r.Apply(ctx, pair("10.1.1.3", "10.1.1.4")); err != nil {
+	if err := r.Apply(ctx, want); err != nil {
 		return err
 	}
 	fmt.Println("up")
 	select {}
+}
+
+// killVariable is the number of the command before which a victim with a firewall is killed, or if
+// it is negative, behind which. With 0 it is not.
+const killVariable = "TUNNEL_TEST_KILL_AT"
+
+// killer kills this process at a command that changes something.
+type killer struct {
+	cmdrun.Runner
+
+	at, ran int
+}
+
+func (k *killer) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
+	if slices.Contains(c.Args, "list") {
+		return k.Runner.Run(ctx, c)
+	}
+	k.ran++
+	if k.ran == k.at {
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	}
+	out, err := k.Runner.Run(ctx, c)
+	if k.ran == -k.at {
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	}
+	return out, err
 }
 
 // startVictim starts a victim in the calling thread's network namespace and returns once it is up.

@@ -28,7 +28,7 @@ func TestKernelBypassKeepsPath(t *testing.T) {
 			const server = "101.43.253.110"
 			for _, gateway := range []string{"192.168.107.2", "192.168.107.3"} {
 				iptest.IP(t, "route replace default via "+gateway+" dev ens160 "+said)
-				if err := r.Bypass(t.Context(), addr(server)); err != nil {
+				if err := r.Bypass(t.Context(), port(server)); err != nil {
 					t.Fatal(err)
 				}
 				byDefault := strings.TrimSpace(iptest.IP(t, "route show default"))
@@ -38,7 +38,7 @@ func TestKernelBypassKeepsPath(t *testing.T) {
 					t.Errorf("the bypass is %q, want %q", have, want)
 				}
 				recorder.Reset()
-				if err := r.Bypass(t.Context(), addr(server)); err != nil ||
+				if err := r.Bypass(t.Context(), port(server)); err != nil ||
 					recorder.Transcript() != "" {
 					t.Errorf("once more: %v, ran\n%s", err, recorder.Transcript())
 				}

@@ -22,10 +22,12 @@ import (
 
 // These tests run the real ip on real devices, each in a network namespace of its own.
 
-// state is what the kernel shows of addresses and routes.
+// state is what the kernel shows of addresses, routes and rules.
 func state(t *testing.T) string {
 	t.Helper()
-	return iptest.IP(t, "-4 -o addr show") + "\n" + iptest.IP(t, "-4 route show table all")
+	return iptest.IP(t, "-4 -o addr show") + "\n" + iptest.IP(t, "-4 route show table all") + "\n" +
+		iptest.IP(t, "-4 rule show") + "\n" + iptest.IP(t, "-6 rule show") + "\n" +
+		iptest.IP(t, "-6 route show table all type unreachable")
 }
 
 // newRouter returns a Router on the real kernel with a journal in dir.
@@ -129,7 +131,7 @@ func TestKernelClient(t *testing.T) {
 	before, dir := behindGateway(t), t.TempDir()
 	r, recorder := newRouter(t, dir)
 	for range 2 { // as after a reconnect
-		if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
+		if err := r.Bypass(t.Context(), port("101.43.253.110")); err != nil {
 			t.Fatal(err)
 		}
 		if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
@@ -162,7 +164,7 @@ func TestKernelOtherAddress(t *testing.T) {
 	before := behindGateway(t)
 	r, recorder := newRouter(t, t.TempDir())
 	for _, c := range []host.Want{pair("10.1.1.3", "10.1.1.4"), pair("10.1.1.5", "10.1.1.6")} {
-		if err := errors.Join(r.Bypass(t.Context(), addr("101.43.253.110")),
+		if err := errors.Join(r.Bypass(t.Context(), port("101.43.253.110")),
 			r.Apply(t.Context(), c)); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +178,7 @@ func TestKernelOtherAddress(t *testing.T) {
 func TestKernelGatewayChanges(t *testing.T) {
 	behindGateway(t)
 	r, recorder := newRouter(t, t.TempDir())
-	server := addr("101.43.253.110")
+	server := port("101.43.253.110")
 	bypass := func(want ...string) {
 		t.Helper()
 		recorder.Reset()
@@ -235,7 +237,7 @@ func TestKernelBypassOfUser(t *testing.T) {
 			before := state(t)
 			r, recorder := newRouter(t, t.TempDir())
 			for range 2 {
-				if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
+				if err := r.Bypass(t.Context(), port("101.43.253.110")); err != nil {
 					t.Fatal(err)
 				}
 			}

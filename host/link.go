@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -35,7 +34,7 @@ func (h *Host) indexOf(dev string) int {
 func (h *Host) setLink(ctx context.Context, w Want) (lost []string, err error) {
 	given := link{dev: w.Dev, mtu: w.MTU, qlen: w.Qlen, index: h.link.index}
 	if given == h.link {
-		if h.machine.Look == nil {
+		if h.dry || h.machine.Look == nil {
 			return nil, nil
 		}
 		now, err := h.own()
@@ -95,17 +94,27 @@ func differences(now rtnl.Link, w Want) (all []string) {
 	return all
 }
 
-// checkUsed returns an ErrNotUsed if packets to one of the networks would leave by another
-// interface. It checks packets without a chosen source address and packets from this side's own
-// address, for which rules may decide otherwise. The caller holds mu.
+// checkUsed returns a route.ErrNotUsed if packets to the private network, that of the first route,
+// would leave by another interface, or with a full tunnel packets to the internet. It checks
+// packets without a chosen source address and packets from this side's own address, for which rules
+// may decide otherwise. The caller holds mu.
 func (h *Host) checkUsed(w Want) error {
 	if h.machine.Look == nil || h.dry || h.link.index == 0 {
 		return nil
 	}
+	if len(w.Routes) == 0 { // a kill switch alone
+		return nil
+	}
 	view := h.view()
-	for _, r := range w.Routes {
-		for _, from := range []netip.Addr{{}, w.Addresses[0].Local} {
-			if err := h.checkRouteUsed(view, w, r, from); err != nil {
+	for _, from := range []netip.Addr{{}, w.Addresses[0].Local} {
+		if err := h.checkRouteUsed(view, w, w.Routes[0], from); err != nil {
+			return err
+		}
+		if !w.Full.On {
+			continue
+		}
+		for _, to := range route.Samples() {
+			if err := view.CheckUsed(to, from, "the internet ("+to.String()+")"); err != nil {
 				return err
 			}
 		}
@@ -143,18 +152,5 @@ func (h *Host) checkRouteUsed(view route.View, w Want, r Route, from netip.Addr)
 	if slices.ContainsFunc(w.Addresses, func(a Address) bool { return a.Local == there }) {
 		there = r.Via.Next() // a client's
 	}
-	found, err := view.Resolve(rtnl.Flow{To: there, From: from, Protocol: unix.IPPROTO_TCP})
-	if err == nil && len(found.Hops) > 0 && found.Hops[0].Index == h.link.index {
-		return nil
-	}
-	packets := network.String()
-	if from.IsValid() {
-		packets += " from " + from.String()
-	}
-	if err != nil || len(found.Hops) == 0 {
-		return fmt.Errorf("%w: packets to %s: %w", ErrNotUsed, packets,
-			cmp.Or(err, route.ErrNoRoute))
-	}
-	return fmt.Errorf("%w: packets to %s leave by %s, not by %s (table %d)", ErrNotUsed, packets,
-		view.Name(found.Hops[0].Index), w.Dev, found.Table)
+	return view.CheckUsed(there, from, network.String())
 }

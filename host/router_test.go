@@ -212,7 +212,7 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			kernel, recorder, r, dir := setup(t)
-			if err := r.Bypass(t.Context(), addr("101.43.253.110")); err != nil {
+			if err := r.Bypass(t.Context(), port("101.43.253.110")); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.Apply(t.Context(), pair("10.1.1.3", "10.1.1.4")); err != nil {
@@ -231,7 +231,7 @@ func TestCloseRemovesOnlyItsOwn(t *testing.T) {
 				os.ErrClosed) {
 				t.Errorf("Set after Close: %v", err)
 			}
-			if err := r.Bypass(t.Context(), addr("101.43.253.110")); !errors.Is(err, os.ErrClosed) {
+			if err := r.Bypass(t.Context(), port("101.43.253.110")); !errors.Is(err, os.ErrClosed) {
 				t.Errorf("Bypass after Close: %v", err)
 			}
 		})

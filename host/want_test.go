@@ -8,6 +8,7 @@ import (
 
 	"tunnel/host"
 	"tunnel/journal"
+	"tunnel/route"
 )
 
 // TestKinds has every kind of fact be comparable, since facts are compared with ==.
@@ -39,7 +40,7 @@ func TestApplyLists(t *testing.T) {
 	apply := func(w host.Want, commands ...string) {
 		t.Helper()
 		recorder.Reset()
-		if err := h.Apply(t.Context(), w); err != nil && !errors.Is(err, host.ErrNotUsed) {
+		if err := h.Apply(t.Context(), w); err != nil && !errors.Is(err, route.ErrNotUsed) {
 			t.Fatal(err)
 		}
 		if got := recorder.Transcript(); got != strings.Join(append(commands, ""), "\n") {

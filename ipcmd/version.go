@@ -54,12 +54,26 @@ const versionTimeout = 5 * time.Second
 
 // unsuitable returns an *UnsuitableError, or nil if ip is an iproute2 that is new enough.
 func (r runner) unsuitable(ctx context.Context) error {
+	_, err := Version(ctx, r.next)
+	var unsuitable *UnsuitableError
+	if errors.As(err, &unsuitable) {
+		return unsuitable
+	}
+	return nil
+}
+
+// Version returns the version of the program ip, such as "iproute2-6.1.0". If that is too old, or
+// not of iproute2, the error is an *UnsuitableError, else that of the command.
+func Version(ctx context.Context, run cmdrun.Runner) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
-	out, err := r.next.Run(ctx, command("-V"))
+	out, err := run.Run(ctx, command("-V"))
 	text := string(out)
 	var failed *cmdrun.Error
 	if errors.As(err, &failed) { // BusyBox answers with its usage on stderr, and exit code 1
+		if failed.ExitCode < 0 {
+			return "", err
+		}
 		text += failed.Stderr
 	}
 	// Before 5.6 the version was a date, as in iproute2-ss190107 for 4.20. Debian's 5.10 prints
@@ -68,9 +82,9 @@ func (r runner) unsuitable(ctx context.Context) error {
 	var major, minor int
 	if _, err := fmt.Sscanf(name, "iproute2-%d.%d", &major, &minor); err == nil &&
 		(major > 5 || major == 5 && minor >= 9) {
-		return nil
+		return name, nil
 	}
-	return &UnsuitableError{Found: name}
+	return name, &UnsuitableError{Found: name}
 }
 
 // misunderstood reports whether ip did not understand its arguments. If the kernel refuses a

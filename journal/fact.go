@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 
 	"tunnel/cmdrun"
 	"tunnel/rtnl"
@@ -46,10 +48,44 @@ type Transient interface {
 	Transient()
 }
 
+// Many is implemented by facts of which one process can make or remove many.
+type Many interface {
+	Fact
+	// Alone reports whether making it takes more than MakeMany does.
+	Alone(Machine) (bool, error)
+	// MakeMany makes facts of this kind. After an error some of them may be made.
+	MakeMany(context.Context, Machine, []Fact) error
+	// RemoveMany undoes facts of this kind, which Find has found. After an error some of them may be
+	// left.
+	RemoveMany(context.Context, Machine, []Fact) error
+}
+
+// Leaning is implemented by facts that the kernel removes with another one.
+type Leaning interface {
+	Fact
+	// LeansOn reports whether it has to be made again after f was.
+	LeansOn(f Fact) bool
+}
+
+// WithLeaning returns the facts that fit, and those that lean on one of them and must be removed
+// before it.
+func WithLeaning[F Fact](all []F, fits func(F) bool) []F {
+	var found []F
+	for _, f := range all {
+		leaning, leans := any(f).(Leaning)
+		leans = leans && slices.ContainsFunc(found, func(on F) bool { return leaning.LeansOn(on) })
+		if leans || fits(f) {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
 // Machine is what facts are found and undone with.
 type Machine struct {
 	Run  cmdrun.Runner
-	Look rtnl.Lookup // nil in a dry run that cannot look
+	Look rtnl.Lookup  // nil in a dry run that cannot look
+	Log  *slog.Logger // of what a person should know about an undo; nil is silent
 }
 
 // Rules are what Fact.Check goes by.
@@ -83,6 +119,39 @@ func Undo(ctx context.Context, m Machine, f Fact) (removed bool, err error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("undo %s: %w", f, failure)
+}
+
+// UndoMany removes of the facts, all of one kind, those that the machine still has, and returns
+// them. It is a shortcut: what it does not return, for whatever reason, is left to Undo.
+func UndoMany(ctx context.Context, m Machine, facts []Fact) (removed []Fact) {
+	if len(facts) < 2 || m.Look == nil {
+		return nil
+	}
+	now := Machine{Run: m.Run, Look: rtnl.Remember(m.Look)}
+	for _, f := range facts {
+		if there, err := f.Find(now); err == nil && there {
+			removed = append(removed, f)
+		}
+	}
+	if len(removed) < 2 {
+		return nil
+	}
+	many, ok := removed[0].(Many)
+	if !ok || many.RemoveMany(ctx, m, removed) != nil {
+		return nil
+	}
+	return removed
+}
+
+// Run returns the facts at the beginning of a list, all of one kind of Many, that one process may
+// treat; at least one.
+func Run[F Fact](facts []F) []F {
+	for i, f := range facts {
+		if _, ok := Fact(f).(Many); (!ok || f.Kind() != facts[0].Kind()) && i > 0 || !ok {
+			return facts[:max(i, 1)]
+		}
+	}
+	return facts
 }
 
 // Kinds are the kinds of facts that a journal reads, by name.

@@ -197,43 +197,51 @@ func (j *Journal) shrink(facts []Fact) error {
 	return err
 }
 
-// Note adds f before the change that it describes is made. What the file still has needs no room.
-func (j *Journal) Note(f Fact) error {
+// Note adds facts before the changes that they describe are made. What the file still has needs no
+// room.
+func (j *Journal) Note(facts ...Fact) error {
 	if j == nil {
 		return nil
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	switch {
-	case j.file == nil:
-		return fmt.Errorf("note %s: %w", f, os.ErrClosed)
-	case j.leftover:
-		return fmt.Errorf("note %s: the journal %s is not healed", f, j.path)
-	case slices.Contains(j.facts, f):
-		return nil
-	case slices.Contains(j.written, f):
-		j.facts = append(slices.Clone(j.facts), f)
+	now, room := slices.Clone(j.facts), true
+	for _, f := range facts {
+		switch {
+		case j.file == nil:
+			return fmt.Errorf("note %s: %w", f, os.ErrClosed)
+		case j.leftover:
+			return fmt.Errorf("note %s: the journal %s is not healed", f, j.path)
+		case slices.Contains(j.facts, f):
+			continue
+		}
+		now, room = append(now, f), room && slices.Contains(j.written, f)
+	}
+	if room {
+		j.facts = now
 		return nil
 	}
-	if err := j.write(append(slices.Clone(j.facts), f)); err != nil {
-		return explain(filepath.Dir(j.path), fmt.Errorf("note %s in the journal: %w", f, err))
+	if err := j.write(now); err != nil {
+		return explain(filepath.Dir(j.path), fmt.Errorf("note %s in the journal: %w", facts[0], err))
 	}
 	return nil
 }
 
-// Drop removes f after its change was undone, or was not made.
-func (j *Journal) Drop(f Fact) error {
+// Drop removes facts after their changes were undone, or were not made.
+func (j *Journal) Drop(facts ...Fact) error {
 	if j == nil {
 		return nil
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	at := slices.Index(j.facts, f)
-	if j.file == nil || at < 0 {
+	left := slices.DeleteFunc(slices.Clone(j.facts),
+		func(f Fact) bool { return slices.Contains(facts, f) })
+	if j.file == nil || len(left) == len(j.facts) {
 		return nil
 	}
-	if err := j.shrink(slices.Delete(slices.Clone(j.facts), at, at+1)); err != nil {
-		return explain(filepath.Dir(j.path), fmt.Errorf("drop %s from the journal: %w", f, err))
+	if err := j.shrink(left); err != nil {
+		return explain(filepath.Dir(j.path), fmt.Errorf("drop %s from the journal: %w", facts[0],
+			err))
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ type key struct {
 	namespace string // c and the namespace's cookie, or on kernels before 5.14, i and its inode
 }
 
-func (k key) file(dev string) string { return k.boot + "-" + k.namespace + "-" + dev + ".json" }
+func (k key) file(dev string) string { return k.boot + "-" + k.namespace + "-" + dev + Suffix }
 
 // fileName takes the name of a journal apart: boot, namespace, device.
 func fileName(name string) (key, string, bool) {

@@ -14,9 +14,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/dns"
 	"tunnel/host"
 	"tunnel/netwatch"
 	"tunnel/route"
+	"tunnel/rtnl"
 )
 
 // Router is what a Keeper needs of a *host.Host, or of a proxy for one in another process.
@@ -32,28 +34,54 @@ type Keeper struct {
 	log    *slog.Logger
 	device int // its index, 0 if not known
 
+	// NamesSet is called when the DNS settings of SetMore that are used have changed, or why they
+	// cannot be used; nil for nobody. It must not call the Keeper. Set before use.
+	NamesSet func(dns.Config, error)
+	// RoutesSet is called with the networks of SetMore that are routed into the tunnel, when these
+	// change and before they do; nil for nobody. It must not call the Keeper. Set before use.
+	RoutesSet func([]netip.Prefix)
+	// ExceptSet is called with the public networks that stay outside a full tunnel, when these have
+	// changed; nil for nobody. It must not call the Keeper. Set before use.
+	ExceptSet func([]netip.Prefix)
+	// Look is how they are found: New has it ask the kernel. Set before use.
+	Look rtnl.Lookup
+
 	mu        sync.Mutex
-	want      host.Want // guarded by mu, as all below; zero before Set
-	withdrawn error     // why it is withdrawn, nil if it is not
+	want      host.Want    // guarded by mu, as all below; zero before Set
+	withdrawn error        // why it is withdrawn, nil if it is not
+	more      []host.Route // of SetMore
+	names     dns.Config   // the same
+	// of more, those that are left out because they overlap, and why
+	left map[netip.Prefix]error
+	led  []netip.Prefix // of more, those that are not left out
+	// the networks that ExceptSet was called with last
+	excepted []netip.Prefix
+	// the tunnel's DNS servers that this machine uses
+	resolving []netip.Addr
+	// what NamesSet was called with last
+	told  dns.Config
+	wrong string
 }
 
 // New returns a Keeper of the device with that interface index, which maintains nothing before Set.
 func New(router Router, device int, log *slog.Logger) *Keeper {
-	return &Keeper{router: router, device: device, log: log}
+	return &Keeper{router: router, device: device, log: log, Look: rtnl.Kernel{}}
 }
 
 // Set applies w to the device, see host.Host.Apply, and maintains it from then on. If the network
-// overlaps one of this machine's, Set changes nothing and returns a route.ErrOverlap.
+// overlaps one of this machine's, Set changes nothing and returns a route.ErrOverlap. What SetMore
+// has set stays if w is what was set before, and is removed otherwise.
 func (k *Keeper) Set(ctx context.Context, w host.Want) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.router.Overlap(ctx, w.Networks()...); err != nil {
+	more, names := k.more, k.names
+	if !w.Equal(k.want) {
+		more, names = nil, dns.Config{}
+	}
+	if err := k.apply(ctx, w, more, names); err != nil {
 		return err
 	}
-	if err := k.router.Apply(ctx, w); err != nil {
-		return err
-	}
-	k.want, k.withdrawn = w, nil
+	k.want, k.more, k.names, k.withdrawn = w, more, names, nil
 	return nil
 }
 
@@ -67,13 +95,18 @@ func (k *Keeper) Has(w host.Want) bool {
 // Concerns reports whether e may change the device, or another route to its network.
 func (k *Keeper) Concerns(e netwatch.Event) bool {
 	k.mu.Lock()
-	networks := k.want.Networks()
+	networks, forwards := with(k.want, k.more).Networks(), len(k.want.Sysctls) > 0
+	follows := k.want.LAN || k.want.Full.On
 	k.mu.Unlock()
 	inside := func(a netip.Addr) bool {
 		return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
 	}
 	overlaps := slices.ContainsFunc(networks, e.Prefix.Overlaps)
 	switch {
+	case e.Kind == netwatch.Forwarding:
+		return forwards
+	case follows && concernsAll(e):
+		return true
 	case len(networks) == 0:
 		return false
 	case e.Kind == netwatch.Missed, e.Kind == netwatch.File, k.device != 0 && e.Link == k.device:
@@ -90,11 +123,27 @@ func (k *Keeper) Concerns(e netwatch.Event) bool {
 	return (e.Prefix.Bits() > 1 || elsewhere) && overlaps || inside(e.Via)
 }
 
+// concernsAll reports whether e may change what all traffic of this machine takes, or its LAN.
+func concernsAll(e netwatch.Event) bool {
+	switch e.Kind {
+	case netwatch.Address, netwatch.Link, netwatch.Missed:
+		return true
+	case netwatch.Route: // a rule, or a route of the full tunnel's own
+		return !e.Prefix.IsValid() || e.Table == route.Mark || e.Prefix.Bits() == 1
+	}
+	return false
+}
+
 // Limits returns what can concern this device, as far as it can be told beforehand.
 func (k *Keeper) Limits() netwatch.Limits {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return netwatch.Limits{Networks: k.want.Networks(), Links: []int{cmp.Or(k.device, -1)}}
+	limits := netwatch.Limits{Networks: with(k.want, k.more).Networks(),
+		Links: []int{cmp.Or(k.device, -1)}}
+	if k.want.LAN || k.want.Full.On {
+		limits.Links = []int{0} // any
+	}
+	return limits
 }
 
 // Check restores what differs from the Want, or withdraws it on an overlap. The error is a
@@ -106,21 +155,25 @@ func (k *Keeper) Check(ctx context.Context) error {
 	if k.want.IsZero() {
 		return nil
 	}
-	err := k.router.Overlap(ctx, k.want.Networks()...)
+	err := k.apply(ctx, k.want, k.more, k.names)
 	switch {
-	case errors.Is(err, route.ErrOverlap) && k.withdrawn == nil:
+	case errors.Is(err, route.ErrOverlap) && k.withdrawn != nil:
+		if failed := k.withdrawAgain(ctx); failed != nil {
+			return failed
+		}
+		return err
+	case errors.Is(err, route.ErrOverlap):
 		k.log.WarnContext(ctx, "address and route withdrawn: this machine has the network elsewhere "+
 			"now; they are restored when it no longer has",
 			"dev", k.want.Dev, "why", err)
 		if failed := k.router.Withdraw(ctx); failed != nil {
 			return failed
 		}
+		k.leads(nil)
+		k.resolving = nil
 		k.withdrawn = err
 		return err
 	case err != nil:
-		return err
-	}
-	if err := k.router.Apply(ctx, k.want); err != nil {
 		return err
 	}
 	if k.withdrawn != nil {

@@ -76,3 +76,30 @@ func Follow(ctx context.Context, network Network, concerns func(netwatch.Event) 
 		}
 	}
 }
+
+// lookAgain is the pause between two looks at a firewall, of whose changes no event tells.
+const lookAgain = 10 * time.Second
+
+// Again calls look after each pause in which the Want has had a firewall, until ctx ends.
+func (k *Keeper) Again(ctx context.Context, look func(context.Context) bool) {
+	ticker := time.NewTicker(lookAgain)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if k.filters() {
+				look(ctx)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// filters reports whether the Want has a firewall: rules of its own, or those by which forwarding
+// and a full tunnel open nothing else.
+func (k *Keeper) filters() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.want.Firewall.IsZero() || len(k.want.Sysctls) > 0 || k.want.Full.On
+}

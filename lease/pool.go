@@ -222,6 +222,9 @@ func (p *Pool) Close() error {
 // Network returns the pool's network.
 func (p *Pool) Network() netip.Prefix { return p.network }
 
+// Clients returns how many clients the pool has pairs for.
+func (p *Pool) Clients() int { return int(pairs(p.network)) - 1 }
+
 // Server returns the first pair, the server's own.
 func (p *Pool) Server() Pair { return p.pair(0) }
 
@@ -280,9 +283,9 @@ func (p *Pool) Reserve(tokens map[netip.Addr]string) {
 	}
 }
 
-// End ends the leases of the tokens for whose ids over, which must not call the Pool, returns true.
-// A live lease ends when it is released.
-func (p *Pool) End(over func(token string) bool) {
+// End ends the leases of the tokens for whose ids over, which must not call the Pool, returns true,
+// and returns their addresses. A live lease ends when it is released.
+func (p *Pool) End(over func(token string) bool) (ended []netip.Prefix) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, h := range p.taken {
@@ -290,10 +293,13 @@ func (p *Pool) End(over func(token string) bool) {
 			continue
 		}
 		h.token = gone
+		local := p.pair(h.number).Local
+		ended = append(ended, netip.PrefixFrom(local, local.BitLen()))
 		if h.users == 0 {
 			p.changed(p.vacate(h)...)
 		}
 	}
+	return ended
 }
 
 // gone replaces the id of a token that no longer exists: its lease ends when it is released. No id

@@ -17,8 +17,12 @@ type Limits struct {
 	Links    []int          // interface indexes; 0 is any
 }
 
-// maxLimits bounds the length of a filter: with more entries there is none.
-const maxLimits = 16
+// maxLimits and maxNetworks bound the length of a filter, of which the kernel takes 4,096
+// instructions: with more entries there is none, and of more networks neighbours are joined.
+const (
+	maxLimits   = 16
+	maxNetworks = 16
+)
 
 // Limit has the kernel drop the changes that do not matter, so that a burst of thousands of them
 // neither costs time nor fills the socket; with nil all matter. It may be called from any
@@ -44,7 +48,7 @@ func (w *Watcher) Limit(to *Limits) error {
 func attach(fd int, to *Limits) error {
 	accept := bpf.RetConstant{Val: 1 << 31}
 	program := []bpf.Instruction{accept}
-	if to != nil && len(to.Networks)+len(to.Hosts)+len(to.Links) <= maxLimits {
+	if to != nil && len(to.Hosts)+len(to.Links) <= maxLimits {
 		program = to.program(accept)
 	}
 	raw, err := bpf.Assemble(program)
@@ -90,9 +94,12 @@ func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 			six = append(six, ifOverlaps(firstWord(a), accept)...)
 		}
 	}
-	var gateways []bpf.Instruction
-	for _, n := range l.Networks {
-		if n.Bits() == 0 || !n.Addr().Is4() {
+	if slices.ContainsFunc(l.Networks, func(n netip.Prefix) bool { return !n.Addr().Is4() }) {
+		return []bpf.Instruction{accept}
+	}
+	var gateways []bpf.Instruction // X is the offset of one's attribute
+	for _, n := range widen(l.Networks, maxNetworks) {
+		if n.Bits() == 0 {
 			return []bpf.Instruction{accept}
 		}
 		within := []bpf.Instruction{
@@ -106,17 +113,20 @@ func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 		gateways = append(gateways, bpf.LoadIndirect{Off: unix.SizeofRtAttr, Size: 4})
 		gateways = append(gateways, within...)
 	}
-	four = append(four, attributeOffset(unix.RTA_MULTIPATH)...) // its gateways are not looked at
-	four = append(four, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1}, accept)
+	// What is longer than a conditional jump reaches is passed by an unconditional one.
+	pass := func(part []bpf.Instruction) bpf.Instruction {
+		return bpf.Jump{Skip: uint32(len(part))}
+	}
+	hops := gatewaysOfHops(gateways, accept)
+	four = append(four, attributeOffset(unix.RTA_MULTIPATH)...)
+	four = append(four, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1},
+		pass(hops))
+	four = append(four, hops...)
 	four = append(four, attributeOffset(unix.RTA_GATEWAY)...)
 	four = append(four, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 1}, drop, bpf.TAX{})
 	four = append(append(four, gateways...), drop)
 	six = append(six, drop)
 
-	// What is longer than a conditional jump reaches is passed by an unconditional one.
-	pass := func(part []bpf.Instruction) bpf.Instruction {
-		return bpf.Jump{Skip: uint32(len(part))}
-	}
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetType, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: loaded16(unix.RTM_NEWLINK), SkipTrue: 2},
@@ -161,6 +171,8 @@ func (l *Limits) program(accept bpf.Instruction) []bpf.Instruction {
 const (
 	slotDst   = 0 // the first 32 bits of a route's destination
 	slotShift = 1 // how many of them are not in its prefix, 0 to 31
+	slotHop   = 2 // offset of the next hop that is looked at
+	slotEnd   = 3 // offset behind the last next hop
 )
 
 // ifOverlaps goes on unless the first 32 bits of word are in the prefix of a route's destination.

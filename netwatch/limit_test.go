@@ -52,6 +52,19 @@ func TestLimit(t *testing.T) {
 		{"route add 198.51.101.0/24 via 10.1.1.9 dev ens160 onlink", true},
 		{"route add 198.51.102.0/24 nexthop via 10.1.1.9 dev ens160 onlink " +
 			"nexthop via 192.168.107.2", true},
+		// Several next hops are looked at one by one.
+		{"route add 198.51.103.0/24 nexthop via 192.168.107.2 nexthop via 192.168.107.3 weight 9",
+			false},
+		{"route add 198.51.104.0/24 nexthop dev ens160 nexthop via 192.168.107.3 " +
+			"nexthop dev other", false},
+		{"route add 198.51.105.0/24 nexthop via 192.168.107.2 nexthop dev ens160 " +
+			"nexthop via 10.1.1.9 dev ens160 onlink", true},
+		{"route add 198.51.106.0/24" + strings.Repeat(" nexthop via 192.168.107.2", 15) +
+			" nexthop via 10.1.1.9 dev ens160 onlink", true},
+		{"route add 198.51.107.0/24" + strings.Repeat(" nexthop via 192.168.107.2", 15), false},
+		{"route add 198.51.108.0/24" + strings.Repeat(" nexthop via 192.168.107.2", 40), true},
+		{"route add 198.51.109.0/24 nexthop via 192.168.107.2 nexthop via inet6 fe80::1 dev ens160",
+			true}, // what more a next hop says is not read
 		{"-6 route add default dev ens160", true},
 		{"-6 route add 2001:db8:2::1/128 dev ens160", true},
 		{"-6 route add 2001:db8:2::/48 dev ens160", true},
@@ -117,6 +130,7 @@ func TestLimitBurst(t *testing.T) {
 	var burst strings.Builder
 	for i := range 5000 {
 		fmt.Fprintf(&burst, "route add 20.%d.%d.0/24 dev lo\n", i/256, i%256)
+		fmt.Fprintf(&burst, "route add 21.%d.%d.0/24 nexthop dev lo nexthop dev lo\n", i/256, i%256)
 	}
 	file := filepath.Join(t.TempDir(), "burst")
 	if err := os.WriteFile(file, []byte(burst.String()), 0o600); err != nil {
@@ -125,5 +139,36 @@ func TestLimitBurst(t *testing.T) {
 	iptest.IP(t, "-batch "+file)
 	if all := heard(events); len(all) > 0 {
 		t.Errorf("told of %+v", all)
+	}
+}
+
+// Of many networks, as a server may push, neighbours are told of together.
+func TestLimitManyNetworks(t *testing.T) {
+	var limits netwatch.Limits
+	for i := range 1024 {
+		limits.Networks = append(limits.Networks,
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 6), byte(i << 2), 0}), 24))
+	}
+	limits.Networks = append(limits.Networks, prefix("172.16.9.0/24"), prefix("192.168.7.128/25"))
+	limits.Links = []int{77}
+	events, w := watchingWith(t, "link set lo up")
+	if err := w.Limit(&limits); err != nil {
+		t.Fatal(err)
+	}
+	heard(events)
+	for change, told := range map[string]bool{
+		"route add 198.51.100.0/24 dev lo":  false,
+		"route add 11.0.0.0/8 dev lo":       false,
+		"route add 192.168.8.0/24 dev lo":   false,
+		"route add 172.16.8.0/24 dev lo":    false,
+		"route add 10.0.0.0/24 dev lo":      true,
+		"route add 10.15.252.0/24 dev lo":   true,
+		"route add 172.16.9.7/32 dev lo":    true,
+		"route add 192.168.7.192/26 dev lo": true,
+	} {
+		iptest.IP(t, change)
+		if all := heard(events); len(all) > 0 != told {
+			t.Errorf("%s: told of %+v; want something: %t", change, all, told)
+		}
 	}
 }

@@ -29,8 +29,9 @@ type Watcher struct {
 // stands for any value: the zero Event means that events were missed.
 type Event struct {
 	Kind   Kind
-	Family Family // of an address, a route or a rule; 0 for a link and a nexthop object
-	// index of the interface that a Link, an Address or a Route is about; 0 if there is none
+	Family Family // of an address, a route, a rule or forwarding; 0 for a link and a nexthop object
+	// index of the interface that a Link, an Address, a Route or Forwarding is about; 0 if there is
+	// none, or all are meant
 	Link int
 	// Prefix is the destination of a Route, or an Address with the length of its network (one that
 	// has a peer is two events, the second with the peer's); not valid for a Link, for a rule and
@@ -50,6 +51,8 @@ const (
 	Address
 	Route // or a rule that chooses among tables of routes, or a nexthop object that routes refer to
 	File  // one of the files that Open was given; no other field says anything
+	// Forwarding, of an interface or of all, has been switched on or off; it changes no route.
+	Forwarding
 )
 
 // Family is IPv4 or IPv6.
@@ -79,7 +82,8 @@ func Open(paths ...string) (*Watcher, error) {
 	}
 	const groups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
 		unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE | unix.RTMGRP_IPV4_RULE |
-		1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1)
+		1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_NEXTHOP-1) |
+		1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1)
 	address := &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}
 	if err := unix.Bind(fd, address); err != nil {
 		_ = unix.Close(fd)
@@ -179,6 +183,10 @@ func read(m syscall.NetlinkMessage) []Event {
 			return nil
 		}
 		return readRoute(m.Data)
+	case unix.RTM_NEWNETCONF:
+		if index, ok := rtnl.ParseForwarding(m.Data); ok {
+			return []Event{{Kind: Forwarding, Family: family, Link: index}}
+		}
 	case rtmNewNexthop, rtmDelNexthop:
 		return []Event{{Kind: Route}}
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:

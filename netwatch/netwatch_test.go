@@ -123,6 +123,49 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestForwarding has forwarding change by itself; a new interface, which has a setting of it, too,
+// is no change.
+func TestForwarding(t *testing.T) {
+	const index = 77
+	events := watching(t, "link add ens160 index 77 type veth peer name other",
+		"link set ens160 up addrgenmode none")
+	heard(events)
+	for _, test := range []struct {
+		file, value string
+		want        netwatch.Event
+	}{
+		{"ipv4/conf/ens160/forwarding", "1", netwatch.Event{Family: netwatch.IPv4, Link: index}},
+		{"ipv4/ip_forward", "1", netwatch.Event{Family: netwatch.IPv4}},
+		{"ipv4/ip_forward", "0", netwatch.Event{Family: netwatch.IPv4}},
+		{"ipv6/conf/all/forwarding", "1", netwatch.Event{Family: netwatch.IPv6}},
+	} {
+		path := "/proc/sys/net/" + test.file
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(before) == test.value+"\n" { // the machine's own, which a new namespace inherits
+			if err := os.WriteFile(path, []byte{test.value[0] ^ 1}, 0); err != nil {
+				t.Fatal(err)
+			}
+			heard(events)
+		}
+		if err := os.WriteFile(path, []byte(test.value), 0); err != nil {
+			t.Fatal(err)
+		}
+		test.want.Kind = netwatch.Forwarding
+		if got := heard(events); !got[test.want] {
+			t.Errorf("%s = %s: heard %+v; want %+v", test.file, test.value, got, test.want)
+		}
+	}
+	iptest.IP(t, "link add new type veth peer name newer")
+	for e := range heard(events) {
+		if e.Kind == netwatch.Forwarding {
+			t.Errorf("a new interface: heard %+v", e)
+		}
+	}
+}
+
 // What changes no packet's way is not told.
 func TestChatter(t *testing.T) {
 	events := watching(t, "link add br0 type bridge", "link add ens160 type veth peer name other",

@@ -64,6 +64,26 @@ func CheckPaths(ip []byte, sent func(from, to netip.Addr) bool) error {
 	return nil
 }
 
+// Quoted returns the sender and the receiver of the packet about which ip, which Length has
+// accepted, is an IPv4 ICMP error: unreachable, time exceeded or parameter problem (RFC 792). ok is
+// false if it is none of these, or does not quote an IPv4 header. It does not allocate.
+func Quoted(ip []byte) (sender, receiver netip.Addr, ok bool) {
+	if ip[0]>>4 != 4 || ip[9] != protocolICMP || sourceRouted(ip) ||
+		binary.BigEndian.Uint16(ip[6:])&0x1fff != 0 {
+		return netip.Addr{}, netip.Addr{}, false
+	}
+	message := ip[min(int(ip[0]&15)*4, len(ip)):]
+	if len(message) < icmpHeaderLen+ipv4MinHeaderLen {
+		return netip.Addr{}, netip.Addr{}, false
+	}
+	quoted := message[icmpHeaderLen:]
+	switch message[0] {
+	case 3, 11, 12:
+		return Source(quoted), Destination(quoted), quoted[0]>>4 == 4
+	}
+	return netip.Addr{}, netip.Addr{}, false
+}
+
 // checkICMP4 judges an ICMP message, or its first fragment. An error (RFC 792) changes its
 // receiver's view of a path: kernels accept a path MTU for any two addresses that the quoted packet
 // names. An error without a readable quoted header is refused.

@@ -113,3 +113,41 @@ func TestSourceRouted(t *testing.T) {
 		}
 	}
 }
+
+func TestQuoted(t *testing.T) {
+	quoted := header4(17, "10.1.1.3", "192.168.7.9", 20)
+	message := func(kind byte) []byte { return append([]byte{kind, 4, 0, 0, 0, 0, 4, 176}, quoted...) }
+	error4 := func(protocol byte, n int, body []byte) []byte {
+		return header4(protocol, "172.20.0.2", "10.1.1.3", n, body...)
+	}
+	fragment := error4(protocolICMP, 20, message(3))
+	fragment[7] = 1
+	routed := error4(protocolICMP, 24, message(3))
+	copy(routed[20:], []byte{optionLooseSource, 4, 4, 0})
+	for name, test := range map[string]struct {
+		ip []byte
+		ok bool
+	}{
+		"unreachable":       {error4(protocolICMP, 20, message(3)), true},
+		"with options":      {error4(protocolICMP, 24, message(3)), true},
+		"time exceeded":     {error4(protocolICMP, 20, message(11)), true},
+		"parameter problem": {error4(protocolICMP, 20, message(12)), true},
+		"source quench":     {error4(protocolICMP, 20, message(4)), false},
+		"a redirect":        {error4(protocolICMP, 20, message(5)), false},
+		"a ping":            {error4(protocolICMP, 20, message(8)), false},
+		"UDP":               {error4(17, 20, message(3)), false},
+		"a later fragment":  {fragment, false},
+		"a source route":    {routed, false},
+		"cut short":         {error4(protocolICMP, 20, message(3)[:27]), false},
+		"empty":             {error4(protocolICMP, 20, nil), false},
+		"quoting IPv6": {error4(protocolICMP, 20, append(message(3)[:8],
+			header6(17, "fd00::1", "fd00::3")...)), false},
+		"IPv6": {header6(protocolICMPv6, "fd00::3", "fd00::1", message(1)...), false},
+	} {
+		sender, receiver, ok := Quoted(test.ip)
+		if ok != test.ok || ok && (sender.String() != "10.1.1.3" ||
+			receiver.String() != "192.168.7.9") {
+			t.Errorf("%s: %s to %s, %v", name, sender, receiver, ok)
+		}
+	}
+}

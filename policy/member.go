@@ -2,29 +2,48 @@ package policy
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/gaissmai/bart"
 )
 
-// Member is what one client of a hub may send from: its address, and the networks behind it.
+// Member is one client of a hub: its address, and Rules that may be replaced at any time. Its
+// methods may be called concurrently.
 type Member struct {
 	Address netip.Addr
-	behind  *bart.Lite // nil for none
+	rules   atomic.Pointer[Rules]
 }
 
-// NewMember returns the member with this address and the networks that its token allows.
-func NewMember(address netip.Addr, behind []netip.Prefix) Member {
-	m := Member{Address: address}
-	for _, prefix := range behind {
-		if m.behind == nil {
-			m.behind = new(bart.Lite)
-		}
-		m.behind.Insert(prefix)
-	}
+// NewMember returns the member with this address, and rules that allow nothing more.
+func NewMember(address netip.Addr) *Member {
+	m := &Member{Address: address}
+	m.Set(&Rules{})
 	return m
 }
 
-// Has reports whether a is m's own address or lies in a network behind it.
-func (m *Member) Has(a netip.Addr) bool {
-	return a == m.Address || m.behind != nil && m.behind.Lookup(a)
+// Set makes r the rules of m.
+func (m *Member) Set(r *Rules) { m.rules.Store(r) }
+
+// reaches reports whether a lies in a network that is pushed to m.
+func (m *Member) reaches(a netip.Addr) bool {
+	pushed := m.rules.Load().pushed
+	return pushed != nil && pushed.Lookup(a)
+}
+
+// Rules are the networks that a client may reach behind the hub. They do not change. The zero Rules
+// have none.
+type Rules struct {
+	pushed *bart.Lite // nil for none
+}
+
+// NewRules returns the rules of a client to which networks are pushed.
+func NewRules(pushed []netip.Prefix) *Rules {
+	r := &Rules{}
+	for _, prefix := range pushed {
+		if r.pushed == nil {
+			r.pushed = new(bart.Lite)
+		}
+		r.pushed.Insert(prefix)
+	}
+	return r
 }

@@ -18,8 +18,10 @@ const (
 	// judged
 	Malformed
 	Source // not from an address of its sender, or from outside the private network
-	// for neither the server nor a client, or for another address than the client's
+	// for neither the server, nor a client, nor a network that is pushed to its sender; or for
+	// another address than the client's
 	Destination
+	NotPushed      // by the server's kernel, from a network that is not pushed to its receiver
 	ClientToClient // between clients, which is switched off
 	Broadcast      // for everybody in the network, or on the link
 	Multicast      // from or for a group
@@ -31,6 +33,7 @@ const (
 	Foreign
 
 	NoPeer    // for an address that no client has
+	Away      // for a network behind a client that has been away for long; its sender is told
 	QueueFull // the queue to its receiver was full
 	Memory    // all queues together were too large, and its receiver's was among the largest
 	CoDel     // it waited too long in the queue to its receiver
@@ -44,18 +47,17 @@ const (
 // String returns v's name in the log.
 func (v Verdict) String() string {
 	return [verdicts]string{
-		"passed", "malformed", "source", "destination", "client_to_client", "broadcast",
-		"multicast", "loopback", "martian",
-		"icmp_error", "foreign", "no_peer", "queue_full", "memory", "codel", "stale", "cut",
-		"kernel", "defect",
+		"passed", "malformed", "source", "destination", "not_pushed", "client_to_client",
+		"broadcast", "multicast", "loopback", "martian", "icmp_error", "foreign", "no_peer",
+		"unreachable", "queue_full", "memory", "codel", "stale", "cut", "kernel", "defect",
 	}[v]
 }
 
 // HubReasons returns why a server drops packets, in the order of its log.
 func HubReasons() []Verdict {
 	return []Verdict{
-		Malformed, Source, Destination, ClientToClient, Broadcast, Multicast, Loopback, Martian,
-		ICMP, NoPeer, QueueFull, Memory, CoDel, Stale, Cut, Kernel, Defect,
+		Malformed, Source, Destination, NotPushed, ClientToClient, Broadcast, Multicast, Loopback,
+		Martian, ICMP, NoPeer, Away, QueueFull, Memory, CoDel, Stale, Cut, Kernel, Defect,
 	}
 }
 
@@ -70,11 +72,20 @@ type Drops [verdicts]atomic.Uint64
 // Count adds n packets to those dropped for v.
 func (d *Drops) Count(v Verdict, n uint64) { d[v].Add(n) }
 
-// Log returns the counts of these reasons as a group for a log line.
-func (d *Drops) Log(reasons []Verdict) slog.Value {
+// Log returns counts of these reasons, by their names, as a group for a log line.
+func Log(counts map[string]uint64, reasons []Verdict) slog.Value {
 	var attrs []slog.Attr
 	for _, v := range reasons {
-		attrs = append(attrs, slog.Uint64(v.String(), d[v].Load()))
+		attrs = append(attrs, slog.Uint64(v.String(), counts[v.String()]))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// Counts returns the counts of these reasons by their names.
+func (d *Drops) Counts(reasons []Verdict) map[string]uint64 {
+	counts := map[string]uint64{}
+	for _, v := range reasons {
+		counts[v.String()] = d[v].Load()
+	}
+	return counts
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,8 @@ type Parent struct {
 	// log, to cut it off. Both must take it promptly and without an error, or the worker stands
 	// still.
 	Stdout, Stderr io.Writer
+	// Watch is how often the worker is asked whether it is alive; 0 is never.
+	Watch time.Duration
 
 	machine Machine
 	log     *slog.Logger
@@ -48,6 +51,7 @@ type Parent struct {
 	ctx     context.Context //nolint:containedctx // of all requests: it ends with the worker
 	cancel  context.CancelFunc
 	ended   chan struct{} // closed when the worker has ended
+	asked   atomic.Bool   // whether it is alive, and has not answered yet
 
 	mu       sync.Mutex
 	running  map[uint32]context.CancelFunc // guarded by mu, as all below
@@ -119,6 +123,9 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	var serving sync.WaitGroup
 	//nolint:contextcheck // p.ctx, which ends with the worker
 	serving.Go(func() { p.serve(cmd.Process) })
+	if p.Watch > 0 {
+		serving.Go(p.ask)
+	}
 	defer passSignals(cmd.Process)()
 	code, err = p.wait(ctx, cmd.Process, ended)
 	cancel()

@@ -20,6 +20,7 @@ import (
 	"tunnel/journal"
 	"tunnel/packet"
 	"tunnel/privsep"
+	"tunnel/supervisor"
 )
 
 // The worker of these tests writes to the socket pair whatever the test says, as one that was
@@ -52,6 +53,7 @@ func beWorker(behavior string) int {
 		time.Sleep(time.Minute)
 	case "stopped":
 		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+		time.Sleep(time.Minute) // another thread may be the one that stops the process
 	case "waits":
 		buffer := make([]byte, 16<<10)
 		n, err := unix.Read(3, buffer)
@@ -61,6 +63,8 @@ func beWorker(behavior string) int {
 		fmt.Println("read", n, err)
 	case "sends":
 		return sends()
+	case "alive", "stuck":
+		return beWatched(behavior == "stuck")
 	}
 	return 1
 }
@@ -76,10 +80,16 @@ func sends() int {
 		replies = 1 // to each, before the next
 	}
 	for i, line := range lines {
-		switch line {
-		case "LONG":
-			line = `{"id":1,"kind":"open","name":"` + strings.Repeat("x", 20<<10) + `"}`
-		case "CLOSE":
+		switch name, isFile := strings.CutPrefix(line, "FILE "); {
+		case isFile:
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return 1
+			}
+			line = string(text)
+		case line == "LONG":
+			line = `{"id":1,"kind":"open","name":"` + strings.Repeat("x", 200<<10) + `"}`
+		case line == "CLOSE":
 			_ = unix.Shutdown(3, unix.SHUT_WR)
 			time.Sleep(time.Minute)
 		}
@@ -108,7 +118,8 @@ type fakeHost struct {
 	hold     chan struct{} // Open waits for its end
 
 	mu    sync.Mutex
-	hooks []string // guarded by mu
+	hooks []string           // guarded by mu
+	told  []supervisor.State // guarded by mu
 }
 
 func newHost(t *testing.T) *fakeHost {
@@ -133,6 +144,7 @@ func (h *fakeHost) OpenState() (*os.File, string, error) {
 }
 
 func (h *fakeHost) OpenListener(context.Context) (*os.File, error) { return nil, errors.New("no") }
+func (h *fakeHost) OpenMetrics(context.Context) (*os.File, error)  { return nil, errors.New("no") }
 
 func (h *fakeHost) Open(flag string) (*os.File, error) {
 	<-h.hold
@@ -144,6 +156,12 @@ func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want) error 
 	defer h.mu.Unlock()
 	h.hooks = append(h.hooks, flag+" "+set.Addresses[0].Local.String())
 	return nil
+}
+
+func (h *fakeHost) Tell(s supervisor.State) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = append(h.told, s)
 }
 
 func (h *fakeHost) Allow(host.Want) error { return nil }
@@ -198,6 +216,11 @@ func TestRefusedFacts(t *testing.T) {
 			fields["Dev"], fields["MTU"], fields["Qlen"], fields["Local"], fields["Peer"],
 			fields["Network"])
 	}
+	// more adds a field to a good request, and has another of its texts changed.
+	more := func(field, from, to string) string {
+		request := strings.TrimSuffix(good, "}}") + "," + field + "}}"
+		return strings.ReplaceAll(request, from, to)
+	}
 	for name, test := range map[string]struct{ request, why string }{
 		"default route":         {config("Network", `"0.0.0.0/0"`), "not an IPv4 network of /8"},
 		"half of all":           {config("Network", `"0.0.0.0/1"`), "not an IPv4 network of /8"},
@@ -210,6 +233,16 @@ func TestRefusedFacts(t *testing.T) {
 			"a hook without addresses"},
 		"second device": {`{"id":2,"kind":"device"}`, "made once"},
 		"state":         {`{"id":2,"kind":"state"}`, "permission denied"},
+		"firewall of a pattern": {more(`"firewall":{"clamp":true}`, `"dev":"tun0"`, `"dev":"tun*"`),
+			"has more than letters"},
+		"network of all": {more(`"firewall":{"networks":["0.0.0.0/0"]}`, "", ""),
+			"not an IPv4 network of /8"},
+		"kill switch without a mark": {more(`"firewall":{"kill_switch":{"mark":0}}`, "", ""),
+			"needs the mark"},
+		"parameter of all": {more(`"sysctls":[{"name":"ipv4/forwarding","dev":"all"}]`, "", ""),
+			"several interfaces"},
+		"another parameter": {more(`"sysctls":[{"name":"ipv4/rp_filter","dev":"tun0"}]`, "", ""),
+			"not a parameter"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -219,7 +252,8 @@ func TestRefusedFacts(t *testing.T) {
 			}
 			for line := range strings.Lines(h.recorder.Transcript()) {
 				if strings.Contains(line, "route add") || strings.Contains(line, "eth0") ||
-					strings.Contains(line, "127.") {
+					strings.Contains(line, "127.") || strings.Contains(line, "nft") ||
+					strings.Contains(line, "sysctl") {
 					t.Errorf("ran %s", line)
 				}
 			}
@@ -246,6 +280,10 @@ func TestBadRequests(t *testing.T) {
 		"no number":             `{"kind":"device"}`,
 		"bypass of a network":   `{"id":1,"kind":"bypass","address":"0.0.0.0/0"}`,
 		"bypass of nothing":     `{"id":1,"kind":"bypass"}`,
+		"firewall as text": `{"id":1,"kind":"apply","want":{"dev":"tun0","mtu":1400,"qlen":100,` +
+			`"addresses":[],"routes":[],"firewall":"flush ruleset"}}`,
+		"rules as text": `{"id":1,"kind":"apply","want":{"dev":"tun0","mtu":1400,"qlen":100,` +
+			`"addresses":[],"routes":[],"firewall":{"rules":["accept"]}}}`,
 		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
 		"set of nothing":        `{"id":1,"kind":"apply"}`,
 		"longer than a message": "LONG",

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/dns"
 	"tunnel/host"
 	"tunnel/packet"
 	"tunnel/route"
@@ -34,7 +35,8 @@ type kind string
 const (
 	kindDevice  kind = "device"   // make the TUN device of the flags
 	kindState   kind = "state"    // open the state directory of the flags
-	kindListen  kind = "listen"   // listen where the flags say
+	kindListen  kind = "listen"   // listen where the flags say; a client at its control socket
+	kindMetrics kind = "metrics"  // listen where --metrics says
 	kindOpen    kind = "open"     // open the file that the flag Name names, to read it
 	kindOverlap kind = "overlap"  // whether Networks overlap this machine's
 	kindApply   kind = "apply"    // host.Host.Apply of Want
@@ -43,7 +45,8 @@ const (
 	kindRetain  kind = "retain"   // host.Host.Retain of Addresses
 	kindNextHop kind = "next-hop" // host.Host.NextHop of Address
 	kindHook    kind = "hook"     // run the command of the flag Name
-	kindUndo    kind = "undo"     // host.Host.Close
+	kindUndo    kind = "undo"     // host.Host.Release
+	kindTell    kind = "tell"     // tell the service manager the supervisor.State Name
 	// end the request that has the same ID; it is answered, this is not
 	kindCancel kind = "cancel"
 )
@@ -54,15 +57,18 @@ type request struct {
 	Kind      kind           `json:"kind"`
 	Name      string         `json:"name,omitempty"`
 	Address   netip.Addr     `json:"address,omitzero"`
+	Port      uint16         `json:"port,omitzero"` // of Address; 0 is any
 	Addresses []netip.Addr   `json:"addresses,omitempty"`
 	Networks  []netip.Prefix `json:"networks,omitempty"`
 	Want      *host.Want     `json:"want,omitempty"`
 }
 
-// reply is a message of the parent: the answer to a request, or with Stop the word to stop.
+// reply is a message of the parent: the answer to a request, or with Stop the word to stop, or with
+// Ask the question whether the worker is alive, which it answers by telling supervisor.Alive.
 type reply struct {
 	ID    uint32   `json:"id,omitempty"`
 	Stop  bool     `json:"stop,omitempty"`
+	Ask   bool     `json:"ask,omitempty"`
 	Error *Failure `json:"error,omitempty"`
 
 	Device string         `json:"device,omitempty"` // its name; the device comes beside it
@@ -78,27 +84,39 @@ type Failure struct {
 	Step   string `json:"step"`
 	Text   string `json:"text"`
 	Advice string `json:"advice,omitempty"`
-	// the text of the error of package host or route that it is, if any
+	// the text of the error of package host, route or dns that it is, if any
 	Cause string `json:"cause,omitempty"`
+	// the networks that overlap, if that is the cause
+	Overlap *route.OverlapError `json:"overlap,omitempty"`
 }
 
 func (f *Failure) Error() string { return f.Text }
 
 // causes returns the errors that a worker can tell from others by errors.Is.
 func causes() []error {
-	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, host.ErrNotUsed,
-		route.ErrNoRoute}
+	return []error{route.ErrOverlap, host.ErrGone, host.ErrContested, route.ErrNotUsed,
+		route.ErrNoRoute, dns.ErrNotAll, dns.ErrNotSet}
 }
 
-// Is reports whether the failure is target, an error of package host or route that the parent has
-// met.
+// Is reports whether the failure is target, an error of package host, route or dns that the parent
+// has met.
 func (f *Failure) Is(target error) bool {
 	return f.Cause != "" && slices.Contains(causes(), target) && target.Error() == f.Cause
 }
 
+// Unwrap returns the *route.OverlapError that it is, if any.
+func (f *Failure) Unwrap() error {
+	if f.Overlap == nil {
+		return nil
+	}
+	return f.Overlap
+}
+
 const (
-	maxMessage = 8 << 10 // bytes; a reason for failure may have a line of ip's
-	maxText    = 2 << 10 // bytes of a reason
+	// bytes: a Want with all networks that it may have, and less than a socket takes at once
+	// (net.core.wmem_default)
+	maxMessage = 192 << 10
+	maxText    = 2 << 10 // bytes of a reason; it may have a line of ip's
 )
 
 // ErrProtocol says that the other side sent what is no message.
@@ -108,6 +126,7 @@ var ErrProtocol = errors.New("not a message of this protocol")
 // on one.
 type channel struct {
 	conn *net.UnixConn
+	in   []byte // what was received last
 
 	mu sync.Mutex // held to send
 }
@@ -124,7 +143,7 @@ func newChannel(file *os.File) (*channel, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("use the socket pair: %w", ErrProtocol)
 	}
-	return &channel{conn: unixConn}, nil
+	return &channel{conn: unixConn, in: make([]byte, maxMessage+1)}, nil
 }
 
 func (c *channel) close() { _ = c.conn.Close() }
@@ -164,7 +183,7 @@ func (c *channel) write(data, rights []byte) error {
 // which is the caller's. The error is io.EOF when the other side has ended, and ErrProtocol,
 // wrapped, for what is no message.
 func (c *channel) receive(decode func([]byte) error) (*os.File, error) {
-	data := make([]byte, maxMessage+1)
+	data := c.in
 	rights := make([]byte, unix.CmsgSpace(4))
 	n, nr, flags, _, err := c.conn.ReadMsgUnix(data, rights)
 	if errors.Is(err, unix.ECONNRESET) {

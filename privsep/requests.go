@@ -15,6 +15,8 @@ import (
 
 	"tunnel/host"
 	"tunnel/packet"
+	"tunnel/route"
+	"tunnel/supervisor"
 )
 
 // Machine is what the parent does to the machine. Everything that is not in a method's arguments is
@@ -26,12 +28,17 @@ type Machine interface {
 	// OpenState opens the state directory with O_PATH, and makes it the worker's; the caller closes
 	// it.
 	OpenState() (dir *os.File, name string, err error)
-	// OpenListener returns a listening socket; the caller closes it.
+	// OpenListener returns a server's listening socket, or a client's control socket, once there is
+	// the device; the caller closes it.
 	OpenListener(ctx context.Context) (*os.File, error)
+	// OpenMetrics returns the listening socket of --metrics, once; the caller closes it.
+	OpenMetrics(ctx context.Context) (*os.File, error)
 	// Open opens the file that the flag names, to read it.
 	Open(flag string) (*os.File, error)
 	// RunHook runs the command of the flag for what was set.
 	RunHook(ctx context.Context, flag string, set host.Want) error
+	// Tell tells the service manager a state.
+	Tell(supervisor.State)
 	// Allow returns why the machine must not be given that, nil if it may.
 	Allow(host.Want) error
 	// Host returns that of the device.
@@ -166,16 +173,43 @@ func (p *Parent) failure(err error) *Failure {
 	}); at >= 0 {
 		f.Cause = causes()[at].Error()
 	}
+	if overlap := (*route.OverlapError)(nil); errors.As(err, &overlap) {
+		f.Overlap = bounded(*overlap)
+	}
 	return f
+}
+
+// maxEntry bounds what an answer says of each of many networks that overlap, in bytes.
+const maxEntry = 64
+
+// bounded returns overlap so that the networks of one request fit into a message.
+func bounded(overlap route.OverlapError) *route.OverlapError {
+	cut := func(entry string) string {
+		return strings.ToValidUTF8(entry[:min(len(entry), maxEntry)], "")
+	}
+	if len(overlap.More) == 0 {
+		overlap.Entry = overlap.Entry[:min(len(overlap.Entry), maxText)]
+		return &overlap
+	}
+	overlap.Entry, overlap.More = cut(overlap.Entry), slices.Clone(overlap.More)
+	for i := range overlap.More {
+		overlap.More[i].Entry = cut(overlap.More[i].Entry)
+	}
+	return &overlap
 }
 
 // well reports whether a request has what its kind needs, and nothing else.
 func (r request) well() bool {
 	bare := request{ID: r.ID, Kind: r.Kind}
 	switch r.Kind {
-	case kindDevice, kindState, kindListen, kindDraw, kindUndo:
+	case kindDevice, kindState, kindListen, kindMetrics, kindDraw, kindUndo:
 	case kindOpen, kindHook:
 		bare.Name = r.Name
+	case kindTell:
+		bare.Name = r.Name
+		if !supervisor.State(r.Name).IsKnown() {
+			return false
+		}
 	case kindOverlap:
 		bare.Networks = r.Networks
 		if slices.ContainsFunc(r.Networks, hasHostBits) {
@@ -188,7 +222,7 @@ func (r request) well() bool {
 			return false
 		}
 	case kindBypass, kindNextHop:
-		bare.Address = r.Address
+		bare.Address, bare.Port = r.Address, r.Port
 		if !r.Address.IsValid() || !isZone(r.Address) {
 			return false
 		}
@@ -197,7 +231,8 @@ func (r request) well() bool {
 	default:
 		return false
 	}
-	return r.Name == bare.Name && r.Address == bare.Address && r.Want == bare.Want &&
+	return r.Name == bare.Name && r.Address == bare.Address && r.Port == bare.Port &&
+		r.Want == bare.Want &&
 		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
 }
 
@@ -225,12 +260,12 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 	case kindState:
 		file, a.Dir, err = p.machine.OpenState()
 		return a, file, err
-	case kindListen:
-		file, err = p.machine.OpenListener(ctx)
-		return a, file, err
 	case kindOpen:
 		file, err = p.machine.Open(r.Name)
 		return a, file, err
+	case kindTell:
+		p.tell(supervisor.State(r.Name))
+		return a, nil, nil
 	}
 	p.mu.Lock()
 	ready, applied := p.ready, p.applied
@@ -240,6 +275,12 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 	}
 	h := p.machine.Host()
 	switch r.Kind {
+	case kindListen:
+		file, err = p.machine.OpenListener(ctx)
+		return a, file, err
+	case kindMetrics:
+		file, err = p.machine.OpenMetrics(ctx)
+		return a, file, err
 	case kindOverlap:
 		return a, nil, p.overlap(ctx, h, r.Networks)
 	case kindApply:
@@ -247,19 +288,19 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 	case kindDraw:
 		return a, nil, h.Withdraw(ctx)
 	case kindBypass:
-		return a, nil, p.bypass(ctx, h, r.Address)
+		return a, nil, p.bypass(ctx, h, netip.AddrPortFrom(r.Address, r.Port))
 	case kindRetain:
 		return a, nil, p.retain(ctx, h, r.Addresses)
 	case kindNextHop:
-		hop, err := h.NextHop(ctx, r.Address)
+		hop, err := h.NextHop(ctx, netip.AddrPortFrom(r.Address, r.Port))
 		return reply{NextHop: &hop}, nil, err
 	case kindHook:
-		if applied.IsZero() {
+		if len(applied.Addresses) == 0 {
 			return a, nil, errors.New("refused: a hook without addresses")
 		}
 		return a, nil, p.machine.RunHook(ctx, r.Name, applied)
 	default: // kindUndo
-		return a, nil, h.Close() //nolint:contextcheck // it has its own time
+		return a, nil, h.Release() //nolint:contextcheck // it has its own time
 	}
 }
 
@@ -303,7 +344,7 @@ func (p *Parent) apply(ctx context.Context, h *host.Host, w host.Want) error {
 		p.applied = host.Want{}
 	}
 	p.mu.Unlock()
-	if !judged {
+	if !judged && len(w.Routes) > 0 {
 		if err := h.Overlap(ctx, w.Networks()...); err != nil {
 			return err
 		}
@@ -317,11 +358,11 @@ func (p *Parent) apply(ctx context.Context, h *host.Host, w host.Want) error {
 	return err
 }
 
-func (p *Parent) bypass(ctx context.Context, h *host.Host, server netip.Addr) error {
+func (p *Parent) bypass(ctx context.Context, h *host.Host, server netip.AddrPort) error {
 	p.mu.Lock()
-	full := len(p.bypasses) >= maxBypasses && !p.bypasses[server]
+	full := len(p.bypasses) >= maxBypasses && !p.bypasses[server.Addr()]
 	if !full {
-		p.bypasses[server] = true
+		p.bypasses[server.Addr()] = true
 	}
 	p.mu.Unlock()
 	if full {

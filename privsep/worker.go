@@ -14,6 +14,7 @@ import (
 
 	"tunnel/host"
 	"tunnel/route"
+	"tunnel/supervisor"
 	"tunnel/tun"
 )
 
@@ -49,6 +50,7 @@ type Worker struct {
 	waiting map[uint32]chan answer // by the request's ID
 	stop    func()                 // nil until OnStop
 	stopped bool
+	check   func() // nil until OnAsk
 }
 
 type answer struct {
@@ -98,6 +100,9 @@ func (w *Worker) read() {
 			if w.stop != nil {
 				w.stop()
 			}
+		}
+		if r.Ask {
+			go w.answer(w.check)
 		}
 		to := w.waiting[r.ID]
 		delete(w.waiting, r.ID)
@@ -171,9 +176,18 @@ func (w *Worker) State(ctx context.Context) (*os.File, string, error) {
 	return a.file, a.Dir, err
 }
 
-// Listen returns a listener where the flags say.
+// Listen returns a listener where the flags say, or at a client's control socket.
 func (w *Worker) Listen(ctx context.Context) (net.Listener, error) {
-	a, err := w.file(ctx, request{Kind: kindListen})
+	return w.listener(ctx, kindListen)
+}
+
+// Metrics returns the listener of --metrics, which must have been given.
+func (w *Worker) Metrics(ctx context.Context) (net.Listener, error) {
+	return w.listener(ctx, kindMetrics)
+}
+
+func (w *Worker) listener(ctx context.Context, which kind) (net.Listener, error) {
+	a, err := w.file(ctx, request{Kind: which})
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +206,12 @@ func (w *Worker) Open(flag string) (*os.File, error) {
 func (w *Worker) Hook(ctx context.Context, flag string) error {
 	_, err := w.call(ctx, request{Kind: kindHook, Name: flag})
 	return err
+}
+
+// Tell tells the service manager a state, if there is one.
+func (w *Worker) Tell(s supervisor.State) {
+	// It fails only with the parent, which ends this process.
+	_, _ = w.call(context.Background(), request{Kind: kindTell, Name: string(s)})
 }
 
 // Overlap is host.Host's.
@@ -213,8 +233,8 @@ func (w *Worker) Withdraw(ctx context.Context) error {
 }
 
 // Bypass is host.Host's.
-func (w *Worker) Bypass(ctx context.Context, server netip.Addr) error {
-	_, err := w.call(ctx, request{Kind: kindBypass, Address: server})
+func (w *Worker) Bypass(ctx context.Context, server netip.AddrPort) error {
+	_, err := w.call(ctx, request{Kind: kindBypass, Address: server.Addr(), Port: server.Port()})
 	return err
 }
 
@@ -225,16 +245,16 @@ func (w *Worker) Retain(ctx context.Context, servers ...netip.Addr) error {
 }
 
 // NextHop is host.Host's.
-func (w *Worker) NextHop(ctx context.Context, server netip.Addr) (route.NextHop, error) {
-	a, err := w.call(ctx, request{Kind: kindNextHop, Address: server})
+func (w *Worker) NextHop(ctx context.Context, server netip.AddrPort) (route.NextHop, error) {
+	a, err := w.call(ctx, request{Kind: kindNextHop, Address: server.Addr(), Port: server.Port()})
 	if err != nil || a.NextHop == nil {
 		return route.NextHop{}, err
 	}
 	return *a.NextHop, nil
 }
 
-// Close is host.Host's: it undoes what was set. The parent stays, and undoes what it may find
-// undone later.
+// Close is host.Host's Release: it undoes what was set but a kill switch. The parent stays, and
+// decides about that.
 func (w *Worker) Close() error {
 	_, err := w.call(context.Background(), request{Kind: kindUndo})
 	return err

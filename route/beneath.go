@@ -14,17 +14,18 @@ import (
 // Beneath returns the entry by which the kernel would decide about server without the host route to
 // it. A neighbour's address is asked about instead: every other prefix that contains the one
 // contains the other, but for those that distinguish the two, which the answer shows.
-func (v View) Beneath(server netip.Addr) (rtnl.Route, error) {
-	for bit := range server.BitLen() {
-		found, err := v.Match(flip(server, bit))
-		if err != nil && bit == 0 || err == nil && found.Dst.Contains(server) {
+func (v View) Beneath(server netip.AddrPort) (rtnl.Route, error) {
+	addr := server.Addr()
+	for bit := range addr.BitLen() {
+		found, err := v.Match(netip.AddrPortFrom(flip(addr, bit), server.Port()))
+		if err != nil && bit == 0 || err == nil && found.Dst.Contains(addr) {
 			if err == nil && leavesBy(found, v.Own) {
-				return v.pastTunnel(server)
+				return v.pastTunnel(addr)
 			}
 			return found, err
 		}
 	}
-	return v.pastTunnel(server)
+	return v.pastTunnel(addr)
 }
 
 // flip returns a with one bit of its address changed, counted from the last.
@@ -66,8 +67,9 @@ func (v View) pastTunnel(server netip.Addr) (best rtnl.Route, err error) {
 // BypassTo returns the bypass that server needs, and reports whether it needs one; beneath is what
 // the kernel goes by now. A server on a link of this machine, or with a host route of its own,
 // needs none.
-func (v View) BypassTo(server netip.Addr, beneath rtnl.Route) (b Bypass, needed bool, err error) {
-	found, err := v.Resolve(rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
+func (v View) BypassTo(server netip.AddrPort, beneath rtnl.Route) (b Bypass, needed bool,
+	err error) {
+	found, err := v.Resolve(v.flow(server))
 	if err != nil {
 		return b, false, err
 	}
@@ -75,11 +77,11 @@ func (v View) BypassTo(server netip.Addr, beneath rtnl.Route) (b Bypass, needed 
 		return b, false, nil
 	}
 	hop := found.Hops[0]
-	host := netip.PrefixFrom(server, server.BitLen())
+	host := netip.PrefixFrom(server.Addr(), server.Addr().BitLen())
 	switch {
 	case hop.Index == v.Own:
 		// the tunnel's own device attracts the server: what counts is the path beside it
-		if beneath, err = v.pastTunnel(server); err != nil {
+		if beneath, err = v.pastTunnel(server.Addr()); err != nil {
 			return b, false, err
 		}
 		hop = beneath.Hops[0]

@@ -67,6 +67,13 @@ func checkNetwork(r journal.Rules, n netip.Prefix) error {
 	return nil
 }
 
+// IsRoutable reports whether a tunnel may have a route to a network: IPv4, /8 or smaller, and only
+// addresses that packets are forwarded to.
+func IsRoutable(n netip.Prefix) bool {
+	return n.IsValid() && n.Addr().Is4() && n == n.Masked() && n.Bits() >= minBits &&
+		isUnicast(n.Addr()) && !netip.MustParsePrefix("169.254.0.0/16").Overlaps(n)
+}
+
 // isUnicast reports whether a host on some network may have the address.
 func isUnicast(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a.As4()[0] != 0 &&

@@ -74,19 +74,24 @@ func isOurs(r rtnl.Route, prefix netip.Prefix, via netip.Addr, path ipcmd.Path) 
 // its own is in nobody's way.
 func (n Network) Make(ctx context.Context, m journal.Machine) error {
 	if n.canClear(m) {
-		routes, err := routesTo(m.Look, n.Prefix, n.Index)
+		blocking, err := n.blocking(m)
 		if err != nil {
 			return err
 		}
-		for _, have := range routes {
-			if have.Metric == 0 && !n.is(have) {
-				// An error is that it has gone meanwhile, or the kernel says so of the addition.
-				_, _ = m.Run.Run(ctx, ipcmd.ForeignRouteDel(n.Prefix, n.Dev))
-			}
+		for range blocking {
+			// An error is that it has gone meanwhile, or the kernel says so of the addition.
+			_, _ = m.Run.Run(ctx, ipcmd.ForeignRouteDel(n.Prefix, n.Dev))
 		}
 	}
 	_, err := m.Run.Run(ctx, ipcmd.RouteAdd(n.Prefix, n.Via, n.Dev))
 	return err
+}
+
+// blocking returns what stands in the route's place on the device.
+func (n Network) blocking(m journal.Machine) ([]rtnl.Route, error) {
+	routes, err := routesTo(m.Look, n.Prefix, n.Index)
+	return slices.DeleteFunc(routes,
+		func(have rtnl.Route) bool { return have.Metric != 0 || n.is(have) }), err
 }
 
 // Remove implements journal.Fact.

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,9 +17,11 @@ var ErrOverlap = errors.New("overlaps")
 
 // OverlapError is an ErrOverlap with what is in the way.
 type OverlapError struct {
-	Network netip.Prefix
+	Network netip.Prefix `json:"network"`
 	// "the route 10.1.0.0/16 dev eth1", "the address 10.1.1.9 dev eth1", "the DNS server 10.1.1.53"
-	Entry string
+	Entry string `json:"entry"`
+	// More are the other networks that overlap something, each once.
+	More []OverlapError `json:"more,omitempty"`
 }
 
 func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.Network, e.Entry) }
@@ -27,33 +30,39 @@ func (e *OverlapError) Error() string { return fmt.Sprintf("%s overlaps %s", e.N
 func (e *OverlapError) Unwrap() error { return ErrOverlap }
 
 // Overlap refuses networks of which one overlaps a route or an address of this machine, or contains
-// the gateway of a route or one of its DNS servers, with an *OverlapError. Default routes are no
-// obstacle, nor is what is on the tunnel's own device. A route to one half of all addresses is a
-// default route: VPNs have two such in the place of one, and would lose no more by the tunnel than
-// they take over themselves. A table that no rule leads such packets to is no obstacle either. It
-// reads all routes, one at a time.
+// the gateway of a route or one of its DNS servers, with an *OverlapError that names all those.
+// Default routes are no obstacle, nor is what is on the tunnel's own device. A route to one half of
+// all addresses is a default route: VPNs have two such in the place of one, and would lose no more
+// by the tunnel than they take over themselves. A table that no rule leads such packets to is no
+// obstacle either. It reads all routes, one at a time.
 func (v View) Overlap(resolvers []netip.Addr, networks ...netip.Prefix) error {
-	if err := v.overlapRoutes(networks); err != nil {
+	why := make([]string, len(networks)) // by network; "" if nothing overlaps it
+	if err := v.overlapRoutes(networks, why); err != nil {
 		return err
 	}
 	addrs, err := v.Look.Addrs(0)
 	if err != nil {
 		return fmt.Errorf("look for addresses that overlap %v: %w", networks, err)
 	}
-	for _, network := range networks {
+	var all []OverlapError
+	for i, network := range networks {
 		for _, a := range addrs {
-			if a.Index != v.Own && (network.Contains(a.Local) ||
+			if why[i] == "" && a.Index != v.Own && (network.Contains(a.Local) ||
 				a.Peer.IsValid() && network.Contains(a.Peer)) {
-				return &OverlapError{Network: network,
-					Entry: fmt.Sprintf("the address %s dev %s", a.Local, v.Name(a.Index))}
+				why[i] = fmt.Sprintf("the address %s dev %s", a.Local, v.Name(a.Index))
 			}
 		}
-		if resolver, found := FindResolver(network, resolvers); found {
-			return &OverlapError{Network: network,
-				Entry: fmt.Sprintf("this machine's DNS server %s", resolver)}
+		if resolver, found := FindResolver(network, resolvers); found && why[i] == "" {
+			why[i] = fmt.Sprintf("this machine's DNS server %s", resolver)
+		}
+		if why[i] != "" {
+			all = append(all, OverlapError{Network: network, Entry: why[i]})
 		}
 	}
-	return nil
+	if len(all) == 0 {
+		return nil
+	}
+	return &OverlapError{Network: all[0].Network, Entry: all[0].Entry, More: all[1:]}
 }
 
 // FindResolver returns the first of this machine's DNS servers that lies in a network, and reports
@@ -66,38 +75,35 @@ func FindResolver(network netip.Prefix, resolvers []netip.Addr) (first netip.Add
 	return resolvers[at], true
 }
 
-// overlapRoutes is Overlap for routes and their gateways. A route that overlaps is named before a
-// gateway.
-func (v View) overlapRoutes(networks []netip.Prefix) error {
+// overlapRoutes puts the route, or the gateway of one, that overlaps each network into why. A route
+// goes before a gateway.
+func (v View) overlapRoutes(networks []netip.Prefix, why []string) error {
 	tables := reach{look: v.Look}
-	var in, by *OverlapError
+	by := make([]string, len(networks))
 	err := v.Look.Routes(0, 0, func(r rtnl.Route) bool {
-		for _, network := range networks {
-			// What the kernel itself puts into the local table repeats the addresses, which come
-			// later under their own name.
-			repeats := r.Table == unix.RT_TABLE_LOCAL && r.Protocol == unix.RTPROT_KERNEL
-			if !repeats && r.Dst.Bits() > 1 && r.Dst.Overlaps(network) && !leavesBy(r, v.Own) &&
-				!fallback(r, network) && tables.table(r.Table, network) {
-				in = &OverlapError{Network: network, Entry: "the " + v.describe(r)}
-				return false
+		// What the kernel itself puts into the local table repeats the addresses, which come later
+		// under their own name.
+		repeats := r.Table == unix.RT_TABLE_LOCAL && r.Protocol == unix.RTPROT_KERNEL
+		obstacle := !repeats && r.Dst.Bits() > 1 && !leavesBy(r, v.Own)
+		for i, network := range networks {
+			if obstacle && why[i] == "" && r.Dst.Overlaps(network) && !fallback(r, network) &&
+				tables.table(r.Table, network) {
+				why[i] = "the " + v.describe(r)
 			}
 			for _, hop := range r.Hops { // the gateway of an "onlink" route may lie in no other
-				if by == nil && hop.Index != v.Own && network.Contains(hop.Via) &&
+				if by[i] == "" && hop.Index != v.Own && network.Contains(hop.Via) &&
 					tables.table(r.Table, netip.Prefix{}) {
-					by = &OverlapError{Network: network,
-						Entry: fmt.Sprintf("the gateway %s of the %s", hop.Via, v.describe(r))}
+					by[i] = fmt.Sprintf("the gateway %s of the %s", hop.Via, v.describe(r))
 				}
 			}
 		}
 		return true
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("look for routes that overlap %v: %w", networks, err)
-	case in != nil:
-		return in
-	case by != nil:
-		return by
+	}
+	for i := range why {
+		why[i] = cmp.Or(why[i], by[i])
 	}
 	return nil
 }

@@ -20,12 +20,24 @@ type View struct {
 	Look rtnl.Lookup
 	Dev  string // the tunnel's own device
 	Own  int    // its interface index, 0 if it is not there
+	Mark uint32 // that connections to a server have; 0 is none
+	User uint32 // who makes them; 0 is this process
 }
 
 // Match returns the table's entry by which the kernel decides about a connection to server. The
 // error is an ErrNoRoute if packets would not leave this machine.
-func (v View) Match(server netip.Addr) (rtnl.Route, error) {
-	return explain(v.Look.Match, rtnl.Flow{To: server, Protocol: unix.IPPROTO_TCP})
+func (v View) Match(server netip.AddrPort) (rtnl.Route, error) {
+	return explain(v.Look.Match, v.flow(server))
+}
+
+// flow is a connection to server. With port 0 it is any that this machine may forward, so that
+// rules for a port or a user are not for it.
+func (v View) flow(server netip.AddrPort) rtnl.Flow {
+	flow := rtnl.Flow{To: server.Addr(), Protocol: unix.IPPROTO_TCP, Mark: v.Mark}
+	if server.Port() != 0 {
+		flow.Port, flow.User = server.Port(), v.User
+	}
+	return flow
 }
 
 // Resolve returns what the kernel does with packets of such a flow, with the errors of Match.

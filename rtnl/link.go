@@ -143,13 +143,19 @@ func text(value []byte) string { return strings.TrimRight(string(value), "\x00")
 
 // Addrs returns the IPv4 addresses of the interface of that index in the kernel's order; of all
 // interfaces for 0.
-func (Kernel) Addrs(index int) ([]Addr, error) {
+func (Kernel) Addrs(index int) ([]Addr, error) { return addrs(unix.AF_INET, index) }
+
+// Networks6 returns the IPv6 addresses of all interfaces, none without IPv6.
+func (Kernel) Networks6() ([]Addr, error) { return addrs(unix.AF_INET6, 0) }
+
+func addrs(family byte, index int) ([]Addr, error) {
 	request := make([]byte, unix.SizeofIfAddrmsg)
-	request[0] = unix.AF_INET
+	request[0] = family
 	binary.NativeEndian.PutUint32(request[4:], uint32(index))
 	var all []Addr
 	err := query(unix.RTM_GETADDR, unix.NLM_F_DUMP, request, func(_ uint16, data []byte) error {
-		if a, ok := ParseAddr(data); ok && a.Local.Is4() && (index == 0 || a.Index == index) {
+		a, ok := ParseAddr(data)
+		if ok && a.Local.Is4() == (family == unix.AF_INET) && (index == 0 || a.Index == index) {
 			all = append(all, a)
 		}
 		return nil

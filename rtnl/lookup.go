@@ -10,8 +10,12 @@ type Lookup interface {
 	Addrs(index int) ([]Addr, error)
 	// Routes calls visit for the IPv4 routes of a table, all for 0, by an interface, any for 0.
 	Routes(table, index int, visit func(Route) bool) error
-	// Rules returns the rules for IPv4.
+	// Rules returns the rules for IPv4, none if the kernel knows no rules.
 	Rules() ([]Rule, error)
+	// Networks6 and Routes6 are about IPv6. Networks6 returns the networks of interfaces, by
+	// an address in each.
+	Networks6() ([]Addr, error)
+	Routes6(table int, visit func(Route) bool) error
 	// Resolve returns what the kernel does with a packet, Match the table's entry by which it does
 	// so.
 	Resolve(flow Flow) (Route, error)

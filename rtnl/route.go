@@ -66,6 +66,9 @@ type Flow struct {
 	// Protocol is unix.IPPROTO_TCP and the like (RTA_IP_PROTO, Linux 4.19); for 0 the kernel
 	// assumes UDP.
 	Protocol uint8
+	Port     uint16 // that the packets are for (RTA_DPORT, Linux 4.19); 0 is none
+	Mark     uint32 // of the sender's socket; 0 is none
+	User     uint32 // of that socket (RTA_UID, Linux 4.10); 0 is that of this process
 }
 
 // Resolve returns what the kernel does with a packet of flow now: rules, marks, nexthop objects and
@@ -92,6 +95,18 @@ func get(flow Flow, flags uint32) (found Route, err error) {
 	if flow.Protocol != 0 {
 		request = attribute(request, unix.RTA_IP_PROTO, []byte{flow.Protocol})
 	}
+	if flow.Port != 0 {
+		request = attribute(request, unix.RTA_DPORT,
+			binary.BigEndian.AppendUint16(nil, flow.Port))
+	}
+	if flow.Mark != 0 {
+		request = attribute(request, unix.RTA_MARK,
+			binary.NativeEndian.AppendUint32(nil, flow.Mark))
+	}
+	if flow.User != 0 {
+		request = attribute(request, unix.RTA_UID,
+			binary.NativeEndian.AppendUint32(nil, flow.User))
+	}
 	err = query(unix.RTM_GETROUTE, 0, request, func(_ uint16, data []byte) error {
 		var ok bool
 		if found, ok = ParseRoute(data); !ok {
@@ -108,8 +123,17 @@ func get(flow Flow, flags uint32) (found Route, err error) {
 // Routes calls visit for the IPv4 routes of a table that leave by the interface of that index,
 // until visit returns false; 0 is all tables, and all interfaces.
 func (Kernel) Routes(table, index int, visit func(Route) bool) error {
+	return routes(unix.AF_INET, table, index, visit)
+}
+
+// Routes6 calls visit for the IPv6 routes of a table, until visit returns false.
+func (Kernel) Routes6(table int, visit func(Route) bool) error {
+	return routes(unix.AF_INET6, table, 0, visit)
+}
+
+func routes(family byte, table, index int, visit func(Route) bool) error {
 	request := make([]byte, unix.SizeofRtMsg)
-	request[0] = unix.AF_INET
+	request[0] = family
 	if table != 0 {
 		request[4] = uint8(min(table, unix.RT_TABLE_COMPAT))
 		request = attribute(request, unix.RTA_TABLE,
@@ -132,7 +156,8 @@ func (Kernel) Routes(table, index int, visit func(Route) bool) error {
 		return nil
 	})
 	// no such table, no such interface
-	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) &&
+		!errors.Is(err, unix.EAFNOSUPPORT) {
 		return fmt.Errorf("look up routes: %w", err)
 	}
 	return nil

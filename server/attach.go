@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"time"
 
 	"tunnel/auth"
 	"tunnel/lease"
@@ -34,6 +34,7 @@ type connection struct {
 	answer  transport.Connected
 	conn    *ws.Conn
 	log     *slog.Logger
+	began   time.Time // when it was accepted; zero if that is not known
 }
 
 // attach begins a session with a connection, or adds the connection to the session that its connect
@@ -56,7 +57,7 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 	if session == "" || len(session) > maxSession {
 		session = auth.NewSecret()
 	}
-	if err := s.fits(grant.Token); err != nil {
+	if err := s.networks.Fits(grant.Token); err != nil {
 		return nil, fmt.Errorf("%w %s: %w", errToken, grant.Name, err)
 	}
 	holder, quota := peers.HolderOf(grant.Token, session), s.quota(grant.Token)
@@ -91,6 +92,7 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 	}
 	c := &connection{peer: p, subflow: p.Connect(0), request: request, answer: p.Link}
 	c.answer.Credential = credential // once
+	s.networks.Prepare(p)
 	lost := s.peers.Attach(p)
 	attached = true
 	s.drops.Count(policy.Stale, lost)
@@ -99,6 +101,7 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 		s.detach(p)
 		return nil, err
 	}
+	s.networks.Admit(p, request.Advertise)
 	return c, nil
 }
 
@@ -119,19 +122,6 @@ func (s *Server) attachSubflow(grant auth.Grant, request transport.Connect) (*co
 
 // lanes returns how many connections a client gets that asks for this number.
 func (s *Server) lanes(asked int) int { return max(1, min(asked, s.MaxLanes, transport.MaxLanes)) }
-
-// fits returns an error if this network does not have the address or the routes of a token.
-func (s *Server) fits(t auth.Token) error {
-	if t.Address.IsValid() {
-		if err := s.Leases.Fits(t.Address); err != nil {
-			return err
-		}
-	}
-	if i := slices.IndexFunc(t.Routes, s.Leases.Network().Overlaps); i >= 0 {
-		return fmt.Errorf("route %s overlaps with the network %s", t.Routes[i], s.Leases.Network())
-	}
-	return nil
-}
 
 // refuse tells a client why attach has failed.
 func (s *Server) refuse(ctx context.Context, conn *ws.Conn, err error, log *slog.Logger) {

@@ -55,7 +55,7 @@ func (s *Server) route(b *packet.Batch, from int, to *outbox) (next int, err err
 		to.current = nil
 		v := s.policy.FromKernel(b.IP(i))
 		if v == policy.Pass {
-			v = s.send(b, i, to)
+			v = s.send(b, i, to, nil)
 		}
 		if v != policy.Pass {
 			s.drops.Count(v, 1)
@@ -93,16 +93,23 @@ func (o *outbox) fail() {
 }
 
 // send queues record i of b for the peer that has its destination address, or holds it for the
-// peer's return.
-func (s *Server) send(b *packet.Batch, i int, out *outbox) policy.Verdict {
-	address := packet.Destination(b.IP(i))
-	switch to, ok := s.peers.Lookup(address); {
+// peer's return. sender is nil for the kernel.
+func (s *Server) send(b *packet.Batch, i int, out *outbox, sender *peers.Peer) policy.Verdict {
+	switch to, ok := s.peers.Lookup(packet.Destination(b.IP(i))); {
 	case ok && to.Peer != nil:
 		out.current = to.Peer
 		to.Peer.Queue.Push(b.Take(i))
 		out.add(to.Peer.Queue)
 	case !ok || !to.Held.Add(b, i):
-		return s.policy.Unreachable(address)
+		answer, behind := s.answers.To(b.IP(i), to, sender == nil)
+		if answer != nil {
+			sender.Queue.Push(answer)
+			out.add(sender.Queue)
+		}
+		if behind {
+			return policy.Away
+		}
+		return s.policy.Unreachable(packet.Destination(b.IP(i)))
 	}
 	return policy.Pass
 }
@@ -119,10 +126,9 @@ func (s *Server) receiver(p *peers.Peer, f *peers.Subflow) func(*packet.Batch) e
 		default:
 		}
 		b.Filter(func(i int) bool {
-			v := s.policy.FromMember(&p.Member, b, i)
-			toKernel := v == policy.Pass && packet.Destination(b.IP(i)) == s.own.Local
+			v, toKernel := s.policy.FromMember(p.Member, b, i)
 			if v == policy.Pass && !toKernel {
-				v = s.send(b, i, &to)
+				v = s.send(b, i, &to, p)
 			}
 			if v != policy.Pass {
 				s.drops.Count(v, 1)

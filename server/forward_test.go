@@ -65,8 +65,8 @@ func TestPolicy(t *testing.T) {
 		{"kernel", "10.1.1.1", "10.1.1.7", "no_peer"},
 		{"kernel", "10.1.1.1", "10.1.1.255", "broadcast"},
 		{"kernel", "10.1.1.1", "8.8.8.8", "no_peer"},
-		{"kernel", "fe80::1", "ff02::16", "multicast"}, // the kernel's own chatter
-		{"kernel", "192.168.7.7", "10.1.1.3", "1"},     // what the server routes into the network
+		{"kernel", "fe80::1", "ff02::16", "multicast"},      // the kernel's own chatter
+		{"kernel", "192.168.7.7", "10.1.1.3", "not_pushed"}, // the server's kernel forwards it
 	}
 	for name, test := range map[string]struct {
 		clientToClient bool

@@ -9,10 +9,8 @@ import (
 )
 
 const (
-	// severTime bounds ending the connections of an address's former owner.
-	severTime = 5 * time.Second
-	// severLogPause is the time between two log lines about its failure.
-	severLogPause = 10 * time.Minute
+	severTime     = 5 * time.Second  // bounds ending the connections of a former owner
+	severLogPause = 10 * time.Minute // the time between two log lines about its failure
 )
 
 // lease gets a client its pair, writes it to the file, and ends the connections of its former
@@ -46,12 +44,11 @@ func (s *Server) lease(ctx context.Context, who lease.Holder, want netip.Addr,
 func (s *Server) sever(ctx context.Context, a netip.Addr) bool {
 	ctx, cancel := context.WithTimeout(ctx, severTime)
 	defer cancel()
-	if err := s.Sever(ctx, a); err != nil {
+	if err := s.Sever(ctx, netip.PrefixFrom(a, a.BitLen())); err != nil {
 		s.severed.Do(func() {
 			s.Log.Warn("an address changes hands, and connections with its old owner cannot be "+
-				"ended: "+
-				"addresses rest for longer before they change "+
-				"hands", "address", a, "rest", lease.LongRest, "err", err)
+				"ended: addresses rest for longer before they change hands", "address", a,
+				"rest", lease.LongRest, "err", err)
 		})
 		return false
 	}

@@ -22,9 +22,7 @@ func defaultLimits() *limits {
 	return &limits{
 		request: 10 * time.Second, connect: 10 * time.Second,
 		unknown: admission.DefaultUnknown, reserved: admission.DefaultReserved,
-		settle: 250 * time.Millisecond,
-		bans:   admission.DefaultBanRules(),
-		now:    time.Now,
+		settle: 250 * time.Millisecond, bans: admission.DefaultBanRules(), now: time.Now,
 	}
 }
 

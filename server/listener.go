@@ -12,21 +12,30 @@ import (
 	"golang.org/x/time/rate"
 
 	"tunnel/defect"
+	"tunnel/server/accept"
 	"tunnel/server/admission"
 )
 
 // filesPause is the time between two log lines about a lack of file descriptors.
 const filesPause = time.Minute
 
-// listener returns only connections that the limiter admits. Accept waits for connections only.
+// listener returns only connections that the limiter admits.
 type listener struct {
 	net.Listener
 	server *Server
 	files  rate.Sometimes // limits what is said about a lack of them
 }
 
-func newListener(ln net.Listener, s *Server) *listener {
-	return &listener{Listener: ln, server: s, files: rate.Sometimes{Interval: filesPause}}
+func newListener(ln net.Listener, s *Server) (l *listener, err error) {
+	l = &listener{server: s, files: rate.Sometimes{Interval: filesPause}}
+	l.Listener, err = accept.New(ln, l.turnsAway)
+	return l, err
+}
+
+// turnsAway is the limiter's TurnsAway, and false after a panic: then admits decides.
+func (l *listener) turnsAway(from netip.Addr) (away bool) {
+	err := defect.Do(func() { away = l.server.limiter.TurnsAway(from) })
+	return !l.server.defects.Note(err, l.server.Log) && away
 }
 
 func (l *listener) Accept() (net.Conn, error) {

@@ -26,8 +26,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (au
 	}
 	if !grant.Anonymous() {
 		if wait := s.logins.Wait(grant.ID, s.quota(grant.Token), time.Now()); wait > 0 {
-			s.refused.Count(admission.TooManyLogins,
-				s.Log).Warn("refused: too many logins with one "+
+			s.refused.Count(admission.TooManyLogins, s.Log).Warn("refused: too many logins with one "+
 				"token", "remote", from.remote, "token", grant.Name)
 			tooMany(w, wait)
 			return auth.Grant{}, nil, false

@@ -25,11 +25,10 @@ const (
 	worthFreeing = 16 << 20
 	// fattest is how many tokens a log line names.
 	fattest = 3
+	// queueShare is the divisor that gives the part of Config.MaxMemory for queues and buffers of
+	// connections. The rest is for the connections themselves, and for garbage not collected yet.
+	queueShare = 2
 )
-
-// queueShare is the divisor that gives the part of Config.MaxMemory for queues and buffers of
-// connections. The rest is for the connections themselves, and for garbage not collected yet.
-const queueShare = 2
 
 // newBudget returns the budget of all queues, nil if there is no limit.
 func newBudget(maxMemory int64) *fq.Budget {
@@ -55,8 +54,7 @@ func (s *Server) watchMemory(ctx context.Context) {
 			if now := s.budget.Dropped(); now > said {
 				short.Do(func() {
 					s.Log.Warn("memory is short: packets of the clients that hold most are dropped",
-						"dropped", now-said,
-						"limit_mib", s.MaxMemory>>20, "most", s.holders())
+						"dropped", now-said, "limit_mib", s.MaxMemory>>20, "most", s.holders())
 					said = now
 				})
 			}

@@ -40,13 +40,13 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		s.refuse(life, conn, err, log)
 		return
 	}
-	c.conn, c.log = conn, log.With("address", c.peer.Address)
+	c.conn, c.log, c.began = conn, log.With("address", c.peer.Address), from.tracked.Accepted
 	if request.Lane != nil {
 		c.log = c.log.With("lane", c.subflow.Number)
 	}
 	last := leave
 	//nolint:contextcheck // the session's life is the server's
-	started := s.sessions.start(func() {
+	started := s.sessions.Start(func() {
 		defer last()
 		ended := s.run(c)
 		s.defects.Note(defect.Do(func() { s.disconnect(c, ended) }), c.log)

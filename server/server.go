@@ -26,7 +26,9 @@ import (
 	"tunnel/policy"
 	"tunnel/server/admission"
 	"tunnel/server/foreign"
+	"tunnel/server/networks"
 	"tunnel/server/peers"
+	"tunnel/server/sessions"
 	"tunnel/transport"
 	"tunnel/transport/fq"
 	"tunnel/transport/tcp"
@@ -44,6 +46,7 @@ type Config struct {
 	Qlen           int           // packets; told to clients
 	Keepalive      time.Duration // told to clients
 	Congestion     string        // as in ws.Dialer
+	Version        string        // of the program, for Status
 	ClientToClient bool          // forward between clients
 	Log            *slog.Logger  // lines that clients can cause are limited, see loglimit
 
@@ -57,10 +60,15 @@ type Config struct {
 	// at once with a token without a limit of its own, lanes counted once; 0 is no limit
 	MaxSessions int
 
-	// Sever ends the connections that this machine's kernel has with an address of the network, and
-	// forgets their state, before another client gets the address. If it fails, addresses stay idle
-	// for longer before they change hands.
-	Sever func(context.Context, netip.Addr) error
+	Site networks.Site // networks behind this machine
+
+	// Sever has this machine's kernel end and forget connections with addresses, before another client
+	// gets these. If it fails, addresses stay idle for longer before they change hands.
+	Sever func(context.Context, ...netip.Prefix) error
+
+	// Admitted is called when a session begins, with the time since its connection was accepted; may
+	// be nil.
+	Admitted func(after time.Duration)
 
 	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.
 	ProxyHint string
@@ -70,7 +78,8 @@ type Config struct {
 
 // Server is the hub. Make it with New, start it once with Run.
 type Server struct {
-	Config                 // its Log is limited
+	Config    // its Log is limited
+	began     time.Time
 	local     *slog.Logger // for lines that clients cannot cause
 	limited   *loglimit.Handler
 	own       lease.Pair
@@ -81,12 +90,14 @@ type Server struct {
 	limiter   *admission.Limiter
 	bans      *admission.Bans
 	refused   admission.Refusals
-	sessions  sessions
+	sessions  sessions.Group
 	defects   defect.Log
 	hinted    atomic.Bool               // an untrusted proxy was logged
 	attaching keyed.Mutex[lease.Holder] // held while a client is attached as that holder
 	logins    admission.Logins
 	severed   rate.Sometimes // limits log lines about failures of Sever
+	networks  *networks.Networks
+	answers   *networks.Answers
 }
 
 // New returns a Server that is not running yet. The error names the field of c that must be set
@@ -100,25 +111,29 @@ func New(c Config) (*Server, error) {
 	budget := newBudget(c.MaxMemory)
 	s := &Server{
 		Config: c, local: c.Log, limited: limited, own: c.Leases.Server(), budget: budget,
-		severed: rate.Sometimes{Interval: severLogPause},
+		severed: rate.Sometimes{Interval: severLogPause}, began: time.Now(),
 	}
 	s.Log = slog.New(limited)
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}
 	s.peers = peers.NewTable(budget, s.limits.now)
+	tokens, _ := s.tokens() // or none
+	s.networks = networks.New(networks.Config{Site: c.Site, Together: c.ClientToClient,
+		Leases: c.Leases, Peers: s.peers, Tokens: tokens, Now: s.limits.now, Log: s.Log})
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
 		Total: c.MaxConnections, PerSource: c.MaxPerAddress,
 		Unknown:  s.limits.capacity(s.limits.unknown, c.MaxMemory/8),
 		Reserved: s.limits.capacity(s.limits.reserved, c.MaxMemory/32),
-		Proxies:  c.TrustedProxies, Known: s.bans.Known, Plain: c.TLS == nil, Refused: s.turnedAway,
-		Log: c.Log, Now: time.Now,
+		Proxies:  c.TrustedProxies, Known: s.bans.Known, Refused: s.turnedAway, Log: c.Log,
+		Now: time.Now,
 	})
 	s.policy = policy.Hub{
 		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient,
-		Attached: s.peers.Has,
+		Public: c.Site.Public, Member: s.peers.Member,
 	}
+	s.answers = networks.NewAnswers(c.Device, s.own, s.policy.Network)
 	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Auth.Reserved())
 	for _, a := range c.Leases.Recent(lease.LongRest) {
@@ -153,12 +168,11 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	defer context.AfterFunc(parent, func() {
-		s.drain()
+		s.peers.Drain()
 		cancel(&transport.CloseError{Code: transport.CodeGoingAway, Reason: "the server stops"})
 	})()
 	web := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter,
-			r *http.Request) {
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s.handle(ctx, w, r)
 		}),
 		ReadHeaderTimeout: s.limits.request,
@@ -176,14 +190,17 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	var group sync.WaitGroup
 	group.Go(func() {
 		first := foreign.Watch{Plain: s.TLS == nil, Log: s.Log}
-		err := web.Serve(first.Listener(tcp.Listener(newListener(ln, s),
-			first.TLS(s.TLS), s.limiter.Handshake)))
+		admitted, err := newListener(ln, s)
+		if err == nil {
+			gated := tcp.Listener(admitted, first.TLS(s.TLS), s.limiter.Handshake)
+			err = web.Serve(first.Listener(gated))
+		}
 		if !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("accept connections: %w", err))
 		}
 	})
 	for _, watch := range []func(context.Context){
-		s.limiter.Run, s.watchTokens, s.watchMemory, s.sweep,
+		s.limiter.Run, s.watchTokens, s.watchMemory, s.networks.Run, s.answers.Run, s.sweep,
 	} {
 		group.Go(func() { s.keepRunning(ctx, watch) })
 	}
@@ -196,13 +213,12 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) error {
 	<-ctx.Done()
 	// A session ends by itself: its context has ended with ctx.
 	_ = web.Close()
-	s.sessions.wait()
+	s.sessions.Wait()
 	_ = s.Device.Close()
 	group.Wait()
-	s.drops.Count(policy.Memory, s.budget.Dropped())
 	s.limited.Close() //nolint:contextcheck // ctx is over, and what is left to log does not hang on it
-	s.local.Info("stopped", "drops", s.drops.Log(policy.HubReasons()), "refused", s.refused.Log(),
-		"defects", s.defects.Count())
+	s.local.Info("stopped", "drops", policy.Log(s.Status().Drops, policy.HubReasons()), "refused",
+		s.refused.Log(), "defects", s.defects.Count())
 	if parent.Err() != nil {
 		return nil
 	}
@@ -228,7 +244,7 @@ func (s *Server) connContext(ctx context.Context, c net.Conn) context.Context {
 
 // handle answers a request, or makes a session of it. A panic ends that request only.
 func (s *Server) handle(life context.Context, w http.ResponseWriter, r *http.Request) {
-	err := s.sessions.do(func() { s.serve(life, w, r) })
+	err := s.sessions.Do(func() { s.serve(life, w, r) })
 	if s.defects.Note(err, s.Log.With("remote", r.RemoteAddr)) {
 		http.Error(w, errDefect, http.StatusInternalServerError)
 	}
@@ -246,6 +262,10 @@ func (s *Server) sweep(ctx context.Context) {
 		case now := <-ticker.C:
 			s.drops.Count(policy.Stale, s.peers.Sweep())
 			s.logins.Sweep(now)
+			s.networks.Forget(func(h lease.Holder) bool {
+				return !s.peers.Knows(h) || s.Auth.Check(h.Token) != nil
+			})
+			s.networks.Settle()
 		case <-ctx.Done():
 			return
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"time"
 
 	"tunnel/auth"
 	"tunnel/defect"
@@ -34,10 +35,18 @@ func (s *Server) run(c *connection) (ended error) {
 	}
 	if c.request.Lane == nil {
 		c.log.Info("connected", c.conn.Security())
+		if s.Admitted != nil && !c.began.IsZero() {
+			s.Admitted(time.Since(c.began))
+		}
 	} else {
 		c.log.Info("lane connected", c.conn.Security())
 	}
-	return c.conn.Run(life, c.peer.Start(c.subflow), s.Keepalive, s.receiver(c.peer, c.subflow))
+	var tell func(transport.Update) error
+	if c.request.TakesUpdates() {
+		tell = c.conn.Tell
+	}
+	queue := c.peer.Start(c.subflow, c.conn.Wire(), tell)
+	return c.conn.Run(life, queue, s.Keepalive, s.receiver(c.peer, c.subflow))
 }
 
 // disconnect removes c from its session, which ends with its last connection; why is the reason,
@@ -65,15 +74,10 @@ func (s *Server) detach(p *peers.Peer) {
 	s.Leases.Release(p.Lease)
 	p.End(nil)
 	p.Queue.Close()
-	lost := p.Queue.Drops()
-	s.drops.Count(policy.QueueFull, lost.Full)
-	s.drops.Count(policy.CoDel, lost.CoDel)
-	s.drops.Count(policy.Stale, lost.Stale)
-	s.drops.Count(policy.Cut, lost.Cut)
+	s.peers.Retire(p)
 }
 
 // revoked reports whether a token was revoked.
 func (s *Server) revoked(t auth.Token) bool {
-	return errors.Is(s.Auth.Check(t.ID),
-		auth.ErrRevoked)
+	return errors.Is(s.Auth.Check(t.ID), auth.ErrRevoked)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/lease"
 	"tunnel/policy"
 	"tunnel/transport"
 )
@@ -35,14 +36,16 @@ func (s *Server) watchTokens(ctx context.Context) {
 				s.endToken(id, err)
 			}
 		}
+		s.networks.Expire() // others may have their networks now
 	}
 }
 
-// endToken ends all sessions of a token.
+// endToken ends all sessions of a token. The caller has the networks changed.
 func (s *Server) endToken(id string, why error) {
 	for _, p := range s.peers.OfToken(id) {
 		p.End(&transport.CloseError{Code: transport.CodeRevoked, Reason: why.Error()})
 	}
+	s.networks.Forget(func(h lease.Holder) bool { return h.Token == id })
 }
 
 // tokens returns the tokens that can be administered. The error is ErrNoTokens.
@@ -61,22 +64,44 @@ func (s *Server) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	if err != nil {
 		return auth.Token{}, "", err
 	}
-	token, text, err := store.Create(spec, func(spec auth.Spec) error {
-		if spec.Address.IsValid() && s.Leases.Live(spec.Address) {
-			return fmt.Errorf("%s is in use by another client now", spec.Address)
-		}
-		return s.fits(auth.Token{Address: spec.Address, Routes: spec.Routes})
-	})
+	token, text, err := store.Create(spec, s.agrees)
 	if err != nil {
 		return auth.Token{}, "", err
 	}
 	s.Leases.Reserve(store.Reserved())
+	s.networks.Changed()
 	s.local.Info("token made", "token", token.Name)
 	return token, text, nil
 }
 
-// RevokeToken ends a token, its sessions and its leases, and drops packets held for its clients.
-// The errors are those of auth.Store.Revoke and ErrNoTokens.
+// agrees returns an error if a client has the address of a token that is to be made, or the token
+// does not fit this network or machine.
+func (s *Server) agrees(spec auth.Spec) error {
+	if spec.Address.IsValid() && s.Leases.Live(spec.Address) {
+		return fmt.Errorf("%s is in use by another client now", spec.Address)
+	}
+	return s.networks.FitsMachine(spec)
+}
+
+// SetToken changes a token. Connected clients are told: one whose own networks change reconnects
+// at once. The errors are those of auth.Store.Set and ErrNoTokens.
+func (s *Server) SetToken(name string, change auth.Change) error {
+	store, err := s.tokens()
+	if err != nil {
+		return err
+	}
+	_, now, err := store.Set(name, change, s.networks.FitsMachine)
+	if err != nil {
+		return err
+	}
+	s.networks.Changed()
+	s.local.Info("token changed", "token", name, "routes", now.Routes, "push_routes",
+		now.PushRoutes, "dns", now.DNS, "domains", now.Domains)
+	return nil
+}
+
+// RevokeToken ends a token, its sessions, leases and connections, and drops packets held for its
+// clients. The errors are those of auth.Store.Revoke and ErrNoTokens.
 func (s *Server) RevokeToken(name string) error {
 	store, err := s.tokens()
 	if err != nil {
@@ -87,9 +112,15 @@ func (s *Server) RevokeToken(name string) error {
 		return err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
+	s.networks.Changed() // others may have its networks now
 	s.drops.Count(policy.Stale, s.peers.DropHeld(token.ID))
-	s.Leases.End(func(id string) bool { return id == token.ID })
+	ended := s.Leases.End(func(id string) bool { return id == token.ID })
 	s.Leases.Reserve(store.Reserved())
+	ctx, cancel := context.WithTimeout(context.Background(), severTime)
+	defer cancel()
+	if err := s.Sever(ctx, append(ended, s.networks.Apart(token.Routes)...)...); err != nil {
+		s.local.Warn("connections of a revoked token go on", "token", name, "err", err)
+	}
 	s.local.Info("token revoked", "token", name)
 	return nil
 }

@@ -2,9 +2,11 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,7 +71,16 @@ func ends(t *testing.T, m *member, reason string, began time.Time) {
 }
 
 func TestRevoke(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", nil)
+	var severed []string
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.Sever = func(_ context.Context, all ...netip.Prefix) error {
+			severed = nil
+			for _, n := range all {
+				severed = append(severed, n.String())
+			}
+			return nil
+		}
+	})
 	text, other := h.token(auth.Spec{Name: "laptop"}), h.token(auth.Spec{Name: "other"})
 	a, b, stays := h.joinWith(text, transport.Connect{}), h.joinWith(text,
 		transport.Connect{}), h.joinWith(other, transport.Connect{})
@@ -82,6 +93,11 @@ func TestRevoke(t *testing.T) {
 	began := time.Now()
 	if err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
+	}
+	want := []string{a.own() + "/32", b.own() + "/32"}
+	slices.Sort(severed)
+	if slices.Sort(want); !slices.Equal(severed, want) {
+		t.Errorf("connections of %v end, want %v", severed, want)
 	}
 	ends(t, a, "the token was revoked", began)
 	ends(t, b, "the token was revoked", began)
@@ -351,4 +367,29 @@ func TestListReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	ends(t, m, "the token was revoked", time.Now())
+}
+
+// Where a longer network of another token lies in one that ends, that one's connections go on.
+func TestRevokeSparesOthersNetworks(t *testing.T) {
+	var severed []netip.Prefix
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.Sever = func(_ context.Context, all ...netip.Prefix) error {
+			severed = all
+			return nil
+		}
+	})
+	large, part := netip.MustParsePrefix("10.50.0.0/16"), netip.MustParsePrefix("10.50.7.0/24")
+	h.token(auth.Spec{Name: "site", Routes: []netip.Prefix{large}})
+	h.token(auth.Spec{Name: "branch", Routes: []netip.Prefix{part}})
+	for _, test := range []struct {
+		name string
+		ends []netip.Prefix
+	}{{"site", nil}, {"branch", []netip.Prefix{part}}} {
+		if err := h.Server.RevokeToken(test.name); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(severed, test.ends) {
+			t.Errorf("%s: connections of %v end, want %v", test.name, severed, test.ends)
+		}
+	}
 }

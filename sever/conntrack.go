@@ -1,9 +1,11 @@
 package sever
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -17,17 +19,20 @@ const (
 
 	tupleOriginal = 1  // CTA_TUPLE_ORIG
 	tupleReply    = 2  // CTA_TUPLE_REPLY
+	trackStatus   = 3  // CTA_STATUS, big-endian
 	tupleIP       = 1  // CTA_TUPLE_IP; in it are CTA_IP_V4_SRC, CTA_IP_V4_DST and the two of IPv6
 	trackID       = 12 // CTA_ID
 	trackZone     = 18 // CTA_ZONE
+
+	translated = 1<<4 | 1<<5 // IPS_SRC_NAT, IPS_DST_NAT (nf_conntrack_common.h)
 )
 
-// forget deletes the conntrack entries that have a in the tuple of either direction, and adds their
-// number to n. A kernel without connection tracking has none.
-func forget(c *netlink.Conn, a netip.Addr, n *int) error {
-	family := uint8(unix.AF_INET)
-	if a.Is6() {
-		family = unix.AF_INET6
+// forget deletes the conntrack entries of a family that have an address in one of the networks in
+// the tuple of either direction, and adds their number to n; with plain only those whose addresses
+// are not translated. A kernel without connection tracking has none.
+func forget(c *netlink.Conn, family uint8, networks []netip.Prefix, plain bool, n *int) error {
+	if len(networks) == 0 {
+		return nil
 	}
 	general := []byte{family, 0, 0, 0}
 	found, err := c.Execute(netlink.Message{
@@ -41,7 +46,7 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 		return fmt.Errorf("list: %w", err)
 	}
 	for _, m := range found {
-		name, err := nameOf(m, a)
+		name, err := nameOf(m, networks, plain)
 		if err != nil {
 			return err
 		}
@@ -64,8 +69,9 @@ func forget(c *netlink.Conn, a netip.Addr, n *int) error {
 	return nil
 }
 
-// nameOf returns the attributes by which the kernel finds the entry m, nil if it does not have a.
-func nameOf(m netlink.Message, a netip.Addr) ([]byte, error) {
+// nameOf returns the attributes by which the kernel finds the entry m, nil if it has no address
+// in one of the networks, or with plain if it is translated.
+func nameOf(m netlink.Message, networks []netip.Prefix, plain bool) ([]byte, error) {
 	if len(m.Data) < generalLen {
 		return nil, nil
 	}
@@ -78,12 +84,17 @@ func nameOf(m netlink.Message, a netip.Addr) ([]byte, error) {
 	for _, attribute := range all {
 		switch attribute.Type &^ (netlink.Nested | netlink.NetByteOrder) {
 		case tupleOriginal:
-			ours = ours || has(attribute.Data, a)
+			ours = ours || has(attribute.Data, networks)
 			name = append(name, attribute)
 		case tupleReply:
-			ours = ours || has(attribute.Data, a)
+			ours = ours || has(attribute.Data, networks)
 		case trackID, trackZone:
 			name = append(name, attribute)
+		case trackStatus:
+			if plain && len(attribute.Data) == 4 &&
+				binary.BigEndian.Uint32(attribute.Data)&translated != 0 {
+				return nil, nil
+			}
 		}
 	}
 	if !ours {
@@ -92,8 +103,8 @@ func nameOf(m netlink.Message, a netip.Addr) ([]byte, error) {
 	return netlink.MarshalAttributes(name)
 }
 
-// has reports whether a is an address of a tuple.
-func has(tuple []byte, a netip.Addr) bool {
+// has reports whether an address of a tuple is in one of the networks.
+func has(tuple []byte, networks []netip.Prefix) bool {
 	parts, err := netlink.UnmarshalAttributes(tuple)
 	if err != nil {
 		return false
@@ -107,7 +118,9 @@ func has(tuple []byte, a netip.Addr) bool {
 			return false
 		}
 		for _, address := range addresses {
-			if b, ok := netip.AddrFromSlice(address.Data); ok && b == a {
+			a, ok := netip.AddrFromSlice(address.Data)
+			if ok && slices.ContainsFunc(networks,
+				func(n netip.Prefix) bool { return n.Contains(a) }) {
 				return true
 			}
 		}

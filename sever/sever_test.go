@@ -105,6 +105,8 @@ func states(t *testing.T, hex string) (all []string) {
 	return all
 }
 
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
 const third = "0301010A" // 10.1.1.3 in /proc/net/tcp
 
 func TestAddress(t *testing.T) {
@@ -162,7 +164,7 @@ func TestAddress(t *testing.T) {
 		}
 	}
 
-	r, err := sever.Address(t.Context(), a)
+	r, err := sever.Networks(t.Context(), single(a))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +206,7 @@ func TestAddress(t *testing.T) {
 	if _, _, err := unconnected.ReadFrom(make([]byte, 10)); err != nil {
 		t.Error(err)
 	}
-	again, err := sever.Address(t.Context(), netip.MustParseAddr("10.1.1.7"))
+	again, err := sever.Networks(t.Context(), single(netip.MustParseAddr("10.1.1.7")))
 	if err != nil || again != (sever.Report{}) {
 		t.Errorf("an address without sockets: %+v, %v", again, err)
 	}
@@ -215,7 +217,7 @@ func TestAddressIPv6(t *testing.T) {
 	l := listen(t, "[::1]:0")
 	near, _ := connect(t, "fd00::3", l, "::1")
 	// the reset of one end may end the other
-	r, err := sever.Address(t.Context(), netip.MustParseAddr("fd00::3"))
+	r, err := sever.Networks(t.Context(), single(netip.MustParseAddr("fd00::3")))
 	if err != nil || r.TCP == 0 || r.Conntrack == 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -239,7 +241,7 @@ func TestAddressAmongMany(t *testing.T) {
 	}
 	connect(t, "10.1.1.3", l, "10.1.1.1")
 	began := time.Now()
-	r, err := sever.Address(t.Context(), netip.MustParseAddr("10.1.1.3"))
+	r, err := sever.Networks(t.Context(), single(netip.MustParseAddr("10.1.1.3")))
 	t.Logf("%d sockets of others: %+v in %v", len(conns), r, time.Since(began))
 	if err != nil || r.TCP == 0 || r.Conntrack != 1 {
 		t.Errorf("%+v, %v", r, err)
@@ -253,7 +255,7 @@ func TestAddressEnds(t *testing.T) {
 	machine(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := sever.Address(ctx, netip.MustParseAddr("10.1.1.3")); !errors.Is(err,
+	if _, err := sever.Networks(ctx, single(netip.MustParseAddr("10.1.1.3"))); !errors.Is(err,
 		context.Canceled) {
 		t.Errorf("%v", err)
 	}

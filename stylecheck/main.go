@@ -206,7 +206,8 @@ func checkFile(name string, text []byte, words []word) ([]finding, int) {
 // mayBeLong reports whether a line of more than 100 columns cannot be wrapped: a row of a table, an
 // address, a command in a document, a directive.
 func mayBeLong(name, line, fence string) bool {
-	if path.Ext(name) == ".md" && (strings.HasPrefix(line, "|") || fence == "```shell") {
+	if path.Ext(name) == ".md" && (strings.HasPrefix(line, "|") ||
+		fence == "```shell" || fence == "```console") {
 		return true
 	}
 	scanner := bufio.NewScanner(strings.NewReader(line))

@@ -42,3 +42,23 @@ func TestComeBack(t *testing.T) {
 		}
 	}
 }
+
+// AwayFor returns the times that ComeBackIn does not, up to a day.
+func TestAwayFor(t *testing.T) {
+	for after, want := range map[time.Duration]bool{
+		0: false, time.Minute: false, time.Minute + time.Millisecond: true, 10 * time.Minute: true,
+		24 * time.Hour: true, 24*time.Hour + time.Millisecond: false,
+	} {
+		closed := transport.Kick(after)
+		if _, ok := closed.AwayFor(); ok || closed.Code != 1012 || len(closed.Reason) > 123 {
+			t.Errorf("told %+v, which is heard: %v", closed, ok)
+		}
+		closed.Remote = true
+		if got, ok := closed.AwayFor(); ok != want || ok && got != after {
+			t.Errorf("%q is heard as %v, %v", closed.Reason, got, ok)
+		}
+		if _, ok := closed.ComeBackIn(); ok != (after <= time.Minute) {
+			t.Errorf("%q is heard as a restart: %v", closed.Reason, ok)
+		}
+	}
+}

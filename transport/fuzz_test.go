@@ -2,6 +2,7 @@ package transport
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,10 @@ func FuzzConnect(f *testing.F) {
 		`{"STATE":"connect","state":"","version":1.0,"framings":null}`,
 		`{"state":"connect","version":1,"framings":["ip"]}{}`,
 		"{\"state\":\"connect\",\"version\":1,\"framings\":[\"ip\"],\"session\":\"\xff\\ud800\"}",
+		`{"state":"connect","version":1,"framings":["ip"],"can":["update"],` +
+			`"advertise":["192.168.7.0/24","fd07::/48"]}`,
+		`{"state":"connect","version":1,"framings":["ip"],"can":null,` +
+			`"advertise":["192.168.7.1/24",null,"::ffff:0:0/96"]}`,
 		`[[[[[[[[`, `null`, ``, `"connect"`,
 	} {
 		f.Add([]byte(seed))
@@ -41,6 +46,10 @@ func FuzzConnect(f *testing.F) {
 		}
 		if a := m.Wanted(); a.IsValid() && m.Address == "" {
 			t.Errorf("%q wants %v", data, a)
+		}
+		if len(m.Advertise) > MaxAdvertise || slices.ContainsFunc(m.Advertise,
+			func(p netip.Prefix) bool { return !p.IsValid() || p != p.Masked() }) {
+			t.Errorf("%q advertises %v", data, m.Advertise)
 		}
 	})
 }

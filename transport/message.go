@@ -68,6 +68,11 @@ type Connect struct {
 	Lanes int `json:"lanes,omitempty"`
 	// the number of this lane in a session that has others; nil begins or resumes a session
 	Lane *int `json:"lane,omitempty"`
+
+	// the messages after connected that the client takes; others are ignored
+	Can []string `json:"can,omitempty"`
+	// networks behind the client, at most MaxAdvertise
+	Advertise []netip.Prefix `json:"advertise,omitempty"`
 }
 
 // Wanted returns the address that the client asks for; the zero Addr for none.
@@ -195,6 +200,9 @@ func ParseConnect(data []byte, own packet.Offload) (Connect, error) {
 	case ChooseFraming(m.Framings, Framings(own)) == "":
 		return Connect{}, fmt.Errorf("no framing in common: this side speaks %s",
 			strings.Join(Framings(own), " and "))
+	}
+	if err := m.checkAdvertise(); err != nil {
+		return Connect{}, err
 	}
 	return m, nil
 }

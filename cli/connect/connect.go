@@ -6,27 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"tunnel/auth"
+	"tunnel/cli/dialers"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
+	"tunnel/cli/observe"
 	"tunnel/cli/output"
 	"tunnel/client"
 	"tunnel/cmdrun"
 	"tunnel/config"
+	"tunnel/dns"
 	"tunnel/host"
 	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/loglimit"
+	"tunnel/route"
 	"tunnel/rtnl"
+	"tunnel/supervisor"
 	"tunnel/transport"
-	"tunnel/transport/dial"
 	"tunnel/transport/ws"
 )
 
@@ -74,20 +77,30 @@ func connect(c *cli.Context) (err error) {
 	log := slog.New(limited)
 	i.Warn(log)
 	if told.DryRun {
-		dialers, err := newDialers(i, log)
+		all, err := dialers.New(i, log)
 		if err != nil {
 			return err
 		}
-		return connectDryRun(c, told, dialers[0])
+		return connectDryRun(c, told, all[0])
+	}
+	if machine.Mark(told) != 0 && cmdrun.SecureMode() {
+		return failure.Usage("--full-tunnel and --kill-switch are for root: a program with file " +
+			"capabilities does not redirect what others send")
+	}
+	if len(told.Advertise) > 0 && cmdrun.SecureMode() {
+		return failure.Usage("--advertise is for root: a program with file capabilities does not " +
+			"forward what others send")
 	}
 	this, err := machine.New(i, log)
 	if this == nil {
 		return err
 	}
-	dialers, err := newDialers(i, log)
+	defer func() { err = this.End(c.Err() != nil, err) }()
+	all, err := dialers.New(i, log)
 	if err != nil {
 		return err
 	}
+	dialers.WarnLocal(c.Context, all, log)
 	dev := told.Dev
 	device, own, err := this.Device(c.Context)
 	if err != nil {
@@ -98,56 +111,85 @@ func connect(c *cli.Context) (err error) {
 	if err != nil {
 		return failed(err)
 	}
-	session, credentials, err := openKept(dir, dev, dialers, log)
+	session, credentials, err := openKept(dir, dev, all, log)
 	if err != nil {
 		return failed(err)
 	}
+	observer, err := observe.New(c.Context, this, c.App.Version, log)
+	if err != nil {
+		session.Close()
+		return failed(err)
+	}
+	defer observer.Close()
 	machine.TakePriority(log)
-	events := newLines(c.App.Writer, dev)
-	return client.New(client.Config{
-		Dialer: dialers[0], Others: dialers[1:], Network: machine.WatchNetwork(log), Device: device,
+	events, traffic := newLines(c.App.Writer, dev), machine.Traffic(told)
+	record := newRecorder(told, c.App.Version)
+	record.Took = observer.Took
+	alive := func() {} // the client's own path monitor ends a connection that is stuck
+	this.Watch(c.Context, alive)
+	member := client.New(client.Config{
+		Dialer: all[0], Others: all[1:], Network: machine.WatchNetwork(log), Device: device,
 		Host:    own,
 		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
 		Log:    log,
-		Wanted: told.Address, Accept: told.Network, Resolvers: machine.Resolvers, MTU: told.MTU,
+		Wanted: told.Address, Accept: told.Network, Resolvers: dns.Servers, MTU: told.MTU,
 		Qlen: told.Qlen, KeepTrying: told.KeepTrying,
-		Lanes: told.Lanes,
+		Lanes: told.Lanes, Routes: told.Routes(), Full: traffic.Full, LAN: traffic.LAN,
+		KillSwitch: traffic.Firewall.KillSwitch, AllNames: told.AllNames(), Site: told.Site(),
 		Events: client.Events{
+			Sealed: events.sealed,
 			Connected: func(l transport.Link) {
 				held.Release()
+				record.Connected(l)
 				events.up(l)
+				this.Tell(supervisor.Connected)
 			},
-			Lost: events.down,
+			Lost: func(err error) {
+				record.Lost(err)
+				events.down(err)
+				this.Tell(supervisor.Disconnected)
+			},
+			Waits: record.Waits,
+			Routes: func(taken, refused []netip.Prefix) {
+				record.Routes(taken, refused)
+				logRoutes(log, taken, refused)
+			},
+			Names: func(names dns.Config, err error) {
+				record.Names(names, err)
+				logNames(log, names, err)
+			},
+			Disallowed: func(networks []netip.Prefix) {
+				log.Warn("the server ignores networks behind this client, because its token does "+
+					"not allow them: run `tunnel token set NAME --route PREFIX` there",
+					"networks", networks)
+			},
+			Unreached: func(servers []netip.Addr) {
+				log.Warn("DNS servers of the server are not used: they lie in no network of the "+
+					"tunnel that this client takes", "servers", servers)
+			},
+			Nameless: func() { warnNameless(told, log) },
 			Up: func(ctx context.Context, a host.Address) {
 				this.Hook(ctx, invocation.OnUp, a)
 			},
 			Down: func(a host.Address) {
+				record.Down()
 				this.Hook(context.WithoutCancel(c.Context), invocation.OnDown, a)
 			},
 		},
-	}).Run(c.Context)
+	})
+	record.Begin(member.Live)
+	defer serveStatus(c.Context, this, record, log)()
+	observer.Client(record.Status, alive)
+	return member.Run(c.Context)
 }
 
-// newDialers returns a Dialer for each server, at least one.
-func newDialers(i *invocation.Invocation, log *slog.Logger) (all []*ws.Dialer, err error) {
-	told := i.Connect
-	first := ws.Dialer{Dialer: dial.Dialer{Proxy: proxies(told.Proxy)}, Header: http.Header{},
-		Congestion: told.Congestion}
-	if first.Token, err = i.Token(); err != nil {
-		return nil, err
+// logRoutes logs what the client makes of the networks that the server pushes.
+func logRoutes(log *slog.Logger, taken, refused []netip.Prefix) {
+	log.Info("networks behind the server", "networks", taken)
+	if len(refused) > 0 {
+		log.Warn("the server pushes networks that this client has not accepted: "+
+			"give --accept PREFIX for those that it is to take", "networks", refused)
 	}
-	for _, h := range told.Header {
-		first.Header.Add(h.Name, h.Value)
-	}
-	if first.TLS, err = clientTLS(i, log); err != nil {
-		return nil, err
-	}
-	for _, s := range told.Servers {
-		d := first
-		d.URL, d.Guess = s.URL, s.Guess
-		all = append(all, &d)
-	}
-	return all, checkPlain(told.AllowPlain, all)
 }
 
 // connectDryRun prints the commands that would run. Only the server knows the pair that it will
@@ -161,6 +203,7 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *ws.Dialer) erro
 	dry := host.New(journal.Machine{
 		Run: cmdrun.DryRun{W: c.App.Writer}, Look: rtnl.Kernel{},
 	}, nil, nil)
+	dry.Marked, dry.Full = dialer.Mark != 0, told.FullTunnel
 	if err := dry.Bypass(c.Context, hops[0]); err != nil {
 		return err
 	}
@@ -178,11 +221,25 @@ func connectDryRun(c *cli.Context, told *config.Connect, dialer *ws.Dialer) erro
 	_, _ = fmt.Fprintln(c.App.Writer,
 		"# the server decides on addresses, network, mtu and qlen; with its defaults:")
 	want := host.Pair(told.Dev, 1400, 100, pair.Local, pair.Peer, network)
+	want.Firewall = told.Site().Rules()
+	want.Sysctls, _ = told.Site().Settings(told.Dev, func(a netip.Addr) (route.NextHop, error) {
+		return dry.NextHop(c.Context, netip.AddrPortFrom(a, 0))
+	})
 	if mtu := told.MTU; mtu != 0 {
 		want.MTU = mtu
 	}
 	if qlen := told.Qlen; qlen != 0 {
 		want.Qlen = qlen
 	}
+	traffic := machine.Traffic(told)
+	want.Full, want.LAN, want.Firewall.KillSwitch = traffic.Full, traffic.LAN,
+		traffic.Firewall.KillSwitch
+	if err := dry.Apply(c.Context, want); err != nil || !told.AllNames() {
+		return err
+	}
+	first := network.Addr().Next() // the server's
+	_, _ = fmt.Fprintf(c.App.Writer, "# and with the DNS servers that it pushes, such as %s:\n",
+		first)
+	want.Names = dns.Config{Servers: []netip.Addr{first}, All: true}
 	return dry.Apply(c.Context, want)
 }

@@ -24,4 +24,9 @@ func (l lines) up(link transport.Link) {
 		link.Address, link.Peer, link.Network, link.MTU)
 }
 
+func (l lines) sealed() {
+	_, _ = fmt.Fprintln(l.w, "kill switch: nothing leaves this machine but by the tunnel, until a "+
+		"stop by a signal or `tunnel cleanup`")
+}
+
 func (l lines) down(err error) { _, _ = fmt.Fprintf(l.w, "down: %v\n", err) }

@@ -12,12 +12,15 @@ import (
 
 	"tunnel/client"
 	"tunnel/cmdrun"
+	"tunnel/dns"
+	"tunnel/firewall"
 	"tunnel/host"
 	"tunnel/journal"
 	"tunnel/lease"
 	"tunnel/privsep"
 	"tunnel/route"
 	"tunnel/state"
+	"tunnel/sysctl"
 	"tunnel/transport"
 	"tunnel/tun"
 )
@@ -34,6 +37,11 @@ const (
 	StepListen   Step = "listen"
 	StepState    Step = "state"
 	StepOutput   Step = "output"
+	StepFirewall Step = "firewall"
+	StepConfirm  Step = "confirm"
+	StepDNS      Step = "dns"
+	StepStatus   Step = "status"
+	StepDoctor   Step = "doctor"
 
 	StepName    = Step(transport.StepName)
 	StepTCP     = Step(transport.StepTCP)
@@ -67,6 +75,11 @@ func Exits() []Exit {
 		{StepListen, "the port is in use or not allowed, or the address does not exist"},
 		{StepState, "the state or journal directory"},
 		{StepOutput, "stdout cannot be written: a full disk"},
+		{StepFirewall, "the firewall: nft is missing, or refuses"},
+		{StepConfirm, "not confirmed within --confirm: everything is undone"},
+		{StepDNS, "the server's DNS of --accept-dns cannot be set"},
+		{StepStatus, "no client or server runs here that this user may ask"},
+		{StepDoctor, "`tunnel doctor` has found what keeps the tunnel from working"},
 	}
 }
 
@@ -110,6 +123,14 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Err }
 
+// AdviceAttr returns the attribute of a log line with the advice, nothing if there is none.
+func (f *Failure) AdviceAttr() []any {
+	if f.Advice == "" {
+		return nil
+	}
+	return []any{"advice", f.Advice}
+}
+
 // New returns a Failure.
 func New(s Step, err error, advice string) error { return &Failure{s, err, advice} }
 
@@ -139,6 +160,7 @@ func explain(err error) *Failure {
 	var command *cmdrun.Error
 	var remote *privsep.Failure // from a worker's parent
 	var notes *journal.Error
+	var setting *sysctl.Error
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -149,8 +171,9 @@ func explain(err error) *Failure {
 	case errors.Is(err, route.ErrPublic):
 		return &Failure{StepAddress, err, "have root run it"}
 	case errors.Is(err, route.ErrOverlap):
-		return &Failure{StepAddress, err, "choose another --network on the server"}
-	case errors.Is(err, host.ErrNotUsed):
+		return &Failure{StepAddress, err,
+			"choose another --network on the server, or end the other client whose route that is"}
+	case errors.Is(err, route.ErrNotUsed):
 		return &Failure{StepRoute, err, "see `ip rule` and `ip route show table all`"}
 	case errors.Is(err, route.ErrNoRoute):
 		return &Failure{StepTCP, err, "check this machine's network: `ip route`"}
@@ -183,8 +206,25 @@ func explain(err error) *Failure {
 			"make room on its disk, or give a directory of its own with --state"}
 	case errors.Is(err, state.ErrFull):
 		return &Failure{StepState, err, "make room on it, or give another --state"}
+	case errors.Is(err, firewall.ErrDiffers):
+		return &Failure{StepFirewall, err, "something else on this machine changes it, or this nft " +
+			"is too new or too old: see `nft list ruleset`"}
+	case errors.As(err, new(*firewall.TakenError)), errors.Is(err, firewall.ErrRules):
+		return &Failure{Step: StepFirewall, Err: err}
+	case errors.As(err, &setting):
+		return &Failure{StepFirewall, err, setting.Advice()}
+	case errors.Is(err, dns.ErrNotAll):
+		return &Failure{StepDNS, err, "have the server resolve all names with --accept-dns"}
+	case errors.Is(err, dns.ErrBusy):
+		return &Failure{StepDNS, err, "end that run, or leave --accept-dns to it"}
+	case errors.Is(err, dns.ErrNotSet), errors.Is(err, dns.ErrConfig):
+		return &Failure{StepDNS, err,
+			"see `resolvectl status` or what else writes /etc/resolv.conf; --accept-dns needs " +
+				"that file to be writable"}
 	case errors.As(err, &notes):
 		return &Failure{StepState, err, notes.Advice}
+	case errors.As(err, &command) && command.Command.Program == "nft":
+		return &Failure{StepFirewall, err, adviceOnNft(err)}
 	case errors.As(err, &command):
 		if errors.Is(err, os.ErrPermission) {
 			return &Failure{StepRoute, err, "CAP_NET_ADMIN is needed"}
@@ -194,4 +234,16 @@ func explain(err error) *Failure {
 		return &Failure{StepUsage, err, "see `tunnel --help`"}
 	}
 	return &Failure{Step: StepInternal, Err: err}
+}
+
+// adviceOnNft returns what to do when nft(8) fails.
+func adviceOnNft(err error) string {
+	switch {
+	case cmdrun.IsMissing(err): // the error says what to install
+		return ""
+	case errors.Is(err, os.ErrPermission):
+		return "CAP_NET_ADMIN is needed"
+	}
+	return "the kernel needs nftables with the family inet, conntrack, connlimit, NAT, fib and " +
+		"reject: see `nft list ruleset`"
 }

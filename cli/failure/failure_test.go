@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/cmdrun"
+	"tunnel/dns"
 	"tunnel/ipcmd"
 	"tunnel/journal"
 	"tunnel/lease"
@@ -23,7 +24,8 @@ import (
 // The exit codes are a promise to scripts.
 func TestExitCodes(t *testing.T) {
 	for code, name := range strings.Fields(
-		"done internal usage name tcp proxy tls http auth address device route listen state") {
+		"done internal usage name tcp proxy tls http auth address device route listen state output " +
+			"firewall confirm dns status doctor") {
 		if got := Step(name).ExitCode(); code > 0 && got != code {
 			t.Errorf("%s exits with %d; want %d", name, got, code)
 		}
@@ -51,6 +53,11 @@ func TestAsFailure(t *testing.T) {
 			"address: invalid Prefix overlaps the route 10.0.0.0/8 dev eth0: choose another " +
 				"--network"},
 		{route.ErrNoRoute, "tcp: no route: check"},
+		{fmt.Errorf("%w: exit code 1", dns.ErrNotSet),
+			"dns: the tunnel's DNS servers cannot be set: exit code 1: see `resolvectl status`"},
+		{fmt.Errorf("%w: the domain com is everybody's", dns.ErrNotAll),
+			"dns: the DNS of all names was not accepted: the domain com is everybody's: have the " +
+				"server resolve all names with --accept-dns"},
 		{&journal.BusyError{Dev: "tun0", PID: 7},
 			"device: device tun0 is in use by another run of tunnel (pid 7): choose another with " +
 				"--dev"},

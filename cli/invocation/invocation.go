@@ -27,6 +27,9 @@ const (
 // configDir is the directory of the default serve.yaml and connect.yaml.
 const configDir = "/etc/tunnel"
 
+// DefaultFile returns the name of the default configuration file of serve or connect.
+func DefaultFile(command string) string { return filepath.Join(configDir, command+".yaml") }
+
 // An Invocation is one call of serve or connect, with its configuration.
 type Invocation struct {
 	CLI     *cli.Context
@@ -40,12 +43,18 @@ type Invocation struct {
 
 // New loads the configuration of the command in c.
 func New(c *cli.Context) (*Invocation, error) {
+	return NewOf(c, c.Command.Name, GivenFlags(c))
+}
+
+// NewOf loads the configuration of serve or connect for a command that only looks at it, with those
+// of its flags that are of serve or connect.
+func NewOf(c *cli.Context, command string, flags map[string][]string) (*Invocation, error) {
 	i := &Invocation{CLI: c}
-	from, err := i.sources()
+	from, err := i.sources(command, flags)
 	if err != nil {
 		return nil, err
 	}
-	return i, i.Load(c.Command.Name, from)
+	return i, i.Load(command, from)
 }
 
 // Load loads the configuration of a command from its sources.
@@ -68,10 +77,9 @@ func (i *Invocation) Settings() []*setting.Setting {
 	return i.Connect.Settings()
 }
 
-// sources returns the sources of the command's values.
-func (i *Invocation) sources() (setting.Sources, error) {
-	from := setting.Sources{Lookup: os.LookupEnv, Flags: GivenFlags(i.CLI)}
-	command := i.CLI.Command.Name
+// sources returns the sources of a command's values.
+func (i *Invocation) sources(command string, flags map[string][]string) (setting.Sources, error) {
+	from := setting.Sources{Lookup: os.LookupEnv, Flags: flags}
 	if command == "connect" && i.CLI.Args().Present() {
 		from.Flags["url"] = i.CLI.Args().Slice()
 	}
@@ -97,7 +105,7 @@ func (i *Invocation) configFile(command string, from setting.Sources) (*setting.
 		if command == "connect" && byVariable {
 			return nil, nil
 		}
-		name = filepath.Join(configDir, command+".yaml")
+		name = DefaultFile(command)
 	}
 	open := OpenFile
 	if w := Worker(i.CLI); w != nil {

@@ -65,9 +65,14 @@ func acceptable(f *os.File, name string) error {
 
 // unwritable returns an error if other users may write to a regular file, or replace it.
 func unwritable(f *os.File, name string, info unix.Stat_t) error {
-	if others(info) {
-		return fmt.Errorf("other users may write to it (mode %04o): `chmod go-w` it",
-			info.Mode&0o7777)
+	own := func(attr string, dest []byte) (n int, err error) {
+		return n, control(f, func(fd int) error {
+			n, err = unix.Fgetxattr(fd, attr, dest)
+			return err
+		})
+	}
+	if how := others(info, own); how != "" {
+		return fmt.Errorf("other users may write to it %s it", how)
 	}
 	for dir := filepath.Dir(resolved(f, name)); ; dir = filepath.Dir(dir) {
 		var dirInfo unix.Stat_t
@@ -79,9 +84,13 @@ func unwritable(f *os.File, name string, info unix.Stat_t) error {
 				"it: `chown` one of them, or move it", dir, owner)
 		}
 		// In a sticky directory others can replace nothing that is not theirs.
-		if others(dirInfo) && dirInfo.Mode&unix.S_ISVTX == 0 && !readOnly(dir) {
-			return fmt.Errorf("other users may write to %s, where it is (mode %04o): `chmod go-w` it",
-				dir, dirInfo.Mode&0o7777)
+		if dirInfo.Mode&unix.S_ISVTX == 0 && !readOnly(dir) {
+			of := func(attr string, dest []byte) (int, error) {
+				return unix.Getxattr(dir, attr, dest)
+			}
+			if how := others(dirInfo, of); how != "" {
+				return fmt.Errorf("other users may write to %s, where it is %s it", dir, how)
+			}
 		}
 		if dir == "/" || dir == "." {
 			return nil
@@ -98,11 +107,21 @@ func trusted(uid int) bool {
 	return uid == 0 || uid == os.Geteuid() || uid == unmapped && journal.InUserNamespace()
 }
 
-// others reports whether a user other than root and the owner may write to a file. The owner's own
-// group, which has the owner's number on most systems, and root's are not others.
-func others(info unix.Stat_t) bool {
-	return info.Mode&0o002 != 0 ||
-		info.Mode&0o020 != 0 && info.Gid != 0 && info.Gid != info.Uid
+// others returns how a user other than root and the owner may write to a file, and the command that
+// ends that; "" if none may. The owner's own group, which has the owner's number on most systems,
+// and root's are not others. Where they may write, an access list may let others: the mode shows
+// what such a list lets the group and all whom it names (acl(5)).
+func others(info unix.Stat_t, read attribute) (how string) {
+	const all, group = 0o002, 0o020
+	switch {
+	case info.Mode&all != 0, info.Mode&group != 0 && info.Gid != 0 && info.Gid != info.Uid:
+		return fmt.Sprintf("(mode %04o): `chmod go-w`", info.Mode&0o7777)
+	case info.Mode&group != 0:
+		if who := listed(read, int(info.Uid)); who != "" {
+			return fmt.Sprintf("(%s): `setfacl -b`", who)
+		}
+	}
+	return ""
 }
 
 // readOnly reports whether nobody can write to dir, for it is mounted so, as the directories of a

@@ -52,7 +52,7 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	if err := sandbox.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
-	limits := sandbox.Limits{State: path, Connect: connects, Unix: h.i.Serve != nil}
+	limits := sandbox.Limits{State: path, Connect: connects, Serve: h.i.Serve != nil}
 	if err := sandbox.Confine(limits, h.log); err != nil {
 		return "", err
 	}
@@ -67,3 +67,6 @@ func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
 		h.log.Debug("hook", "flag", flag, "err", err)
 	}
 }
+
+// End implements Machine: the parent does it.
+func (h *confined) End(_ bool, err error) error { return err }

@@ -12,6 +12,7 @@ import (
 
 	"tunnel/cli/failure"
 	"tunnel/cmdrun"
+	"tunnel/dns"
 	"tunnel/host"
 	"tunnel/ipcmd"
 	"tunnel/journal"
@@ -37,8 +38,10 @@ const (
 )
 
 // makeDevice creates a device, after undoing what a killed run with this device has left. On error
-// nothing is left. The caller closes what was made.
-func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err error) {
+// nothing is left. What keep returns stays, for this run to replace, also on error: that is a kill
+// switch. The caller closes what was made.
+func makeDevice(ctx context.Context, name string, log *slog.Logger, keep keeping) (m made,
+	err error) {
 	if err := tun.Check(name); err != nil {
 		// If another run of this program has the device, its journal, below, gives the better
 		// error.
@@ -59,17 +62,23 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	m.host = host.New(this, notes, log)
 	defer func() { //nolint:contextcheck // Close has its own time
 		if err != nil {
-			err = errors.Join(err, m.host.Close())
+			err = errors.Join(err, m.host.CloseSealed())
 			m = made{}
 		}
 	}()
-	removed, err := notes.Heal(ctx, this)
+	kept, err := keep(ctx, this, notes)
+	if err != nil {
+		return m, err
+	}
+	removed, err := notes.Heal(ctx, this, kept...)
+	m.host.Adopt()
 	for _, what := range removed {
 		log.Info("removed what a killed run left", "what", what)
 	}
 	if err != nil {
 		return m, err
 	}
+	healNames(ctx, this, log)
 	if err := notes.Note(route.Device{Dev: name}); err != nil {
 		return m, err
 	}
@@ -92,9 +101,20 @@ func makeDevice(ctx context.Context, name string, log *slog.Logger) (m made, err
 	return m, nil
 }
 
+// healNames undoes what a run has left in /etc/resolv.conf whose journal is gone. Without it the
+// machine has the names that it has had until now.
+func healNames(ctx context.Context, m journal.Machine, log *slog.Logger) {
+	switch removed, err := dns.Heal(ctx, m); {
+	case err != nil:
+		log.Warn("DNS servers of a run that has ended are left", "err", err)
+	case removed != "":
+		log.Info("removed what a run has left that had no time to", "what", removed)
+	}
+}
+
 // Kernel returns the access to this machine's kernel by `ip` and rtnetlink.
 func Kernel(log *slog.Logger) journal.Machine {
-	return journal.Machine{Run: ipcmd.NewRunner(cmdrun.NewExec(log)), Look: rtnl.Kernel{}}
+	return journal.Machine{Run: ipcmd.NewRunner(cmdrun.NewExec(log)), Look: rtnl.Kernel{}, Log: log}
 }
 
 // closedNode returns the failure of a process with CAP_NET_ADMIN that may not open /dev/net/tun.

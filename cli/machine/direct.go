@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,12 +20,16 @@ import (
 	"tunnel/client"
 	"tunnel/client/grant"
 	"tunnel/config"
+	"tunnel/control"
+	"tunnel/firewall"
 	"tunnel/host"
 	"tunnel/lease"
 	"tunnel/packet"
 	"tunnel/privsep"
 	"tunnel/privsep/sandbox"
-	"tunnel/transport"
+	"tunnel/route"
+	"tunnel/supervisor"
+	"tunnel/sysctl"
 	"tunnel/tun"
 )
 
@@ -34,10 +40,16 @@ type direct struct {
 	split bool         // there is a worker
 	log   *slog.Logger
 
-	made made // by MakeDevice
+	made     made         // by MakeDevice
+	trial    *trial       // --confirm; nil without
+	control  net.Listener // of a client, by Listen; nil before
+	metrics  net.Listener // by Metrics; nil before
+	listened atomic.Bool  // Listen of a server was called
 
 	mu   sync.Mutex
 	down host.Want // guarded by mu; the last Want of --on-up without --on-down yet, or zero
+	// guarded by mu; what was allowed of a client's forwarding, whose interfaces may change
+	forwards []sysctl.Setting
 }
 
 func (d *direct) Device(ctx context.Context) (tun.Device, client.Host, error) {
@@ -47,7 +59,11 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Host, error) {
 	}
 	device, err := tun.Use(file, name, offload)
 	if err != nil {
-		return nil, nil, errors.Join(err, d.close()) //nolint:contextcheck // it has its own time
+		//nolint:contextcheck // it has its own time
+		return nil, nil, errors.Join(err, d.made.host.CloseSealed())
+	}
+	if d.i.Connect != nil {
+		return device, kept{d.made.host, d}, nil
 	}
 	return device, d.made.host, nil
 }
@@ -56,9 +72,21 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Host, error) {
 func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offload, error) {
 	name := d.i.Common.Dev
 	var err error
-	d.made, err = makeDevice(ctx, name, d.log)
+	d.made, err = makeDevice(ctx, name, d.log, d.keepSealed)
 	if d.made.host != nil {
 		d.made.host.Resolvers = guarded(d.i)
+		d.made.host.Marked = Mark(d.i.Connect) != 0
+		if d.split {
+			d.made.host.User = uint32(d.user.UID)
+		}
+		d.made.host.Full = d.i.Connect != nil && d.i.Connect.FullTunnel
+	}
+	if err == nil {
+		if err = d.trial.listen(ctx, name, d.made.host, d.log); err != nil {
+			//nolint:contextcheck // it has its own time
+			err = errors.Join(err, d.made.host.CloseSealed(), d.made.file.Close())
+			d.made = made{}
+		}
 	}
 	return d.made.file, name, d.made.offload, err
 }
@@ -66,23 +94,9 @@ func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offlo
 // Host implements privsep.Machine.
 func (d *direct) Host() *host.Host { return d.made.host }
 
-// close undoes what a killed worker has left.
-func (d *direct) close() error {
-	d.mu.Lock()
-	left := d.down
-	d.mu.Unlock()
-	if !left.IsZero() {
-		d.Hook(context.Background(), invocation.OnDown, left.Addresses[0])
-	}
-	if d.made.host == nil {
-		return nil
-	}
-	return d.made.host.Close()
-}
-
 func (d *direct) State(context.Context) (string, error) {
 	owner := sandbox.User{UID: os.Geteuid(), GID: os.Getegid()}
-	dir, name, err := statedir.Open(stateOf(d.i), owner, d.user.UID)
+	dir, name, err := statedir.Open(StateOf(d.i), owner, d.user.UID)
 	if err != nil {
 		return "", err
 	}
@@ -96,17 +110,32 @@ func (d *direct) OpenState() (*os.File, string, error) {
 	if d.i.Common.User == "" {
 		former = sandbox.FormerUID(d.user)
 	}
-	return statedir.Open(stateOf(d.i), d.user, former)
+	return statedir.Open(StateOf(d.i), d.user, former)
 }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
+	if d.i.Connect != nil {
+		return d.listenControl()
+	}
+	if d.listened.Swap(true) {
+		return nil, errors.New("refused: the server's socket is made once")
+	}
+	ln, err := supervisor.Listener()
+	if err != nil {
+		return nil, failure.New(failure.StepListen, err,
+			"let tunnel-serve.socket have one ListenStream=, a port or an address with one")
+	}
+	if ln != nil {
+		d.log.Info("the service manager listens for this process; --listen is not used")
+		return ln, nil
+	}
 	//nolint:contextcheck // it reads /etc/services
 	address, err := config.ListenAddress(d.i.Serve.Listen)
 	if err != nil {
 		return nil, failure.Usage("--listen%w", err)
 	}
 	for until := time.Now().Add(ghostLimit); ; {
-		ln, err := listen(ctx, address, d.i.Serve.Freebind)
+		ln, err := listen(ctx, flagListen, address, d.i.Serve.Freebind)
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {
 			return ln, err
 		}
@@ -116,12 +145,12 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 
 // OpenListener implements privsep.Machine.
 func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
-	if d.i.Serve == nil {
-		return nil, errors.New("refused: only serve listens")
-	}
 	ln, err := d.Listen(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if d.i.Connect != nil {
+		return control.File(ln)
 	}
 	defer func() { _ = ln.Close() }()
 	tcp, ok := ln.(*net.TCPListener)
@@ -140,32 +169,75 @@ func (d *direct) Open(flag string) (*os.File, error) {
 }
 
 // Allow implements privsep.Machine: a server's device must be as its flags say, a client's as its
-// server says, within bounds.
+// server says, within bounds. Each may have further routes, by the peer: a server to private
+// networks behind its clients, a client to those that its flags accept.
 func (d *direct) Allow(want host.Want) error {
+	if d.i.Connect != nil && len(want.Addresses)+len(want.Routes) == 0 {
+		return d.allowSeal(want)
+	}
+	if len(want.Addresses) != 1 || len(want.Routes) == 0 {
+		return errors.New("refused: not one address, and a route")
+	}
+	more := want.Routes[1:]
+	networks := make([]netip.Prefix, len(more))
+	for i, r := range more {
+		if r.Via != want.Addresses[0].Peer {
+			return errors.New("refused: a route that is not by the peer")
+		}
+		networks[i] = r.Prefix
+	}
+	want.Routes = want.Routes[:1]
 	if d.i.Serve != nil {
-		if !want.Equal(ServeWant(d.i.Serve)) {
+		if err := allowForwarding(d.i.Serve, want); err != nil {
+			return err
+		}
+		want.Firewall, want.Sysctls = firewall.Rules{}, nil
+		flags := ServeWant(d.i.Serve)
+		flags.Firewall = firewall.Rules{}
+		if !want.Equal(flags) {
 			return errors.New("refused: not what the flags say")
+		}
+		for _, n := range networks {
+			if !CanRoute(d.i.Serve.Network, n) {
+				return fmt.Errorf("refused: a route to %s", n)
+			}
 		}
 		return nil
 	}
+	if err := d.allowDevice(want); err != nil {
+		return err
+	}
 	switch {
-	case want.Dev != d.i.Common.Dev:
-		return errors.New("refused: another device")
-	case want.MTU < transport.MinMTU || want.MTU > transport.MaxMTU || want.Qlen < 1 ||
-		want.Qlen > transport.MaxQlen:
-		return fmt.Errorf("refused: mtu %d, qlen %d", want.MTU, want.Qlen)
-	case len(want.Addresses) != 1 || len(want.Routes) != 1 ||
-		want.Routes[0].Via != want.Addresses[0].Peer:
+	case want.Full != Traffic(d.i.Connect).Full:
+		return errors.New("refused: other traffic than the flags say")
+	case want.Routes[0].Via != want.Addresses[0].Peer:
 		return errors.New("refused: not one address, and one route by its peer")
+	}
+	if err := d.allowSite(want); err != nil {
+		return err
+	}
+	if err := d.allowNames(want.Names, append(networks, want.Routes[0].Prefix)); err != nil {
+		return err
 	}
 	pair, accepted := want.Addresses[0], d.i.Connect.Network
 	if err := grant.Check(want.Routes[0].Prefix, pair.Local, pair.Peer, accepted); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
+	if err := d.i.Connect.Routes().Check(networks); err != nil {
+		return fmt.Errorf("refused: %w", err)
+	}
+	d.changes()
 	if d.i.OnLink != nil {
 		d.i.OnLink()
 	}
 	return nil
+}
+
+// CanRoute reports whether a server routes a network behind a client from its own machine: a
+// private one, which its packets would otherwise not find. Public ones are where the internet has
+// them.
+func CanRoute(own, network netip.Prefix) bool {
+	return route.IsPrivate(network) && route.IsRoutable(network) && !network.Overlaps(own)
 }
 
 // RunHook implements privsep.Machine.
@@ -198,14 +270,17 @@ func (d *direct) Explain(err error) *privsep.Failure {
 	return &privsep.Failure{Step: string(f.Step), Text: f.Err.Error(), Advice: f.Advice}
 }
 
-// ServeWant returns the configuration of a server's device.
+// ServeWant returns the configuration of a server's device. Networks that it forwards to, and
+// forwarding itself, are added when the server runs.
 func ServeWant(told *config.Serve) host.Want {
 	pair, _ := lease.PairOf(told.Network, 0)
-	return host.Pair(told.Dev, told.MTU, told.Qlen, pair.Local, pair.Peer, told.Network)
+	want := host.Pair(told.Dev, told.MTU, told.Qlen, pair.Local, pair.Peer, told.Network)
+	want.Firewall = ForwardRules(told, nil, nil)
+	return want
 }
 
-// stateOf returns the state directory that an invocation chooses.
-func stateOf(i *invocation.Invocation) statedir.Choice {
+// StateOf returns the state directory that an invocation chooses.
+func StateOf(i *invocation.Invocation) statedir.Choice {
 	return statedir.Choice{
 		Dir: i.Common.State, Given: i.Common.From.Given(invocation.FlagState),
 	}

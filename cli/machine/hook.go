@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tunnel/host"
+	"tunnel/supervisor"
 )
 
 // downTimeout bounds --on-down, so that the program ends within two seconds of a signal.
@@ -51,12 +52,12 @@ func runHook(ctx context.Context, flag, command string, dev string, address host
 }
 
 // isSecret reports whether a hook must not get a variable of the environment: this program's own,
-// which may have the token, and those of a proxy with a user or password before an @, with or
-// without a scheme.
+// which may have the token, those by which systemd takes this process's word, and those of a proxy
+// with a user or password before an @, with or without a scheme.
 func isSecret(variable string) bool {
 	name, value, _ := strings.Cut(variable, "=")
 	if strings.HasSuffix(strings.ToUpper(name), "_PROXY") && strings.Contains(value, "@") {
 		return true
 	}
-	return strings.HasPrefix(name, "TUNNEL_")
+	return strings.HasPrefix(name, "TUNNEL_") || slices.Contains(supervisor.Variables(), name)
 }

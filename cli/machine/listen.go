@@ -14,14 +14,20 @@ import (
 	"tunnel/cli/failure"
 )
 
-const flagFreebind = "freebind"
+const (
+	flagListen   = "listen"
+	flagFreebind = "freebind"
+	flagMetrics  = "metrics"
+)
 
-// listen returns a listener at address. With freebind the address need not exist yet (IP_FREEBIND
-// in ip(7)): clients can connect as soon as it does.
-func listen(ctx context.Context, address string, freebind bool) (net.Listener, error) {
-	// Sessions have keepalives of their own; TCP's would cost each connection four system calls,
-	// even if it is refused.
-	config := net.ListenConfig{KeepAlive: -1}
+// listen returns a listener at the address of a flag. With freebind the address need not exist yet
+// (IP_FREEBIND in ip(7)): clients can connect as soon as it does.
+func listen(ctx context.Context, flag, address string, freebind bool) (net.Listener, error) {
+	advice := "choose another --" + flag
+	var config net.ListenConfig
+	// No client of ours uses it, the kernel would do more for each connection, and what the program
+	// reads and sets on a connection is plain TCP's.
+	config.SetMultipathTCP(false)
 	if freebind {
 		config.Control = allowFreebind
 	}
@@ -29,23 +35,25 @@ func listen(ctx context.Context, address string, freebind bool) (net.Listener, e
 		if zone := at.Addr().Zone(); !hasLink(zone) { // the kernel only says that something is invalid
 			return nil, failure.New(failure.StepListen,
 				fmt.Errorf("listen on %s: this machine has no interface %s", address, zone),
-				"start when it is there, or choose another --listen")
+				"start when it is there, or "+advice)
 		}
 	}
 	ln, err := config.Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
 		return nil, failure.New(failure.StepListen, fmt.Errorf("%s is in use", address),
-			"end what listens there, or choose another --listen")
+			"end what listens there, or "+advice)
 	case errors.Is(err, unix.EACCES):
 		return nil, failure.New(failure.StepListen, fmt.Errorf("%s is not allowed", address),
 			"ports below 1024 need root or CAP_NET_BIND_SERVICE")
 	case errors.Is(err, unix.EADDRNOTAVAIL):
+		if flag == flagListen {
+			advice += ", or give --" + flagFreebind + " if the address comes later"
+		}
 		return nil, failure.New(failure.StepListen,
-			fmt.Errorf("this machine does not have the address of %s", address),
-			"choose another --listen, or give --"+flagFreebind+" if the address comes later")
+			fmt.Errorf("this machine does not have the address of %s", address), advice)
 	case err != nil:
-		return nil, failure.New(failure.StepListen, err, "choose another --listen")
+		return nil, failure.New(failure.StepListen, err, advice)
 	}
 	return ln, nil
 }

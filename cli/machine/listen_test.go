@@ -9,7 +9,7 @@ import (
 )
 
 func TestListen(t *testing.T) {
-	ln, err := listen(t.Context(), "127.0.0.1:0", false)
+	ln, err := listen(t.Context(), flagListen, "127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestListen(t *testing.T) {
 		"127.0.0.1:99999": "listen: listen tcp: address 99999: invalid port: choose another " +
 			"--listen",
 	} {
-		ln, err := listen(t.Context(), address, false)
+		ln, err := listen(t.Context(), flagListen, address, false)
 		if err == nil {
 			_ = ln.Close()
 			t.Errorf("listens on %s", address)
@@ -36,5 +36,18 @@ func TestListen(t *testing.T) {
 		if got := failure.Of(err).Error(); !strings.HasPrefix(got, want) {
 			t.Errorf("got %s; want %s", got, want)
 		}
+	}
+}
+
+// A worker gets the listener of a server once.
+func TestListenOnce(t *testing.T) {
+	d := &direct{i: invocationOf(t, "serve", "--listen", "127.0.0.1:0")}
+	file, err := d.OpenListener(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Close()
+	if _, err := d.OpenListener(t.Context()); err == nil {
+		t.Error("it is made again")
 	}
 }

@@ -4,10 +4,12 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"time"
 
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
@@ -15,6 +17,7 @@ import (
 	"tunnel/host"
 	"tunnel/privsep"
 	"tunnel/privsep/sandbox"
+	"tunnel/supervisor"
 	"tunnel/tun"
 )
 
@@ -25,15 +28,29 @@ type Machine interface {
 	Device(ctx context.Context) (tun.Device, client.Host, error)
 	// State returns the state directory. A worker can access no other files afterwards.
 	State(ctx context.Context) (string, error)
+	// Listen returns a server's listener, or a client's control socket, once Device has returned.
 	Listen(ctx context.Context) (net.Listener, error)
+	// Metrics returns the listener of --metrics, once Device has returned; nil without the flag.
+	Metrics(ctx context.Context) (net.Listener, error)
 	// Hook runs the command of a flag, with the device's address, until ctx ends.
 	Hook(ctx context.Context, flag string, address host.Address)
+	// Tell tells the service manager a state, if there is one.
+	Tell(supervisor.State)
+	// Watch has the service manager told that the process is alive, as long as check returns, until
+	// ctx ends.
+	Watch(ctx context.Context, check func())
+	// End undoes what is left after a client's run, and returns the run's error: err, unless there is
+	// more to say. told reports whether the run ended because it was told to.
+	End(told bool, err error) error
 }
 
 // ended returns the error of a run from its worker's exit code and error, and from what could not
 // be undone afterwards.
 func ended(code int, err, left error) error {
+	var said *failure.Failure
 	switch {
+	case errors.As(left, &said) && said.Step == failure.StepConfirm:
+		return left
 	case err != nil && left != nil:
 		return failure.New(failure.StepInternal, fmt.Errorf("%w; and then: %w", err, left),
 			"run `tunnel cleanup`")
@@ -43,6 +60,17 @@ func ended(code int, err, left error) error {
 		return &failure.WorkerEnded{Code: code, Left: left}
 	}
 	return left
+}
+
+// endsSoon reports whether ctx ends within a second: a signal to both processes may have ended the
+// worker first.
+func endsSoon(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return true
+	case <-time.After(time.Second):
+		return false
+	}
 }
 
 // New returns the Machine of this process. A process that becomes the parent runs its worker to the
@@ -57,6 +85,7 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 		return &confined{Worker: w, i: i, user: user, log: log}, nil
 	}
 	own := &direct{i: i, user: user, log: log}
+	own.trial = own.newTrial()
 	if os.Geteuid() != 0 {
 		if i.Common.User != "" {
 			return nil, failure.Usage("--user is for root: only root can become another user")
@@ -73,11 +102,13 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 	}
 	own.split = true
 	parent := privsep.New(own, log)
+	parent.Watch = supervisor.Interval()
 	stdout, stderr := invocation.Output(i.CLI).Stdout.Spool.Relay(),
 		invocation.Output(i.CLI).Stderr.Spool.Relay()
 	parent.Stdout, parent.Stderr = stdout, stderr
 	code, err := parent.Run(i.CLI.Context, invocation.Args(i.CLI)[1:])
 	stdout.Flush()
 	stderr.Flush()
-	return nil, ended(code, err, own.close())
+	told := i.CLI.Err() != nil || code == 0 && err == nil && endsSoon(i.CLI.Context)
+	return nil, ended(code, err, own.End(told, nil))
 }

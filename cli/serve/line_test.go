@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"tunnel/cli/invocation"
-	"tunnel/config"
+	"tunnel/config/location"
 )
 
 func TestConnectLine(t *testing.T) {
@@ -71,7 +71,7 @@ func TestServerURL(t *testing.T) {
 			want: "wss://server.example"},
 	} {
 		s := &serverTLS{domains: test.domains, plain: test.plain}
-		public, err := config.ParseHostPort(test.public)
+		public, err := location.ParseHostPort(test.public)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,17 +5,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/urfave/cli/v2"
 
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
-	"tunnel/cmdrun"
+	"tunnel/cli/observe"
 	"tunnel/config"
 	"tunnel/control"
-	"tunnel/host"
-	"tunnel/journal"
+	"tunnel/loglimit"
 	"tunnel/server"
+	"tunnel/server/networks"
+	"tunnel/supervisor"
 )
 
 // Command returns the command.
@@ -49,6 +51,10 @@ func serve(c *cli.Context) (err error) {
 	}
 	told, log := i.Serve, i.Log()
 	i.Warn(log)
+	if none := told.UnreachedDNS(); len(none) > 0 && invocation.Worker(c) == nil {
+		log.Warn("clients do not reach all DNS servers through the tunnel: give --push-route with "+
+			"their networks, unless their tokens have them", "dns", none)
+	}
 	memory := serveMemory(told.MaxMemory)
 	want := machine.ServeWant(told)
 	if told.DryRun {
@@ -59,8 +65,7 @@ func serve(c *cli.Context) (err error) {
 		if _, err := newServerTLS(i, log); err != nil {
 			return err
 		}
-		dry := host.New(journal.Machine{Run: cmdrun.DryRun{W: c.App.Writer}}, nil, nil)
-		return dry.Apply(c.Context, want)
+		return dryRun(c, i, want, log)
 	}
 	if invocation.Worker(c) == nil {
 		watchJoinLine(invocation.Output(c), log)
@@ -85,6 +90,12 @@ func serve(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, own.Close()) }()
 	defer func() { _ = device.Close() }() // Run closes it too; this is for earlier failures
+	// A worker cannot make it after State.
+	socket, err := control.NewSocket()
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
 	dir, err := this.State(c.Context)
 	if err != nil {
 		return err
@@ -94,11 +105,14 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer kept.close()
+	kept.listen(socket)
 	tlsConfig, err := secure.open(dir)
 	if err != nil {
 		return err
 	}
-	held, err := holdDevice(c.Context, own, want, log)
+	limited := loglimit.New(log.Handler()) // for lines that clients can cause
+	defer limited.Close()
+	held, err := holdDevice(c.Context, own, want, slog.New(limited))
 	if err != nil {
 		return err
 	}
@@ -107,6 +121,11 @@ func serve(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	observer, err := observe.New(c.Context, this, c.App.Version, slog.New(limited))
+	if err != nil {
+		return err
+	}
+	defer observer.Close()
 	if tlsConfig == nil && !machine.IsLoopback(ln.Addr()) {
 		log.Warn(
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
@@ -124,14 +143,19 @@ func serve(c *cli.Context) (err error) {
 	}
 	defer secure.keep(c.Context)()
 	limitMemory(memory)
+	duties := &machineNetworks{device: held, hops: own, told: told, want: want,
+		log: slog.New(limited)}
 	hub, err := server.New(server.Config{
 		Device: device, Leases: kept.leases, Auth: kept.auth, TLS: tlsConfig, Path: told.Path,
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: told.PingInterval,
-		Congestion: told.Congestion, ClientToClient: told.ClientToClient, Log: log,
+		Congestion: told.Congestion, Version: c.App.Version, ClientToClient: told.ClientToClient,
+		Log:            log,
 		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress,
 		TrustedProxies: told.TrustedProxy,
 		MaxLanes:       told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions,
-		Sever: severing(log), ProxyHint: proxyHint,
+		Site: networks.Site{Push: told.PushRoute, Public: told.ReachesPublic(), DNS: told.DNS,
+			Domains: told.DNSDomain, Overlap: own.Overlap, Route: duties.set},
+		Sever: severing(log), ProxyHint: proxyHint, Admitted: observer.Admitted,
 	})
 	if err != nil {
 		return err
@@ -139,7 +163,12 @@ func serve(c *cli.Context) (err error) {
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
 	defer kept.control(c.Context, hub, join)()
 	machine.TakePriority(log)
-	return held.run(c.Context, func(ctx context.Context) error { return hub.Run(ctx, ln) })
+	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
+	this.Watch(c.Context, alive)
+	observer.Hub(hub.Status, alive, held.reachable)
+	this.Tell(supervisor.Listening)
+	return held.run(c.Context, duties.again,
+		func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }
 
 // proxyHint is the advice when a proxy that the server does not trust names a client.

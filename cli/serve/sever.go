@@ -8,12 +8,12 @@ import (
 	"tunnel/sever"
 )
 
-// severing returns the function that ends this kernel's connections with an address that is
+// severing returns the function that ends this kernel's connections with addresses that are
 // reassigned.
-func severing(log *slog.Logger) func(context.Context, netip.Addr) error {
-	return func(ctx context.Context, a netip.Addr) error {
-		ended, err := sever.Address(ctx, a)
-		log.Debug("connections with an address ended", "address", a, "tcp", ended.TCP, "udp",
+func severing(log *slog.Logger) func(context.Context, ...netip.Prefix) error {
+	return func(ctx context.Context, all ...netip.Prefix) error {
+		ended, err := sever.Networks(ctx, all...)
+		log.Debug("connections with addresses ended", "addresses", all, "tcp", ended.TCP, "udp",
 			ended.UDP, "conntrack", ended.Conntrack)
 		return err
 	}

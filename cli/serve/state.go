@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 
 	"tunnel/auth"
@@ -36,8 +37,9 @@ type serverState struct {
 	file   *state.File
 	leases *lease.Pool
 	auth   server.Authenticator
-	tokens *auth.Store // the same; nil with --insecure-no-auth
-	given  bool        // --token or --token-file
+	tokens *auth.Store  // the same; nil with --insecure-no-auth
+	given  bool         // --token or --token-file
+	ln     net.Listener // the control socket; nil if there is none
 	log    *slog.Logger
 }
 
@@ -75,6 +77,9 @@ func openServerState(dir string, told *config.Serve, secret string,
 // close writes the times of last use, which are written late, and unlocks the state. Losing these
 // times to a full disk is not a failure.
 func (s *serverState) close() {
+	if s.ln != nil {
+		_ = s.ln.Close() // also after Serve, which was not reached if the start has failed
+	}
 	if err := s.leases.Close(); err != nil {
 		s.log.Warn("lease idle times not saved", "err", err)
 	}
@@ -125,17 +130,23 @@ func (s *serverState) nobody() bool {
 	return true
 }
 
+// listen gives the control socket its name. This comes before any byte is read from the network.
+func (s *serverState) listen(socket *control.Socket) {
+	var err error
+	if s.ln, err = socket.Listen(s.dir); err != nil {
+		s.log.Error("no control socket: `tunnel token` cannot reach this server", "err", err)
+	}
+}
+
 // control serves the control socket for `tunnel token` until the returned function is called.
 func (s *serverState) control(ctx context.Context, hub *server.Server,
 	join control.Join) (stop func()) {
-	ln, err := control.Listen(ctx, s.dir)
-	if err != nil {
-		s.log.Error("no control socket: `tunnel token` cannot reach this server", "err", err)
+	if s.ln == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, join, s.log) })
+	group.Go(func() { control.Serve(ctx, s.ln, hub, join, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

@@ -176,6 +176,16 @@ func closeEmpty(dir *os.File, info unix.Stat_t) bool {
 	return len(names) == 0 && errors.Is(err, io.EOF)
 }
 
+// Candidates returns the directories in which a server of this user's may have its control socket,
+// best first.
+func Candidates(state Choice) []string {
+	dirs := []string{state.Dir}
+	if own, ok := userStateDir(); ok && !state.Given && isOrdinary() {
+		dirs = append(dirs, own)
+	}
+	return dirs
+}
+
 // Make creates dir if necessary, and checks that this process can write to it.
 func Make(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -23,6 +23,7 @@ import (
 type tokens interface {
 	List(context.Context) ([]server.TokenStatus, error)
 	Create(context.Context, auth.Spec) (auth.Token, string, error)
+	Set(context.Context, string, auth.Change) error
 	Revoke(context.Context, string) error
 	Join(context.Context) (control.Join, error)
 }
@@ -112,6 +113,11 @@ func (l localTokens) List(context.Context) (all []server.TokenStatus, _ error) {
 
 func (l localTokens) Create(_ context.Context, spec auth.Spec) (auth.Token, string, error) {
 	return l.store.Create(spec, nil) // serve checks it against its network
+}
+
+func (l localTokens) Set(_ context.Context, name string, change auth.Change) error {
+	_, _, err := l.store.Set(name, change, nil) // as above
+	return err
 }
 
 func (l localTokens) Revoke(_ context.Context, name string) error {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -34,17 +33,14 @@ func tokenList(c *cli.Context) error {
 func printTokens(w io.Writer, all []server.TokenStatus) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table,
-		"NAME\tKIND\tADDRESS\tROUTES\tMAX SESSIONS\tEXPIRES\tCERT CN\tCREATED\tLAST "+
-			"USED\tCONNECTED")
+		"NAME\tKIND\tADDRESS\tROUTES\tPUSHED\tDNS\tMAX SESSIONS\tEXPIRES\tCERT CN\tCREATED\t"+
+			"LAST USED\tCONNECTED")
 	for _, t := range all {
-		address, routes, sessions, expires, used, live := "-", "-", maxSessionsText(t.Token),
-			"never", "never", "-"
+		address := "-"
+		sessions, expires, used, live := maxSessionsText(t.Token), "never", "never", "-"
 		certCN := cmp.Or(t.CertCN, "-")
 		if t.Address.IsValid() {
 			address = t.Address.String()
-		}
-		if len(t.Routes) > 0 {
-			routes = joined(t.Routes)
 		}
 		if !t.Expires.IsZero() {
 			expires = moment(t.Expires)
@@ -62,8 +58,8 @@ func printTokens(w io.Writer, all []server.TokenStatus) error {
 			}
 			live = strings.Join(clients, ", ")
 		}
-		cells := []string{t.Name, string(t.Kind), address, routes, sessions, expires, certCN,
-			moment(t.Created), used, live}
+		cells := []string{t.Name, string(t.Kind), address, list(t.Routes), list(t.PushRoutes),
+			list(t.DNS, t.Domains...), sessions, expires, certCN, moment(t.Created), used, live}
 		for i := range cells { // a compromised server may send anything
 			cells[i] = failure.Printable(cells[i])
 		}
@@ -85,12 +81,13 @@ func maxSessionsText(t auth.Token) string {
 	return strconv.Itoa(*t.MaxSessions)
 }
 
-func joined(prefixes []netip.Prefix) string {
-	var all []string
-	for _, p := range prefixes {
-		all = append(all, p.String())
+// list returns a cell with all of a list.
+func list[T fmt.Stringer](all []T, more ...string) string {
+	var texts []string
+	for _, one := range all {
+		texts = append(texts, one.String())
 	}
-	return strings.Join(all, ",")
+	return cmp.Or(strings.Join(append(texts, more...), ","), "-")
 }
 
 func moment(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -32,29 +31,27 @@ const (
 	flagAddress     = "address"
 	flagMaxSessions = "max-sessions"
 	flagRoute       = "route"
+	flagPushRoute   = "push-route"
+	flagDNS         = "dns"
+	flagDNSDomain   = "dns-domain"
 	flagExpires     = "expires"
 	flagOnce        = "once"
 	flagCertCN      = "cert-cn"
 )
 
 // joinLife is the default lifetime of a join token.
-const joinLife = time.Hour
+const joinLife = "1h"
 
 // maxLife is the longest --expires; beyond that only never.
 const maxLife = 100 * 365 * 24 * time.Hour
 
 // Command returns the command.
 func Command() *cli.Command {
-	// Only --state has an environment variable: TUNNEL_ADDRESS and others have another meaning for
-	// connect.
-	keep := &cli.StringFlag{Name: invocation.FlagState,
-		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
-		TakesFile: true, Usage: "`DIR` of the server"}
 	sub := func(name, usage, args, description string, action cli.ActionFunc,
 		flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, ArgsUsage: args, Description: description,
-			Flags:        append(flags, keep),
+			Flags:        append(flags, stateFlag()),
 			OnUsageError: invocation.UsageError, HideHelpCommand: true,
 			Action: func(c *cli.Context) error {
 				if err := noneEmpty(c); err != nil {
@@ -66,7 +63,7 @@ func Command() *cli.Command {
 	}
 	return &cli.Command{
 		Name:  "token",
-		Usage: "manage who may connect: create, list, revoke",
+		Usage: "manage who may connect: create, set, list, revoke",
 		Description: "Works on the server's --state, whether the server runs or not. Example:\n\n" +
 			"   (umask 077; sudo tunnel token create laptop > token)",
 		OnUsageError:    invocation.UsageError,
@@ -77,29 +74,72 @@ func Command() *cli.Command {
 				"The token alone goes to stdout. Only a hash of it is kept. Examples:\n\n"+
 					"   (umask 077; sudo tunnel token create laptop > token)\n"+
 					"   sudo tunnel token create --once --expires 10m phone", tokenCreate,
-				&cli.StringFlag{Name: flagAddress,
-					Usage: "reserve this `ADDRESS` of the network for it"},
-				&cli.StringSliceFlag{Name: flagRoute,
-					Usage: "let its client send from and receive for this `PREFIX`; may be given " +
-						"several times"},
-				&cli.StringFlag{Name: flagExpires,
-					DefaultText: "never, with --once 1h",
-					Usage:       "`TIME` until it expires, like 10m, 12h or 90d, or never"},
-				&cli.StringFlag{Name: flagCertCN,
-					Usage: "require a client certificate whose subject has the common name " +
-						"`NAME`, for a server with --client-ca"},
-				&cli.IntFlag{Name: flagMaxSessions,
-					DefaultText: "that of serve --max-sessions",
-					Usage:       "largest `NUMBER` of clients that it admits at once; 0 is no limit"},
-				&cli.BoolFlag{Name: flagOnce,
+				append(specFlags("", "never, with --once "+joinLife), &cli.BoolFlag{Name: flagOnce,
 					Usage: "make a join token: the first client that uses it gets a lasting " +
-						"credential, and no other client is admitted"},
+						"credential, and no other client is admitted"})...,
+			),
+			sub("set", "change a token; connected clients are told", "NAME",
+				"What is not given stays as it is. Examples:\n\n"+
+					"   sudo tunnel token set laptop --push-route 192.168.7.0/24\n"+
+					"   sudo tunnel token set site --route none", tokenSet,
+				&cli.StringSliceFlag{Name: flagRoute,
+					Usage: "let its client carry the network `PREFIX` behind it, and no other; " +
+						"may be given several times; none is none"},
+				&cli.StringSliceFlag{Name: flagPushRoute,
+					Usage: "let its clients reach the network `PREFIX` behind the server, and no " +
+						"other beside those of serve --push-route; may be given several times; " +
+						"none is none"},
+				&cli.StringSliceFlag{Name: flagDNS,
+					Usage: "tell its clients of the DNS server `ADDRESS`, in place of those of " +
+						"serve --dns; may be given several times; none is those of serve"},
+				&cli.StringSliceFlag{Name: flagDNSDomain,
+					Usage: "tell its clients that their DNS servers know the names in `DOMAIN`, and " +
+						"in no other beside those of serve --dns-domain; may be given several " +
+						"times; none is none"},
 			),
 			sub("list", "show all tokens and who is connected", "",
 				"Example:\n\n   sudo tunnel token list", tokenList),
 			sub("revoke", "revoke a token, and end every session that uses it", "NAME",
 				"Example:\n\n   sudo tunnel token revoke laptop", tokenRevoke),
 		},
+	}
+}
+
+// stateFlag returns the flag of the server's directory. Only this one has an environment variable:
+// TUNNEL_ADDRESS and others have another meaning for connect.
+func stateFlag() cli.Flag {
+	return &cli.StringFlag{Name: invocation.FlagState,
+		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
+		TakesFile: true, Usage: "`DIR` of the server"}
+}
+
+// specFlags returns the flags that tokenSpec reads, with the default of --expires and what is said
+// of it.
+func specFlags(expires, text string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: flagAddress,
+			Usage: "reserve this `ADDRESS` of the network for it"},
+		&cli.StringSliceFlag{Name: flagRoute,
+			Usage: "let its client carry the network `PREFIX` behind it; may be given " +
+				"several times"},
+		&cli.StringSliceFlag{Name: flagPushRoute,
+			Usage: "let its clients reach the network `PREFIX` behind the server, beside " +
+				"those of serve --push-route; may be given several times"},
+		&cli.StringSliceFlag{Name: flagDNS,
+			Usage: "tell its clients of the DNS server `ADDRESS`, in place of those of " +
+				"serve --dns; may be given several times, best first"},
+		&cli.StringSliceFlag{Name: flagDNSDomain,
+			Usage: "tell its clients that their DNS servers know the names in `DOMAIN`, " +
+				"beside those of serve --dns-domain; may be given several times"},
+		&cli.StringFlag{Name: flagExpires,
+			Value: expires, DefaultText: text,
+			Usage: "`TIME` until it expires, like 10m, 12h or 90d, or never"},
+		&cli.StringFlag{Name: flagCertCN,
+			Usage: "require a client certificate whose subject has the common name " +
+				"`NAME`, for a server with --client-ca"},
+		&cli.IntFlag{Name: flagMaxSessions,
+			DefaultText: "that of serve --max-sessions",
+			Usage:       "largest `NUMBER` of clients that it admits at once; 0 is no limit"},
 	}
 }
 
@@ -132,16 +172,20 @@ func tokenCreate(c *cli.Context) error {
 			"made %s; it is shown this once, give it to the client with --token-file\n",
 			describe(made))
 		if _, err = fmt.Fprintln(c.App.Writer, text); err != nil {
-			return failure.New(failure.StepOutput,
-				fmt.Errorf("token %q was made and could not be shown: %w", name,
-					errors.Unwrap(err)),
-				"run `tunnel token revoke "+name+"`, and make another")
+			return notShown(name, err)
 		}
 		if join, err := t.Join(c.Context); err == nil { // an older server does not know it
 			printJoin(c.App.ErrWriter, join, text)
 		}
 		return nil
 	})
+}
+
+// notShown is the failure of a token that was made and not written to stdout.
+func notShown(name string, err error) error {
+	return failure.New(failure.StepOutput,
+		fmt.Errorf("token %q was made and could not be shown: %w", name, errors.Unwrap(err)),
+		"run `tunnel token revoke "+name+"`, and make another")
 }
 
 // printJoin prints the command that joins a machine, if the server knows its URL. A secret that
@@ -177,7 +221,7 @@ func tokenName(c *cli.Context) (string, error) {
 	}
 	name := c.Args().First()
 	if name == "" {
-		return "", failure.Usage("which token? tunnel token %s NAME", c.Command.Name)
+		return "", failure.Usage("which token? %s NAME", c.Command.HelpName)
 	}
 	if err := auth.CheckName(name); err != nil {
 		return "", failure.Usage("%w", err)
@@ -191,16 +235,17 @@ func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 	if spec.Address, err = config.ParseAddress(c.String(flagAddress)); err != nil {
 		return spec, failure.Usage("--address%w", err)
 	}
-	for _, text := range c.StringSlice(flagRoute) {
-		prefix, err := netip.ParsePrefix(text)
-		if err != nil {
-			return spec, failure.Usage("--route %s is not a prefix like 192.168.7.0/24", text)
-		}
-		if prefix != prefix.Masked() {
-			return spec, failure.Usage("--route %s has host bits set, its prefix is %s", text,
-				prefix.Masked())
-		}
-		spec.Routes = append(spec.Routes, prefix)
+	if spec.Routes, err = prefixes(c, flagRoute); err != nil {
+		return spec, err
+	}
+	if spec.PushRoutes, err = prefixes(c, flagPushRoute); err != nil {
+		return spec, err
+	}
+	if spec.DNS, err = dnsServers(c, flagDNS); err != nil {
+		return spec, err
+	}
+	if spec.Domains, err = dnsDomains(c, flagDNSDomain); err != nil {
+		return spec, err
 	}
 	spec.CertCN = c.String(flagCertCN)
 	if c.IsSet(flagMaxSessions) {
@@ -211,12 +256,13 @@ func tokenSpec(c *cli.Context, name string) (spec auth.Spec, err error) {
 		}
 		spec.MaxSessions = &n
 	}
-	life, err := lifetime(c.String(flagExpires))
+	expires := c.String(flagExpires)
+	if expires == "" && spec.Once {
+		expires = joinLife
+	}
+	life, err := lifetime(expires)
 	if err != nil {
 		return spec, err
-	}
-	if !c.IsSet(flagExpires) && spec.Once {
-		life = joinLife
 	}
 	if life != 0 {
 		spec.Expires = time.Now().Add(life)

@@ -2,6 +2,8 @@
 package store
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +34,15 @@ type Session struct {
 
 	// the granted network that this machine accepted
 	Network netip.Prefix `json:"network,omitzero"`
+}
+
+// NewSession returns 128 random bits as text. The client chooses the id of its session, because a
+// join token is bound to the first session that uses it, and an answer with an id chosen by the
+// server could be lost.
+func NewSession() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // content is what a session file holds: the last session, and those with other servers, newest

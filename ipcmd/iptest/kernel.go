@@ -113,6 +113,14 @@ func (k *Kernel) Run(ctx context.Context, c cmdrun.Command) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &cmdrun.Error{Command: c, ExitCode: -2, Err: err}
 	}
+	for _, each := range c.Each {
+		if out, err := k.Run(ctx, each); err != nil {
+			return out, err
+		}
+	}
+	if len(c.Each) > 0 {
+		return nil, nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	fail := k.run(c)

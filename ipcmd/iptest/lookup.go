@@ -62,6 +62,12 @@ func (k *Kernel) Routes(table, index int, visit func(rtnl.Route) bool) error {
 // Rules is one of these methods: there are none.
 func (k *Kernel) Rules() ([]rtnl.Rule, error) { return nil, nil }
 
+// Networks6 is one of these methods, as the next: there is no IPv6.
+func (k *Kernel) Networks6() ([]rtnl.Addr, error) { return nil, nil }
+
+// Routes6 is one of these methods.
+func (k *Kernel) Routes6(int, func(rtnl.Route) bool) error { return nil }
+
 // Resolve is one of these methods.
 func (k *Kernel) Resolve(flow rtnl.Flow) (rtnl.Route, error) {
 	found, err := k.Match(flow)

@@ -40,11 +40,16 @@ func (r *Recorder) Commands() []cmdrun.Command {
 	return slices.Clone(r.commands)
 }
 
-// Transcript returns the commands so far, one a line.
+// Transcript returns the commands so far, one a line, those of a batch in its place.
 func (r *Recorder) Transcript() string {
 	var text strings.Builder
 	for _, c := range r.Commands() {
-		text.WriteString(c.String() + "\n")
+		for _, each := range c.Each {
+			text.WriteString(each.String() + "\n")
+		}
+		if len(c.Each) == 0 {
+			text.WriteString(c.String() + "\n")
+		}
 	}
 	return text.String()
 }

@@ -96,17 +96,16 @@ func keep(mask uint32) error {
 type Limits struct {
 	State   string // the directory to write to
 	Connect bool   // make TCP connections
-	// make Unix sockets. A filter cannot see their names: one that makes any can bind an abstract
-	// one, to which other processes of this network namespace may connect.
-	Unix bool
+	// give Unix sockets that are open names in State, and change connection tracking and nftables
+	// (NETLINK_NETFILTER)
+	Serve bool
 }
 
 // Rights of landlock: nothing to execute.
 const (
 	readRights  = landlocksys.AccessFSReadFile | landlocksys.AccessFSReadDir
 	writeRights = readRights | landlocksys.AccessFSWriteFile | landlocksys.AccessFSTruncate |
-		landlocksys.AccessFSRemoveFile | landlocksys.AccessFSMakeReg | landlocksys.AccessFSMakeDir |
-		landlocksys.AccessFSMakeSock
+		landlocksys.AccessFSRemoveFile | landlocksys.AccessFSMakeReg | landlocksys.AccessFSMakeDir
 )
 
 // signalErratum is the bit of landlock's errata (Documentation/userspace-api/landlock.rst) that
@@ -116,11 +115,12 @@ const signalErratum = 1 << 1
 
 // Confine leaves to the process, for good, what s says and what it reads while it runs: names,
 // certificates to trust, the time zone, kernel parameters. Whole directories, for files are
-// replaced by rename. It can listen on no TCP port, reach no Unix socket but its own, and no
-// process but itself. Of this it does as much as the kernel's landlock can.
+// replaced by rename. It can listen on no TCP port, and reach no process but itself. Of this it
+// does as much as the kernel's landlock can.
 //
 // After that it calls nothing of the kernel that a worker has no use for, as far as there is
-// seccomp.
+// seccomp: it makes no Unix socket either, by which it could connect to services, or let others
+// connect by an abstract name.
 func Confine(s Limits, log *slog.Logger) error {
 	if err := restrictFiles(s, log); err != nil {
 		return err
@@ -144,8 +144,12 @@ func restrictFiles(s Limits, log *slog.Logger) error {
 	if errata, err := landlocksys.LandlockGetErrata(); err != nil || errata&signalErratum == 0 {
 		config.Scoped = landlocksys.ScopeAbstractUnixSocket
 	}
+	write := landlock.AccessFSSet(writeRights)
+	if s.Serve {
+		write |= landlocksys.AccessFSMakeSock
+	}
 	err := config.BestEffort().Restrict(
-		landlock.PathAccess(writeRights, s.State),
+		landlock.PathAccess(write, s.State),
 		landlock.PathAccess(readRights, readable()...).IgnoreIfMissing(),
 	)
 	if err != nil {

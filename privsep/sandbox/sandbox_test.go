@@ -24,12 +24,12 @@ import (
 // The test binary is also the process in the sandbox.
 const (
 	confinedVariable = "PRIVSEP_TEST_CONFINED" // the state directory
-	clientVariable   = "PRIVSEP_TEST_CLIENT"   // any value: it makes no Unix socket
+	limitsVariable   = "PRIVSEP_TEST_LIMITS"   // "client" or "server": what sockets it makes
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(confinedVariable); os.Getenv(clientVariable) != "" {
-		os.Exit(beClient(dir))
+	if dir := os.Getenv(confinedVariable); os.Getenv(limitsVariable) != "" {
+		os.Exit(makeSockets(dir, os.Getenv(limitsVariable) == "server"))
 	} else if dir != "" {
 		os.Exit(beConfined(dir))
 	}
@@ -245,8 +245,9 @@ func executeOwn(dir string) error {
 // beConfined enters the sandbox, and prints what it could do all the same.
 func beConfined(dir string) int {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	if err := errors.Join(sandbox.Drop(testUser),
-		sandbox.Confine(sandbox.Limits{State: dir, Unix: true}, log)); err != nil {
+	socket, failed := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err := errors.Join(failed, sandbox.Drop(testUser),
+		sandbox.Confine(sandbox.Limits{State: dir, Serve: true}, log)); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -269,12 +270,10 @@ func beConfined(dir string) int {
 				os.Rename(path, filepath.Join(dir, "state")))
 		},
 		"make a directory": func() error { return os.Mkdir(filepath.Join(dir, "acme"), 0o700) },
-		"a socket of its own": func() error {
-			ln, err := net.Listen("unix", filepath.Join(dir, "control.sock")) //nolint:noctx // at once
-			if err == nil {
-				_ = ln.Close()
-			}
-			return err
+		"name the socket that it has": func() error {
+			return errors.Join(
+				unix.Bind(socket, &unix.SockaddrUnix{Name: filepath.Join(dir, "control.sock")}),
+				unix.Listen(socket, 1))
 		},
 		"change the mode of an open file": func() error {
 			f, err := os.Open(filepath.Join(dir, "state"))

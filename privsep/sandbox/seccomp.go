@@ -57,7 +57,7 @@ func refusedCalls() []uint32 {
 }
 
 // refusedArguments returns what a call that is allowed must not be asked for.
-func refusedArguments(s Limits) []refusedArgument {
+func refusedArguments() []refusedArgument {
 	all := []refusedArgument{
 		{unix.SYS_IOCTL, 1, []uint32{
 			// Type into a terminal, or take it over.
@@ -68,9 +68,6 @@ func refusedArguments(s Limits) []refusedArgument {
 		// Outlive the parent; be read by others of the same user.
 		{unix.SYS_PRCTL, 0, []uint32{unix.PR_SET_PDEATHSIG, unix.PR_SET_DUMPABLE}},
 	}
-	if s.Unix {
-		return all
-	}
 	// The ends of a pair can be bound too. Only datagram sockets, for which SOCK_RAW is another
 	// word (unix_create), can then get anything from others: the rest stays connected.
 	datagrams := refusedArgument{unix.SYS_SOCKETPAIR, 1, nil}
@@ -80,13 +77,33 @@ func refusedArguments(s Limits) []refusedArgument {
 			datagrams.values = append(datagrams.values, kind|flags)
 		}
 	}
-	return append(all, refusedArgument{unix.SYS_SOCKET, 0, []uint32{unix.AF_UNIX}}, datagrams)
+	return append(all, datagrams)
 }
 
 type refusedArgument struct {
 	call   uint32
 	index  uint32   // of the argument, from 0
 	values []uint32 // all these arguments are int in the kernel: the upper half does not count
+}
+
+// refuseSockets returns the part of the filter about socket(2): a worker needs no Unix socket that
+// it has not made before, and a client's none of NETLINK_NETFILTER, by which it could delete a kill
+// switch's table.
+func refuseSockets(s Limits, refuse, allow bpf.Instruction) []bpf.Instruction {
+	netfilter := refuse
+	if s.Serve {
+		netfilter = allow
+	}
+	then := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: low(0), Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.AF_UNIX, SkipTrue: 1}, refuse,
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.AF_NETLINK, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: low(2), Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.NETLINK_NETFILTER, SkipTrue: 1}, netfilter,
+		allow,
+	}
+	test := bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SOCKET, SkipFalse: uint8(len(then))}
+	return append([]bpf.Instruction{test}, then...)
 }
 
 // newNamespaces are the flags of clone(2) that make one.
@@ -134,13 +151,14 @@ func filter(s Limits) ([]bpf.RawInstruction, error) {
 	for _, call := range refusedCalls() {
 		program = append(program, ifEqual(call, refuse)...)
 	}
-	for _, r := range refusedArguments(s) {
+	for _, r := range refusedArguments() {
 		then := []bpf.Instruction{load(low(r.index))}
 		for _, value := range r.values {
 			then = append(then, ifEqual(value, refuse)...)
 		}
 		program = append(program, ifEqual(r.call, append(then, allow)...)...)
 	}
+	program = append(program, refuseSockets(s, refuse, allow)...)
 	program = append(program, ifEqual(unix.SYS_CLONE,
 		load(low(0)),
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: newNamespaces, SkipFalse: 1}, refuse,

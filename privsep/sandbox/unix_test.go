@@ -15,11 +15,12 @@ import (
 	"tunnel/privsep/sandbox"
 )
 
-// beClient enters the sandbox of a client, and prints what it could do all the same.
-func beClient(dir string) int {
+// makeSockets enters the sandbox of a client or a server, and prints which sockets it could make
+// all the same.
+func makeSockets(dir string, serve bool) int {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	if err := errors.Join(sandbox.Drop(testUser),
-		sandbox.Confine(sandbox.Limits{State: dir, Connect: true}, log)); err != nil {
+	if err := errors.Join(sandbox.Drop(testUser), sandbox.Confine(
+		sandbox.Limits{State: dir, Connect: true, Serve: serve}, log)); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -47,6 +48,12 @@ func beClient(dir string) int {
 			fmt.Println("could listen on an end of a pair")
 		}
 	}
+	for _, kind := range []int{unix.SOCK_RAW, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC} {
+		if _, err := unix.Socket(unix.AF_NETLINK, kind,
+			unix.NETLINK_NETFILTER); errors.Is(err, os.ErrPermission) == serve {
+			fmt.Printf("a socket of nftables, type %#x: %v\n", kind, err)
+		}
+	}
 	if _, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE); err != nil {
 		fmt.Println("no socket of the kernel's:", err)
 	}
@@ -56,8 +63,9 @@ func beClient(dir string) int {
 	return 0
 }
 
-// TestNoUnixSockets is what a client's worker that is broken into cannot do: have an abstract
-// socket, to which other processes could connect, or connect to a Unix socket.
+// TestNoUnixSockets is what a worker that is broken into cannot do: have an abstract socket, to
+// which other processes could connect, or connect to a Unix socket. A client's cannot change
+// nftables either.
 func TestNoUnixSockets(t *testing.T) {
 	iptest.NeedRoot(t)
 	if runtime.GOARCH == "386" {
@@ -71,10 +79,12 @@ func TestNoUnixSockets(t *testing.T) {
 	if err := os.Chown(dir, testUser.UID, testUser.GID); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), confinedVariable+"="+dir, clientVariable+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("%v\n%s", err, out)
+	for _, limits := range []string{"client", "server"} {
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+		cmd.Env = append(os.Environ(), confinedVariable+"="+dir, limitsVariable+"="+limits)
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v\n%s", limits, err, out)
+		}
 	}
 }
 

@@ -14,16 +14,9 @@ func (l *Limiter) Handshake(remote net.Addr) (end func(), err error) {
 	if !key.IsValid() || l.rules.Proxies.Has(address) {
 		return func() {}, nil
 	}
-	var known, pays bool
-	l.locked(func() {
-		known = l.isKnown(key)
-		pays = l.buckets.pays(key, known, true, l.rules.Now())
-	})
-	switch {
-	case !pays:
-		l.refuse(Rate, address, key)
-		return nil, errRate
-	case known:
+	var known bool
+	l.locked(func() { known = l.isKnown(key) })
+	if known {
 		return func() {}, nil
 	}
 	end, ok := l.share.begin()
@@ -34,7 +27,4 @@ func (l *Limiter) Handshake(remote net.Addr) (end func(), err error) {
 	return end, nil
 }
 
-var (
-	errRate = errors.New("too many handshakes from there")
-	errLate = errors.New("no processor time for the handshake")
-)
+var errLate = errors.New("no processor time for the handshake")

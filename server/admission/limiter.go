@@ -24,8 +24,6 @@ type Rules struct {
 	Proxies Proxies
 	// reports whether s authenticated recently; must not call the Limiter
 	Known func(s netip.Prefix) bool
-	// there is no TLS: requests are limited in place of handshakes
-	Plain bool
 	// called for each refused connection; must not block
 	Refused func(Reason, netip.Addr)
 	Log     *slog.Logger     // of attacks
@@ -82,6 +80,21 @@ func (l *Limiter) locked(f func()) {
 	f()
 }
 
+// TurnsAway reports whether Admit would refuse a connection from remote because too many came from
+// there lately. If so it counts as refused, and the caller need not make a net.Conn of it.
+func (l *Limiter) TurnsAway(remote netip.Addr) bool {
+	key := SourceOf(remote)
+	if l.rules.Proxies.Has(remote) {
+		return false // Requested counts the client
+	}
+	var able bool
+	l.locked(func() { able = l.buckets.able(key, l.isKnown(key), l.rules.Now()) })
+	if !able {
+		l.refuse(Rate, remote, key)
+	}
+	return !able
+}
+
 // Admit reports whether c may stay; if not, the caller calls Abort. It may close other connections
 // to make room for c.
 func (l *Limiter) Admit(c net.Conn) bool {
@@ -93,7 +106,10 @@ func (l *Limiter) Admit(c net.Conn) bool {
 	var evicted []*Tracked
 	var why Reason
 	var ok bool
-	l.locked(func() { evicted, why, ok = l.add(&Tracked{conn: c, address: address}, key) })
+	l.locked(func() {
+		evicted, why, ok = l.add(&Tracked{Accepted: l.rules.Now(),
+			conn: c, address: address}, key)
+	})
 	l.abort(evicted)
 	if !ok {
 		l.refuse(why, address, key)
@@ -105,7 +121,7 @@ func (l *Limiter) Admit(c net.Conn) bool {
 func (l *Limiter) add(t *Tracked, key netip.Prefix) (evicted []*Tracked, why Reason, ok bool) {
 	known := l.isKnown(key)
 	pool := l.poolOf(key, known)
-	if !l.buckets.pays(key, known, false, l.rules.Now()) {
+	if !l.buckets.pays(key, known, l.rules.Now()) {
 		return nil, Rate, false
 	}
 	if l.full(key) {

@@ -12,7 +12,7 @@ type Reason int
 const (
 	Total     Reason = iota // the limit of connections is reached
 	PerSource               // the limit of connections of a source is reached
-	Rate                    // too many handshakes of a source or its network
+	Rate                    // too many connections of a source or its network lately
 	Late                    // no processor time for its handshake
 	Evicted                 // closed before a login, to make room for another connection
 	// ended without a whole request; does not count as an attack
@@ -57,4 +57,13 @@ func (r *Refusals) Log() slog.Value {
 		attrs = append(attrs, slog.Uint64(why.String(), r[why].Load()))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// Counts returns the counts by the names of the reasons.
+func (r *Refusals) Counts() map[string]uint64 {
+	counts := map[string]uint64{}
+	for why := range reasons {
+		counts[why.String()] = r[why].Load()
+	}
+	return counts
 }

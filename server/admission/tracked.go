@@ -5,10 +5,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 )
 
 // Tracked is a connection that a Limiter counts.
 type Tracked struct {
+	Accepted time.Time // zero if it was evicted before its request
+
 	conn    net.Conn
 	address netip.Addr
 	key     netip.Prefix // counted under this, or not if it is the zero prefix
@@ -69,14 +72,14 @@ func (l *Limiter) requested(t *Tracked, key netip.Prefix) (evicted []*Tracked, w
 	}
 	moves := t.source == nil
 	known := l.isKnown(key)
-	if moves && l.full(key) {
-		return nil, PerSource, false
-	}
-	if (moves || l.rules.Plain) && !l.buckets.pays(key, known, true, l.rules.Now()) {
-		return nil, Rate, false
-	}
 	if !moves {
 		return nil, 0, true
+	}
+	if l.full(key) {
+		return nil, PerSource, false
+	}
+	if !l.buckets.pays(key, known, l.rules.Now()) {
+		return nil, Rate, false
 	}
 	l.count(t, key)
 	if t.pool != nil {
@@ -115,19 +118,18 @@ func (l *Limiter) ConnState(c net.Conn, state http.ConnState) {
 	var t *Tracked
 	silent := false
 	l.locked(func() {
-		t = l.tracked[under(c)]
-		switch {
-		case t == nil: // evicted
-		case state == http.StateHijacked:
-			t.upgraded = true
-		case state == http.StateClosed:
+		if t = l.tracked[under(c)]; t != nil {
+			t.upgraded = t.upgraded || state == http.StateHijacked
 			silent = !t.asked
-			l.forget(t)
 		}
 	})
+	if t == nil || state != http.StateClosed { // evicted, or still open
+		return
+	}
 	if silent {
 		l.refuse(Silent, t.address, netip.Prefix{})
 	}
+	l.locked(func() { l.forget(t) }) // when it is counted, so that no count is missed at the end
 }
 
 // under returns the admitted connection that the http.Server has as c.

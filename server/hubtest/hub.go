@@ -108,7 +108,7 @@ func (h *Hub) Start() {
 	config := server.Config{
 		Device: h.Device, Leases: leases, Auth: tokens, Path: "/ws", MTU: 1400, Qlen: 100,
 		Keepalive: transport.MaxKeepalive, Log: slog.New(slog.NewJSONHandler(h.Log, nil)),
-		Sever: func(context.Context, netip.Addr) error { return nil },
+		Sever: func(context.Context, ...netip.Prefix) error { return nil },
 	}
 	if h.Change != nil {
 		h.Change(&config)

@@ -17,8 +17,9 @@ func newFull(t testing.TB) (table *Table, first *Peer) {
 	for i := range 126 {
 		token := auth.Token{Kind: auth.KindToken}
 		if i == 0 {
-			token.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"),
-				netip.MustParsePrefix("fd07::/48")}
+			token = auth.Token{ID: "first", Kind: auth.KindCredential}
+			table.Own(map[netip.Prefix]string{netip.MustParsePrefix("192.168.7.0/24"): "first",
+				netip.MustParsePrefix("fd07::/48"): "first"})
 		}
 		pair, _ := lease.PairOf(netip.MustParsePrefix("10.1.1.0/24"), uint32(i+1))
 		p := table.NewPeer(t.Context(), "", token, fmt.Sprint(i), &lease.Lease{Pair: pair})

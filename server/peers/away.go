@@ -22,7 +22,7 @@ const noToken = " "
 
 // watched returns sinks with an address that no client has any more; the caller holds mu.
 func (t *Table) watched(sinks *bart.Table[Sink], a netip.Prefix) *bart.Table[Sink] {
-	h := t.newHeld(lease.Holder{Token: noToken, Machine: a.String()}, []netip.Prefix{a})
+	h := t.newHeld(lease.Holder{Token: noToken, Machine: a.String()}, a, nil)
 	t.away[h.holder] = h
 	return sinks.InsertPersist(a, Sink{Held: h})
 }
@@ -47,7 +47,7 @@ func (t *Table) Sweep() (lost uint64) {
 		switch since := now.Sub(h.since); {
 		case since >= lease.LongRest:
 			lost += t.forget(h)
-			sinks = without(sinks, h.prefixes, Sink{Held: h})
+			sinks = t.lead(without(sinks, Sink{Held: h}, h.address), h.holder)
 		case since >= holdTime:
 			lost += t.drop(h)
 		}
@@ -58,10 +58,12 @@ func (t *Table) Sweep() (lost uint64) {
 	return lost
 }
 
-// DropHeld drops the packets held for the clients of a token, and returns how many there were.
+// DropHeld drops the packets held for the clients of a token that was revoked, and returns how many
+// there were.
 func (t *Table) DropHeld(token string) (lost uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.revoke(token)
 	for holder, h := range t.away {
 		if holder.Token == token {
 			lost += t.drop(h)

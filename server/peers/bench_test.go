@@ -1,7 +1,9 @@
 package peers
 
 import (
+	"encoding/json"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/packet"
+	"tunnel/transport/tcp"
 )
 
 // many returns a table of n peers, which have 10.1.1.3, .5 and so on, and a packet to each.
@@ -52,4 +55,40 @@ func BenchmarkLookup(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkStatus makes the answer about all peers, each with a TCP connection.
+func BenchmarkStatus(b *testing.B) {
+	ln, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	table, packets := many(b, 1000)
+	for _, p := range table.All() {
+		conn, err := new(net.Dialer).DialContext(b.Context(), "tcp", ln.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		wire, err := tcp.New(conn, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = wire.Close() }()
+		accepted, err := ln.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = accepted.Close() }()
+		p.Start(p.Connect(0), wire, nil)
+	}
+	b.Run(fmt.Sprintf("peers=%d", len(packets)), func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			text, err := json.Marshal(table.Status())
+			if err != nil || len(text) < 100*len(packets) {
+				b.Fatal(len(text), err)
+			}
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"tunnel/lease"
 	"tunnel/packet"
+	"tunnel/policy"
 	"tunnel/transport/fq"
 )
 
@@ -19,6 +20,9 @@ const (
 	// quiet is the time without a packet after which nothing sends to an address any more: TCP
 	// retransmits at least every 2 min (TCP_RTO_MAX).
 	quiet = 2*time.Minute + 10*time.Second
+	// answerPause is the time between two answers for one client that is away; Linux limits those
+	// of a router likewise (icmp_ratelimit in ip-sysctl.rst, 1 s for each receiver).
+	answerPause = 20 * time.Millisecond
 )
 
 // Held stands for a client that is away. For holdTime it queues the client's packets. A TCP sender
@@ -26,10 +30,11 @@ const (
 // connection resumes at once only if the latest retransmission waits for the client's return. After
 // holdTime, Held only records when packets come.
 type Held struct {
-	holder   lease.Holder
-	prefixes []netip.Prefix
-	since    time.Time
-	now      func() time.Time
+	holder  lease.Holder
+	member  *policy.Member // nil if it left before this server started
+	address netip.Prefix   // the zero Prefix if it was not here lately
+	since   time.Time
+	now     func() time.Time
 
 	table *Table
 
@@ -38,6 +43,7 @@ type Held struct {
 	queues map[sender]*fq.Queue // none is empty; nil if no packets are held
 	lost   uint64               // packets that queues dropped which are no more
 	last   time.Time            // when the last packet came; since, if none has
+	told   time.Time            // when Answer last returned true
 }
 
 // sender is from where packets come: from this machine and the networks behind it, or from the
@@ -51,9 +57,10 @@ type sender struct {
 // senderRoom is what a queue takes beside its packets, in bytes, roughly.
 const senderRoom = 1 << 10
 
-func (t *Table) newHeld(holder lease.Holder, prefixes []netip.Prefix) *Held {
+func (t *Table) newHeld(holder lease.Holder, address netip.Prefix, m *policy.Member) *Held {
 	now := t.now()
-	return &Held{holder: holder, prefixes: prefixes, since: now, now: t.now, table: t, last: now}
+	return &Held{holder: holder, member: m, address: address, since: now, now: t.now, table: t,
+		last: now}
 }
 
 // senderOf returns from where a packet comes. Its source is its sender's own: the policy has
@@ -78,6 +85,19 @@ func (h *Held) Add(b *packet.Batch, i int) bool {
 		return false
 	}
 	h.push(b.Take(i))
+	return true
+}
+
+// Answer reports whether the sender of a packet that is not held is to be told that the client
+// cannot be reached: at most once in answerPause.
+func (h *Held) Answer() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.now()
+	if now.Sub(h.told) < answerPause {
+		return false
+	}
+	h.told = now
 	return true
 }
 
@@ -135,13 +155,13 @@ func (h *Held) take(from *fq.Subflows) (lost uint64) {
 	return lost
 }
 
-// move moves the fresh packets to the client's own queue on its return.
-func (h *Held) move(to *fq.Subflows) {
+// move gives the fresh packets away on the client's return.
+func (h *Held) move(give func(*packet.Packet)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for from, q := range h.queues {
 		for _, waiting := range q.TakeFresh(fq.Fresh) {
-			to.Push(waiting)
+			give(waiting)
 		}
 		h.close(from)
 	}

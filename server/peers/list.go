@@ -1,6 +1,9 @@
 package peers
 
-import "tunnel/lease"
+import (
+	"tunnel/lease"
+	"tunnel/policy"
+)
 
 // All returns the connected peers.
 func (t *Table) All() (all []*Peer) {
@@ -44,4 +47,32 @@ func (t *Table) Tokens() (ids []string) {
 		ids = append(ids, id)
 	}
 	return ids
+}
+
+// Members returns the clients, by their tokens' ids: those that are connected, and those that have
+// left lately.
+func (t *Table) Members() map[string][]*policy.Member {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := map[string][]*policy.Member{}
+	for holder, s := range t.seats {
+		if s.peer != nil {
+			all[holder.Token] = append(all[holder.Token], s.peer.Member)
+		}
+	}
+	for holder, h := range t.away {
+		if h.member != nil {
+			all[holder.Token] = append(all[holder.Token], h.member)
+		}
+	}
+	return all
+}
+
+// Knows reports whether a holder is connected, or has left lately.
+func (t *Table) Knows(h lease.Holder) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, away := t.away[h]
+	s := t.seats[h]
+	return away || s != nil && s.peer != nil
 }

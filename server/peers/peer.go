@@ -16,7 +16,7 @@ import (
 // A Peer is a connected client, with one connection or several. Its exported fields do not change
 // once it is attached.
 type Peer struct {
-	policy.Member // its address, and the networks behind it
+	*policy.Member // its address and its rules, which the caller sets
 
 	Holder  lease.Holder
 	Session string
@@ -39,7 +39,7 @@ func (t *Table) NewPeer(
 	ctx context.Context, remote string, token auth.Token, session string, pair *lease.Lease,
 ) *Peer {
 	p := &Peer{
-		Member: policy.NewMember(pair.Local, token.Routes),
+		Member: policy.NewMember(pair.Local),
 		Holder: HolderOf(token, session), Session: session, Token: token, Remote: remote,
 		Since: time.Now(),
 		Lease: pair, Queue: t.budget.NewSubflows(fq.PeerLimit, token.ID),
@@ -59,8 +59,5 @@ func HolderOf(token auth.Token, session string) lease.Holder {
 // End closes p's connections, which tell the client why unless that is nil.
 func (p *Peer) End(why error) { p.cancel(why) }
 
-// prefixes returns the prefixes for which p gets packets.
-func (p *Peer) prefixes() []netip.Prefix {
-	return append([]netip.Prefix{netip.PrefixFrom(p.Address, p.Address.BitLen())},
-		p.Token.Routes...)
-}
+// address returns the prefix of p's own address.
+func (p *Peer) address() netip.Prefix { return netip.PrefixFrom(p.Address, p.Address.BitLen()) }

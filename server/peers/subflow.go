@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"tunnel/admin/status"
 	"tunnel/transport"
 	"tunnel/transport/fq"
 )
@@ -13,13 +14,18 @@ type subflows struct {
 	mu   sync.Mutex
 	open map[int]*Subflow
 	over bool // the last one has ended: the peer is closing
+	told transport.Update
+	past status.Traffic // of connections that are not in open any more, or have no wire
 }
 
 // A Subflow is one connection of a peer.
 type Subflow struct {
 	Number int
 	// its part of the peer's queue after Start; guarded by the peer's subflows.mu
-	queue  *fq.Queue
+	queue *fq.Queue
+	wire  status.Wire // nil before Start, and when past has its bytes; guarded like queue
+	// sends an update to the client without waiting; nil before Start, and if the client takes none
+	tell   func(transport.Update) error
 	ctx    context.Context //nolint:containedctx // the connection's life, which its successor's request ends
 	cancel context.CancelCauseFunc
 }
@@ -50,19 +56,43 @@ func (p *Peer) Connect(i int) *Subflow {
 	return f
 }
 
-// Start returns the queue of f's connection, for packets to the client.
-func (p *Peer) Start(f *Subflow) *fq.Queue {
+// Start returns the queue of f's connection, for packets to the client. wire is what Status
+// examines. tell sends the client an update and must not wait; it is nil if the client takes none.
+// Start sends the last update.
+func (p *Peer) Start(f *Subflow, wire status.Wire, tell func(transport.Update) error) *fq.Queue {
 	p.subflows.mu.Lock()
 	defer p.subflows.mu.Unlock()
-	f.queue = p.Queue.Join()
+	f.queue, f.wire, f.tell = p.Queue.Join(), wire, tell
+	if tell != nil && p.subflows.told.Serial > 0 {
+		_ = tell(p.subflows.told) // which can be sent
+	}
 	return f.queue
+}
+
+// Tell sends the client an update that can be encoded, unless the last one had the same lists, and
+// sets its serial. It is sent over all connections, since any may break before it has arrived.
+func (p *Peer) Tell(u transport.Update) {
+	p.subflows.mu.Lock()
+	defer p.subflows.mu.Unlock()
+	told := &p.subflows.told
+	if told.Serial > 0 && told.Equal(u) {
+		return
+	}
+	u.Serial = told.Serial + 1
+	*told = u
+	for _, f := range p.subflows.open {
+		if f.queue != nil && f.tell != nil {
+			_ = f.tell(u) // as in Start
+		}
+	}
 }
 
 // stop moves f's packets to the other subflows; the caller holds subflows.mu.
 func (p *Peer) stop(f *Subflow) {
 	if f.queue != nil {
 		p.Queue.Leave(f.queue)
-		f.queue = nil
+		p.subflows.past.Add(status.TrafficOf(f.wire))
+		f.queue, f.wire = nil, nil
 	}
 }
 

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +9,8 @@ import (
 	"github.com/gaissmai/bart"
 
 	"tunnel/lease"
+	"tunnel/packet"
+	"tunnel/policy"
 	"tunnel/transport"
 	"tunnel/transport/fq"
 )
@@ -27,15 +28,21 @@ type Table struct {
 	budget *fq.Budget // of all queues; nil is no limit
 	now    func() time.Time
 
-	// By destination: the clients' addresses and the prefixes of their tokens. Lookup takes no
-	// lock, because a table is never changed, only replaced with mu held.
+	// By destination: the clients' addresses and the networks behind them. Lookup takes no lock,
+	// because a table is never changed, only replaced with mu held.
 	sinks atomic.Pointer[bart.Table[Sink]]
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex                // guards the rest
+	owned   map[string][]netip.Prefix // the networks behind clients, by their tokens' ids
+	unknown map[string]*Held          // of these tokens, those whose client was not here lately
 	seats   map[lease.Holder]*seat
 	byToken map[string]map[lease.Holder]*seat // the same seats, by the token's id
 	away    map[lease.Holder]*Held
 	holding int // those of away that hold packets
+
+	counted map[*Peer]bool    // from Attach to Retire
+	used    map[string]*usage // by the tokens' ids
+	gone    usage             // of tokens that were revoked
 }
 
 // A seat is a session that is connected, being admitted, or both when it is resumed.
@@ -49,7 +56,9 @@ type seat struct {
 func NewTable(budget *fq.Budget, now func() time.Time) *Table {
 	t := &Table{
 		seats: map[lease.Holder]*seat{}, byToken: map[string]map[lease.Holder]*seat{},
-		away:   map[lease.Holder]*Held{},
+		away:    map[lease.Holder]*Held{},
+		unknown: map[string]*Held{},
+		counted: map[*Peer]bool{}, used: map[string]*usage{},
 		budget: budget, now: now,
 	}
 	t.sinks.Store(new(bart.Table[Sink]))
@@ -101,8 +110,9 @@ func (t *Table) clear(h lease.Holder) {
 
 // Attach makes p, whose seat is reserved, the peer of its holder: from now on packets find it. A
 // peer that had the seat is ended, but not waited for, since its connection is most likely dead.
-// The packets of that peer, or those held for the holder, move to p. Attach drops the packets held
-// for another holder that had p's address, and returns how many there were.
+// The packets of that peer, or those held for the holder, move to p as far as they are for an
+// address that leads to p; Attach drops the others, and those held for another holder that had p's
+// address, and returns how many there were.
 func (t *Table) Attach(p *Peer) (lost uint64) {
 	old, lost := t.replace(p)
 	if old != nil {
@@ -120,37 +130,44 @@ func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 	held := t.away[p.Holder]
 	old = s.peer
 	s.peer, s.reserved = p, false
+	t.begin(p)
+	sinks := t.sinks.Load()
+	var left netip.Prefix
+	if held != nil {
+		sinks = without(sinks, Sink{Held: held}, held.address)
+		left = held.address
+	}
+	if old != nil {
+		sinks = without(sinks, Sink{Peer: old}, old.address())
+		left = old.address()
+	}
+	if other, ok := sinks.Get(p.address()); ok && other.Held != nil {
+		lost += t.forget(other.Held)
+		sinks = t.lead(sinks, other.Held.holder)
+	}
+	sinks = t.lead(sinks.InsertPersist(p.address(), Sink{Peer: p}), p.Holder)
+	if left.IsValid() && left != p.address() { // it has moved to another address
+		sinks = t.watched(sinks, left)
+	}
 	move := func() {
+		give := func(waiting *packet.Packet) {
+			if to, _ := sinks.Lookup(packet.Destination(waiting.IP())); to.Peer == p {
+				p.Queue.Push(waiting)
+				return
+			}
+			waiting.Free()
+			lost++
+		}
 		if held != nil {
-			held.move(p.Queue)
+			held.move(give)
 		}
 		if old != nil {
 			for _, waiting := range old.Queue.TakeFresh(fq.Fresh) {
-				p.Queue.Push(waiting)
+				give(waiting)
 			}
 		}
 	}
 	move() // before later packets of the same flows
-	sinks := t.sinks.Load()
-	var left []netip.Prefix
-	if held != nil {
-		sinks = without(sinks, held.prefixes, Sink{Held: held})
-		left = held.prefixes
-	}
-	if old != nil {
-		sinks = without(sinks, old.prefixes(), Sink{Peer: old})
-		left = old.prefixes()
-	}
-	for _, prefix := range p.prefixes() {
-		if other, ok := sinks.Get(prefix); ok && other.Held != nil {
-			lost += t.forget(other.Held)
-			sinks = without(sinks, other.Held.prefixes, other)
-		}
-		sinks = sinks.InsertPersist(prefix, Sink{Peer: p})
-	}
-	if len(left) > 0 && left[0].Addr() != p.Address { // it has moved to another address
-		sinks = t.watched(sinks, left[0])
-	}
 	t.sinks.Store(sinks)
 	move() // packets that came while the table was made
 	if held != nil {
@@ -159,23 +176,37 @@ func (t *Table) replace(p *Peer) (old *Peer, lost uint64) {
 	return old, lost
 }
 
-// without returns sinks without the prefixes that lead to s.
-func without(sinks *bart.Table[Sink], prefixes []netip.Prefix, s Sink) *bart.Table[Sink] {
-	for _, prefix := range prefixes {
-		if at, ok := sinks.Get(prefix); ok && at == s {
-			sinks = sinks.DeletePersist(prefix)
-		}
+// without returns sinks without a prefix if it leads to s.
+func without(sinks *bart.Table[Sink], s Sink, prefix netip.Prefix) *bart.Table[Sink] {
+	if at, ok := sinks.Get(prefix); ok && at == s {
+		return sinks.DeletePersist(prefix)
 	}
 	return sinks
 }
 
-// Lookup returns where packets for a go; ok reports whether a client has it, or had it recently.
+// Lookup returns where packets for a go; ok reports whether a client has it, had it recently, or
+// would have it if it were here: a network of a token leads to no other client meanwhile, nor to
+// this machine.
 func (t *Table) Lookup(a netip.Addr) (to Sink, ok bool) { return t.sinks.Load().Lookup(a) }
 
-// Has reports whether a client has a, or had it recently.
+// Has is Lookup without the Sink.
 func (t *Table) Has(a netip.Addr) bool {
 	_, ok := t.Lookup(a)
 	return ok
+}
+
+// Member returns the client that has a, or behind which a lies, also if it left recently. ok is
+// false if there is none, and m is nil if the client was not here lately, or not since this server
+// started.
+func (t *Table) Member(a netip.Addr) (m *policy.Member, ok bool) {
+	switch to, ok := t.Lookup(a); {
+	case !ok:
+		return nil, false
+	case to.Peer != nil:
+		return to.Peer.Member, true
+	default:
+		return to.Held.member, true
+	}
 }
 
 // Detach removes p, whose connections have ended, unless a newer peer has its seat. If hold is true
@@ -190,23 +221,14 @@ func (t *Table) Detach(p *Peer, hold bool) (lost uint64) {
 	}
 	s.peer = nil
 	t.clear(p.Holder)
-	sinks := t.sinks.Load()
-	// another client's token may have one of p's routes by now
-	own := slices.DeleteFunc(p.prefixes(), func(prefix netip.Prefix) bool {
-		at, ok := sinks.Get(prefix)
-		return ok && at != Sink{Peer: p}
-	})
-	h := t.newHeld(p.Holder, own)
+	h := t.newHeld(p.Holder, p.address(), p.Member)
 	if hold && t.holding < holdMost {
 		h.limit, h.queues = t.holdLimit(), map[sender]*fq.Queue{}
 		t.holding++
 	}
 	lost = h.take(p.Queue)
-	for _, prefix := range h.prefixes {
-		sinks = sinks.InsertPersist(prefix, Sink{Held: h})
-	}
-	t.sinks.Store(sinks)
 	t.away[p.Holder] = h
+	t.sinks.Store(t.lead(t.sinks.Load().InsertPersist(h.address, Sink{Held: h}), p.Holder))
 	return lost + h.take(p.Queue)
 }
 

@@ -77,7 +77,7 @@ func TestZones(t *testing.T) {
 
 // A link-local address needs its interface, also where it comes from a name.
 func TestNameLeadsToLinkLocal(t *testing.T) {
-	_, err := connectAddr(t.Context(), "[fe80::9]:8443")
+	_, err := new(Dialer).connectAddr(t.Context(), "[fe80::9]:8443")
 	var step *transport.StepError
 	if !errors.As(err, &step) ||
 		!strings.Contains(err.Error(),

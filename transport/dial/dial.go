@@ -16,6 +16,7 @@ import (
 
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
+	"tunnel/transport/harden"
 	"tunnel/transport/tcp"
 )
 
@@ -39,10 +40,15 @@ type Dialer struct {
 	// may be nil
 	Known map[string]netip.Addr
 	// runs before each TCP connection, for example to add a route; not concurrently; may be nil
-	Before func(ctx context.Context, hop netip.Addr) error
+	Before func(ctx context.Context, hop netip.AddrPort) error
 	// for proxies with https; nil means the system's roots, whatever TLS is
 	ProxyTLS *tls.Config
 	Resolver *net.Resolver // nil means the system's
+	// Mark is that of each connection, see Control; 0 is none. Resolver marks its own.
+	Mark uint32
+	// the maximum segment size of each connection in bytes, for both directions (TCP_MAXSEG in
+	// tcp(7)); 0 is the system's
+	MaxSegment int
 }
 
 // ProxyFunc returns the proxy for a URL with scheme http or https; nil for none.
@@ -50,11 +56,23 @@ type ProxyFunc func(*url.URL) (*url.URL, error)
 
 // A Path describes how a connection was made.
 type Path struct {
-	proxy *url.URL // nil for none
+	Server *url.URL
+	proxy  *url.URL // nil for none
 	// by host: the addresses of the proxy and, where this side resolves it, of the server
 	Known map[string]netip.Addr
 	// an address of Dialer.Known was used that the resolver has not confirmed
 	Guess bool
+	// how long each step has taken. Without a proxy StepName ends when the address is tried that
+	// answers; StepProxy has all that comes before the connection to the server
+	Took *Times
+}
+
+// Proxy returns the proxy for a person to read; "" for none.
+func (p Path) Proxy() string {
+	if p.proxy == nil {
+		return ""
+	}
+	return transport.Readable(p.proxy)
 }
 
 // Explain returns err, or a better error if a proxy has closed the connection before any answer.
@@ -73,12 +91,19 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	if err != nil {
 		return nil, Path{}, err
 	}
-	via := Path{proxy: proxy, Known: map[string]netip.Addr{}}
+	via := Path{Server: d.URL, proxy: proxy, Known: map[string]netip.Addr{}, Took: &Times{}}
+	began := time.Now()
 	var conn net.Conn
 	if proxy == nil {
-		conn, via.Guess, err = d.connectTCP(ctx, d.URL)
+		var won attempt
+		if won, via.Guess, err = d.connectTCP(ctx, d.URL); err == nil {
+			conn = won.conn
+			via.Took.add(transport.StepName, won.began.Sub(began))
+			via.Took.add(transport.StepTCP, time.Since(won.began))
+		}
 	} else {
 		conn, err = d.connectProxy(ctx, &via)
+		via.Took.add(transport.StepProxy, time.Since(began))
 	}
 	if err != nil {
 		return nil, via, err
@@ -96,7 +121,9 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	if err != nil {
 		return nil, via, err
 	}
-	if err := handshakeTLS(ctx, secured.Conn); err != nil {
+	end := via.Took.Begin(transport.StepTLS)
+	err = handshakeTLS(ctx, secured.Conn)
+	if end(); err != nil {
 		_ = conn.Close()
 		return nil, via,
 			via.Explain(diagnose.TLS(&transport.StepError{Step: transport.StepTLS,
@@ -105,26 +132,30 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	return secured, via, nil
 }
 
-// Hops returns the addresses that Connect would try first: the proxy's if there is one, else the
-// server's.
-func (d *Dialer) Hops(ctx context.Context) ([]netip.Addr, error) {
+// Hops returns the addresses and ports that Connect would try first: the proxy's if there is one,
+// else the server's.
+func (d *Dialer) Hops(ctx context.Context) (all []netip.AddrPort, err error) {
 	proxy, err := d.proxy()
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
 	defer cancel()
-	a, ok := <-d.search(ctx, cmp.Or(proxy, d.URL).Hostname())
+	to := cmp.Or(proxy, d.URL)
+	a, ok := <-d.search(ctx, to.Hostname())
 	if !ok { // ctx has ended
 		return nil, context.Cause(ctx)
 	}
-	return a.addrs, a.err
+	for _, addr := range a.addrs {
+		all = append(all, netip.AddrPortFrom(addr, number(transport.Port(to))))
+	}
+	return all, a.err
 }
 
 // configTLS returns config for a server of that name. It offers HTTP/1.1 only: a WebSocket over
 // HTTP/2 (RFC 8441) would be another protocol.
 func configTLS(config *tls.Config, name string) *tls.Config {
-	config = tcp.Harden(config)
+	config = harden.TLS(config)
 	config.ServerName = name
 	config.NextProtos = []string{"http/1.1"}
 	return config

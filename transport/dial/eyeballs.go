@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,7 +25,7 @@ const attemptDelay = 250 * time.Millisecond
 // Eyeballs, RFC 8305). Each attempt begins when the one before has failed, or after attemptDelay.
 // The first that succeeds cancels the others. guess reports whether the address is one of Known
 // that the resolver has not confirmed.
-func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, guess bool,
+func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (won attempt, guess bool,
 	err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends the lookup
 	defer cancel()
@@ -32,7 +33,7 @@ func (d *Dialer) connectTCP(ctx context.Context, u *url.URL) (conn net.Conn, gue
 }
 
 // race connects to one of the addresses from answers, which is closed after the last.
-func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (conn net.Conn,
+func (d *Dialer) race(parent context.Context, answers <-chan answer, port string) (won attempt,
 	guess bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	var group sync.WaitGroup
@@ -59,7 +60,7 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 	for {
 		select {
 		case <-parent.Done():
-			return nil, false, context.Cause(parent)
+			return attempt{}, false, context.Cause(parent)
 		case a, more := <-answers:
 			if !more {
 				answers = nil
@@ -73,7 +74,7 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 		case r := <-results:
 			running--
 			if r.err == nil {
-				return r.conn, c.guess[r.addr], nil
+				return r, c.guess[r.addr], nil
 			}
 			c.failures[r.number] = r.err
 			next.Reset(0)
@@ -85,24 +86,25 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 			}
 			// Not in the goroutine below: before changes this machine, must not run concurrently,
 			// and must not be cancelled because another attempt has succeeded.
-			if err := d.before(parent, addr); err != nil {
+			if err := d.before(parent, addr, port); err != nil {
 				c.failures[number] = err
 				next.Reset(0)
 				break
 			}
 			running++
 			group.Go(func() {
-				conn, err := connectAddr(ctx, net.JoinHostPort(addr.String(), port))
-				results <- attempt{number, addr, conn, err}
+				began := time.Now()
+				conn, err := d.connectAddr(ctx, net.JoinHostPort(addr.String(), port))
+				results <- attempt{number, addr, began, conn, err}
 			})
 			next.Reset(attemptDelay)
 		}
 		if answers == nil && running == 0 && len(c.waiting) == 0 {
 			switch {
 			case parent.Err() != nil: // the lookup was cancelled
-				return nil, false, context.Cause(parent)
+				return attempt{}, false, context.Cause(parent)
 			case len(c.last) == 0:
-				return nil, false, c.failed()
+				return attempt{}, false, c.failed()
 			}
 			c.waiting, c.last, idle = c.last, nil, false
 			next.Reset(0)
@@ -114,6 +116,7 @@ func (d *Dialer) race(parent context.Context, answers <-chan answer, port string
 type attempt struct {
 	number int
 	addr   netip.Addr
+	began  time.Time
 	conn   net.Conn
 	err    error
 }
@@ -178,21 +181,30 @@ func (c *candidates) failed() error {
 			diagnose.Plain(c.failures[0]))}
 }
 
-func (d *Dialer) before(ctx context.Context, hop netip.Addr) error {
+func (d *Dialer) before(ctx context.Context, hop netip.Addr, port string) error {
 	if d.Before == nil {
 		return nil
 	}
-	return d.Before(ctx, hop)
+	return d.Before(ctx, netip.AddrPortFrom(hop, number(port)))
 }
 
-func connectAddr(ctx context.Context, address string) (net.Conn, error) {
+// number returns a port as a number, 0 if it is none, to which no connection is made either.
+func number(port string) uint16 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(n)
+}
+
+func (d *Dialer) connectAddr(ctx context.Context, address string) (net.Conn, error) {
 	// a name may lead to a link-local address, too
 	if to, err := netip.ParseAddrPort(address); err == nil {
 		if _, err := localZone(to.Addr()); err != nil {
 			return nil, err
 		}
 	}
-	dialer := net.Dialer{Timeout: connectTimeout}
+	dialer := net.Dialer{Timeout: connectTimeout, Control: d.control()}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		advice := "check that the server runs, its port, and firewalls between"

@@ -87,18 +87,21 @@ func TestRace(t *testing.T) {
 	}
 	defer func() { _ = ln.Close() }()
 	var tried []netip.Addr
-	d := &Dialer{Before: func(_ context.Context, hop netip.Addr) error {
-		tried = append(tried, hop) // one after the other, or the race detector reports it
+	d := &Dialer{Before: func(_ context.Context, hop netip.AddrPort) error {
+		if fmt.Sprint(hop.Port()) != port {
+			t.Errorf("port %d, want %s", hop.Port(), port)
+		}
+		tried = append(tried, hop.Addr()) // one after the other, or the race detector reports it
 		return nil
 	}}
 
 	began := time.Now()
-	conn, _, err := d.race(t.Context(), fixed(hole, refusing, living), port)
+	won, _, err := d.race(t.Context(), fixed(hole, refusing, living), port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.Close()
-	if got := tcp.IPOf(conn.RemoteAddr()); got != living ||
+	_ = won.conn.Close()
+	if got := tcp.IPOf(won.conn.RemoteAddr()); got != living ||
 		!slices.Equal(tried, []netip.Addr{hole, refusing, living}) {
 		t.Errorf("connected to %s after %v", got, tried)
 	}
@@ -108,11 +111,11 @@ func TestRace(t *testing.T) {
 
 	// The preferred address may take long if no other is faster.
 	tried = nil
-	conn, _, err = d.race(t.Context(), fixed(living, hole), port)
+	won, _, err = d.race(t.Context(), fixed(living, hole), port)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.Close()
+	_ = won.conn.Close()
 	if len(tried) != 1 {
 		t.Errorf("tried %v", tried)
 	}
@@ -125,7 +128,7 @@ func TestRace(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	failing := errors.New("no way there")
-	d.Before = func(context.Context, netip.Addr) error { return failing }
+	d.Before = func(context.Context, netip.AddrPort) error { return failing }
 	if _, _, err = d.race(t.Context(), fixed(living, hole), port); !errors.Is(err, failing) {
 		t.Errorf("got %v", err)
 	}

@@ -54,13 +54,13 @@ func (d *Dialer) connectProxy(ctx context.Context, via *Path) (net.Conn, error) 
 
 // reachProxy returns a TCP connection to the proxy of via.
 func (d *Dialer) reachProxy(ctx context.Context, via *Path) (net.Conn, error) {
-	conn, guess, err := d.connectTCP(ctx, via.proxy)
+	won, guess, err := d.connectTCP(ctx, via.proxy)
 	if err != nil {
 		return nil, &transport.StepError{Step: transport.StepProxy,
 			Err: ofProxy(via.proxy, diagnose.Plain(err)), Reason: transport.ReasonProxy}
 	}
 	via.Guess = via.Guess || guess
-	return conn, nil
+	return won.conn, nil
 }
 
 // failProxy returns a StepError that names the proxy, without its password.

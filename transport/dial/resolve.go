@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"tunnel/dns/plain"
 	"tunnel/transport"
 )
 
@@ -80,7 +81,7 @@ type lookupResult struct {
 // lookup is search for a name.
 func (d *Dialer) lookup(ctx context.Context, host string, answers chan<- answer) {
 	resolver := cmp.Or(d.Resolver, net.DefaultResolver)
-	quick, patient := plainResolver(resolver, 1), plainResolver(resolver, lateAnswers)
+	quick, patient := plain.Resolver(resolver, 1), plain.Resolver(resolver, lateAnswers)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan lookupResult, 3)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tunnel/packet"
+	"tunnel/transport/fq/delay"
 )
 
 // Queue holds the packets to one peer (the seed's data channel) and schedules them by FQ-CoDel (RFC
@@ -39,22 +40,22 @@ type Queue struct {
 	spare    *flow // flows for reuse, linked by next
 	buffered int   // bytes of packet buffers
 	charged  int   // bytes charged to the budget for packets
-	// bytes charged to the budget for the connection's buffers, see Hold
-	pinned int
-	drops  Drops
-	shared bool  // q is not the only subflow of Subflows: see pushAlone
-	slow   int64 // when a packet last left after more than drainedIn; 0 for never
+	pinned   int   // bytes charged to the budget for the connection's buffers, see Hold
+	drops    Drops
+	shared   bool  // q is not the only subflow of Subflows: see pushAlone
+	slow     int64 // when a packet last left after more than drainedIn; 0 for never
 }
 
-// Drops counts the packets that were dropped or marked.
+// Drops counts the packets that were dropped or marked, and how long others have waited.
 type Drops struct {
 	Full uint64 // dropped: the queue was full
 	// dropped: the Budget was exceeded, and this queue held more than its share
 	Memory uint64
-	CoDel  uint64 // dropped by CoDel: the delay was above target for an interval
-	Marked uint64 // CE marked instead (RFC 3168)
-	Stale  uint64 // dropped by TakeFresh: too old when the peer came back
-	Cut    uint64 // lost: being sent when the connection broke
+	CoDel  uint64          // dropped by CoDel: the delay was above target for an interval
+	Marked uint64          // CE marked instead (RFC 3168)
+	Stale  uint64          // dropped by TakeFresh: too old when the peer came back
+	Cut    uint64          // lost: being sent when the connection broke
+	Delays delay.Histogram // of the first packet of each Pop, which reads the clock anyway
 }
 
 // LogValue implements slog.LogValuer: a group of the counts that are not zero.
@@ -78,8 +79,7 @@ func (d Drops) LogValue() slog.Value {
 const PeerLimit = 8 << 20
 
 const (
-	// quantum is how many bytes a flow may send in its turn (RFC 8290 section 5.2): one Ethernet
-	// frame.
+	// quantum is how many bytes a flow may send in its turn: an Ethernet frame (RFC 8290 section 5.2).
 	quantum = 1514
 	// buckets is the number of hash buckets: flows in one bucket share a queue.
 	buckets = 1024
@@ -153,6 +153,9 @@ func (q *Queue) Pop(b *packet.Batch, most int) {
 		p := q.next(now)
 		if p == nil {
 			return
+		}
+		if b.Len() == 0 {
+			q.drops.Delays.Note(time.Duration(now - p.Queued))
 		}
 		b.Add(p)
 	}
@@ -317,6 +320,4 @@ func (t *turns) push(f *flow) {
 	t.tail = f
 }
 
-func (t *turns) shift() {
-	t.head = t.head.next
-}
+func (t *turns) shift() { t.head = t.head.next }

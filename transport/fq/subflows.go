@@ -293,7 +293,7 @@ func (l *Subflows) leave(q *Queue) {
 		to.pushOne(p, hash)
 		l.pins[hash%pins].used.Store(now)
 	}
-	l.gone.add(q.Drops())
+	l.gone.Add(q.Drops())
 	if all := *l.all.Load(); len(all) == 1 {
 		l.pins = nil
 		all[0].queue.share(false)
@@ -317,7 +317,7 @@ func (l *Subflows) Drops() Drops {
 	defer l.mu.RUnlock()
 	sum := l.gone
 	for _, subflow := range *l.all.Load() {
-		sum.add(subflow.queue.Drops())
+		sum.Add(subflow.queue.Drops())
 	}
 	return sum
 }
@@ -341,13 +341,15 @@ func (l *Subflows) Close() {
 	}
 }
 
-func (d *Drops) add(more Drops) {
+// Add adds more to d.
+func (d *Drops) Add(more Drops) {
 	d.Full += more.Full
 	d.Memory += more.Memory
 	d.CoDel += more.CoDel
 	d.Marked += more.Marked
 	d.Stale += more.Stale
 	d.Cut += more.Cut
+	d.Delays.Add(more.Delays)
 }
 
 // share sets whether q has other subflows beside it.

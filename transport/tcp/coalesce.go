@@ -43,10 +43,13 @@ func (w *Conn) Coalesce(on bool) { w.coalescing.on.Store(on) }
 // soon.
 func (w *Conn) AwaitMore() { w.coalescing.wait() }
 
-// Received records that the reader has read n bytes.
+// Received records that the reader has read n bytes, with TLS of what was in it.
 func (w *Conn) Received(n int) {
 	w.coalescing.got(n)
-	w.hear()
+	if w.Secured() {
+		n = 0 // fill has counted the records
+	}
+	w.hear(n)
 }
 
 // wait is AwaitMore.

@@ -16,6 +16,7 @@ import (
 
 	"tunnel/nonblock"
 	"tunnel/transport/fq"
+	"tunnel/transport/tcp/tcpinfo"
 )
 
 // The functions are in the order in which a connection uses them. New prepares it. The one reader
@@ -37,6 +38,8 @@ type Conn struct {
 	start    time.Time
 
 	coalescing coalescing
+	narrow     narrowing // of the reader
+	info       tcpinfo.Reader
 
 	// Of WriteSome and Writable, which one goroutine calls at a time. write and poll are made once:
 	// a closure for each call would be garbage.
@@ -112,13 +115,18 @@ func (w *Conn) ReadRecords(p []byte) (n int, err error) {
 func (w *Conn) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	if n > 0 {
-		w.hear()
+		w.hear(0)
 	}
 	return n, err
 }
 
-// hear records that bytes have arrived.
-func (w *Conn) hear() { w.heard.Store(int64(time.Since(w.start))) }
+// hear records that bytes have arrived, and that n were read from the socket.
+func (w *Conn) hear(n int) {
+	w.heard.Store(int64(time.Since(w.start)))
+	if n > 0 {
+		w.narrow.rest = max(w.narrow.rest-n, 0)
+	}
+}
 
 // Ready reports whether a whole record of TLS can be read without the socket.
 func (w *Conn) Ready() bool { return w.under != nil && w.under.ready() }
@@ -229,7 +237,14 @@ func (w *Conn) Interrupt() { _ = w.tcp.SetReadDeadline(time.Unix(1, 0)) }
 
 // Close closes the TCP connection. It sends no close_notify, for which TLS might wait up to 5 s for
 // room in the socket: the close frame of the WebSocket protects against truncation.
-func (w *Conn) Close() error { return w.tcp.Close() }
+func (w *Conn) Close() error {
+	w.Info() // which the Reader keeps
+	return w.tcp.Close()
+}
+
+// Info returns the state of the TCP connection, or what it was when the connection was closed at
+// this end. It may be called at any time, and costs the data path nothing.
+func (w *Conn) Info() tcpinfo.Info { return w.info.Read(w.raw) }
 
 // Closed reports whether the TCP connection was closed at this end.
 func (w *Conn) Closed() bool { return w.raw.Control(func(uintptr) {}) != nil }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+
+	"tunnel/transport/harden"
 )
 
 // Listener wraps the TCP listener l so that Accept can reach the connection under each request, and
@@ -12,7 +14,7 @@ import (
 // http.Server that has ConnContext.
 func Listener(l net.Listener, config *tls.Config, gate Gate) net.Listener {
 	if config != nil {
-		config = gated(Harden(config), gate)
+		config = gated(harden.TLS(config), gate)
 	}
 	return &listener{l, config, gate != nil}
 }

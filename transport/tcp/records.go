@@ -21,9 +21,9 @@ import (
 type segments struct {
 	net.Conn
 	raw   syscall.RawConn
-	heard func()   // called when bytes have arrived
-	waits func()   // called before the reader waits for bytes, nil for nothing
-	turn  *fq.Turn // held while the reader has bytes in its buffers
+	heard func(int) // called with the number of bytes that were read from the socket
+	waits func()    // called before the reader waits for bytes, nil for nothing
+	turn  *fq.Turn  // held while the reader has bytes in its buffers
 
 	// Of the one reader.
 	read   func(fd uintptr) bool // readTCP, made once: a closure for each call would be garbage
@@ -43,7 +43,7 @@ type segments struct {
 	out  *[]byte    // records that TLS has written while held
 }
 
-func newSegments(tcp net.Conn, raw syscall.RawConn, heard func()) *segments {
+func newSegments(tcp net.Conn, raw syscall.RawConn, heard func(int)) *segments {
 	s := &segments{Conn: tcp, raw: raw, heard: heard, turn: &fq.Turn{}}
 	s.read = s.readTCP
 	return s
@@ -113,6 +113,7 @@ func recordLength(p []byte) int {
 
 // fill waits for bytes and appends what the socket has to unread.
 func (s *segments) fill() error {
+	before := len(s.unread)
 	err := s.turn.Read(s.raw, s.read)
 	switch {
 	case err != nil:
@@ -120,7 +121,7 @@ func (s *segments) fill() error {
 	case s.failed != nil:
 		return s.failed
 	}
-	s.heard()
+	s.heard(len(s.unread) - before)
 	return nil
 }
 

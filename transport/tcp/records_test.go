@@ -137,7 +137,7 @@ func TestSegmentsRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSegments(client, raw, func() {})
+	s := newSegments(client, raw, func(int) {})
 	var got []byte
 	p := make([]byte, 20000)
 	for _, size := range sizes {

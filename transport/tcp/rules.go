@@ -116,7 +116,7 @@ const coalesceRTT = 25 * time.Millisecond
 // kernel's bookkeeping takes a third to a half of a buffer. The sizes here include another factor
 // of two: the window may double within a round trip, and a lost segment costs one. Figure: on 500
 // Mbit/s with 100 ms, one stream up and four down had 225 and 318 Mbit/s instead of 193 and 188.
-// Measure again: make bench BENCH='-only fat'.
+// Measure again: make bench BENCH='-only fat0'.
 const (
 	maxBuffer = 32 << 20 // bytes
 	// wideFrom is how many bytes a path must carry within a round trip before the rule applies. Not

@@ -28,6 +28,7 @@ type Tuner struct {
 	began      time.Time
 	memory     memory
 	look       func(fd uintptr) // lookAt, made once: a closure for each call would be garbage
+	narrow     *narrowing       // of the socket's Conn
 
 	allowance *fq.Allowance // of the socket's buffers; nil before Start
 	taken     int           // bytes taken from allowance
@@ -35,7 +36,8 @@ type Tuner struct {
 
 // NewTuner returns the tuner of a connection's socket.
 func NewTuner(w *Conn, congestion string) *Tuner {
-	t := &Tuner{raw: w.raw, congestion: congestion, began: time.Now(), memory: start()}
+	t := &Tuner{raw: w.raw, congestion: congestion, began: time.Now(), memory: start(),
+		narrow: &w.narrow}
 	t.Settings, t.look = t.memory.Settings, t.lookAt
 	return t
 }
@@ -78,9 +80,20 @@ func (t *Tuner) Look() (changed bool) {
 
 func (t *Tuner) lookAt(raw uintptr) {
 	fd := int(raw)
+	t.narrow.mu.Lock()
+	defer t.narrow.mu.Unlock()
 	s, err := sample(fd, time.Since(t.began), t.control)
-	if err != nil {
-		return
+	if err == nil {
+		t.update(fd, s)
+	}
+}
+
+// update applies what decide says of a sample. The caller holds the lock of t.narrow.
+func (t *Tuner) update(fd int, s Sample) {
+	if t.narrow.on {
+		// A peer that is read slowly: its receive buffer is small for now, and its size of before is
+		// charged already.
+		s.RecvBuffer = 0
 	}
 	before := t.Settings
 	t.memory, t.Settings = decide(t.memory, s)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -38,11 +37,13 @@ func tcpSocketPair(t *testing.T, a *fq.Allowance) (s *Tuner, own, peer net.Conn)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = peer.Close() })
-	raw, err := own.(syscall.Conn).SyscallConn() //nolint:forcetypeassert // it is TCP
+	w, err := New(own, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Tuner{raw: raw, allowance: a, memory: start()}, own, peer
+	s = NewTuner(w, "")
+	s.allowance = a
+	return s, w, peer
 }
 
 // sizes returns those of the socket's buffers.
@@ -61,9 +62,10 @@ func (s *Tuner) see(t *testing.T, fat func(send, receive int) Sample) {
 	t.Helper()
 	path := fat(s.sizes(t))
 	if err := s.raw.Control(func(fd uintptr) {
-		before := s.Settings
-		s.memory, s.Settings = decide(start(), path)
-		s.apply(int(fd), before, path)
+		s.narrow.mu.Lock()
+		defer s.narrow.mu.Unlock()
+		s.memory = start()
+		s.update(int(fd), path)
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +114,30 @@ func TestEnlarge(t *testing.T) {
 	s.Release()
 	if n := a.Used(); n != 0 || s.taken != 0 {
 		t.Errorf("%d bytes are still taken after the end", n)
+	}
+}
+
+// A receive buffer that is narrow for a while is left alone, and is not charged again.
+func TestNarrowIsNotEnlarged(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_NET_ADMIN")
+	}
+	a := allowance(128 << 20)
+	s, own, _ := tcpSocketPair(t, a)
+	conn, _ := own.(*Conn)
+	s.see(t, fat)
+	_, wide := s.sizes(t)
+	charged := a.Used()
+	conn.Narrow()
+	s.see(t, fat)
+	if _, receive := s.sizes(t); receive != narrowBuffer || a.Used() != charged {
+		t.Errorf("narrow: %d bytes, %d charged; want %d, %d", receive, a.Used(), narrowBuffer, charged)
+	}
+	conn.Widen()
+	s.see(t, fat)
+	if _, receive := s.sizes(t); receive != wide || a.Used() != charged {
+		t.Errorf("wide: %d bytes, %d charged; want %d, %d", receive, a.Used(), wide, charged)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +23,7 @@ import (
 	"tunnel/defect"
 	"tunnel/packet"
 	"tunnel/transport"
+	"tunnel/transport/dial"
 	"tunnel/transport/tcp"
 	"tunnel/transport/ws/frame"
 )
@@ -42,7 +42,7 @@ type Conn struct {
 	framing packet.Framing // set before StateConnected
 	closing sync.Once      // of Close
 
-	known map[string]netip.Addr // see Known
+	via dial.Path // how it was made; zero on the server's side
 }
 
 // newConn returns a Conn on a connection after the opening handshake; early are the bytes that have
@@ -67,8 +67,12 @@ func (c *Conn) State() transport.State { return transport.State(c.state.Load()) 
 func (c *Conn) Request(ctx context.Context, m transport.Connect,
 	own packet.Offload) (link transport.Link, err error) {
 	defer defect.Catch(&err)
+	defer c.via.Took.Begin(transport.StepAddress)()
 	m.State, m.Version = transport.MessageConnect, transport.Version
 	m.Framings, m.USO = transport.Framings(own), own.USO
+	if c.in.updated != nil {
+		m.Can = transport.CanUpdate()
+	}
 	if err := c.send(ctx, m); err != nil {
 		return transport.Link{}, fmt.Errorf("send connect: %w", err)
 	}

@@ -290,7 +290,7 @@ func TestDialName(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	d := dialer(t, "ws://localhost:"+port)
 	hops, err := d.Hops(t.Context())
-	if err != nil || len(hops) == 0 || !hops[0].IsLoopback() {
+	if err != nil || len(hops) == 0 || !hops[0].Addr().IsLoopback() {
 		t.Errorf("hops %v, %v", hops, err)
 	}
 	c, err := d.Dial(t.Context())
@@ -311,7 +311,7 @@ func TestDialHop(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close(transport.CodeNormal, "")
-	if hops, err := d.Hops(t.Context()); err != nil || len(hops) != 1 || hops[0] != d.Hop {
+	if hops, err := d.Hops(t.Context()); err != nil || len(hops) != 1 || hops[0].Addr() != d.Hop {
 		t.Errorf("hops %v, %v", hops, err)
 	}
 }
@@ -320,8 +320,8 @@ func TestDialHop(t *testing.T) {
 func TestDialBefore(t *testing.T) {
 	address := accepting(t, nil, func(c *ws.Conn) { c.Close(transport.CodeNormal, "") })
 	d := dialer(t, "ws://"+address)
-	var hops []netip.Addr
-	d.Before = func(_ context.Context, hop netip.Addr) error {
+	var hops []netip.AddrPort
+	d.Before = func(_ context.Context, hop netip.AddrPort) error {
 		hops = append(hops, hop)
 		return nil
 	}
@@ -332,10 +332,10 @@ func TestDialBefore(t *testing.T) {
 	c.Close(transport.CodeNormal, "")
 	want, err := d.Hops(t.Context())
 	if err != nil || len(hops) != 1 || len(want) != 1 || hops[0] != want[0] ||
-		hops[0] != netip.MustParseAddr("127.0.0.1") {
+		hops[0] != netip.MustParseAddrPort(address) {
 		t.Errorf("before %v; hops %v, %v", hops, want, err)
 	}
-	d.Before = func(context.Context, netip.Addr) error { return errDevice }
+	d.Before = func(context.Context, netip.AddrPort) error { return errDevice }
 	if _, err := d.Dial(t.Context()); !errors.Is(err, errDevice) {
 		t.Errorf("got %v", err)
 	}

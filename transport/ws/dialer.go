@@ -47,15 +47,16 @@ func (d *Dialer) dial(ctx context.Context) (c *Conn, guess bool, err error) {
 	if err != nil {
 		return nil, via.Guess, err
 	}
+	end := via.Took.Begin(transport.StepHTTP)
 	early, err := upgrade.Client(ctx, under, upgrade.Request{
 		URL: d.URL, Header: d.Header, Token: d.Token, ClientCertificate: d.TLS != nil &&
 			d.TLS.GetClientCertificate != nil,
 	})
-	if err != nil {
+	if end(); err != nil {
 		_ = under.Close()
 		return nil, via.Guess, via.Explain(err)
 	}
 	c = newConn(under, early, true, d.Congestion)
-	c.known = via.Known
+	c.via = via
 	return c, via.Guess, nil
 }

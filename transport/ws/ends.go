@@ -1,10 +1,11 @@
 package ws
 
 import (
-	"crypto/tls"
 	"log/slog"
 	"net/netip"
-	"strings"
+
+	"tunnel/transport/dial"
+	"tunnel/transport/tcp"
 )
 
 // Hop returns the address at the other end of the TCP connection, with its zone if it is
@@ -16,7 +17,13 @@ func (c *Conn) Local() netip.Addr { return c.wire.Local() }
 
 // Known returns the addresses to which the names on the path were resolved, by host, for
 // Dialer.Known of a later attempt. It is nil on the server's side.
-func (c *Conn) Known() map[string]netip.Addr { return c.known }
+func (c *Conn) Known() map[string]netip.Addr { return c.via.Known }
+
+// Via returns how the connection was made; the zero Path on the server's side.
+func (c *Conn) Via() dial.Path { return c.via }
+
+// Wire returns the TCP connection, to examine it.
+func (c *Conn) Wire() *tcp.Conn { return c.wire }
 
 // Cut closes the connection without a close frame, for a peer that cannot be reached. Run returns
 // at once, with an error that has no information.
@@ -26,14 +33,9 @@ func (c *Conn) Cut() { _ = c.wire.Close() }
 // tls, the version of TLS, and kex, the group of its key exchange as crypto/tls names it; or
 // tls=none. Behind a proxy that terminates TLS, the server cannot see the client's TLS.
 func (c *Conn) Security() slog.Attr {
-	state := c.wire.Security()
-	if state == nil {
-		return slog.String("tls", "none")
+	version, exchange := c.wire.TLS()
+	if version == "none" {
+		return slog.String("tls", version)
 	}
-	kex := "none" // TLS 1.2 has none when it resumes a session
-	if state.CurveID != 0 {
-		kex = state.CurveID.String()
-	}
-	version := strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
-	return slog.Group("", slog.String("tls", version), slog.String("kex", kex))
+	return slog.Group("", slog.String("tls", version), slog.String("kex", exchange))
 }

@@ -51,6 +51,9 @@ type input struct {
 
 	stuck func() time.Duration // for how long the peer has read nothing although bytes wait for it
 
+	updated func(transport.Update) // called with each update; nil if this side takes none
+	message []byte                 // the part of an update that has arrived
+
 	// The queue of Run, nil before. Its budget is charged while the reader waits with bytes in its
 	// buffer.
 	queue *fq.Queue
@@ -278,38 +281,6 @@ func (in *input) control(opcode byte, body []byte) error {
 // ended reports whether the message that was arriving is complete.
 func (in *input) ended() bool { return in.opcode != 0 && in.fin && in.left == 0 }
 
-// text returns the next message, which must be a control message of up to maxControl bytes.
-func (in *input) text() ([]byte, error) {
-	var message []byte
-	done := false
-	for !done {
-		if err := in.fill(); err != nil {
-			return nil, err
-		}
-		for !done {
-			some, err := in.advance()
-			if err != nil {
-				return nil, err
-			}
-			switch {
-			case in.opcode == frame.OpBinary:
-				return nil, frame.Violation("a batch before connected")
-			case in.size > transport.MaxControl:
-				return nil, frame.Violation("control message too long")
-			case in.ended():
-				message = append([]byte(nil), (*in.buf)[in.tail:in.next]...)
-				in.tail, in.opcode = in.next, 0
-				done = true
-			}
-			if !some {
-				break
-			}
-		}
-	}
-	in.release()
-	return message, nil
-}
-
 // take adds complete records to b until it is full or more bytes are needed.
 func (in *input) take(b *packet.Batch, framing packet.Framing) error {
 	for {
@@ -320,7 +291,10 @@ func (in *input) take(b *packet.Batch, framing packet.Framing) error {
 		}
 		switch {
 		case in.opcode == frame.OpText:
-			return frame.Violation("unknown state: no control message is due after connected")
+			if err := in.update(); err != nil {
+				return err
+			}
+			continue
 		case in.size > packet.MaxBatch:
 			return frame.Violation(packet.ErrTooLong.Error())
 		}
@@ -382,6 +356,6 @@ func (in *input) discard() error {
 func (in *input) close() {
 	in.turn.End()
 	in.refund()
-	in.few, in.tail = nil, in.end
+	in.few, in.tail, in.message = nil, in.end, nil
 	in.release()
 }

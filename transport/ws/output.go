@@ -42,6 +42,7 @@ type output struct {
 	batch packet.Batch  // the packets that are being sent
 	frame *frame.Buffer // the frames of batch; nil for none
 	tls   *[]byte       // the TLS records of the frames; nil for none
+	text  []byte        // control frames and an update; nil for none
 	left  net.Buffers   // the bytes that the socket has not taken yet
 	count int           // the number of packets in left
 	// bytes charged to the queue's budget for these buffers, while the socket would block
@@ -57,7 +58,8 @@ type controlQueue struct {
 	some    atomic.Bool
 	mu      sync.Mutex
 	frames  []byte
-	closing bool // the last frame is a close frame
+	closing bool   // the last frame is a close frame
+	update  []byte // the message that is sent after frames; nil for none
 }
 
 // maxControlQueue bounds the waiting control frames, in bytes: a peer that pings and does not read
@@ -140,8 +142,8 @@ func (o *output) drain() (full bool, err error) {
 // is writable. some reports that there are any, full that the socket would block. The caller holds
 // mu, as for all functions from here to refund.
 func (o *output) next() (some, full bool, err error) {
-	if frames := o.takeControls(); len(frames) > 0 {
-		return true, false, o.encode(net.Buffers{frames})
+	if o.text = o.takeControls(); len(o.text) > 0 {
+		return true, false, o.encode(net.Buffers{o.text})
 	}
 	if o.closed.Load() || o.spoiled.Load() || o.queue == nil || o.queue.Len() == 0 {
 		return false, false, nil
@@ -160,7 +162,7 @@ func (o *output) next() (some, full bool, err error) {
 	return true, false, o.put()
 }
 
-// takeControls removes and returns the waiting control frames.
+// takeControls removes and returns the waiting control frames, with the update behind them.
 func (o *output) takeControls() []byte {
 	u := &o.controls
 	if !u.some.Load() {
@@ -169,7 +171,10 @@ func (o *output) takeControls() []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	frames := u.frames
-	u.frames = nil
+	if u.update != nil && !u.closing {
+		frames = frame.Append(frames, frame.OpText, u.update, o.form.Client)
+	}
+	u.frames, u.update = nil, nil
 	u.some.Store(false)
 	o.closed.Store(u.closing)
 	return frames
@@ -242,7 +247,7 @@ func (o *output) writeLeft() error {
 
 // free returns the buffers of left to their pools.
 func (o *output) free() {
-	o.left = o.left[:0]
+	o.left, o.text = o.left[:0], nil
 	o.batch.Reset()
 	if o.frame != nil {
 		o.frame.Free()
@@ -266,7 +271,7 @@ func (o *output) charge() {
 		o.left = net.Buffers{left}
 		o.held = cap(left)
 	} else {
-		o.held = o.batch.Room()
+		o.held = o.batch.Room() + cap(o.text)
 		if o.frame != nil {
 			o.held += o.frame.Room()
 		}
@@ -310,7 +315,7 @@ func (o *output) resume() {
 func (o *output) spoil() {
 	o.spoiled.Store(true)
 	half := len(o.left) > 0 || o.wire.Take() != nil
-	o.batch, o.frame, o.tls, o.left = packet.Batch{}, nil, nil, nil
+	o.batch, o.frame, o.tls, o.text, o.left = packet.Batch{}, nil, nil, nil, nil
 	if half {
 		o.closed.Store(true)
 		o.over = true

@@ -12,11 +12,16 @@ const (
 )
 
 // pause delays the next read from a client that reads nothing itself: its packets take processor
-// time that others need, and the answers to them are dropped. TCP then slows the client down. It is
-// still read slowly, because a client may have to finish writing before it reads.
+// time that others need, and the answers to them are dropped. TCP then slows the client down, once
+// what has arrived is read, and the kernel holds little for it. It is still read slowly, because a
+// client may have to finish writing before it reads.
 func (in *input) pause() {
 	in.turn.Bound(0)
-	if !in.masked || in.stuck() < stuckAfter || in.wire.Ready() {
+	switch {
+	case !in.masked || in.stuck() < stuckAfter:
+		in.wire.Widen()
+		return
+	case in.wire.Narrow() > 0, in.wire.Ready():
 		return
 	}
 	in.wire.Shrink()

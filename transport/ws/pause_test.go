@@ -35,6 +35,34 @@ func TestPause(t *testing.T) {
 	})
 }
 
+// sendWithoutEnd has a client send as fast as it can until ctx ends, while the queue to it gets
+// more than it takes.
+func sendWithoutEnd(ctx context.Context, t *testing.T, all *sync.WaitGroup, client *ws.Conn,
+	queue *fq.Queue) {
+	t.Helper()
+	all.Go(func() {
+		for ctx.Err() == nil {
+			push(queue, ipPacket(1, 1, 60000))
+			time.Sleep(time.Millisecond)
+		}
+	})
+	all.Go(func() {
+		var b packet.Batch
+		for ctx.Err() == nil {
+			b.Reset()
+			for range 10 {
+				b.Add(tuntest.WithHeader(ipPacket(1, 1, 1300)))
+			}
+			if err := client.WriteBatch(&b); err != nil {
+				if ctx.Err() == nil {
+					t.Errorf("the client stopped sending: %v", err)
+				}
+				return
+			}
+		}
+	})
+}
+
 func testPause(t *testing.T, client, server *ws.Conn) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -49,24 +77,7 @@ func testPause(t *testing.T, client, server *ws.Conn) {
 			return nil
 		})
 	})
-	all.Go(func() {
-		for ctx.Err() == nil {
-			push(queue, ipPacket(1, 1, 60000))
-			time.Sleep(time.Millisecond)
-		}
-	})
-	all.Go(func() {
-		var b packet.Batch
-		for ctx.Err() == nil {
-			b.Reset()
-			for range 10 {
-				b.Add(tuntest.WithHeader(ipPacket(1, 1, 1300)))
-			}
-			if client.WriteBatch(&b) != nil {
-				return
-			}
-		}
-	})
+	sendWithoutEnd(ctx, t, &all, client, queue)
 	const slow = 200 << 10 // a second's; else it would be hundreds of megabytes
 	for end := time.Now().Add(patience); ; {
 		before := given.Load()

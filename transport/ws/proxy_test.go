@@ -122,7 +122,7 @@ func TestProxyDefaultPort(t *testing.T) {
 			t.Errorf("CONNECT %s; want %s", got, want)
 		}
 		hops, err := d.Hops(t.Context())
-		if err != nil || len(hops) != 1 || hops[0] != netip.MustParseAddr("127.0.0.1") {
+		if err != nil || len(hops) != 1 || hops[0].Addr() != netip.MustParseAddr("127.0.0.1") {
 			t.Errorf("hops %v, %v: the proxy is the hop", hops, err)
 		}
 	}

@@ -30,6 +30,8 @@ type Request struct {
 	Header            http.Header // the user's headers; may be nil
 	Token             string      // sent as Authorization: Bearer; "" for none
 	ClientCertificate bool        // the client has one, which a refusal may be about
+	// called with each response, whose body it must not read; may be nil
+	Answered func(*http.Response)
 }
 
 // Client requests a WebSocket on conn, and returns the bytes that have arrived after the response.
@@ -69,6 +71,9 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 		Subprotocols:    []string{transport.Subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
 	})
+	if resp != nil && d.Answered != nil {
+		d.Answered(resp)
+	}
 	if err != nil {
 		return nil, d.refused(ctx, resp, hands.answerStart(), err)
 	}

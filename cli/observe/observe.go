@@ -1,0 +1,105 @@
+// Package observe shows how a run of serve or connect is: at the address of --metrics, and in the
+// log.
+package observe
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+
+	"tunnel/admin/metrics"
+	"tunnel/admin/status"
+	"tunnel/cli/failure"
+	"tunnel/cli/machine"
+)
+
+// An Observer observes one run. Make it with New, begin with Hub or Client, and close it at the
+// end.
+type Observer struct {
+	*metrics.Metrics // nil without --metrics
+
+	ln     net.Listener    // nil without --metrics
+	ctx    context.Context //nolint:containedctx // from New to Close
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	log    *slog.Logger
+}
+
+// New returns the Observer of a run of that version, and listens at --metrics if that is given.
+func New(ctx context.Context, this machine.Machine, version string,
+	log *slog.Logger) (*Observer, error) {
+	ln, err := this.Metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &Observer{ln: ln, log: log}
+	o.ctx, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if ln != nil {
+		o.Metrics = metrics.New(version)
+		if ln.Addr().Network() != "unix" && !machine.IsLoopback(ln.Addr()) {
+			log.Warn("--metrics: everyone who reaches this address reads the names of tokens, and how "+
+				"much their clients send", "address", ln.Addr())
+		}
+	}
+	return o, nil
+}
+
+// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck, and
+// reachable returns why clients cannot be reached, nil if they can.
+func (o *Observer) Hub(ask func() status.Hub, alive func(), reachable func() error) {
+	if o.Metrics != nil {
+		o.Metrics.Hub(ask)
+		o.serve(metrics.Program{Alive: alive, Ready: func() error { return hubReady(reachable()) }})
+	}
+	o.group.Go(func() {
+		report(o.ctx, func() counts {
+			now := ask()
+			return counts{"drops": now.Drops, "refused": now.Refused}
+		}, o.log)
+	})
+}
+
+// Client begins to observe a client whose status ask returns. alive returns unless it is stuck.
+func (o *Observer) Client(ask func() status.Client, alive func()) {
+	if o.Metrics != nil {
+		o.Metrics.Client(ask)
+		o.serve(metrics.Program{Alive: alive, Ready: func() error { return ready(ask()) }})
+	}
+	o.group.Go(func() {
+		report(o.ctx, func() counts { return counts{"drops": ask().Drops} }, o.log)
+	})
+}
+
+// ready returns why the packets of a client cannot cross, nil if they can.
+func ready(c status.Client) error {
+	switch {
+	case c.State == status.Connected:
+		return nil
+	case c.Reason == "":
+		return errors.New("not connected yet")
+	}
+	return errors.New("not connected: " + failure.Printable(c.Reason))
+}
+
+// hubReady returns why the packets of a hub cannot cross, nil if they can.
+func hubReady(unreachable error) error {
+	if unreachable == nil {
+		return nil
+	}
+	return errors.New("clients cannot be reached: " + failure.Printable(unreachable.Error()))
+}
+
+func (o *Observer) serve(p metrics.Program) {
+	o.group.Go(func() { o.Serve(o.ctx, o.ln, p, o.log) })
+}
+
+// Close ends what New, Hub and Client have begun.
+func (o *Observer) Close() {
+	o.cancel()
+	o.group.Wait()
+	if o.ln != nil {
+		_ = o.ln.Close() // Serve has done so, if it ran
+	}
+}

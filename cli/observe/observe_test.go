@@ -1,0 +1,69 @@
+package observe
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"tunnel/admin/status"
+)
+
+// A line has what was added since the last, and there is none when nothing was.
+func TestReport(t *testing.T) {
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+	now := func(source, full, token uint64) counts {
+		return counts{"drops": {"source": source, "queue_full": full}, "refused": {"token": token}}
+	}
+	before := now(5, 0, 2) // from before the first line
+	for _, step := range []struct {
+		now  counts
+		want string
+	}{
+		{now(5, 0, 2), ""},
+		{now(7, 1, 2), `level=INFO msg="dropped or refused lately" drops.queue_full=1 drops.source=2 ` +
+			"within=5m0s\n"},
+		{now(7, 1, 2), ""},
+		{now(7, 1, 5), `level=INFO msg="dropped or refused lately" refused.token=3 within=5m0s` + "\n"},
+	} {
+		text.Reset()
+		if before = before.note(step.now, log); text.String() != step.want {
+			t.Errorf("logged %q, want %q", text.String(), step.want)
+		}
+	}
+}
+
+// A client is ready while it has a session; if not, the line says why, in ASCII.
+func TestReady(t *testing.T) {
+	for want, c := range map[string]status.Client{
+		"":                       {State: status.Connected, Reason: "old"},
+		"not connected yet":      {State: status.Connecting},
+		`not connected: \x1b[2J`: {State: status.Connecting, Reason: "\x1b[2J"},
+	} {
+		got := ""
+		if err := ready(c); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%+v: %q, want %q", c, got, want)
+		}
+	}
+}
+
+// A hub is ready while its clients can be reached; if not, the line says why, in ASCII.
+func TestHubReady(t *testing.T) {
+	if err := hubReady(nil); err != nil {
+		t.Error(err)
+	}
+	err := hubReady(errors.New("\x1b[2J"))
+	if err == nil || err.Error() != `clients cannot be reached: \x1b[2J` {
+		t.Error(err)
+	}
+}

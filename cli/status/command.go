@@ -1,0 +1,224 @@
+// Package status has the commands that ask what runs on this machine: `tunnel status`, `tunnel
+// peers` and `tunnel kick`.
+package status
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tunnel/admin/status"
+	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
+	"tunnel/cli/output"
+	"tunnel/cli/statedir"
+	"tunnel/config"
+	"tunnel/control"
+	"tunnel/transport"
+	"tunnel/tun"
+)
+
+const (
+	flagDev   = "dev"
+	flagJSON  = "json"
+	flagWatch = "watch"
+	flagFor   = "for"
+)
+
+const (
+	// interval is the time between two answers of --watch.
+	interval = time.Second
+	// ratePause is the time between the two answers of which the rates for people are made.
+	ratePause = 500 * time.Millisecond
+)
+
+func stateFlag() cli.Flag {
+	return &cli.StringFlag{Name: invocation.FlagState,
+		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
+		TakesFile: true, Usage: "`DIR` of the server"}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: flagJSON, Usage: "print JSON, as docs/STATUS.md describes it"}
+}
+
+// command returns a command whose flags are not empty.
+func command(c cli.Command, run cli.ActionFunc) *cli.Command {
+	c.OnUsageError, c.HideHelpCommand = invocation.UsageError, true
+	c.Action = func(c *cli.Context) error {
+		for _, name := range c.LocalFlagNames() {
+			if text, ok := c.Value(name).(string); ok && text == "" {
+				return failure.Usage("--%s is empty: give a value or leave it out", name)
+			}
+		}
+		return run(c)
+	}
+	return &c
+}
+
+// Command returns `tunnel status`.
+func Command() *cli.Command {
+	return command(cli.Command{
+		Name:  "status",
+		Usage: "show what runs here: clients, and the server with its clients",
+		Description: "Asks the clients of this network namespace, and the server of --state. " +
+			"Examples:\n\n" +
+			"   sudo tunnel status\n" +
+			"   sudo tunnel status --watch\n" +
+			"   sudo tunnel status --json --dev tun0",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: flagDev, Usage: "ask only the client with the TUN device `NAME`"},
+			stateFlag(), jsonFlag(),
+			&cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"},
+		},
+	}, func(c *cli.Context) error {
+		if err := invocation.NoMore(c, 0); err != nil {
+			return err
+		}
+		q := question{dev: c.String(flagDev), hubs: statedir.Candidates(chosenState(c))}
+		if q.dev != "" {
+			if err := tun.CheckName(q.dev); err != nil {
+				return failure.Usage("--%s: %w", flagDev, err)
+			}
+			// the environment's is for other commands
+			if dir := c.String(invocation.FlagState); c.IsSet(invocation.FlagState) &&
+				!slices.ContainsFunc(invocation.Variable(invocation.FlagState),
+					func(name string) bool { return os.Getenv(name) == dir }) {
+				return failure.Usage("--%s is about a client, and --%s about a server: leave one out",
+					flagDev, invocation.FlagState)
+			}
+			q.hubs = nil
+		}
+		return show(c, q, (*page).report)
+	})
+}
+
+// PeersCommand returns `tunnel peers`.
+func PeersCommand() *cli.Command {
+	return command(cli.Command{
+		Name:        "peers",
+		Usage:       "show the clients that are connected to the server",
+		Description: "Example:\n\n   sudo tunnel peers",
+		Flags:       []cli.Flag{stateFlag(), jsonFlag()},
+	}, func(c *cli.Context) error {
+		if err := invocation.NoMore(c, 0); err != nil {
+			return err
+		}
+		q := question{hubs: statedir.Candidates(chosenState(c)), onlyHub: true}
+		return show(c, q, (*page).peers)
+	})
+}
+
+// KickCommand returns `tunnel kick`.
+func KickCommand() *cli.Command {
+	return command(cli.Command{
+		Name:      "kick",
+		Usage:     "end a client's sessions; it comes back by itself",
+		ArgsUsage: "NAME|ADDRESS",
+		Description: "NAME is that of a token, all of whose clients are meant, and ADDRESS that of " +
+			"one client.\nTo keep it out, use `tunnel token revoke`. Example:\n\n" +
+			"   sudo tunnel kick laptop --for 10m",
+		Flags: []cli.Flag{
+			&cli.DurationFlag{Name: flagFor, Usage: "have it stay away for this `TIME`, up to 24h; " +
+				"clients of older versions ignore more than a minute"},
+			stateFlag(),
+		},
+	}, kick)
+}
+
+func chosenState(c *cli.Context) statedir.Choice {
+	return statedir.Choice{Dir: c.String(invocation.FlagState),
+		Given: c.IsSet(invocation.FlagState)}
+}
+
+func kick(c *cli.Context) error {
+	if err := invocation.NoMore(c, 1); err != nil {
+		return err
+	}
+	who, after := c.Args().First(), c.Duration(flagFor)
+	switch {
+	case who == "":
+		return failure.Usage("which client? tunnel kick NAME, one of `tunnel peers`")
+	case after < 0 || after > transport.MaxKick:
+		return failure.Usage("--%s %v is not within 0 to %v", flagFor, after, transport.MaxKick)
+	}
+	var refused error
+	for _, dir := range statedir.Candidates(chosenState(c)) {
+		sessions, err := control.NewClient(dir).Kick(c.Context, who, after)
+		switch {
+		case errors.Is(err, control.ErrRefused):
+			return failure.New(failure.StepUsage, err, "see `tunnel peers`")
+		case err != nil:
+			refused = errors.Join(refused, unlessNone(err))
+			continue
+		}
+		text := fmt.Sprintf("ended %s of %s", count(sessions, "session"), who)
+		if after > 0 {
+			text += fmt.Sprintf(", for %v", after)
+		}
+		_, err = fmt.Fprintln(c.App.Writer, failure.Printable(text))
+		return err
+	}
+	return nothing(refused, "no server runs here")
+}
+
+// show asks and has print show the answer, with the one before it for rates; with --json it prints
+// that, and with --watch it goes on until a signal.
+func show(c *cli.Context, q question, print func(p *page, now, before status.Report)) error {
+	q.silent = func(err error) {
+		_, _ = fmt.Fprintln(c.App.ErrWriter, failure.Printable("tunnel: "+failure.Of(err).Error()))
+	}
+	now, err := q.ask(c.Context)
+	if err != nil {
+		return err
+	}
+	watch, before := c.Bool(flagWatch), now
+	if c.Bool(flagJSON) {
+		for {
+			if err := output.WriteJSON(c.App.Writer, now, !watch); err != nil || !watch {
+				return err
+			}
+			if !pause(c, interval) {
+				return nil
+			}
+			if now, err = q.ask(c.Context); err != nil {
+				q.silent(err) // and what runs next is asked again
+			}
+		}
+	}
+	for again := ratePause; ; again = interval {
+		if !pause(c, again) {
+			return nil
+		}
+		if now, err = q.ask(c.Context); err != nil && watch {
+			q.silent(err)
+			continue
+		} else if err != nil {
+			return err
+		}
+		var text bytes.Buffer
+		if watch && output.IsTerminal() {
+			text.WriteString("\x1b[H\x1b[2J") // to the top, and clear
+		}
+		print(&page{&text, output.IsColored()}, now, before)
+		if _, err := c.App.Writer.Write(text.Bytes()); err != nil || !watch {
+			return err
+		}
+		before = now
+	}
+}
+
+// pause waits for d. It returns false if a signal ended the command first.
+func pause(c *cli.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-c.Done():
+		return false
+	}
+}
