@@ -2,11 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
+	"tunnel/bench/assault"
 	"tunnel/bench/contender"
 	"tunnel/bench/gauge"
 	"tunnel/bench/report"
@@ -15,23 +13,17 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// The attack on a server by clients without a token.
 const (
-	silentRate    = 1000 // silent connections a second, from silentSources
-	silentSources = 6    // /64s of one IPv6 host
-	helloRate     = 3800 // replayed ClientHellos a second, from one IPv4 address
-	// programs that share helloRate: the scheduler shares time by session, and one gets too little
-	helloPrograms = 4
-	rateReached   = 0.9 // the least part of these rates with which a run counts
-	attackFill    = 3 * time.Second
-	attackRest    = 2 * time.Second
-	attackServer  = "2001:db8:ffff::1"
-	attackSource  = "198.51.100.200"
+	attackFill = 3 * time.Second // until the server's queues and tables are full
+	attackRest = 2 * time.Second
 )
 
+// upTimes are the longest times that clients took to connect, in seconds.
+type upTimes struct{ fresh, returning float64 }
+
 // attacked measures what an attack without a token costs an established client, and how long a new
-// and a returning client take to connect meanwhile. Figures count only if the attackers' rates were
-// reached.
+// and a returning client take to connect meanwhile. The base is the same attack on a sink beside
+// the server. Figures count only if the attackers' rates were reached.
 func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 	l := lab.New(s)
 	sw := l.Switch("switch")
@@ -53,81 +45,75 @@ func (b *bench) attacked(s *scope.Scope, round int, c *contender.Tunnel) {
 		return took.Seconds()
 	}
 	upIn(returning)
-	start := attackers(s, server, host("attacker", 20))
+	from := assault.New(s, server, host("attacker", 20))
+	sink := server.Start(from.Program, hostile.Command, "-kind", hostile.Drop, "-target",
+		"[::]:"+sinkPort)
+	sink.WaitFor(hostile.Listening, scope.Soon)
 
-	var worstNew, worstReturning, silent, hello float64
-	turn := 0
+	fresh := 0
 	stream := func() float64 {
 		return gauge.RunStream(s, steady, server, contender.TunnelServer, b.seconds).Rate
 	}
-	while := func() float64 {
-		attack := start()
-		s.Sleep(attackFill) // until the server's queues and tables are full
-		began, silentBefore, helloBefore := time.Now(), opened(attack[:1]), opened(attack[1:])
-		rate := stream()
-		turn++
-		worstNew = max(worstNew, upIn(host(fmt.Sprint("new", turn), 30+turn)))
-		worstReturning = max(worstReturning, upIn(returning))
-		seconds := time.Since(began).Seconds()
-		silent = float64(opened(attack[:1])-silentBefore) / seconds
-		hello = float64(opened(attack[1:])-helloBefore) / seconds
-		for _, a := range attack {
-			b.say("%s: attacker: %s", c.Name(), lastLine(a))
-			contender.Stop(a)
+	while := func(what, port string, worst *upTimes) func() float64 {
+		say := func(format string, args ...any) {
+			b.say("%s, %s: %s", c.Name(), what, fmt.Sprintf(format, args...))
 		}
-		b.say("%s: attacked by %s silent connections and %s ClientHellos a second", c.Name(),
-			report.Short(silent), report.Short(hello))
-		if silent < rateReached*silentRate || hello < rateReached*helloRate {
-			s.Fatalf("the attack was too slow: %s silent connections and %s ClientHellos a "+
-				"second; want %d and %d",
-				report.Short(silent), report.Short(hello), silentRate, helloRate)
+		return func() float64 {
+			attack := from.Begin(port)
+			s.Sleep(attackFill)
+			began := time.Now()
+			silentBefore, helloBefore := attack.Opened()
+			used := b.processors(s, c.Name()+", "+what, from.Host, server, steady)
+			rate := stream()
+			used()
+			fresh++
+			newIn, backIn := upIn(host(fmt.Sprint("new", fresh), 30+fresh)), upIn(returning)
+			worst.fresh, worst.returning = max(worst.fresh, newIn), max(worst.returning, backIn)
+			seconds := time.Since(began).Seconds()
+			silent, hello := attack.Opened()
+			attack.End(say)
+			perSecond := func(now, before int) float64 { return float64(now-before) / seconds }
+			say("%s silent connections and %s ClientHellos a second, a new client is up in %s s, a "+
+				"returning one in %s s", report.Short(perSecond(silent, silentBefore)),
+				report.Short(perSecond(hello, helloBefore)), report.Short(newIn),
+				report.Short(backIn))
+			assault.CheckRates(s, perSecond(silent, silentBefore), perSecond(hello, helloBefore))
+			s.Sleep(attackRest)
+			return rate
 		}
-		s.Sleep(attackRest)
-		return rate
 	}
-	without, with := inTurns(stream, while)
-	b.say("%s: %s Gbit/s, %s while attacked", c.Name(), report.Short(without/1e9),
-		report.Short(with/1e9))
+	var base, worst upTimes
+	without, means := inTurns(stream, while("attack on a sink", sinkPort, &base),
+		while("attacked", contender.TunnelPort, &worst))
+	beside, with := means[0], means[1]
+	b.say("%s: %s Gbit/s, %s beside an attack on a sink, %s while attacked", c.Name(),
+		report.Short(without/1e9), report.Short(beside/1e9), report.Short(with/1e9))
+	b.add(round, figAttackedBase, c.Name(), with/beside)
 	b.add(round, figAttacked, c.Name(), with/without)
-	b.add(round, figAttackedNew, c.Name(), worstNew)
-	b.add(round, figAttackedBack, c.Name(), worstReturning)
+	b.add(round, figAttackedNew, c.Name(), worst.fresh)
+	b.add(round, figAttackedNewBase, c.Name(), base.fresh)
+	b.add(round, figAttackedBack, c.Name(), worst.returning)
+	b.add(round, figAttackedBackBase, c.Name(), base.returning)
 }
 
-// attackers prepares both attacks from a host, and returns a function that starts them.
-func attackers(s *scope.Scope, server, from *lab.Host) (start func() []*lab.Proc) {
-	server.Run("ip", "-6", "addr", "add", attackServer+"/64", "dev", "eth0", "nodad")
-	server.Run("ip", "-6", "route", "add", "2001:db8:a::/48", "dev", "eth0")
-	from.Run("ip", "-6", "route", "add", attackServer+"/128", "dev", "eth0")
-	from.Run("ip", "addr", "add", attackSource+contender.ClientMask, "dev", "eth0")
-	var sources []string
-	for i := range silentSources {
-		addr := fmt.Sprintf("2001:db8:a:%x::1", i+1)
-		from.Run("ip", "-6", "addr", "add", addr+"/64", "dev", "eth0", "nodad")
-		sources = append(sources, addr)
-	}
-	self, err := os.Executable()
-	s.Must(err)
-	attack := func(kind, target string, rate int, sources ...string) *lab.Proc {
-		p := from.Start(self, hostile.Command, "-kind", kind, "-target", target, "-rate",
-			strconv.Itoa(rate), "-from", strings.Join(sources, ","))
-		p.WaitFor("opened ", scope.Soon)
-		return p
-	}
-	return func() []*lab.Proc {
-		all := []*lab.Proc{attack(hostile.Silent, "["+attackServer+"]:"+contender.TunnelPort,
-			silentRate, sources...)}
-		for range helloPrograms {
-			all = append(all, attack(hostile.Hello, contender.ServerAddr+":"+contender.TunnelPort,
-				helloRate/helloPrograms, attackSource))
+// processors begins to count the processor time of each host's programs. The function that it
+// returns prints how many processors each has used since then.
+func (b *bench) processors(s *scope.Scope, what string, hosts ...*lab.Host) (used func()) {
+	seconds := func() (list []float64) {
+		for _, h := range hosts {
+			n, err := gauge.CPUSeconds(h)
+			s.Must(err)
+			list = append(list, n)
 		}
-		return all
+		return list
 	}
-}
-
-// opened returns how many connections all attackers have opened.
-func opened(attackers []*lab.Proc) (n int) {
-	for _, a := range attackers {
-		n += hostile.Opened(a.Stdout())
+	began, before := time.Now(), seconds()
+	return func() {
+		text := ""
+		for i, n := range seconds() {
+			text += fmt.Sprintf(" %s %.2f", hosts[i].Name(),
+				(n-before[i])/time.Since(began).Seconds())
+		}
+		b.say("%s: processors used by programs on%s", what, text)
 	}
-	return n
 }

@@ -10,6 +10,7 @@ import (
 	"tunnel/bench/contender"
 	"tunnel/bench/report"
 	"tunnel/bench/scope"
+	"tunnel/bench/through"
 )
 
 // bench is a run of the benchmarks.
@@ -94,6 +95,7 @@ func (b *bench) steps() []step {
 		{[]string{"wan1"}, "WAN with 1 % loss", all, b.wan("1")},
 		{[]string{"stall"}, "stalled client", own, alone(b.stall)},
 		{[]string{"busy"}, "busy client", own, alone(b.busy)},
+		{[]string{through.Name}, "through the hub", own, alone(b.hub)},
 		{[]string{"reconnect"}, "reconnecting clients", secure, alone(b.reconnect)},
 		{[]string{"memory"}, "idle clients", secure, alone(b.memory)},
 		{[]string{"attacked"}, "attacked server", secure, alone(b.attacked)},
@@ -101,8 +103,8 @@ func (b *bench) steps() []step {
 			alone(b.bystander(greedySessions))},
 		{[]string{"bystander"}, "greedy clients with one token", plain, alone(b.bystander(1))},
 	}
-	for _, l := range fatLinks() {
-		steps = append(steps, step{[]string{groupFat}, l.title, all, b.fat(l)})
+	for _, l := range contender.FatLinks() {
+		steps = append(steps, step{[]string{l.ID}, l.Title, all, b.fat(l)})
 	}
 	return steps
 }

@@ -21,6 +21,7 @@ const (
 	greedySessions = 256
 	greedyMemory   = "256M"           // the server's --max-memory
 	greedyAfter    = 10 * time.Second // after the sessions have ended
+	sinkPort       = "8444"
 )
 
 // bystander measures what greedy sessions with a number of tokens cost another client in
@@ -56,30 +57,46 @@ func (b *bench) greedy(s *scope.Scope, round int, c *contender.Tunnel, tokens in
 	self, err := os.Executable()
 	s.Must(err)
 
-	var after float64
 	stream := func() float64 { return gauge.RunStream(s, steady, server, inner, b.seconds).Rate }
-	beside := func() float64 {
+	// besideOn measures the stream beside the sessions on a port, which is the sink's without tokens.
+	besideOn := func(port, tokens string) float64 {
 		greedy := from.Start(self, hostile.Command, "-kind", hostile.Greedy, "-target",
-			contender.ServerAddr+":"+contender.TunnelPort,
-			"-tokens", file, "-sessions", strconv.Itoa(greedySessions), "-gateway", inner)
+			contender.ServerAddr+":"+port,
+			"-tokens", tokens, "-sessions", strconv.Itoa(greedySessions), "-gateway", inner)
 		greedy.WaitFor(hostile.AllIn, scope.Soon)
 		s.Sleep(time.Second)
+		used := b.processors(s, c.Name()+", port "+port, from, server, steady)
 		rate := stream()
+		used()
 		if greedy.Exited() {
 			s.Fatalf("the greedy sessions ended: %s", greedy.Stderr())
 		}
 		contender.Stop(greedy)
+		return rate
+	}
+	besideSink := func() float64 {
+		sink := server.Start(self, hostile.Command, "-kind", hostile.Read, "-target", ":"+sinkPort)
+		sink.WaitFor(hostile.Listening, scope.Soon)
+		defer contender.Stop(sink)
+		return besideOn(sinkPort, "")
+	}
+	var after float64
+	beside := func() float64 {
+		rate := besideOn(contender.TunnelPort, file)
 		s.Sleep(greedyAfter)
 		rss, err := gauge.Resident(proc.Worker())
 		s.Must(err)
 		after = max(after, rss/1024)
 		return rate
 	}
-	without, with := inTurns(stream, beside)
+	without, means := inTurns(stream, besideSink, beside)
+	sink, with := means[0], means[1]
 	peak, err := gauge.PeakResident(proc.Worker())
 	s.Must(err)
-	b.say("%s: %s Gbit/s, %s beside %d greedy sessions with %d tokens", c.Name(),
-		report.Short(without/1e9), report.Short(with/1e9), greedySessions, tokens)
+	b.say("%s: %s Gbit/s, %s beside a sink for the load of %d greedy sessions, %s beside them with "+
+		"%d tokens", c.Name(), report.Short(without/1e9), report.Short(sink/1e9), greedySessions,
+		report.Short(with/1e9), tokens)
+	b.add(round, greedyFigure(tokens, figGreedyServer), c.Name(), with/sink)
 	b.add(round, greedyFigure(tokens, figGreedyStream), c.Name(), with/without)
 	b.add(round, greedyFigure(tokens, figGreedyPeak), c.Name(), peak/1024)
 	b.add(round, greedyFigure(tokens, figGreedyAfter), c.Name(), after)

@@ -2,9 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"tunnel/bench/assault"
+	"tunnel/bench/contender"
 	"tunnel/bench/report"
+	"tunnel/bench/through"
 )
 
 // The figures' ids.
@@ -22,9 +26,15 @@ const (
 	figBusy      = "busy"
 
 	figAttacked     = "attacked"
+	figAttackedBase = "attacked-server"
 	figAttackedNew  = "attacked-new"
 	figAttackedBack = "attacked-returning"
+
+	figAttackedNewBase  = "attacked-new-base"
+	figAttackedBackBase = "attacked-returning-base"
+
 	figGreedyStream = "stream"
+	figGreedyServer = "server"
 	figGreedyPeak   = "peak"
 	figGreedyAfter  = "after"
 )
@@ -54,16 +64,16 @@ func figures() []report.Figure {
 			report.Figure{ID: wanFigure(percent, figRTT),
 				Title: "mean round trip under four streams up" + loss, Unit: "ms"})
 	}
-	for _, l := range fatLinks() {
+	for _, l := range contender.FatLinks() {
 		list = append(list,
-			report.Figure{ID: l.figure(figUp),
-				Title: "one stream up, " + l.title, Unit: "Mbit/s", Higher: true},
-			report.Figure{ID: l.figure(figUpFour),
-				Title: "four streams up, " + l.title, Unit: "Mbit/s", Higher: true},
-			report.Figure{ID: l.figure(figDownFour),
-				Title: "four streams down, " + l.title, Unit: "Mbit/s", Higher: true},
-			report.Figure{ID: l.figure(figRTT),
-				Title: "mean round trip under four streams up, " + l.title, Unit: "ms"})
+			report.Figure{ID: l.Figure(figUp),
+				Title: "one stream up, " + l.Title, Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: l.Figure(figUpFour),
+				Title: "four streams up, " + l.Title, Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: l.Figure(figDownFour),
+				Title: "four streams down, " + l.Title, Unit: "Mbit/s", Higher: true},
+			report.Figure{ID: l.Figure(figRTT),
+				Title: "mean round trip under four streams up, " + l.Title, Unit: "ms"})
 	}
 	for _, tokens := range []int{greedySessions, 1} {
 		with := fmt.Sprintf("beside %d greedy sessions with %d tokens", greedySessions, tokens)
@@ -73,17 +83,26 @@ func figures() []report.Figure {
 		list = append(list,
 			report.Figure{ID: greedyFigure(tokens, figGreedyStream),
 				Title: "one stream " + with + " ÷ without", Higher: true},
+			report.Figure{ID: greedyFigure(tokens, figGreedyServer),
+				Title: "one stream " + with + " ÷ beside the same load on a sink", Higher: true},
 			report.Figure{ID: greedyFigure(tokens, figGreedyPeak),
 				Title: "most resident memory of the server " + with, Unit: "MiB"},
 			report.Figure{ID: greedyFigure(tokens, figGreedyAfter),
 				Title: "resident memory of the server 10 s after, " + with, Unit: "MiB"})
 	}
+	list = append(list, through.Figures()...)
 	return append(list,
+		report.Figure{ID: figAttackedBase,
+			Title: "one stream while attacked ÷ beside the same attack on a sink", Higher: true},
 		report.Figure{ID: figAttacked, Title: "one stream while attacked ÷ without", Higher: true},
 		report.Figure{ID: figAttackedNew,
 			Title: "a new client is up while attacked, slowest", Unit: "s"},
+		report.Figure{ID: figAttackedNewBase,
+			Title: "a new client is up beside the same attack on a sink, slowest", Unit: "s"},
 		report.Figure{ID: figAttackedBack,
 			Title: "a returning client is up while attacked, slowest", Unit: "s"},
+		report.Figure{ID: figAttackedBackBase,
+			Title: "a returning client is up beside the same attack on a sink, slowest", Unit: "s"},
 		report.Figure{ID: figStall,
 			Title: "two clients' throughput while a third is stopped ÷ without", Higher: true},
 		report.Figure{ID: figMemory,
@@ -117,7 +136,7 @@ func groups() []report.Group {
 			},
 		}
 	}
-	return []report.Group{
+	return slices.Concat([]report.Group{
 		{
 			Name: "stream", Title: "One TCP stream on a LAN",
 			Explain: "iperf3, one stream, as the receiver counts it; the hosts are joined by a veth " +
@@ -145,7 +164,8 @@ func groups() []report.Group {
 		},
 		wan("0"),
 		wan("1"),
-		fatGroup(),
+	}, fatGroups(), []report.Group{
+		through.Group(),
 		{
 			Name: "stall", Title: "A stalled client",
 			Explain: "Three clients on a switch. The server sends one TCP stream to each of two. In " +
@@ -191,15 +211,18 @@ func groups() []report.Group {
 				"one ClientHello replayed %d times a second from one IPv4 address, by programs in "+
 				"sessions of their own; a run in which they reach less than %.0f %% of these rates "+
 				"counts as failed. One TCP stream of a client that is connected, in turns, three "+
-				"times, without and with both attacks. A client that the server has never seen, and "+
-				"one that was connected before, connect during the attacks; the time is from the "+
-				"start of the program to its line up:, the slowest of three.",
-				silentRate, helloRate, 100*rateReached),
+				"times, without an attack, beside both attacks on a sink, and with both on the "+
+				"server. The sink is a program on the server's host that resets each connection as "+
+				"soon as it is accepted: what the attackers and the kernel cost is in the first "+
+				"ratio's divisor. A client that the server has never seen, and one that was "+
+				"connected before, connect during the attacks; the time is from the start of the "+
+				"program to its line up:, the slowest of three.",
+				assault.SilentRate, assault.HelloRate, 100*assault.RateReached),
 			Plots: []report.Plot{
-				{File: "attacked-stream", Title: "One stream while attacked ÷ without",
-					IDs: []string{figAttacked}},
-				{File: "attacked-up", Title: "Clients are up while attacked",
-					IDs: []string{figAttackedNew, figAttackedBack}},
+				{File: "attacked-stream", Title: "One stream while attacked",
+					IDs: []string{figAttackedBase, figAttacked}},
+				{File: "attacked-up", Title: "Clients are up while attacked", IDs: []string{
+					figAttackedNew, figAttackedNewBase, figAttackedBack, figAttackedBackBase}},
 			},
 		},
 		{
@@ -207,9 +230,16 @@ func groups() []report.Group {
 			Explain: fmt.Sprintf("%d sessions that each send 16 pings of 1 300 bytes every 100 ms and "+
 				"do not read the answers, with a token each, and all with one; the server has "+
 				"--max-memory %s. One TCP stream of another token's client, in turns, three times, "+
-				"without and beside them. Memory is the server's most in the whole run, and what it "+
-				"has 10 s after they have left, the most of three.", greedySessions, greedyMemory),
+				"without them, beside the same program while it sends to a sink, and beside them. The "+
+				"sink is a program on the server's host that reads at the server's pace and does "+
+				"nothing: what the sending costs is in that ratio's divisor. Memory is the server's "+
+				"most in the whole run, and what it has 10 s after they have left, the most of three.",
+				greedySessions, greedyMemory),
 			Plots: []report.Plot{
+				{File: "bystander-server",
+					Title: "One stream beside greedy sessions ÷ beside the same load on a sink",
+					IDs: []string{greedyFigure(greedySessions, figGreedyServer),
+						greedyFigure(1, figGreedyServer)}},
 				{File: "bystander-stream", Title: "One stream beside greedy sessions ÷ without",
 					IDs: []string{greedyFigure(greedySessions, figGreedyStream),
 						greedyFigure(1, figGreedyStream)}},
@@ -220,7 +250,7 @@ func groups() []report.Group {
 				}},
 			},
 		},
-	}
+	})
 }
 
 func groupNames() []string {

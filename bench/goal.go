@@ -5,6 +5,7 @@ import (
 
 	"tunnel/bench/contender"
 	"tunnel/bench/report"
+	"tunnel/bench/through"
 )
 
 // targets returns the project's targets, in the order of the report.
@@ -48,32 +49,34 @@ func targets() []report.Target {
 			atMost(what+"mean round trip under four streams", wanFigure(w.percent, figRTT), c, w.rtt)
 		}
 	}
-	for _, l := range fatLinks() {
-		what := l.title + ", wss://, "
-		atLeast(what+"one stream up", l.figure(figUp), contender.NameWSS, l.up)
-		atLeast(what+"four streams up", l.figure(figUpFour), contender.NameWSS, l.several)
-		atLeast(what+"four streams down", l.figure(figDownFour), contender.NameWSS, l.several)
-		if l.rtt > 0 {
-			atMost(what+"mean round trip under four streams", l.figure(figRTT), contender.NameWSS,
-				l.rtt)
+	for _, l := range contender.FatLinks() {
+		what := l.Title + ", wss://, "
+		atLeast(what+"one stream up", l.Figure(figUp), contender.NameWSS, l.Up)
+		atLeast(what+"four streams up", l.Figure(figUpFour), contender.NameWSS, l.Several)
+		atLeast(what+"four streams down", l.Figure(figDownFour), contender.NameWSS, l.Several)
+		if l.RTT > 0 {
+			atMost(what+"mean round trip under four streams", l.Figure(figRTT), contender.NameWSS,
+				l.RTT)
 		}
 	}
 	for _, c := range []string{contender.NameWS, contender.NameWSS} {
 		atLeast("one client stopped: the others' throughput ÷ without, "+c+"://", figStall, c, 0.95)
 	}
+	list = append(list, through.Targets()...)
 	atMost("resident memory per idle client, wss://", figMemory, contender.NameWSS, 40)
 	atMost("1 000 clients back after a restart, wss://", figReconnect, contender.NameWSS, 10)
 	atMost("of them lost, wss://", figMissing, contender.NameWSS, 0)
 	for _, c := range []string{contender.NameWS, contender.NameWSS} {
 		atLeast("one busy client beside 1 000 idle ones ÷ alone, "+c+"://", figBusy, c, 0.95)
 	}
-	atLeast("one stream while attacked ÷ without, wss://", figAttacked, contender.NameWSS, 0.8)
+	atLeast("one stream while attacked ÷ beside the same attack on a sink, wss://",
+		figAttackedBase, contender.NameWSS, 0.8)
 	atMost("a new client is up while attacked, wss://", figAttackedNew, contender.NameWSS, 3)
 	atMost("a returning client is up while attacked, wss://", figAttackedBack, contender.NameWSS, 1)
 	for _, tokens := range []int{greedySessions, 1} {
 		what := fmt.Sprintf("%d greedy sessions, tokens: %d, ws://, ", greedySessions, tokens)
-		atLeast(what+"a bystander's stream ÷ without", greedyFigure(tokens, figGreedyStream),
-			contender.NameWS, 0.9)
+		atLeast(what+"a bystander's stream ÷ beside the same load on a sink",
+			greedyFigure(tokens, figGreedyServer), contender.NameWS, 0.9)
 		atMost(what+"most resident memory", greedyFigure(tokens, figGreedyPeak), contender.NameWS,
 			300)
 		atMost(what+"resident memory 10 s after", greedyFigure(tokens, figGreedyAfter),

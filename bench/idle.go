@@ -133,10 +133,10 @@ func (b *bench) busy(s *scope.Scope, round int, c *contender.Tunnel) {
 		s.Sleep(time.Second)
 		return rate
 	}
-	without, with := inTurns(one, beside)
+	without, means := inTurns(one, beside)
 	b.say("%s: %s Gbit/s alone, %s beside %d idle clients", c.Name(), report.Short(without/1e9),
-		report.Short(with/1e9), besides)
-	b.add(round, figBusy, c.Name(), with/without)
+		report.Short(means[0]/1e9), besides)
+	b.add(round, figBusy, c.Name(), means[0]/without)
 }
 
 // lastLine returns the last line of a program's stdout.

@@ -15,9 +15,6 @@ const (
 	pingInterval = 10 * time.Millisecond
 )
 
-// warmUp is how long a flood runs before and after the time in which packets are counted.
-const warmUp = time.Second
-
 // lan measures a contender between two hosts that a veth pair joins.
 func (b *bench) lan(s *scope.Scope, round int, c contender.Contender) {
 	p := contender.NewLAN(s)
@@ -57,28 +54,9 @@ func (b *bench) stream(s *scope.Scope, round int, name string, p contender.Pair,
 
 // flood measures how many small datagrams a second arrive.
 func (b *bench) flood(s *scope.Scope, round int, name string, p contender.Pair, e contender.Ends) {
-	seconds := b.seconds + int(2*warmUp/time.Second)
-	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-u", "-b", "0",
-		"-l", "64")
-	s.Sleep(warmUp)
-	count := func() (uint64, time.Time) {
-		n, err := gauge.Arrived(p.Server)
-		s.Must(err)
-		if e.OuterUDP {
-			outer, err := gauge.Received(p.Server, p.ServerDev)
-			s.Must(err)
-			n -= outer
-		}
-		return n, time.Now()
+	outer := ""
+	if e.OuterUDP {
+		outer = p.ServerDev
 	}
-	n0, t0 := count()
-	s.Sleep(time.Duration(b.seconds) * time.Second)
-	n1, t1 := count()
-	if client.Exited() {
-		s.Fatalf("the flood ended early: %s", client.Stdout())
-	}
-	b.add(round, figUDP, name, float64(n1-n0)/t1.Sub(t0).Seconds()/1e3)
-	// iperf3's own report of the flood is not needed, and its end may take long.
-	client.Kill()
-	server.Kill()
+	b.add(round, figUDP, name, gauge.Flood(s, p.Client, p.Server, e.Server, b.seconds, outer)/1e3)
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"tunnel/bench/assault"
 	"tunnel/bench/contender"
 	"tunnel/bench/load"
 	"tunnel/bench/report"
@@ -125,7 +126,7 @@ func measure(ctx context.Context, o options, p plan) error {
 		files = o.clients + spareFiles
 	}
 	if p.measures("attacked") {
-		files = max(files, 11*silentRate+spareFiles)
+		files = max(files, 11*assault.SilentRate+spareFiles)
 	}
 	if files > 0 {
 		if err := raiseFileLimit(uint64(files)); err != nil {

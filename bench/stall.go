@@ -56,10 +56,10 @@ func (b *bench) stall(s *scope.Scope, round int, c *contender.Tunnel) {
 		contender.AwaitPing(s, hosts[2], contender.TunnelServer)
 		return rate
 	}
-	without, with := inTurns(others, while)
+	without, means := inTurns(others, while)
 	b.say("%s: %s Gbit/s, %s while one client is stopped", c.Name(), report.Short(without/1e9),
-		report.Short(with/1e9))
-	b.add(round, figStall, c.Name(), with/without)
+		report.Short(means[0]/1e9))
+	b.add(round, figStall, c.Name(), means[0]/without)
 }
 
 // pour sends datagrams from a host to an address until end is called.

@@ -42,9 +42,9 @@ func (b *bench) loaded(s *scope.Scope, p contender.Pair, e contender.Ends) float
 		// how much longer the streams run, so that the slowest contender's last answer comes
 		late = 5 * time.Second
 	)
-	seconds := b.wanSeconds + int((warmUp+late)/time.Second)
+	seconds := b.wanSeconds + int((gauge.WarmUp+late)/time.Second)
 	server, client := gauge.StartStream(p.Client, p.Server, e.Server, seconds, "-P", "4")
-	s.Sleep(warmUp)
+	s.Sleep(gauge.WarmUp)
 	rtts := gauge.Ping(s, p.Client, e.Server, int(time.Duration(b.wanSeconds)*time.Second/interval),
 		interval)
 	if client.Exited() {

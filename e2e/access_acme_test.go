@@ -137,5 +137,5 @@ func TestACMEFails(t *testing.T) {
 	failure{name: "no certificate yet", args: []string{"connect", "wss://server.example", "--token",
 		token, "--state", t.TempDir()},
 		code: 6, step: "tls", says: "its log says why"}.check(t, client, bin)
-	stopInTime(t, srv)
+	stop(t, srv)
 }

@@ -80,7 +80,7 @@ func TestFirstToken(t *testing.T) {
 	}
 	stop(t, srv)
 	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
-		`(?m)^first +token +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
+		`(?m)^first +token +- +- +- +- +- +never +- +2\S+ \S+ +2\S+ \S+ +-$`).
 		MatchString(list) {
 		t.Errorf("list of the stopped server:\n%s", list)
 	}
@@ -223,7 +223,7 @@ func TestJoinToken(t *testing.T) {
 	last := bin.start(t, clients[0], "connect", directURL, "--state", kept)
 	last.WaitFor(up, soon)
 	if list := bin.token(t, server, state, "list"); !regexp.MustCompile(
-		`(?m)^phone +credential +- +- +1 +never `).MatchString(list) {
+		`(?m)^phone +credential +- +- +- +- +1 +never `).MatchString(list) {
 		t.Errorf("list:\n%s", list)
 	}
 	bin.token(t, server, state, "revoke", "phone")

@@ -39,7 +39,7 @@ func peakMemory(t *testing.T, p *lab.Proc) (stop func() int) {
 // server uses at most 300 MiB, and less than 100 MiB soon after they have left. Meanwhile another
 // client goes on.
 func TestMaxMemory(t *testing.T) {
-	for _, load := range memoryLoads() {
+	for _, load := range sample(t, 2, memoryLoads()) {
 		t.Run(load.name, func(t *testing.T) { testMaxMemory(t, load) })
 	}
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -25,11 +24,22 @@ func startAttack(t *testing.T, h *lab.Host, kind, target string, rate int,
 	return p
 }
 
-// addSite gives an attacker's host n addresses, each in a /64 of its own of one /48, and the server
-// a route to them. It returns the addresses, and the server's address on that path.
-func addSite(t *testing.T, server, attacker *lab.Host, n int) (from []string, target string) {
+// startSink starts a program on a host that resets each connection to a port.
+func startSink(t *testing.T, h *lab.Host, port string) {
 	t.Helper()
-	const own = "2001:db8:ffff::1"
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := watch(t, h.Start(exe, hostile.Command, "-kind", hostile.Drop, "-target", "[::]:"+port))
+	p.WaitFor(hostile.Listening, soon)
+}
+
+// addSite gives an attacker's host n addresses, each in a /64 of its own of one /48, and the server
+// a route to them. It returns the addresses, and the server's on that path.
+func addSite(t *testing.T, server, attacker *lab.Host, n int) (from []string, own string) {
+	t.Helper()
+	own = "2001:db8:ffff::1"
 	server.Run("ip", "-6", "addr", "add", own+"/64", "dev", "eth0", "nodad")
 	server.Run("ip", "-6", "route", "add", "2001:db8:a::/48", "dev", "eth0")
 	attacker.Run("ip", "-6", "route", "add", own+"/128", "dev", "eth0")
@@ -38,5 +48,5 @@ func addSite(t *testing.T, server, attacker *lab.Host, n int) (from []string, ta
 		attacker.Run("ip", "-6", "addr", "add", addr+"/64", "dev", "eth0", "nodad")
 		from = append(from, addr)
 	}
-	return from, net.JoinHostPort(own, "8443")
+	return from, own
 }

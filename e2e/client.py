@@ -2,8 +2,9 @@
 
 usage: TUNNEL_TOKEN=... python3 client.py ws://server:8443/ws
 
-It answers the pings that come to its tunnel address, and pings the server once
-a second. It needs Python 3.7 and `websockets` (Debian: python3-websockets).
+It answers the pings that come to its tunnel address, or to the networks that it
+advertises (TUNNEL_ADVERTISE, with blanks between), and pings the server once a
+second. It needs Python 3.7 and `websockets` (Debian: python3-websockets).
 """
 import asyncio, ipaddress, json, os, struct, sys
 import websockets
@@ -40,20 +41,22 @@ def packets(batch):
         batch = batch[length:]
 
 
-async def receive(socket, own):
-    """Answers echo requests to our address, and prints the replies to our own."""
+async def receive(socket, own, behind):
+    """Answers echo requests to our address and behind it, and prints the replies to our own."""
     async for message in socket:
         if isinstance(message, str):
-            continue  # a control message of a later version
+            print("told", message, flush=True)  # an update, or one of a later version
+            continue
         for packet in packets(message):
             header = (packet[0] & 15) * 4
             source, destination = packet[12:16], packet[16:20]
-            if packet[0] >> 4 != 4 or packet[9] != ICMP or destination != own:
+            ours = destination == own or any(ipaddress.ip_address(destination) in n for n in behind)
+            if packet[0] >> 4 != 4 or packet[9] != ICMP or not ours:
                 continue
             if len(packet) < header + 8:
                 continue
             if packet[header] == ECHO_REQUEST:
-                await socket.send(icmp_packet(own, source, ECHO_REPLY, packet[header + 4:]))
+                await socket.send(icmp_packet(destination, source, ECHO_REPLY, packet[header + 4:]))
             elif packet[header] == ECHO_REPLY:
                 number = struct.unpack_from("!H", packet, header + 6)[0]
                 print(ipaddress.ip_address(source), "answers ping", number, flush=True)
@@ -69,10 +72,12 @@ async def ping(socket, own, server):
 
 async def main(url):
     headers = {"Authorization": "Bearer " + os.environ["TUNNEL_TOKEN"]}
+    behind = os.environ.get("TUNNEL_ADVERTISE", "").split()
     async with websockets.connect(url, subprotocols=["tunnel.v1"], extra_headers=headers,
                                   compression=None) as socket:
         # Both sides are in state init until the server answers connect with connected.
-        await socket.send(json.dumps({"state": "connect", "version": 1, "framings": ["ip"]}))
+        await socket.send(json.dumps({"state": "connect", "version": 1, "framings": ["ip"],
+                                      "can": ["update"], "advertise": behind}))
         answer = json.loads(await socket.recv())
         if answer["state"] != "connected" or answer["framing"] != "ip":
             sys.exit("unexpected answer: %r" % answer)
@@ -81,7 +86,8 @@ async def main(url):
         own = ipaddress.ip_address(answer["address"]).packed
         # The server has the first address of the network.
         server = (ipaddress.ip_network(answer["network"])[1]).packed
-        await asyncio.gather(receive(socket, own), ping(socket, own, server))
+        behind = [ipaddress.ip_network(n) for n in behind]
+        await asyncio.gather(receive(socket, own, behind), ping(socket, own, server))
 
 
 if len(sys.argv) != 2 or "TUNNEL_TOKEN" not in os.environ:

@@ -32,7 +32,7 @@ func newAuthority(t *testing.T) *authority {
 	a.cert = &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "e2e authority"},
-		NotBefore:             time.Now().Add(-time.Hour),
+		NotBefore:             time.Now().AddDate(-3, 0, 0), // for certificates of other times
 		NotAfter:              time.Now().Add(time.Hour),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
@@ -52,11 +52,18 @@ func newAuthority(t *testing.T) *authority {
 func (a *authority) issue(t *testing.T, until time.Time, names ...string) (certFile,
 	keyFile string) {
 	t.Helper()
+	return a.issueFrom(t, time.Now().Add(-2*time.Hour), until, names...)
+}
+
+// issueFrom is issue with the time from which the certificate is valid.
+func (a *authority) issueFrom(t *testing.T, from, until time.Time, names ...string) (certFile,
+	keyFile string) {
+	t.Helper()
 	key := newKey(t)
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
 		Subject:      pkix.Name{CommonName: names[0]},
-		NotBefore:    time.Now().Add(-2 * time.Hour),
+		NotBefore:    from,
 		NotAfter:     until,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{a.usage},

@@ -174,9 +174,15 @@ func stopInTime(t *testing.T, proc *lab.Proc) {
 // eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(soon); !ok(); time.Sleep(20 * time.Millisecond) {
+	within(t, soon, what, ok)
+}
+
+// within waits for ok, at most for limit.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", soon, what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }

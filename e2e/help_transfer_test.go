@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -81,14 +82,16 @@ func listening(t *testing.T, h *lab.Host, port int) {
 	})
 }
 
-// iperf runs one TCP stream for a second from a host to an address of another, or in reverse with
-// -R. The rate is only logged.
+// iperf runs one TCP stream from a host to an address of another, or in reverse with -R, for a
+// second or, with -n, for as many bytes. The rate is only logged.
 func iperf(t *testing.T, from, to *lab.Host, addr string, flags ...string) {
 	t.Helper()
 	server := to.Start("iperf3", "-s", "-1", "-B", addr, "--forceflush")
 	server.WaitFor("Server listening", soon)
-	argv := append([]string{"iperf3", "-c", addr, "-t1", "-J", "--connect-timeout", "5000"},
-		flags...)
+	argv := append([]string{"iperf3", "-c", addr, "-J", "--connect-timeout", "5000"}, flags...)
+	if !slices.Contains(flags, "-n") {
+		argv = append(argv, "-t1")
+	}
 	out := from.Run(argv...)
 	var result struct {
 		End struct {

@@ -50,7 +50,7 @@ func TestForeignChangesAreRestored(t *testing.T) {
 		if side == "server" {
 			local, peer = "10.1.1.1", "10.1.1.2"
 		}
-		for _, m := range foreignChanges(local, peer) {
+		for _, m := range sample(t, 5, foreignChanges(local, peer)) {
 			t.Run(side+", "+m.name, func(t *testing.T) {
 				server, client, _ := routed(t)
 				bin := plainBuild(t)
@@ -131,26 +131,42 @@ func TestContestedDeviceEndsTheRun(t *testing.T) {
 	}
 }
 
-// The device is renamed or deleted: the run ends.
+// The device is renamed, deleted or moved to another network namespace, on either side: the run
+// ends, takes the device with it, and leaves the machine as it was.
 func TestDeviceGoneEndsTheRun(t *testing.T) {
 	t.Parallel()
 	for name, commands := range map[string][]string{
 		"renamed": {"link set tun0 down", "link set tun0 name other0"},
 		"deleted": {"link del tun0"},
+		"moved":   {"link set tun0 netns ELSEWHERE"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			server, client, _ := routed(t)
-			bin := plainBuild(t)
-			bin.serve(t, server, "--plain")
-			cl := bin.connect(t, client, routedURL)
-			for _, command := range commands {
-				ipDo(client, command)
-			}
-			if code := cl.Wait(soon); code != 10 || !strings.Contains(cl.Stderr(),
-				"tunnel: device: the device is gone") {
-				t.Errorf("exit code %d\n%s", code, cl.Stderr())
-			}
-		})
+		for _, side := range []string{"client", "server"} {
+			t.Run(side+", "+name, func(t *testing.T) {
+				server, client, router := routed(t)
+				host := map[string]*lab.Host{"client": client, "server": server}[side]
+				before := tables(t, host)
+				bin := plainBuild(t)
+				proc := bin.serve(t, server, "--plain")
+				if side == "client" {
+					proc = bin.connect(t, client, routedURL)
+				}
+				for _, command := range commands {
+					ipDo(host, strings.NewReplacer("ELSEWHERE", router.NS(), "HERE",
+						host.NS()).Replace(command))
+				}
+				if code := proc.Wait(soon); code != 10 || !strings.Contains(proc.Stderr(),
+					"tunnel: device: the device is gone") {
+					t.Errorf("exit code %d\n%s", code, proc.Stderr())
+				}
+				for _, h := range []*lab.Host{host, router} {
+					if links := h.Run("ip", "-o", "link"); strings.Contains(links, "tun0") ||
+						strings.Contains(links, "other0") {
+						t.Errorf("the device is left:\n%s", links)
+					}
+				}
+				untouched(t, host, before)
+			})
+		}
 	}
 }
 

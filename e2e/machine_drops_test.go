@@ -7,12 +7,13 @@ import (
 )
 
 // A client drops packets with foreign addresses in both directions, and counts them in its last
-// line.
+// line. The server would let those through that come from a network that it pushes, but the client
+// takes no public one.
 func TestClientDrops(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
-	bin.serve(t, server, "--plain")
+	bin.serve(t, server, "--plain", "--push-route", "198.51.100.0/24")
 	proc := bin.connect(t, client, directURL)
 	reaches(t, client, "10.1.1.1")
 	cannotReach(t, client, "10.1.1.1", "-I", "198.51.100.2")

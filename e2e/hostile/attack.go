@@ -27,6 +27,11 @@ const (
 	Silent = "silent" // silent connections, held for ten seconds
 	Hello  = "hello"  // a replayed ClientHello
 	Greedy = "greedy" // sessions that send pings and do not read the replies
+
+	// No attacks, but targets that do nothing: what an attack on one costs, the attackers and the
+	// kernel cost. The target is the address to listen on.
+	Drop = "drop" // resets each connection at once, for Silent and Hello
+	Read = "read" // reads as a server reads greedy sessions, for Greedy without tokens
 )
 
 const (
@@ -42,17 +47,26 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 	target := flags.String("target", "", "ADDRESS:PORT")
 	from := flags.String("from", "", "source addresses, with commas between")
 	rate := flags.Int("rate", 0, "connections a second")
-	kind := flags.String("kind", "", Silent+", "+Hello+" or "+Greedy)
-	tokens := flags.String("tokens", "", "file with a token a line, for "+Greedy)
+	kind := flags.String("kind", "", strings.Join([]string{Silent, Hello, Greedy, Drop, Read}, ", "))
+	tokens := flags.String("tokens", "", "file with a token a line, for "+Greedy+"; \"\" if the "+
+		"target is a "+Read)
 	sessions := flags.Int("sessions", 0, "how many, for "+Greedy)
 	gateway := flags.String("gateway", "", "address in the tunnel that is pinged, for "+Greedy)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *kind == Greedy {
-		text, err := os.ReadFile(*tokens)
-		if err != nil {
-			return err
+	switch *kind {
+	case Drop:
+		return drop(ctx, *target, out)
+	case Read:
+		return read(ctx, *target, out)
+	case Greedy:
+		var text []byte
+		if *tokens != "" {
+			var err error
+			if text, err = os.ReadFile(*tokens); err != nil {
+				return err
+			}
 		}
 		to, err := netip.ParseAddr(*gateway)
 		if err != nil {

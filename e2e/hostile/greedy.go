@@ -23,7 +23,7 @@ const (
 const AllIn = "all in"
 
 // greedy opens sessions with the tokens in turn, each of which pings to until ctx ends and does not
-// read the replies.
+// read the replies. Without tokens the target is a Read, which has no sessions.
 func greedy(ctx context.Context, target string, tokens []string, sessions int, to netip.Addr,
 	out io.Writer) error {
 	all := make([]*Session, sessions)
@@ -33,6 +33,10 @@ func greedy(ctx context.Context, target string, tokens []string, sessions int, t
 			return err
 		}
 		defer conn.Close()
+		if len(tokens) == 0 {
+			all[i] = &Session{Conn: conn, Address: to.String()}
+			continue
+		}
 		if all[i], err = Upgrade(conn, tokens[i%len(tokens)]); err != nil {
 			return err
 		}

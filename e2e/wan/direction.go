@@ -1,23 +1,38 @@
 package wan
 
 import (
-	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"strconv"
 	"time"
+
+	"tunnel/packet"
 )
 
 // maxFrames bounds the frames in flight in one direction, whatever the link's queue, to limit
 // memory.
 const maxFrames = 1 << 16
 
-// frame is an Ethernet frame in flight.
+// frame is an Ethernet frame or a super-frame in flight.
 type frame struct {
-	data []byte        // nil if the frame is lost; it is sent all the same
-	size int           // bytes
-	sent time.Duration // when its last bit leaves the queue
-	due  time.Duration // when it arrives
+	data    *packet.Packet // nil if nothing of it arrives; it is sent all the same
+	size    int            // bytes that are sent
+	sent    time.Duration  // when its last bit leaves the queue
+	due     time.Duration  // when it arrives
+	arrives Stats          // its part of Passed and Bytes
+	// of a super-frame, which segments do not arrive; nil if all do
+	missing []bool
+}
+
+// lose makes segment i of n missing.
+func (f *frame) lose(i, n int) {
+	if n == 1 {
+		return
+	}
+	if f.missing == nil {
+		f.missing = make([]bool, n)
+	}
+	f.missing[i] = true
 }
 
 // direction is a model of one direction of a link: when frames leave, arrive or get lost. It has no
@@ -43,21 +58,33 @@ func (d *direction) set(link Link) {
 	d.link = link
 }
 
-// offer adds a frame. The direction keeps data if it returns true.
-func (d *direction) offer(now time.Duration, data []byte) (kept bool) {
-	// Drawn for every frame, so that a frame's loss does not depend on the others' fate.
-	lost := d.link.Loss > 0 && !isARP(data) && d.chance.Float64() < d.link.Loss
+// offer adds a frame of that shape. The direction owns data if it returns true. A super-frame is
+// treated as its segments, sent one right after the other; it arrives with the last of them.
+func (d *direction) offer(now time.Duration, data *packet.Packet, s shape) (kept bool) {
 	d.transmit(now)
-	switch {
-	case d.unplugged || d.link.Hole:
-		d.stats.Holed++
-		return false
-	case d.flight.len() >= maxFrames, d.link.Queue > 0 && d.waiting > 0 &&
-		d.waiting+len(data) > d.link.Queue:
-		d.stats.Dropped++
+	f := frame{data: data}
+	for i := range s.segments {
+		// Drawn for every segment, so that its loss does not depend on the others' fate.
+		lost := d.link.Loss > 0 && !s.spared && d.chance.Float64() < d.link.Loss
+		switch size := s.bytes(i); {
+		case d.unplugged || d.link.Hole:
+			d.stats.Holed++
+		case d.full(f.size, size):
+			d.stats.Dropped++
+		case lost:
+			d.stats.Lost++
+			f.size += size
+		default:
+			f.arrives.Passed++
+			f.arrives.Bytes += uint64(size)
+			f.size += size
+			continue
+		}
+		f.lose(i, s.segments)
+	}
+	if f.size == 0 {
 		return false
 	}
-	f := frame{data: data, size: len(data)}
 	f.sent = max(now, d.idle)
 	if d.link.Rate > 0 {
 		f.sent += time.Duration(math.Ceil(float64(f.size) * 8e9 / float64(d.link.Rate)))
@@ -66,14 +93,21 @@ func (d *direction) offer(now time.Duration, data []byte) (kept bool) {
 	if last := d.flight.last(); last != nil {
 		f.due = max(f.due, last.due) // a shorter delay must not reorder
 	}
-	if lost {
-		d.stats.Lost++
+	if f.arrives.Passed == 0 {
 		f.data = nil
 	}
 	d.idle = f.sent
 	d.waiting += f.size
 	d.flight.push(f)
-	return !lost
+	return f.data != nil
+}
+
+// full reports whether the queue has no room for size more bytes behind those of a super-frame that
+// it has taken already.
+func (d *direction) full(taken, size int) bool {
+	waiting := d.waiting + taken
+	return d.flight.len() >= maxFrames || d.link.Queue > 0 && waiting > 0 &&
+		waiting+size > d.link.Queue
 }
 
 // transmit records which frames have left the queue.
@@ -88,25 +122,25 @@ func (d *direction) transmit(now time.Duration) {
 	}
 }
 
-// arrive returns the next frame that is due; ok is false if there is none. deliver is false if the
-// frame is lost; data is then nil or a buffer to use again.
-func (d *direction) arrive(now time.Duration) (data []byte, deliver, ok bool) {
+// arrive returns the next frame that is due; ok is false if there is none, deliver if it is lost.
+// The caller owns its data, if it has any.
+func (d *direction) arrive(now time.Duration) (f frame, deliver, ok bool) {
 	d.transmit(now)
 	if d.flight.len() == 0 || d.flight.at(0).due > now {
-		return nil, false, false
+		return frame{}, false, false
 	}
-	f := d.flight.pop()
+	f = d.flight.pop()
 	d.unsent--
 	switch {
 	case f.data == nil:
-		return nil, false, true
+		return f, false, true
 	case d.unplugged || d.link.Hole:
-		d.stats.Holed++
-		return f.data, false, true
+		d.stats.Holed += f.arrives.Passed
+		return f, false, true
 	}
-	d.stats.Passed++
-	d.stats.Bytes += uint64(f.size)
-	return f.data, true, true
+	d.stats.Passed += f.arrives.Passed
+	d.stats.Bytes += f.arrives.Bytes
+	return f, true, true
 }
 
 // next returns when the next frame is due; ok is false if none is in flight.
@@ -115,12 +149,6 @@ func (d *direction) next() (due time.Duration, ok bool) {
 		return 0, false
 	}
 	return d.flight.at(0).due, true
-}
-
-// isARP reports whether an Ethernet frame carries ARP.
-func isARP(data []byte) bool {
-	const etherType, arp = 12, 0x0806
-	return len(data) >= etherType+2 && binary.BigEndian.Uint16(data[etherType:]) == arp
 }
 
 func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

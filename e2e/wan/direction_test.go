@@ -3,13 +3,21 @@ package wan
 import (
 	"testing"
 	"time"
+
+	"tunnel/packet"
 )
+
+// plain returns a frame of size bytes, and its shape.
+func plain(size int) (*packet.Packet, shape) {
+	return packet.NewPacket(size), shape{segments: 1, last: size}
+}
 
 // send offers n frames of size bytes, the first at begin and each step after the one before, and
 // returns which of them were kept.
 func send(d *direction, n, size int, begin, step time.Duration) (kept []bool) {
 	for i := range n {
-		kept = append(kept, d.offer(begin+time.Duration(i)*step, make([]byte, size)))
+		data, s := plain(size)
+		kept = append(kept, d.offer(begin+time.Duration(i)*step, data, s))
 	}
 	return kept
 }
@@ -85,7 +93,8 @@ func TestOverload(t *testing.T) {
 	var worst time.Duration
 	for i := range n {
 		now := time.Duration(i) * step
-		d.offer(now, make([]byte, size))
+		data, s := plain(size)
+		d.offer(now, data, s)
 		if f := d.flight.last(); f != nil {
 			worst = max(worst, f.due-now)
 		}
@@ -132,9 +141,11 @@ func TestLossFollowsTheSeed(t *testing.T) {
 	}
 	d := direction{}
 	d.set(Link{Loss: 1})
-	arp := make([]byte, 42)
-	arp[12], arp[13] = 0x08, 0x06
-	if !d.offer(0, arp) || d.offer(0, make([]byte, 42)) {
+	arp := packet.NewPacket(42)
+	clear(arp.Record())
+	arp.Record()[12], arp.Record()[13] = 0x08, 0x06
+	other, s := plain(42)
+	if !d.offer(0, arp, plainShape(arp.Record())) || d.offer(0, other, s) {
 		t.Error("with all lost, ARP must pass and nothing else")
 	}
 }
@@ -170,21 +181,22 @@ func TestShorterDelayKeepsOrder(t *testing.T) {
 	send(&d, 1, 100, 0, 0)
 	d.set(Link{Delay: time.Millisecond})
 	send(&d, 1, 200, 0, 0)
-	if data, _, _ := d.arrive(time.Second); len(data) != 100 {
-		t.Errorf("%d bytes came first", len(data))
+	if f, _, _ := d.arrive(time.Second); f.size != 100 {
+		t.Errorf("%d bytes came first", f.size)
 	}
-	if data, _, _ := d.arrive(time.Second); len(data) != 200 {
-		t.Errorf("%d bytes came second", len(data))
+	if f, _, _ := d.arrive(time.Second); f.size != 200 {
+		t.Errorf("%d bytes came second", f.size)
 	}
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	var d direction
 	d.set(Link{Rate: 1_000_000_000, Delay: time.Millisecond, Loss: 0.1})
-	data, now := make([]byte, 1500), time.Duration(0)
+	data, shape := plain(1500)
+	now := time.Duration(0)
 	step := func() {
 		now += 12 * time.Microsecond
-		d.offer(now, data)
+		d.offer(now, data, shape)
 		d.arrive(now)
 	}
 	for range 1000 {

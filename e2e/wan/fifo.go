@@ -35,7 +35,7 @@ func (q *fifo) push(f frame) {
 // pop removes the frame at the head; there must be one.
 func (q *fifo) pop() frame {
 	f := *q.at(0)
-	q.at(0).data = nil
+	*q.at(0) = frame{}
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.n--
 	return f

@@ -8,28 +8,28 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"tunnel/packet"
 )
 
-const (
-	frameRoom = 2048 // bytes; the largest frame is 1514, with a VLAN tag 1518
-	burst     = 64   // frames read between two checks of what is due
-)
+// burst is how many frames are read between two checks of what is due.
+const burst = 64
 
 // pump moves the frames of one direction. It has a thread to itself, since Go's timers are too
 // coarse for a link and a real router does not slow down when the hosts are busy.
 type pump struct {
-	from, to int // TAP devices; not closed by the pump
+	from, to tap // not closed by the pump
 	wake     int // eventfd: check again
 	start    time.Time
+	read     *packet.Packet // for the next frame; nil if it was used
 
 	mu        sync.Mutex // guards the rest
 	direction direction
 	stopped   bool
-	spare     [][]byte // buffers that carry no frame
-	err       error    // why run ended early
+	err       error // why run ended early
 }
 
-func newPump(from, to int, link Link, id uint64) (*pump, error) {
+func newPump(from, to tap, link Link, id uint64) (*pump, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
@@ -112,42 +112,71 @@ func (p *pump) now() time.Duration { return time.Since(p.start) }
 // accept takes up to a burst of frames from the device. more reports whether others may be waiting.
 func (p *pump) accept() (more bool, err error) {
 	for range burst {
-		buf := p.buffer()
-		n, err := unix.Read(p.from, buf)
+		data, err := p.receive()
 		switch {
-		case err == nil && p.direction.offer(p.now(), buf[:n]):
-			continue
-		case err == nil, errors.Is(err, unix.EINTR):
-			p.spare = append(p.spare, buf)
-			continue
-		}
-		p.spare = append(p.spare, buf)
-		if errors.Is(err, unix.EAGAIN) {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
 			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("read a frame: %w", err)
+		case !p.direction.offer(p.now(), data, p.from.shape(data.Record())):
+			data.Free()
 		}
-		return false, fmt.Errorf("read a frame: %w", err)
 	}
 	return true, nil
+}
+
+// receive reads a frame into a buffer of its size.
+func (p *pump) receive() (*packet.Packet, error) {
+	if p.read == nil {
+		p.read = packet.NewPacket(p.from.room())
+	}
+	n, err := unix.Read(p.from.fd, p.read.Record())
+	if err != nil {
+		return nil, err
+	}
+	data := p.read
+	if p.from.offloads && n <= packet.MiddleRoom {
+		data = packet.NewPacket(n)
+		copy(data.Record(), p.read.Record())
+	} else {
+		data.Truncate(n)
+		p.read = nil
+	}
+	return data, nil
 }
 
 // deliver writes the frames that are due.
 func (p *pump) deliver() error {
 	for {
-		data, deliver, ok := p.direction.arrive(p.now())
+		f, deliver, ok := p.direction.arrive(p.now())
 		if !ok {
 			return nil
 		}
-		if deliver {
-			// A device that is down (EIO) or full (EAGAIN) loses the frame, as a real one does.
-			_, err := unix.Write(p.to, data)
-			if err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EAGAIN) {
-				return fmt.Errorf("write a frame: %w", err)
-			}
+		var err error
+		switch {
+		case !deliver:
+		case f.missing != nil:
+			err = survivors(f.data.Record(), f.missing, p.send)
+		default:
+			err = p.send(f.data.Record())
 		}
-		if data != nil {
-			p.spare = append(p.spare, data[:frameRoom])
+		if f.data != nil {
+			f.data.Free()
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// send writes a frame. A device that is down (EIO) or full (EAGAIN) loses it, as a real one does.
+func (p *pump) send(record []byte) error {
+	_, err := unix.Write(p.to.fd, record)
+	if err != nil && !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EAGAIN) {
+		return fmt.Errorf("write a frame: %w", err)
+	}
+	return nil
 }
 
 // wait sleeps until a frame comes in, the next one is due (if any is in flight), or stop.
@@ -161,21 +190,10 @@ func (p *pump) wait(due time.Duration, any bool) error {
 		t := unix.NsecToTimespec(int64(left))
 		timeout = &t
 	}
-	fds := []unix.PollFd{{Fd: int32(p.from), Events: unix.POLLIN}, {Fd: int32(p.wake),
+	fds := []unix.PollFd{{Fd: int32(p.from.fd), Events: unix.POLLIN}, {Fd: int32(p.wake),
 		Events: unix.POLLIN}}
 	if _, err := unix.Ppoll(fds, timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("wait: %w", err)
 	}
 	return nil
-}
-
-// buffer returns a buffer for a frame.
-func (p *pump) buffer() []byte {
-	last := len(p.spare) - 1
-	if last < 0 {
-		return make([]byte, frameRoom)
-	}
-	buf := p.spare[last]
-	p.spare = p.spare[:last]
-	return buf
 }
