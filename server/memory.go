@@ -20,11 +20,11 @@ const (
 	surgeInterval = 2 * time.Second
 	// shortInterval is the least time between two log lines about packets dropped for lack of memory.
 	shortInterval = time.Minute
+	calmLooks     = 5 // looks at small queues after which a surge is over
 	// worthFreeing is by how many bytes the queues must have shrunk before memory is returned to the
 	// system.
 	worthFreeing = 16 << 20
-	// fattest is how many tokens a log line names.
-	fattest = 3
+	fattest      = 3 // tokens that a log line names
 	// queueShare is the divisor that gives the part of Config.MaxMemory for queues and buffers of
 	// connections. The rest is for the connections themselves, and for garbage not collected yet.
 	queueShare = 2
@@ -39,8 +39,7 @@ func newBudget(maxMemory int64) *fq.Budget {
 }
 
 // watchMemory logs when memory is short, and returns memory to the system afterwards: the runtime
-// collects garbage only when memory is allocated, which may be hours after a surge. It costs
-// nothing while the queues are small.
+// collects garbage only when memory is allocated, which may be hours after a surge.
 func (s *Server) watchMemory(ctx context.Context) {
 	short := rate.Sometimes{Interval: shortInterval}
 	said := uint64(0)
@@ -62,31 +61,33 @@ func (s *Server) watchMemory(ctx context.Context) {
 	}
 }
 
-// surge calls look repeatedly until the queues are small again.
+// surge calls look repeatedly until the queues have been small for calmLooks. It gives memory back
+// when the queues have shrunk, and when sessions have ended: some end long after their queues.
 func (s *Server) surge(ctx context.Context, look func()) {
 	timer := time.NewTicker(surgeInterval)
 	defer timer.Stop()
 	var peak, last int64
-	for {
-		held := s.budget.Settle()
+	most, gave := 0, false
+	for calm := 0; calm < calmLooks; calm++ {
+		held, peers := s.budget.Settle(), len(s.peers.All())
 		look()
-		peak = max(peak, held)
+		peak, most = max(peak, held), max(most, peers)
 		settled := held >= last
-		if settled && peak-held >= max(worthFreeing, peak/4) {
+		if settled && (peak-held >= max(worthFreeing, peak/4) || most-peers >= max(8, most/8)) {
 			giveBack()
-			peak = held
+			peak, most, gave = held, peers, true
 		}
-		over := settled && held < worthFreeing
-		last = held
+		if last = held; held >= worthFreeing {
+			calm = -1
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		if over { // sessions that ended with the surge have left the rest by now
-			giveBack()
-			return
-		}
+	}
+	if s.budget.Calm(); gave {
+		giveBack() // what sessions that ended meanwhile have left
 	}
 }
 

@@ -25,7 +25,8 @@ type Budget struct {
 	dropped atomic.Uint64 // packets
 	// of the kernel buffers of the connections, which are included in used
 	sockets Allowance
-	surge   chan struct{} // holds a token after used has reached surgeFrom
+	surge   chan struct{} // holds a token after used has exceeded surgeFrom or limit
+	surging atomic.Bool   // since that token, until Calm
 	readers *readers      // the turns of the readers, whose buffers are charged only while they wait
 
 	// Lock order: cutting, then a queue's mu, then list. Code that holds a queue's mu must not take
@@ -55,9 +56,8 @@ func (h *holding) sum() int64 { return h.packet + h.other }
 const (
 	// slack divides the limit: the quotient may be charged and not held. Queues are cut down by as
 	// much, so that the next cut is due only after as many bytes were charged.
-	slack = 16
-	// A queue charges between minPortion and maxPortion ahead, in bytes.
-	minPortion = 2 << 10
+	slack      = 16
+	minPortion = 2 << 10 // the least that a queue charges ahead, in bytes
 	maxPortion = 64 << 10
 	// surgeFrom is the charge, in bytes, after which it is worth returning memory to the system.
 	surgeFrom = 16 << 20
@@ -103,13 +103,16 @@ func (b *Budget) Share() int64 {
 	return b.share
 }
 
-// Surge receives a token when the charge has become much larger than usual: see Settle.
+// Surge receives a token when the charge is much larger than usual, and no other before Calm.
 func (b *Budget) Surge() <-chan struct{} {
 	if b == nil {
 		return nil
 	}
 	return b.surge
 }
+
+// Calm says that the receiver of the token has done what it had to.
+func (b *Budget) Calm() { b.surging.Store(false) }
 
 // Dropped returns how many packets queues have dropped to stay within the limit together.
 func (b *Budget) Dropped() uint64 {
@@ -146,11 +149,8 @@ func (b *Budget) short() bool { return b != nil && b.used.Load() > b.limit/2 }
 // caller must then call cutDown after it has released its locks.
 func (b *Budget) charge(n int64) (over bool) {
 	used := b.used.Add(n)
-	if n > 0 && used > surgeFrom && used-n <= surgeFrom || used > b.limit {
-		select {
-		case b.surge <- struct{}{}:
-		default:
-		}
+	if n > 0 && used > min(surgeFrom, b.limit) && b.surging.CompareAndSwap(false, true) {
+		b.surge <- struct{}{} // has room: who calls Calm has received the last one
 	}
 	return used > b.limit
 }

@@ -222,3 +222,31 @@ func TestBudgetShedsCharges(t *testing.T) {
 	deaf.Close()
 	greedy.Close()
 }
+
+// A surge that began while its receiver was at work is not lost: the charge never fell below the
+// limit between the two.
+func TestBudgetSurges(t *testing.T) {
+	b := NewBudget(64 << 20)
+	q := b.NewQueue(64 << 20)
+	signalled := func() bool {
+		select {
+		case <-b.Surge():
+			return true
+		default:
+			return false
+		}
+	}
+	for steps := 0; !signalled(); steps++ {
+		if fill(q, 1, 100); steps > 1000 {
+			t.Fatalf("no signal at %d bytes", q.Held())
+		}
+	}
+	fill(q, 1, 1000)
+	if signalled() {
+		t.Error("a second signal while the receiver is at work")
+	}
+	b.Calm()
+	if fill(q, 1, 100); !signalled() {
+		t.Errorf("no signal at %d bytes afterwards", q.Held())
+	}
+}
