@@ -72,12 +72,10 @@ func Check(name string) error {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		return explain(err, name)
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("read this process's capabilities: %w", err)
-	}
-	if data[0].Effective&(1<<unix.CAP_NET_ADMIN) == 0 {
+	switch has, err := NetAdmin(); {
+	case err != nil:
+		return err
+	case !has:
 		return ErrPermission
 	}
 	// The kernel would attach to another program's persistent TUN device that no process has open.
@@ -85,6 +83,16 @@ func Check(name string) error {
 		return fmt.Errorf("%w: %s", ErrTaken, name)
 	}
 	return nil
+}
+
+// NetAdmin reports whether this process has CAP_NET_ADMIN.
+func NetAdmin() (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false, fmt.Errorf("read this process's capabilities: %w", err)
+	}
+	return data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0, nil
 }
 
 // device is the Device of an open /dev/net/tun.

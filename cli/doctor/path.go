@@ -11,10 +11,10 @@ import (
 	"tunnel/cli/statedir"
 	"tunnel/client/store"
 	"tunnel/doctor"
-	"tunnel/doctor/local"
 	"tunnel/doctor/remote"
 	"tunnel/transport"
 	"tunnel/transport/ws"
+	"tunnel/tun"
 )
 
 // examinePaths examines the paths to all servers at the same time.
@@ -41,7 +41,7 @@ func examinePaths(i *invocation.Invocation) ([]doctor.Path, error) {
 
 // unmark has the dialers set no mark if this process may not: root in a container may not be able.
 func unmark(all []*ws.Dialer) {
-	if may, err := local.NetAdmin(); err == nil && may {
+	if may, err := tun.NetAdmin(); err == nil && may {
 		return
 	}
 	for _, d := range all {

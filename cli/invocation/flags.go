@@ -219,3 +219,14 @@ func NoMore(c *cli.Context, most int) error {
 	}
 	return nil
 }
+
+// NoneEmpty refuses flags with an empty value, as package config does: an empty --expires would be
+// never.
+func NoneEmpty(c *cli.Context) error {
+	for _, name := range c.LocalFlagNames() {
+		if text, ok := c.Value(name).(string); ok && text == "" {
+			return failure.Usage("--%s is empty: give a value or leave it out", name)
+		}
+	}
+	return nil
+}

@@ -17,7 +17,6 @@ import (
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
 	"tunnel/cli/statedir"
-	"tunnel/config"
 	"tunnel/control"
 	"tunnel/transport"
 	"tunnel/tun"
@@ -37,12 +36,6 @@ const (
 	ratePause = 500 * time.Millisecond
 )
 
-func stateFlag() cli.Flag {
-	return &cli.StringFlag{Name: invocation.FlagState,
-		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
-		TakesFile: true, Usage: "`DIR` of the server"}
-}
-
 func jsonFlag() cli.Flag {
 	return &cli.BoolFlag{Name: flagJSON, Usage: "print JSON, as docs/STATUS.md describes it"}
 }
@@ -51,10 +44,8 @@ func jsonFlag() cli.Flag {
 func command(c cli.Command, run cli.ActionFunc) *cli.Command {
 	c.OnUsageError, c.HideHelpCommand = invocation.UsageError, true
 	c.Action = func(c *cli.Context) error {
-		for _, name := range c.LocalFlagNames() {
-			if text, ok := c.Value(name).(string); ok && text == "" {
-				return failure.Usage("--%s is empty: give a value or leave it out", name)
-			}
+		if err := invocation.NoneEmpty(c); err != nil {
+			return err
 		}
 		return run(c)
 	}
@@ -73,14 +64,14 @@ func Command() *cli.Command {
 			"   sudo tunnel status --json --dev tun0",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: flagDev, Usage: "ask only the client with the TUN device `NAME`"},
-			stateFlag(), jsonFlag(),
+			statedir.Flag(), jsonFlag(),
 			&cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"},
 		},
 	}, func(c *cli.Context) error {
 		if err := invocation.NoMore(c, 0); err != nil {
 			return err
 		}
-		q := question{dev: c.String(flagDev), hubs: statedir.Candidates(chosenState(c))}
+		q := question{dev: c.String(flagDev), hubs: statedir.Candidates(statedir.Chosen(c))}
 		if q.dev != "" {
 			if err := tun.CheckName(q.dev); err != nil {
 				return failure.Usage("--%s: %w", flagDev, err)
@@ -104,12 +95,12 @@ func PeersCommand() *cli.Command {
 		Name:        "peers",
 		Usage:       "show the clients that are connected to the server",
 		Description: "Example:\n\n   sudo tunnel peers",
-		Flags:       []cli.Flag{stateFlag(), jsonFlag()},
+		Flags:       []cli.Flag{statedir.Flag(), jsonFlag()},
 	}, func(c *cli.Context) error {
 		if err := invocation.NoMore(c, 0); err != nil {
 			return err
 		}
-		q := question{hubs: statedir.Candidates(chosenState(c)), onlyHub: true}
+		q := question{hubs: statedir.Candidates(statedir.Chosen(c)), onlyHub: true}
 		return show(c, q, (*page).peers)
 	})
 }
@@ -126,14 +117,9 @@ func KickCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: flagFor, Usage: "have it stay away for this `TIME`, up to 24h; " +
 				"clients of older versions ignore more than a minute"},
-			stateFlag(),
+			statedir.Flag(),
 		},
 	}, kick)
-}
-
-func chosenState(c *cli.Context) statedir.Choice {
-	return statedir.Choice{Dir: c.String(invocation.FlagState),
-		Given: c.IsSet(invocation.FlagState)}
 }
 
 func kick(c *cli.Context) error {
@@ -148,7 +134,7 @@ func kick(c *cli.Context) error {
 		return failure.Usage("--%s %v is not within 0 to %v", flagFor, after, transport.MaxKick)
 	}
 	var refused error
-	for _, dir := range statedir.Candidates(chosenState(c)) {
+	for _, dir := range statedir.Candidates(statedir.Chosen(c)) {
 		sessions, err := control.NewClient(dir).Kick(c.Context, who, after)
 		switch {
 		case errors.Is(err, control.ErrRefused):

@@ -36,7 +36,7 @@ func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
 	if create {
 		use = statedir.Make
 	}
-	dir, err := statedir.ForTokens(c, chosenState(c), use)
+	dir, err := statedir.ForTokens(c, statedir.Chosen(c), use)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
+	"tunnel/cli/statedir"
 	"tunnel/control"
 )
 
@@ -29,10 +30,10 @@ func InviteCommand() *cli.Command {
 			"   (umask 077; sudo tunnel invite office --route 192.168.7.0/24 --yaml > office.yaml)",
 		ArgsUsage: "NAME",
 		Flags: append(specFlags(joinLife, joinLife), &cli.BoolFlag{Name: flagYAML,
-			Usage: "print a file for `tunnel connect --config`, and not a command"}, stateFlag()),
+			Usage: "print a file for `tunnel connect --config`, and not a command"}, statedir.Flag()),
 		OnUsageError: invocation.UsageError, HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
-			if err := noneEmpty(c); err != nil {
+			if err := invocation.NoneEmpty(c); err != nil {
 				return err
 			}
 			return invite(c)

@@ -21,12 +21,6 @@ import (
 	"tunnel/control"
 )
 
-// chosenState returns that of a command with a flag of its own.
-func chosenState(c *cli.Context) statedir.Choice {
-	return statedir.Choice{Dir: c.String(invocation.FlagState),
-		Given: c.IsSet(invocation.FlagState)}
-}
-
 const (
 	flagAddress     = "address"
 	flagMaxSessions = "max-sessions"
@@ -51,10 +45,10 @@ func Command() *cli.Command {
 		flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, ArgsUsage: args, Description: description,
-			Flags:        append(flags, stateFlag()),
+			Flags:        append(flags, statedir.Flag()),
 			OnUsageError: invocation.UsageError, HideHelpCommand: true,
 			Action: func(c *cli.Context) error {
-				if err := noneEmpty(c); err != nil {
+				if err := invocation.NoneEmpty(c); err != nil {
 					return err
 				}
 				return action(c)
@@ -105,14 +99,6 @@ func Command() *cli.Command {
 	}
 }
 
-// stateFlag returns the flag of the server's directory. Only this one has an environment variable:
-// TUNNEL_ADDRESS and others have another meaning for connect.
-func stateFlag() cli.Flag {
-	return &cli.StringFlag{Name: invocation.FlagState,
-		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
-		TakesFile: true, Usage: "`DIR` of the server"}
-}
-
 // specFlags returns the flags that tokenSpec reads, with the default of --expires and what is said
 // of it.
 func specFlags(expires, text string) []cli.Flag {
@@ -141,16 +127,6 @@ func specFlags(expires, text string) []cli.Flag {
 			DefaultText: "that of serve --max-sessions",
 			Usage:       "largest `NUMBER` of clients that it admits at once; 0 is no limit"},
 	}
-}
-
-// noneEmpty refuses empty values, as package config does: an empty --expires would be never.
-func noneEmpty(c *cli.Context) error {
-	for _, name := range c.LocalFlagNames() {
-		if text, ok := c.Value(name).(string); ok && text == "" {
-			return failure.Usage("--%s is empty: give a value or leave it out", name)
-		}
-	}
-	return nil
 }
 
 func tokenCreate(c *cli.Context) error {

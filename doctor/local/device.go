@@ -6,25 +6,13 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"tunnel/doctor"
 	"tunnel/tun"
 )
 
-// NetAdmin reports whether this process has CAP_NET_ADMIN.
-func NetAdmin() (bool, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false, fmt.Errorf("read the capabilities: %w", err)
-	}
-	return data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0, nil
-}
-
 func (m Machine) capability(context.Context) []doctor.Finding {
 	const check = "capability"
-	has, err := NetAdmin()
+	has, err := tun.NetAdmin()
 	switch {
 	case err != nil:
 		return failed(check, doctor.NoCapability, err)
@@ -40,7 +28,7 @@ func (m Machine) capability(context.Context) []doctor.Finding {
 // the driver: the check before has said what is missing.
 func (m Machine) device(context.Context) []doctor.Finding {
 	const check = "device"
-	if has, err := NetAdmin(); err != nil || !has {
+	if has, err := tun.NetAdmin(); err != nil || !has {
 		file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
 		if errors.Is(err, os.ErrPermission) { // as the check before says
 			return nil

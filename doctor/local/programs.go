@@ -9,6 +9,7 @@ import (
 	"tunnel/cmdrun"
 	"tunnel/doctor"
 	"tunnel/ipcmd"
+	"tunnel/tun"
 )
 
 func (m Machine) ip(ctx context.Context) []doctor.Finding {
@@ -55,7 +56,7 @@ func (m Machine) nft(ctx context.Context) []doctor.Finding {
 		return bad(check, doctor.NoNft, m.Wants.Firewall, "the program nft is not in PATH: "+without,
 			"install the package nftables")
 	}
-	if has, failed := NetAdmin(); failed == nil && has && err == nil {
+	if has, failed := tun.NetAdmin(); failed == nil && has && err == nil {
 		_, err = command("list", "tables")
 	}
 	if err != nil {
