@@ -15,8 +15,7 @@ import (
 // holds at most its fair share: Share divided by the number of queues that are not empty.
 //
 // A queue does not charge the budget for each packet: it charges some bytes ahead, and keeps the
-// charge after packets have left, until the budget needs it. All methods are safe for concurrent
-// use. The nil *Budget has no limit.
+// charge until the budget needs it. Methods are safe for concurrent use. A nil one has no limit.
 type Budget struct {
 	limit   int64         // bytes; the charge exceeds it only briefly
 	share   int64         // bytes to which the queues are cut down above limit
@@ -103,7 +102,7 @@ func (b *Budget) Share() int64 {
 	return b.share
 }
 
-// Surge receives a token when the charge is much larger than usual, and no other before Calm.
+// Surge receives a token when the charge is much larger than usual; no other before Calm.
 func (b *Budget) Surge() <-chan struct{} {
 	if b == nil {
 		return nil

@@ -244,7 +244,7 @@ func (q *Queue) begin(bucket uint32) *flow {
 // end removes a flow that has no packets and is in no list.
 func (q *Queue) end(f *flow) {
 	delete(q.flows, f.bucket)
-	f.next = q.spare
+	f.next, f.tail = q.spare, nil // another queue may have the packet by now
 	q.spare = f
 }
 

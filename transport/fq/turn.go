@@ -7,10 +7,9 @@ import (
 )
 
 // readers bounds the number of connections that process packets at once, to about the number of
-// processors. The other connections wait before they read: their bytes stay in the sockets, where
-// they take none of this program's memory, and TCP slows the senders down. Without the bound each
-// of many connections would occupy a buffer while it waits for a processor, and all other work
-// would wait behind them.
+// processors. The others wait before they read: their bytes stay in the sockets, where they take
+// none of this program's memory, and TCP slows the senders down. Else each would occupy a buffer
+// while it waits for a processor, and all other work would wait behind them.
 //
 // Owners take turns, as flows do in RFC 8290 section 4.2: new owners go first, and the connections
 // of one owner share its turns. The nil *readers has no bound. All methods are safe for concurrent
@@ -153,7 +152,7 @@ func (a *readers) enqueue(t *Turn) {
 		a.owners[t.owner] = o
 		a.newOwners.push(o)
 	}
-	if t.next = nil; o.head == nil {
+	if o.head == nil {
 		o.head = t
 	} else {
 		o.tail.next = t
@@ -189,7 +188,9 @@ func (a *readers) first() *Turn {
 			delete(a.owners, o.name)
 			continue
 		}
-		o.head = t.next
+		if o.head, t.next = t.next, nil; o.head == nil { // no link keeps an ended connection
+			o.tail = nil
+		}
 		a.oldOwners.push(o) // even if o is empty now: it must not become a new owner again at once
 		return t
 	}

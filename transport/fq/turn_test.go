@@ -1,8 +1,10 @@
 package fq
 
 import (
+	"runtime"
 	"strings"
 	"testing"
+	"weak"
 )
 
 // Owners take turns, one that has just begun goes first, and the connections of one owner go in
@@ -47,4 +49,32 @@ func TestTurnsAreFair(t *testing.T) {
 		t.Errorf("when nobody waits %d turns are free, and %d owners are known; want 1, 0", a.free,
 			len(a.owners))
 	}
+}
+
+// A connection that has had its turn and ended is kept by no other, and not by the readers: its
+// buffers can be collected, however few of the others still wait.
+func TestTurnsKeepNothing(t *testing.T) {
+	a := &readers{owners: map[string]*owner{}}
+	var ended []weak.Pointer[Turn]
+	come := func(owner string) *Turn {
+		c := &Turn{all: a, owner: owner, ready: make(chan struct{}, 1)}
+		a.enqueue(c)
+		return c
+	}
+	first := come("a") // stays
+	for range 10 {
+		ended = append(ended, weak.Make(come("a")))
+	}
+	other := come("b")
+	for range 12 {
+		a.pass()
+	}
+	runtime.GC()
+	for i, c := range ended {
+		if c.Value() != nil {
+			t.Errorf("connection %d is kept", i)
+		}
+	}
+	runtime.KeepAlive([]*Turn{first, other})
+	runtime.KeepAlive(a)
 }
