@@ -115,8 +115,8 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
 			configCommand(), cleanupCommand(),
-			confirmCommand(), status.Command(), status.PeersCommand(), status.KickCommand(),
-			doctor.Command(), versionCommand(), completionCommand(),
+			confirmCommand(), status.Command(), status.PeersCommand(), status.TopCommand(),
+			status.KickCommand(), doctor.Command(), versionCommand(), completionCommand(),
 		},
 		OnUsageError: invocation.UsageError,
 		Action: func(c *cli.Context) error {

@@ -29,6 +29,7 @@ import (
 	"tunnel/route"
 	"tunnel/transport"
 	"tunnel/transport/fq"
+	"tunnel/transport/fq/meter"
 	"tunnel/transport/ws"
 	"tunnel/tun"
 )
@@ -101,6 +102,7 @@ type Client struct {
 	Config
 	queue *fq.Subflows
 	drops policy.Drops
+	meter *meter.Meter
 
 	monitor *pathMonitor
 
@@ -126,8 +128,10 @@ type Client struct {
 
 // New returns a Client that is not running yet.
 func New(c Config) *Client {
-	client := &Client{Config: c, queue: fq.NewSubflows(fq.PeerLimit),
+	client := &Client{Config: c, queue: fq.NewSubflows(fq.PeerLimit), meter: new(meter.Meter),
 		behind: policy.NewPrefixes(c.Site.Advertised())}
+	client.queue.Measure(client.meter)
+	client.Device = tun.Observed{Device: c.Device, See: client.meter.Written}
 	client.monitor = newPathMonitor(client)
 	client.monitor.keeper.NamesSet = client.namesSet
 	client.pushed = &push.Taker{Accept: c.Routes, AllNames: c.AllNames, Keeper: client.monitor,

@@ -11,7 +11,8 @@ func (c *Client) Live() report.Live {
 	m := c.monitor
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	live := report.Live{Conns: slices.Clone(m.conns), Past: m.past, Queue: c.queue, Drops: &c.drops}
+	live := report.Live{Conns: slices.Clone(m.conns), Past: m.past, Queue: c.queue, Drops: &c.drops,
+		Meter: c.meter}
 	if len(m.conns) > 0 {
 		live.Interface = m.nextHops[m.conns[0].Hop()].Dev
 	}

@@ -8,11 +8,13 @@
 //	DELETE /tokens/NAME   → 204
 //	GET    /join          → 200 Join
 //	GET    /status        → 200 status.Hub
+//	GET    /flows?for=T   → 200 status.Flows, after that time, such as 1.5s
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
 //
 // A client has one in the directory of the journals, JOURNAL.control:
 //
 //	GET    /status        → 200 status.Client
+//	GET    /flows?for=T   → 200 status.Flows
 //
 // With --confirm it has another, JOURNAL.sock, which its parent process answers:
 //

@@ -34,6 +34,7 @@ func handleStatus(mux *http.ServeMux, s *server.Server) {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, s.Status(), nil)
 	})
+	handleFlows(mux, s.Flows)
 	mux.HandleFunc("POST /kick", func(w http.ResponseWriter, r *http.Request) {
 		var k kick
 		err := read(w, r, &k)
@@ -96,18 +97,25 @@ func File(ln net.Listener) (*os.File, error) {
 	return l.File()
 }
 
+// Asked is a client that is asked.
+type Asked interface {
+	Status() status.Client
+	// Flows measures for that time, or until ctx ends.
+	Flows(ctx context.Context, during time.Duration) (status.Flows, error)
+}
+
 // ServeClient answers on ln, from ListenClient in this or another process, until ctx ends. It
 // closes ln, and returns when no request is being answered.
-func ServeClient(ctx context.Context, ln net.Listener, ask func() status.Client,
-	log *slog.Logger) {
+func ServeClient(ctx context.Context, ln net.Listener, asked Asked, log *slog.Logger) {
 	if l, ok := ln.(*net.UnixListener); ok { // of another process, which removes the name
 		l.SetUnlinkOnClose(false)
 		ln = &listener{UnixListener: l}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, ask(), nil)
+		answer(w, http.StatusOK, asked.Status(), nil)
 	})
+	handleFlows(mux, asked.Flows)
 	if err := serve(ctx, ln, mux, log); err != nil {
 		log.Error("the control socket ended: tunnel status does not reach this client any more",
 			"err", err)
@@ -119,10 +127,15 @@ func ServeClient(ctx context.Context, ln net.Listener, ask func() status.Client,
 func ClientStatus(ctx context.Context, dir, journal string) (c status.Client, err error) {
 	err = newClient(dir, journal+ClientSuffix).
 		call(ctx, http.MethodGet, "/status", nil, http.StatusOK, into(&c))
+	return c, noClient(err)
+}
+
+// noClient returns err, of a client's socket.
+func noClient(err error) error {
 	if errors.Is(err, ErrNoServer) {
-		err = ErrNoClient
+		return ErrNoClient
 	}
-	return c, err
+	return err
 }
 
 // RemoveStale removes the sockets of the client whose journal has that name in dir, and which has

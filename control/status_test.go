@@ -61,8 +61,9 @@ func TestClientStatus(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		group.Go(func() {
-			control.ServeClient(ctx, serving, func() status.Client { return status.Client{Dev: "tun7"} },
-				slog.New(slog.DiscardHandler))
+			control.ServeClient(ctx, serving, asked{status: func() status.Client {
+				return status.Client{Dev: "tun7"}
+			}}, slog.New(slog.DiscardHandler))
 		})
 		if c, err := control.ClientStatus(t.Context(), dir, "j"); err != nil || c.Dev != "tun7" {
 			t.Errorf("copied %v: %+v, %v", copied, c, err)

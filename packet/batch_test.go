@@ -184,6 +184,7 @@ func FuzzBatch(f *testing.F) {
 				t.Fatalf("addresses of two families in %x", b.IP(i))
 			}
 			FlowHash(b.IP(i))
+			FlowOf(b.IP(i))
 			if vnet && Check(b.Record(i)) == nil {
 				Segments(b.Record(i), func(ip []byte) {
 					if n, err := Length(ip); err != nil || n != len(ip) {

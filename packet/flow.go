@@ -3,6 +3,7 @@ package packet
 import (
 	"encoding/binary"
 	"math/bits"
+	"net/netip"
 )
 
 // IP protocol numbers (IANA), and the layout of their headers.
@@ -104,4 +105,45 @@ func FlowHash(ip []byte) uint32 {
 	h, l := bits.Mul64(a^0x9e3779b97f4a7c15, b^c^0xd1342543de82ef95)
 	h, l = bits.Mul64(h^l^c, 0xaf251af3b0f025b5)
 	return uint32(h ^ l)
+}
+
+// Flow is what the packets of a flow have in common.
+type Flow struct {
+	Source, Destination         netip.Addr
+	SourcePort, DestinationPort uint16 // 0 for fragments, and for protocols other than TCP and UDP
+	Protocol                    uint8  // of IPv4, or of the next header of IPv6
+}
+
+// FlowOf returns the flow of an IP packet that Length has accepted. Packets of one flow have the
+// same FlowHash.
+func FlowOf(ip []byte) Flow {
+	f := Flow{Source: Source(ip), Destination: Destination(ip)}
+	offset := ipv6HeaderLen
+	if ip[0]>>4 == 4 {
+		f.Protocol, offset = ip[9], int(ip[0]&0x0f)*4
+		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
+			return f
+		}
+	} else {
+		f.Protocol = ip[6]
+	}
+	if (f.Protocol == protocolTCP || f.Protocol == protocolUDP) && len(ip) >= offset+4 {
+		f.SourcePort = binary.BigEndian.Uint16(ip[offset:])
+		f.DestinationPort = binary.BigEndian.Uint16(ip[offset+2:])
+	}
+	return f
+}
+
+// Extent returns how many IP packets a record of this framing is on a link, and how many bytes they
+// have together: a super-packet counts as its segments, each with its headers.
+func Extent(record []byte, framing Framing) (bytes, packets int) {
+	ip := record[framing.HeaderLen():]
+	if framing == FramingVnet && record[1] != gsoNone {
+		size := int(ParseHeader(record).GSOSize)
+		if t, ok := transportOf(ip); ok && size > 0 {
+			n := t.segments(ip, size)
+			return len(ip) + (n-1)*t.payload, n
+		}
+	}
+	return len(ip), 1
 }

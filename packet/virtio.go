@@ -164,14 +164,6 @@ func (t transport) segments(ip []byte, size int) int {
 // Wire returns the size of p on a link, in bytes: for a super-packet, that of all segments with
 // their headers. Linux charges its queues the same way (qdisc_pkt_len_init in net/core/dev.c).
 func (p *Packet) Wire() int {
-	size := int(ParseHeader(p.data).GSOSize)
-	if p.data[1] == gsoNone || size == 0 {
-		return len(p.data)
-	}
-	ip := p.IP()
-	t, ok := transportOf(ip)
-	if !ok {
-		return len(p.data)
-	}
-	return len(p.data) + (t.segments(ip, size)-1)*t.payload
+	bytes, _ := Extent(p.data, FramingVnet)
+	return HeaderLen + bytes
 }

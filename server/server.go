@@ -118,6 +118,7 @@ func New(c Config) (*Server, error) {
 		s.limits = defaultLimits()
 	}
 	s.peers = peers.NewTable(budget, s.limits.now)
+	s.Device = tun.Observed{Device: c.Device, See: s.peers.Meter.Written}
 	tokens, _ := s.tokens() // or none
 	s.networks = networks.New(networks.Config{Site: c.Site, Together: c.ClientToClient,
 		Leases: c.Leases, Peers: s.peers, Tokens: tokens, Now: s.limits.now, Log: s.Log})
@@ -133,7 +134,7 @@ func New(c Config) (*Server, error) {
 		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient,
 		Public: c.Site.Public, Member: s.peers.Member,
 	}
-	s.answers = networks.NewAnswers(c.Device, s.own, s.policy.Network)
+	s.answers = networks.NewAnswers(s.Device, s.own, s.policy.Network)
 	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Auth.Reserved())
 	for _, a := range c.Leases.Recent(lease.LongRest) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -36,6 +37,13 @@ func (s *Server) Status() status.Hub {
 		}
 	}
 	return hub
+}
+
+// Flows measures the flows through this hub for that time, or until ctx ends, which is an error.
+func (s *Server) Flows(ctx context.Context, during time.Duration) (status.Flows, error) {
+	flows, err := s.peers.Flows(ctx, during)
+	flows.Dev = s.Device.Name()
+	return flows, err
 }
 
 // ErrNotConnected means that no client of that name or address is connected.

@@ -30,7 +30,7 @@ func serveStatus(ctx context.Context, this machine.Machine, r *report.Recorder,
 		return func() {}
 	}
 	var group sync.WaitGroup
-	group.Go(func() { control.ServeClient(ctx, ln, r.Status, log) })
+	group.Go(func() { control.ServeClient(ctx, ln, r, log) })
 	return func() {
 		cancel()
 		group.Wait()

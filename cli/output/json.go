@@ -48,6 +48,15 @@ func IsTerminal() bool {
 	return err == nil
 }
 
+// Size returns the columns and lines of the terminal that stdout is, 80 and 24 if it does not tell.
+func Size() (columns, lines int) {
+	size, err := unix.IoctlGetWinsize(1, unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 || size.Row == 0 {
+		return 80, 24
+	}
+	return int(size.Col), int(size.Row)
+}
+
 // IsColored reports whether text on stdout has colors: it is a terminal, and NO_COLOR is not set
 // (no-color.org).
 func IsColored() bool { return IsTerminal() && os.Getenv("NO_COLOR") == "" }

@@ -27,37 +27,84 @@ type question struct {
 
 // ask returns what answers. If nothing does, the error says so.
 func (q question) ask(ctx context.Context) (status.Report, error) {
-	report := status.Report{Schema: status.Schema, Clients: []status.Client{}}
-	var refused error
-	if !q.onlyHub {
-		clients, err := q.clients(ctx)
-		report.Clients, refused = append(report.Clients, clients...), err
+	hub, clients, refused := gather(q,
+		func(c *control.Client) (status.Hub, error) { return c.Status(ctx) },
+		func(s journal.Named) (status.Client, error) {
+			c, err := control.ClientStatus(ctx, s.Dir, s.Name)
+			c.Dev = s.Dev // whatever it says
+			return c, err
+		})
+	return status.Report{Schema: status.Schema, Time: time.Now(), Hub: hub, Clients: clients},
+		q.verdict(hub != nil || len(clients) > 0, refused)
+}
+
+// flows returns the flows of what answers, measured for that time. If nothing does, the error says
+// so.
+func (q question) flows(ctx context.Context, during time.Duration) (status.FlowsReport, error) {
+	hub, clients, refused := gather(q,
+		func(c *control.Client) (status.Flows, error) { return c.Flows(ctx, during) },
+		func(s journal.Named) (status.Flows, error) {
+			f, err := control.ClientFlows(ctx, s.Dir, s.Name, during)
+			f.Dev = s.Dev
+			return f, err
+		})
+	return status.FlowsReport{Schema: status.Schema, Time: time.Now(), Hub: hub, Clients: clients},
+		q.verdict(hub != nil || len(clients) > 0, refused)
+}
+
+// verdict returns the failure of a question that nobody has answered. If some have, it tells of
+// those that have refused.
+func (q question) verdict(answered bool, refused error) error {
+	switch {
+	case answered:
+		if refused != nil && q.silent != nil {
+			q.silent(refused)
+		}
+		return nil
+	case q.dev != "":
+		return nothing(refused, "no client with --dev "+q.dev+" runs here")
+	case q.onlyHub:
+		return nothing(refused, "no server runs here")
+	}
+	return nothing(refused, "no client or server runs here")
+}
+
+// gather asks the server that q names, and the clients of this network namespace, by their devices.
+// They are asked at once, because one that hangs takes its time. hub is nil if none answers, and
+// refused is why others do not.
+func gather[H, C any](q question, ofHub func(*control.Client) (H, error),
+	ofClient func(journal.Named) (C, error)) (hub *H, clients []C, refused error) {
+	clients = []C{}
+	sockets, refused := q.sockets()
+	answers, errs := make([]C, len(sockets)), make([]error, len(sockets))
+	var asked sync.WaitGroup
+	for i, s := range sockets {
+		asked.Go(func() { answers[i], errs[i] = ofClient(s) })
 	}
 	for _, dir := range q.hubs {
-		hub, err := control.NewClient(dir).Status(ctx)
+		answer, err := ofHub(control.NewClient(dir))
 		if err == nil {
-			report.Hub = &hub
+			hub = &answer
 			break
 		}
 		refused = errors.Join(refused, unlessNone(err))
 	}
-	report.Time = time.Now()
-	switch {
-	case report.Hub != nil || len(report.Clients) > 0:
-		if refused != nil && q.silent != nil {
-			q.silent(refused)
+	asked.Wait()
+	for i, err := range errs {
+		if err == nil {
+			clients = append(clients, answers[i])
+		} else if !errors.Is(err, os.ErrPermission) || q.dev != "" { // another user's is not asked for
+			refused = errors.Join(refused, unlessNone(err))
 		}
-		return report, nil
-	case q.dev != "":
-		return report, nothing(refused, "no client with --dev "+q.dev+" runs here")
-	case q.onlyHub:
-		return report, nothing(refused, "no server runs here")
 	}
-	return report, nothing(refused, "no client or server runs here")
+	return hub, clients, refused
 }
 
-// clients returns the status of the clients of this network namespace, by their devices.
-func (q question) clients(ctx context.Context) (all []status.Client, refused error) {
+// sockets returns the control sockets of the clients that q names, by their devices.
+func (q question) sockets() ([]journal.Named, error) {
+	if q.onlyHub {
+		return nil, nil
+	}
 	dirs, err := journal.Dirs()
 	if err != nil {
 		return nil, err
@@ -69,22 +116,8 @@ func (q question) clients(ctx context.Context) (all []status.Client, refused err
 	if q.dev != "" {
 		sockets = slices.DeleteFunc(sockets, func(s journal.Named) bool { return s.Dev != q.dev })
 	}
-	answers, errs := make([]status.Client, len(sockets)), make([]error, len(sockets))
-	var asked sync.WaitGroup
-	for i, s := range sockets { // at once, because one that hangs takes its time
-		asked.Go(func() { answers[i], errs[i] = control.ClientStatus(ctx, s.Dir, s.Name) })
-	}
-	asked.Wait()
-	for i, err := range errs {
-		if err == nil {
-			answers[i].Dev = sockets[i].Dev // whatever it says
-			all = append(all, answers[i])
-		} else if !errors.Is(err, os.ErrPermission) || q.dev != "" { // another user's is not asked for
-			refused = errors.Join(refused, unlessNone(err))
-		}
-	}
-	slices.SortFunc(all, func(a, b status.Client) int { return strings.Compare(a.Dev, b.Dev) })
-	return all, refused
+	slices.SortFunc(sockets, func(a, b journal.Named) int { return strings.Compare(a.Dev, b.Dev) })
+	return sockets, nil
 }
 
 // unlessNone returns err, or nil if it says that nobody is there.

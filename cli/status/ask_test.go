@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"tunnel/admin/status"
 	"tunnel/cli/failure"
@@ -48,11 +49,11 @@ func TestAsk(t *testing.T) {
 		}
 		asked := sync.OnceFunc(both.Done)
 		group.Go(func() {
-			control.ServeClient(ctx, ln, func() status.Client {
+			control.ServeClient(ctx, ln, clientOf(func() status.Client {
 				asked()
 				both.Wait()
 				return status.Client{Dev: "lies"}
-			}, slog.New(slog.DiscardHandler))
+			}), slog.New(slog.DiscardHandler))
 		})
 	}
 	defer group.Wait()
@@ -77,4 +78,13 @@ func TestAsk(t *testing.T) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
+}
+
+// clientOf is a client that is asked.
+type clientOf func() status.Client
+
+func (f clientOf) Status() status.Client { return f() }
+
+func (f clientOf) Flows(_ context.Context, during time.Duration) (status.Flows, error) {
+	return status.Flows{Dev: f().Dev, Seconds: during.Seconds()}, nil
 }

@@ -1,5 +1,5 @@
 // Package status has the commands that ask what runs on this machine: `tunnel status`, `tunnel
-// peers` and `tunnel kick`.
+// peers`, `tunnel top` and `tunnel kick`.
 package status
 
 import (
@@ -36,6 +36,10 @@ const (
 	ratePause = 500 * time.Millisecond
 )
 
+func devFlag() cli.Flag {
+	return &cli.StringFlag{Name: flagDev, Usage: "ask only the client with the TUN device `NAME`"}
+}
+
 func jsonFlag() cli.Flag {
 	return &cli.BoolFlag{Name: flagJSON, Usage: "print JSON, as docs/STATUS.md describes it"}
 }
@@ -63,30 +67,39 @@ func Command() *cli.Command {
 			"   sudo tunnel status --watch\n" +
 			"   sudo tunnel status --json --dev tun0",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: flagDev, Usage: "ask only the client with the TUN device `NAME`"},
-			statedir.Flag(), jsonFlag(),
+			devFlag(), statedir.Flag(), jsonFlag(),
 			&cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"},
 		},
 	}, func(c *cli.Context) error {
 		if err := invocation.NoMore(c, 0); err != nil {
 			return err
 		}
-		q := question{dev: c.String(flagDev), hubs: statedir.Candidates(statedir.Chosen(c))}
-		if q.dev != "" {
-			if err := tun.CheckName(q.dev); err != nil {
-				return failure.Usage("--%s: %w", flagDev, err)
-			}
-			// the environment's is for other commands
-			if dir := c.String(invocation.FlagState); c.IsSet(invocation.FlagState) &&
-				!slices.ContainsFunc(invocation.Variable(invocation.FlagState),
-					func(name string) bool { return os.Getenv(name) == dir }) {
-				return failure.Usage("--%s is about a client, and --%s about a server: leave one out",
-					flagDev, invocation.FlagState)
-			}
-			q.hubs = nil
+		q, err := chosen(c)
+		if err != nil {
+			return err
 		}
 		return show(c, q, (*page).report)
 	})
+}
+
+// chosen returns the question about what --dev or --state name, or else about all.
+func chosen(c *cli.Context) (question, error) {
+	q := question{dev: c.String(flagDev), hubs: statedir.Candidates(statedir.Chosen(c))}
+	if q.dev == "" {
+		return q, nil
+	}
+	if err := tun.CheckName(q.dev); err != nil {
+		return q, failure.Usage("--%s: %w", flagDev, err)
+	}
+	// the environment's is for other commands
+	if dir := c.String(invocation.FlagState); c.IsSet(invocation.FlagState) &&
+		!slices.ContainsFunc(invocation.Variable(invocation.FlagState),
+			func(name string) bool { return os.Getenv(name) == dir }) {
+		return q, failure.Usage("--%s is about a client, and --%s about a server: leave one out",
+			flagDev, invocation.FlagState)
+	}
+	q.hubs = nil
+	return q, nil
 }
 
 // PeersCommand returns `tunnel peers`.
@@ -156,9 +169,7 @@ func kick(c *cli.Context) error {
 // show asks and has print show the answer, with the one before it for rates; with --json it prints
 // that, and with --watch it goes on until a signal.
 func show(c *cli.Context, q question, print func(p *page, now, before status.Report)) error {
-	q.silent = func(err error) {
-		_, _ = fmt.Fprintln(c.App.ErrWriter, failure.Printable("tunnel: "+failure.Of(err).Error()))
-	}
+	q.silent = complain(c)
 	now, err := q.ask(c.Context)
 	if err != nil {
 		return err
@@ -196,6 +207,13 @@ func show(c *cli.Context, q question, print func(p *page, now, before status.Rep
 			return err
 		}
 		before = now
+	}
+}
+
+// complain returns a function that reports what does not answer.
+func complain(c *cli.Context) func(error) {
+	return func(err error) {
+		_, _ = fmt.Fprintln(c.App.ErrWriter, failure.Printable("tunnel: "+failure.Of(err).Error()))
 	}
 }
 

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"tunnel/policy"
 	"tunnel/transport"
 	"tunnel/transport/fq"
+	"tunnel/transport/fq/meter"
 	"tunnel/transport/ws"
 )
 
@@ -23,6 +25,7 @@ type Live struct {
 	Past      status.Traffic
 	Queue     *fq.Subflows
 	Drops     *policy.Drops
+	Meter     *meter.Meter // of the packets to the hub and from it
 }
 
 // Recorder records a client's events. Its methods may be called concurrently.
@@ -145,4 +148,15 @@ func (r *Recorder) Status() status.Client {
 	status.AddDrops(now.Drops, lost)
 	now.Delays = status.DelaysOf(lost.Delays)
 	return now
+}
+
+// Flows measures the client's flows for that time, or until ctx ends, which is an error.
+func (r *Recorder) Flows(ctx context.Context, during time.Duration) (status.Flows, error) {
+	m, err := r.live().Meter.Measure(ctx, during)
+	if err != nil {
+		return status.Flows{}, err
+	}
+	flows := status.FlowsOf(m, func(netip.Addr) string { return "" })
+	flows.Dev = r.now.Dev // which never changes
+	return flows, nil
 }

@@ -44,6 +44,7 @@ func (t *Table) NewPeer(
 		Since: time.Now(),
 		Lease: pair, Queue: t.budget.NewSubflows(fq.PeerLimit, token.ID),
 	}
+	p.Queue.Measure(t.Meter)
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p
 }

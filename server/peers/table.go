@@ -13,6 +13,7 @@ import (
 	"tunnel/policy"
 	"tunnel/transport"
 	"tunnel/transport/fq"
+	"tunnel/transport/fq/meter"
 )
 
 // A Sink is where packets for an address go: to a connected client, or to the packets held for one
@@ -25,6 +26,9 @@ type Sink struct {
 // Table has the clients that are connected and those that left recently. Its methods may be called
 // concurrently. They do not block: while mu is held, only locks of packet queues are taken.
 type Table struct {
+	// Meter measures the packets to clients; those to this machine are shown to it.
+	Meter *meter.Meter
+
 	budget *fq.Budget // of all queues; nil is no limit
 	now    func() time.Time
 
@@ -59,7 +63,7 @@ func NewTable(budget *fq.Budget, now func() time.Time) *Table {
 		away:    map[lease.Holder]*Held{},
 		unknown: map[string]*Held{},
 		counted: map[*Peer]bool{}, used: map[string]*usage{},
-		budget: budget, now: now,
+		budget: budget, now: now, Meter: new(meter.Meter),
 	}
 	t.sinks.Store(new(bart.Table[Sink]))
 	return t

@@ -1,10 +1,14 @@
 package fq
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"tunnel/packet"
+	"tunnel/transport/fq/meter"
 )
 
 // BenchmarkQueue pushes 1,024 packets and pops them in batches, from so many flows.
@@ -24,6 +28,39 @@ func BenchmarkQueue(b *testing.B) {
 					batch.Reset()
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkMeasured is BenchmarkQueue with 8 flows while so many measurements run.
+func BenchmarkMeasured(b *testing.B) {
+	for _, measurements := range []int{0, 1, meter.Most} {
+		b.Run(fmt.Sprintf("measurements=%d", measurements), func(b *testing.B) {
+			q, m := NewQueue(64<<20), new(meter.Meter)
+			q.meter = m
+			ctx, cancel := context.WithCancel(b.Context())
+			var group sync.WaitGroup
+			for range measurements {
+				group.Go(func() { _, _ = m.Measure(ctx, time.Hour) })
+			}
+			for len(m.Tap()) < measurements {
+				time.Sleep(time.Millisecond)
+			}
+			var batch packet.Batch
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range 1024 {
+					q.Push(datagram(uint16(i%8), 1400, 0, 0))
+				}
+				for n := 0; n < 1024; {
+					q.Pop(&batch, 256<<10)
+					n += batch.Len()
+					batch.Reset()
+				}
+			}
+			b.StopTimer()
+			cancel()
+			group.Wait()
 		})
 	}
 }

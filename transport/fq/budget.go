@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"tunnel/transport/fq/turn"
 )
 
 // Budget bounds the memory that several queues and the buffers of their connections hold together,
@@ -26,7 +28,7 @@ type Budget struct {
 	sockets Allowance
 	surge   chan struct{} // holds a token after used has exceeded surgeFrom or limit
 	surging atomic.Bool   // since that token, until Calm
-	readers *readers      // the turns of the readers, whose buffers are charged only while they wait
+	readers *turn.Readers // the turns of the readers, whose buffers are charged only while they wait
 
 	// Lock order: cutting, then a queue's mu, then list. Code that holds a queue's mu must not take
 	// cutting. Readers take cutting in callbacks of their sockets, and so the holder of cutting
@@ -66,7 +68,7 @@ const (
 func NewBudget(limit int64) *Budget {
 	b := &Budget{limit: limit, share: limit - limit/slack, surge: make(chan struct{}, 1),
 		queues: map[*Queue]struct{}{}}
-	b.readers = newReaders(limit / slack)
+	b.readers = turn.NewReaders(limit / slack)
 	b.sockets.limit, b.sockets.budget = limit/allowanceShare, b
 	b.portion.Store(b.portionFor(0))
 	return b

@@ -79,6 +79,7 @@ func (q *Queue) Shed(n int64) (freed int64, packets uint64) {
 					p := q.take(f)
 					freed += int64(charge(p))
 					packets++
+					q.meter.Dropped(p)
 					p.Free()
 				}
 			}

@@ -106,6 +106,7 @@ func (q *Queue) mark(p *packet.Packet) bool {
 		return false
 	}
 	q.drops.Marked++
+	q.meter.Marked(p)
 	return true
 }
 
@@ -113,6 +114,7 @@ func (q *Queue) mark(p *packet.Packet) bool {
 // the rest.
 func (q *Queue) replace(f *flow, p *packet.Packet) *packet.Packet {
 	q.drops.CoDel++
+	q.meter.Dropped(p)
 	if p.DropSegment() {
 		return p
 	}

@@ -29,6 +29,7 @@ func (q *Queue) TakeFresh(age time.Duration) []*packet.Packet {
 				if p.Queued >= since || f.head == nil {
 					kept = append(kept, p)
 				} else {
+					q.meter.Dropped(p)
 					p.Free()
 					q.drops.Stale++
 				}

@@ -1,5 +1,5 @@
 // Package fq queues packets for connections fairly: FQ-CoDel (RFC 8290) among the flows to one
-// peer, a memory budget for the queues of all peers, and turns among the connections that read.
+// peer, and a memory budget for the queues of all peers.
 package fq
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"tunnel/packet"
 	"tunnel/transport/fq/delay"
+	"tunnel/transport/fq/meter"
 )
 
 // Queue holds the packets to one peer (the seed's data channel) and schedules them by FQ-CoDel (RFC
@@ -23,6 +24,7 @@ type Queue struct {
 	clock    func() int64 // nanoseconds
 	budget   *Budget      // shared with other queues; nil for none
 	owner    string       // whose turns its connection takes
+	meter    *meter.Meter // of what leaves it and is dropped; nil for none
 	subflows *Subflows    // that q is part of; nil for none
 	// buffered, to within shownStep, for the other queues of subflows
 	shown  atomic.Int64
@@ -146,7 +148,7 @@ const popMost = 512
 // Pop moves packets into b until it holds about most bytes or popMost packets; at least one packet
 // if there is one.
 func (q *Queue) Pop(b *packet.Batch, most int) {
-	now := q.clock()
+	now, tap := q.clock(), q.meter.Tap()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for b.Size() < most && b.Len() < popMost {
@@ -156,6 +158,9 @@ func (q *Queue) Pop(b *packet.Batch, most int) {
 		}
 		if b.Len() == 0 {
 			q.drops.Delays.Note(time.Duration(now - p.Queued))
+		}
+		if len(tap) > 0 {
+			tap.Sent(p, time.Duration(now-p.Queued))
 		}
 		b.Add(p)
 	}
@@ -259,7 +264,9 @@ func (q *Queue) dropFattest() {
 			}
 		}
 	}
-	q.take(fattest).Free()
+	p := q.take(fattest)
+	q.meter.Dropped(p)
+	p.Free()
 	q.drops.Full++
 }
 

@@ -1,6 +1,10 @@
 package fq
 
-import "time"
+import (
+	"time"
+
+	"tunnel/transport/fq/turn"
+)
 
 // A Sink is the connection that sends the packets of a Queue and takes them with Queue.Pop. Its
 // methods are safe for concurrent use. None of them is called once for each packet.
@@ -33,9 +37,9 @@ func (q *Queue) out() Sink {
 }
 
 // Bind makes t a turn of the readers of q's Budget, for the owner of q.
-func (q *Queue) Bind(t *Turn) {
+func (q *Queue) Bind(t *turn.Turn) {
 	if q.budget != nil {
-		t.all, t.owner = q.budget.readers, q.owner
+		q.budget.readers.Bind(t, q.owner)
 	}
 }
 

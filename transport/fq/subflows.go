@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tunnel/packet"
+	"tunnel/transport/fq/meter"
 )
 
 // Subflows holds the packets to one peer over one or several connections, its subflows, with a
@@ -19,6 +20,7 @@ type Subflows struct {
 	budget    *Budget    // of the queues
 	allowance *Allowance // of the connections' kernel buffers
 	owner     string     // whose turns the connections take
+	meter     *meter.Meter
 	clock     func() int64
 	only      atomic.Pointer[Queue]      // the queue of the one subflow; nil while there are several
 	all       atomic.Pointer[[]*subflow] // never empty; replaced, never modified
@@ -74,6 +76,9 @@ func NewSubflows(limit int) *Subflows {
 	l.all.Store(&[]*subflow{{queue: q}})
 	return l
 }
+
+// Measure has m measure the packets of l. It is called before the first Push and Join.
+func (l *Subflows) Measure(m *meter.Meter) { l.meter, l.only.Load().meter = m, m }
 
 // Push appends p, which l then owns, to its flow.
 func (l *Subflows) Push(p *packet.Packet) {
@@ -235,6 +240,7 @@ func (l *Subflows) Join() *Queue {
 	}
 	q := newQueue(0, l.clock) // set sets the limit
 	q.shared, q.budget, q.owner, q.subflows, q.allowance = true, l.budget, l.owner, l, l.allowance
+	q.meter = l.meter
 	l.set(append(slices.Clone(all), &subflow{queue: q}))
 	return q
 }

@@ -4,7 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tunnel/transport/fq"
+	"tunnel/transport/fq/turn"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 	// stall. Source: it fills the reader's buffer within coalesceTime, and then nothing is read
 	// until the wait is over. Figure: without this bound the streams of 500 Mbit/s and 100 ms had the
 	// same goodput, and the round trip under four was 139 ms instead of 126.
-	coalesceUpTo = fq.ReaderRoom / 4 * 3
+	coalesceUpTo = turn.ReaderRoom / 4 * 3
 )
 
 // coalescing delays reads on a long path by up to coalesceTime while bytes arrive in quick

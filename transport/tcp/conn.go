@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/nonblock"
-	"tunnel/transport/fq"
+	"tunnel/transport/fq/turn"
 	"tunnel/transport/tcp/tcpinfo"
 )
 
@@ -79,11 +79,11 @@ func (w *Conn) Trust() {
 	}
 }
 
-// ReadIn reads the TCP connection by calls of f in a turn of t, as fq.Turn.Read does.
-func (w *Conn) ReadIn(t *fq.Turn, f func(fd uintptr) bool) error { return t.Read(w.raw, f) }
+// ReadIn reads the TCP connection by calls of f in a turn of t, as turn.Turn.Read does.
+func (w *Conn) ReadIn(t *turn.Turn, f func(fd uintptr) bool) error { return t.Read(w.raw, f) }
 
 // TakeTurns makes the one reader read TLS in turns of t, and call waits before it waits for bytes.
-func (w *Conn) TakeTurns(t *fq.Turn, waits func()) {
+func (w *Conn) TakeTurns(t *turn.Turn, waits func()) {
 	if w.under != nil {
 		w.under.turn, w.under.waits = t, waits
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tunnel/nonblock"
-	"tunnel/transport/fq"
+	"tunnel/transport/fq/turn"
 )
 
 // segments is the net.Conn between TLS and TCP. crypto/tls reads and writes one record of 16 KiB at
@@ -21,9 +21,9 @@ import (
 type segments struct {
 	net.Conn
 	raw   syscall.RawConn
-	heard func(int) // called with the number of bytes that were read from the socket
-	waits func()    // called before the reader waits for bytes, nil for nothing
-	turn  *fq.Turn  // held while the reader has bytes in its buffers
+	heard func(int)  // called with the number of bytes that were read from the socket
+	waits func()     // called before the reader waits for bytes, nil for nothing
+	turn  *turn.Turn // held while the reader has bytes in its buffers
 
 	// Of the one reader.
 	read   func(fd uintptr) bool // readTCP, made once: a closure for each call would be garbage
@@ -44,14 +44,14 @@ type segments struct {
 }
 
 func newSegments(tcp net.Conn, raw syscall.RawConn, heard func(int)) *segments {
-	s := &segments{Conn: tcp, raw: raw, heard: heard, turn: &fq.Turn{}}
+	s := &segments{Conn: tcp, raw: raw, heard: heard, turn: &turn.Turn{}}
 	s.read = s.readTCP
 	return s
 }
 
 const (
 	// segmentsRoom is the size of the buffers, in bytes.
-	segmentsRoom = fq.ReaderRoom
+	segmentsRoom = turn.ReaderRoom
 	// earlyRoom is the size of the buffer before the other end has authenticated.
 	earlyRoom = 2 << 10
 	// earlyMost is how many bytes the other end may send before it has authenticated: enough for a

@@ -14,6 +14,7 @@ import (
 	"tunnel/packet"
 	"tunnel/transport"
 	"tunnel/transport/fq"
+	"tunnel/transport/fq/turn"
 	"tunnel/transport/tcp"
 	"tunnel/transport/ws/frame"
 )
@@ -26,7 +27,7 @@ import (
 // messages instead. While the connection closes, discard reads on to the close frame.
 
 // inputRoom is the size of the buffer, in bytes: room for a record of maximum size and others.
-const inputRoom = fq.ReaderRoom
+const inputRoom = turn.ReaderRoom
 
 //nolint:gochecknoglobals // a pool is shared by design: only a connection on which a frame is arriving needs a buffer
 var inputPool = sync.Pool{New: func() any { b := make([]byte, inputRoom); return &b }}
@@ -57,9 +58,9 @@ type input struct {
 	// The queue of Run, nil before. Its budget is charged while the reader waits with bytes in its
 	// buffer.
 	queue *fq.Queue
-	held  int     // bytes charged
-	few   []byte  // replaces buf while memory is short: a buffer as small as its bytes
-	turn  fq.Turn // held while the reader processes bytes; without a bound before Run
+	held  int       // bytes charged
+	few   []byte    // replaces buf while memory is short: a buffer as small as its bytes
+	turn  turn.Turn // held while the reader processes bytes; without a bound before Run
 
 	buf *[]byte // nil while it holds no bytes
 	// Offsets in buf: tail is the start of the incomplete record, next the start of the bytes that

@@ -1,4 +1,5 @@
-package fq
+// Package turn bounds how many connections read at once, and has their owners take turns.
+package turn
 
 import (
 	"runtime"
@@ -6,15 +7,15 @@ import (
 	"syscall"
 )
 
-// readers bounds the number of connections that process packets at once, to about the number of
+// Readers bounds the number of connections that process packets at once, to about the number of
 // processors. The others wait before they read: their bytes stay in the sockets, where they take
 // none of this program's memory, and TCP slows the senders down. Else each would occupy a buffer
 // while it waits for a processor, and all other work would wait behind them.
 //
 // Owners take turns, as flows do in RFC 8290 section 4.2: new owners go first, and the connections
-// of one owner share its turns. The nil *readers has no bound. All methods are safe for concurrent
+// of one owner share its turns. The nil *Readers has no bound. All methods are safe for concurrent
 // use.
-type readers struct {
+type Readers struct {
 	mu        sync.Mutex
 	free      int // turns that are not taken; 0 while a Turn waits
 	owners    map[string]*owner
@@ -30,10 +31,10 @@ const turnRoom = 64 << 10
 // packets: one for TLS records, one for frames.
 const ReaderRoom = 256 << 10
 
-// newReaders returns readers for connections whose buffers may have that many bytes together.
-func newReaders(bytes int64) *readers {
+// NewReaders returns Readers for connections whose buffers may have that many bytes together.
+func NewReaders(bytes int64) *Readers {
 	const each = 2 * ReaderRoom
-	return &readers{free: int(max(1, min(int64(runtime.GOMAXPROCS(0)), bytes/each))),
+	return &Readers{free: int(max(1, min(int64(runtime.GOMAXPROCS(0)), bytes/each))),
 		owners: map[string]*owner{}}
 }
 
@@ -68,7 +69,7 @@ func (l *ownerList) shift() *owner {
 // A Turn is the state of one connection among the readers. One goroutine uses it. The zero Turn has
 // no bound.
 type Turn struct {
-	all    *readers
+	all    *Readers
 	owner  string
 	has    bool          // whether the connection has a turn, until End
 	denied bool          // Try has returned false since the last Wait
@@ -77,6 +78,9 @@ type Turn struct {
 	ready  chan struct{} // holds a token when Wait has got a turn; nil before the first Wait
 	next   *Turn         // of the same owner
 }
+
+// Bind makes t a turn among a, as one of owner's. It is called before the first Try.
+func (a *Readers) Bind(t *Turn, owner string) { t.all, t.owner = a, owner }
 
 // Try takes a turn if one is free, and reports whether the connection has one.
 func (t *Turn) Try() bool {
@@ -138,7 +142,7 @@ func (t *Turn) Limit(p []byte) []byte {
 }
 
 // enqueue appends t to the waiting connections of its owner.
-func (a *readers) enqueue(t *Turn) {
+func (a *Readers) enqueue(t *Turn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.free > 0 { // a turn became free after Try
@@ -161,7 +165,7 @@ func (a *readers) enqueue(t *Turn) {
 }
 
 // pass hands a turn to the next waiting connection, if there is one.
-func (a *readers) pass() {
+func (a *Readers) pass() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.first()
@@ -174,7 +178,7 @@ func (a *readers) pass() {
 
 // first removes and returns the next waiting connection, nil if none waits. It removes owners
 // without a waiting connection on the way. The caller holds mu.
-func (a *readers) first() *Turn {
+func (a *Readers) first() *Turn {
 	for {
 		o := a.newOwners.shift()
 		if o == nil {

@@ -1,4 +1,4 @@
-package fq
+package turn
 
 import (
 	"runtime"
@@ -10,7 +10,7 @@ import (
 // Owners take turns, one that has just begun goes first, and the connections of one owner go in
 // the order in which they came.
 func TestTurnsAreFair(t *testing.T) {
-	a := &readers{owners: map[string]*owner{}}
+	a := &Readers{owners: map[string]*owner{}}
 	names := map[*Turn]string{}
 	come := func(owner, name string) {
 		c := &Turn{all: a, owner: owner, ready: make(chan struct{}, 1)}
@@ -54,7 +54,7 @@ func TestTurnsAreFair(t *testing.T) {
 // A connection that has had its turn and ended is kept by no other, and not by the readers: its
 // buffers can be collected, however few of the others still wait.
 func TestTurnsKeepNothing(t *testing.T) {
-	a := &readers{owners: map[string]*owner{}}
+	a := &Readers{owners: map[string]*owner{}}
 	var ended []weak.Pointer[Turn]
 	come := func(owner string) *Turn {
 		c := &Turn{all: a, owner: owner, ready: make(chan struct{}, 1)}
