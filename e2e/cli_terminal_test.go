@@ -13,8 +13,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// onTerminal starts a client with a new controlling terminal, and returns the terminal's other end.
-func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.File) {
+// openTerminal returns both ends of a terminal.
+func openTerminal(t *testing.T) (ptmx, terminal *os.File) {
 	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -26,11 +26,18 @@ func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.Fil
 	if err := firstError(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
+	t.Cleanup(func() { _ = terminal.Close() })
+	return ptmx, terminal
+}
+
+// onTerminal starts a client with a new controlling terminal, and returns the terminal's other end.
+func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.File) {
+	t.Helper()
+	ptmx, terminal := openTerminal(t)
 	cmd := bin.command(client, "connect", directURL, "--token", token, "--state", t.TempDir())
 	cmd.Stdin = terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

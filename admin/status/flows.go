@@ -29,7 +29,8 @@ type Flows struct {
 
 // Flow is one direction of what two ends send each other.
 type Flow struct {
-	Way             string     `json:"way"`      // "out": to the hub, or to a client; "in": to this machine
+	// "out": to the hub, or to a client; "in": to this machine
+	Way             string     `json:"way"`
 	Protocol        string     `json:"protocol"` // "tcp", "udp", "icmp", "icmpv6", or its number
 	Source          netip.Addr `json:"source"`
 	SourcePort      uint16     `json:"source_port"`           // 0 for none

@@ -50,10 +50,16 @@ func (s *sheet) report(r status.FlowsReport) {
 	if s.lines > 0 {
 		most = max(s.lines/max(blocks, 1)-blockLines, 1)
 	}
-	for _, f := range r.Clients {
+	for i, f := range r.Clients {
+		if i > 0 {
+			s.line("", "")
+		}
 		s.block("client", f, most)
 	}
 	if r.Hub != nil {
+		if len(r.Clients) > 0 {
+			s.line("", "")
+		}
 		s.block("server", *r.Hub, most)
 	}
 }
@@ -63,8 +69,8 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 	s.line(green, fmt.Sprintf("%s %s: %s, %s, marked %d, dropped %d in %.1f s", kind, f.Dev,
 		s.rate(f, f.Total), count(len(f.Flows), "flow"), f.Total.Marked, f.Total.Dropped, f.Seconds))
 	slices.SortStableFunc(f.Flows, s.by)
-	cells := [][]string{{"FROM", "TO", "PROTO", "WAY", "RATE", "PACKETS", "DELAY", "LONGEST",
-		"MARKED", "DROPPED"}}
+	cells := [][]string{{"FROM", "TO", "PROTO", "WAY", "RATE", "DELAY", "MARKED", "DROPPED",
+		"LONGEST", "PACKETS"}}
 	colors := []string{""}
 	rest, hidden := f.Others, 0
 	for i, flow := range f.Flows {
@@ -79,7 +85,7 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 	if rest != (status.Crossed{}) {
 		text := "others"
 		if hidden > 0 {
-			text = fmt.Sprintf("others, and %s without room here", count(hidden, "flow"))
+			text = "others, " + count(hidden, "flow")
 		}
 		cells = append(cells, append([]string{text, "", "", ""}, s.counts(f, rest, "-", "-")...))
 		colors = append(colors, colorOf(rest))
@@ -87,7 +93,6 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 	for i, line := range aligned(cells) {
 		s.line(colors[i], line)
 	}
-	_, _ = fmt.Fprintln(s.w)
 }
 
 func (s *sheet) row(f status.Flows, flow status.Flow) []string {
@@ -98,8 +103,8 @@ func (s *sheet) row(f status.Flows, flow status.Flow) []string {
 
 // counts returns the cells of what has crossed.
 func (s *sheet) counts(f status.Flows, c status.Crossed, delay, longest string) []string {
-	return []string{s.rate(f, c), fmt.Sprint(c.Packets), delay, longest, fmt.Sprint(c.Marked),
-		fmt.Sprint(c.Dropped)}
+	return []string{s.rate(f, c), delay, fmt.Sprint(c.Marked), fmt.Sprint(c.Dropped), longest,
+		fmt.Sprint(c.Packets)}
 }
 
 func (s *sheet) rate(f status.Flows, c status.Crossed) string {
@@ -135,10 +140,11 @@ func colorOf(c status.Crossed) string {
 // line writes a line in a color, as much as there is room for. What comes from clients is made
 // printable.
 func (s *sheet) line(code, text string) {
-	text = strings.TrimRight(failure.Printable(text), " ")
+	text = failure.Printable(text)
 	if s.columns > 0 && utf8.RuneCountInString(text) > s.columns {
 		text = string([]rune(text)[:s.columns])
 	}
+	text = strings.TrimRight(text, " ")
 	if code != "" {
 		text = s.color(code, text)
 	}

@@ -90,8 +90,8 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// A full queue, and a Budget that is exceeded, drop packets of flows that are measured; Subflows and
-// those that join them measure by one Meter.
+// A full queue, and a Budget that is exceeded, drop packets of flows that are measured; subflows
+// measure by one Meter.
 func TestMeterFull(t *testing.T) {
 	b := NewBudget(1 << 20)
 	l := b.NewSubflows(256<<10, "a")
