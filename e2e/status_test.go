@@ -78,6 +78,11 @@ func TestStatusOfClient(t *testing.T) {
 		t.Errorf("another user: exit code %d\n%s", code, stderr)
 	}
 
+	if out := client.Run(string(bin), "status", "--check", "--dev", "tun0"); out !=
+		"client tun0: connected\n" {
+		t.Errorf("--check of a connected client prints %q", out)
+	}
+
 	watching := bin.start(t, client, "status", "--watch", "--json", "--dev", "tun0")
 	watching.WaitForNth(`{"schema":1,`, 2, soon)
 	stop(t, watching)
@@ -88,6 +93,10 @@ func TestStatusOfClient(t *testing.T) {
 		return c.State == status.Connecting && c.Reason != "" && c.Lost == 1 && c.Path == nil &&
 			c.Sent >= payload
 	})
+	if out, stderr, code := client.Try(string(bin), "status", "--check", "--dev", "tun0"); code != 18 ||
+		out != "" || !strings.HasPrefix(stderr, "tunnel: status: client tun0: not connected: ") {
+		t.Errorf("--check of a client without a server: exit code %d\n%s%s", code, out, stderr)
+	}
 	cl.Kill()
 	if len(controlSockets(t, client)) != 1 {
 		t.Error("a killed client cannot have removed its socket")
@@ -129,6 +138,22 @@ func TestStatusOfHub(t *testing.T) {
 		idle.Address.String() != "10.1.1.5" || idle.Received > payload/100 {
 		t.Errorf("the peers are %+v", hub.Peers)
 	}
+	if out := server.Run(string(bin), "status", "--check", "--state", state); out !=
+		"server tun0: clients can be reached\n" {
+		t.Errorf("--check of a hub prints %q", out)
+	}
+	server.Run("ip", "rule", "add", "to", "10.1.1.0/24", "priority", "10", "table", "4711")
+	server.Run("ip", "route", "add", "blackhole", "10.1.1.0/24", "table", "4711")
+	eventually(t, "--check says that clients cannot be reached", func() bool {
+		_, stderr, code := server.Try(string(bin), "status", "--check", "--state", state)
+		return code == 18 && strings.HasPrefix(stderr,
+			"tunnel: status: server tun0: clients cannot be reached: ")
+	})
+	server.Run("ip", "rule", "del", "priority", "10")
+	eventually(t, "--check says that clients can be reached again", func() bool {
+		_, _, code := server.Try(string(bin), "status", "--check", "--state", state)
+		return code == 0
+	})
 	out := server.Run(string(bin), "peers", "--state", state)
 	for _, want := range []string{"10.1.1.3", "198.51.100.2:", "10.1.1.5", "ROUND TRIP"} {
 		if !strings.Contains(out, want) {

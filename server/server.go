@@ -70,6 +70,10 @@ type Config struct {
 	// be nil.
 	Admitted func(after time.Duration)
 
+	// Reachable returns why this machine does not route packets to clients, nil if it does; nil if that
+	// is not known.
+	Reachable func() error
+
 	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.
 	ProxyHint string
 
@@ -114,6 +118,9 @@ func New(c Config) (*Server, error) {
 		severed: rate.Sometimes{Interval: severLogPause}, began: time.Now(),
 	}
 	s.Log = slog.New(limited)
+	if s.Reachable == nil {
+		s.Reachable = func() error { return nil }
+	}
 	if s.limits == nil {
 		s.limits = defaultLimits()
 	}

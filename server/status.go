@@ -21,6 +21,9 @@ func (s *Server) Status() status.Hub {
 		Drops: s.drops.Counts(policy.HubReasons()), Defects: s.defects.Count(),
 		Limits: []status.Limit{}, Delays: status.DelaysOf(now.Drops.Delays), Traffic: now.Traffic,
 	}
+	if err := s.Reachable(); err != nil {
+		hub.Problem = err.Error()
+	}
 	queued := int64(0)
 	for _, p := range hub.Peers {
 		queued += p.Queued

@@ -37,6 +37,8 @@ func hubFamilies() []family[status.Hub] {
 			values: func(h status.Hub, emit emitter) { emit(1, h.Dev) }},
 		gauge("tunnel_hub_start_time_seconds", "When the server started, in seconds since 1970.",
 			func(h status.Hub) float64 { return unixTime(h.Started) }),
+		gauge("tunnel_hub_problem", "1 if this machine does not route packets to the clients.",
+			func(h status.Hub) float64 { return number(h.Problem != "") }),
 		gauge("tunnel_hub_sessions", "Clients that are connected.",
 			func(h status.Hub) float64 { return float64(len(h.Peers)) }),
 		{name: "tunnel_hub_lanes", help: "Connections of clients, by TLS and congestion control.",

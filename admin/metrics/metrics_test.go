@@ -126,6 +126,7 @@ func TestMetrics(t *testing.T) {
 	}{
 		"hub": {hubMetrics(exampleHub(2)), []string{
 			`tunnel_hub_info{dev="tun0"} 1`, "tunnel_hub_start_time_seconds 1000", "tunnel_hub_sessions 2",
+			"tunnel_hub_problem 0",
 			`tunnel_hub_lanes{congestion="bbr",key_exchange="X25519MLKEM768",tls="1.3"} 4`,
 			"tunnel_hub_sent_bytes_total 500", "tunnel_hub_received_bytes_total 1000",
 			"tunnel_hub_sent_segments_total 30", "tunnel_hub_resent_segments_total 3",
@@ -215,7 +216,7 @@ func goVersion(lines []string) string {
 func TestEveryField(t *testing.T) {
 	told := []string{ // by metrics, or by none on purpose
 		"Dev", "Version", "Started", "State", "Since", "Lost", "MTU", "Path", "Connections", "Traffic",
-		"Queued", "Drops", "Delays", "Routes", "DNS", "KillSwitch", "FullTunnel", "Peers", "Tokens",
+		"Queued", "Drops", "Delays", "Routes", "DNS", "Problem", "KillSwitch", "FullTunnel", "Peers", "Tokens",
 		"Refused", "Limits", "Defects", "Name", "Sessions", "Begun", "Seen", "Bytes", "Lane", "TLS",
 		"Exchange", "RTT", "MinRTT", "Segments", "Resent", "Rate", "Unsent", "Congestion", "Silence",
 		// texts and addresses, which have no bound

@@ -92,6 +92,7 @@ type Hub struct {
 	Started time.Time    `json:"started"`
 	Address netip.Addr   `json:"address"`
 	Network netip.Prefix `json:"network"`
+	Problem string       `json:"problem,omitempty"` // why clients cannot be reached; "" if they can
 
 	Peers   []Peer            `json:"peers"`   // that are connected, by their addresses
 	Tokens  []Usage           `json:"tokens"`  // whose clients were here since the start, by name

@@ -125,8 +125,6 @@ func connect(c *cli.Context) (err error) {
 	events, traffic := newLines(c.App.Writer, dev), machine.Traffic(told)
 	record := newRecorder(told, c.App.Version)
 	record.Took = observer.Took
-	alive := func() {} // the client's own path monitor ends a connection that is stuck
-	this.Watch(c.Context, alive)
 	member := client.New(client.Config{
 		Dialer: all[0], Others: all[1:], Network: machine.WatchNetwork(log), Device: device,
 		Host:    own,
@@ -178,6 +176,9 @@ func connect(c *cli.Context) (err error) {
 		},
 	})
 	record.Begin(member.Live)
+	// It takes the client's locks; its own path monitor ends a connection that is stuck.
+	alive := func() { _ = record.Status() }
+	this.Watch(c.Context, alive)
 	defer serveStatus(c.Context, this, record, log)()
 	observer.Client(record.Status, alive)
 	return member.Run(c.Context)

@@ -46,12 +46,11 @@ func New(ctx context.Context, this machine.Machine, version string,
 	return o, nil
 }
 
-// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck, and
-// reachable returns why clients cannot be reached, nil if they can.
-func (o *Observer) Hub(ask func() status.Hub, alive func(), reachable func() error) {
+// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck.
+func (o *Observer) Hub(ask func() status.Hub, alive func()) {
 	if o.Metrics != nil {
 		o.Metrics.Hub(ask)
-		o.serve(metrics.Program{Alive: alive, Ready: func() error { return hubReady(reachable()) }})
+		o.serve(metrics.Program{Alive: alive, Ready: func() error { return ask().Ready() }})
 	}
 	o.group.Go(func() {
 		report(o.ctx, func() counts {
@@ -65,33 +64,25 @@ func (o *Observer) Hub(ask func() status.Hub, alive func(), reachable func() err
 func (o *Observer) Client(ask func() status.Client, alive func()) {
 	if o.Metrics != nil {
 		o.Metrics.Client(ask)
-		o.serve(metrics.Program{Alive: alive, Ready: func() error { return ready(ask()) }})
+		o.serve(metrics.Program{Alive: alive, Ready: func() error { return ask().Ready() }})
 	}
 	o.group.Go(func() {
 		report(o.ctx, func() counts { return counts{"drops": ask().Drops} }, o.log)
 	})
 }
 
-// ready returns why the packets of a client cannot cross, nil if they can.
-func ready(c status.Client) error {
-	switch {
-	case c.State == status.Connected:
-		return nil
-	case c.Reason == "":
-		return errors.New("not connected yet")
-	}
-	return errors.New("not connected: " + failure.Printable(c.Reason))
-}
-
-// hubReady returns why the packets of a hub cannot cross, nil if they can.
-func hubReady(unreachable error) error {
-	if unreachable == nil {
+// printable returns ready with an error that is printable: it may be in another machine's words.
+func printable(ready func() error) func() error {
+	return func() error {
+		if err := ready(); err != nil {
+			return errors.New(failure.Printable(err.Error()))
+		}
 		return nil
 	}
-	return errors.New("clients cannot be reached: " + failure.Printable(unreachable.Error()))
 }
 
 func (o *Observer) serve(p metrics.Program) {
+	p.Ready = printable(p.Ready)
 	o.group.Go(func() { o.Serve(o.ctx, o.ln, p, o.log) })
 }
 

@@ -2,7 +2,6 @@ package observe
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"testing"
 
@@ -48,7 +47,7 @@ func TestReady(t *testing.T) {
 		`not connected: \x1b[2J`: {State: status.Connecting, Reason: "\x1b[2J"},
 	} {
 		got := ""
-		if err := ready(c); err != nil {
+		if err := printable(c.Ready)(); err != nil {
 			got = err.Error()
 		}
 		if got != want {
@@ -59,10 +58,10 @@ func TestReady(t *testing.T) {
 
 // A hub is ready while its clients can be reached; if not, the line says why, in ASCII.
 func TestHubReady(t *testing.T) {
-	if err := hubReady(nil); err != nil {
+	if err := printable(status.Hub{}.Ready)(); err != nil {
 		t.Error(err)
 	}
-	err := hubReady(errors.New("\x1b[2J"))
+	err := printable(status.Hub{Problem: "\x1b[2J"}.Ready)()
 	if err == nil || err.Error() != `clients cannot be reached: \x1b[2J` {
 		t.Error(err)
 	}

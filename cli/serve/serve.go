@@ -155,7 +155,8 @@ func serve(c *cli.Context) (err error) {
 		MaxLanes:       told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions,
 		Site: networks.Site{Push: told.PushRoute, Public: told.ReachesPublic(), DNS: told.DNS,
 			Domains: told.DNSDomain, Overlap: own.Overlap, Route: duties.set},
-		Sever: severing(log), ProxyHint: proxyHint, Admitted: observer.Admitted,
+		Reachable: held.reachable, Sever: severing(log), ProxyHint: proxyHint,
+		Admitted: observer.Admitted,
 	})
 	if err != nil {
 		return err
@@ -165,7 +166,7 @@ func serve(c *cli.Context) (err error) {
 	machine.TakePriority(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)
-	observer.Hub(hub.Status, alive, held.reachable)
+	observer.Hub(hub.Status, alive)
 	this.Tell(supervisor.Listening)
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })

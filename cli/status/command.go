@@ -26,6 +26,7 @@ const (
 	flagDev   = "dev"
 	flagJSON  = "json"
 	flagWatch = "watch"
+	flagCheck = "check"
 	flagFor   = "for"
 )
 
@@ -65,10 +66,12 @@ func Command() *cli.Command {
 			"Examples:\n\n" +
 			"   sudo tunnel status\n" +
 			"   sudo tunnel status --watch\n" +
+			"   sudo tunnel status --check\n" +
 			"   sudo tunnel status --json --dev tun0",
 		Flags: []cli.Flag{
 			devFlag(), statedir.Flag(), jsonFlag(),
 			&cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"},
+			&cli.BoolFlag{Name: flagCheck, Usage: "say only whether packets can cross, also by the exit code"},
 		},
 	}, func(c *cli.Context) error {
 		if err := invocation.NoMore(c, 0); err != nil {
@@ -77,6 +80,9 @@ func Command() *cli.Command {
 		q, err := chosen(c)
 		if err != nil {
 			return err
+		}
+		if c.Bool(flagCheck) {
+			return check(c, q)
 		}
 		return show(c, q, (*page).report)
 	})
