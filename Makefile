@@ -52,8 +52,8 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 # What the tests use and a machine must not have installed, see deploy/unpack.sh.
 UNPACKED := 'systemd-resolved|systemd' 'libsystemd-shared|systemd' resolvconf openresolv udhcpc
 
-.PHONY: build packages demo test unit race norace e2e soak racers check lint audit fuzz docs bench
-.PHONY: clean help needs
+.PHONY: build packages demo test unit race norace manifests e2e soak racers check lint audit fuzz
+.PHONY: docs bench clean help needs
 .NOTPARALLEL:
 
 # Reproducible: one commit, Go version and platform give the same bytes in any directory. GOFLAGS is
@@ -69,7 +69,7 @@ packages: ## Build .deb, .rpm and .apk, programs for mips routers, checksums and
 demo: build ## Show two hosts and one tunnel on this machine
 	deploy/demo.sh
 
-test: needs race norace e2e ## Run the tests; installs missing programs with apt-get
+test: needs race norace manifests e2e ## Run the tests; installs missing programs with apt-get
 
 unit: ## Run the unit tests without the race detector
 	go test -timeout 20m -p $(PARALLEL) $(AS_ROOT) $(UNITS)
@@ -84,6 +84,10 @@ norace: ## Run the unit tests that `make race` has not, by their build tag
 	@files=($$(grep -rlE --include='*_test.go' '^//go:build !race$$' .)); \
 	names=$$(sed -nE 's/^func (Test\w+)\(.*/\1/p' "$${files[@]}" | paste -sd'|'); [[ $$names ]]; \
 	go test $(AS_ROOT) -run "^($$names)\$$" $$(dirname "$${files[@]}" | sort -u)
+
+# A module of its own: neither the program nor its go.mod depends on the types of Kubernetes.
+manifests: ## Hold the examples in deploy/kubernetes to the types of Kubernetes
+	cd deploy/kubernetes && go mod tidy -diff && go vet ./... && go test ./...
 
 e2e: build racers needs ## Run the end-to-end tests: real devices, real programs, Docker
 	go test -count=1 $(AS_ROOT) $$(go list ./e2e/... | grep -v '^tunnel/e2e$$')

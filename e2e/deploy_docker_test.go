@@ -28,34 +28,95 @@ func TestDocker(t *testing.T) {
 	e.pullBase()
 	root := e.context(plainBuild(t))
 	begin := time.Now()
-	e.must("docker", "build", "--build-arg", "http_proxy=http://"+bridgeAddr+":"+proxyPort,
-		"-t", "tunnel", "-f", filepath.Join(root, "deploy", "Dockerfile"), root)
+	for image, flags := range map[string][]string{"tunnel": nil,
+		"nonroot": {"--target", "nonroot"}} {
+		e.must(append(append([]string{"docker", "build"}, flags...), "--build-arg",
+			"http_proxy=http://"+bridgeAddr+":"+proxyPort, "-t", image, "-f",
+			filepath.Join(root, "deploy", "Dockerfile"), root)...)
+	}
 	t.Logf("docker build took %v", time.Since(begin).Round(time.Second))
 
-	t.Run("run", e.testRun)
+	t.Run("image", e.testImage)
+	t.Run("run", func(t *testing.T) { e.testRun(t, "tunnel", "0") })
+	t.Run("nonroot", func(t *testing.T) { e.testRun(t, "nonroot", "65534") })
 	t.Run("recipe", e.testRecipe)
 	t.Run("compose", func(t *testing.T) {
 		e.testCompose(t, filepath.Join(root, "deploy", "compose.yaml"))
 	})
 }
 
-// testRun runs two containers on one network with docker run.
-func (e *engine) testRun(t *testing.T) {
+// testImage has the images hold the programs, what these need, and nothing else that can be run. A
+// container without CAP_NET_ADMIN says so.
+func (e *engine) testImage(t *testing.T) {
+	for _, image := range []string{"tunnel", "nonroot"} {
+		id := e.must("docker", "create", image)
+		list := e.must("sh", "-c", "docker export "+id+" | tar -t")
+		e.must("docker", "rm", id)
+		size := e.must("docker", "image", "inspect", "-f", "{{.Size}}", image)
+		t.Logf("%s: %s bytes in %d files", image, size, strings.Count(list, "\n"))
+		for _, want := range []string{"usr/local/bin/tunnel", "usr/sbin/ip", "usr/sbin/nft",
+			"etc/ssl/certs/ca-certificates.crt"} {
+			if !strings.Contains(list, want+"\n") {
+				t.Errorf("%s lacks %s:\n%s", image, want, list)
+			}
+		}
+		if extra := regexp.MustCompile(`(?m)^(usr/)?s?bin/(.*[^/])$`).FindAllString(list, -1); len(
+			extra) != 2 {
+			t.Errorf("%s has the programs %q besides tunnel", image, extra)
+		}
+	}
+	if out, err := e.run("docker", "run", "--rm", "--cap-drop", "ALL", "--device", "/dev/net/tun",
+		"tunnel", "connect", "wss://hub.example"); err == nil ||
+		!strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("without the capability: %v\n%s", err, out)
+	}
+}
+
+// testRun runs two containers of an image on one network with docker run, as a user of that number
+// with no more than CAP_NET_ADMIN. They are healthy while packets can cross.
+func (e *engine) testRun(t *testing.T, image, uid string) {
 	e.must("docker", "network", "create", "wire")
-	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-add", "NET_ADMIN",
-		"--device", "/dev/net/tun",
-		"--env", "TUNNEL_TOKEN=" + token}
-	e.must(append(run, "--name", "hub", "--read-only", "--tmpfs", "/run/tunnel", "--volume",
-		"hub:/var/lib/tunnel", "tunnel", "serve", "--public", "hub")...)
+	run := []string{"docker", "run", "--detach", "--network", "wire", "--cap-drop", "ALL",
+		"--cap-add", "NET_ADMIN", "--read-only", "--tmpfs", "/run/tunnel", "--device", "/dev/net/tun",
+		"--health-interval", "1s", "--health-retries", "2", "--env", "TUNNEL_TOKEN=" + token}
+	if uid == "0" { // another user's capability is that of the program's file
+		run = append(run, "--security-opt", "no-new-privileges")
+	}
+	e.must(append(run, "--name", "hub", "--volume", "hub:/var/lib/tunnel", image, "serve", "--public",
+		"hub")...)
 	e.waitLog(t, "hub", "listening on ")
-	e.must(append(run, "--name", "spoke", "--read-only", "--tmpfs", "/run/tunnel", "--tmpfs",
-		"/var/lib/tunnel", "tunnel", "connect", "wss://hub:8443", "--pin", e.pin(t, "hub"))...)
+	e.must(append(run, "--name", "spoke", "--tmpfs", "/var/lib/tunnel:mode=1777", image, "connect",
+		"wss://hub:8443", "--pin", e.pin(t, "hub"))...)
 	e.waitLog(t, "spoke", "up: ")
+	for _, name := range []string{"hub", "spoke"} {
+		e.becomes(t, name, "healthy")
+		for i, field := range strings.Fields(e.must("docker", "top", name, "-eo", "pid,uid")) {
+			if i > 1 && i%2 == 1 && field != uid {
+				t.Errorf("%s runs as user %s, want %s", name, field, uid)
+			}
+		}
+	}
 	e.checkTunnel(t, "hub", "spoke")
-	e.stop(t, "spoke")
+	e.must("docker", "exec", "hub", "tunnel", "token", "create", "laptop")
 	e.stop(t, "hub")
+	e.becomes(t, "spoke", "unhealthy")
+	health := e.must("docker", "inspect", "-f",
+		"{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}", "spoke")
+	if !strings.Contains(health, "18 tunnel: status: client tun0: not connected: ") {
+		t.Errorf("the health of a client without a server is %s", health)
+	}
+	e.stop(t, "spoke")
 	e.must("docker", "rm", "hub", "spoke")
 	e.must("docker", "volume", "rm", "hub")
+	e.must("docker", "network", "rm", "wire")
+}
+
+// becomes waits until the health of a container is that.
+func (e *engine) becomes(t *testing.T, container, health string) {
+	t.Helper()
+	eventually(t, container+" becomes "+health, func() bool {
+		return e.must("docker", "inspect", "-f", "{{.State.Health.Status}}", container) == health
+	})
 }
 
 // pin waits until the server in a container prints its connect command, and returns the pin in it.

@@ -101,6 +101,43 @@ exec /sbin/ip "$@"
 	}
 }
 
+// As on Alpine, ip is BusyBox's and there is no nft: a client that sends all traffic through the
+// tunnel says which command is lacking, and the package that has it, and leaves nothing.
+func TestBareAlpine(t *testing.T) {
+	t.Parallel()
+	server, client, _ := routed(t)
+	before := tables(t, client)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	for _, c := range []struct {
+		name, says string
+		code       int
+		step       string
+		nft        bool
+	}{
+		{"without nft", "nft is not in PATH: install nftables", 15, "firewall", false},
+		{"with nft", "the program ip is BusyBox v1.", 11, "route", true},
+	} {
+		dir := busyboxIP(t)
+		if c.nft {
+			nft, err := exec.LookPath("nft")
+			if err == nil {
+				err = os.Symlink(nft, filepath.Join(dir, "nft"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		cl := bin.startWrapped(t, client, []string{"env", "PATH=" + dir}, "connect", routedURL,
+			"--full-tunnel")
+		if code := cl.Wait(soon); code != c.code || !strings.Contains(cl.Stderr(),
+			"tunnel: "+c.step+": ") || !strings.Contains(cl.Stderr(), c.says) {
+			t.Errorf("%s: exit code %d\n%s", c.name, code, cl.Stderr())
+		}
+		untouched(t, client, before)
+	}
+}
+
 // leaveJournal writes a journal as a killed run leaves it, and returns its path.
 func leaveJournal(t *testing.T, h *lab.Host, dev, line string) string {
 	t.Helper()

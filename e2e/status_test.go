@@ -93,8 +93,9 @@ func TestStatusOfClient(t *testing.T) {
 		return c.State == status.Connecting && c.Reason != "" && c.Lost == 1 && c.Path == nil &&
 			c.Sent >= payload
 	})
-	if out, stderr, code := client.Try(string(bin), "status", "--check", "--dev", "tun0"); code != 18 ||
-		out != "" || !strings.HasPrefix(stderr, "tunnel: status: client tun0: not connected: ") {
+	out, stderr, code := client.Try(string(bin), "status", "--check", "--dev", "tun0")
+	if code != 18 || out != "" ||
+		!strings.HasPrefix(stderr, "tunnel: status: client tun0: not connected: ") {
 		t.Errorf("--check of a client without a server: exit code %d\n%s%s", code, out, stderr)
 	}
 	cl.Kill()

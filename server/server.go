@@ -70,8 +70,8 @@ type Config struct {
 	// be nil.
 	Admitted func(after time.Duration)
 
-	// Reachable returns why this machine does not route packets to clients, nil if it does; nil if that
-	// is not known.
+	// Reachable returns why this machine does not route packets to clients, nil if it does; a nil
+	// Reachable is that this is not known.
 	Reachable func() error
 
 	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.

@@ -216,7 +216,8 @@ func goVersion(lines []string) string {
 func TestEveryField(t *testing.T) {
 	told := []string{ // by metrics, or by none on purpose
 		"Dev", "Version", "Started", "State", "Since", "Lost", "MTU", "Path", "Connections", "Traffic",
-		"Queued", "Drops", "Delays", "Routes", "DNS", "Problem", "KillSwitch", "FullTunnel", "Peers", "Tokens",
+		"Queued", "Drops", "Delays", "Routes", "DNS", "Problem", "KillSwitch", "FullTunnel", "Peers",
+		"Tokens",
 		"Refused", "Limits", "Defects", "Name", "Sessions", "Begun", "Seen", "Bytes", "Lane", "TLS",
 		"Exchange", "RTT", "MinRTT", "Segments", "Resent", "Rate", "Unsent", "Congestion", "Silence",
 		// texts and addresses, which have no bound

@@ -71,7 +71,8 @@ func Command() *cli.Command {
 		Flags: []cli.Flag{
 			devFlag(), statedir.Flag(), jsonFlag(),
 			&cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"},
-			&cli.BoolFlag{Name: flagCheck, Usage: "say only whether packets can cross, also by the exit code"},
+			&cli.BoolFlag{Name: flagCheck,
+				Usage: "say only whether packets can cross, also by the exit code"},
 		},
 	}, func(c *cli.Context) error {
 		if err := invocation.NoMore(c, 0); err != nil {
