@@ -71,7 +71,10 @@ func startEngine(t *testing.T) *engine {
 	}
 	cgroup := filepath.Base(dir)
 	cmd := exec.CommandContext(context.Background(), "sh", "-ec",
-		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up; exec dockerd "$@"`,
+		// /dev/net/tun as udev makes it, open to all
+		`mount --make-rprivate /; mount -t proc proc /proc; ip link set dev lo up
+		mount -t tmpfs -o mode=755 none /dev/net; mknod -m 666 /dev/net/tun c 10 200
+		exec dockerd "$@"`,
 		"dockerd", "--host", socket, "--data-root", filepath.Join(dir, "data"),
 		"--exec-root", filepath.Join(dir, "exec"), "--pidfile", filepath.Join(dir, "pid"),
 		"--bip", bridgeAddr+"/16",

@@ -85,7 +85,7 @@ func (e *engine) testRun(t *testing.T, image, uid string) {
 	e.must(append(run, "--name", "hub", "--volume", "hub:/var/lib/tunnel", image, "serve", "--public",
 		"hub")...)
 	e.waitLog(t, "hub", "listening on ")
-	e.must(append(run, "--name", "spoke", "--tmpfs", "/var/lib/tunnel:mode=1777", image, "connect",
+	e.must(append(run, "--name", "spoke", "--tmpfs", "/var/lib/tunnel:uid="+uid, image, "connect",
 		"wss://hub:8443", "--pin", e.pin(t, "hub"))...)
 	e.waitLog(t, "spoke", "up: ")
 	for _, name := range []string{"hub", "spoke"} {

@@ -69,12 +69,13 @@ func top(c *cli.Context) error {
 	}
 	q.silent = complain(c)
 	report, err := q.flows(c.Context, during)
-	switch {
-	case err != nil && c.Err() != nil: // a signal
+	if c.Err() != nil { // a signal
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return err
-	case c.Bool(flagJSON):
+	}
+	if c.Bool(flagJSON) {
 		return output.WriteJSON(c.App.Writer, report, true)
 	}
 	var text bytes.Buffer
@@ -106,16 +107,14 @@ func refresh(c *cli.Context, q question, during time.Duration, by order) error {
 		}
 		begin := time.Now()
 		report, err := q.flows(c.Context, during)
-		switch {
-		case c.Err() != nil:
+		if c.Err() != nil {
 			return nil
-		case err != nil && first:
-			return err
-		case err != nil:
-			q.silent(err)
-			if !pause(c, during-time.Since(begin)) {
-				return nil
+		}
+		if err != nil {
+			if first {
+				return err
 			}
+			q.silent(err)
 		}
 		first = false
 		var text bytes.Buffer
@@ -127,6 +126,9 @@ func refresh(c *cli.Context, q question, during time.Duration, by order) error {
 		}
 		if _, err := c.App.Writer.Write(inPlace(text.Bytes(), s.lines)); err != nil {
 			return err
+		}
+		if early := during - time.Since(begin); early > 0 && !pause(c, early) { // nobody has measured
+			return nil
 		}
 	}
 }
