@@ -8,6 +8,7 @@
 //	DELETE /tokens/NAME   → 204
 //	GET    /join          → 200 Join
 //	GET    /status        → 200 status.Hub
+//	POST   /web           → 200 Link
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
 //
 // A client has one in the directory of the journals, JOURNAL.control:

@@ -1,0 +1,47 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+
+	"tunnel/admin/units"
+)
+
+// The view box of a chart.
+const (
+	chartWidth  = 600
+	chartHeight = 80
+)
+
+// chart is the throughput over the samples that were taken while somebody looked.
+type chart struct {
+	Width, Height int
+	In, Out       string // lines; "" before there are two samples
+	Area          string // below In
+	Peak          string // of both
+}
+
+func chartOf(history []flow) chart {
+	c := chart{Width: chartWidth, Height: chartHeight}
+	if len(history) < 2 {
+		return c
+	}
+	peak := 0.0
+	for _, f := range history {
+		peak = max(peak, f.In, f.Out)
+	}
+	c.Peak = units.Bits(peak)
+	line := func(of func(flow) float64) string {
+		var text strings.Builder
+		for i, f := range history {
+			// The newest is on the right; a row that is not full begins later.
+			x := float64(chartWidth) * float64(maxHistory-len(history)+i) / (maxHistory - 1)
+			_, _ = fmt.Fprintf(&text, "%.1f,%.1f ", x, chartHeight-2-(chartHeight-6)*of(f)/max(peak, 1))
+		}
+		return strings.TrimSpace(text.String())
+	}
+	c.In, c.Out = line(func(f flow) float64 { return f.In }), line(func(f flow) float64 { return f.Out })
+	first := float64(chartWidth) * float64(maxHistory-len(history)) / (maxHistory - 1)
+	c.Area = fmt.Sprintf("%.1f,%d %s %d,%d", first, chartHeight, c.In, chartWidth, chartHeight)
+	return c
+}
