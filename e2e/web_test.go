@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tunnel/e2e/browser"
 	"tunnel/e2e/lab"
@@ -245,4 +246,48 @@ func TestWebPageTLS(t *testing.T) {
 		t.Errorf("without TLS: %s", got)
 	}
 	stop(t, srv)
+}
+
+// The page shows a hub with many clients, and takes what is logged: see docs/PERFORMANCE.md.
+func TestWebPageMany(t *testing.T) {
+	const many = 990
+	server, client := direct(t)
+	bin := plainBuild(t)
+	state := t.TempDir()
+	const origin = "http://localhost:8444"
+	srv := bin.start(t, server, "serve", "--plain", "--token", token, "--max-sessions", "0", "--state",
+		state, "--network", "10.1.0.0/20", "--web", "localhost:8444")
+	srv.WaitFor("listening on ", soon)
+	crowd := startCrowd(t, client, "198.51.100.1%02d", directURL, many)
+	link := bin.link(t, server, state)
+	jar := filepath.Join(t.TempDir(), "cookies")
+	if got := asked(server, "-b", jar, "-c", jar, "-H", "Origin: "+origin, "-d",
+		"code="+strings.TrimPrefix(link, origin+"/login#"), origin+"/login"); !strings.HasSuffix(got,
+		"\n303") {
+		t.Fatalf("login: %s", got)
+	}
+	for _, path := range []string{"/", "/live", "/live?q=10.1.5.", "/tokens"} {
+		for range 5 {
+			got, _, _ := server.Try("curl", "-sS", "-m", "10", "-b", jar, "-w",
+				"\n%{time_total} s, %{size_download} bytes", origin+path)
+			page, took, _ := cutLast(got, "\n")
+			if path == "/" && (strings.Count(page, `<th scope="row">flag`) != 200 ||
+				!strings.Contains(page, "790 more clients")) {
+				t.Errorf("%s shows\n%s", path, page)
+			}
+			t.Logf("%s: %s", path, took)
+			time.Sleep(time.Second) // a new sample
+		}
+	}
+	stop(t, crowd)
+	stop(t, srv)
+}
+
+// cutLast cuts text around the last separator.
+func cutLast(text, separator string) (before, after string, found bool) {
+	i := strings.LastIndex(text, separator)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(separator):], true
 }

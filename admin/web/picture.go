@@ -11,27 +11,21 @@ import (
 // and receive most.
 const maxNodes = 24
 
-// geometry is that of a picture, in units of its view box.
-type geometry struct {
-	width, column int // of all, and of a node
-	letters       int // that fit into a node
-}
-
-//nolint:gochecknoglobals // they are constants
-var (
-	wide = geometry{width: 780, column: 200, letters: 27}
-	slim = geometry{width: 340, column: 104, letters: 15}
-)
-
-// Heights, in the same units.
+// Sizes, in units of a picture's view box. A node has room for its letters.
 const (
 	nodeHeight = 34
 	rowHeight  = 44
 	margin     = 6
+	wideWidth  = 780
+	column     = 200 // of a node in a wide picture
+	slimWidth  = 320
+	indent     = 28 // of a node in a slim picture, from what it is behind
+	letters    = 26
 )
 
-// picture is a drawing of the network: the networks behind this machine and the hub on the left,
-// clients in the middle, and the networks behind them on the right.
+// picture is a drawing of the network. A wide one has the hub, and the networks behind its machine,
+// on the left, clients in the middle, and the networks behind them on the right. A slim one is a
+// tree from top to bottom.
 type picture struct {
 	Class         string
 	Width, Height int
@@ -49,58 +43,105 @@ type node struct {
 	TX, Y1, Y2 int    // where the lines are
 }
 
-// pictureOf draws a sample, whose clients are given with the busiest first.
-func (p *Page) pictureOf(s sample, rows []peerRow, g geometry) picture {
-	behind := networksBehind(s)
-	clients := slices.Clone(rows)
-	slices.SortStableFunc(clients, func(a, b peerRow) int {
-		return min(len(behind[b.Name]), 1) - min(len(behind[a.Name]), 1)
-	})
-	more := max(len(clients)-maxNodes, 0)
-	clients = clients[:len(clients)-more]
-	slices.SortStableFunc(clients, func(a, b peerRow) int { return strings.Compare(a.Name, b.Name) })
+// scene is what is drawn.
+type scene struct {
+	hub     string   // its address
+	sites   []string // behind its machine
+	clients []peerRow
+	behind  map[string][]netip.Prefix // by the names of clients
+	more    int                       // clients that are not drawn
+	label   string
+}
 
-	c := &canvas{geometry: g, picture: picture{Class: "wide", Width: g.width}}
-	if g == slim {
-		c.Class = "slim"
-	}
-	middle, right := (g.width-g.column)/2, g.width-g.column-margin
-	var at []int // where the hub's links end
+// sceneOf returns what is drawn of a sample, whose clients are given with the busiest first.
+func (p *Page) sceneOf(s sample, rows []peerRow) scene {
+	c := scene{hub: s.hub.Address.String(), sites: p.sites(s), clients: slices.Clone(rows),
+		behind: networksBehind(s), more: max(len(rows)-maxNodes, 0),
+		label: fmt.Sprintf("This hub, with %d clients; the table below has them", len(rows))}
+	slices.SortStableFunc(c.clients, func(a, b peerRow) int {
+		return min(len(c.behind[b.Name]), 1) - min(len(c.behind[a.Name]), 1)
+	})
+	c.clients = c.clients[:len(rows)-c.more]
+	slices.SortStableFunc(c.clients, func(a, b peerRow) int { return strings.Compare(a.Name, b.Name) })
+	return c
+}
+
+// Nodes that are in both pictures.
+const (
+	hubText  = "this hub"
+	siteNote = "behind this hub"
+	moreNote = "clients, see the table"
+)
+
+func (s scene) moreText() string { return fmt.Sprintf("%d more", s.more) }
+
+// wide draws columns.
+func (s scene) wide() picture {
+	c := &canvas{picture{Class: "wide", Width: wideWidth, Label: s.label}, column}
+	const middle, right = (wideWidth - column) / 2, wideWidth - column - margin
+	var ends []int // of the hub's links
 	y := margin
-	for _, one := range clients {
+	for _, one := range s.clients {
 		top := y
-		networks := behind[one.Name]
-		for _, n := range networks {
-			c.box("network", right, y, n.String(), "behind "+one.Name)
-			y += rowHeight
-		}
-		y = max(y, top+rowHeight)
+		networks := s.behind[one.Name]
+		y += max(len(networks), 1) * rowHeight
 		own := (top + y - rowHeight) / 2
-		for i := range networks {
-			c.link(middle+g.column, own, right, top+i*rowHeight)
+		for i, n := range networks {
+			c.curve(middle+column, own, right, top+i*rowHeight)
+			c.box("network", right, top+i*rowHeight, n.String(), "behind "+one.Name)
 		}
 		c.box("client", middle, own, one.Name, one.Address)
-		at = append(at, own)
+		ends = append(ends, own)
 	}
-	if more > 0 {
-		c.box("more", middle, y, fmt.Sprintf("%d more", more), "clients, see below")
-		at = append(at, y)
+	if s.more > 0 {
+		c.box("more", middle, y, s.moreText(), moreNote)
+		ends = append(ends, y)
 		y += rowHeight
 	}
-	sites := p.sites(s)
-	needed := (1 + len(sites)) * rowHeight
-	y = max(y, needed+margin)
-	hub := margin + (y-margin-needed)/2
-	c.box("hub", margin, hub, "this hub", s.hub.Address.String())
-	for _, to := range at {
-		c.link(margin+g.column, hub, middle, to)
+	needed := (1 + len(s.sites)) * rowHeight
+	y = max(y, margin+needed)
+	hub := (margin + y - needed) / 2
+	c.box("hub", margin, hub, hubText, s.hub)
+	for _, end := range ends {
+		c.curve(margin+column, hub, middle, end)
 	}
-	for i, text := range sites {
-		c.down(hub, hub+(i+1)*rowHeight)
-		c.box("network", margin, hub+(i+1)*rowHeight, text, "behind this hub")
+	for i, text := range s.sites {
+		at := hub + (i+1)*rowHeight
+		c.Links = append(c.Links, fmt.Sprintf("M%d %dV%d", margin+14, at-rowHeight+nodeHeight, at))
+		c.box("network", margin, at, text, siteNote)
 	}
-	c.Height = y - rowHeight + nodeHeight + margin
-	c.Label = fmt.Sprintf("This hub, with %d clients; the table below has them all", len(rows))
+	c.end(y)
+	return c.picture
+}
+
+// slim draws a tree.
+func (s scene) slim() picture {
+	c := &canvas{picture{Class: "slim", Width: slimWidth, Label: s.label}, slimWidth - 2*(indent+margin)}
+	y := margin
+	add := func(depth, parent int, class, text, note string) (own int) {
+		x := margin + depth*indent
+		if depth > 0 {
+			c.Links = append(c.Links, fmt.Sprintf("M%d %dV%dH%d", x-indent/2, parent+nodeHeight,
+				y+nodeHeight/2, x))
+		}
+		c.box(class, x, y, text, note)
+		own, y = y, y+rowHeight
+		return own
+	}
+	hub := add(0, 0, "hub", hubText, s.hub)
+	for _, text := range s.sites {
+		add(1, hub, "network", text, siteNote)
+	}
+	for _, one := range s.clients {
+		own := add(1, hub, "client", one.Name, one.Address)
+		for _, n := range s.behind[one.Name] {
+			add(2, own, "network", n.String(), "behind "+one.Name)
+		}
+	}
+	if s.more > 0 {
+		add(1, hub, "more", s.moreText(), moreNote)
+	}
+	c.end(y)
 	return c.picture
 }
 
@@ -134,32 +175,28 @@ func networksBehind(s sample) map[string][]netip.Prefix {
 	return behind
 }
 
-// canvas is a picture that is being drawn.
+// canvas is a picture that is being drawn, with nodes of a width.
 type canvas struct {
-	geometry
 	picture
+	width int
 }
 
 func (c *canvas) box(class string, x, y int, text, note string) {
-	c.Nodes = append(c.Nodes, node{Class: class, X: x, Y: y, W: c.column, H: nodeHeight,
-		Text: shortened(text, c.letters), Note: shortened(note, c.letters+2),
+	c.Nodes = append(c.Nodes, node{Class: class, X: x, Y: y, W: c.width, H: nodeHeight,
+		Text: shortened(text, letters), Note: shortened(note, letters+4),
 		Title: text + ", " + note, TX: x + 10, Y1: y + 15, Y2: y + 27})
 }
 
-// link draws a line from the right of one node to the left of another, which begin at y1 and y2.
-func (c *canvas) link(x1, y1, x2, y2 int) {
-	half := nodeHeight / 2
-	y1, y2 = y1+half, y2+half
+// curve draws a link from the right of one node to the left of another, which begin at y1 and y2.
+func (c *canvas) curve(x1, y1, x2, y2 int) {
+	y1, y2 = y1+nodeHeight/2, y2+nodeHeight/2
 	bend := (x1 + x2) / 2
 	c.Links = append(c.Links, fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, bend, y1, bend, y2, x2,
 		y2))
 }
 
-// down draws a line from the hub to a network below it, along their left sides.
-func (c *canvas) down(hub, y int) {
-	x := margin + 14
-	c.Links = append(c.Links, fmt.Sprintf("M%d %dV%d", x, hub+nodeHeight, y))
-}
+// end sets the height, when the next row would be at y.
+func (c *canvas) end(y int) { c.Height = y - rowHeight + nodeHeight + margin }
 
 // shortened returns a text of at most n letters.
 func shortened(text string, n int) string {

@@ -93,7 +93,8 @@ func (p *Page) liveOf(s sample, filter string) live {
 	slices.SortStableFunc(rows, func(a, b peerRow) int {
 		return cmp.Or(cmp.Compare(b.flow.sum(), a.flow.sum()), cmp.Compare(b.bytes, a.bytes))
 	})
-	l.Wide, l.Slim = p.pictureOf(s, rows, wide), p.pictureOf(s, rows, slim)
+	drawn := p.sceneOf(s, rows)
+	l.Wide, l.Slim = drawn.wide(), drawn.slim()
 	l.Rows, l.More = filtered(rows, filter, func(r peerRow) string {
 		return r.Name + " " + r.Address + " " + r.Remote
 	})

@@ -54,6 +54,7 @@ if (live) {
   }
 
   pause.hidden = false;
+  byId("find").hidden = true; // what is typed is sought at once
   pause.addEventListener("click", () => {
     pause.setAttribute("aria-pressed", String(!paused()));
     pause.textContent = paused() ? "Resume" : "Pause";
