@@ -11,7 +11,7 @@ func (s *Serve) webSetting() *setting.Setting {
 	return &setting.Setting{Name: "web", Trusted: true, Category: setting.Machine,
 		Value: setting.String(&s.Web),
 		Usage: "show a web page at `ADDRESS`, [HOST]:PORT, to those who log in by a link that " +
-			"`tunnel web` prints",
+			"tunnel web prints",
 		More: "HOST is an address of this machine, or `localhost`. On a loopback address it speaks " +
 			"HTTP; elsewhere HTTPS, with the certificate of --listen, and not with --plain"}
 }

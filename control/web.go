@@ -17,7 +17,7 @@ type Link struct {
 }
 
 // errNoPage refuses a link where there is no page.
-var errNoPage = errors.New("the server has no web page: start it with --web localhost:8444")
+var errNoPage = errors.New("the server has no web page")
 
 // handleWeb has mux answer with links that link makes; nil is for a server without a page.
 func handleWeb(mux *http.ServeMux, link func() Link) {

@@ -59,8 +59,8 @@ func sound(t *testing.T, b *browser.Browser, name string) {
 	b.Look(1280, 900, "light")
 }
 
-// TestWebPage uses the page of a hub as a person with a keyboard does, in a real browser: logs in by
-// a link, makes a token, has a client join by the line that is shown, sees it and what it sends,
+// TestWebPage uses the page of a hub as a person with a keyboard does, in a real browser: logs in
+// by a link, makes a token, has a client join by the line that is shown, sees it and what it sends,
 // revokes the token, and sees it go.
 func TestWebPage(t *testing.T) {
 	t.Parallel()
@@ -115,7 +115,8 @@ func TestWebPage(t *testing.T) {
 	b.Eval("window.same = true", nil)
 	b.TabTo("Filter clients")
 	b.Type("OFFI")
-	b.Until("the filter leaves one client", `document.querySelectorAll("#live tbody th small").length === 1`)
+	b.Until("the filter leaves one client",
+		`document.querySelectorAll("#live tbody th small").length === 1`)
 	b.Until("a round trip", `/office[^]*ms/.test(live.innerText)`)
 	seen := map[string]bool{}
 	for len(seen) < 4 {
@@ -229,8 +230,8 @@ func TestWebPageTLS(t *testing.T) {
 		t.Errorf("the cookies are %q", all)
 	}
 	shown := strings.ToLower(strings.Fields(stderr)[len(strings.Fields(stderr))-1])
-	seen := client.Run("sh", "-c", "openssl s_client -connect 198.51.100.1:8444 </dev/null 2>/dev/null |"+
-		" openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | sha256sum")
+	seen := client.Run("sh", "-c", "openssl s_client -connect 198.51.100.1:8444 </dev/null "+
+		"2>/dev/null | openssl x509 -pubkey -noout | openssl pkey -pubin -outform der | sha256sum")
 	if !strings.HasPrefix(seen, shown) || len(shown) != 64 {
 		t.Errorf("the key's fingerprint is %s, and %s was printed; the line is %s", seen, shown, pin)
 	}

@@ -28,8 +28,8 @@ type Machine interface {
 	// OpenState opens the state directory with O_PATH, and makes it the worker's; the caller closes
 	// it.
 	OpenState() (dir *os.File, name string, err error)
-	// OpenListener returns the listening socket of a flag (--metrics, --web), once there is the device;
-	// without a flag that of a server, or a client's control socket. The caller closes it.
+	// OpenListener returns the listening socket of a flag (--metrics, --web), once there is the
+	// device; without a flag that of a server, or a client's control socket. The caller closes it.
 	OpenListener(ctx context.Context, flag string) (*os.File, error)
 	// Open opens the file that the flag names, to read it.
 	Open(flag string) (*os.File, error)

@@ -43,7 +43,8 @@ func chartOf(history []flow) chart {
 		}
 		return strings.TrimSpace(text.String())
 	}
-	c.In, c.Out = line(func(f flow) float64 { return f.In }), line(func(f flow) float64 { return f.Out })
+	c.In = line(func(f flow) float64 { return f.In })
+	c.Out = line(func(f flow) float64 { return f.Out })
 	c.Area = fmt.Sprintf("%.1f,%d %s %d,%d", first, chartHeight, c.In, chartWidth, chartHeight)
 	return c
 }

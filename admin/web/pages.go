@@ -121,8 +121,8 @@ type wanted struct {
 // tokensPage returns the page of tokens.
 func (p *Page) tokensPage(r *http.Request, s session) tokens {
 	now := p.sampler.take(0) // what was changed just now is shown
-	view := tokens{page: page{Title: "Tokens", Here: "/tokens", CSRF: s.csrf}, Filter: r.FormValue("q"),
-		None: errors.Is(now.failed, server.ErrNoTokens)}
+	view := tokens{page: page{Title: "Tokens", Here: "/tokens", CSRF: s.csrf},
+		Filter: r.FormValue("q"), None: errors.Is(now.failed, server.ErrNoTokens)}
 	view.Rows, view.More = tokenRows(now, view.Filter)
 	return view
 }
@@ -139,7 +139,7 @@ func (p *Page) makeToken(w http.ResponseWriter, r *http.Request, s session) {
 	form := wanted{Name: strings.TrimSpace(r.PostFormValue("name")),
 		Networks: r.PostFormValue("networks"), Lasting: r.PostFormValue("kind") == "lasting"}
 	spec := auth.Spec{Name: form.Name}
-	note := "It works until it is revoked, for up to as many machines as --max-sessions says."
+	note := "It works until it is revoked, for as many machines at once as the hub allows."
 	if !form.Lasting {
 		spec.Once, spec.Expires = true, time.Now().Add(joinLife)
 		note = "It works for the first machine that uses it, within an hour."

@@ -16,8 +16,8 @@ const (
 	nodeHeight = 34
 	rowHeight  = 44
 	margin     = 6
-	wideWidth  = 780
-	column     = 200 // of a node in a wide picture
+	wideWidth  = 960
+	column     = 230 // of a node in a wide picture
 	slimWidth  = 320
 	indent     = 28 // of a node in a slim picture, from what it is behind
 	letters    = 26
@@ -116,7 +116,8 @@ func (s scene) wide() picture {
 
 // slim draws a tree.
 func (s scene) slim() picture {
-	c := &canvas{picture{Class: "slim", Width: slimWidth, Label: s.label}, slimWidth - 2*(indent+margin)}
+	c := &canvas{picture{Class: "slim", Width: slimWidth, Label: s.label},
+		slimWidth - 2*(indent+margin)}
 	y := margin
 	add := func(depth, parent int, class, text, note string) (own int) {
 		x := margin + depth*indent

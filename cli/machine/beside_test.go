@@ -11,8 +11,8 @@ import (
 	"tunnel/cli/invocation"
 )
 
-// A worker gets the listener of --metrics or --web once, and cannot remove a socket by what it gets;
-// the end of the run does. Without the flag it gets none, nor by the name of another flag.
+// A worker gets the listener of --metrics or --web once, and cannot remove a socket by what it
+// gets; the end of the run does. Without the flag it gets none, nor by the name of another flag.
 func TestListenAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "metrics.sock")
 	machine := func(command ...string) *direct {

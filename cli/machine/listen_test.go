@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 )
 
 func TestListen(t *testing.T) {

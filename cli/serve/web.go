@@ -81,7 +81,8 @@ func (s *serverTLS) named(host string) bool {
 		s.files != nil && s.files.Current().Leaf.VerifyHostname(host) == nil
 }
 
-// serve serves the page of hub, whose WebSocket has that path, until the returned function is called.
+// serve serves the page of hub, whose WebSocket has that path, until the returned function is
+// called.
 func (w *webPage) serve(ctx context.Context, hub web.Hub, join control.Join,
 	path string) (stop func()) {
 	if w == nil {

@@ -78,7 +78,8 @@ func (m measured) rates(now status.Bytes, at time.Time) (out, in string) {
 	if !m.ok || passed <= 0 || now.Sent < m.Sent || now.Received < m.Received {
 		return "-", "-"
 	}
-	return units.Bits(float64(now.Sent-m.Sent) / passed), units.Bits(float64(now.Received-m.Received) / passed)
+	return units.Bits(float64(now.Sent-m.Sent) / passed),
+		units.Bits(float64(now.Received-m.Received) / passed)
 }
 
 // client writes the block of a client.
@@ -108,7 +109,8 @@ func (p *page) client(c status.Client, now time.Time, before measured) {
 		p.row(fmt.Sprintf("lane %d", l.Lane), connection(l))
 	}
 	out, in := before.rates(c.Bytes, now)
-	p.row("sent", fmt.Sprintf("%s, %s; waiting %s", units.Size(c.Sent), out, units.Size(uint64(max(c.Queued, 0)))))
+	p.row("sent", fmt.Sprintf("%s, %s; waiting %s", units.Size(c.Sent), out,
+		units.Size(uint64(max(c.Queued, 0)))))
 	p.row("received", fmt.Sprintf("%s, %s", units.Size(c.Received), in))
 	p.row("drops", counts(c.Drops))
 	p.row("routes", prefixes(c.Routes.Taken))
@@ -186,8 +188,8 @@ func (p *page) peers(now, before status.Report) {
 		}
 		cells := []string{cmp.Or(peer.Name, "-"), peer.Address.String(), peer.Remote,
 			moment(peer.Since), units.Age(now.Time, peer.Seen) + " ago",
-			fmt.Sprint(len(peer.Connections)), trip, units.Size(peer.Sent), out, units.Size(peer.Received), in,
-			units.Size(uint64(max(peer.Queued, 0))), counts(peer.Drops)}
+			fmt.Sprint(len(peer.Connections)), trip, units.Size(peer.Sent), out,
+			units.Size(peer.Received), in, units.Size(uint64(max(peer.Queued, 0))), counts(peer.Drops)}
 		for i := range cells {
 			cells[i] = failure.Printable(cells[i])
 		}

@@ -22,8 +22,8 @@ func Command() *cli.Command {
 	return &cli.Command{
 		Name:  "web",
 		Usage: "print a link that logs in to the server's web page, once",
-		Description: "For a server with --web. The link logs in one browser, within 10 minutes, and the\n" +
-			"browser stays logged in for up to 12 hours. Example:\n\n" +
+		Description: "For a server with --web. The link logs in one browser, within 10 minutes, " +
+			"and the\nbrowser stays logged in for up to 12 hours. Example:\n\n" +
 			"   sudo tunnel web",
 		Flags: []cli.Flag{&cli.StringFlag{Name: invocation.FlagState,
 			EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
@@ -50,7 +50,7 @@ func link(c *cli.Context) error {
 		case errors.Is(err, control.ErrNoServer):
 			continue
 		case errors.Is(err, control.ErrRefused):
-			return failure.New(failure.StepUsage, err, "")
+			return failure.New(failure.StepUsage, err, "start it with --web localhost:8444")
 		case err != nil:
 			return failure.New(failure.StepStatus, err, "see its log, and run as root")
 		}

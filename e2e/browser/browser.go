@@ -287,7 +287,7 @@ func (b *Browser) Type(text string) {
 
 // focused is the name of what has the focus, as a screen reader says it.
 const focused = `(() => { const e = document.activeElement;
-	const text = e.labels?.length ? e.labels[0].textContent : e.getAttribute("aria-label") ?? e.textContent;
+	const text = e.labels?.length ? e.labels[0].textContent : e.textContent;
 	return text.replace(/\s+/g, " ").trim() })()`
 
 // TabTo presses Tab until what has a name has the focus, and can be seen to have it.
