@@ -40,6 +40,7 @@ func openWeb(ctx context.Context, this machine.Machine, told *config.Serve, secu
 		w.config.TLS, w.pin = pageTLS(config), secure.pin
 	}
 	w.url = w.urlAt(ln.Addr(), secure.host)
+	log.Info("there is a web page: `tunnel web` prints a link that logs in", "address", ln.Addr())
 	return w, nil
 }
 

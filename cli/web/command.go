@@ -13,7 +13,6 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
-	"tunnel/config"
 	"tunnel/control"
 )
 
@@ -25,9 +24,7 @@ func Command() *cli.Command {
 		Description: "For a server with --web. The link logs in one browser, within 10 minutes, " +
 			"and the\nbrowser stays logged in for up to 12 hours. Example:\n\n" +
 			"   sudo tunnel web",
-		Flags: []cli.Flag{&cli.StringFlag{Name: invocation.FlagState,
-			EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
-			TakesFile: true, Usage: "`DIR` of the server"}},
+		Flags:        []cli.Flag{statedir.Flag()},
 		OnUsageError: invocation.UsageError, HideHelpCommand: true,
 		Action: link,
 	}
@@ -37,13 +34,11 @@ func link(c *cli.Context) error {
 	if err := invocation.NoMore(c, 0); err != nil {
 		return err
 	}
-	state := statedir.Choice{Dir: c.String(invocation.FlagState),
-		Given: c.IsSet(invocation.FlagState)}
-	if state.Dir == "" {
-		return failure.Usage("--%s is empty: give a value or leave it out", invocation.FlagState)
+	if err := invocation.NoneEmpty(c); err != nil {
+		return err
 	}
 	err := error(control.ErrNoServer)
-	for _, dir := range statedir.Candidates(state) {
+	for _, dir := range statedir.Candidates(statedir.Chosen(c)) {
 		var made control.Link
 		made, err = control.NewClient(dir).Web(c.Context)
 		switch {
