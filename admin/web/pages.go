@@ -186,7 +186,6 @@ func (p *Page) askRevoke(w http.ResponseWriter, r *http.Request, s session) {
 
 func (p *Page) revokeToken(w http.ResponseWriter, r *http.Request, s session) {
 	name := r.PathValue("name")
-	//nolint:contextcheck // what ends with a token does so even if nobody waits for it
 	if err := p.Hub.RevokeToken(name); err != nil {
 		view := p.tokensPage(r, s)
 		view.Error = sentence(err)

@@ -142,7 +142,7 @@ func (p *paced) Accept() (net.Conn, error) {
 }
 
 //go:embed static
-var static embed.FS //nolint:gochecknoglobals // go:embed needs a variable
+var static embed.FS
 
 // handler returns the handler of all requests.
 func (p *Page) handler() http.Handler {

@@ -37,7 +37,7 @@ func link(c *cli.Context) error {
 	if err := invocation.NoneEmpty(c); err != nil {
 		return err
 	}
-	err := error(control.ErrNoServer)
+	var err error
 	for _, dir := range statedir.Candidates(statedir.Chosen(c)) {
 		var made control.Link
 		made, err = control.NewClient(dir).Web(c.Context)
