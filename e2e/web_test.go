@@ -249,7 +249,7 @@ func TestWebPageTLS(t *testing.T) {
 	stop(t, srv)
 }
 
-// The page shows a hub with many clients, and takes what is logged: see docs/PERFORMANCE.md.
+// The page shows a hub with many clients, and takes what is logged: see docs/ARCHITECTURE.md.
 func TestWebPageMany(t *testing.T) {
 	const many = 990
 	server, client := direct(t)
