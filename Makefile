@@ -42,7 +42,7 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	curl:curl nginx:nginx pebble:pebble nft:nftables haproxy:haproxy caddy:caddy squid:squid \
 	tinyproxy:tinyproxy microsocks:microsocks danted:dante-server setcap:libcap2-bin \
 	busybox:busybox|busybox-static dbus-daemon:dbus-daemon|dbus \
-	prometheus:prometheus promtool:prometheus \
+	prometheus:prometheus promtool:prometheus chromium:chromium \
 	/usr/lib/python3/dist-packages/websockets:python3-websockets \
 	dockerd:docker.io docker:docker-cli|docker.io debootstrap:debootstrap \
 	lintian:lintian ssh-keygen:openssh-client \

@@ -69,6 +69,9 @@ type Token struct {
 // Expired reports whether t has expired at now.
 func (t *Token) Expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
+// Given reports whether t is the token that the server was started with, which cannot be revoked.
+func (t *Token) Given() bool { return t.ID == flagName }
+
 // Anonymous reports whether t is the token of AllowAll, which all clients share.
 func (t *Token) Anonymous() bool { return t.ID == "" }
 

@@ -22,6 +22,7 @@ import (
 	"tunnel/cli/serve"
 	"tunnel/cli/status"
 	"tunnel/cli/token"
+	"tunnel/cli/web"
 	"tunnel/config"
 	"tunnel/privsep"
 )
@@ -116,7 +117,8 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
 			configCommand(), cleanupCommand(),
 			confirmCommand(), status.Command(), status.PeersCommand(), status.TopCommand(),
-			status.KickCommand(), doctor.Command(), versionCommand(), completionCommand(),
+			status.KickCommand(), web.Command(), doctor.Command(), versionCommand(),
+			completionCommand(),
 		},
 		OnUsageError: invocation.UsageError,
 		Action: func(c *cli.Context) error {

@@ -248,7 +248,7 @@ func TestForeignFile(t *testing.T) {
 		"serve": {
 			"tls-cert: x", "tls-key: x", "client-ca: x", "acme-ca: x", "token-file: x", "state: x",
 			"user: nobody", "no-sandbox: true", "push-route: 192.168.1.0/24", "masquerade: true",
-			"masquerade-only: 192.168.1.0/24", "metrics: 127.0.0.1:9000",
+			"masquerade-only: 192.168.1.0/24", "metrics: 127.0.0.1:9000", "web: localhost:8444",
 		},
 	} {
 		for _, line := range lines {

@@ -85,6 +85,9 @@ type Serve struct {
 	MaxMemory int64
 	// MaxLanes bounds the connections of one client, 1 to transport.MaxLanes; default 4.
 	MaxLanes int
+
+	// Web is where the web page is, see ListenAddress; "" is nowhere.
+	Web string
 }
 
 // DefaultServe returns the defaults.
@@ -102,7 +105,7 @@ func DefaultServe() *Serve {
 // Settings is the table of serve's settings, bound to s.
 func (s *Serve) Settings() []*setting.Setting {
 	return slices.Concat(s.serverSettings(), s.tlsSettings(), s.networkSettings(),
-		s.limitSettings(), s.settings())
+		s.limitSettings(), s.settings(), []*setting.Setting{s.webSetting()})
 }
 
 func (s *Serve) serverSettings() []*setting.Setting {
@@ -279,6 +282,7 @@ func (s *Serve) check(c *setting.Checker) {
 		c.About("insecure-no-auth", "--insecure-no-auth contradicts the token: leave one out")
 	}
 	s.checkTLS(c)
+	s.checkWeb(c)
 }
 
 func (s *Serve) checkTLS(c *setting.Checker) {

@@ -81,6 +81,13 @@ func TestWrongAnswers(t *testing.T) {
 		{"join", 200, `{"url":"https://192.0.2.1"}`, false},
 		{"join", 200, `{"url":"wss://192.0.2.1/\u001b[2J"}`, false},
 		{"join", 200, `{"url":"wss://192.0.2.1/\u202e"}`, false},
+		{"web", 200, `{"url":"https://hub.example:8444/login#code"}`, true},
+		{"web", 200, `{"url":"http://localhost:8444/login#code"}`, true},
+		{"web", 200, "{}", false},
+		{"web", 200, `{"url":"javascript:alert(1)"}`, false},
+		{"web", 200, `{"url":"https://me@hub.example/"}`, false},
+		{"web", 200, `{"url":"https://hub.example/#\u001b[2J"}`, false},
+		{"web", 200, `{"url":"https://hub.example/","pin":"sha256:\u001b[2J"}`, false},
 		{"list", 204, "", false},
 		{"list", 200, `[{"id":"a","name":"n"}`, false},
 		{"list", 200, `[{"id":"a","name":""}]`, false},
@@ -98,6 +105,10 @@ func TestWrongAnswers(t *testing.T) {
 			_, err = c.Join(t.Context())
 		case "revoke":
 			err = c.Revoke(t.Context(), "laptop")
+		case "web":
+			var link control.Link
+			link, err = c.Web(t.Context())
+			text = link.URL
 		default:
 			_, err = c.List(t.Context())
 		}

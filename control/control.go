@@ -9,6 +9,7 @@
 //	GET    /join          → 200 Join
 //	GET    /status        → 200 status.Hub
 //	GET    /flows?for=T   → 200 status.Flows, after that time, such as 1.5s
+//	POST   /web           → 200 Link
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
 //
 // A client has one in the directory of the journals, JOURNAL.control:

@@ -48,11 +48,11 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns
-// when no request is being answered.
-func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
+// Serve answers on ln for s, which clients join by join, until ctx ends. link makes a link to its
+// web page; nil if it has none. Serve closes ln, and returns when no request is being answered.
+func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join, link func() Link,
 	log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, join), log); err != nil {
+	if err := serve(ctx, ln, handler(s, join, link), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -88,9 +88,10 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, join Join) http.Handler {
+func handler(s *server.Server, join Join, link func() Link) http.Handler {
 	mux := http.NewServeMux()
 	handleStatus(mux, s)
+	handleWeb(mux, link)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, join, nil)
 	})
@@ -137,7 +138,7 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
 		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
-			auth.ErrGiven, server.ErrNoTokens, server.ErrNotConnected} {
+			auth.ErrGiven, server.ErrNoTokens, server.ErrNotConnected, errNoPage} {
 			if errors.Is(err, e) {
 				status = http.StatusBadRequest
 			}

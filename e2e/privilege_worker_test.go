@@ -44,7 +44,7 @@ func TestWorkerHasOneCapability(t *testing.T) {
 	t.Parallel()
 	server, client := direct(t)
 	bin := plainBuild(t)
-	srv := bin.startServe(t, server, "--metrics", "localhost:9551")
+	srv := bin.startServe(t, server, "--metrics", "localhost:9551", "--web", ":8444")
 	pin := regexp.MustCompile(`sha256:\S+`).FindString(srv.WaitFor("tunnel connect ", soon))
 	cl := bin.connect(t, client, strings.Replace(directURL, "ws://", "wss://", 1), "--pin", pin,
 		"--metrics", "localhost:9551")

@@ -143,8 +143,9 @@ func (h *fakeHost) OpenState() (*os.File, string, error) {
 	return nil, "", &os.PathError{Op: "open", Path: "/state", Err: os.ErrPermission}
 }
 
-func (h *fakeHost) OpenListener(context.Context) (*os.File, error) { return nil, errors.New("no") }
-func (h *fakeHost) OpenMetrics(context.Context) (*os.File, error)  { return nil, errors.New("no") }
+func (h *fakeHost) OpenListener(context.Context, string) (*os.File, error) {
+	return nil, errors.New("no")
+}
 
 func (h *fakeHost) Open(flag string) (*os.File, error) {
 	<-h.hold

@@ -33,10 +33,10 @@ import (
 type kind string
 
 const (
-	kindDevice  kind = "device"   // make the TUN device of the flags
-	kindState   kind = "state"    // open the state directory of the flags
-	kindListen  kind = "listen"   // listen where the flags say; a client at its control socket
-	kindMetrics kind = "metrics"  // listen where --metrics says
+	kindDevice kind = "device" // make the TUN device of the flags
+	kindState  kind = "state"  // open the state directory of the flags
+	// listen where the flags say: the flag Name, "" for a server's port or a client's control socket
+	kindListen  kind = "listen"
 	kindOpen    kind = "open"     // open the file that the flag Name names, to read it
 	kindOverlap kind = "overlap"  // whether Networks overlap this machine's
 	kindApply   kind = "apply"    // host.Host.Apply of Want

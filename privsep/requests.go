@@ -28,11 +28,9 @@ type Machine interface {
 	// OpenState opens the state directory with O_PATH, and makes it the worker's; the caller closes
 	// it.
 	OpenState() (dir *os.File, name string, err error)
-	// OpenListener returns a server's listening socket, or a client's control socket, once there is
-	// the device; the caller closes it.
-	OpenListener(ctx context.Context) (*os.File, error)
-	// OpenMetrics returns the listening socket of --metrics, once; the caller closes it.
-	OpenMetrics(ctx context.Context) (*os.File, error)
+	// OpenListener returns the listening socket of a flag (--metrics, --web), once there is the
+	// device; without a flag that of a server, or a client's control socket. The caller closes it.
+	OpenListener(ctx context.Context, flag string) (*os.File, error)
 	// Open opens the file that the flag names, to read it.
 	Open(flag string) (*os.File, error)
 	// RunHook runs the command of the flag for what was set.
@@ -202,8 +200,8 @@ func bounded(overlap route.OverlapError) *route.OverlapError {
 func (r request) well() bool {
 	bare := request{ID: r.ID, Kind: r.Kind}
 	switch r.Kind {
-	case kindDevice, kindState, kindListen, kindMetrics, kindDraw, kindUndo:
-	case kindOpen, kindHook:
+	case kindDevice, kindState, kindDraw, kindUndo:
+	case kindOpen, kindHook, kindListen:
 		bare.Name = r.Name
 	case kindTell:
 		bare.Name = r.Name
@@ -276,10 +274,7 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 	h := p.machine.Host()
 	switch r.Kind {
 	case kindListen:
-		file, err = p.machine.OpenListener(ctx)
-		return a, file, err
-	case kindMetrics:
-		file, err = p.machine.OpenMetrics(ctx)
+		file, err = p.machine.OpenListener(ctx, r.Name)
 		return a, file, err
 	case kindOverlap:
 		return a, nil, p.overlap(ctx, h, r.Networks)

@@ -178,16 +178,12 @@ func (w *Worker) State(ctx context.Context) (*os.File, string, error) {
 
 // Listen returns a listener where the flags say, or at a client's control socket.
 func (w *Worker) Listen(ctx context.Context) (net.Listener, error) {
-	return w.listener(ctx, kindListen)
+	return w.ListenAt(ctx, "")
 }
 
-// Metrics returns the listener of --metrics, which must have been given.
-func (w *Worker) Metrics(ctx context.Context) (net.Listener, error) {
-	return w.listener(ctx, kindMetrics)
-}
-
-func (w *Worker) listener(ctx context.Context, which kind) (net.Listener, error) {
-	a, err := w.file(ctx, request{Kind: which})
+// ListenAt returns the listener of a flag, which must have been given.
+func (w *Worker) ListenAt(ctx context.Context, flag string) (net.Listener, error) {
+	a, err := w.file(ctx, request{Kind: kindListen, Name: flag})
 	if err != nil {
 		return nil, err
 	}

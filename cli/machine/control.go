@@ -13,7 +13,7 @@ import (
 func (d *direct) listenControl() (net.Listener, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.control != nil {
+	if d.beside[""] != nil {
 		return nil, errors.New("refused: the control socket is made once")
 	}
 	dir, err := journal.Dir()
@@ -24,17 +24,18 @@ func (d *direct) listenControl() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.control, err = control.ListenClient(dir, name)
-	return d.control, err
+	ln, err := control.ListenClient(dir, name)
+	if err == nil {
+		d.beside[""] = ln
+	}
+	return ln, err
 }
 
-// closeControl removes the control socket, and that of --metrics, if there are any.
+// closeControl removes the control socket, and those of other listeners, if there are any.
 func (d *direct) closeControl() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, ln := range []net.Listener{d.control, d.metrics} {
-		if ln != nil {
-			_ = ln.Close() // who serves it may have done so
-		}
+	for _, ln := range d.beside {
+		_ = ln.Close() // who serves it may have done so
 	}
 }

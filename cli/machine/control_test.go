@@ -16,8 +16,8 @@ import (
 func TestControlOnce(t *testing.T) {
 	iptest.Namespace(t) // others look for sockets in that of the machine
 	const dev = "tun7"
-	d := &direct{i: invocationOf(t, "connect", "--dev", dev)}
-	file, err := d.OpenListener(t.Context())
+	d := &direct{i: invocationOf(t, "connect", "--dev", dev), beside: map[string]net.Listener{}}
+	file, err := d.OpenListener(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestControlOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, name+control.ClientSuffix)
-	if _, err := d.OpenListener(t.Context()); err == nil {
+	if _, err := d.OpenListener(t.Context(), ""); err == nil {
 		t.Error("it is made again")
 	}
 	if info, err := os.Lstat(socket); err != nil || info.Mode().Perm() != 0o600 {

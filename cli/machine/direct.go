@@ -40,14 +40,14 @@ type direct struct {
 	split bool         // there is a worker
 	log   *slog.Logger
 
-	made     made         // by MakeDevice
-	trial    *trial       // --confirm; nil without
-	control  net.Listener // of a client, by Listen; nil before
-	metrics  net.Listener // by Metrics; nil before
-	listened atomic.Bool  // Listen of a server was called
+	made     made        // by MakeDevice
+	trial    *trial      // --confirm; nil without
+	listened atomic.Bool // Listen of a server was called
 
-	mu   sync.Mutex
-	down host.Want // guarded by mu; the last Want of --on-up without --on-down yet, or zero
+	mu sync.Mutex
+	// guarded by mu; by ListenAt, by the flag, and a client's control socket, by ""
+	beside map[string]net.Listener
+	down   host.Want // guarded by mu; the last Want of --on-up without --on-down yet, or zero
 	// guarded by mu; what was allowed of a client's forwarding, whose interfaces may change
 	forwards []sysctl.Setting
 }
@@ -144,7 +144,10 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 }
 
 // OpenListener implements privsep.Machine.
-func (d *direct) OpenListener(ctx context.Context) (*os.File, error) {
+func (d *direct) OpenListener(ctx context.Context, flag string) (*os.File, error) {
+	if flag != "" {
+		return d.openAt(ctx, flag)
+	}
 	ln, err := d.Listen(ctx)
 	if err != nil {
 		return nil, err

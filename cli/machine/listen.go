@@ -17,7 +17,6 @@ import (
 const (
 	flagListen   = "listen"
 	flagFreebind = "freebind"
-	flagMetrics  = "metrics"
 )
 
 // listen returns a listener at the address of a flag. With freebind the address need not exist yet
@@ -80,10 +79,4 @@ func allowFreebind(network, _ string, raw syscall.RawConn) error {
 		return err
 	}
 	return failed
-}
-
-// IsLoopback reports whether a is a TCP address of the loopback.
-func IsLoopback(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }

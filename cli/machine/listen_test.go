@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 )
 
 func TestListen(t *testing.T) {
@@ -14,8 +15,8 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	if !IsLoopback(ln.Addr()) || IsLoopback(&net.TCPAddr{IP: net.IPv4zero}) ||
-		IsLoopback(&net.UnixAddr{}) {
+	if !invocation.IsLoopback(ln.Addr()) || invocation.IsLoopback(&net.TCPAddr{IP: net.IPv4zero}) ||
+		invocation.IsLoopback(&net.UnixAddr{}) {
 		t.Error("loopback is not told from all else")
 	}
 	for address, want := range map[string]string{
@@ -42,12 +43,12 @@ func TestListen(t *testing.T) {
 // A worker gets the listener of a server once.
 func TestListenOnce(t *testing.T) {
 	d := &direct{i: invocationOf(t, "serve", "--listen", "127.0.0.1:0")}
-	file, err := d.OpenListener(t.Context())
+	file, err := d.OpenListener(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = file.Close()
-	if _, err := d.OpenListener(t.Context()); err == nil {
+	if _, err := d.OpenListener(t.Context(), ""); err == nil {
 		t.Error("it is made again")
 	}
 }

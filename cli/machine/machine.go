@@ -30,8 +30,9 @@ type Machine interface {
 	State(ctx context.Context) (string, error)
 	// Listen returns a server's listener, or a client's control socket, once Device has returned.
 	Listen(ctx context.Context) (net.Listener, error)
-	// Metrics returns the listener of --metrics, once Device has returned; nil without the flag.
-	Metrics(ctx context.Context) (net.Listener, error)
+	// ListenAt returns the listener of --metrics or --web, once Device has returned; nil without that
+	// flag.
+	ListenAt(ctx context.Context, flag string) (net.Listener, error)
 	// Hook runs the command of a flag, with the device's address, until ctx ends.
 	Hook(ctx context.Context, flag string, address host.Address)
 	// Tell tells the service manager a state, if there is one.
@@ -84,7 +85,7 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 	if w := invocation.Worker(i.CLI); w != nil {
 		return &confined{Worker: w, i: i, user: user, log: log}, nil
 	}
-	own := &direct{i: i, user: user, log: log}
+	own := &direct{i: i, user: user, beside: map[string]net.Listener{}, log: log}
 	own.trial = own.newTrial()
 	if os.Geteuid() != 0 {
 		if i.Common.User != "" {

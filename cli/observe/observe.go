@@ -12,6 +12,7 @@ import (
 	"tunnel/admin/metrics"
 	"tunnel/admin/status"
 	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
 )
 
@@ -30,7 +31,7 @@ type Observer struct {
 // New returns the Observer of a run of that version, and listens at --metrics if that is given.
 func New(ctx context.Context, this machine.Machine, version string,
 	log *slog.Logger) (*Observer, error) {
-	ln, err := this.Metrics(ctx)
+	ln, err := this.ListenAt(ctx, invocation.FlagMetrics)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func New(ctx context.Context, this machine.Machine, version string,
 	o.ctx, o.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if ln != nil {
 		o.Metrics = metrics.New(version)
-		if ln.Addr().Network() != "unix" && !machine.IsLoopback(ln.Addr()) {
+		if ln.Addr().Network() != "unix" && !invocation.IsLoopback(ln.Addr()) {
 			log.Warn("--metrics: everyone who reaches this address reads the names of tokens, and how "+
 				"much their clients send", "address", ln.Addr())
 		}

@@ -126,7 +126,12 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer observer.Close()
-	if tlsConfig == nil && !machine.IsLoopback(ln.Addr()) {
+	page, err := openWeb(c.Context, this, told, secure, tlsConfig, slog.New(limited))
+	if err != nil {
+		return err
+	}
+	defer page.close()
+	if tlsConfig == nil && !invocation.IsLoopback(ln.Addr()) {
 		log.Warn(
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
 				"proxy with TLS in front")
@@ -162,7 +167,8 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
-	defer kept.control(c.Context, hub, join)()
+	defer page.serve(c.Context, hub, join, told.Path)()
+	defer kept.control(c.Context, hub, join, page.link())()
 	machine.TakePriority(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)

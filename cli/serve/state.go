@@ -139,14 +139,14 @@ func (s *serverState) listen(socket *control.Socket) {
 }
 
 // control serves the control socket for `tunnel token` until the returned function is called.
-func (s *serverState) control(ctx context.Context, hub *server.Server,
-	join control.Join) (stop func()) {
+func (s *serverState) control(ctx context.Context, hub *server.Server, join control.Join,
+	link func() control.Link) (stop func()) {
 	if s.ln == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, s.ln, hub, join, s.log) })
+	group.Go(func() { control.Serve(ctx, s.ln, hub, join, link, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tunnel/admin/status"
+	"tunnel/admin/units"
 	"tunnel/cli/failure"
 )
 
@@ -77,7 +78,8 @@ func (m measured) rates(now status.Bytes, at time.Time) (out, in string) {
 	if !m.ok || passed <= 0 || now.Sent < m.Sent || now.Received < m.Received {
 		return "-", "-"
 	}
-	return bits(float64(now.Sent-m.Sent) / passed), bits(float64(now.Received-m.Received) / passed)
+	return units.Bits(float64(now.Sent-m.Sent) / passed),
+		units.Bits(float64(now.Received-m.Received) / passed)
 }
 
 // client writes the block of a client.
@@ -87,7 +89,7 @@ func (p *page) client(c status.Client, now time.Time, before measured) {
 		state = p.color(green, "connected")
 	}
 	_, _ = fmt.Fprintf(p.w, "client %s: %s for %s, since %s\n", failure.Printable(c.Dev), state,
-		age(now, c.Since), moment(c.Since))
+		units.Age(now, c.Since), moment(c.Since))
 	if c.Reason != "" {
 		p.row("why", c.Reason)
 	}
@@ -107,8 +109,9 @@ func (p *page) client(c status.Client, now time.Time, before measured) {
 		p.row(fmt.Sprintf("lane %d", l.Lane), connection(l))
 	}
 	out, in := before.rates(c.Bytes, now)
-	p.row("sent", fmt.Sprintf("%s, %s; waiting %s", size(c.Sent), out, size(uint64(max(c.Queued, 0)))))
-	p.row("received", fmt.Sprintf("%s, %s", size(c.Received), in))
+	p.row("sent", fmt.Sprintf("%s, %s; waiting %s", units.Size(c.Sent), out,
+		units.Size(uint64(max(c.Queued, 0)))))
+	p.row("received", fmt.Sprintf("%s, %s", units.Size(c.Received), in))
 	p.row("drops", counts(c.Drops))
 	p.row("routes", prefixes(c.Routes.Taken))
 	if len(c.Routes.Refused) > 0 {
@@ -127,7 +130,7 @@ func connection(l status.Connection) string {
 		secured = "TLS " + l.TLS + " " + l.Exchange
 	}
 	return fmt.Sprintf("%s, %s, round trip %s (least %s), %s, last rate %s", secured, l.Congestion,
-		milliseconds(l.RTT), milliseconds(l.MinRTT), loss(l), bits(float64(l.Rate)))
+		units.Milliseconds(l.RTT), units.Milliseconds(l.MinRTT), loss(l), units.Bits(float64(l.Rate)))
 }
 
 // loss returns how much of what was sent had to be sent again.
@@ -142,7 +145,7 @@ func loss(l status.Connection) string {
 func (p *page) hub(h status.Hub, now time.Time) {
 	_, _ = fmt.Fprintf(p.w, "server %s: %s %s, up %s, since %s\n", failure.Printable(h.Dev),
 		p.color(green, fmt.Sprint(len(h.Peers))), plural(len(h.Peers), "client"),
-		age(now, h.Started), moment(h.Started))
+		units.Age(now, h.Started), moment(h.Started))
 	p.row("network", fmt.Sprintf("%s, this machine is %s", h.Network, h.Address))
 	if h.Problem != "" {
 		p.row("problem", "clients cannot be reached: "+h.Problem)
@@ -184,12 +187,12 @@ func (p *page) peers(now, before status.Report) {
 		out, in := last.rates(peer.Bytes, now.Time)
 		trip := "-"
 		if len(peer.Connections) > 0 {
-			trip = milliseconds(peer.Connections[0].RTT)
+			trip = units.Milliseconds(peer.Connections[0].RTT)
 		}
 		cells := []string{cmp.Or(peer.Name, "-"), peer.Address.String(), peer.Remote,
-			moment(peer.Since), age(now.Time, peer.Seen) + " ago",
-			fmt.Sprint(len(peer.Connections)), trip, size(peer.Sent), out, size(peer.Received), in,
-			size(uint64(max(peer.Queued, 0))), counts(peer.Drops)}
+			moment(peer.Since), units.Age(now.Time, peer.Seen) + " ago",
+			fmt.Sprint(len(peer.Connections)), trip, units.Size(peer.Sent), out,
+			units.Size(peer.Received), in, units.Size(uint64(max(peer.Queued, 0))), counts(peer.Drops)}
 		for i := range cells {
 			cells[i] = failure.Printable(cells[i])
 		}

@@ -1,0 +1,141 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A code logs in once, within ten minutes, and only by POST of this page's own form.
+func TestCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPage(newHub(1))
+		b := &browser{t: t, handler: p.handler()}
+		code := p.Code()
+		for range 20 { // as what looks at links in mails does
+			b.send(http.MethodGet, "/login?code="+code, nil)
+			b.send(http.MethodHead, "/login?code="+code, nil)
+		}
+		for name, change := range map[string]func(*http.Request){
+			"another origin": func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
+			"another port":   func(r *http.Request) { r.Header.Set("Origin", "http://localhost:1") },
+			"another scheme": func(r *http.Request) { r.Header.Set("Origin", "https://localhost:8444") },
+			"null":           func(r *http.Request) { r.Header.Set("Origin", "null") },
+			"none":           func(r *http.Request) { r.Header.Del("Origin") },
+			"cross-site":     func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+			"same-site":      func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-site") },
+		} {
+			r := b.send(http.MethodPost, "/login", url.Values{"code": {code}}, change)
+			if r.StatusCode != http.StatusForbidden || b.cookie != nil {
+				t.Errorf("%s: %d, cookie %v", name, r.StatusCode, b.cookie)
+			}
+		}
+		login := func(code string) int {
+			b.cookie = nil
+			return b.send(http.MethodPost, "/login", url.Values{"code": {code}}).StatusCode
+		}
+		if got := login(code); got != http.StatusSeeOther {
+			t.Errorf("the code: %d", got)
+		}
+		c := b.cookie
+		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" ||
+			len(c.Value) != 43 {
+			t.Errorf("the cookie is %+v", c)
+		}
+		for text, name := range map[string]string{code: "again", code[1:]: "a part", "": "empty"} {
+			if got := login(text); got != http.StatusForbidden {
+				t.Errorf("%s: %d", name, got)
+			}
+		}
+		last := p.Code()
+		time.Sleep(CodeLife - time.Second)
+		recent := p.Code()
+		if got := login(last); got != http.StatusSeeOther {
+			t.Errorf("shortly before its end: %d", got)
+		}
+		late := p.Code()
+		time.Sleep(CodeLife)
+		for _, code := range []string{recent, late} {
+			if got := login(code); got != http.StatusForbidden {
+				t.Errorf("after its end: %d", got)
+			}
+		}
+	})
+}
+
+// Ten failed logins a minute ban an address, but not others; codes and sessions are bounded.
+func TestLoginBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPage(newHub(1))
+		b := &browser{t: t, handler: p.handler()}
+		login := func(code, from string) int {
+			return b.send(http.MethodPost, "/login", url.Values{"code": {code}},
+				func(r *http.Request) { r.RemoteAddr = from }).StatusCode
+		}
+		for range 10 {
+			if got := login("wrong", "192.0.2.1:1"); got != http.StatusForbidden {
+				t.Fatalf("a wrong code: %d", got)
+			}
+		}
+		code := p.Code()
+		if got := login(code, "192.0.2.1:2"); got != http.StatusTooManyRequests {
+			t.Errorf("a right code of an address that is banned: %d", got)
+		}
+		if got := login(code, "192.0.2.2:1"); got != http.StatusSeeOther {
+			t.Errorf("of another address: %d", got)
+		}
+		time.Sleep(time.Minute)
+		if got := login(p.Code(), "192.0.2.1:3"); got != http.StatusSeeOther {
+			t.Errorf("after the ban: %d", got)
+		}
+
+		first := loggedIn(t, p)
+		for range 10 * maxSessions {
+			time.Sleep(time.Second)
+			loggedIn(t, p)
+		}
+		for range 10 * maxCodes {
+			p.Code()
+		}
+		if len(p.logins.codes) != maxCodes || len(p.logins.sessions) != maxSessions {
+			t.Errorf("%d codes, %d sessions", len(p.logins.codes), len(p.logins.sessions))
+		}
+		if r := first.send(http.MethodGet, "/", nil); r.StatusCode != http.StatusSeeOther {
+			t.Errorf("the session that was used last the longest ago: %d", r.StatusCode)
+		}
+	})
+}
+
+// A session ends after an hour without a request, after twelve hours, and by logging out.
+func TestSessionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPage(newHub(1))
+		in := func(b *browser) bool {
+			return b.send(http.MethodGet, "/live", nil).StatusCode == http.StatusOK
+		}
+		idle, busy, done := loggedIn(t, p), loggedIn(t, p), loggedIn(t, p)
+		cookie := *done.cookie
+		done.send(http.MethodPost, "/logout", url.Values{"csrf": {csrf(t, done.see("/"))}})
+		if done.cookie.MaxAge >= 0 {
+			t.Errorf("the cookie is not taken back: %v", done.cookie)
+		}
+		if done.cookie = &cookie; in(done) {
+			t.Error("a session goes on after logging out")
+		}
+		for range 23 {
+			time.Sleep(time.Hour/2 + time.Minute/2)
+			if !in(busy) {
+				t.Fatal("a session ends that is in use")
+			}
+		}
+		if in(idle) {
+			t.Error("an idle session goes on")
+		}
+		time.Sleep(time.Hour / 2)
+		if in(busy) {
+			t.Error("a session goes on after 12 hours")
+		}
+	})
+}
