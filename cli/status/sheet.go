@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"tunnel/admin/status"
+	"tunnel/admin/units"
 	"tunnel/cli/failure"
 )
 
@@ -98,7 +99,7 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 func (s *sheet) row(f status.Flows, flow status.Flow) []string {
 	return append([]string{end(flow.SourceName, flow.Source, flow.SourcePort),
 		end(flow.DestinationName, flow.Destination, flow.DestinationPort), flow.Protocol, flow.Way},
-		s.counts(f, flow.Crossed, milliseconds(flow.Delay), milliseconds(flow.MaxDelay))...)
+		s.counts(f, flow.Crossed, units.Milliseconds(flow.Delay), units.Milliseconds(flow.MaxDelay))...)
 }
 
 // counts returns the cells of what has crossed.
@@ -111,7 +112,7 @@ func (s *sheet) rate(f status.Flows, c status.Crossed) string {
 	if f.Seconds <= 0 {
 		return "-"
 	}
-	return bits(float64(c.Bytes) / f.Seconds)
+	return units.Bits(float64(c.Bytes) / f.Seconds)
 }
 
 // end returns one end of a flow, for people.
