@@ -19,6 +19,7 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
+	"tunnel/cli/reload"
 	"tunnel/cli/serve"
 	"tunnel/cli/status"
 	"tunnel/cli/token"
@@ -53,7 +54,9 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 		return failure.StepInternal.ExitCode()
 	}
 	// Signals are caught until the exit: a second Ctrl-C must not interrupt a clean shutdown.
-	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
+	hangs := !signal.Ignored(syscall.SIGHUP)
+	reloads := hangs && (privsep.IsWorker(args) || !onTerminal())
+	ctx, stop := signal.NotifyContext(context.Background(), ending(hangs && !reloads)...)
 
 	config.UnsetEmpty()
 	output := output.New(stdout, stderr)
@@ -63,6 +66,12 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	stderr = output.Stderr
 	app := newApp(version, output.Stdout, output.Stderr)
 	app.Metadata = map[string]any{invocation.MetaArgs: args, invocation.MetaOutput: output}
+	switch {
+	case privsep.IsWorker(args): // its parent says what a hangup means
+		signal.Ignore(syscall.SIGHUP)
+	case reloads:
+		app.Metadata[invocation.MetaHangup] = onHangup(stop)
+	}
 	if privsep.IsWorker(args) {
 		worker, err := privsep.Inherit(output.Orphan)
 		if err != nil {
@@ -82,14 +91,15 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	return failure.Report(stderr, err)
 }
 
-// ending returns the signals that end a run cleanly. A signal that is ignored at the start stays
-// ignored: SIGHUP under nohup, SIGINT for a background job of a script.
-func ending() []os.Signal {
+// ending returns the signals that end a run cleanly, SIGHUP with hangup. A signal that is ignored at
+// the start stays ignored: SIGHUP under nohup, SIGINT for a background job of a script.
+func ending(hangup bool) []os.Signal {
 	all := []os.Signal{syscall.SIGTERM}
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			all = append(all, s)
-		}
+	if !signal.Ignored(syscall.SIGINT) {
+		all = append(all, syscall.SIGINT)
+	}
+	if hangup {
+		all = append(all, syscall.SIGHUP)
 	}
 	return all
 }
@@ -115,7 +125,7 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
 			configCommand(), cleanupCommand(),
-			confirmCommand(), status.Command(), status.PeersCommand(), status.KickCommand(),
+			confirmCommand(), reload.Command(), status.Command(), status.PeersCommand(), status.KickCommand(),
 			doctor.Command(), versionCommand(), completionCommand(),
 		},
 		OnUsageError: invocation.UsageError,

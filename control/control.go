@@ -8,11 +8,14 @@
 //	DELETE /tokens/NAME   → 204
 //	GET    /join          → 200 Join
 //	GET    /status        → 200 status.Hub
+//	GET    /reload        → 200 Reloads
+//	POST   /reload        → 200 setting.Changes
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
 //
 // A client has one in the directory of the journals, JOURNAL.control:
 //
 //	GET    /status        → 200 status.Client
+//	GET, POST /reload     as a server's
 //
 // With --confirm it has another, JOURNAL.sock, which its parent process answers:
 //

@@ -48,11 +48,11 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns
+// Serve answers on ln for s, which clients join by join and which reloads, until ctx ends. It closes ln, and returns
 // when no request is being answered.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
-	log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, join), log); err != nil {
+	reloads Reloads, log *slog.Logger) {
+	if err := serve(ctx, ln, handler(s, join, reloads), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -88,9 +88,10 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, join Join) http.Handler {
+func handler(s *server.Server, join Join, reloads Reloads) http.Handler {
 	mux := http.NewServeMux()
 	handleStatus(mux, s)
+	handleReload(mux, reloads)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, join, nil)
 	})

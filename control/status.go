@@ -99,7 +99,7 @@ func File(ln net.Listener) (*os.File, error) {
 // ServeClient answers on ln, from ListenClient in this or another process, until ctx ends. It
 // closes ln, and returns when no request is being answered.
 func ServeClient(ctx context.Context, ln net.Listener, ask func() status.Client,
-	log *slog.Logger) {
+	reloads Reloads, log *slog.Logger) {
 	if l, ok := ln.(*net.UnixListener); ok { // of another process, which removes the name
 		l.SetUnlinkOnClose(false)
 		ln = &listener{UnixListener: l}
@@ -108,6 +108,7 @@ func ServeClient(ctx context.Context, ln net.Listener, ask func() status.Client,
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, ask(), nil)
 	})
+	handleReload(mux, reloads)
 	if err := serve(ctx, ln, mux, log); err != nil {
 		log.Error("the control socket ended: tunnel status does not reach this client any more",
 			"err", err)

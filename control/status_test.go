@@ -62,7 +62,7 @@ func TestClientStatus(t *testing.T) {
 		var group sync.WaitGroup
 		group.Go(func() {
 			control.ServeClient(ctx, serving, func() status.Client { return status.Client{Dev: "tun7"} },
-				slog.New(slog.DiscardHandler))
+				control.Reloads{}, slog.New(slog.DiscardHandler))
 		})
 		if c, err := control.ClientStatus(t.Context(), dir, "j"); err != nil || c.Dev != "tun7" {
 			t.Errorf("copied %v: %+v, %v", copied, c, err)

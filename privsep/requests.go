@@ -33,8 +33,12 @@ type Machine interface {
 	OpenListener(ctx context.Context) (*os.File, error)
 	// OpenMetrics returns the listening socket of --metrics, once; the caller closes it.
 	OpenMetrics(ctx context.Context) (*os.File, error)
-	// Open opens the file that the flag names, to read it.
-	Open(flag string) (*os.File, error)
+	// Open opens the file that the flag names, to read it; with next, the flag of what was read again.
+	Open(flag string, next bool) (*os.File, error)
+	// OpenConfig reads the configuration file again, and judges it; the caller closes the copy.
+	OpenConfig() (copy *os.File, err error)
+	// Adopt makes what OpenConfig has read last hold, for Open, RunHook and Allow, too.
+	Adopt(ctx context.Context) error
 	// RunHook runs the command of the flag for what was set.
 	RunHook(ctx context.Context, flag string, set host.Want) error
 	// Tell tells the service manager a state.
@@ -202,8 +206,10 @@ func bounded(overlap route.OverlapError) *route.OverlapError {
 func (r request) well() bool {
 	bare := request{ID: r.ID, Kind: r.Kind}
 	switch r.Kind {
-	case kindDevice, kindState, kindListen, kindMetrics, kindDraw, kindUndo:
-	case kindOpen, kindHook:
+	case kindDevice, kindState, kindListen, kindMetrics, kindReread, kindAdopt, kindDraw, kindUndo:
+	case kindOpen:
+		bare.Name, bare.Next = r.Name, r.Next
+	case kindHook:
 		bare.Name = r.Name
 	case kindTell:
 		bare.Name = r.Name
@@ -231,7 +237,7 @@ func (r request) well() bool {
 	default:
 		return false
 	}
-	return r.Name == bare.Name && r.Address == bare.Address && r.Port == bare.Port &&
+	return r.Name == bare.Name && r.Next == bare.Next && r.Address == bare.Address && r.Port == bare.Port &&
 		r.Want == bare.Want &&
 		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
 }
@@ -261,7 +267,7 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 		file, a.Dir, err = p.machine.OpenState()
 		return a, file, err
 	case kindOpen:
-		file, err = p.machine.Open(r.Name)
+		file, err = p.machine.Open(r.Name, r.Next)
 		return a, file, err
 	case kindTell:
 		p.tell(supervisor.State(r.Name))
@@ -281,6 +287,11 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 	case kindMetrics:
 		file, err = p.machine.OpenMetrics(ctx)
 		return a, file, err
+	case kindReread:
+		file, err = p.machine.OpenConfig()
+		return a, file, err
+	case kindAdopt:
+		return a, nil, p.machine.Adopt(ctx)
 	case kindOverlap:
 		return a, nil, p.overlap(ctx, h, r.Networks)
 	case kindApply:

@@ -16,7 +16,7 @@ import (
 
 // Metrics implements Machine. End removes a Unix socket, if closing the listener has not.
 func (d *direct) Metrics(ctx context.Context) (net.Listener, error) {
-	told := d.i.Common.Metrics
+	told := d.now().Common.Metrics
 	if told == "" {
 		return nil, nil
 	}
@@ -66,7 +66,7 @@ func (d *direct) OpenMetrics(ctx context.Context) (*os.File, error) {
 
 // Metrics implements Machine.
 func (h *confined) Metrics(ctx context.Context) (net.Listener, error) {
-	if h.i.Common.Metrics == "" {
+	if h.now().Common.Metrics == "" {
 		return nil, nil
 	}
 	return h.Worker.Metrics(ctx)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tunnel/cli/failure"
+	"tunnel/cli/invocation"
 )
 
 // A worker gets the listener of --metrics once, and cannot remove a socket by what it gets; the end
@@ -15,7 +16,7 @@ import (
 func TestMetricsOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "metrics.sock")
 	for told, network := range map[string]string{"unix:" + path: "unix", "localhost:0": "tcp"} {
-		d := &direct{i: invocationOf(t, "connect", "--metrics", told)}
+		d := &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--metrics", told))}
 		file, err := d.OpenMetrics(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +44,7 @@ func TestMetricsOnce(t *testing.T) {
 			t.Errorf("after the end: %v", err)
 		}
 	}
-	d := &direct{i: invocationOf(t, "connect")}
+	d := &direct{current: invocation.NewCurrent(invocationOf(t, "connect"))}
 	if _, err := d.OpenMetrics(t.Context()); err == nil {
 		t.Error("there is one without the flag")
 	}
@@ -55,7 +56,7 @@ func TestMetricsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	d = &direct{i: invocationOf(t, "connect", "--metrics", taken.Addr().String())}
+	d = &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--metrics", taken.Addr().String()))}
 	var said *failure.Failure
 	if _, err := d.Metrics(t.Context()); !errors.As(err, &said) || said.Step != failure.StepListen ||
 		said.Advice != "end what listens there, or choose another --metrics" {

@@ -1,0 +1,59 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"tunnel/config/setting"
+)
+
+// Reloads is how a run can be told to read its configuration again.
+type Reloads struct {
+	// File is the configuration file that it reads; "" if it reads none.
+	File string `json:"file,omitempty"`
+	// Do reads it again. The error says all that is wrong with it, a line each; nothing has changed
+	// then.
+	Do func(context.Context) (setting.Changes, error) `json:"-"`
+}
+
+// handleReload has mux answer about a reload.
+func handleReload(mux *http.ServeMux, reloads Reloads) {
+	mux.HandleFunc("GET /reload", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, reloads, nil)
+	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		changes, err := reloads.Do(r.Context())
+		if err != nil {
+			answer(w, http.StatusBadRequest, failed{err.Error()}, nil)
+			return
+		}
+		answer(w, http.StatusOK, changes, nil)
+	})
+}
+
+// Of returns a Client for the client whose journal has that name in dir.
+func Of(dir, journal string) *Client { return newClient(dir, journal+ClientSuffix) }
+
+// File returns the name of the configuration file that the run reads.
+func (c *Client) File(ctx context.Context) (string, error) {
+	var reloads Reloads
+	err := c.call(ctx, http.MethodGet, "/reload", nil, http.StatusOK, into(&reloads))
+	return reloads.File, err
+}
+
+// A BadFileError is why a reload has changed nothing, a line for each problem.
+type BadFileError string
+
+func (e BadFileError) Error() string { return string(e) }
+
+// Reload has the run read its configuration again, and returns what has changed. The error is a
+// BadFileError if it has not applied it.
+func (c *Client) Reload(ctx context.Context) (changes setting.Changes, err error) {
+	err = c.call(ctx, http.MethodPost, "/reload", nil, http.StatusOK, into(&changes))
+	var refused *refusedError
+	if errors.As(err, &refused) {
+		err = BadFileError(refused.text)
+	}
+	return changes, err
+}
