@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cli/backup"
 	"tunnel/cli/connect"
 	"tunnel/cli/doctor"
 	"tunnel/cli/failure"
@@ -126,7 +127,8 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
 			configCommand(), cleanupCommand(),
 			confirmCommand(), reload.Command(), status.Command(), status.PeersCommand(), status.KickCommand(),
-			doctor.Command(), versionCommand(), completionCommand(),
+			doctor.Command(), backup.Command(), backup.RestoreCommand(),
+			versionCommand(), completionCommand(),
 		},
 		OnUsageError: invocation.UsageError,
 		Action: func(c *cli.Context) error {

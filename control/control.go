@@ -8,6 +8,7 @@
 //	DELETE /tokens/NAME   → 204
 //	GET    /join          → 200 Join
 //	GET    /status        → 200 status.Hub
+//	GET    /state         → 200 state.Content
 //	GET    /reload        → 200 Reloads
 //	POST   /reload        → 200 setting.Changes
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}

@@ -69,7 +69,9 @@ func startReloading(t *testing.T, dir string, reloads control.Reloads) (stop fun
 	ln := listen(t, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, reloads, log) })
+	group.Go(func() {
+		control.Serve(ctx, ln, hub, control.Own{Join: theJoin, Reloads: reloads, Export: file.Export}, log)
+	})
 	stop = sync.OnceFunc(func() {
 		cancel()
 		group.Wait()

@@ -48,11 +48,11 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s, which clients join by join and which reloads, until ctx ends. It closes ln, and returns
+// Serve answers on ln for s, which is own, until ctx ends. It closes ln, and returns
 // when no request is being answered.
-func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
-	reloads Reloads, log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, join, reloads), log); err != nil {
+func Serve(ctx context.Context, ln net.Listener, s *server.Server, own Own,
+	log *slog.Logger) {
+	if err := serve(ctx, ln, handler(s, own), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -88,12 +88,13 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, join Join, reloads Reloads) http.Handler {
+func handler(s *server.Server, own Own) http.Handler {
 	mux := http.NewServeMux()
 	handleStatus(mux, s)
-	handleReload(mux, reloads)
+	handleReload(mux, own.Reloads)
+	handleExport(mux, own.Export)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, join, nil)
+		answer(w, http.StatusOK, own.Join, nil)
 	})
 	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
 		all, err := s.ListTokens()

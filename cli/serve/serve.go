@@ -167,7 +167,8 @@ func serve(c *cli.Context) (err error) {
 			warnUnreached(next.Serve, log)
 		}, err
 	})
-	defer kept.control(c.Context, hub, join, reloader.Reloads())()
+	defer kept.control(c.Context, hub, control.Own{Join: join, Reloads: reloader.Reloads(),
+		Export: kept.file.Export})()
 	defer reloader.Run(c.Context)()
 	priority.Take(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks

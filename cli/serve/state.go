@@ -147,13 +147,13 @@ func (s *serverState) reload(secret string) {
 
 // control serves the control socket for `tunnel token` until the returned function is called.
 func (s *serverState) control(ctx context.Context, hub *server.Server,
-	join control.Join, reloads control.Reloads) (stop func()) {
+	own control.Own) (stop func()) {
 	if s.ln == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, s.ln, hub, join, reloads, s.log) })
+	group.Go(func() { control.Serve(ctx, s.ln, hub, own, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

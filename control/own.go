@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"tunnel/config/setting"
+	"tunnel/state"
 )
 
 // Reloads is how a run can be told to read its configuration again.
@@ -15,6 +16,29 @@ type Reloads struct {
 	// Do reads it again. The error says all that is wrong with it, a line each; nothing has changed
 	// then.
 	Do func(context.Context) (setting.Changes, error) `json:"-"`
+}
+
+// Own is what a server tells of itself beside what the hub knows.
+type Own struct {
+	Join    Join
+	Reloads Reloads
+	// Export returns what the state file has at one moment: values by bucket and key.
+	Export func() (state.Content, error)
+}
+
+// handleExport has mux answer with the content of the state file.
+func handleExport(mux *http.ServeMux, export func() (state.Content, error)) {
+	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
+		content, err := export()
+		answer(w, http.StatusOK, content, err)
+	})
+}
+
+// Export returns the content of the server's state file at one moment. What it says may be of a
+// server that was broken into.
+func (c *Client) Export(ctx context.Context) (content state.Content, err error) {
+	err = c.call(ctx, http.MethodGet, "/state", nil, http.StatusOK, into(&content))
+	return content, err
 }
 
 // handleReload has mux answer about a reload.
