@@ -58,8 +58,8 @@ func Seal(w io.Writer, passphrase string, files Files) error {
 	return errors.Join(packed.Close(), sealed.Close())
 }
 
-// Open returns the files that Seal has written, once all of r is read and found unchanged. The error
-// is ErrPassphrase or ErrDamaged, wrapped, or one of reading r.
+// Open returns the files that Seal has written, once all of r is read and found unchanged. The
+// error is ErrPassphrase or ErrDamaged, wrapped, or one of reading r.
 func Open(r io.Reader, passphrase string) (Files, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {

@@ -92,8 +92,8 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	return failure.Report(stderr, err)
 }
 
-// ending returns the signals that end a run cleanly, SIGHUP with hangup. A signal that is ignored at
-// the start stays ignored: SIGHUP under nohup, SIGINT for a background job of a script.
+// ending returns the signals that end a run cleanly, SIGHUP with hangup. A signal that is ignored
+// at the start stays ignored: SIGHUP under nohup, SIGINT for a background job of a script.
 func ending(hangup bool) []os.Signal {
 	all := []os.Signal{syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGINT) {
@@ -126,7 +126,8 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
 			configCommand(), cleanupCommand(),
-			confirmCommand(), reload.Command(), status.Command(), status.PeersCommand(), status.KickCommand(),
+			confirmCommand(), reload.Command(), status.Command(), status.PeersCommand(),
+			status.KickCommand(),
 			doctor.Command(), backup.Command(), backup.RestoreCommand(),
 			versionCommand(), completionCommand(),
 		},

@@ -70,7 +70,8 @@ func startReloading(t *testing.T, dir string, reloads control.Reloads) (stop fun
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() {
-		control.Serve(ctx, ln, hub, control.Own{Join: theJoin, Reloads: reloads, Export: file.Export}, log)
+		own := control.Own{Join: theJoin, Reloads: reloads, Export: file.Export}
+		control.Serve(ctx, ln, hub, own, log)
 	})
 	stop = sync.OnceFunc(func() {
 		cancel()

@@ -154,8 +154,8 @@ func (m *machine) testConnect(t *testing.T, far *lab.Host) {
 	m.undone(t, before)
 }
 
-// reload has systemd reload a unit whose file has a text, with a change that holds at once, with one
-// that needs a restart, and with an error. A signal does it, too; the unit is never down.
+// reload has systemd reload a unit whose file has a text, with a change that holds at once, with
+// one that needs a restart, and with an error. A signal does it, too; the unit is never down.
 func (m *machine) reload(t *testing.T, unit, file, kept, change, restart string) {
 	t.Helper()
 	main := m.show(unit, "MainPID")

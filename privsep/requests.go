@@ -237,8 +237,8 @@ func (r request) well() bool {
 	default:
 		return false
 	}
-	return r.Name == bare.Name && r.Next == bare.Next && r.Address == bare.Address && r.Port == bare.Port &&
-		r.Want == bare.Want &&
+	return r.Name == bare.Name && r.Next == bare.Next && r.Address == bare.Address &&
+		r.Port == bare.Port && r.Want == bare.Want &&
 		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
 }
 

@@ -64,7 +64,8 @@ func (s *Server) route(b *packet.Batch, from int, to *peers.Outbox) (next int, e
 
 // send queues record i of b for the peer that has its destination address, or holds it for the
 // peer's return. sender is nil for the kernel.
-func (s *Server) send(b *packet.Batch, i int, out *peers.Outbox, sender *peers.Peer) policy.Verdict {
+func (s *Server) send(b *packet.Batch, i int, out *peers.Outbox,
+	sender *peers.Peer) policy.Verdict {
 	switch to, ok := s.peers.Lookup(packet.Destination(b.IP(i))); {
 	case ok && to.Peer != nil:
 		out.To = to.Peer

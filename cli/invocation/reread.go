@@ -113,8 +113,8 @@ func (i *Invocation) check() error {
 // Changes returns what Reread has found changed.
 func (i *Invocation) Changes() setting.Changes { return i.changes }
 
-// File returns the full name of the configuration file that the run reads, also while it is not there;
-// "" if it reads none.
+// File returns the full name of the configuration file that the run reads, also while it is not
+// there; "" if it reads none.
 func (i *Invocation) File() string {
 	name := DefaultFile(i.command)
 	switch {

@@ -267,7 +267,8 @@ func TestAllow(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	d := &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--token-file", "/dev/null"))}
+	d := &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--token-file",
+		"/dev/null"))}
 	for _, flag := range []string{"state", "tls-key", "on-up", "", "/etc/shadow"} {
 		if f, err := d.Open(flag, false); err == nil {
 			_ = f.Close()

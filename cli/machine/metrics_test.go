@@ -56,7 +56,8 @@ func TestMetricsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	d = &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--metrics", taken.Addr().String()))}
+	d = &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--metrics",
+		taken.Addr().String()))}
 	var said *failure.Failure
 	if _, err := d.Metrics(t.Context()); !errors.As(err, &said) || said.Step != failure.StepListen ||
 		said.Advice != "end what listens there, or choose another --metrics" {

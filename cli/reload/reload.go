@@ -26,7 +26,8 @@ type Reloader struct {
 }
 
 // New returns the Reloader of a run that began with i. prepare reads the files that the
-// configuration names, and returns what applies it, which cannot fail; an error leaves all as it is.
+// configuration names, and returns what applies it, which cannot fail; an error leaves all as it
+// is.
 func New(this machine.Machine, i *invocation.Invocation, log *slog.Logger,
 	prepare func(*invocation.Invocation) (apply func(), err error)) *Reloader {
 	return &Reloader{this: this, file: i.File(), log: log, prepare: prepare}
