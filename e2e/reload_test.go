@@ -44,7 +44,8 @@ func (p program) reload(t *testing.T, h *lab.Host, code int, args []string, says
 }
 
 // A hub reads its configuration 20 times while a transfer and a ping go through it. Nothing is
-// lost, and the client is told what concerns it. What is wrong or not this user's alone changes nothing.
+// lost, and the client is told what concerns it. What is wrong or not this user's alone changes
+// nothing.
 func TestReload(t *testing.T) {
 	server, client, inOffice, other, router := linkOffice(t, lab.New(t))
 	noJournals(t, router)

@@ -64,18 +64,17 @@ func (s *Server) route(b *packet.Batch, from int, to *peers.Outbox) (next int, e
 
 // send queues record i of b for the peer that has its destination address, or holds it for the
 // peer's return. sender is nil for the kernel.
-func (s *Server) send(b *packet.Batch, i int, out *peers.Outbox,
-	sender *peers.Peer) policy.Verdict {
+func (s *Server) send(b *packet.Batch, i int, o *peers.Outbox, sender *peers.Peer) policy.Verdict {
 	switch to, ok := s.peers.Lookup(packet.Destination(b.IP(i))); {
 	case ok && to.Peer != nil:
-		out.To = to.Peer
+		o.To = to.Peer
 		to.Peer.Queue.Push(b.Take(i))
-		out.Add(to.Peer.Queue)
+		o.Add(to.Peer.Queue)
 	case !ok || !to.Held.Add(b, i):
 		answer, behind := s.answers.To(b.IP(i), to, sender == nil)
 		if answer != nil {
 			sender.Queue.Push(answer)
-			out.Add(sender.Queue)
+			o.Add(sender.Queue)
 		}
 		if behind {
 			return policy.Away
