@@ -122,6 +122,9 @@ func TestBackup(t *testing.T) {
 	do(server, 0, "saved in ", "backup", last, "--state", state)
 	server.Run("ip", "addr", "del", "198.51.100.1/24", "dev", "eth0")
 	other.Run("ip", "addr", "add", "198.51.100.1/24", "dev", "eth0")
+	for _, h := range hosts[:2] { // as a gratuitous ARP of the new machine does
+		h.Run("ip", "neigh", "flush", "dev", "eth0")
+	}
 	elsewhere := filepath.Join(t.TempDir(), "state")
 	do(other, 0, "restored to ", "restore", last, "--state", elsewhere)
 	srv = serve(other, elsewhere)
