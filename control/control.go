@@ -10,7 +10,7 @@
 //	GET    /status        → 200 status.Hub
 //	GET    /state         → 200 state.Content
 //	GET    /reload        → 200 Reloads
-//	POST   /reload        → 200 setting.Changes
+//	POST   /reload        → 200 Changes
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
 //
 // A client has one in the directory of the journals, JOURNAL.control:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 
-	"tunnel/config/setting"
 	"tunnel/state"
 )
 
@@ -15,7 +14,7 @@ type Reloads struct {
 	File string `json:"file,omitempty"`
 	// Do reads it again. The error says all that is wrong with it, a line each; nothing has changed
 	// then.
-	Do func(context.Context) (setting.Changes, error) `json:"-"`
+	Do func(context.Context) (Changes, error) `json:"-"`
 }
 
 // Own is what a server tells of itself beside what the hub knows.
@@ -39,6 +38,14 @@ func handleExport(mux *http.ServeMux, export func() (state.Content, error)) {
 func (c *Client) Export(ctx context.Context) (content state.Content, err error) {
 	err = c.call(ctx, http.MethodGet, "/state", nil, http.StatusOK, into(&content))
 	return content, err
+}
+
+// Changes are what a reload has found changed, by the names of settings: what holds at once, what
+// from the next connection on, and what needs a restart, each of these with its place.
+type Changes struct {
+	AtOnce  []string `json:"at_once,omitempty"`
+	Later   []string `json:"later,omitempty"`
+	Restart []string `json:"restart,omitempty"`
 }
 
 // handleReload has mux answer about a reload.
@@ -73,7 +80,7 @@ func (e BadFileError) Error() string { return string(e) }
 
 // Reload has the run read its configuration again, and returns what has changed. The error is a
 // BadFileError if it has not applied it.
-func (c *Client) Reload(ctx context.Context) (changes setting.Changes, err error) {
+func (c *Client) Reload(ctx context.Context) (changes Changes, err error) {
 	err = c.call(ctx, http.MethodPost, "/reload", nil, http.StatusOK, into(&changes))
 	var refused *refusedError
 	if errors.As(err, &refused) {

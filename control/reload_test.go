@@ -6,17 +6,16 @@ import (
 	"reflect"
 	"testing"
 
-	"tunnel/config/setting"
 	"tunnel/control"
 )
 
 // What a run answers about a reload is what the command gets; a bad file is told from a failure.
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
-	want := setting.Changes{AtOnce: []string{"dns"}, Restart: []string{"mtu (serve.yaml:3)"}}
+	want := control.Changes{AtOnce: []string{"dns"}, Restart: []string{"mtu (serve.yaml:3)"}}
 	var bad error
 	startReloading(t, dir, control.Reloads{File: "/etc/tunnel/serve.yaml",
-		Do: func(context.Context) (setting.Changes, error) { return want, bad }})
+		Do: func(context.Context) (control.Changes, error) { return want, bad }})
 	c := control.NewClient(dir)
 	if file, err := c.File(t.Context()); err != nil || file != "/etc/tunnel/serve.yaml" {
 		t.Errorf("the file is %q, %v", file, err)

@@ -95,6 +95,15 @@ func TestReload(t *testing.T) {
 	}
 	cannotReach(t, other, "10.1.1.3")
 
+	// The firewall of this machine goes with it, although no client has to be told.
+	for _, on := range []bool{true, false} {
+		rewrite(t, file, fmt.Sprintf("push-route: %s\nmasquerade: %v\n", office, on))
+		bin.reload(t, server, 0, ofHub, "masquerade")
+		eventually(t, fmt.Sprintf("the firewall masquerades: %v", on), func() bool {
+			return strings.Contains(server.Run("nft", "list", "ruleset"), "masquerade") == on
+		})
+	}
+
 	// Limits hold for who comes, and not for who is there.
 	rewrite(t, file, "push-route: "+office+"\nmax-sessions: 1\n")
 	bin.reload(t, server, 0, ofHub, "max-sessions")

@@ -14,17 +14,15 @@ type Live struct {
 	// at once with a token without a limit of its own, lanes counted once; 0 is no limit
 	MaxSessions int
 
-	ClientToClient bool          // forward between clients
-	Site           networks.Site // networks behind this machine; its Together is ClientToClient
+	Site networks.Site // networks behind this machine
 
 	policy policy.Hub // that follows
 }
 
 // goBy has packets and logins judged by l, and returns its Site.
 func (s *Server) goBy(l Live) networks.Site {
-	l.Site.Together = l.ClientToClient
 	l.policy = policy.Hub{
-		Server: s.own.Local, Network: s.Leases.Network(), ClientToClient: l.ClientToClient,
+		Server: s.own.Local, Network: s.Leases.Network(), ClientToClient: l.Site.Together,
 		Public: l.Site.Public, Member: s.peers.Member,
 	}
 	s.live.Store(&l)

@@ -157,7 +157,7 @@ func TestNetworkEndsWithToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine()
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-				c.ClientToClient, c.Machine.Route = true, m.route
+				c.Site.Together, c.Machine.Route = true, m.route
 			})
 			laptop := h.listen(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})
 			laptop.hears(1)

@@ -220,7 +220,7 @@ func TestAdvertised(t *testing.T) {
 	var clock testClock
 	m := newMachine()
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.ClientToClient, c.Machine.Route = true, m.route
+		c.Site.Together, c.Machine.Route = true, m.route
 		c.Clock(clock.now)
 	})
 	laptop := h.listen(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})

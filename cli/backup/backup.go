@@ -18,7 +18,6 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
-	"tunnel/config"
 	"tunnel/control"
 	"tunnel/state"
 )
@@ -26,17 +25,6 @@ import (
 // stateName is the name in a backup of the content of the state file, as JSON: a database would fit
 // machines of one kind only, and could not be copied while it is in use.
 const stateName = "state.json"
-
-func stateFlag() cli.Flag {
-	return &cli.StringFlag{Name: invocation.FlagState,
-		EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
-		TakesFile: true, Usage: "`DIR` of the server"}
-}
-
-func chosen(c *cli.Context) statedir.Choice {
-	return statedir.Choice{Dir: c.String(invocation.FlagState),
-		Given: c.IsSet(invocation.FlagState)}
-}
 
 // Command returns the command `tunnel backup`.
 func Command() *cli.Command {
@@ -47,7 +35,7 @@ func Command() *cli.Command {
 		Description: "The server may run. FILE is new, and a passphrase opens it (age, " +
 			"https://age-encryption.org).\nExample:\n\n" +
 			"   sudo tunnel backup hub.age",
-		Flags:           []cli.Flag{passphraseFlag(), stateFlag()},
+		Flags:           []cli.Flag{passphraseFlag(), statedir.Flag()},
 		OnUsageError:    invocation.UsageError,
 		HideHelpCommand: true,
 		Action:          save,
@@ -70,7 +58,7 @@ func save(c *cli.Context) error {
 		return err
 	}
 	var files backup.Files
-	if err := statedir.AsOwner(c, chosen(c), func(dir string) (err error) {
+	if err := statedir.AsOwner(c, statedir.Chosen(c), func(dir string) (err error) {
 		files, err = gather(c.Context, dir)
 		return err
 	}); err != nil {

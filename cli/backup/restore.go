@@ -32,7 +32,7 @@ func RestoreCommand() *cli.Command {
 			"backup.\nExample:\n\n" +
 			"   sudo tunnel restore hub.age",
 		Flags: []cli.Flag{
-			passphraseFlag(), stateFlag(),
+			passphraseFlag(), statedir.Flag(),
 			&cli.BoolFlag{Name: flagForce, Usage: "replace the tokens, addresses and keys that are there"},
 		},
 		OnUsageError:    invocation.UsageError,
@@ -62,7 +62,7 @@ func restore(c *cli.Context) error {
 	if err != nil {
 		return failure.New(failure.StepUsage, fmt.Errorf("%s: %w", name, err), "nothing was changed")
 	}
-	dir, err := statedir.ForTokens(c, chosen(c), statedir.Make)
+	dir, err := statedir.ForTokens(c, statedir.Chosen(c), statedir.Make)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
-	"tunnel/config"
 	"tunnel/config/setting"
 	"tunnel/control"
 	"tunnel/journal"
@@ -31,9 +30,7 @@ func Command() *cli.Command {
 			"   sudo tunnel reload --dev tun1",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: flagDev, Usage: "the client with the TUN device `NAME`"},
-			&cli.StringFlag{Name: invocation.FlagState,
-				EnvVars: invocation.Variable(invocation.FlagState), Value: config.DefaultState,
-				TakesFile: true, Usage: "the server in `DIR`"},
+			statedir.Flag(),
 			&cli.StringFlag{Name: invocation.FlagConfig, TakesFile: true,
 				Usage: "what runs with the configuration file `FILE`"},
 		},
@@ -83,7 +80,7 @@ func command(c *cli.Context) error {
 }
 
 // describe says what was applied.
-func describe(changes setting.Changes) string {
+func describe(changes control.Changes) string {
 	var parts []string
 	for _, p := range []struct {
 		when  setting.Effect
@@ -154,8 +151,7 @@ func find(c *cli.Context) (run, error) {
 // candidates returns what may run here.
 func candidates(c *cli.Context) (all []run, err error) {
 	if !c.IsSet(flagDev) {
-		for _, dir := range statedir.Candidates(statedir.Choice{Dir: c.String(invocation.FlagState),
-			Given: c.IsSet(invocation.FlagState)}) {
+		for _, dir := range statedir.Candidates(statedir.Chosen(c)) {
 			all = append(all, run{"--state " + dir, control.NewClient(dir)})
 		}
 		if c.IsSet(invocation.FlagState) {

@@ -10,7 +10,6 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
-	"tunnel/config/setting"
 	"tunnel/control"
 	"tunnel/supervisor"
 )
@@ -55,7 +54,7 @@ func (r *Reloader) Run(ctx context.Context) (stop func()) {
 
 // reload reads the configuration and the files that it names, has it hold in both processes or in
 // none, and logs the one line about it.
-func (r *Reloader) reload(ctx context.Context) (setting.Changes, error) {
+func (r *Reloader) reload(ctx context.Context) (control.Changes, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.this.Tell(supervisor.Reloading)
@@ -72,7 +71,7 @@ func (r *Reloader) reload(ctx context.Context) (setting.Changes, error) {
 		f := failure.Of(err)
 		r.log.Error("the configuration is as it was: what was read again has an error",
 			append([]any{"err", f.Err}, f.AdviceAttr()...)...)
-		return setting.Changes{}, err
+		return control.Changes{}, err
 	}
 	apply()
 	changes := next.Changes()
@@ -82,5 +81,5 @@ func (r *Reloader) reload(ctx context.Context) (setting.Changes, error) {
 	}
 	log("configuration read again", "at_once", changes.AtOnce, "from_the_next_connection_on",
 		changes.Later, "needs_a_restart", changes.Restart)
-	return changes, nil
+	return control.Changes(changes), nil
 }

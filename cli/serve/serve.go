@@ -191,9 +191,9 @@ func warnUnreached(told *config.Serve, log *slog.Logger) {
 func live(told *config.Serve) server.Live {
 	return server.Live{
 		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress,
-		MaxLanes: told.MaxLanes, MaxSessions: told.MaxSessions, ClientToClient: told.ClientToClient,
+		MaxLanes: told.MaxLanes, MaxSessions: told.MaxSessions,
 		Site: networks.Site{Push: told.PushRoute, Public: told.ReachesPublic(), DNS: told.DNS,
-			Domains: told.DNSDomain},
+			Domains: told.DNSDomain, Together: told.ClientToClient},
 	}
 }
 

@@ -4,9 +4,9 @@ import "fmt"
 
 // Changes are what of a configuration has changed in its sources, by the names of the settings.
 type Changes struct {
-	AtOnce  []string `json:"at_once,omitempty"`
-	Later   []string `json:"later,omitempty"`   // from the next connection on
-	Restart []string `json:"restart,omitempty"` // not before the next start; each with its place
+	AtOnce  []string
+	Later   []string // from the next connection on
+	Restart []string // not before the next start; each with its place
 }
 
 // Merge compares a configuration, whose settings are now, with what was read for it again, whose
