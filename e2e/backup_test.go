@@ -8,7 +8,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"tunnel/e2e/lab"
 )
@@ -141,6 +144,76 @@ func TestBackup(t *testing.T) {
 		stop(t, cl)
 	}
 	stop(t, srv)
+}
+
+// The passphrase is typed twice on the terminal, which does not show it, also if this program's
+// output goes elsewhere. Ctrl-C leaves the terminal as it was, and no file.
+func TestBackupPassphrase(t *testing.T) {
+	t.Parallel()
+	server, _ := direct(t)
+	bin, state, dir := plainBuild(t), t.TempDir(), t.TempDir()
+	bin.token(t, server, state, "create", "one")
+	file := filepath.Join(dir, "hub.age")
+	for _, test := range []struct {
+		what, first, second, says string
+		code                      int
+	}{
+		{"Ctrl-C", "\x03", "", "interrupted", 2},
+		{"another", passphrase + "\n", passphrase + "!\n", "the two passphrases differ", 2},
+		{"short", "short\n", "short\n", "shorter than 12 bytes", 2},
+		{"right", passphrase + "\n", passphrase + "\n", "saved in " + file, 0},
+	} {
+		ptmx, terminal := newTerminal(t)
+		before, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := bin.command(server, "backup", file, "--state", state)
+		cmd.Stdin = terminal
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		proc := server.StartCommand(cmd)
+		shown := typed(t, ptmx, "Passphrase: ", test.first)
+		if test.second != "" {
+			shown += typed(t, ptmx, "The same again: ", test.second)
+		}
+		if code := proc.Wait(2 * soon); code != test.code ||
+			!strings.Contains(proc.Stdout()+proc.Stderr(), test.says) {
+			t.Errorf("%s: exit code %d\n%s%s", test.what, code, proc.Stdout(), proc.Stderr())
+		}
+		after, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+		if err != nil || *after != *before {
+			t.Errorf("%s: the terminal was %v, and is %v, %v", test.what, before, after, err)
+		}
+		if strings.Contains(shown, passphrase) {
+			t.Errorf("%s: the terminal shows %q", test.what, shown)
+		}
+		left, err := os.ReadDir(dir)
+		if err != nil || len(left) > 0 != (test.code == 0) {
+			t.Errorf("%s: %v, %v", test.what, left, err)
+		}
+		_ = terminal.Close()
+	}
+	if out, stderr, code := server.TryCommand(bin.command(server, "backup", file+"2", "--state",
+		state)); code != 2 || !strings.Contains(stderr, "give --passphrase-file FILE") {
+		t.Errorf("without a terminal: exit code %d\n%s%s", code, out, stderr)
+	}
+}
+
+// typed waits until a terminal shows a question, types an answer, and returns what was shown.
+func typed(t *testing.T, ptmx *os.File, question, answer string) (shown string) {
+	t.Helper()
+	buffer := make([]byte, 4096)
+	for !strings.Contains(shown, question) {
+		n, err := ptmx.Read(buffer)
+		if err != nil {
+			t.Fatalf("%q, %v; want %q", shown, err, question)
+		}
+		shown += string(buffer[:n])
+	}
+	if _, err := ptmx.WriteString(answer); err != nil {
+		t.Fatal(err)
+	}
+	return shown
 }
 
 // flipped returns data with another bit at an index.

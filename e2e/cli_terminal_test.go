@@ -13,8 +13,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// onTerminal starts a client with a new controlling terminal, and returns the terminal's other end.
-func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.File) {
+// newTerminal returns a new terminal, and its other end.
+func newTerminal(t *testing.T) (ptmx, terminal *os.File) {
 	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -26,10 +26,17 @@ func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.Fil
 	if err := firstError(err, err2); err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ptmx, terminal
+}
+
+// onTerminal starts a client with a new controlling terminal, and returns the terminal's other end.
+func onTerminal(t *testing.T, bin program, client *lab.Host) (*lab.Proc, *os.File) {
+	t.Helper()
+	ptmx, terminal := newTerminal(t)
 	defer terminal.Close()
 	cmd := bin.command(client, "connect", directURL, "--token", token, "--state", t.TempDir())
 	cmd.Stdin = terminal
