@@ -143,7 +143,24 @@ func TestBackup(t *testing.T) {
 		}
 		stop(t, cl)
 	}
+	bin.token(t, other, elsewhere, "create", "later")
 	stop(t, srv)
+	do(other, 0, "restored to ", "restore", last, "--state", elsewhere, "--force")
+	srv = serve(other, elsewhere)
+	if list := bin.token(t, other, elsewhere, "list"); strings.Contains(list, "later") ||
+		!strings.Contains(list, "one") {
+		t.Errorf("after a restore over a newer state there are\n%s", list)
+	}
+	stop(t, srv)
+	if key := func(dir string) string {
+		data, err := os.ReadFile(filepath.Join(dir, "key.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}; key(state) != key(elsewhere) {
+		t.Error("the restored key is another")
+	}
 }
 
 // The passphrase is typed twice on the terminal, which does not show it, also if this program's

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"tunnel/atomicfile"
 	"tunnel/backup"
@@ -93,8 +94,12 @@ func write(name, secret string, files backup.Files) (err error) {
 	if err := errors.Join(backup.Seal(temp, secret, files), temp.Sync(), temp.Close()); err != nil {
 		return err
 	}
-	if err := os.Link(temp.Name(), name); err != nil { // unlike a rename it replaces nothing
-		return err
+	err = unix.Renameat2(unix.AT_FDCWD, temp.Name(), unix.AT_FDCWD, name, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) { // NFS; where there are no links, as on FAT, the above works
+		err = os.Link(temp.Name(), name)
+	}
+	if err != nil {
+		return &os.PathError{Op: "make", Path: name, Err: err}
 	}
 	return atomicfile.SyncDir(name)
 }

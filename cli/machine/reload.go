@@ -12,12 +12,16 @@ func (d *direct) now() *invocation.Invocation { return d.current.Get() }
 
 // Reread implements Machine.
 func (d *direct) Reread(context.Context) (*invocation.Invocation, error) {
-	return d.current.Reread(nil)
+	next, err := d.current.Reread(nil)
+	if err == nil {
+		next.Warn(d.log)
+	}
+	return next, err
 }
 
 // OpenConfig implements privsep.Machine.
 func (d *direct) OpenConfig() (*os.File, error) {
-	next, err := d.current.Reread(nil)
+	next, err := d.Reread(context.Background())
 	if err != nil {
 		return nil, err
 	}
