@@ -100,9 +100,14 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// SetFlag adds the token that was configured for the server, which is not written to the file. It
-// is called before the Store is used.
+// SetFlag replaces the token that was configured for the server, which is not written to the file;
+// "" is none, and ends the sessions of the former like Revoke. Those of another go on.
 func (s *Store) SetFlag(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flag = nil; text == "" {
+		return
+	}
 	sum := hash(text)
 	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken,
 		Created: time.Now()}, Hash: sum[:]}

@@ -14,11 +14,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/cli/backup"
 	"tunnel/cli/connect"
 	"tunnel/cli/doctor"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
+	"tunnel/cli/reload"
 	"tunnel/cli/serve"
 	"tunnel/cli/status"
 	"tunnel/cli/token"
@@ -54,7 +56,9 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 		return failure.StepInternal.ExitCode()
 	}
 	// Signals are caught until the exit: a second Ctrl-C must not interrupt a clean shutdown.
-	ctx, stop := signal.NotifyContext(context.Background(), ending()...)
+	hangs := !signal.Ignored(syscall.SIGHUP)
+	reloads := hangs && (privsep.IsWorker(args) || !onTerminal())
+	ctx, stop := signal.NotifyContext(context.Background(), ending(hangs && !reloads)...)
 
 	config.UnsetEmpty()
 	output := output.New(stdout, stderr)
@@ -64,6 +68,12 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	stderr = output.Stderr
 	app := newApp(version, output.Stdout, output.Stderr)
 	app.Metadata = map[string]any{invocation.MetaArgs: args, invocation.MetaOutput: output}
+	switch {
+	case privsep.IsWorker(args): // its parent says what a hangup means
+		signal.Ignore(syscall.SIGHUP)
+	case reloads:
+		app.Metadata[invocation.MetaHangup] = onHangup(stop)
+	}
 	if privsep.IsWorker(args) {
 		worker, err := privsep.Inherit(output.Orphan)
 		if err != nil {
@@ -83,14 +93,15 @@ func run(version string, args []string, stdout, stderr io.Writer) int {
 	return failure.Report(stderr, err)
 }
 
-// ending returns the signals that end a run cleanly. A signal that is ignored at the start stays
-// ignored: SIGHUP under nohup, SIGINT for a background job of a script.
-func ending() []os.Signal {
+// ending returns the signals that end a run cleanly, SIGHUP with hangup. A signal that is ignored
+// at the start stays ignored: SIGHUP under nohup, SIGINT for a background job of a script.
+func ending(hangup bool) []os.Signal {
 	all := []os.Signal{syscall.SIGTERM}
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		if !signal.Ignored(s) {
-			all = append(all, s)
-		}
+	if !signal.Ignored(syscall.SIGINT) {
+		all = append(all, syscall.SIGINT)
+	}
+	if hangup {
+		all = append(all, syscall.SIGHUP)
 	}
 	return all
 }
@@ -116,9 +127,9 @@ func newApp(version string, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			serve.Command(), connect.Command(), token.Command(), token.InviteCommand(),
 			configCommand(), cleanupCommand(),
-			confirmCommand(), status.Command(), status.PeersCommand(), status.TopCommand(),
-			status.KickCommand(), web.Command(), doctor.Command(), versionCommand(),
-			completionCommand(),
+			confirmCommand(), reload.Command(), status.Command(), status.PeersCommand(),
+			status.TopCommand(), status.KickCommand(), web.Command(), doctor.Command(),
+			backup.Command(), backup.RestoreCommand(), versionCommand(), completionCommand(),
 		},
 		OnUsageError: invocation.UsageError,
 		Action: func(c *cli.Context) error {

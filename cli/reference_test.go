@@ -28,10 +28,10 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	parts := map[string]func() string{
-		"serve":   func() string { return settingsTable(config.DefaultServe().Settings()) },
-		"connect": func() string { return settingsTable(config.DefaultConnect().Settings()) },
-		"cleanup": func() string { return settingsTable(config.DefaultCleanup().Settings()) },
-		"confirm": func() string { return settingsTable(config.DefaultConfirm().Settings()) },
+		"serve":   func() string { return settingsTable(config.DefaultServe().Settings(), true) },
+		"connect": func() string { return settingsTable(config.DefaultConnect().Settings(), true) },
+		"cleanup": func() string { return settingsTable(config.DefaultCleanup().Settings(), false) },
+		"confirm": func() string { return settingsTable(config.DefaultConfirm().Settings(), false) },
 		"trusted": trustedKeys,
 		"token":   tokenTable,
 		"exits":   exitTable,
@@ -73,7 +73,8 @@ func trustedKeys() string {
 	return "| keys |\n|---|\n| " + strings.Join(slices.Compact(keys), ", ") + " |\n"
 }
 
-func settingsTable(settings []*setting.Setting) string {
+// settingsTable has a table of settings; those of what runs long say from when on a reload holds.
+func settingsTable(settings []*setting.Setting, reloads bool) string {
 	var b strings.Builder
 	b.WriteString("| flag and key | default | meaning |\n|---|---|---|\n")
 	for _, s := range settings {
@@ -84,6 +85,9 @@ func settingsTable(settings []*setting.Setting) string {
 		meaning := sentence(strings.ReplaceAll(s.Usage, "`", ""))
 		if s.More != "" {
 			meaning += " " + sentence(s.More)
+		}
+		if reloads && s.Reload != setting.Restart {
+			meaning += " Reloads " + string(s.Reload) + "."
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name+argument(s.Usage), value(s), meaning)
 	}

@@ -40,6 +40,9 @@ type Config struct {
 	Dialer *ws.Dialer
 	// to further servers, in the order in which to try them if Dialer's does not answer
 	Others []*ws.Dialer
+	// Redial returns what replaces Dialer and Others, to the same servers, from the next session on;
+	// nil if nothing does. It may itself be nil.
+	Redial func() []*ws.Dialer
 	Device tun.Device // closed by Run
 	Host   Host       // closed by Run
 	// the only address to accept; the zero Addr accepts the server's choice

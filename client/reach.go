@@ -52,6 +52,11 @@ func (c *Client) newEndpoints() []*endpoint {
 // survive, and goes on in the order of the Config. The error is that of the first server tried,
 // unless an attempt at another got further.
 func (c *Client) round(ctx context.Context) (connected bool, err error) {
+	if c.Redial != nil {
+		for i, d := range c.Redial() {
+			c.endpoints[i].dialer, c.endpoints[i].doubt = *d, refusal.Doubt{}
+		}
+	}
 	order := c.endpoints
 	if c.current != nil {
 		order = []*endpoint{c.current}

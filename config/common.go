@@ -63,7 +63,8 @@ func defaultCommon() Common {
 
 func (l *Log) settings() []*setting.Setting {
 	return []*setting.Setting{
-		{Name: "log-level", Category: setting.Machine, Value: setting.Level(&l.Level),
+		{Name: "log-level", Reload: setting.AtOnce,
+			Category: setting.Machine, Value: setting.Level(&l.Level),
 			Usage: "least `LEVEL` to log: debug, info, warn or error"},
 		{Name: "log-format", Category: setting.Machine, Value: setting.String(&l.Format),
 			Usage: "`FORMAT` of the log on stderr: text or json"},
@@ -80,12 +81,14 @@ func (m *Common) settings() []*setting.Setting {
 	return append([]*setting.Setting{
 		{Name: "dev", Category: setting.Machine, Value: setting.String(&m.Dev),
 			Usage: "`NAME` of the TUN device to create"},
-		{Name: "token", Category: setting.Server, Secret: true, Value: setting.String(&m.Token),
+		{Name: "token", Reload: setting.NextConnection,
+			Category: setting.Server, Secret: true, Value: setting.String(&m.Token),
 			Usage: "shared `SECRET`, at least 16 bytes; other users of this machine may see it, " +
 				"better use --token-file",
 			More: "`serve`: a further token, named `flag`, that is not stored. `connect`: the " +
 				"token to log in with"},
-		{Name: "token-file", Category: setting.Server, Input: true, Path: true,
+		{Name: "token-file", Reload: setting.NextConnection,
+			Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&m.TokenFile), Usage: "`FILE` with the shared secret"},
 		{Name: "congestion", Category: setting.Server, Value: setting.String(&m.Congestion),
 			Usage: "TCP congestion `CONTROL` of the tunnel's connection: auto (BBR on a long " +

@@ -96,7 +96,8 @@ func (o *Connect) serverSettings() []*setting.Setting {
 				"ones are tried when those before fail",
 			More: "The variable has spaces between them. A HOST without a port is port 443, then " +
 				"8443"},
-		{Name: "header", Trusted: true, Category: setting.Server, Secret: true, Value: headers(&o.Header),
+		{Name: "header", Reload: setting.NextConnection, Trusted: true,
+			Category: setting.Server, Secret: true, Value: headers(&o.Header),
 			Usage: "further HTTP header, `K=V`; may be given several times",
 			More: "With `Authorization`, for a proxy in front, the token is sent in " +
 				"`Tunnel-Authorization`"},
@@ -107,7 +108,8 @@ func (o *Connect) serverSettings() []*setting.Setting {
 			More: "Loopback addresses need no permission"},
 		{Name: "keep-trying", Category: setting.Server, Value: setting.Bool(&o.KeepTrying),
 			Usage: "do not give up when the first attempt fails, as at boot"},
-		{Name: "proxy", Trusted: true, Category: setting.Server, Value: proxy(&o.Proxy),
+		{Name: "proxy", Reload: setting.NextConnection, Trusted: true,
+			Category: setting.Server, Value: proxy(&o.Proxy),
 			Usage: "`URL` of the proxy to use, " +
 				"[http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or none, instead of " +
 				"that of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; other users of this " +
@@ -158,29 +160,35 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
-		{Name: "on-up", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
+		{Name: "on-up", Reload: setting.AtOnce, Trusted: true,
+			Category: setting.Machine, Value: setting.String(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and TUNNEL_PEER"},
-		{Name: "on-down", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
+		{Name: "on-down", Reload: setting.AtOnce, Trusted: true,
+			Category: setting.Machine, Value: setting.String(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
 	}
 }
 
 func (o *Connect) tlsSettings() []*setting.Setting {
 	return []*setting.Setting{
-		{Name: "pin", Trusted: true, Category: setting.Server, Value: pins(&o.Pin),
+		{Name: "pin", Reload: setting.NextConnection, Trusted: true,
+			Category: setting.Server, Value: pins(&o.Pin),
 			Usage: "the server's key must be `sha256:HASH`, as the server prints it, and no " +
 				"authority needs to have signed its certificate; may be given several times",
 			More: "HASH is the SHA-256 of its SubjectPublicKeyInfo, base64 or hexadecimal. Name " +
 				"and dates of the certificate do not count either, unless `--ca` is given too"},
-		{Name: "ca", Category: setting.Server, Input: true, Path: true,
+		{Name: "ca", Reload: setting.NextConnection,
+			Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&o.CA),
 			Usage: "`FILE` with the certificates to trust instead of the system's, PEM"},
-		{Name: "tls-cert", Category: setting.Server, Input: true, Path: true,
+		{Name: "tls-cert", Reload: setting.NextConnection,
+			Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&o.TLSCert),
 			Usage: "`FILE` with this client's certificate chain, for a server with --client-ca, " +
 				"PEM; read again when it changes"},
-		{Name: "tls-key", Category: setting.Server, Input: true, Path: true,
+		{Name: "tls-key", Reload: setting.NextConnection,
+			Category: setting.Server, Input: true, Path: true,
 			Value: setting.String(&o.TLSKey), Usage: "`FILE` with its key, PEM"},
 	}
 }

@@ -26,6 +26,19 @@ func LoadConnect(from setting.Sources) (*Connect, error) {
 	return o, setting.Load(o.Settings(), from, o.From, o.check)
 }
 
+// Check returns all problems of a configuration whose values come from several loads.
+func (s *Serve) Check() error { return checked(s.Settings(), s.From, s.check) }
+
+// Check is that of Serve.
+func (o *Connect) Check() error { return checked(o.Settings(), o.From, o.check) }
+
+func checked(settings []*setting.Setting, from setting.Origins,
+	check func(*setting.Checker)) error {
+	c := setting.NewChecker(settings, from)
+	check(c)
+	return c.Err()
+}
+
 // Cleanup is the configuration of `tunnel cleanup`.
 type Cleanup struct {
 	Log

@@ -167,32 +167,35 @@ func (s *Serve) networkSettings() []*setting.Setting {
 	return []*setting.Setting{
 		{Name: "network", Category: setting.Network, Value: serveNetwork(&s.Network),
 			Usage: "private network, an IPv4 `PREFIX`", More: "A /29 or larger"},
-		{Name: "client-to-client", Category: setting.Network,
+		{Name: "client-to-client", Reload: setting.AtOnce, Category: setting.Network,
 			Value: setting.Bool(&s.ClientToClient),
 			Usage: "let clients reach each other",
 			More:  "Without it they cannot, whatever `ip_forward` says"},
-		{Name: "push-route", Trusted: true, Category: setting.Network, Value: pushedRoutes(&s.PushRoute),
+		{Name: "push-route", Reload: setting.AtOnce, Trusted: true,
+			Category: setting.Network, Value: pushedRoutes(&s.PushRoute),
 			Usage: "let all clients reach the network `PREFIX` behind this machine; may be given " +
 				"several times",
 			More: "`token create --push-route` and `token set --push-route` do it for the clients " +
 				"of one token. This machine forwards packets between the tunnel and the interface " +
 				"that leads there. Hosts there need a route back, which a line in the log names, or " +
 				"--masquerade"},
-		{Name: "masquerade", Trusted: true, Category: setting.Network, Value: setting.Bool(&s.Masquerade),
+		{Name: "masquerade", Reload: setting.AtOnce, Trusted: true,
+			Category: setting.Network, Value: setting.Bool(&s.Masquerade),
 			Usage: "give what clients send to networks behind this machine its own address, and let " +
 				"them reach public addresses, too",
 			More: "Needs nftables. Other private networks, this machine's own addresses and " +
 				"169.254.0.0/16 still need --push-route"},
-		{Name: "masquerade-only", Trusted: true, Category: setting.Network,
+		{Name: "masquerade-only", Reload: setting.AtOnce, Trusted: true, Category: setting.Network,
 			Value: masqueradedRoutes(&s.MasqueradeOnly),
 			Usage: "with --masquerade, only what clients send to the network `PREFIX`; may be given " +
 				"several times",
 			More: "Public addresses need --push-route then"},
-		{Name: "dns", Category: setting.Network, Value: dnsServers(&s.DNS),
+		{Name: "dns", Reload: setting.AtOnce, Category: setting.Network, Value: dnsServers(&s.DNS),
 			Usage: "tell clients of the DNS server `ADDRESS`; may be given several times, best first",
 			More: "`token create --dns` and `token set --dns` replace it for the clients of one " +
 				"token. Which names clients ask it is their own decision"},
-		{Name: "dns-domain", Category: setting.Network, Value: dnsDomains(&s.DNSDomain),
+		{Name: "dns-domain", Reload: setting.AtOnce,
+			Category: setting.Network, Value: dnsDomains(&s.DNSDomain),
 			Usage: "tell clients that these DNS servers know the names in `DOMAIN`; may be given " +
 				"several times",
 			More: "`token create --dns-domain` and `token set --dns-domain` add to it"},
@@ -208,9 +211,11 @@ func (s *Serve) networkSettings() []*setting.Setting {
 
 func (s *Serve) limitSettings() []*setting.Setting {
 	return []*setting.Setting{
-		{Name: "max-connections", Category: setting.Server, Value: setting.Int(&s.MaxConnections),
+		{Name: "max-connections", Reload: setting.AtOnce,
+			Category: setting.Server, Value: setting.Int(&s.MaxConnections),
 			Usage: "largest `NUMBER` of connections at once; 0 is no limit"},
-		{Name: "max-per-address", Category: setting.Server, Value: setting.Int(&s.MaxPerAddress),
+		{Name: "max-per-address", Reload: setting.AtOnce,
+			Category: setting.Server, Value: setting.Int(&s.MaxPerAddress),
 			Usage: "largest `NUMBER` of connections at once from one IPv4 address or IPv6 /64; 0 " +
 				"is no limit. Those of this machine are not counted"},
 		{Name: "trusted-proxy", Category: setting.Server, Value: proxyPrefixes(&s.TrustedProxy),
@@ -218,7 +223,8 @@ func (s *Serve) limitSettings() []*setting.Setting {
 				"have commas",
 			More: "Its right-most address that is not such a proxy is the client's, for limits, " +
 				"bans and the log"},
-		{Name: "max-sessions", Category: setting.Server, Value: setting.Int(&s.MaxSessions),
+		{Name: "max-sessions", Reload: setting.AtOnce,
+			Category: setting.Server, Value: setting.Int(&s.MaxSessions),
 			Usage: "largest `NUMBER` of clients that one token admits at once; 0 is no limit. " +
 				"token create --max-sessions overrides it",
 			More: "It also bounds how often a token logs in, and, at twice the number, the " +
@@ -228,7 +234,8 @@ func (s *Serve) limitSettings() []*setting.Setting {
 			Usage: "most memory to use, a `SIZE` like 256M or 1G; half of it is for queued " +
 				"packets, and the clients with the largest queues lose packets first",
 			More: "At least `32M`. A smaller `GOMEMLIMIT` counts as well"},
-		{Name: "max-lanes", Category: setting.Server, Value: setting.Int(&s.MaxLanes),
+		{Name: "max-lanes", Reload: setting.AtOnce,
+			Category: setting.Server, Value: setting.Int(&s.MaxLanes),
 			Usage: "largest `NUMBER` of connections that one client may have at once, 1 to 16",
 			More:  "Each counts against the limits of connections"},
 	}

@@ -218,7 +218,7 @@ func (c *Client) call(ctx context.Context, method, path string, send any, want i
 			return fmt.Errorf("%s answered %s", c.name, resp.Status)
 		}
 		if resp.StatusCode < http.StatusInternalServerError {
-			return fmt.Errorf("%w: %s", ErrRefused, answer.Error)
+			return &refusedError{answer.Error}
 		}
 		return errors.New(answer.Error)
 	case resp.StatusCode != want:
@@ -236,3 +236,10 @@ func (c *Client) call(ctx context.Context, method, path string, send any, want i
 func limited(r io.Reader, most int64) io.Reader {
 	return http.MaxBytesReader(nil, io.NopCloser(r), most)
 }
+
+// refusedError is an ErrRefused with the text of the answer.
+type refusedError struct{ text string }
+
+func (e *refusedError) Error() string { return ErrRefused.Error() + ": " + e.text }
+
+func (e *refusedError) Is(target error) bool { return target == ErrRefused }

@@ -10,12 +10,16 @@
 //	GET    /status        → 200 status.Hub
 //	GET    /flows?for=T   → 200 status.Flows, after that time, such as 1.5s
 //	POST   /web           → 200 Link
+//	GET    /state         → 200 state.Content
+//	GET    /reload        → 200 Reloads
+//	POST   /reload        → 200 Changes
 //	POST   /kick          {"client": NAME or ADDRESS, "seconds": N} → 200 {"sessions": N}
 //
 // A client has one in the directory of the journals, JOURNAL.control:
 //
 //	GET    /status        → 200 status.Client
 //	GET    /flows?for=T   → 200 status.Flows
+//	GET, POST /reload     as a server's
 //
 // With --confirm it has another, JOURNAL.sock, which its parent process answers:
 //

@@ -39,6 +39,12 @@ func listen(t *testing.T, dir string) net.Listener {
 // start answers in dir for a server that has no clients; stop ends it.
 func start(t *testing.T, dir string) (stop func()) {
 	t.Helper()
+	return startReloading(t, dir, control.Reloads{})
+}
+
+// startReloading is start for a server that can be told to reload.
+func startReloading(t *testing.T, dir string, reloads control.Reloads) (stop func()) {
+	t.Helper()
 	file, err := state.Open(filepath.Join(t.TempDir(), "db"))
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +69,10 @@ func start(t *testing.T, dir string) (stop func()) {
 	ln := listen(t, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, nil, log) })
+	group.Go(func() {
+		own := control.Own{Join: theJoin, Reloads: reloads, Export: file.Export}
+		control.Serve(ctx, ln, hub, own, log)
+	})
 	stop = sync.OnceFunc(func() {
 		cancel()
 		group.Wait()

@@ -89,7 +89,9 @@ func serveAsked(t *testing.T, ln net.Listener, client control.Asked) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { control.ServeClient(ctx, ln, client, slog.New(slog.DiscardHandler)) })
+	group.Go(func() {
+		control.ServeClient(ctx, ln, client, control.Reloads{}, slog.New(slog.DiscardHandler))
+	})
 	t.Cleanup(func() {
 		cancel()
 		group.Wait()

@@ -48,11 +48,11 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s, which clients join by join, until ctx ends. link makes a link to its
-// web page; nil if it has none. Serve closes ln, and returns when no request is being answered.
-func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join, link func() Link,
+// Serve answers on ln for s, which is own, until ctx ends. It closes ln, and returns
+// when no request is being answered.
+func Serve(ctx context.Context, ln net.Listener, s *server.Server, own Own,
 	log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, join, link), log); err != nil {
+	if err := serve(ctx, ln, handler(s, own), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -88,12 +88,14 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, join Join, link func() Link) http.Handler {
+func handler(s *server.Server, own Own) http.Handler {
 	mux := http.NewServeMux()
 	handleStatus(mux, s)
-	handleWeb(mux, link)
+	handleWeb(mux, own.Link)
+	handleReload(mux, own.Reloads)
+	handleExport(mux, own.Export)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, join, nil)
+		answer(w, http.StatusOK, own.Join, nil)
 	})
 	mux.HandleFunc("GET /tokens", func(w http.ResponseWriter, _ *http.Request) {
 		all, err := s.ListTokens()

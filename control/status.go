@@ -106,7 +106,8 @@ type Asked interface {
 
 // ServeClient answers on ln, from ListenClient in this or another process, until ctx ends. It
 // closes ln, and returns when no request is being answered.
-func ServeClient(ctx context.Context, ln net.Listener, asked Asked, log *slog.Logger) {
+func ServeClient(ctx context.Context, ln net.Listener, asked Asked, reloads Reloads,
+	log *slog.Logger) {
 	if l, ok := ln.(*net.UnixListener); ok { // of another process, which removes the name
 		l.SetUnlinkOnClose(false)
 		ln = &listener{UnixListener: l}
@@ -116,6 +117,7 @@ func ServeClient(ctx context.Context, ln net.Listener, asked Asked, log *slog.Lo
 		answer(w, http.StatusOK, asked.Status(), nil)
 	})
 	handleFlows(mux, asked.Flows)
+	handleReload(mux, reloads)
 	if err := serve(ctx, ln, mux, log); err != nil {
 		log.Error("the control socket ended: tunnel status does not reach this client any more",
 			"err", err)

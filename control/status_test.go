@@ -63,7 +63,7 @@ func TestClientStatus(t *testing.T) {
 		group.Go(func() {
 			control.ServeClient(ctx, serving, asked{status: func() status.Client {
 				return status.Client{Dev: "tun7"}
-			}}, slog.New(slog.DiscardHandler))
+			}}, control.Reloads{}, slog.New(slog.DiscardHandler))
 		})
 		if c, err := control.ClientStatus(t.Context(), dir, "j"); err != nil || c.Dev != "tun7" {
 			t.Errorf("copied %v: %+v, %v", copied, c, err)

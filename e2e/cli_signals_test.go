@@ -29,7 +29,7 @@ func TestSignalsToGroup(t *testing.T) {
 	before, serverBefore := tables(t, client), tables(t, server)
 	bin := plainBuild(t)
 	srv := bin.serve(t, server, "--plain")
-	all := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+	all := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} // it ends no run here
 	end := func(what string, proc *lab.Proc) {
 		signalGroup(r, proc, all...)
 		if code := proc.Wait(soon); code != 0 || strings.Contains(proc.Stderr(), "undo ") {

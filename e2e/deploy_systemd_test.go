@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -58,6 +61,9 @@ func (m *machine) testServe(t *testing.T, far *lab.Host, upgrade string) {
 		"--state", t.TempDir())
 	client.WaitFor("up: ", soon)
 	reaches(t, far, "10.1.1.1")
+	reaches(t, far, "192.168.7.1")
+	m.reload(t, unit, "/etc/tunnel/serve.yaml", "public: 198.51.100.2\npush-route: 192.168.7.0/24\n",
+		"max-sessions: 5\n", "mtu: 1300\n")
 	reaches(t, far, "192.168.7.1")
 	m.upgrade(t, unit, upgrade, far, client)
 	reaches(t, far, "10.1.1.1")
@@ -133,6 +139,12 @@ func (m *machine) testConnect(t *testing.T, far *lab.Host) {
 	m.becomes(unit, "StatusText", "connected")
 	m.watchdog(t, unit, "connected")
 	reaches(t, m.host, "10.1.1.1")
+	kept, err := os.ReadFile(filepath.Join(m.root, "/etc/tunnel/office.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.reload(t, unit, "/etc/tunnel/office.yaml", string(kept), "log-level: debug\n", "mtu: 1300\n")
+	reaches(t, m.host, "10.1.1.1")
 	m.run("systemctl", "stop", unit)
 	if result := m.show(unit, "Result"); result != "success" {
 		t.Errorf("the stop is a %s\n%s", result, m.journal("--unit="+unit))
@@ -140,6 +152,39 @@ func (m *machine) testConnect(t *testing.T, far *lab.Host) {
 	stop(t, hub)
 	m.run("rm", "-f", "/run/tunnel/hook") // on a busy machine the second for --on-down was too short
 	m.undone(t, before)
+}
+
+// reload has systemd reload a unit whose file has a text, with a change that holds at once, with
+// one that needs a restart, and with an error. A signal does it, too; the unit is never down.
+func (m *machine) reload(t *testing.T, unit, file, kept, change, restart string) {
+	t.Helper()
+	main := m.show(unit, "MainPID")
+	logged := func(what string, n int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%s has logged %q %d times", unit, what, n), func() bool {
+			return strings.Count(m.journal("--unit="+unit), what) == n
+		})
+	}
+	m.write(file, kept+change, 0o600)
+	m.run("systemctl", "reload", unit)
+	logged("configuration read again", 1)
+	for n, bad := range []string{restart, "nonsense: 1\n"} {
+		m.write(file, kept+change+bad, 0o600)
+		if _, stderr, code := m.try("systemctl", "reload", unit); code == 0 ||
+			m.show(unit, "ActiveState") != "active" {
+			t.Errorf("systemctl reload with %q: exit code %d\n%s", bad, code, stderr)
+		}
+		logged("the configuration is as it was", n)
+	}
+	logged("needs a restart: mtu ("+file, 1)
+	logged("nonsense: unknown key", 2) // the run, and the command
+	m.write(file, kept, 0o600)
+	m.run("systemctl", "kill", "--signal=SIGHUP", unit)
+	logged("configuration read again", 3)
+	m.becomes(unit, "SubState", "running")
+	if now := m.show(unit, "MainPID"); now != main {
+		t.Errorf("process %s was replaced by %s", main, now)
+	}
 }
 
 // undone fails the test unless the machine's network is as before, without a journal or a firewall

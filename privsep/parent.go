@@ -41,6 +41,8 @@ type Parent struct {
 	Stdout, Stderr io.Writer
 	// Watch is how often the worker is asked whether it is alive; 0 is never.
 	Watch time.Duration
+	// Reload has the worker ask for the configuration again each time that it receives; nil is never.
+	Reload <-chan struct{}
 
 	machine Machine
 	log     *slog.Logger
@@ -126,6 +128,7 @@ func (p *Parent) Run(ctx context.Context, args []string) (code int, err error) {
 	if p.Watch > 0 {
 		serving.Go(p.ask)
 	}
+	serving.Go(p.reload)
 	defer passSignals(cmd.Process)()
 	code, err = p.wait(ctx, cmd.Process, ended)
 	cancel()

@@ -147,7 +147,10 @@ func (h *fakeHost) OpenListener(context.Context, string) (*os.File, error) {
 	return nil, errors.New("no")
 }
 
-func (h *fakeHost) Open(flag string) (*os.File, error) {
+func (h *fakeHost) OpenConfig() (*os.File, error) { return nil, errors.New("a bad file") }
+func (h *fakeHost) Adopt(context.Context) error   { return nil }
+
+func (h *fakeHost) Open(flag string, _ bool) (*os.File, error) {
 	<-h.hold
 	return nil, errors.New("no file " + flag)
 }

@@ -36,8 +36,11 @@ const (
 	kindDevice kind = "device" // make the TUN device of the flags
 	kindState  kind = "state"  // open the state directory of the flags
 	// listen where the flags say: the flag Name, "" for a server's port or a client's control socket
-	kindListen  kind = "listen"
-	kindOpen    kind = "open"     // open the file that the flag Name names, to read it
+	kindListen kind = "listen"
+	// open the file that the flag Name names, to read it; with Next that of what was read again
+	kindOpen    kind = "open"
+	kindReread  kind = "reread"   // read the configuration file again; the answer has a copy
+	kindAdopt   kind = "adopt"    // what kindReread has read last holds from now on
 	kindOverlap kind = "overlap"  // whether Networks overlap this machine's
 	kindApply   kind = "apply"    // host.Host.Apply of Want
 	kindDraw    kind = "withdraw" // host.Host.Withdraw
@@ -56,6 +59,7 @@ type request struct {
 	ID        uint32         `json:"id"` // from 1 on; 0 names none
 	Kind      kind           `json:"kind"`
 	Name      string         `json:"name,omitempty"`
+	Next      bool           `json:"next,omitempty"`
 	Address   netip.Addr     `json:"address,omitzero"`
 	Port      uint16         `json:"port,omitzero"` // of Address; 0 is any
 	Addresses []netip.Addr   `json:"addresses,omitempty"`
@@ -64,12 +68,14 @@ type request struct {
 }
 
 // reply is a message of the parent: the answer to a request, or with Stop the word to stop, or with
-// Ask the question whether the worker is alive, which it answers by telling supervisor.Alive.
+// Ask the question whether the worker is alive, which it answers by telling supervisor.Alive, or
+// with Reload the word to have the configuration read again.
 type reply struct {
-	ID    uint32   `json:"id,omitempty"`
-	Stop  bool     `json:"stop,omitempty"`
-	Ask   bool     `json:"ask,omitempty"`
-	Error *Failure `json:"error,omitempty"`
+	ID     uint32   `json:"id,omitempty"`
+	Stop   bool     `json:"stop,omitempty"`
+	Ask    bool     `json:"ask,omitempty"`
+	Reload bool     `json:"reload,omitempty"`
+	Error  *Failure `json:"error,omitempty"`
 
 	Device string         `json:"device,omitempty"` // its name; the device comes beside it
 	Vnet   packet.Offload `json:"offload,omitzero"`

@@ -31,8 +31,12 @@ type Machine interface {
 	// OpenListener returns the listening socket of a flag (--metrics, --web), once there is the
 	// device; without a flag that of a server, or a client's control socket. The caller closes it.
 	OpenListener(ctx context.Context, flag string) (*os.File, error)
-	// Open opens the file that the flag names, to read it.
-	Open(flag string) (*os.File, error)
+	// Open opens the file that the flag names, to read it; with next, the flag of what was read again.
+	Open(flag string, next bool) (*os.File, error)
+	// OpenConfig reads the configuration file again, and judges it; the caller closes the copy.
+	OpenConfig() (copy *os.File, err error)
+	// Adopt makes what OpenConfig has read last hold, for Open, RunHook and Allow, too.
+	Adopt(ctx context.Context) error
 	// RunHook runs the command of the flag for what was set.
 	RunHook(ctx context.Context, flag string, set host.Want) error
 	// Tell tells the service manager a state.
@@ -200,8 +204,10 @@ func bounded(overlap route.OverlapError) *route.OverlapError {
 func (r request) well() bool {
 	bare := request{ID: r.ID, Kind: r.Kind}
 	switch r.Kind {
-	case kindDevice, kindState, kindDraw, kindUndo:
-	case kindOpen, kindHook, kindListen:
+	case kindDevice, kindState, kindReread, kindAdopt, kindDraw, kindUndo:
+	case kindOpen:
+		bare.Name, bare.Next = r.Name, r.Next
+	case kindHook, kindListen:
 		bare.Name = r.Name
 	case kindTell:
 		bare.Name = r.Name
@@ -229,8 +235,8 @@ func (r request) well() bool {
 	default:
 		return false
 	}
-	return r.Name == bare.Name && r.Address == bare.Address && r.Port == bare.Port &&
-		r.Want == bare.Want &&
+	return r.Name == bare.Name && r.Next == bare.Next && r.Address == bare.Address &&
+		r.Port == bare.Port && r.Want == bare.Want &&
 		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
 }
 
@@ -259,7 +265,7 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 		file, a.Dir, err = p.machine.OpenState()
 		return a, file, err
 	case kindOpen:
-		file, err = p.machine.Open(r.Name)
+		file, err = p.machine.Open(r.Name, r.Next)
 		return a, file, err
 	case kindTell:
 		p.tell(supervisor.State(r.Name))
@@ -276,6 +282,11 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 	case kindListen:
 		file, err = p.machine.OpenListener(ctx, r.Name)
 		return a, file, err
+	case kindReread:
+		file, err = p.machine.OpenConfig()
+		return a, file, err
+	case kindAdopt:
+		return a, nil, p.machine.Adopt(ctx)
 	case kindOverlap:
 		return a, nil, p.overlap(ctx, h, r.Networks)
 	case kindApply:

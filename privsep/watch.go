@@ -46,3 +46,16 @@ func (w *Worker) answer(check func()) {
 	}
 	w.Tell(supervisor.Alive)
 }
+
+// reload tells the worker to have the configuration read again whenever Reload receives, until the
+// worker has ended.
+func (p *Parent) reload() {
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.Reload:
+			_ = p.channel.send(reply{Reload: true}, nil) // it may have ended
+		}
+	}
+}

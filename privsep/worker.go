@@ -50,7 +50,8 @@ type Worker struct {
 	waiting map[uint32]chan answer // by the request's ID
 	stop    func()                 // nil until OnStop
 	stopped bool
-	check   func() // nil until OnAsk
+	check   func()        // nil until OnAsk
+	reload  chan struct{} // holds a token when the parent has said so
 }
 
 type answer struct {
@@ -69,7 +70,8 @@ func Inherit(lost func(error)) (*Worker, error) {
 	}
 	// Else a list of processes would show the "exe" of /proc/self/exe. The name decides nothing.
 	_ = os.WriteFile("/proc/self/comm", []byte(workerName), 0)
-	w := &Worker{channel: c, lost: lost, waiting: map[uint32]chan answer{}}
+	w := &Worker{channel: c, lost: lost, waiting: map[uint32]chan answer{},
+		reload: make(chan struct{}, 1)}
 	go w.read()
 	return w, nil
 }
@@ -103,6 +105,12 @@ func (w *Worker) read() {
 		}
 		if r.Ask {
 			go w.answer(w.check)
+		}
+		if r.Reload {
+			select {
+			case w.reload <- struct{}{}:
+			default: // once for both
+			}
 		}
 		to := w.waiting[r.ID]
 		delete(w.waiting, r.ID)
@@ -191,11 +199,27 @@ func (w *Worker) ListenAt(ctx context.Context, flag string) (net.Listener, error
 	return net.FileListener(a.file)
 }
 
-// Open opens the file that a flag names, to read it.
-func (w *Worker) Open(flag string) (*os.File, error) {
-	a, err := w.file(context.Background(), request{Kind: kindOpen, Name: flag})
+// Open opens the file that a flag names, to read it; with next, the flag of what was read again.
+func (w *Worker) Open(flag string, next bool) (*os.File, error) {
+	a, err := w.file(context.Background(), request{Kind: kindOpen, Name: flag, Next: next})
 	return a.file, err
 }
+
+// OpenConfig has the parent read the configuration file again, and returns a copy, which the caller
+// closes.
+func (w *Worker) OpenConfig(ctx context.Context) (*os.File, error) {
+	a, err := w.file(ctx, request{Kind: kindReread})
+	return a.file, err
+}
+
+// Adopt has the parent hold to what OpenConfig has read last.
+func (w *Worker) Adopt(ctx context.Context) error {
+	_, err := w.call(ctx, request{Kind: kindAdopt})
+	return err
+}
+
+// Reload receives when the parent was told to have the configuration read again.
+func (w *Worker) Reload() <-chan struct{} { return w.reload }
 
 // Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Apply
 // gave last.

@@ -121,7 +121,9 @@ func (s *Server) attachSubflow(grant auth.Grant, request transport.Connect) (*co
 }
 
 // lanes returns how many connections a client gets that asks for this number.
-func (s *Server) lanes(asked int) int { return max(1, min(asked, s.MaxLanes, transport.MaxLanes)) }
+func (s *Server) lanes(asked int) int {
+	return max(1, min(asked, s.live.Load().MaxLanes, transport.MaxLanes))
+}
 
 // refuse tells a client why attach has failed.
 func (s *Server) refuse(ctx context.Context, conn *ws.Conn, err error, log *slog.Logger) {

@@ -75,7 +75,7 @@ func serveFlawed(t *testing.T) (*hub, *flawed) {
 	d := &flawed{reads: make(chan func(func(*packet.Batch))), fatal: 0xdead}
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
 		d.Device = c.Device.(*tuntest.Device)
-		c.Device, c.ClientToClient = d, true
+		c.Device, c.Site.Together = d, true
 	})
 	return h, d
 }

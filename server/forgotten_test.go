@@ -15,7 +15,7 @@ import (
 func TestForgottenBranch(t *testing.T) {
 	var clock testClock
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.ClientToClient = true
+		c.Site.Together = true
 		c.Clock(clock.now)
 	})
 	laptop := h.listen(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})

@@ -46,11 +46,12 @@ func (s *Server) read() (err error) {
 // error and the index after the record that caused it, which is lost.
 func (s *Server) route(b *packet.Batch, from int, to *peers.Outbox) (next int, err error) {
 	defer defect.Catch(&err)
+	judge := &s.live.Load().policy
 	for next = from; next < b.Len(); {
 		i := next
 		next++
 		to.Next()
-		v := s.policy.FromKernel(b.IP(i))
+		v := judge.FromKernel(b.IP(i))
 		if v == policy.Pass {
 			v = s.send(b, i, to, nil)
 		}
@@ -76,7 +77,7 @@ func (s *Server) send(b *packet.Batch, i int, out *peers.Outbox,
 		if behind {
 			return policy.Away
 		}
-		return s.policy.Unreachable(packet.Destination(b.IP(i)))
+		return s.live.Load().policy.Unreachable(packet.Destination(b.IP(i)))
 	}
 	return policy.Pass
 }
@@ -92,8 +93,9 @@ func (s *Server) receiver(p *peers.Peer, f *peers.Subflow) func(*packet.Batch) e
 			return nil
 		default:
 		}
+		judge := &s.live.Load().policy
 		b.Filter(func(i int) bool {
-			v, toKernel := s.policy.FromMember(p.Member, b, i)
+			v, toKernel := judge.FromMember(p.Member, b, i)
 			if v == policy.Pass && !toKernel {
 				v = s.send(b, i, &to, p)
 			}

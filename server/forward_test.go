@@ -89,7 +89,7 @@ func TestPolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := serve(t, "10.1.1.0/24",
-				func(c *server.Config) { c.ClientToClient = test.clientToClient })
+				func(c *server.Config) { c.Site.Together = test.clientToClient })
 			clients := map[string]*member{"1": h.join(transport.Connect{}),
 				"2": h.join(transport.Connect{})}
 			want, drops := map[string][]uint32{}, map[string]int{}
@@ -164,7 +164,7 @@ func TestKernelRefuses(t *testing.T) {
 
 // A client that never reads costs itself only: its queue overflows, others do not notice.
 func TestStuckPeer(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ClientToClient = true })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Site.Together = true })
 	stuck, other := h.join(transport.Connect{}), h.join(transport.Connect{})
 	const each = 8
 	for i := range uint32(100) { // far more than its queue and the sockets hold

@@ -47,7 +47,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (au
 
 // quota returns the limits of a token.
 func (s *Server) quota(t auth.Token) admission.Quota {
-	sessions := s.MaxSessions
+	sessions := s.live.Load().MaxSessions
 	if t.MaxSessions != nil {
 		sessions = *t.MaxSessions
 	}

@@ -49,7 +49,7 @@ func (h *hub) misses(l *listener, id uint32, to string) {
 // may take long.
 func TestSetHoldsAtOnce(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.Site.Route = func(ctx context.Context, _ networks.Machine) { <-ctx.Done() }
+		c.Machine.Route = func(ctx context.Context, _ networks.Machine) { <-ctx.Done() }
 	})
 	laptop := h.listen(h.token(auth.Spec{Name: "laptop", PushRoutes: prefixes("172.16.0.0/16")}),
 		transport.Connect{})
@@ -157,7 +157,7 @@ func TestNetworkEndsWithToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine()
 			h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-				c.ClientToClient, c.Site.Route = true, m.route
+				c.Site.Together, c.Machine.Route = true, m.route
 			})
 			laptop := h.listen(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})
 			laptop.hears(1)
@@ -198,7 +198,7 @@ func TestAdvertisedTooOften(t *testing.T) {
 	var clock testClock
 	m := newMachine()
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.Site.Route = m.route
+		c.Machine.Route = m.route
 		c.Clock(clock.now)
 	})
 	text := h.token(auth.Spec{Name: "site", Routes: prefixes("10.50.0.0/16")})

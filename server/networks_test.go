@@ -220,7 +220,7 @@ func TestAdvertised(t *testing.T) {
 	var clock testClock
 	m := newMachine()
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.ClientToClient, c.Site.Route = true, m.route
+		c.Site.Together, c.Machine.Route = true, m.route
 		c.Clock(clock.now)
 	})
 	laptop := h.listen(h.token(auth.Spec{Name: "laptop"}), transport.Connect{})
@@ -306,7 +306,7 @@ func (c *testClock) add(d time.Duration) {
 // A client whose own networks change comes back for them.
 func TestSetOwnRoutes(t *testing.T) {
 	m := newMachine()
-	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Site.Route = m.route })
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Machine.Route = m.route })
 	text := h.token(auth.Spec{Name: "site", Routes: prefixes("10.50.0.0/16")})
 	site := h.listen(text, transport.Connect{}, "10.50.0.0/16", "10.60.0.0/16")
 	m.until(t, "10.50.0.0/16")
@@ -332,7 +332,7 @@ func TestSetOwnRoutes(t *testing.T) {
 // A token cannot have what the machine or another token has.
 func TestNetworksRefused(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
-		c.Site.Overlap = func(_ context.Context, all ...netip.Prefix) error {
+		c.Machine.Overlap = func(_ context.Context, all ...netip.Prefix) error {
 			for _, p := range all {
 				if p.Overlaps(netip.MustParsePrefix("192.168.7.0/24")) {
 					return fmt.Errorf("%s overlaps the route 192.168.7.0/24 dev eth1", p)

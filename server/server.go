@@ -37,30 +37,24 @@ import (
 
 // Config is what a Server needs. Device, Leases, Auth, Sever and Log must be set.
 type Config struct {
-	Device         tun.Device    // closed by Run
-	Leases         *lease.Pool   // stays open
-	Auth           Authenticator // stays open
-	TLS            *tls.Config   // nil serves without TLS
-	Path           string        // of the WebSocket
-	MTU            int           // bytes; told to clients
-	Qlen           int           // packets; told to clients
-	Keepalive      time.Duration // told to clients
-	Congestion     string        // as in ws.Dialer
-	Version        string        // of the program, for Status
-	ClientToClient bool          // forward between clients
-	Log            *slog.Logger  // lines that clients can cause are limited, see loglimit
+	Device     tun.Device    // closed by Run
+	Leases     *lease.Pool   // stays open
+	Auth       Authenticator // stays open
+	TLS        *tls.Config   // nil serves without TLS
+	Path       string        // of the WebSocket
+	MTU        int           // bytes; told to clients
+	Qlen       int           // packets; told to clients
+	Keepalive  time.Duration // told to clients
+	Congestion string        // as in ws.Dialer
+	Version    string        // of the program, for Status
+	Log        *slog.Logger  // lines that clients can cause are limited, see loglimit
 
-	MaxConnections int // at once; 0 is no limit
-	// at once from one IPv4 address or IPv6 /64, but not from this machine; 0 is no limit
-	MaxPerAddress int
 	// bytes; queues and buffers together may hold half of it; 0 is no limit
 	MaxMemory      int64
-	MaxLanes       int            // connections that one client may have at once; 0 is one
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is trusted
-	// at once with a token without a limit of its own, lanes counted once; 0 is no limit
-	MaxSessions int
 
-	Site networks.Site // networks behind this machine
+	Live                   // as it is at the start
+	Machine networks.Hooks // what this machine does for networks
 
 	// Sever has this machine's kernel end and forget connections with addresses, before another client
 	// gets these. If it fails, addresses stay idle for longer before they change hands.
@@ -84,10 +78,10 @@ type Config struct {
 type Server struct {
 	Config    // its Log is limited
 	began     time.Time
-	local     *slog.Logger // for lines that clients cannot cause
+	live      atomic.Pointer[Live] // replaced, never changed
+	local     *slog.Logger         // for lines that clients cannot cause
 	limited   *loglimit.Handler
 	own       lease.Pair
-	policy    policy.Hub
 	drops     policy.Drops
 	budget    *fq.Budget // of all queues
 	peers     *peers.Table
@@ -127,7 +121,7 @@ func New(c Config) (*Server, error) {
 	s.peers = peers.NewTable(budget, s.limits.now)
 	s.Device = tun.Observed{Device: c.Device, See: s.peers.Meter.Written}
 	tokens, _ := s.tokens() // or none
-	s.networks = networks.New(networks.Config{Site: c.Site, Together: c.ClientToClient,
+	s.networks = networks.New(networks.Config{Site: s.goBy(c.Live), Hooks: c.Machine,
 		Leases: c.Leases, Peers: s.peers, Tokens: tokens, Now: s.limits.now, Log: s.Log})
 	s.bans = admission.NewBans(s.limits.bans, time.Now)
 	s.limiter = admission.New(admission.Rules{
@@ -137,11 +131,7 @@ func New(c Config) (*Server, error) {
 		Proxies:  c.TrustedProxies, Known: s.bans.Known, Refused: s.turnedAway, Log: c.Log,
 		Now: time.Now,
 	})
-	s.policy = policy.Hub{
-		Server: s.own.Local, Network: c.Leases.Network(), ClientToClient: c.ClientToClient,
-		Public: c.Site.Public, Member: s.peers.Member,
-	}
-	s.answers = networks.NewAnswers(s.Device, s.own, s.policy.Network)
+	s.answers = networks.NewAnswers(s.Device, s.own, c.Leases.Network())
 	c.Leases.End(func(token string) bool { return errors.Is(c.Auth.Check(token), auth.ErrRevoked) })
 	c.Leases.Reserve(c.Auth.Reserved())
 	for _, a := range c.Leases.Recent(lease.LongRest) {

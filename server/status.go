@@ -32,7 +32,7 @@ func (s *Server) Status() status.Hub {
 	status.AddDrops(hub.Drops, now.Drops)
 	for _, l := range []status.Limit{
 		{Name: "addresses", Used: int64(len(hub.Peers)), Most: int64(s.Leases.Clients())},
-		{Name: "connections", Used: int64(s.limiter.Len()), Most: int64(s.MaxConnections)},
+		{Name: "connections", Used: int64(s.limiter.Len()), Most: int64(s.live.Load().MaxConnections)},
 		{Name: "queue_bytes", Used: queued, Most: s.MaxMemory / queueShare},
 	} {
 		if l.Most > 0 {

@@ -248,7 +248,7 @@ func TestJoinToken(t *testing.T) {
 func TestRoutes(t *testing.T) {
 	for name, together := range map[string]bool{"apart": false, "together": true} {
 		t.Run(name, func(t *testing.T) {
-			h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.ClientToClient = together })
+			h := serve(t, "10.1.1.0/24", func(c *server.Config) { c.Site.Together = together })
 			text := h.token(auth.Spec{Name: "site",
 				Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"),
 					netip.MustParsePrefix("fd07::/48")}})

@@ -4,9 +4,11 @@
 package supervisor
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // A State is what the service manager is told.
@@ -18,6 +20,8 @@ const (
 	Connected    State = "connected"    // packets can cross
 	Disconnected State = "disconnected" // they cannot: the client tries again
 	Alive        State = "alive"        // the process is not stuck
+	Reloading    State = "reloading"    // the configuration is read again
+	Reloaded     State = "reloaded"     // after Reloading, applied or not
 )
 
 // message returns what sd_notify(3) is given for a state; "" for an unknown one.
@@ -31,6 +35,13 @@ func (s State) message() string {
 		return "STATUS=not connected, trying again"
 	case Alive:
 		return daemon.SdNotifyWatchdog
+	case Reloading: // systemd takes it for an answer to its signal if it is newer than that
+		var now unix.Timespec
+		_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // it has no other error than a wrong clock
+		return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading,
+			time.Duration(now.Nano()).Microseconds())
+	case Reloaded:
+		return daemon.SdNotifyReady
 	}
 	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,6 +19,8 @@ import (
 	"tunnel/cli/machine"
 	"tunnel/cli/observe"
 	"tunnel/cli/output"
+	"tunnel/cli/priority"
+	"tunnel/cli/reload"
 	"tunnel/client"
 	"tunnel/cmdrun"
 	"tunnel/config"
@@ -121,12 +124,19 @@ func connect(c *cli.Context) (err error) {
 		return failed(err)
 	}
 	defer observer.Close()
-	machine.TakePriority(log)
+	priority.Take(log)
 	events, traffic := newLines(c.App.Writer, dev), machine.Traffic(told)
 	record := newRecorder(told, c.App.Version)
 	record.Took = observer.Took
+	var redial atomic.Pointer[[]*ws.Dialer]
 	member := client.New(client.Config{
-		Dialer: all[0], Others: all[1:], Network: machine.WatchNetwork(log), Device: device,
+		Dialer: all[0], Others: all[1:], Redial: func() []*ws.Dialer {
+			if fresh := redial.Swap(nil); fresh != nil {
+				return *fresh
+			}
+			return nil
+		},
+		Network: machine.WatchNetwork(log), Device: device,
 		Host:    own,
 		Session: session, Credentials: credentials, Exchanges: auth.Exchanges, IsJoin: auth.IsJoin,
 		Log:    log,
@@ -179,7 +189,15 @@ func connect(c *cli.Context) (err error) {
 	// It takes the client's locks; its own path monitor ends a connection that is stuck.
 	alive := func() { _ = record.Status() }
 	this.Watch(c.Context, alive)
-	defer serveStatus(c.Context, this, record, log)()
+	reloader := reload.New(this, i, log, func(next *invocation.Invocation) (func(), error) {
+		fresh, err := dialers.New(next, log)
+		return func() {
+			dialers.UseKept(dir, dev, credentials, fresh)
+			redial.Store(&fresh)
+		}, err
+	})
+	defer serveStatus(c.Context, this, record, reloader.Reloads(), log)()
+	defer reloader.Run(c.Context)()
 	observer.Client(record.Status, alive)
 	return member.Run(c.Context)
 }

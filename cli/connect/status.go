@@ -21,7 +21,7 @@ func newRecorder(told *config.Connect, version string) *report.Recorder {
 // serveStatus answers `tunnel status` until the returned function is called. Without the socket the
 // client runs as well.
 func serveStatus(ctx context.Context, this machine.Machine, r *report.Recorder,
-	log *slog.Logger) (stop func()) {
+	reloads control.Reloads, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ln, err := this.Listen(ctx)
 	if err != nil {
@@ -30,7 +30,7 @@ func serveStatus(ctx context.Context, this machine.Machine, r *report.Recorder,
 		return func() {}
 	}
 	var group sync.WaitGroup
-	group.Go(func() { control.ServeClient(ctx, ln, r, log) })
+	group.Go(func() { control.ServeClient(ctx, ln, r, reloads, log) })
 	return func() {
 		cancel()
 		group.Wait()

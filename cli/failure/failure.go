@@ -42,6 +42,7 @@ const (
 	StepDNS      Step = "dns"
 	StepStatus   Step = "status"
 	StepDoctor   Step = "doctor"
+	StepReload   Step = "reload"
 
 	StepName    = Step(transport.StepName)
 	StepTCP     = Step(transport.StepTCP)
@@ -80,6 +81,7 @@ func Exits() []Exit {
 		{StepDNS, "the server's DNS of --accept-dns cannot be set"},
 		{StepStatus, "no client or server runs here that this user may ask"},
 		{StepDoctor, "`tunnel doctor` has found what keeps the tunnel from working"},
+		{StepReload, "`tunnel reload` has applied what it could; the rest needs a restart"},
 	}
 }
 
@@ -94,7 +96,7 @@ func (s Step) ExitCode() int {
 }
 
 // DoneText explains exit code 0.
-const DoneText = "done, also after SIGINT, SIGTERM and SIGHUP"
+const DoneText = "done, also after SIGINT, SIGTERM and the SIGHUP of a terminal"
 
 // ExitCodes returns the exit codes for a help text.
 func ExitCodes() string {

@@ -38,7 +38,7 @@ func (i *Invocation) OpenInput(flag string) (*os.File, error) {
 
 func (i *Invocation) openInput(flag string) (*os.File, error) {
 	if w := Worker(i.CLI); w != nil {
-		return w.Open(flag)
+		return w.Open(flag, i.pending.Load())
 	}
 	return i.OpenOwn(flag)
 }

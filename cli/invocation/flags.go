@@ -197,18 +197,22 @@ func (i *Invocation) Token() (string, error) {
 
 // Logger returns the log on stderr.
 func Logger(c *cli.Context, told config.Log) *slog.Logger {
+	return logger(c, told.Format, told.Level)
+}
+
+func logger(c *cli.Context, format string, level slog.Leveler) *slog.Logger {
 	handler := func(w io.Writer,
 		o *slog.HandlerOptions) slog.Handler {
 		return slog.NewTextHandler(w, o)
 	}
-	if told.Format == "json" {
+	if format == "json" {
 		handler = func(w io.Writer,
 			o *slog.HandlerOptions) slog.Handler {
 			return slog.NewJSONHandler(w, o)
 		}
 	}
 	Output(c).NoticeDropped(handler)
-	return slog.New(handler(c.App.ErrWriter, &slog.HandlerOptions{Level: told.Level}))
+	return slog.New(handler(c.App.ErrWriter, &slog.HandlerOptions{Level: level}))
 }
 
 // NoMore refuses more than most arguments.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,6 +40,12 @@ type Invocation struct {
 	Connect *config.Connect // nil for serve
 	ends    sync.Map        // by flag: endReads' stop for the file that was opened last
 	OnLink  func()          // of connect: called when the device gets its addresses; nil for none
+
+	command string
+	flags   map[string][]string
+	level   *slog.LevelVar  // of Log
+	changes setting.Changes // that Reread has found
+	pending atomic.Bool     // Reread has made it, and no Adopt yet
 }
 
 // New loads the configuration of the command in c.
@@ -49,12 +56,18 @@ func New(c *cli.Context) (*Invocation, error) {
 // NewOf loads the configuration of serve or connect for a command that only looks at it, with those
 // of its flags that are of serve or connect.
 func NewOf(c *cli.Context, command string, flags map[string][]string) (*Invocation, error) {
-	i := &Invocation{CLI: c}
-	from, err := i.sources(command, flags)
+	i := &Invocation{CLI: c, command: command, flags: flags, level: new(slog.LevelVar)}
+	open := OpenFile
+	if w := Worker(c); w != nil {
+		open = func(string) (*os.File, error) { return w.Open(FlagConfig, false) }
+	}
+	from, err := i.sources(open)
 	if err != nil {
 		return nil, err
 	}
-	return i, i.Load(command, from)
+	err = i.Load(command, from)
+	i.level.Set(i.Common.Level)
+	return i, err
 }
 
 // Load loads the configuration of a command from its sources.
@@ -77,14 +90,14 @@ func (i *Invocation) Settings() []*setting.Setting {
 	return i.Connect.Settings()
 }
 
-// sources returns the sources of a command's values.
-func (i *Invocation) sources(command string, flags map[string][]string) (setting.Sources, error) {
-	from := setting.Sources{Lookup: os.LookupEnv, Flags: flags}
-	if command == "connect" && i.CLI.Args().Present() {
+// sources returns the sources of the command's values; open opens the configuration file.
+func (i *Invocation) sources(open func(string) (*os.File, error)) (setting.Sources, error) {
+	from := setting.Sources{Lookup: os.LookupEnv, Flags: i.flags}
+	if i.command == "connect" && i.CLI.Args().Present() {
 		from.Flags["url"] = i.CLI.Args().Slice()
 	}
 	var err error
-	i.file, err = i.configFile(command, from)
+	i.file, err = i.configFile(from, open)
 	from.File = i.file
 	return from, err
 }
@@ -92,7 +105,8 @@ func (i *Invocation) sources(command string, flags map[string][]string) (setting
 // configFile reads the configuration file; it returns nil if there is none. A URL from another
 // source may be another server than that of the default file, and must not get that server's token.
 // The same holds for a URL on the command line and the file of TUNNEL_CONFIG.
-func (i *Invocation) configFile(command string, from setting.Sources) (*setting.File, error) {
+func (i *Invocation) configFile(from setting.Sources,
+	open func(string) (*os.File, error)) (*setting.File, error) {
 	name, _ := from.Lookup(Variable(FlagConfig)[0])
 	if texts := from.Flags[FlagConfig]; len(texts) > 0 {
 		name = texts[len(texts)-1]
@@ -102,14 +116,10 @@ func (i *Invocation) configFile(command string, from setting.Sources) (*setting.
 	optional := name == ""
 	if optional {
 		_, byVariable := from.Lookup(Variable("url")[0])
-		if command == "connect" && byVariable {
+		if i.command == "connect" && byVariable {
 			return nil, nil
 		}
-		name = DefaultFile(command)
-	}
-	open := OpenFile
-	if w := Worker(i.CLI); w != nil {
-		open = func(string) (*os.File, error) { return w.Open(FlagConfig) }
+		name = DefaultFile(i.command)
 	}
 	file, err := readConfig(i.CLI.Context, name, open)
 	if optional && errors.Is(err, fs.ErrNotExist) {
@@ -205,8 +215,8 @@ func readConfig(ctx context.Context, name string,
 	return config, err
 }
 
-// Log returns the log of the invocation, on stderr.
-func (i *Invocation) Log() *slog.Logger { return Logger(i.CLI, i.Common.Log) }
+// Log returns the log of the invocation, on stderr. Its level is that of the Current invocation.
+func (i *Invocation) Log() *slog.Logger { return logger(i.CLI, i.Common.Format, i.level) }
 
 // Hook returns the command of --on-up or --on-down, "" for none.
 func (i *Invocation) Hook(flag string) string {

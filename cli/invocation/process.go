@@ -12,6 +12,7 @@ const (
 	MetaWorker = "worker"
 	MetaArgs   = "args"
 	MetaOutput = "output"
+	MetaHangup = "hangup"
 )
 
 // Worker returns the worker that this process is; nil if it is not one.
@@ -30,4 +31,14 @@ func Output(c *cli.Context) *output.Output {
 func Args(c *cli.Context) []string {
 	args, _ := c.App.Metadata[MetaArgs].([]string)
 	return args
+}
+
+// Reload returns a channel that receives when SIGHUP arrives, and has SIGHUP end the run no more;
+// nil, which never receives, on a terminal, whose hangup ends the run.
+func Reload(c *cli.Context) <-chan struct{} {
+	take, ok := c.App.Metadata[MetaHangup].(func() <-chan struct{})
+	if !ok {
+		return nil
+	}
+	return take()
 }

@@ -9,6 +9,14 @@ import (
 
 // Tell implements Machine, and privsep.Machine.
 func (d *direct) Tell(s supervisor.State) {
+	switch s {
+	case supervisor.Listening, supervisor.Connected:
+		d.started.Store(true)
+	case supervisor.Reloading, supervisor.Reloaded:
+		if !d.started.Load() { // the end of a reload would say that the start is complete
+			return
+		}
+	}
 	if err := supervisor.Tell(s); err != nil {
 		d.log.Warn("the service manager cannot be told how this run is", "state", s, "err", err)
 	}

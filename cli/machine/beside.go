@@ -16,7 +16,7 @@ import (
 
 // ListenAt implements Machine. End removes a Unix socket, if closing the listener has not.
 func (d *direct) ListenAt(ctx context.Context, flag string) (ln net.Listener, err error) {
-	told := d.i.ListensAt(flag)
+	told := d.now().ListensAt(flag)
 	if told == "" {
 		return nil, nil
 	}
@@ -64,7 +64,7 @@ func (d *direct) openAt(ctx context.Context, flag string) (*os.File, error) {
 
 // ListenAt implements Machine.
 func (h *confined) ListenAt(ctx context.Context, flag string) (net.Listener, error) {
-	if h.i.ListensAt(flag) == "" {
+	if h.now().ListensAt(flag) == "" {
 		return nil, nil
 	}
 	return h.Worker.ListenAt(ctx, flag)

@@ -16,7 +16,8 @@ import (
 func TestListenAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "metrics.sock")
 	machine := func(command ...string) *direct {
-		return &direct{i: invocationOf(t, command...), beside: map[string]net.Listener{}}
+		return &direct{current: invocation.NewCurrent(invocationOf(t, command...)),
+			beside: map[string]net.Listener{}}
 	}
 	for _, test := range []struct{ command, flag, told, network string }{
 		{"connect", invocation.FlagMetrics, "unix:" + path, "unix"},

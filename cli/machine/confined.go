@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"tunnel/cli/invocation"
+	"tunnel/cli/priority"
 	"tunnel/cli/statedir"
 	"tunnel/client"
 	"tunnel/host"
@@ -19,9 +20,9 @@ import (
 type confined struct {
 	*privsep.Worker
 
-	i    *invocation.Invocation
-	user sandbox.User
-	log  *slog.Logger
+	current *invocation.Current
+	user    sandbox.User
+	log     *slog.Logger
 }
 
 func (h *confined) Device(ctx context.Context) (tun.Device, client.Host, error) {
@@ -36,23 +37,23 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path, err := statedir.NameFor(h.i.CLI, dir, name)
+	path, err := statedir.NameFor(h.now().CLI, dir, name)
 	if err != nil {
 		return "", err
 	}
-	connects := h.i.Serve == nil || len(h.i.Serve.ACME) > 0
+	connects := h.now().Serve == nil || len(h.now().Serve.ACME) > 0
 	if connects {
 		// crypto/x509 caches it; SSL_CERT_FILE may be readable by root only
 		_, _ = x509.SystemCertPool()
 	}
-	TakePriority(h.log)
-	if err := spreadPriority(); err != nil {
+	priority.Take(h.log)
+	if err := priority.Spread(); err != nil {
 		h.log.Debug("packets have no priority over other sessions", "err", err)
 	}
 	if err := sandbox.Drop(h.user); err != nil {
 		return "", fmt.Errorf("enter the sandbox: %w", err)
 	}
-	limits := sandbox.Limits{State: path, Connect: connects, Serve: h.i.Serve != nil}
+	limits := sandbox.Limits{State: path, Connect: connects, Serve: h.now().Serve != nil}
 	if err := sandbox.Confine(limits, h.log); err != nil {
 		return "", err
 	}
@@ -60,9 +61,6 @@ func (h *confined) State(ctx context.Context) (string, error) {
 }
 
 func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
-	if h.i.Hook(flag) == "" {
-		return
-	}
 	if err := h.Worker.Hook(ctx, flag); err != nil {
 		h.log.Debug("hook", "flag", flag, "err", err)
 	}

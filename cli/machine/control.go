@@ -20,7 +20,7 @@ func (d *direct) listenControl() (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := journal.NameFor(d.i.Common.Dev)
+	name, err := journal.NameFor(d.now().Common.Dev)
 	if err != nil {
 		return nil, err
 	}

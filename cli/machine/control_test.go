@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"tunnel/cli/invocation"
 	"tunnel/control"
 	"tunnel/ipcmd/iptest"
 	"tunnel/journal"
@@ -16,7 +17,8 @@ import (
 func TestControlOnce(t *testing.T) {
 	iptest.Namespace(t) // others look for sockets in that of the machine
 	const dev = "tun7"
-	d := &direct{i: invocationOf(t, "connect", "--dev", dev), beside: map[string]net.Listener{}}
+	d := &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--dev", dev)),
+		beside: map[string]net.Listener{}}
 	file, err := d.OpenListener(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)

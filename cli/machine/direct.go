@@ -35,14 +35,15 @@ import (
 
 // direct is the Machine of a process with privileges, and what a parent does for its worker.
 type direct struct {
-	i     *invocation.Invocation
-	user  sandbox.User // of the worker
-	split bool         // there is a worker
-	log   *slog.Logger
+	current *invocation.Current
+	user    sandbox.User // of the worker
+	split   bool         // there is a worker
+	log     *slog.Logger
 
 	made     made        // by MakeDevice
 	trial    *trial      // --confirm; nil without
 	listened atomic.Bool // Listen of a server was called
+	started  atomic.Bool // the service manager was told so
 
 	mu sync.Mutex
 	// guarded by mu; by ListenAt, by the flag, and a client's control socket, by ""
@@ -62,7 +63,7 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Host, error) {
 		//nolint:contextcheck // it has its own time
 		return nil, nil, errors.Join(err, d.made.host.CloseSealed())
 	}
-	if d.i.Connect != nil {
+	if d.now().Connect != nil {
 		return device, kept{d.made.host, d}, nil
 	}
 	return device, d.made.host, nil
@@ -70,16 +71,16 @@ func (d *direct) Device(ctx context.Context) (tun.Device, client.Host, error) {
 
 // MakeDevice implements privsep.Machine.
 func (d *direct) MakeDevice(ctx context.Context) (*os.File, string, packet.Offload, error) {
-	name := d.i.Common.Dev
+	name := d.now().Common.Dev
 	var err error
 	d.made, err = makeDevice(ctx, name, d.log, d.keepSealed)
 	if d.made.host != nil {
-		d.made.host.Resolvers = guarded(d.i)
-		d.made.host.Marked = Mark(d.i.Connect) != 0
+		d.made.host.Resolvers = guarded(d.now())
+		d.made.host.Marked = Mark(d.now().Connect) != 0
 		if d.split {
 			d.made.host.User = uint32(d.user.UID)
 		}
-		d.made.host.Full = d.i.Connect != nil && d.i.Connect.FullTunnel
+		d.made.host.Full = d.now().Connect != nil && d.now().Connect.FullTunnel
 	}
 	if err == nil {
 		if err = d.trial.listen(ctx, name, d.made.host, d.log); err != nil {
@@ -96,7 +97,7 @@ func (d *direct) Host() *host.Host { return d.made.host }
 
 func (d *direct) State(context.Context) (string, error) {
 	owner := sandbox.User{UID: os.Geteuid(), GID: os.Getegid()}
-	dir, name, err := statedir.Open(StateOf(d.i), owner, d.user.UID)
+	dir, name, err := statedir.Open(StateOf(d.now()), owner, d.user.UID)
 	if err != nil {
 		return "", err
 	}
@@ -107,14 +108,14 @@ func (d *direct) State(context.Context) (string, error) {
 // is handed over to that user.
 func (d *direct) OpenState() (*os.File, string, error) {
 	former := 0
-	if d.i.Common.User == "" {
+	if d.now().Common.User == "" {
 		former = sandbox.FormerUID(d.user)
 	}
-	return statedir.Open(StateOf(d.i), d.user, former)
+	return statedir.Open(StateOf(d.now()), d.user, former)
 }
 
 func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
-	if d.i.Connect != nil {
+	if d.now().Connect != nil {
 		return d.listenControl()
 	}
 	if d.listened.Swap(true) {
@@ -130,12 +131,12 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 		return ln, nil
 	}
 	//nolint:contextcheck // it reads /etc/services
-	address, err := config.ListenAddress(d.i.Serve.Listen)
+	address, err := config.ListenAddress(d.now().Serve.Listen)
 	if err != nil {
 		return nil, failure.Usage("--listen%w", err)
 	}
 	for until := time.Now().Add(ghostLimit); ; {
-		ln, err := listen(ctx, flagListen, address, d.i.Serve.Freebind)
+		ln, err := listen(ctx, flagListen, address, d.now().Serve.Freebind)
 		if !errors.Is(err, unix.EADDRINUSE) || !d.made.healed || time.Now().After(until) {
 			return ln, err
 		}
@@ -152,7 +153,7 @@ func (d *direct) OpenListener(ctx context.Context, flag string) (*os.File, error
 	if err != nil {
 		return nil, err
 	}
-	if d.i.Connect != nil {
+	if d.now().Connect != nil {
 		return control.File(ln)
 	}
 	defer func() { _ = ln.Close() }()
@@ -164,18 +165,15 @@ func (d *direct) OpenListener(ctx context.Context, flag string) (*os.File, error
 }
 
 // Open implements privsep.Machine.
-func (d *direct) Open(flag string) (*os.File, error) {
-	if flag == invocation.FlagConfig {
-		return d.i.CopyOfFile()
-	}
-	return d.i.OpenOwn(flag)
+func (d *direct) Open(flag string, next bool) (*os.File, error) {
+	return d.current.Open(flag, next)
 }
 
 // Allow implements privsep.Machine: a server's device must be as its flags say, a client's as its
 // server says, within bounds. Each may have further routes, by the peer: a server to private
 // networks behind its clients, a client to those that its flags accept.
 func (d *direct) Allow(want host.Want) error {
-	if d.i.Connect != nil && len(want.Addresses)+len(want.Routes) == 0 {
+	if d.now().Connect != nil && len(want.Addresses)+len(want.Routes) == 0 {
 		return d.allowSeal(want)
 	}
 	if len(want.Addresses) != 1 || len(want.Routes) == 0 {
@@ -190,18 +188,18 @@ func (d *direct) Allow(want host.Want) error {
 		networks[i] = r.Prefix
 	}
 	want.Routes = want.Routes[:1]
-	if d.i.Serve != nil {
-		if err := allowForwarding(d.i.Serve, want); err != nil {
+	if d.now().Serve != nil {
+		if err := allowForwarding(d.now().Serve, want); err != nil {
 			return err
 		}
 		want.Firewall, want.Sysctls = firewall.Rules{}, nil
-		flags := ServeWant(d.i.Serve)
+		flags := ServeWant(d.now().Serve)
 		flags.Firewall = firewall.Rules{}
 		if !want.Equal(flags) {
 			return errors.New("refused: not what the flags say")
 		}
 		for _, n := range networks {
-			if !CanRoute(d.i.Serve.Network, n) {
+			if !CanRoute(d.now().Serve.Network, n) {
 				return fmt.Errorf("refused: a route to %s", n)
 			}
 		}
@@ -211,7 +209,7 @@ func (d *direct) Allow(want host.Want) error {
 		return err
 	}
 	switch {
-	case want.Full != Traffic(d.i.Connect).Full:
+	case want.Full != Traffic(d.now().Connect).Full:
 		return errors.New("refused: other traffic than the flags say")
 	case want.Routes[0].Via != want.Addresses[0].Peer:
 		return errors.New("refused: not one address, and one route by its peer")
@@ -222,16 +220,16 @@ func (d *direct) Allow(want host.Want) error {
 	if err := d.allowNames(want.Names, append(networks, want.Routes[0].Prefix)); err != nil {
 		return err
 	}
-	pair, accepted := want.Addresses[0], d.i.Connect.Network
+	pair, accepted := want.Addresses[0], d.now().Connect.Network
 	if err := grant.Check(want.Routes[0].Prefix, pair.Local, pair.Peer, accepted); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
-	if err := d.i.Connect.Routes().Check(networks); err != nil {
+	if err := d.now().Connect.Routes().Check(networks); err != nil {
 		return fmt.Errorf("refused: %w", err)
 	}
 	d.changes()
-	if d.i.OnLink != nil {
-		d.i.OnLink()
+	if d.now().OnLink != nil {
+		d.now().OnLink()
 	}
 	return nil
 }
@@ -264,7 +262,7 @@ func (d *direct) Hook(ctx context.Context, flag string, address host.Address) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 		defer cancel()
 	}
-	runHook(ctx, "--"+flag, d.i.Hook(flag), d.i.Common.Dev, address, d.log)
+	runHook(ctx, "--"+flag, d.now().Hook(flag), d.now().Common.Dev, address, d.log)
 }
 
 // Explain implements privsep.Machine.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"tunnel/cli/priority"
 	"tunnel/host"
 	"tunnel/supervisor"
 )
@@ -35,7 +36,7 @@ func runHook(ctx context.Context, flag, command string, dev string, address host
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err := cmd.Start()
 	if err == nil {
-		if err := dropPriority(cmd.Process.Pid); err != nil {
+		if err := priority.Drop(cmd.Process.Pid); err != nil {
 			log.Warn("hook runs with the program's priority", "flag", flag, "err", err)
 		}
 		err = cmd.Wait()

@@ -42,7 +42,7 @@ func TestListen(t *testing.T) {
 
 // A worker gets the listener of a server once.
 func TestListenOnce(t *testing.T) {
-	d := &direct{i: invocationOf(t, "serve", "--listen", "127.0.0.1:0")}
+	d := &direct{current: invocation.NewCurrent(invocationOf(t, "serve", "--listen", "127.0.0.1:0"))}
 	file, err := d.OpenListener(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)

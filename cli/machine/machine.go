@@ -40,6 +40,12 @@ type Machine interface {
 	// Watch has the service manager told that the process is alive, as long as check returns, until
 	// ctx ends.
 	Watch(ctx context.Context, check func())
+	// Reload receives when a signal asks for the configuration to be read again; nil never does.
+	Reload() <-chan struct{}
+	// Reread reads the configuration file again, and returns what holds after Adopt; with an error,
+	// which says all that is wrong with the file, nothing has changed.
+	Reread(ctx context.Context) (*invocation.Invocation, error)
+	Adopt(ctx context.Context) error
 	// End undoes what is left after a client's run, and returns the run's error: err, unless there is
 	// more to say. told reports whether the run ended because it was told to.
 	End(told bool, err error) error
@@ -83,9 +89,10 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 		return nil, failure.Usage("--user: %w", err)
 	}
 	if w := invocation.Worker(i.CLI); w != nil {
-		return &confined{Worker: w, i: i, user: user, log: log}, nil
+		return &confined{Worker: w, current: invocation.NewCurrent(i), user: user, log: log}, nil
 	}
-	own := &direct{i: i, user: user, beside: map[string]net.Listener{}, log: log}
+	own := &direct{current: invocation.NewCurrent(i), user: user, beside: map[string]net.Listener{},
+		log: log}
 	own.trial = own.newTrial()
 	if os.Geteuid() != 0 {
 		if i.Common.User != "" {
@@ -103,7 +110,7 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 	}
 	own.split = true
 	parent := privsep.New(own, log)
-	parent.Watch = supervisor.Interval()
+	parent.Watch, parent.Reload = supervisor.Interval(), own.Reload()
 	stdout, stderr := invocation.Output(i.CLI).Stdout.Spool.Relay(),
 		invocation.Output(i.CLI).Stderr.Spool.Relay()
 	parent.Stdout, parent.Stderr = stdout, stderr

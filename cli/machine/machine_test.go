@@ -262,19 +262,20 @@ func TestAllow(t *testing.T) {
 		}), false},
 		"a server, DNS": {"serve", named(hub, "10.1.1.1", false, "corp.example"), false},
 	} {
-		d := &direct{i: invocationOf(t, strings.Fields(test.command)...)}
+		d := &direct{current: invocation.NewCurrent(invocationOf(t, strings.Fields(test.command)...))}
 		if err := d.Allow(test.want); (err == nil) != test.allowed {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	d := &direct{i: invocationOf(t, "connect", "--token-file", "/dev/null")}
+	d := &direct{current: invocation.NewCurrent(invocationOf(t, "connect", "--token-file",
+		"/dev/null"))}
 	for _, flag := range []string{"state", "tls-key", "on-up", "", "/etc/shadow"} {
-		if f, err := d.Open(flag); err == nil {
+		if f, err := d.Open(flag, false); err == nil {
 			_ = f.Close()
 			t.Errorf("opened %q", flag)
 		}
 	}
-	if f, err := d.Open(invocation.FlagTokenFile); err != nil {
+	if f, err := d.Open(invocation.FlagTokenFile, false); err != nil {
 		t.Error(err)
 	} else {
 		_ = f.Close()

@@ -16,9 +16,9 @@ func (d *direct) allowNames(names dns.Config, networks []netip.Prefix) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("refused: %w", err)
-	case names.All != d.i.Connect.AllNames():
+	case names.All != d.now().Connect.AllNames():
 		return errors.New("refused: DNS of all names that no flag accepts, or not of all")
-	case !names.Equal(names.Within(networks, d.i.Connect.FullTunnel)):
+	case !names.Equal(names.Within(networks, d.now().Connect.FullTunnel)):
 		return errors.New("refused: a DNS server that is not behind the tunnel")
 	}
 	return nil

@@ -18,8 +18,8 @@ type keeping func(context.Context, journal.Machine, *journal.Journal) ([]journal
 // another device's would let nothing into this one.
 func (d *direct) keepSealed(ctx context.Context, m journal.Machine,
 	notes *journal.Journal) ([]journal.Fact, error) {
-	own := firewall.Table{Dev: d.i.Common.Dev}
-	seals := d.i.Connect != nil && d.i.Connect.KillSwitch
+	own := firewall.Table{Dev: d.now().Common.Dev}
+	seals := d.now().Connect != nil && d.now().Connect.KillSwitch
 	left := slices.Contains(notes.Facts(), journal.Fact(own))
 	if !seals && !left {
 		return nil, nil

@@ -43,8 +43,9 @@ func TestKeepSealed(t *testing.T) {
 		"of another":    {"tun1", true, false, "two would block each other"},
 		"another plain": {"tun1", false, false, ""},
 	} {
-		d := direct{i: &invocation.Invocation{Common: &config.Common{Dev: test.dev},
-			Connect: &config.Connect{KillSwitch: test.seals}}}
+		d := direct{current: invocation.NewCurrent(&invocation.Invocation{
+			Common:  &config.Common{Dev: test.dev},
+			Connect: &config.Connect{KillSwitch: test.seals}})}
 		if test.onTrial {
 			d.trial = &trial{}
 		}
@@ -71,8 +72,8 @@ func TestKeepSealed(t *testing.T) {
 	if err := firewall.Set(t.Context(), m, rules.Table("tun2", 1400, firewall.Guards{})); err != nil {
 		t.Fatal(err)
 	}
-	d := direct{i: &invocation.Invocation{Common: &config.Common{Dev: "tun0"},
-		Connect: &config.Connect{KillSwitch: true}}}
+	d := direct{current: invocation.NewCurrent(&invocation.Invocation{
+		Common: &config.Common{Dev: "tun0"}, Connect: &config.Connect{KillSwitch: true}})}
 	if _, err := d.keepSealed(t.Context(), m, notes); err == nil ||
 		!strings.Contains(err.Error(), "tun2 is on trial") {
 		t.Errorf("beside one on trial: %v", err)

@@ -16,9 +16,9 @@ import (
 // forwarded only between its device and interfaces that lead, or have led, to networks that its
 // flags offer.
 func (d *direct) allowSite(want host.Want) error {
-	site := d.i.Connect.Site()
+	site := d.now().Connect.Site()
 	rules := site.Rules()
-	rules.KillSwitch = Traffic(d.i.Connect).Firewall.KillSwitch
+	rules.KillSwitch = Traffic(d.now().Connect).Firewall.KillSwitch
 	if !want.Firewall.Equal(rules) {
 		return errors.New("refused: a firewall that no flag asks for")
 	}

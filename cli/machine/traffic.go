@@ -39,7 +39,7 @@ func (d *direct) allowSeal(want host.Want) error {
 	if err := d.allowDevice(want); err != nil {
 		return err
 	}
-	switch rules := Traffic(d.i.Connect).Firewall; {
+	switch rules := Traffic(d.now().Connect).Firewall; {
 	case want.Firewall.KillSwitch == nil || want.Full != (host.Full{}):
 		return errors.New("refused: not one address, and a route")
 	case !want.Firewall.Equal(rules) || len(want.Sysctls) > 0 || !want.Names.IsZero():
@@ -51,9 +51,9 @@ func (d *direct) allowSeal(want host.Want) error {
 
 // allowDevice is Allow for what of a client's Want is no address, route or traffic.
 func (d *direct) allowDevice(want host.Want) error {
-	allowed := Traffic(d.i.Connect)
+	allowed := Traffic(d.now().Connect)
 	switch {
-	case want.Dev != d.i.Common.Dev:
+	case want.Dev != d.now().Common.Dev:
 		return errors.New("refused: another device")
 	case want.MTU < transport.MinMTU || want.MTU > transport.MaxMTU || want.Qlen < 1 ||
 		want.Qlen > transport.MaxQlen:

@@ -35,14 +35,14 @@ type trial struct {
 // newTrial returns the trial of a run, nil if the flags want none: the command's context then ends
 // when it fails.
 func (d *direct) newTrial() *trial {
-	if d.i.Connect == nil || d.i.Connect.Confirm == 0 {
+	if d.now().Connect == nil || d.now().Connect.Confirm == 0 {
 		return nil
 	}
 	// Ctrl-Z would stop the time, and perhaps what a remote terminal needs.
 	signal.Ignore(unix.SIGTSTP)
-	run, end := context.WithCancel(d.i.CLI.Context)
-	d.i.CLI.Context = run
-	return &trial{limit: d.i.Connect.Confirm, end: end}
+	run, end := context.WithCancel(d.now().CLI.Context)
+	d.now().CLI.Context = run
+	return &trial{limit: d.now().Connect.Confirm, end: end}
 }
 
 // listen opens the socket by which the run with that Host is confirmed. Its device is this
@@ -149,8 +149,8 @@ func (t *trial) over() error {
 // changes is called before each change of the machine.
 func (d *direct) changes() {
 	if d.trial.begin() {
-		_, _ = fmt.Fprintf(d.i.CLI.App.Writer, "everything is undone in %v, unless this is run: "+
-			"tunnel confirm --dev %s\n", d.i.Connect.Confirm, d.i.Common.Dev)
+		_, _ = fmt.Fprintf(d.now().CLI.App.Writer, "everything is undone in %v, unless this is run: "+
+			"tunnel confirm --dev %s\n", d.now().Connect.Confirm, d.now().Common.Dev)
 	}
 }
 

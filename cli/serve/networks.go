@@ -18,11 +18,11 @@ import (
 type machineNetworks struct {
 	device *heldDevice
 	hops   hopper
-	told   *config.Serve
 	want   host.Want // of the device
 	log    *slog.Logger
 
-	mu     sync.Mutex // held while the machine is changed
+	mu     sync.Mutex    // held while the machine is changed
+	told   *config.Serve // guarded by mu, as all below
 	done   networks.Machine
 	opened bool   // the gate was
 	gate   gate   // to done.Pushed
@@ -44,6 +44,13 @@ func (m *machineNetworks) set(ctx context.Context, now networks.Machine) {
 		m.forward(ctx, now)
 	}
 	m.opened = ctx.Err() == nil
+}
+
+// reload has the next call of set go by another configuration, whatever it is called for.
+func (m *machineNetworks) reload(told *config.Serve) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told, m.opened = told, false
 }
 
 // maxRouted bounds the routes: a Want has to fit into a message between the processes.

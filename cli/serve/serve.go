@@ -12,6 +12,8 @@ import (
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
 	"tunnel/cli/observe"
+	"tunnel/cli/priority"
+	"tunnel/cli/reload"
 	"tunnel/config"
 	"tunnel/control"
 	"tunnel/loglimit"
@@ -51,9 +53,8 @@ func serve(c *cli.Context) (err error) {
 	}
 	told, log := i.Serve, i.Log()
 	i.Warn(log)
-	if none := told.UnreachedDNS(); len(none) > 0 && invocation.Worker(c) == nil {
-		log.Warn("clients do not reach all DNS servers through the tunnel: give --push-route with "+
-			"their networks, unless their tokens have them", "dns", none)
+	if invocation.Worker(c) == nil {
+		warnUnreached(told, log)
 	}
 	memory := serveMemory(told.MaxMemory)
 	want := machine.ServeWant(told)
@@ -153,13 +154,9 @@ func serve(c *cli.Context) (err error) {
 	hub, err := server.New(server.Config{
 		Device: device, Leases: kept.leases, Auth: kept.auth, TLS: tlsConfig, Path: told.Path,
 		MTU: want.MTU, Qlen: want.Qlen, Keepalive: told.PingInterval,
-		Congestion: told.Congestion, Version: c.App.Version, ClientToClient: told.ClientToClient,
-		Log:            log,
-		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress,
-		TrustedProxies: told.TrustedProxy,
-		MaxLanes:       told.MaxLanes, MaxMemory: memory, MaxSessions: told.MaxSessions,
-		Site: networks.Site{Push: told.PushRoute, Public: told.ReachesPublic(), DNS: told.DNS,
-			Domains: told.DNSDomain, Overlap: own.Overlap, Route: duties.set},
+		Congestion: told.Congestion, Version: c.App.Version, Log: log,
+		TrustedProxies: told.TrustedProxy, MaxMemory: memory, Live: live(told),
+		Machine:   networks.Hooks{Overlap: own.Overlap, Route: duties.set},
 		Reachable: held.reachable, Sever: severing(log), ProxyHint: proxyHint,
 		Admitted: observer.Admitted,
 	})
@@ -167,15 +164,44 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
+	reloader := reload.New(this, i, log, func(next *invocation.Invocation) (func(), error) {
+		secret, err := serverToken(next, log)
+		return func() {
+			kept.reload(secret)
+			duties.reload(next.Serve)
+			hub.Change(live(next.Serve))
+			warnUnreached(next.Serve, log)
+		}, err
+	})
 	defer page.serve(c.Context, hub, join, told.Path)()
-	defer kept.control(c.Context, hub, join, page.link())()
-	machine.TakePriority(log)
+	defer kept.control(c.Context, hub, control.Own{Join: join, Link: page.link(),
+		Reloads: reloader.Reloads(), Export: kept.file.Export})()
+	defer reloader.Run(c.Context)()
+	priority.Take(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)
 	observer.Hub(hub.Status, alive)
 	this.Tell(supervisor.Listening)
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })
+}
+
+// warnUnreached warns of DNS servers that clients do not reach.
+func warnUnreached(told *config.Serve, log *slog.Logger) {
+	if none := told.UnreachedDNS(); len(none) > 0 {
+		log.Warn("clients do not reach all DNS servers through the tunnel: give --push-route with "+
+			"their networks, unless their tokens have them", "dns", none)
+	}
+}
+
+// live returns what of a configuration can change while the server runs.
+func live(told *config.Serve) server.Live {
+	return server.Live{
+		MaxConnections: told.MaxConnections, MaxPerAddress: told.MaxPerAddress,
+		MaxLanes: told.MaxLanes, MaxSessions: told.MaxSessions,
+		Site: networks.Site{Push: told.PushRoute, Public: told.ReachesPublic(), DNS: told.DNS,
+			Domains: told.DNSDomain, Together: told.ClientToClient},
+	}
 }
 
 // proxyHint is the advice when a proxy that the server does not trust names a client.

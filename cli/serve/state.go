@@ -138,15 +138,22 @@ func (s *serverState) listen(socket *control.Socket) {
 	}
 }
 
+// reload replaces the token of the flags; "" is none. Without tokens it does nothing.
+func (s *serverState) reload(secret string) {
+	if s.tokens != nil {
+		s.tokens.SetFlag(secret)
+	}
+}
+
 // control serves the control socket for `tunnel token` until the returned function is called.
-func (s *serverState) control(ctx context.Context, hub *server.Server, join control.Join,
-	link func() control.Link) (stop func()) {
+func (s *serverState) control(ctx context.Context, hub *server.Server,
+	own control.Own) (stop func()) {
 	if s.ln == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, s.ln, hub, join, link, s.log) })
+	group.Go(func() { control.Serve(ctx, s.ln, hub, own, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

@@ -261,6 +261,38 @@ func ForTokens(c *cli.Context, choice Choice, use func(dir string) error) (strin
 	return NameFor(c, dir, name)
 }
 
+// AsOwner calls f with a name of the state directory, which must exist, as the user that it belongs
+// to: a symbolic link in it gives no access that this user does not have. Afterwards the process is
+// who it was, to write where that user may not.
+func AsOwner(c *cli.Context, choice Choice, f func(dir string) error) error {
+	if os.Geteuid() != 0 {
+		dir, err := ForTokens(c, choice, Find)
+		if err != nil {
+			return err
+		}
+		return f(dir)
+	}
+	name, err := stateDir(choice, Find, findServer)
+	if err != nil {
+		return err
+	}
+	dir, err := openDir(name)
+	if err != nil {
+		return err
+	}
+	info, err := closed(dir)
+	if err != nil {
+		_ = dir.Close()
+		return err
+	}
+	path, err := NameFor(c, dir, name)
+	if err != nil {
+		return err
+	}
+	return sandbox.As(sandbox.User{Name: name, UID: int(info.Uid), GID: int(info.Gid)},
+		func() error { return f(path) })
+}
+
 // NameFor returns a name of an open directory for a user who may not search the directories above
 // it, and shows the original name in the output. It takes dir over, and keeps it open until the
 // process ends.

@@ -53,7 +53,7 @@ func TestAsk(t *testing.T) {
 				asked()
 				both.Wait()
 				return status.Client{Dev: "lies"}
-			}), slog.New(slog.DiscardHandler))
+			}), control.Reloads{}, slog.New(slog.DiscardHandler))
 		})
 	}
 	defer group.Wait()

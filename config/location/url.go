@@ -49,6 +49,21 @@ func (v urls) Masked() bool {
 	return slices.ContainsFunc(*v.p, func(s Server) bool { return transport.HasSecret(s.URL) })
 }
 
+// Equal implements setting.Value.
+func (v urls) Equal(other setting.Value) bool {
+	o, ok := other.(urls)
+	return ok && slices.EqualFunc(*v.p, *o.p, func(a, b Server) bool {
+		return a.URL.String() == b.URL.String() && a.Guess == b.Guess
+	})
+}
+
+// Take implements setting.Value.
+func (v urls) Take(other setting.Value) {
+	if o, ok := other.(urls); ok {
+		*v.p = *o.p
+	}
+}
+
 // Set implements setting.Value.
 func (v urls) Set(texts []string) error {
 	var all []Server

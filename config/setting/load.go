@@ -8,6 +8,9 @@ type Sources struct {
 	// a variable of the environment, as os.LookupEnv; nil for none
 	Lookup func(string) (string, bool)
 	Flags  map[string][]string // what the command line says, by the name of the setting
+	// Judged says that another process has found no problem: what a check would look up may be out
+	// of reach here.
+	Judged bool
 }
 
 // Load sets the values of the settings from their sources, notes in origins where each came from,
@@ -41,7 +44,11 @@ func Load(settings []*Setting, from Sources, origins Origins, check func(*Checke
 			c.Wrong(s.Name, "%v", err)
 		}
 	}
-	check(c)
+	if from.Judged {
+		check(NewChecker(settings, origins)) // it also decides between settings
+	} else {
+		check(c)
+	}
 	return c.Err()
 }
 

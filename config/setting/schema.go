@@ -27,6 +27,9 @@ func (s *Setting) schema() map[string]any {
 	if s.OrNumber {
 		schema["type"] = []any{"string", "integer"}
 	}
+	if s.Reload != Restart {
+		schema["x-reload"] = string(s.Reload)
+	}
 	if text := s.Value.Texts(); s.Kind() == Text && len(text) == 1 && text[0] != "" {
 		schema["default"] = text[0]
 	}

@@ -43,9 +43,20 @@ type Setting struct {
 	// configuration file of another user cannot have it
 	Trusted  bool
 	OrNumber bool // a text that the file may have as a number
+	Reload   Effect
 
 	Value Value
 }
+
+// An Effect says from when on a change of a setting holds that `tunnel reload` finds in the file.
+type Effect string
+
+// The effects, as people read them.
+const (
+	Restart        Effect = "" // with the next start
+	AtOnce         Effect = "at once"
+	NextConnection Effect = "from the next connection on"
+)
 
 // A Value is the field that a setting is bound to.
 type Value interface {
@@ -54,6 +65,10 @@ type Value interface {
 	Set(texts []string) error
 	// Texts returns the value as Set takes it, without secrets.
 	Texts() []string
+	// Equal reports whether other, of the same setting, is the same value, secrets included.
+	Equal(other Value) bool
+	// Take replaces the value by other, of the same setting.
+	Take(other Value)
 }
 
 // A Masker is a Value whose Texts may leave something out.

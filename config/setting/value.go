@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,19 @@ func (v Single[T]) Masked() bool { return v.Secret != nil && v.Secret(*v.P) }
 
 // Texts implements Value.
 func (v Single[T]) Texts() []string { return []string{v.Format(*v.P)} }
+
+// Equal implements Value.
+func (v Single[T]) Equal(other Value) bool {
+	o, ok := other.(Single[T])
+	return ok && reflect.DeepEqual(*v.P, *o.P)
+}
+
+// Take implements Value.
+func (v Single[T]) Take(other Value) {
+	if o, ok := other.(Single[T]); ok {
+		*v.P = *o.P
+	}
+}
 
 // Set implements Value. It takes the last of several texts, as flags do.
 func (v Single[T]) Set(texts []string) error {
@@ -57,6 +71,19 @@ func (v Several[T]) Texts() (all []string) {
 		all = append(all, v.Format(one))
 	}
 	return all
+}
+
+// Equal implements Value.
+func (v Several[T]) Equal(other Value) bool {
+	o, ok := other.(Several[T])
+	return ok && (len(*v.P) == 0 && len(*o.P) == 0 || reflect.DeepEqual(*v.P, *o.P))
+}
+
+// Take implements Value.
+func (v Several[T]) Take(other Value) {
+	if o, ok := other.(Several[T]); ok {
+		*v.P = *o.P
+	}
 }
 
 // Set implements Value.

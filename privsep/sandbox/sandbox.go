@@ -63,6 +63,23 @@ func Become(u User) error {
 	return nil
 }
 
+// As calls f while root acts as the user u, with that user's access to files and no capability.
+func As(u User, f func() error) (err error) {
+	groups, err := syscall.Getgroups()
+	if err != nil {
+		return fmt.Errorf("act as the user of %s: %w", u.Name, err)
+	}
+	defer func() {
+		err = errors.Join(err, syscall.Setresuid(-1, 0, -1), syscall.Setresgid(-1, 0, -1),
+			syscall.Setgroups(groups))
+	}()
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(-1, u.GID, -1),
+		syscall.Setresuid(-1, u.UID, -1)); err != nil {
+		return fmt.Errorf("act as the user of %s (%d:%d): %w", u.Name, u.UID, u.GID, err)
+	}
+	return f()
+}
+
 func named(what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

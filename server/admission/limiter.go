@@ -70,6 +70,14 @@ func New(rules Rules) *Limiter {
 	}
 }
 
+// Change replaces Rules.Total and Rules.PerSource. Connections that are there stay.
+func (l *Limiter) Change(total, perSource int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rules.Total, l.rules.PerSource = total, perSource
+	l.buckets.rates = defaultRates(perSource)
+}
+
 // Run logs attacks until ctx ends: a line at the beginning, one a minute, and one at the end.
 func (l *Limiter) Run(ctx context.Context) { l.attack.run(ctx) }
 

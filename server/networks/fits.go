@@ -42,7 +42,10 @@ func (n *Networks) FitsMachine(spec auth.Spec) error {
 	if err := n.takesPushed(spec.Routes); err != nil {
 		return err
 	}
-	if _, _, err := n.resolvers(spec.DNS, spec.Domains); err != nil || n.Overlap == nil {
+	n.telling.Lock()
+	site := n.Site
+	n.telling.Unlock()
+	if _, _, err := site.resolvers(spec.DNS, spec.Domains); err != nil || n.Overlap == nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), overlapTimeout)

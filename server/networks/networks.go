@@ -41,32 +41,40 @@ type Site struct {
 	Push []netip.Prefix
 	// all clients may reach public addresses by the machine
 	Public bool
+	// clients reach each other, and what is behind others
+	Together bool
 	// DNS servers that clients are told, and the domains whose names these know
 	DNS     []netip.Addr
 	Domains []string
+}
+
+// Hooks are what a hub's machine does for networks.
+type Hooks struct {
 	// returns an error if one of the networks is in use on the machine: a token cannot have it
 	// behind its client. nil asks nobody
 	Overlap func(context.Context, ...netip.Prefix) error
-	// is called when what the machine has to do has changed, and not while it runs. nil does nothing
+	// is called when what the machine has to do, or the Site, has changed, and not while it runs. nil
+	// does nothing
 	Route func(context.Context, Machine)
 }
 
-// Config is what Networks need. All fields but Site must be set.
+// Config is what Networks need. All fields but Site and Hooks must be set.
 type Config struct {
-	Site
+	Site // as it is at the start
+	Hooks
 
-	Together bool // clients reach each other, and what is behind others
-	Leases   *lease.Pool
-	Peers    *peers.Table
-	Tokens   *auth.Store      // nil for a hub without tokens
-	Now      func() time.Time // by which changes of what clients advertise are limited
-	Log      *slog.Logger
+	Leases *lease.Pool
+	Peers  *peers.Table
+	Tokens *auth.Store      // nil for a hub without tokens
+	Now    func() time.Time // by which changes of what clients advertise are limited
+	Log    *slog.Logger
 }
 
 // Networks has clients and the machine told of changes. Its methods may be called concurrently.
 type Networks struct {
-	Config
+	Config // its Site is guarded by telling
 
+	renewed atomic.Bool   // the Site was replaced
 	changed chan struct{} // holds a token when something has changed
 
 	telling sync.Mutex // held while rules and updates are made and sent, so that the last is newest
@@ -80,6 +88,15 @@ type Networks struct {
 // New returns Networks without clients.
 func New(c Config) *Networks {
 	return &Networks{Config: c, changed: make(chan struct{}, 1), offers: map[lease.Holder]*offer{}}
+}
+
+// Change replaces the Site: that holds for the next packet, and everybody is told of it.
+func (n *Networks) Change(s Site) {
+	n.telling.Lock()
+	n.Site = s
+	n.telling.Unlock()
+	n.renewed.Store(true)
+	n.Changed()
 }
 
 // Changed makes a change of tokens that was made hold for the next packet, and has everybody told
@@ -215,7 +232,8 @@ func (n *Networks) Run(ctx context.Context) {
 	var done *Machine
 	for {
 		now := n.judgeAll()
-		if n.Route != nil && (done == nil || !now.Equal(*done)) {
+		if renewed := n.renewed.Swap(false); n.Route != nil &&
+			(done == nil || renewed || !now.Equal(*done)) {
 			n.Route(ctx, now)
 		}
 		done = &now

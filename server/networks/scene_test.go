@@ -45,8 +45,8 @@ func newNetworks(t *testing.T, log io.Writer) *made {
 	}
 	t.Cleanup(func() { _, _, _ = leases.Close(), tokens.Close(), file.Close() })
 	m := &made{tokens: tokens, clock: time.Now()}
-	m.Networks = New(Config{Together: true, Peers: peers.NewTable(nil, time.Now), Tokens: tokens,
-		Leases: leases, Now: func() time.Time { return m.clock },
+	m.Networks = New(Config{Site: Site{Together: true}, Peers: peers.NewTable(nil, time.Now),
+		Tokens: tokens, Leases: leases, Now: func() time.Time { return m.clock },
 		Log: slog.New(slog.NewTextHandler(log, nil))})
 	return m
 }

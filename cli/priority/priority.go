@@ -1,4 +1,5 @@
-package machine
+// Package priority has a run go before other programs, for the packets that it carries.
+package priority
 
 import (
 	"errors"
@@ -21,9 +22,9 @@ const ownNice = -5
 // zeroNice is a nice value of 0 as the system call getpriority returns it: 20 minus the nice value.
 const zeroNice = 20
 
-// TakePriority sets ownNice for all present and future threads. A nice value other than 0 at the
+// Take sets ownNice for all present and future threads. A nice value other than 0 at the
 // start is left alone. Without CAP_SYS_NICE or RLIMIT_NICE nothing changes.
-func TakePriority(log *slog.Logger) {
+func Take(log *slog.Logger) {
 	if err := renice(); err != nil {
 		log.Debug("packets have no priority over other programs", "err", err)
 	}
@@ -44,10 +45,10 @@ func renice() error {
 	return nil
 }
 
-// spreadPriority gives this process's nice value to its session, which must have no other
+// Spread gives this process's nice value to its session, which must have no other
 // processes. With kernel.sched_autogroup_enabled the scheduler compares nice values within a
 // session only (sched(7)), and the session has a value of its own.
-func spreadPriority() error {
+func Spread() error {
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil {
 		return err
@@ -63,8 +64,8 @@ func spreadPriority() error {
 	return errors.Join(err, f.Close())
 }
 
-// dropPriority sets the nice value of a process group to 0 if this program's is lower.
-func dropPriority(group int) error {
+// Drop sets the nice value of a process group to 0 if this program's is lower.
+func Drop(group int) error {
 	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	if err != nil || now <= zeroNice {
 		return err
