@@ -85,6 +85,13 @@ type Serve struct {
 	MaxMemory int64
 	// MaxLanes bounds the connections of one client, 1 to transport.MaxLanes; default 4.
 	MaxLanes int
+
+	// AuditLog is the file of the audit log, or AuditJournal; "" is none. AuditLogSize is the size
+	// from which on the file is rotated, in bytes; default 10 MiB, 0 is never.
+	AuditLog     string
+	AuditLogSize int64
+	// OnUp, OnDown, OnConnect and OnDisconnect are shell commands; "" is none.
+	OnUp, OnDown, OnConnect, OnDisconnect string
 }
 
 // DefaultServe returns the defaults.
@@ -93,7 +100,7 @@ func DefaultServe() *Serve {
 		Common: defaultCommon(), Listen: ":8443", Path: transport.DefaultPath,
 		PingInterval: 20 * time.Second, Network: netip.MustParsePrefix("10.1.1.0/24"),
 		MaxConnections: 20000, MaxPerAddress: 256, MaxSessions: 8,
-		LeaseHold: lease.DefaultHold, MaxLanes: 4,
+		LeaseHold: lease.DefaultHold, MaxLanes: 4, AuditLogSize: defaultAuditSize,
 	}
 	s.MTU, s.Qlen = 1400, 100
 	return s
@@ -102,7 +109,7 @@ func DefaultServe() *Serve {
 // Settings is the table of serve's settings, bound to s.
 func (s *Serve) Settings() []*setting.Setting {
 	return slices.Concat(s.serverSettings(), s.tlsSettings(), s.networkSettings(),
-		s.limitSettings(), s.settings())
+		s.limitSettings(), s.auditSettings(), s.settings())
 }
 
 func (s *Serve) serverSettings() []*setting.Setting {
@@ -279,6 +286,7 @@ func (s *Serve) check(c *setting.Checker) {
 		c.About("insecure-no-auth", "--insecure-no-auth contradicts the token: leave one out")
 	}
 	s.checkTLS(c)
+	s.checkAudit(c)
 }
 
 func (s *Serve) checkTLS(c *setting.Checker) {

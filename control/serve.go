@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/server"
@@ -49,10 +50,10 @@ func (l *listener) Close() error {
 }
 
 // Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns
-// when no request is being answered.
+// when no request is being answered. record is told what was changed, and by whom.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
-	log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, join), log); err != nil {
+	record func(audit.Entry), log *slog.Logger) {
+	if err := serve(ctx, ln, handler(s, join, record), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -67,6 +68,7 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan struct{})
@@ -88,9 +90,9 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, join Join) http.Handler {
+func handler(s *server.Server, join Join, record func(audit.Entry)) http.Handler {
 	mux := http.NewServeMux()
-	handleStatus(mux, s)
+	handleStatus(mux, s, record)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, join, nil)
 	})
@@ -105,6 +107,9 @@ func handler(s *server.Server, join Join) http.Handler {
 			return
 		}
 		token, text, err := s.CreateToken(spec)
+		if err == nil {
+			record(audit.OfToken(audit.TokenCreated, caller(r), token))
+		}
 		answer(w, http.StatusCreated, Made{token, text}, err)
 	})
 	mux.HandleFunc("PATCH /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -113,11 +118,19 @@ func handler(s *server.Server, join Join) http.Handler {
 		if err == nil {
 			err = s.SetToken(r.PathValue("name"), change)
 		}
+		if err == nil {
+			record(audit.OfChange(caller(r), r.PathValue("name"), change))
+		}
 		answer(w, http.StatusNoContent, nil, err)
 	})
 	mux.HandleFunc("DELETE /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
 		//nolint:contextcheck // what ends with a token does so even if nobody waits for it
-		answer(w, http.StatusNoContent, nil, s.RevokeToken(r.PathValue("name")))
+		err := s.RevokeToken(name)
+		if err == nil {
+			record(audit.Entry{Event: audit.TokenRevoked, UID: caller(r), Token: name})
+		}
+		answer(w, http.StatusNoContent, nil, err)
 	})
 	return mux
 }

@@ -117,9 +117,10 @@ type fakeHost struct {
 	host     *host.Host
 	hold     chan struct{} // Open waits for its end
 
-	mu    sync.Mutex
-	hooks []string           // guarded by mu
-	told  []supervisor.State // guarded by mu
+	mu      sync.Mutex
+	hooks   []string           // guarded by mu
+	entries []audit.Entry      // guarded by mu
+	told    []supervisor.State // guarded by mu
 }
 
 func newHost(t *testing.T) *fakeHost {
@@ -151,7 +152,14 @@ func (h *fakeHost) Open(flag string) (*os.File, error) {
 	return nil, errors.New("no file " + flag)
 }
 
-func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want) error {
+func (h *fakeHost) Record(_ context.Context, entries []audit.Entry) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries = append(h.entries, entries...)
+	return nil
+}
+
+func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want, _ audit.Entry) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.hooks = append(h.hooks, flag+" "+set.Addresses[0].Local.String())

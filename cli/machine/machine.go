@@ -11,8 +11,10 @@ import (
 	"os"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
+	"tunnel/cli/record"
 	"tunnel/client"
 	"tunnel/host"
 	"tunnel/privsep"
@@ -32,8 +34,11 @@ type Machine interface {
 	Listen(ctx context.Context) (net.Listener, error)
 	// Metrics returns the listener of --metrics, once Device has returned; nil without the flag.
 	Metrics(ctx context.Context) (net.Listener, error)
-	// Hook runs the command of a flag, with the device's address, until ctx ends.
-	Hook(ctx context.Context, flag string, address host.Address)
+	// Hook runs the command of a client's flag, with the device's address and the session that it is
+	// about, until ctx ends.
+	Hook(ctx context.Context, flag string, address host.Address, about audit.Entry)
+	// Record keeps a server's entries in its audit log, and has the hooks about them run.
+	Record(ctx context.Context, entries []audit.Entry) error
 	// Tell tells the service manager a state, if there is one.
 	Tell(supervisor.State)
 	// Watch has the service manager told that the process is alive, as long as check returns, until
@@ -86,6 +91,11 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 	}
 	own := &direct{i: i, user: user, log: log}
 	own.trial = own.newTrial()
+	if i.Serve != nil {
+		if own.keeper, err = record.New(i.Serve, log); err != nil {
+			return nil, err
+		}
+	}
 	if os.Geteuid() != 0 {
 		if i.Common.User != "" {
 			return nil, failure.Usage("--user is for root: only root can become another user")
