@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/host"
 	"tunnel/ipcmd/iptest"
 	"tunnel/journal"
