@@ -211,6 +211,23 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+const entry = `{"time":"2026-01-01T00:00:00Z","event":"kicked","uid":7,"token":"office"}`
+
+// TestRecord has entries of the audit log kept.
+func TestRecord(t *testing.T) {
+	h := newHost(t)
+	code, answers, err := run(t, h, "sends", device,
+		`{"id":2,"kind":"record","entries":[`+entry+`,`+entry+`]}`)
+	if code != workerCode || err != nil || !strings.HasSuffix(answers, `{"id":2}`+"\n") {
+		t.Fatalf("%d, %v, %s", code, err, answers)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.entries) != 2 || h.entries[1].Token != "office" || *h.entries[1].UID != 7 {
+		t.Errorf("%+v", h.entries)
+	}
+}
+
 // TestRefusedFacts asks for what is no tunnel's: the parent does not do it, and goes on.
 func TestRefusedFacts(t *testing.T) {
 	config := func(change string, to string) string {
@@ -295,6 +312,13 @@ func TestBadRequests(t *testing.T) {
 			`"addresses":[],"routes":[],"firewall":{"rules":["accept"]}}}`,
 		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
 		"set of nothing":        `{"id":1,"kind":"apply"}`,
+		"record of nothing":     `{"id":1,"kind":"record"}`,
+		"entries of a device":   `{"id":1,"kind":"device","entries":[` + entry + `]}`,
+		"entry of another form": `{"id":1,"kind":"record","entries":[` + entry + ` ]}`,
+		"field of no entry": `{"id":1,"kind":"record","entries":[{"time":"2026-01-01T00:00:00Z",` +
+			`"event":"kicked","file":"/etc/passwd"}]}`,
+		"hook of two sessions": `{"id":1,"kind":"hook","name":"on-up","entries":[` + entry + "," +
+			entry + `]}`,
 		"longer than a message": "LONG",
 		"empty message":         "",
 		"no request any more":   "CLOSE",
