@@ -22,7 +22,8 @@ func TestAudit(t *testing.T) {
 		defer mu.Unlock()
 		got = append(got, e)
 	})
-	c, ctx := control.NewClient(dir), t.Context()
+	// as root does, which acts as the server's user
+	c, ctx := control.NewClient(dir).By(4321), t.Context()
 	routes := []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
 	made, _, err := c.Create(ctx, auth.Spec{Name: "laptop", Routes: routes})
 	if err != nil {
@@ -42,14 +43,21 @@ func TestAudit(t *testing.T) {
 	if err := c.Revoke(ctx, "laptop"); err != nil {
 		t.Error(err)
 	}
+	plain := control.NewClient(dir)
+	if _, _, err := plain.Create(ctx, auth.Spec{Name: "phone"}); err != nil {
+		t.Error(err)
+	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(got) != 3 {
+	if len(got) != 4 {
 		t.Fatalf("%+v", got)
+	}
+	if e := got[3]; e.UID == nil || int(*e.UID) != os.Getuid() {
+		t.Errorf("%+v", e)
 	}
 	for i, event := range []audit.Event{audit.TokenCreated, audit.TokenChanged, audit.TokenRevoked} {
 		if e := got[i]; e.Event != event || e.Token != "laptop" || e.UID == nil ||
-			int(*e.UID) != os.Getuid() {
+			*e.UID != 4321 {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -120,11 +120,19 @@ func withCaller(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, callerKey{}, uid)
 }
 
-// caller returns the user who has sent r, nil if it is not known.
+// byHeader has the user who runs a command, see Client.By.
+const byHeader = "Tunnel-By"
+
+// caller returns the user who has sent r, as the kernel knows them; nil if it does not. Only of a
+// process of the server's own user is believed what it says, because root's commands act as it.
 func caller(r *http.Request) *uint32 {
 	uid, ok := r.Context().Value(callerKey{}).(uint32)
 	if !ok {
 		return nil
+	}
+	by, err := strconv.ParseUint(r.Header.Get(byHeader), 10, 32)
+	if err == nil && int(uid) == os.Geteuid() {
+		uid = uint32(by)
 	}
 	return &uid
 }

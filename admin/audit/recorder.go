@@ -129,7 +129,8 @@ func (r *Recorder) Run(ctx context.Context) {
 			}
 			return
 		}
-		for r.pass(ctx) {
+		// A batch that is being written is not broken off: nobody knew whether it was.
+		for ctx.Err() == nil && r.pass(context.WithoutCancel(ctx)) {
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():

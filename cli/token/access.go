@@ -44,7 +44,7 @@ func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
 	}
 	told := false
 	for until := time.Now().Add(tokenPatience); ; {
-		err := f(control.NewClient(dir))
+		err := f(control.NewClient(dir).By(int(uid)))
 		if !errors.Is(err, control.ErrNoServer) {
 			return tokenFailure(err)
 		}
