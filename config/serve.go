@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/config/commands"
 	"tunnel/config/location"
 	"tunnel/config/setting"
 	"tunnel/lease"
@@ -25,6 +26,7 @@ const LeastMemory = 32 << 20
 // Serve is the configuration of `tunnel serve`. DefaultServe has the defaults.
 type Serve struct {
 	Common
+	commands.Commands
 
 	// Listen is [HOST]:PORT, see ListenAddress; default :8443.
 	Listen string
@@ -90,8 +92,6 @@ type Serve struct {
 	// from which on the file is rotated, in bytes; default 10 MiB, 0 is never.
 	AuditLog     string
 	AuditLogSize int64
-	// OnUp, OnDown, OnConnect and OnDisconnect are shell commands; "" is none.
-	OnUp, OnDown, OnConnect, OnDisconnect string
 }
 
 // DefaultServe returns the defaults.
@@ -109,7 +109,8 @@ func DefaultServe() *Serve {
 // Settings is the table of serve's settings, bound to s.
 func (s *Serve) Settings() []*setting.Setting {
 	return slices.Concat(s.serverSettings(), s.tlsSettings(), s.networkSettings(),
-		s.limitSettings(), s.auditSettings(), s.settings())
+		s.limitSettings(), s.auditSettings(), s.Commands.Settings(),
+		s.settings())
 }
 
 func (s *Serve) serverSettings() []*setting.Setting {

@@ -50,8 +50,8 @@ const (
 // there is none.
 func NewClient(dir string) *Client { return newClient(dir, SocketName) }
 
-// By has c tell that user uid runs the command, for the audit log: root's acts as the server's user.
-// It returns c.
+// By has c tell that user uid runs the command, for the audit log: root's acts as the server's
+// user. It returns c.
 func (c *Client) By(uid int) *Client {
 	c.by = strconv.Itoa(uid)
 	return c

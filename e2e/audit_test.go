@@ -57,7 +57,7 @@ func (a auditLog) await(t *testing.T, event audit.Event, n int) (all []audit.Ent
 }
 
 // Who did what is in the audit log: tokens with the user, sessions with bytes and certificate, and
-// what a stranger sends forges nothing.
+// what others send forges nothing.
 func TestAuditLog(t *testing.T) {
 	t.Parallel()
 	const payload = 5 << 20
@@ -158,8 +158,8 @@ func TestAuditLog(t *testing.T) {
 	}
 }
 
-// A stranger who tries thousands of tokens, with texts that are to forge lines, makes the file grow
-// by some lines only; none of them is forged, and all refusals are counted.
+// An attacker who tries thousands of tokens, with texts that are to forge lines, makes the file
+// grow by some lines only; none of them is forged, and all refusals are counted.
 func TestAuditFlood(t *testing.T) {
 	t.Parallel()
 	const tries = 3000
@@ -255,8 +255,8 @@ func TestAuditDiskFull(t *testing.T) {
 	srv.WaitFor("the audit log is written again", soon)
 }
 
-// The real logrotate, by the package's own file, takes nothing away from a hub that runs on; and the
-// hub by itself keeps to --audit-log-size.
+// The real logrotate, by the package's own file, takes nothing away from a hub that runs on; and
+// the hub by itself keeps to --audit-log-size.
 func TestAuditRotation(t *testing.T) {
 	t.Parallel()
 	server, clients := star(t, 1)

@@ -67,7 +67,8 @@ func (s *Server) quota(t auth.Token) admission.Quota {
 // trying, see docs/PROTOCOL.md. A client that presented the right secret of a token that is no
 // longer valid is told why.
 func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, from visitor, err error) {
-	s.refusal(admission.Token, from.known(), err, s.Log).Warn("refused", "remote", from.remote, "err", err)
+	s.refusal(admission.Token, from.known(), err, s.Log).Warn("refused", "remote", from.remote,
+		"err", err)
 	if ban := s.bans.Fail(from.source, s.limiter.Live(from.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", from.source, "for", ban)
 	}

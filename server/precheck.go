@@ -49,8 +49,8 @@ func (s *Server) precheck(w http.ResponseWriter, r *http.Request) (visitor, bool
 		tooMany(w, s.limits.request)
 		return v, false
 	case ban > 0:
-		s.refusal(admission.Banned, v.known(), nil, s.Log).Warn("refused: too many failed logins", "remote",
-			v.remote, "for", ban.Round(time.Second))
+		s.refusal(admission.Banned, v.known(), nil, s.Log).Warn("refused: too many failed logins",
+			"remote", v.remote, "for", ban.Round(time.Second))
 		tooMany(w, ban)
 		return v, false
 	}
@@ -74,7 +74,6 @@ func (s *Server) hint(r *http.Request, v visitor) {
 	if err != nil || grant.Anonymous() && !upgrade.Speaks(r) {
 		return // not a client
 	}
-	s.refusal(admission.Upgrade, v.known(), nil, s.Log).Warn("refused: a proxy in front removes what a WebSocket needs: have it pass "+
-		"WebSockets on",
-		"missing", header, "remote", v.remote)
+	s.refusal(admission.Upgrade, v.known(), nil, s.Log).Warn("refused: a proxy in front removes "+
+		"what a WebSocket needs: have it pass WebSockets on", "missing", header, "remote", v.remote)
 }

@@ -81,7 +81,7 @@ func fieldsOf(of reflect.Type, path string) (all []string) {
 	return all
 }
 
-// What a stranger sends stays within its text: a line has one entry, which is decoded to what was
+// What a client sends stays within its text: a line has one entry, which is decoded to what was
 // encoded, and nothing that a terminal takes for more than text.
 func TestForgery(t *testing.T) {
 	for name, hostile := range map[string]string{

@@ -1,6 +1,6 @@
 // Package audit keeps what a hub has done for whom: entries about tokens, sessions and refused
-// logins. A Recorder takes them without waiting, and passes them on to who writes them. docs/AUDIT.md
-// documents their JSON; a field is added, never renamed.
+// logins. A Recorder takes them without waiting, and passes them on to who writes them.
+// docs/AUDIT.md documents their JSON; a field is added, never renamed.
 package audit
 
 import (
@@ -97,8 +97,10 @@ type End struct {
 
 // EndOf returns the End of a session that began then and ends now.
 func EndOf(began time.Time, sent, received, dropped uint64) *End {
-	return &End{Started: began.UTC().Round(0), Seconds: float64(time.Since(began).Milliseconds()) / 1000,
-		Sent: sent, Received: received, Dropped: dropped}
+	return &End{
+		Started: began.UTC().Round(0), Seconds: float64(time.Since(began).Milliseconds()) / 1000,
+		Sent: sent, Received: received, Dropped: dropped,
+	}
 }
 
 // OfToken returns an entry about a token. That of a new one has its Grant.
@@ -179,8 +181,8 @@ func (e *Entry) texts() []*string {
 }
 
 // plain returns text without control characters, those that change the direction of text, and
-// invalid UTF-8, cut to maxText. JSON escapes all that could end a text of its own, but what reads a
-// line may show it to a terminal.
+// invalid UTF-8, cut to maxText. JSON escapes all that could end a text of its own, but what reads
+// a line may show it to a terminal.
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Strangers have these entries about refused logins at once, then one every pause: all together
-// less than 3 MB a day. One address has fewer, so that others are heard beside it.
+// Unauthenticated clients have these entries about refused logins at once, then one every pause:
+// all together less than 3 MB a day. One address has fewer, so that others are heard beside it.
 const (
 	refusedBurst    = 60
 	refusedPause    = 10 * time.Second
@@ -34,7 +34,7 @@ func (l *limits) take(remote string, now time.Time) bool {
 	one := l.sources[of]
 	if one == nil {
 		if len(l.sources) >= maxSources || l.sources == nil {
-			// A stranger with so many addresses gets a few entries more for each, and no more than
+			// An attacker with so many addresses gets a few entries more for each, and no more than
 			// all may have.
 			l.sources = map[netip.Prefix]*rate.Limiter{}
 		}
@@ -44,7 +44,7 @@ func (l *limits) take(remote string, now time.Time) bool {
 	return one.AllowN(now, 1) && l.all.AllowN(now, 1)
 }
 
-// sourceOf returns the network whose addresses one stranger may have: an IPv4 address, or an IPv6
+// sourceOf returns the network whose addresses one machine may have: an IPv4 address, or an IPv6
 // /64; the zero Prefix if remote has none.
 func sourceOf(remote string) netip.Prefix {
 	a, err := netip.ParseAddr(remote)

@@ -25,8 +25,8 @@ const (
 	omittedPause = time.Minute
 )
 
-// A Recorder takes entries without waiting. Run passes them on; Tail has the latest. All methods may
-// be called concurrently, and a nil *Recorder records nothing.
+// A Recorder takes entries without waiting. Run passes them on; Tail has the latest. All methods
+// may be called concurrently, and a nil *Recorder records nothing.
 type Recorder struct {
 	dev  string
 	send Send
@@ -53,8 +53,9 @@ func NewRecorder(dev string, send Send, log *slog.Logger) *Recorder {
 		omitted: map[string]uint64{}}
 }
 
-// Record takes an entry, and sets its time unless it has one. Of entries about refused logins, which
-// strangers cause, it leaves out most if there are many; others say how many, by their reasons.
+// Record takes an entry, and sets its time unless it has one. Of entries about refused logins,
+// which unauthenticated clients cause, it leaves out most if there are many; others say how many,
+// by their reasons.
 func (r *Recorder) Record(e Entry) {
 	if r == nil {
 		return

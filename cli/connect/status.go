@@ -39,8 +39,8 @@ func serveStatus(ctx context.Context, this machine.Machine, r *report.Recorder,
 	}
 }
 
-// past returns what --on-down is told of the time since the device was up. stopped is not nil if the
-// program was told to end.
+// past returns what --on-down is told of the time since the device was up. stopped is not nil if
+// the program was told to end.
 func past(r *report.Recorder, stopped error) audit.Entry {
 	since, bytes, reason := r.SinceUp()
 	if stopped != nil {

@@ -104,8 +104,8 @@ func alive(pid int) bool {
 	return err == nil && syscall.Kill(pid, 0) == nil && !bytes.Contains(stat, []byte(") Z "))
 }
 
-// While a hook hangs Add does not wait; what has no room is skipped, and said. At the end what still
-// waits is skipped, too.
+// While a hook hangs Add does not wait; what has no room is skipped, and said. At the end what
+// still waits is skipped, too.
 func TestQueueFull(t *testing.T) {
 	t.Chdir(t.TempDir())
 	q, said := queueOf(t, time.Minute, 100*time.Millisecond)

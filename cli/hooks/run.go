@@ -43,8 +43,8 @@ func (c Call) Down(ctx context.Context, log *slog.Logger) {
 }
 
 // run runs c by /bin/sh. Its output goes to the program's stderr. It does not inherit the program's
-// priority, because it may compute for hours. When ctx ends, or after limit unless that is 0, it and
-// its children are killed; with alone, what it has left running is killed when it ends.
+// priority, because it may compute for hours. When ctx ends, or after limit unless that is 0, it
+// and its children are killed; with alone, what it has left running is killed when it ends.
 func (c Call) run(ctx context.Context, limit time.Duration, alone bool, log *slog.Logger) {
 	if c.Command == "" {
 		return

@@ -37,8 +37,8 @@ func TestHook(t *testing.T) {
 			_ = os.Remove(os.Getenv("HOOK_OUT"))
 			var log bytes.Buffer
 			began := time.Now()
-			Call{Flag: "on-up", Command: test.command, Dev: "tun0", Address: link}.run(t.Context(), test.limit,
-				false, slog.New(slog.NewTextHandler(&log, nil)))
+			Call{Flag: "on-up", Command: test.command, Dev: "tun0", Address: link}.run(t.Context(),
+				test.limit, false, slog.New(slog.NewTextHandler(&log, nil)))
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("took %v", took)
 			}

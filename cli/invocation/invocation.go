@@ -15,15 +15,16 @@ import (
 
 	"tunnel/cli/failure"
 	"tunnel/config"
+	"tunnel/config/commands"
 	"tunnel/config/setting"
 )
 
 // The flags of hooks, by which they are known to the parent process.
 const (
-	OnUp         = config.OnUp
-	OnDown       = config.OnDown
-	OnConnect    = config.OnConnect
-	OnDisconnect = config.OnDisconnect
+	OnUp         = commands.OnUp
+	OnDown       = commands.OnDown
+	OnConnect    = commands.OnConnect
+	OnDisconnect = commands.OnDisconnect
 )
 
 // configDir is the directory of the default serve.yaml and connect.yaml.

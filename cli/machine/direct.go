@@ -276,7 +276,7 @@ func (d *direct) Hook(ctx context.Context, flag string, address host.Address, ab
 }
 
 func (d *direct) Record(_ context.Context, entries []audit.Entry) error {
-	return d.keeper.Write(entries)
+	return d.keeper.Write(entries) //nolint:contextcheck // hooks have their own time
 }
 
 // Explain implements privsep.Machine.

@@ -126,7 +126,8 @@ func (k *Keeper) call(flag string, about audit.Entry) hooks.Call {
 		About: about}
 }
 
-// endHooks runs the hooks that wait, ends --on-up, and runs --on-down if there was an --on-up, once.
+// endHooks runs the hooks that wait, ends --on-up, and runs --on-down if there was an --on-up,
+// once.
 func (k *Keeper) endHooks() {
 	k.down.Do(func() {
 		k.queue.Close()

@@ -112,8 +112,8 @@ func (r *Recorder) Up() {
 	r.up, r.had, r.why = time.Now(), had, ""
 }
 
-// SinceUp returns since when the device is up, what has crossed the tunnel since, and why there is
-// no session or was none last; "" if there always was one.
+// SinceUp returns when the device was last up, what has crossed the tunnel from then on, and why
+// there is no session or was none last; "" if there always was one.
 func (r *Recorder) SinceUp() (up time.Time, crossed status.Bytes, why string) {
 	now := r.Status().Bytes
 	r.mu.Lock()

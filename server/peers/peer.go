@@ -45,7 +45,8 @@ func (t *Table) NewPeer(
 ) *Peer {
 	p := &Peer{
 		Member: policy.NewMember(pair.Local),
-		Holder: HolderOf(token, session), Session: session, Token: token, Remote: known.Remote, Known: known,
+		Holder: HolderOf(token, session), Session: session, Token: token, Remote: known.Remote,
+		Known: known,
 		Since: time.Now(),
 		Lease: pair, Queue: t.budget.NewSubflows(fq.PeerLimit, token.ID),
 	}

@@ -177,10 +177,14 @@ func TestForeignFile(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
 	for name, make := range map[string]func(string) error{
-		"link":         func(n string) error { return os.Symlink(victim, n) },
-		"second name":  func(n string) error { return os.Link(victim, n) },
-		"others write": func(n string) error { return errors.Join(os.WriteFile(n, nil, 0), os.Chmod(n, 0o606)) },
-		"other owner":  func(n string) error { return errors.Join(os.WriteFile(n, nil, 0o600), os.Chown(n, 1, 1)) },
+		"link":        func(n string) error { return os.Symlink(victim, n) },
+		"second name": func(n string) error { return os.Link(victim, n) },
+		"others write": func(n string) error {
+			return errors.Join(os.WriteFile(n, nil, 0o600), os.Chmod(n, 0o606))
+		},
+		"other owner": func(n string) error {
+			return errors.Join(os.WriteFile(n, nil, 0o600), os.Chown(n, 1, 1))
+		},
 		"FIFO":         func(n string) error { return unix.Mkfifo(n, 0o600) },
 		"directory":    func(n string) error { return os.Mkdir(n, 0o700) },
 		"no directory": func(string) error { return nil },
