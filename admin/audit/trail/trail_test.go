@@ -227,8 +227,10 @@ func TestNoEntry(t *testing.T) {
 	e.UID, e.User = &root, "somebody"
 	other := e
 	other.UID = &nobody
-	write(t, trail, e, other)
-	if got := lines(t, name); len(got) != 2 || got[0].User != "root" || got[1].User != "" ||
+	nameless := entry(audit.Kicked, "a")
+	nameless.User = "somebody"
+	write(t, trail, e, other, nameless)
+	if got := lines(t, name); len(got) != 3 || got[2].User != "" || got[0].User != "root" || got[1].User != "" ||
 		*got[1].UID != nobody {
 		t.Errorf("%+v", got)
 	}
