@@ -22,8 +22,9 @@ func TestAudit(t *testing.T) {
 		defer mu.Unlock()
 		got = append(got, e)
 	})
+	as, login := uint32(4321), uint32(1000)
 	// as root does, which acts as the server's user
-	c, ctx := control.NewClient(dir).By(4321), t.Context()
+	c, ctx := control.NewClient(dir).By(audit.Actor{UID: &as, Login: &login}), t.Context()
 	routes := []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
 	made, _, err := c.Create(ctx, auth.Spec{Name: "laptop", Routes: routes})
 	if err != nil {
@@ -57,7 +58,7 @@ func TestAudit(t *testing.T) {
 	}
 	for i, event := range []audit.Event{audit.TokenCreated, audit.TokenChanged, audit.TokenRevoked} {
 		if e := got[i]; e.Event != event || e.Token != "laptop" || e.UID == nil ||
-			*e.UID != 4321 {
+			*e.UID != as || *e.Login != login {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/certs"
 	"tunnel/server"
@@ -35,7 +36,7 @@ var (
 type Client struct {
 	web  *http.Client
 	name string // of the socket, for errors
-	by   string // the user who runs the command; "" is who connects
+	by   string // the audit.Actor who runs the command; "" is who connects
 }
 
 // What a server can have root's client keep in memory, in bytes: it may be another user's, or
@@ -50,10 +51,10 @@ const (
 // there is none.
 func NewClient(dir string) *Client { return newClient(dir, SocketName) }
 
-// By has c tell that user uid runs the command, for the audit log: root's acts as the server's
-// user. It returns c.
-func (c *Client) By(uid int) *Client {
-	c.by = strconv.Itoa(uid)
+// By has c tell who runs the command, for the audit log: root's acts as the server's user. It
+// returns c.
+func (c *Client) By(a audit.Actor) *Client {
+	c.by = a.String()
 	return c
 }
 

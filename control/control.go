@@ -34,6 +34,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 )
 
@@ -120,19 +121,22 @@ func withCaller(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, callerKey{}, uid)
 }
 
-// byHeader has the user who runs a command, see Client.By.
+// byHeader has the audit.Actor who runs a command, see Client.By.
 const byHeader = "Tunnel-By"
 
-// caller returns the user who has sent r, as the kernel knows them; nil if it does not. Only of a
-// process of the server's own user is believed what it says, because root's commands act as it.
-func caller(r *http.Request) *uint32 {
+// caller returns who has sent r. The user is the one whom the kernel knows; only of a process of
+// the server's own user is believed what it says, because root's commands act as it.
+func caller(r *http.Request) (by audit.Actor) {
 	uid, ok := r.Context().Value(callerKey{}).(uint32)
 	if !ok {
-		return nil
+		return by
 	}
-	by, err := strconv.ParseUint(r.Header.Get(byHeader), 10, 32)
-	if err == nil && int(uid) == os.Geteuid() {
-		uid = uint32(by)
+	said, err := audit.ParseActor(r.Header.Get(byHeader))
+	if err == nil {
+		by = said
 	}
-	return &uid
+	if by.UID == nil || int(uid) != os.Geteuid() {
+		by.UID = &uid
+	}
+	return by
 }

@@ -108,7 +108,7 @@ func handler(s *server.Server, join Join, record func(audit.Entry)) http.Handler
 		}
 		token, text, err := s.CreateToken(spec)
 		if err == nil {
-			record(audit.OfToken(audit.TokenCreated, caller(r), token))
+			record(audit.OfToken(audit.TokenCreated, token).By(caller(r)))
 		}
 		answer(w, http.StatusCreated, Made{token, text}, err)
 	})
@@ -119,7 +119,7 @@ func handler(s *server.Server, join Join, record func(audit.Entry)) http.Handler
 			err = s.SetToken(r.PathValue("name"), change)
 		}
 		if err == nil {
-			record(audit.OfChange(caller(r), r.PathValue("name"), change))
+			record(audit.OfChange(r.PathValue("name"), change).By(caller(r)))
 		}
 		answer(w, http.StatusNoContent, nil, err)
 	})
@@ -128,7 +128,7 @@ func handler(s *server.Server, join Join, record func(audit.Entry)) http.Handler
 		//nolint:contextcheck // what ends with a token does so even if nobody waits for it
 		err := s.RevokeToken(name)
 		if err == nil {
-			record(audit.Entry{Event: audit.TokenRevoked, UID: caller(r), Token: name})
+			record(audit.Entry{Event: audit.TokenRevoked, Token: name}.By(caller(r)))
 		}
 		answer(w, http.StatusNoContent, nil, err)
 	})

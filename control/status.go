@@ -47,15 +47,15 @@ func handleStatus(mux *http.ServeMux, s *server.Server, record func(audit.Entry)
 			done.Sessions, err = s.Kick(k.Client, time.Duration(k.Seconds*float64(time.Second)))
 		}
 		if err == nil {
-			record(kickedBy(caller(r), k.Client, done.Sessions))
+			record(kicks(k.Client, done.Sessions).By(caller(r)))
 		}
 		answer(w, http.StatusOK, done, err)
 	})
 }
 
-// kickedBy returns what the audit log says of a kick.
-func kickedBy(uid *uint32, client string, sessions int) audit.Entry {
-	e := audit.Entry{Event: audit.Kicked, UID: uid, Sessions: sessions}
+// kicks returns what the audit log says of a kick.
+func kicks(client string, sessions int) audit.Entry {
+	e := audit.Entry{Event: audit.Kicked, Sessions: sessions}
 	if a, err := netip.ParseAddr(client); err == nil {
 		e.Address = a
 	} else {

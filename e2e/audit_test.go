@@ -74,6 +74,7 @@ func TestAuditLog(t *testing.T) {
 		t.Errorf("the file is %v, %v", info, err)
 	}
 	join := bin.token(t, server, state, "create", "--once", "phone")
+	bySudo(t, server, string(bin), "token", "create", "behind-sudo", "--state", state)
 	bin.token(t, server, state, "set", "early", "--route", "none")
 	cert, key := ca.issueClient(t, time.Now().Add(time.Hour), "laptop.example")
 	connect := func(h *lab.Host, token string) *lab.Proc {
@@ -123,6 +124,10 @@ func TestAuditLog(t *testing.T) {
 	if e := find(audit.TokenRevoked, "early"); !root(e) {
 		t.Errorf("revoked: %+v", e)
 	}
+	if e := find(audit.TokenCreated, "behind-sudo"); !root(e) || e.Login == nil || *e.Login != 1 ||
+		e.LoginUser != "daemon" {
+		t.Errorf("made behind sudo: %+v", e)
+	}
 	find(audit.InvitationUsed, "phone")
 	begin, end := find(audit.SessionStarted, "early"), find(audit.SessionEnded, "early")
 	if begin.Address.String() != "10.1.1.3" || begin.TLS != "1.3" ||
@@ -156,6 +161,12 @@ func TestAuditLog(t *testing.T) {
 	if text, _ := os.ReadFile(string(file)); strings.Contains(string(text), "tnl_") {
 		t.Errorf("a token's text is in the audit log:\n%s", text)
 	}
+}
+
+// bySudo runs a command as root for whom user 1 has logged in.
+func bySudo(t *testing.T, h *lab.Host, argv ...string) {
+	t.Helper()
+	h.Run(append([]string{"sh", "-c", `echo 1 >/proc/self/loginuid && exec "$@"`, "sh"}, argv...)...)
 }
 
 // An attacker who tries thousands of tokens, with texts that are to forge lines, makes the file

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tunnel/admin/audit"
 )
 
 // A hub's hooks run once for each of 50 clients that come and go, in order and without the token;
@@ -103,5 +105,30 @@ func TestOnDownTold(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`^on-down \d+ 1\d{6} \d+ the program was told to end\n$`).
 		Match(text) {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// A hub that is one process has the same hooks and the same audit log.
+func TestServerHooksUnsplit(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin, dir := raceBuild(t), t.TempDir()
+	out, file := filepath.Join(dir, "out"), auditLog(filepath.Join(dir, "audit.log"))
+	say := `echo "$TUNNEL_HOOK $TUNNEL_CLIENT_ADDRESS" >>` + out
+	srv := bin.serve(t, server, "--plain", "--no-sandbox", "--audit-log", string(file), "--on-up", say,
+		"--on-down", say, "--on-connect", say, "--on-disconnect", say)
+	eventually(t, "--on-up has run", func() bool {
+		text, _ := os.ReadFile(out)
+		return strings.HasPrefix(string(text), "on-up ")
+	})
+	bin.connect(t, client, directURL)
+	file.await(t, audit.SessionStarted, 1)
+	stop(t, srv)
+	text, _ := os.ReadFile(out)
+	if string(text) != "on-up \non-connect 10.1.1.3\non-disconnect 10.1.1.3\non-down \n" {
+		t.Errorf("%q", text)
+	}
+	if all := entries(t, string(file)); all[len(all)-1].Event != audit.HubStopped {
+		t.Errorf("%+v", all)
 	}
 }

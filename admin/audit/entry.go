@@ -50,6 +50,9 @@ type Entry struct {
 	// who did it on this machine; nil if it was a client, or the hub itself
 	UID  *uint32 `json:"uid,omitempty"`
 	User string  `json:"user,omitempty"` // its name, if this machine knows one
+	// who has logged in as somebody else before, as with sudo; nil if the kernel does not know
+	Login     *uint32 `json:"login_uid,omitempty"`
+	LoginUser string  `json:"login_user,omitempty"`
 
 	Token   string `json:"token,omitempty"`    // its name
 	TokenID string `json:"token_id,omitempty"` // which is not secret
@@ -104,8 +107,8 @@ func EndOf(began time.Time, sent, received, dropped uint64) *End {
 }
 
 // OfToken returns an entry about a token. That of a new one has its Grant.
-func OfToken(event Event, uid *uint32, t auth.Token) Entry {
-	e := Entry{Event: event, UID: uid, Token: t.Name, TokenID: t.ID, Kind: string(t.Kind)}
+func OfToken(event Event, t auth.Token) Entry {
+	e := Entry{Event: event, Token: t.Name, TokenID: t.ID, Kind: string(t.Kind)}
 	if event == TokenCreated {
 		e.Grant = &Grant{Address: t.Address, Routes: some(t.Routes), PushRoutes: some(t.PushRoutes),
 			DNS: some(t.DNS), Domains: some(t.Domains), Expires: t.Expires.UTC().Round(0),
@@ -115,8 +118,8 @@ func OfToken(event Event, uid *uint32, t auth.Token) Entry {
 }
 
 // OfChange returns an entry about a change of the token name.
-func OfChange(uid *uint32, name string, c auth.Change) Entry {
-	return Entry{Event: TokenChanged, UID: uid, Token: name, Grant: &Grant{Routes: c.Routes,
+func OfChange(name string, c auth.Change) Entry {
+	return Entry{Event: TokenChanged, Token: name, Grant: &Grant{Routes: c.Routes,
 		PushRoutes: c.PushRoutes, DNS: c.DNS, Domains: c.Domains}}
 }
 
@@ -176,8 +179,8 @@ func (e *Entry) Check() error {
 
 // texts returns the texts in e that others may have chosen. Those of a Grant are root's.
 func (e *Entry) texts() []*string {
-	return []*string{&e.Dev, &e.User, &e.Token, &e.TokenID, &e.Kind, &e.Remote, &e.TLS, &e.Subject,
-		&e.Reason, &e.Detail}
+	return []*string{&e.Dev, &e.User, &e.LoginUser, &e.Token, &e.TokenID, &e.Kind, &e.Remote, &e.TLS,
+		&e.Subject, &e.Reason, &e.Detail}
 }
 
 // plain returns text without control characters, those that change the direction of text, and

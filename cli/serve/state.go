@@ -107,7 +107,7 @@ func (s *serverState) makeFirst() (text string, err error) {
 	}
 	token, text, err := s.tokens.Create(auth.Spec{Name: firstToken}, nil)
 	if err == nil {
-		s.record(audit.OfToken(audit.TokenCreated, nil, token))
+		s.record(audit.OfToken(audit.TokenCreated, token))
 	}
 	return text, err
 }

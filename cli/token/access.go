@@ -37,14 +37,14 @@ func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
 	if create {
 		use = statedir.Make
 	}
-	uid := uint32(os.Getuid()) // root becomes the directory's user below
+	by := audit.Self() // root becomes the directory's user below
 	dir, err := statedir.ForTokens(c, statedir.Chosen(c), use)
 	if err != nil {
 		return err
 	}
 	told := false
 	for until := time.Now().Add(tokenPatience); ; {
-		err := f(control.NewClient(dir).By(int(uid)))
+		err := f(control.NewClient(dir).By(by))
 		if !errors.Is(err, control.ErrNoServer) {
 			return tokenFailure(err)
 		}
@@ -68,8 +68,7 @@ func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
 				return err
 			}
 			return tokenFailure(f(localTokens{store, func(e audit.Entry) {
-				e.UID = &uid
-				if err := audit.Keep(file.Bucket(statedir.BucketAudit), e); err != nil {
+				if err := audit.Keep(file.Bucket(statedir.BucketAudit), e.By(by)); err != nil {
 					_, _ = fmt.Fprintf(c.App.ErrWriter,
 						"this was done, and the server's audit log will not have it: %v\n", err)
 				}
@@ -125,7 +124,7 @@ func (l localTokens) List(context.Context) (all []server.TokenStatus, _ error) {
 func (l localTokens) Create(_ context.Context, spec auth.Spec) (auth.Token, string, error) {
 	made, text, err := l.store.Create(spec, nil) // serve checks it against its network
 	if err == nil {
-		l.record(audit.OfToken(audit.TokenCreated, nil, made))
+		l.record(audit.OfToken(audit.TokenCreated, made))
 	}
 	return made, text, err
 }
@@ -133,7 +132,7 @@ func (l localTokens) Create(_ context.Context, spec auth.Spec) (auth.Token, stri
 func (l localTokens) Set(_ context.Context, name string, change auth.Change) error {
 	_, _, err := l.store.Set(name, change, nil) // as above
 	if err == nil {
-		l.record(audit.OfChange(nil, name, change))
+		l.record(audit.OfChange(name, change))
 	}
 	return err
 }
@@ -141,7 +140,7 @@ func (l localTokens) Set(_ context.Context, name string, change auth.Change) err
 func (l localTokens) Revoke(_ context.Context, name string) error {
 	was, err := l.store.Revoke(name)
 	if err == nil {
-		l.record(audit.OfToken(audit.TokenRevoked, nil, was))
+		l.record(audit.OfToken(audit.TokenRevoked, was))
 	}
 	return err
 }

@@ -144,6 +144,9 @@ func sentence(e audit.Entry) string {
 			text += " (" + e.User + ")"
 		}
 	}
+	if e.LoginUser != "" && e.LoginUser != e.User {
+		text += ", logged in as " + e.LoginUser
+	}
 	if e.End != nil {
 		text += fmt.Sprintf(" after %.0f s, %d bytes to it and %d from it", e.End.Seconds, e.End.Sent,
 			e.End.Received)

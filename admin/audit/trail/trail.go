@@ -85,12 +85,15 @@ func (t *Trail) Write(entries []audit.Entry) error {
 	}
 	said := len(lines)
 	for _, e := range entries {
-		e.User = "" // it is this process that knows
+		e.User, e.LoginUser = "", "" // it is this process that knows
 		if err := e.Check(); err != nil {
 			return err
 		}
 		if e.UID != nil {
 			e.User = t.user(*e.UID)
+		}
+		if e.Login != nil {
+			e.LoginUser = t.user(*e.Login)
 		}
 		lines = append(lines, line{Entry: e})
 	}

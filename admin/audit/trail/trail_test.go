@@ -230,8 +230,8 @@ func TestNoEntry(t *testing.T) {
 	nameless := entry(audit.Kicked, "a")
 	nameless.User = "somebody"
 	write(t, trail, e, other, nameless)
-	if got := lines(t, name); len(got) != 3 || got[2].User != "" || got[0].User != "root" || got[1].User != "" ||
-		*got[1].UID != nobody {
+	if got := lines(t, name); len(got) != 3 || got[2].User != "" || got[0].User != "root" ||
+		got[1].User != "" || *got[1].UID != nobody {
 		t.Errorf("%+v", got)
 	}
 }
