@@ -81,8 +81,9 @@ func TestAuditLog(t *testing.T) {
 		return bin.start(t, h, "connect", "wss://"+directServer+":8443", "--pin", pin, "--state",
 			t.TempDir(), "--token", token, "--tls-cert", cert, "--tls-key", key)
 	}
-	first, second := connect(clients[0], secret), connect(clients[1], join)
+	first := connect(clients[0], secret)
 	first.WaitFor("up: ", soon)
+	second := connect(clients[1], join)
 	second.WaitFor("up: ", soon)
 	sendFile(t, clients[0], server, "10.1.1.1", payload)
 	bad := connect(clients[2], "tnl_aaaaaaaaaa_wrong-wrong-wrong-wrong")
