@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/config/commands"
 	"tunnel/config/location"
 	"tunnel/config/setting"
 	"tunnel/lease"
@@ -25,6 +26,7 @@ const LeastMemory = 32 << 20
 // Serve is the configuration of `tunnel serve`. DefaultServe has the defaults.
 type Serve struct {
 	Common
+	commands.Commands
 
 	// Listen is [HOST]:PORT, see ListenAddress; default :8443.
 	Listen string
@@ -88,6 +90,10 @@ type Serve struct {
 
 	// Web is where the web page is, see ListenAddress; "" is nowhere.
 	Web string
+	// AuditLog is the file of the audit log, or AuditJournal; "" is none. AuditLogSize is the size
+	// from which on the file is rotated, in bytes; default 10 MiB, 0 is never.
+	AuditLog     string
+	AuditLogSize int64
 }
 
 // DefaultServe returns the defaults.
@@ -96,7 +102,7 @@ func DefaultServe() *Serve {
 		Common: defaultCommon(), Listen: ":8443", Path: transport.DefaultPath,
 		PingInterval: 20 * time.Second, Network: netip.MustParsePrefix("10.1.1.0/24"),
 		MaxConnections: 20000, MaxPerAddress: 256, MaxSessions: 8,
-		LeaseHold: lease.DefaultHold, MaxLanes: 4,
+		LeaseHold: lease.DefaultHold, MaxLanes: 4, AuditLogSize: defaultAuditSize,
 	}
 	s.MTU, s.Qlen = 1400, 100
 	return s
@@ -105,7 +111,8 @@ func DefaultServe() *Serve {
 // Settings is the table of serve's settings, bound to s.
 func (s *Serve) Settings() []*setting.Setting {
 	return slices.Concat(s.serverSettings(), s.tlsSettings(), s.networkSettings(),
-		s.limitSettings(), s.settings(), []*setting.Setting{s.webSetting()})
+		s.limitSettings(), s.auditSettings(), s.Commands.Settings(),
+		s.settings(), []*setting.Setting{s.webSetting()})
 }
 
 func (s *Serve) serverSettings() []*setting.Setting {
@@ -290,6 +297,7 @@ func (s *Serve) check(c *setting.Checker) {
 	}
 	s.checkTLS(c)
 	s.checkWeb(c)
+	s.checkAudit(c)
 }
 
 func (s *Serve) checkTLS(c *setting.Checker) {

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/control"
 	"tunnel/lease"
@@ -39,11 +40,23 @@ func listen(t *testing.T, dir string) net.Listener {
 // start answers in dir for a server that has no clients; stop ends it.
 func start(t *testing.T, dir string) (stop func()) {
 	t.Helper()
-	return startReloading(t, dir, control.Reloads{})
+	return startServer(t, dir, control.Reloads{}, func(audit.Entry) {})
 }
 
 // startReloading is start for a server that can be told to reload.
 func startReloading(t *testing.T, dir string, reloads control.Reloads) (stop func()) {
+	t.Helper()
+	return startServer(t, dir, reloads, func(audit.Entry) {})
+}
+
+// startRecorded is start with who is told of changes.
+func startRecorded(t *testing.T, dir string, record func(audit.Entry)) (stop func()) {
+	t.Helper()
+	return startServer(t, dir, control.Reloads{}, record)
+}
+
+func startServer(t *testing.T, dir string, reloads control.Reloads,
+	record func(audit.Entry)) (stop func()) {
 	t.Helper()
 	file, err := state.Open(filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -70,7 +83,7 @@ func startReloading(t *testing.T, dir string, reloads control.Reloads) (stop fun
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() {
-		own := control.Own{Join: theJoin, Reloads: reloads, Export: file.Export}
+		own := control.Own{Join: theJoin, Reloads: reloads, Export: file.Export, Record: record}
 		control.Serve(ctx, ln, hub, own, log)
 	})
 	stop = sync.OnceFunc(func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"tunnel/admin/audit"
 	"tunnel/state"
 )
 
@@ -25,6 +26,8 @@ type Own struct {
 	Link func() Link
 	// Export returns what the state file has at one moment: values by bucket and key.
 	Export func() (state.Content, error)
+	// Record is told what was changed, and by whom.
+	Record func(audit.Entry)
 }
 
 // handleExport has mux answer with the content of the state file.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/server"
@@ -67,6 +68,7 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan struct{})
@@ -89,8 +91,8 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 }
 
 func handler(s *server.Server, own Own) http.Handler {
-	mux := http.NewServeMux()
-	handleStatus(mux, s)
+	mux, record := http.NewServeMux(), own.Record
+	handleStatus(mux, s, record)
 	handleWeb(mux, own.Link)
 	handleReload(mux, own.Reloads)
 	handleExport(mux, own.Export)
@@ -108,6 +110,9 @@ func handler(s *server.Server, own Own) http.Handler {
 			return
 		}
 		token, text, err := s.CreateToken(spec)
+		if err == nil {
+			record(audit.OfToken(audit.TokenCreated, token).By(caller(r)))
+		}
 		answer(w, http.StatusCreated, Made{token, text}, err)
 	})
 	mux.HandleFunc("PATCH /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -116,11 +121,19 @@ func handler(s *server.Server, own Own) http.Handler {
 		if err == nil {
 			err = s.SetToken(r.PathValue("name"), change)
 		}
+		if err == nil {
+			record(audit.OfChange(r.PathValue("name"), change).By(caller(r)))
+		}
 		answer(w, http.StatusNoContent, nil, err)
 	})
 	mux.HandleFunc("DELETE /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
 		//nolint:contextcheck // what ends with a token does so even if nobody waits for it
-		answer(w, http.StatusNoContent, nil, s.RevokeToken(r.PathValue("name")))
+		err := s.RevokeToken(name)
+		if err == nil {
+			record(audit.Entry{Event: audit.TokenRevoked, Token: name}.By(caller(r)))
+		}
+		answer(w, http.StatusNoContent, nil, err)
 	})
 	return mux
 }

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/keyed"
@@ -67,6 +68,8 @@ type Config struct {
 	// Reachable returns why this machine does not route packets to clients, nil if it does; a nil
 	// Reachable is that this is not known.
 	Reachable func() error
+	// Record is told what the audit log has of sessions and logins. It must not wait; may be nil.
+	Record func(audit.Entry)
 
 	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.
 	ProxyHint string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/invocation"
 	"tunnel/cli/priority"
 	"tunnel/cli/statedir"
@@ -60,10 +61,21 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
-	if err := h.Worker.Hook(ctx, flag); err != nil {
+func (h *confined) Hook(ctx context.Context, flag string, _ host.Address, about audit.Entry) {
+	if h.now().Hook(flag) == "" {
+		return
+	}
+	if err := h.Worker.Hook(ctx, flag, about); err != nil {
 		h.log.Debug("hook", "flag", flag, "err", err)
 	}
+}
+
+// Record implements Machine. Without an audit log and hooks nobody is told.
+func (h *confined) Record(ctx context.Context, entries []audit.Entry) error {
+	if h.now().Serve.AuditLog == "" && !h.now().Serve.Hooks() {
+		return nil
+	}
+	return h.Worker.Record(ctx, entries)
 }
 
 // End implements Machine: the parent does it.

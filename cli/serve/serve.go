@@ -132,6 +132,8 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer page.close()
+	trail := recordEntries(this, kept, told, slog.New(limited))
+	defer trail.close()
 	if tlsConfig == nil && !invocation.IsLoopback(ln.Addr()) {
 		log.Warn(
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
@@ -158,7 +160,7 @@ func serve(c *cli.Context) (err error) {
 		TrustedProxies: told.TrustedProxy, MaxMemory: memory, Live: live(told),
 		Machine:   networks.Hooks{Overlap: own.Overlap, Route: duties.set},
 		Reachable: held.reachable, Sever: severing(log), ProxyHint: proxyHint,
-		Admitted: observer.Admitted,
+		Admitted: observer.Admitted, Record: trail.Record,
 	})
 	if err != nil {
 		return err
@@ -175,13 +177,14 @@ func serve(c *cli.Context) (err error) {
 	})
 	defer page.serve(c.Context, hub, join, told.Path)()
 	defer kept.control(c.Context, hub, control.Own{Join: join, Link: page.link(),
-		Reloads: reloader.Reloads(), Export: kept.file.Export})()
+		Reloads: reloader.Reloads(), Export: kept.file.Export, Record: trail.Record})()
 	defer reloader.Run(c.Context)()
 	priority.Take(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)
 	observer.Hub(hub.Status, alive)
 	this.Tell(supervisor.Listening)
+	trail.started()
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }

@@ -29,8 +29,9 @@ type Table struct {
 	// Meter measures the packets to clients; those to this machine are shown to it.
 	Meter *meter.Meter
 
-	budget *fq.Budget // of all queues; nil is no limit
-	now    func() time.Time
+	budget  *fq.Budget // of all queues; nil is no limit
+	now     func() time.Time
+	numbers atomic.Uint64 // of peers that were made
 
 	// By destination: the clients' addresses and the networks behind them. Lookup takes no lock,
 	// because a table is never changed, only replaced with mu held.
