@@ -35,6 +35,12 @@ func TestDocker(t *testing.T) {
 			filepath.Join(root, "deploy", "Dockerfile"), root)...)
 	}
 	t.Logf("docker build took %v", time.Since(begin).Round(time.Second))
+	if _, err := e.run("docker", "build", "--build-arg", "TARGETARCH=riscv64", "--build-arg",
+		"http_proxy=http://"+bridgeAddr+":"+proxyPort, "-f",
+		filepath.Join(root, "deploy", "Dockerfile"), root); err == nil ||
+		!strings.Contains(err.Error(), "\nbin/tunnel-riscv64 is missing: ") {
+		t.Errorf("an image of an architecture without its program: %v", err)
+	}
 
 	t.Run("image", e.testImage)
 	t.Run("run", func(t *testing.T) { e.testRun(t, "tunnel", "0") })

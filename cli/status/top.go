@@ -69,7 +69,7 @@ func top(c *cli.Context) error {
 	}
 	q.silent = complain(c)
 	report, err := q.flows(c.Context, during)
-	if c.Err() != nil { // a signal
+	if interrupted(c) {
 		return nil
 	}
 	if err != nil {
@@ -107,7 +107,7 @@ func refresh(c *cli.Context, q question, during time.Duration, by order) error {
 		}
 		begin := time.Now()
 		report, err := q.flows(c.Context, during)
-		if c.Err() != nil {
+		if interrupted(c) {
 			return nil
 		}
 		if err != nil {
@@ -132,6 +132,9 @@ func refresh(c *cli.Context, q question, during time.Duration, by order) error {
 		}
 	}
 }
+
+// interrupted reports whether a signal has ended the command.
+func interrupted(c *cli.Context) bool { return c.Err() != nil }
 
 // inPlace returns what shows the first lines of text at the top of a terminal, in place of what is
 // there.
