@@ -104,7 +104,7 @@ func TestShowRoundTrip(t *testing.T) {
 			"10.0.0.0/8"}, "lease-hold": {"1h30m"},
 		"max-memory": {"1536M"}, "acme": {"A.example"}, "log-level": {"debug"},
 		"client-to-client": {"true"}, "user": {"1000"},
-		"on-up": {"no flag of serve"}, "acme-email": {"\"quoted\" \\ and: # odd"},
+		"on-up": {"a 'command'"}, "audit-log-size": {"0"}, "acme-email": {"\"quoted\" \\ and: # odd"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -249,6 +249,8 @@ func TestForeignFile(t *testing.T) {
 			"tls-cert: x", "tls-key: x", "client-ca: x", "acme-ca: x", "token-file: x", "state: x",
 			"user: nobody", "no-sandbox: true", "push-route: 192.168.1.0/24", "masquerade: true",
 			"masquerade-only: 192.168.1.0/24", "metrics: 127.0.0.1:9000", "web: localhost:8444",
+			"audit-log: /var/log/x", "on-up: id", "on-down: id", "on-connect: id",
+			"on-disconnect: id",
 		},
 	} {
 		for _, line := range lines {

@@ -15,6 +15,7 @@ import (
 	"tunnel/auth"
 	"tunnel/certs"
 	"tunnel/client/grant"
+	"tunnel/config/commands"
 	"tunnel/config/location"
 	"tunnel/config/setting"
 	"tunnel/firewall"
@@ -158,11 +159,14 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
-		{Name: "on-up", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
+		{Name: commands.OnUp, Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and TUNNEL_PEER"},
-		{Name: "on-down", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
-			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
+		{Name: commands.OnDown, Trusted: true, Category: setting.Machine,
+			Value: setting.String(&o.OnDown),
+			Usage: "shell `COMMAND` to run before the device goes down, for a second at most, with " +
+				"TUNNEL_REASON, TUNNEL_BYTES_IN and others",
+			More: "[OPERATIONS.md](OPERATIONS.md#hooks) has the variables"},
 	}
 }
 

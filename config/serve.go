@@ -1,11 +1,9 @@
 package config
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"tunnel/auth"
+	"tunnel/config/commands"
 	"tunnel/config/location"
 	"tunnel/config/setting"
 	"tunnel/lease"
@@ -25,8 +24,9 @@ const LeastMemory = 32 << 20
 // Serve is the configuration of `tunnel serve`. DefaultServe has the defaults.
 type Serve struct {
 	Common
+	commands.Commands
 
-	// Listen is [HOST]:PORT, see ListenAddress; default :8443.
+	// Listen is [HOST]:PORT, see location.Listen; default :8443.
 	Listen string
 	// Freebind listens also on an address that the machine does not have yet.
 	Freebind bool
@@ -86,8 +86,12 @@ type Serve struct {
 	// MaxLanes bounds the connections of one client, 1 to transport.MaxLanes; default 4.
 	MaxLanes int
 
-	// Web is where the web page is, see ListenAddress; "" is nowhere.
+	// Web is where the web page is, see location.Listen; "" is nowhere.
 	Web string
+	// AuditLog is the file of the audit log, or AuditJournal; "" is none. AuditLogSize is the size
+	// from which on the file is rotated, in bytes; default 10 MiB, 0 is never.
+	AuditLog     string
+	AuditLogSize int64
 }
 
 // DefaultServe returns the defaults.
@@ -96,7 +100,7 @@ func DefaultServe() *Serve {
 		Common: defaultCommon(), Listen: ":8443", Path: transport.DefaultPath,
 		PingInterval: 20 * time.Second, Network: netip.MustParsePrefix("10.1.1.0/24"),
 		MaxConnections: 20000, MaxPerAddress: 256, MaxSessions: 8,
-		LeaseHold: lease.DefaultHold, MaxLanes: 4,
+		LeaseHold: lease.DefaultHold, MaxLanes: 4, AuditLogSize: defaultAuditSize,
 	}
 	s.MTU, s.Qlen = 1400, 100
 	return s
@@ -105,7 +109,8 @@ func DefaultServe() *Serve {
 // Settings is the table of serve's settings, bound to s.
 func (s *Serve) Settings() []*setting.Setting {
 	return slices.Concat(s.serverSettings(), s.tlsSettings(), s.networkSettings(),
-		s.limitSettings(), s.settings(), []*setting.Setting{s.webSetting()})
+		s.limitSettings(), s.auditSettings(), s.Commands.Settings(),
+		s.settings(), []*setting.Setting{s.webSetting()})
 }
 
 func (s *Serve) serverSettings() []*setting.Setting {
@@ -275,7 +280,7 @@ func (s *Serve) check(c *setting.Checker) {
 	if s.MaxMemory > math.MaxInt/2 {
 		c.Wrong("max-memory", " %s is more than this machine can address", setting.SizeText(s.MaxMemory))
 	}
-	if _, err := ListenAddress(s.Listen); err != nil {
+	if _, err := location.Listen(s.Listen); err != nil {
 		c.Wrong("listen", "%v", err)
 	}
 	if s.InsecureNoAuth && (s.Token != "" || s.TokenFile != "") {
@@ -283,6 +288,7 @@ func (s *Serve) check(c *setting.Checker) {
 	}
 	s.checkTLS(c)
 	s.checkWeb(c)
+	s.checkAudit(c)
 }
 
 func (s *Serve) checkTLS(c *setting.Checker) {
@@ -306,30 +312,6 @@ func (s *Serve) checkTLS(c *setting.Checker) {
 			c.About(name, "--%s is for --acme DOMAIN: give that too", name)
 		}
 	}
-}
-
-// ListenAddress returns text, [HOST]:PORT, as a numeric address. Names are not resolved: the
-// process that listens may be root, which reads no untrusted bytes, and so no answers of a name
-// server. The error continues the setting's name.
-func ListenAddress(text string) (string, error) {
-	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return "", fmt.Errorf(" %s is not [HOST]:PORT", text)
-	}
-	// A number, or a name in this machine's /etc/services.
-	if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil ||
-		port == "" {
-		return "", fmt.Errorf(" %s: %q is not a port, 0 to 65535", text, port)
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "" {
-		return "",
-			fmt.Errorf(" %s: %q is not an address, and names are not resolved: give one of this "+
-				"machine's (`ip addr`), or none for all", text, host)
-	}
-	return net.JoinHostPort(host, port), nil
 }
 
 func serveNetwork(p *netip.Prefix) setting.Value {

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/certs"
 	"tunnel/server"
@@ -35,6 +36,7 @@ var (
 type Client struct {
 	web  *http.Client
 	name string // of the socket, for errors
+	by   string // the audit.Actor who runs the command; "" is who connects
 }
 
 // What a server can have root's client keep in memory, in bytes: it may be another user's, or
@@ -48,6 +50,13 @@ const (
 // NewClient returns a Client for dir. It connects with each call; the error is then ErrNoServer if
 // there is none.
 func NewClient(dir string) *Client { return newClient(dir, SocketName) }
+
+// By has c tell who runs the command, for the audit log: root's acts as the server's user. It
+// returns c.
+func (c *Client) By(a audit.Actor) *Client {
+	c.by = a.String()
+	return c
+}
 
 // newClient is NewClient for a socket of another name.
 func newClient(dir, socket string) *Client {
@@ -200,6 +209,9 @@ func (c *Client) call(ctx context.Context, method, path string, send any, want i
 	r, err := http.NewRequestWithContext(ctx, method, "http://tunnel"+path, &body)
 	if err != nil {
 		return err
+	}
+	if c.by != "" {
+		r.Header.Set(byHeader, c.by)
 	}
 	resp, err := c.web.Do(r)
 	if err != nil {

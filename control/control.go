@@ -24,15 +24,18 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 )
 
@@ -73,13 +76,25 @@ func reach(dir, socket string, f func(name string) error) error {
 // allowed returns an error unless the process at the other end of conn is root's, or of the user
 // who runs the server.
 func allowed(conn net.Conn) error {
+	uid, err := peerOf(conn)
+	if err != nil {
+		return err
+	}
+	if uid != 0 && int(uid) != os.Geteuid() {
+		return fmt.Errorf("user %d may not", uid)
+	}
+	return nil
+}
+
+// peerOf returns the user of the process that has connected conn.
+func peerOf(conn net.Conn) (uid uint32, err error) {
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
-		return errors.New("not a Unix socket")
+		return 0, errors.New("not a Unix socket")
 	}
 	raw, err := uc.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	var failed error
@@ -87,13 +102,42 @@ func allowed(conn net.Conn) error {
 		cred, failed = unix.GetsockoptUcred(int(fd),
 			unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return err
+		return 0, err
 	}
 	if failed != nil {
-		return failed
+		return 0, failed
 	}
-	if uid := int(cred.Uid); uid != 0 && uid != os.Geteuid() {
-		return fmt.Errorf("user %d may not", uid)
+	return cred.Uid, nil
+}
+
+// callerKey is that of the caller in a request's context.
+type callerKey struct{}
+
+// withCaller is an http.Server's ConnContext.
+func withCaller(ctx context.Context, conn net.Conn) context.Context {
+	uid, err := peerOf(conn)
+	if err != nil {
+		return ctx
 	}
-	return nil
+	return context.WithValue(ctx, callerKey{}, uid)
+}
+
+// byHeader has the audit.Actor who runs a command, see Client.By.
+const byHeader = "Tunnel-By"
+
+// caller returns who has sent r. The user is the one whom the kernel knows; only of a process of
+// the server's own user is believed what it says, because root's commands act as it.
+func caller(r *http.Request) (by audit.Actor) {
+	uid, ok := r.Context().Value(callerKey{}).(uint32)
+	if !ok {
+		return by
+	}
+	said, err := audit.ParseActor(r.Header.Get(byHeader))
+	if err == nil {
+		by = said
+	}
+	if by.UID == nil || int(uid) != os.Geteuid() {
+		by.UID = &uid
+	}
+	return by
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/control"
 	"tunnel/lease"
@@ -38,6 +39,12 @@ func listen(t *testing.T, dir string) net.Listener {
 
 // start answers in dir for a server that has no clients; stop ends it.
 func start(t *testing.T, dir string) (stop func()) {
+	t.Helper()
+	return startRecorded(t, dir, func(audit.Entry) {})
+}
+
+// startRecorded is start with who is told of changes.
+func startRecorded(t *testing.T, dir string, record func(audit.Entry)) (stop func()) {
 	t.Helper()
 	file, err := state.Open(filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -63,7 +70,7 @@ func start(t *testing.T, dir string) (stop func()) {
 	ln := listen(t, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, nil, log) })
+	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, nil, record, log) })
 	stop = sync.OnceFunc(func() {
 		cancel()
 		group.Wait()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/server"
@@ -49,10 +50,11 @@ func (l *listener) Close() error {
 }
 
 // Serve answers on ln for s, which clients join by join, until ctx ends. link makes a link to its
-// web page; nil if it has none. Serve closes ln, and returns when no request is being answered.
+// web page; nil if it has none. record is told what was changed, and by whom. Serve closes ln, and
+// returns when no request is being answered.
 func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join, link func() Link,
-	log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, join, link), log); err != nil {
+	record func(audit.Entry), log *slog.Logger) {
+	if err := serve(ctx, ln, handler(s, join, link, record), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -67,6 +69,7 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan struct{})
@@ -88,9 +91,10 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, join Join, link func() Link) http.Handler {
+func handler(s *server.Server, join Join, link func() Link,
+	record func(audit.Entry)) http.Handler {
 	mux := http.NewServeMux()
-	handleStatus(mux, s)
+	handleStatus(mux, s, record)
 	handleWeb(mux, link)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, join, nil)
@@ -106,6 +110,9 @@ func handler(s *server.Server, join Join, link func() Link) http.Handler {
 			return
 		}
 		token, text, err := s.CreateToken(spec)
+		if err == nil {
+			record(audit.OfToken(audit.TokenCreated, token).By(caller(r)))
+		}
 		answer(w, http.StatusCreated, Made{token, text}, err)
 	})
 	mux.HandleFunc("PATCH /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -114,11 +121,19 @@ func handler(s *server.Server, join Join, link func() Link) http.Handler {
 		if err == nil {
 			err = s.SetToken(r.PathValue("name"), change)
 		}
+		if err == nil {
+			record(audit.OfChange(r.PathValue("name"), change).By(caller(r)))
+		}
 		answer(w, http.StatusNoContent, nil, err)
 	})
 	mux.HandleFunc("DELETE /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
 		//nolint:contextcheck // what ends with a token does so even if nobody waits for it
-		answer(w, http.StatusNoContent, nil, s.RevokeToken(r.PathValue("name")))
+		err := s.RevokeToken(name)
+		if err == nil {
+			record(audit.Entry{Event: audit.TokenRevoked, Token: name}.By(caller(r)))
+		}
+		answer(w, http.StatusNoContent, nil, err)
 	})
 	return mux
 }

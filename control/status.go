@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/admin/status"
 	"tunnel/auth"
 	"tunnel/server"
@@ -30,7 +32,7 @@ type kicked struct {
 }
 
 // handleStatus has mux answer what a server is asked beside its tokens.
-func handleStatus(mux *http.ServeMux, s *server.Server) {
+func handleStatus(mux *http.ServeMux, s *server.Server, record func(audit.Entry)) {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, s.Status(), nil)
 	})
@@ -44,8 +46,22 @@ func handleStatus(mux *http.ServeMux, s *server.Server) {
 		if err == nil {
 			done.Sessions, err = s.Kick(k.Client, time.Duration(k.Seconds*float64(time.Second)))
 		}
+		if err == nil {
+			record(kicks(k.Client, done.Sessions).By(caller(r)))
+		}
 		answer(w, http.StatusOK, done, err)
 	})
+}
+
+// kicks returns what the audit log says of a kick.
+func kicks(client string, sessions int) audit.Entry {
+	e := audit.Entry{Event: audit.Kicked, Sessions: sessions}
+	if a, err := netip.ParseAddr(client); err == nil {
+		e.Address = a
+	} else {
+		e.Token = client
+	}
+	return e
 }
 
 // Status returns the server's status. What it says may be of a server that was broken into.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"syscall"
@@ -30,7 +31,8 @@ func (m *machine) testUnits(t *testing.T) {
 func (m *machine) testServe(t *testing.T, far *lab.Host, upgrade string) {
 	const unit = "tunnel-serve.service"
 	before := tables(t, m.host)
-	m.write("/etc/tunnel/serve.yaml", "public: 198.51.100.2\npush-route: 192.168.7.0/24\n", 0o644)
+	m.write("/etc/tunnel/serve.yaml", "public: 198.51.100.2\npush-route: 192.168.7.0/24\n"+
+		"audit-log: journald\n", 0o644)
 	m.host.Run("ip", "link", "add", "inner", "type", "veth", "peer", "name", "outer")
 	m.host.Run("ip", "addr", "add", "192.168.7.1/24", "dev", "inner")
 	m.host.Run("ip", "link", "set", "inner", "up")
@@ -62,6 +64,9 @@ func (m *machine) testServe(t *testing.T, far *lab.Host, upgrade string) {
 	m.upgrade(t, unit, upgrade, far, client)
 	reaches(t, far, "10.1.1.1")
 	stop(t, client)
+	m.auditInJournal(t, unit)
+	m.write("/etc/tunnel/serve.yaml", "public: 198.51.100.2\npush-route: 192.168.7.0/24\n"+
+		"audit-log: /var/log/tunnel/audit.log\n", 0o644)
 	m.run("systemctl", "stop", unit)
 	m.undone(t, inner)
 
@@ -79,9 +84,41 @@ func (m *machine) testServe(t *testing.T, far *lab.Host, upgrade string) {
 	}
 	stop(t, client)
 	m.run("systemctl", "stop", "tunnel-serve.socket", unit)
+	if events := m.run("cat", "/var/log/tunnel/audit.log"); !strings.Contains(events,
+		`"event":"session_ended"`) || !strings.Contains(events, `"event":"hub_stopped"`) {
+		t.Errorf("the audit log has\n%s", events)
+	}
 	m.undone(t, inner)
 	m.host.Run("ip", "link", "del", "inner")
 	untouched(t, m.host, before)
+}
+
+// auditInJournal checks what the journal has of a session that has ended, by its fields.
+func (m *machine) auditInJournal(t *testing.T, unit string) {
+	t.Helper()
+	query := func(event string) map[string]any {
+		var last map[string]any
+		eventually(t, "the journal has "+event, func() bool {
+			out, _, _ := m.try("journalctl", "--no-pager", "--output=json", "_SYSTEMD_UNIT="+unit,
+				"SYSLOG_IDENTIFIER=tunnel-audit", "TUNNEL_EVENT="+event)
+			for line := range strings.Lines(out) {
+				last = nil
+				if err := json.Unmarshal([]byte(line), &last); err != nil {
+					t.Fatalf("%v\n%s", err, line)
+				}
+			}
+			return last != nil
+		})
+		return last
+	}
+	query("hub_started")
+	query("token_created")
+	begin, end := query("session_started"), query("session_ended")
+	if begin["TUNNEL_TOKEN"] != "first" || begin["TUNNEL_ADDRESS"] != "10.1.1.3" ||
+		begin["TUNNEL_TLS"] != "1.3" || end["TUNNEL_SESSION"] != begin["TUNNEL_SESSION"] ||
+		end["TUNNEL_END_SENT_BYTES"] == nil || end["PRIORITY"] != "6" {
+		t.Errorf("the journal has\n%v\n%v", begin, end)
+	}
 }
 
 // testConnect runs the machine as a client, with all that changes a machine, of a hub that is not

@@ -45,7 +45,8 @@ type Parent struct {
 	machine Machine
 	log     *slog.Logger
 
-	work    sync.WaitGroup // requests, but for kindOpen: a FIFO may keep it for ever
+	// requests, but for kindOpen and kindRecord: a FIFO or a disk may keep them for ever
+	work    sync.WaitGroup
 	channel *channel
 	budget  *rate.Limiter
 	ctx     context.Context //nolint:containedctx // of all requests: it ends with the worker

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/host"
 	"tunnel/ipcmd/iptest"
 	"tunnel/journal"
@@ -117,9 +118,10 @@ type fakeHost struct {
 	host     *host.Host
 	hold     chan struct{} // Open waits for its end
 
-	mu    sync.Mutex
-	hooks []string           // guarded by mu
-	told  []supervisor.State // guarded by mu
+	mu      sync.Mutex
+	hooks   []string           // guarded by mu
+	entries []audit.Entry      // guarded by mu
+	told    []supervisor.State // guarded by mu
 }
 
 func newHost(t *testing.T) *fakeHost {
@@ -152,7 +154,14 @@ func (h *fakeHost) Open(flag string) (*os.File, error) {
 	return nil, errors.New("no file " + flag)
 }
 
-func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want) error {
+func (h *fakeHost) Record(_ context.Context, entries []audit.Entry) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries = append(h.entries, entries...)
+	return nil
+}
+
+func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want, _ audit.Entry) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.hooks = append(h.hooks, flag+" "+set.Addresses[0].Local.String())
@@ -287,6 +296,13 @@ func TestBadRequests(t *testing.T) {
 			`"addresses":[],"routes":[],"firewall":{"rules":["accept"]}}}`,
 		"bypass of a name":      `{"id":1,"kind":"bypass","address":"-6 route add default"}`,
 		"set of nothing":        `{"id":1,"kind":"apply"}`,
+		"record of nothing":     `{"id":1,"kind":"record"}`,
+		"entries of a device":   `{"id":1,"kind":"device","entries":[` + entry + `]}`,
+		"entry of another form": `{"id":1,"kind":"record","entries":[` + entry + ` ]}`,
+		"field of no entry": `{"id":1,"kind":"record","entries":[{"time":"2026-01-01T00:00:00Z",` +
+			`"event":"kicked","file":"/etc/passwd"}]}`,
+		"hook of two sessions": `{"id":1,"kind":"hook","name":"on-up","entries":[` + entry + "," +
+			entry + `]}`,
 		"longer than a message": "LONG",
 		"empty message":         "",
 		"no request any more":   "CLOSE",

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/dns"
 	"tunnel/host"
 	"tunnel/packet"
@@ -44,8 +45,9 @@ const (
 	kindBypass  kind = "bypass"   // host.Host.Bypass of Address
 	kindRetain  kind = "retain"   // host.Host.Retain of Addresses
 	kindNextHop kind = "next-hop" // host.Host.NextHop of Address
-	kindHook    kind = "hook"     // run the command of the flag Name
+	kindHook    kind = "hook"     // run the command of the flag Name; Entries has its session
 	kindUndo    kind = "undo"     // host.Host.Release
+	kindRecord  kind = "record"   // keep Entries in the audit log, and run the hooks about them
 	kindTell    kind = "tell"     // tell the service manager the supervisor.State Name
 	// end the request that has the same ID; it is answered, this is not
 	kindCancel kind = "cancel"
@@ -61,6 +63,7 @@ type request struct {
 	Addresses []netip.Addr   `json:"addresses,omitempty"`
 	Networks  []netip.Prefix `json:"networks,omitempty"`
 	Want      *host.Want     `json:"want,omitempty"`
+	Entries   []audit.Entry  `json:"entries,omitempty"`
 }
 
 // reply is a message of the parent: the answer to a request, or with Stop the word to stop, or with

@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/host"
 	"tunnel/packet"
-	"tunnel/route"
 	"tunnel/supervisor"
 )
 
@@ -33,8 +33,12 @@ type Machine interface {
 	OpenListener(ctx context.Context, flag string) (*os.File, error)
 	// Open opens the file that the flag names, to read it.
 	Open(flag string) (*os.File, error)
-	// RunHook runs the command of the flag for what was set.
-	RunHook(ctx context.Context, flag string, set host.Want) error
+	// RunHook runs the command of the flag for what was set, and the session that it is about, if
+	// that has an Event.
+	RunHook(ctx context.Context, flag string, set host.Want, about audit.Entry) error
+	// Record keeps entries in the audit log, and has the hooks about them run. It does not wait for
+	// these.
+	Record(ctx context.Context, entries []audit.Entry) error
 	// Tell tells the service manager a state.
 	Tell(supervisor.State)
 	// Allow returns why the machine must not be given that, nil if it may.
@@ -134,12 +138,13 @@ func (p *Parent) take(r request) error {
 		ctx, cancel = context.WithTimeout(p.ctx, requestLimit)
 	}
 	p.running[r.ID] = cancel
-	if r.Kind != kindOpen {
+	waits := r.Kind != kindOpen && r.Kind != kindRecord
+	if waits {
 		p.work.Add(1)
 	}
 	go func() {
 		defer cancel()
-		if r.Kind != kindOpen {
+		if waits {
 			defer p.work.Done()
 		}
 		answer, file, err := p.do(ctx, r)
@@ -160,49 +165,23 @@ func (p *Parent) take(r request) error {
 	return nil
 }
 
-// failure makes err fit into a message.
-func (p *Parent) failure(err error) *Failure {
-	f := p.machine.Explain(err)
-	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)],
-		Advice: f.Advice[:min(len(f.Advice), maxText)]}
-	if at := slices.IndexFunc(causes(), func(cause error) bool {
-		return errors.Is(err,
-			cause)
-	}); at >= 0 {
-		f.Cause = causes()[at].Error()
-	}
-	if overlap := (*route.OverlapError)(nil); errors.As(err, &overlap) {
-		f.Overlap = bounded(*overlap)
-	}
-	return f
-}
-
-// maxEntry bounds what an answer says of each of many networks that overlap, in bytes.
-const maxEntry = 64
-
-// bounded returns overlap so that the networks of one request fit into a message.
-func bounded(overlap route.OverlapError) *route.OverlapError {
-	cut := func(entry string) string {
-		return strings.ToValidUTF8(entry[:min(len(entry), maxEntry)], "")
-	}
-	if len(overlap.More) == 0 {
-		overlap.Entry = overlap.Entry[:min(len(overlap.Entry), maxText)]
-		return &overlap
-	}
-	overlap.Entry, overlap.More = cut(overlap.Entry), slices.Clone(overlap.More)
-	for i := range overlap.More {
-		overlap.More[i].Entry = cut(overlap.More[i].Entry)
-	}
-	return &overlap
-}
-
 // well reports whether a request has what its kind needs, and nothing else.
 func (r request) well() bool {
 	bare := request{ID: r.ID, Kind: r.Kind}
 	switch r.Kind {
 	case kindDevice, kindState, kindDraw, kindUndo:
-	case kindOpen, kindHook, kindListen:
+	case kindOpen, kindListen:
 		bare.Name = r.Name
+	case kindHook:
+		bare.Name, bare.Entries = r.Name, r.Entries
+		if len(r.Entries) > 1 {
+			return false
+		}
+	case kindRecord:
+		bare.Entries = r.Entries
+		if len(r.Entries) == 0 {
+			return false
+		}
 	case kindTell:
 		bare.Name = r.Name
 		if !supervisor.State(r.Name).IsKnown() {
@@ -231,7 +210,8 @@ func (r request) well() bool {
 	}
 	return r.Name == bare.Name && r.Address == bare.Address && r.Port == bare.Port &&
 		r.Want == bare.Want &&
-		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses)
+		len(r.Networks) == len(bare.Networks) && len(r.Addresses) == len(bare.Addresses) &&
+		len(r.Entries) == len(bare.Entries)
 }
 
 // hasHostBits reports whether a bit of n's address is set behind its length.
@@ -293,7 +273,13 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 		if len(applied.Addresses) == 0 {
 			return a, nil, errors.New("refused: a hook without addresses")
 		}
-		return a, nil, p.machine.RunHook(ctx, r.Name, applied)
+		var about audit.Entry
+		if len(r.Entries) > 0 {
+			about = r.Entries[0]
+		}
+		return a, nil, p.machine.RunHook(ctx, r.Name, applied, about)
+	case kindRecord:
+		return a, nil, p.machine.Record(ctx, r.Entries)
 	default: // kindUndo
 		return a, nil, h.Release() //nolint:contextcheck // it has its own time
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/host"
 	"tunnel/route"
 	"tunnel/supervisor"
@@ -198,9 +199,19 @@ func (w *Worker) Open(flag string) (*os.File, error) {
 }
 
 // Hook runs the command of a flag to its end, or until ctx ends. It gets the addresses that Apply
-// gave last.
-func (w *Worker) Hook(ctx context.Context, flag string) error {
-	_, err := w.call(ctx, request{Kind: kindHook, Name: flag})
+// gave last, and the session that it is about, if that has an Event; it must be tidy.
+func (w *Worker) Hook(ctx context.Context, flag string, about audit.Entry) error {
+	r := request{Kind: kindHook, Name: flag}
+	if about.Event != "" {
+		r.Entries = []audit.Entry{about}
+	}
+	_, err := w.call(ctx, r)
+	return err
+}
+
+// Record has entries kept in the audit log, and the hooks about them run.
+func (w *Worker) Record(ctx context.Context, entries []audit.Entry) error {
+	_, err := w.call(ctx, request{Kind: kindRecord, Entries: entries})
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/policy"
@@ -39,21 +40,21 @@ type connection struct {
 
 // attach begins a session with a connection, or adds the connection to the session that its connect
 // message names.
-func (s *Server) attach(life context.Context, remote string, grant auth.Grant,
+func (s *Server) attach(life context.Context, who client,
 	request transport.Connect) (*connection, error) {
 	if request.Lane != nil {
-		return s.attachSubflow(grant, request)
+		return s.attachSubflow(who.grant, request)
 	}
-	return s.attachPeer(life, remote, grant, request)
+	return s.attachPeer(life, who, request)
 }
 
-// attachPeer gives the client at remote its pair and makes it a peer. If its holder has a peer
+// attachPeer gives a client its pair and makes it a peer. If its holder has a peer
 // already, the new peer replaces it, and the old one is told. Connections of one holder are
 // attached one after another, so that the last one has the session and its address; other holders
 // do not wait for them.
-func (s *Server) attachPeer(life context.Context, remote string, grant auth.Grant,
+func (s *Server) attachPeer(life context.Context, who client,
 	request transport.Connect) (*connection, error) {
-	session := request.Session
+	grant, session := who.grant, request.Session
 	if session == "" || len(session) > maxSession {
 		session = auth.NewSecret()
 	}
@@ -75,11 +76,16 @@ func (s *Server) attachPeer(life context.Context, remote string, grant auth.Gran
 	if err != nil {
 		return nil, err
 	}
+	if credential != "" {
+		invited := who.known
+		invited.Event = audit.InvitationUsed
+		s.record(invited)
+	}
 	pair, err := s.lease(life, holder, request.Wanted(), quota.Leases())
 	if err != nil {
 		return nil, err
 	}
-	p := s.peers.NewPeer(life, remote, grant.Token, session, pair)
+	p := s.peers.NewPeer(life, who.known, grant.Token, session, pair)
 	p.Link = transport.Connected{
 		Address:   pair.Local.String(),
 		Peer:      pair.Peer.String(),
@@ -124,7 +130,7 @@ func (s *Server) attachSubflow(grant auth.Grant, request transport.Connect) (*co
 func (s *Server) lanes(asked int) int { return max(1, min(asked, s.MaxLanes, transport.MaxLanes)) }
 
 // refuse tells a client why attach has failed.
-func (s *Server) refuse(ctx context.Context, conn *ws.Conn, err error, log *slog.Logger) {
+func (s *Server) refuse(ctx context.Context, conn *ws.Conn, err error, who client) {
 	why, code, level := admission.Internal, transport.CodeInternal, slog.LevelWarn
 	switch {
 	case errors.Is(err, errLane):
@@ -136,11 +142,10 @@ func (s *Server) refuse(ctx context.Context, conn *ws.Conn, err error, log *slog
 	case errors.Is(err, errToken), errors.Is(err, lease.ErrFull):
 		why, code = admission.Address, transport.CodeNoAddress
 	default: // this side's fault
-		s.refused.Note(why)
-		log.Error("refused", "err", err)
+		s.refusal(why, who.known, err, who.log).Error("refused", "err", err)
 		conn.Close(code, "the server cannot give out addresses")
 		return
 	}
-	s.refused.Count(why, log).Log(ctx, level, "refused", "err", err)
+	s.refusal(why, who.known, err, who.log).Log(ctx, level, "refused", "err", err)
 	conn.Close(code, err.Error())
 }

@@ -8,28 +8,36 @@ import (
 	"strconv"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/server/admission"
 	"tunnel/transport"
 	"tunnel/transport/tcp"
 )
 
-// login authenticates a request, and returns the logger for lines about its client. If it returns
-// false it has answered the request.
-func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (auth.Grant,
-	*slog.Logger, bool) {
+// client is who has logged in.
+type client struct {
+	grant auth.Grant
+	known audit.Entry  // what an entry of the audit log says of it
+	log   *slog.Logger // for lines about it
+}
+
+// login authenticates a request. If it returns false it has answered the request.
+func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (client, bool) {
 	r.TLS = tcp.RequestTLS(r.Context()) // as net/http does where it does TLS itself
 	grant, err := s.Auth.Admit(r)
 	if err != nil {
 		s.refuseLogin(w, r, from, err)
-		return auth.Grant{}, nil, false
+		return client{}, false
 	}
+	known := from.known()
+	known.Token, known.TokenID, known.Subject = grant.Name, grant.ID, auth.Subject(r.TLS)
 	if !grant.Anonymous() {
 		if wait := s.logins.Wait(grant.ID, s.quota(grant.Token), time.Now()); wait > 0 {
-			s.refused.Count(admission.TooManyLogins, s.Log).Warn("refused: too many logins with one "+
+			s.refusal(admission.TooManyLogins, known, nil, s.Log).Warn("refused: too many logins with one "+
 				"token", "remote", from.remote, "token", grant.Name)
 			tooMany(w, wait)
-			return auth.Grant{}, nil, false
+			return client{}, false
 		}
 	}
 	// after the limit: one token cannot make more sources known than it has logins
@@ -39,10 +47,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, from visitor) (au
 	if !grant.Anonymous() {
 		log = log.With("token", grant.Name)
 	}
-	if subject := auth.Subject(r.TLS); subject != "" {
-		log = log.With("cert", subject)
+	if known.Subject != "" {
+		log = log.With("cert", known.Subject)
 	}
-	return grant, log, true
+	return client{grant, known, log}, true
 }
 
 // quota returns the limits of a token.
@@ -59,7 +67,8 @@ func (s *Server) quota(t auth.Token) admission.Quota {
 // trying, see docs/PROTOCOL.md. A client that presented the right secret of a token that is no
 // longer valid is told why.
 func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, from visitor, err error) {
-	s.refused.Count(admission.Token, s.Log).Warn("refused", "remote", from.remote, "err", err)
+	s.refusal(admission.Token, from.known(), err, s.Log).Warn("refused", "remote", from.remote,
+		"err", err)
 	if ban := s.bans.Fail(from.source, s.limiter.Live(from.source)); ban > 0 {
 		s.Log.Debug("no more logins for a while", "from", from.source, "for", ban)
 	}

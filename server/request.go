@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 
 	"tunnel/defect"
@@ -22,7 +21,7 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	leave := func() { s.limiter.Leave(from.tracked) }
 	defer func() { leave() }()
-	grant, log, ok := s.login(w, r, from)
+	who, ok := s.login(w, r, from)
 	if !ok {
 		return
 	}
@@ -31,16 +30,17 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 		s.bans.Succeed(from.source)
 		s.limiter.Leave(from.tracked)
 	}
-	conn, request, ok := s.upgrade(w, r, log)
+	conn, request, ok := s.upgrade(w, r, who)
 	if !ok {
 		return
 	}
-	c, err := s.attach(life, from.remote, grant, request)
+	who.known.TLS, _ = conn.Wire().TLS()
+	c, err := s.attach(life, who, request)
 	if err != nil {
-		s.refuse(life, conn, err, log)
+		s.refuse(life, conn, err, who)
 		return
 	}
-	c.conn, c.log, c.began = conn, log.With("address", c.peer.Address), from.tracked.Accepted
+	c.conn, c.log, c.began = conn, who.log.With("address", c.peer.Address), from.tracked.Accepted
 	if request.Lane != nil {
 		c.log = c.log.With("lane", c.subflow.Number)
 	}
@@ -61,11 +61,11 @@ func (s *Server) serve(life context.Context, w http.ResponseWriter, r *http.Requ
 
 // upgrade makes a request whose login is done a WebSocket, and reads its connect. When it returns
 // false the connection is closed.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logger) (*ws.Conn,
+func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, who client) (*ws.Conn,
 	transport.Connect, bool) {
 	conn, err := ws.Accept(w, r, s.Congestion)
 	if err != nil {
-		s.refused.Count(admission.Upgrade, log).Info("refused", "err", err)
+		s.refusal(admission.Upgrade, who.known, err, who.log).Info("refused", "err", err)
 		return nil, transport.Connect{}, false
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.limits.connect)
@@ -73,7 +73,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, log *slog.Logge
 	request, err := conn.Requested(ctx, s.Device.Offload())
 	if err != nil {
 		conn.Close(transport.CodeGoingAway, "no connect in time")
-		s.refused.Count(admission.Connect, log).Info("refused", "err", err)
+		s.refusal(admission.Connect, who.known, err, who.log).Info("refused", "err", err)
 		return nil, transport.Connect{}, false
 	}
 	return conn, request, true

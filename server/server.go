@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/keyed"
@@ -69,6 +70,9 @@ type Config struct {
 	// Admitted is called when a session begins, with the time since its connection was accepted; may
 	// be nil.
 	Admitted func(after time.Duration)
+
+	// Record is told what the audit log has of sessions and logins. It must not wait; may be nil.
+	Record func(audit.Entry)
 
 	// ProxyHint is the advice in the log about a proxy that is not among TrustedProxies.
 	ProxyHint string

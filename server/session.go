@@ -30,11 +30,12 @@ func (s *Server) run(c *connection) (ended error) {
 	defer cancel()
 	if err := c.conn.Grant(ctx, c.request, c.answer, s.Device.Offload()); err != nil {
 		c.conn.Close(transport.CodeGoingAway, "no answer in time")
-		s.refused.Count(admission.Connect, c.log).Info("refused", "err", err)
+		s.refusal(admission.Connect, c.peer.Known, err, c.log).Info("refused", "err", err)
 		return nil
 	}
 	if c.request.Lane == nil {
 		c.log.Info("connected", c.conn.Security())
+		s.record(c.peer.Begin())
 		if s.Admitted != nil && !c.began.IsZero() {
 			s.Admitted(time.Since(c.began))
 		}
@@ -59,6 +60,9 @@ func (s *Server) disconnect(c *connection, why error) {
 		return
 	}
 	s.detach(c.peer) // before the log line, after which the lease must be idle
+	if e, begun := c.peer.Ended(why); begun {
+		s.record(e)
+	}
 	if why != nil {
 		c.log.Info("disconnected", "reason", why, "queue", c.peer.Queue.Drops())
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/cli/dialers"
 	"tunnel/cli/failure"
@@ -169,11 +170,12 @@ func connect(c *cli.Context) (err error) {
 			},
 			Nameless: func() { warnNameless(told, log) },
 			Up: func(ctx context.Context, a host.Address) {
-				this.Hook(ctx, invocation.OnUp, a)
+				record.Up()
+				this.Hook(ctx, invocation.OnUp, a, audit.Entry{})
 			},
 			Down: func(a host.Address) {
+				this.Hook(context.WithoutCancel(c.Context), invocation.OnDown, a, past(record, c.Err()))
 				record.Down()
-				this.Hook(context.WithoutCancel(c.Context), invocation.OnDown, a)
 			},
 		},
 	})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/admin/status"
 	"tunnel/cli/machine"
 	"tunnel/client/report"
@@ -35,4 +37,17 @@ func serveStatus(ctx context.Context, this machine.Machine, r *report.Recorder,
 		cancel()
 		group.Wait()
 	}
+}
+
+// past returns what --on-down is told of the time since the device was up. stopped is not nil if
+// the program was told to end.
+func past(r *report.Recorder, stopped error) audit.Entry {
+	since, bytes, reason := r.SinceUp()
+	if stopped != nil {
+		reason = "the program was told to end"
+	}
+	e := audit.Entry{Time: time.Now(), Event: audit.SessionEnded, Reason: reason,
+		End: audit.EndOf(since, bytes.Sent, bytes.Received, 0)}
+	e.Tidy()
+	return e
 }

@@ -73,7 +73,7 @@ func Exits() []Exit {
 		{StepDevice, "the TUN device: name, driver, privileges"},
 		{StepRoute, "an ip command failed, or ip is missing, too old or BusyBox's"},
 		{StepListen, "the port is in use or not allowed, or the address does not exist"},
-		{StepState, "the state or journal directory"},
+		{StepState, "the state or journal directory, or the audit log"},
 		{StepOutput, "stdout cannot be written: a full disk"},
 		{StepFirewall, "the firewall: nft is missing, or refuses"},
 		{StepConfirm, "not confirmed within --confirm: everything is undone"},

@@ -15,13 +15,16 @@ import (
 
 	"tunnel/cli/failure"
 	"tunnel/config"
+	"tunnel/config/commands"
 	"tunnel/config/setting"
 )
 
 // The flags of hooks, by which they are known to the parent process.
 const (
-	OnUp   = "on-up"
-	OnDown = "on-down"
+	OnUp         = commands.OnUp
+	OnDown       = commands.OnDown
+	OnConnect    = commands.OnConnect
+	OnDisconnect = commands.OnDisconnect
 )
 
 // configDir is the directory of the default serve.yaml and connect.yaml.
@@ -174,7 +177,8 @@ func mistyped(environ []string) (all [][2]string) {
 		text, ours := strings.CutPrefix(variable, "TUNNEL_")
 		switch text = strings.ToLower(strings.ReplaceAll(text, "_", "-")); {
 		case !ours, slices.Contains(names, text):
-		case text == "peer", text == "port": // of --on-up, of Kubernetes
+		// of hooks, of Kubernetes
+		case text == "peer", text == "client-name", text == "port":
 		default:
 			if near := setting.Nearest(text, names); near != "" {
 				all = append(all, [2]string{variable, Variable(near)[0]})
@@ -208,7 +212,7 @@ func readConfig(ctx context.Context, name string,
 // Log returns the log of the invocation, on stderr.
 func (i *Invocation) Log() *slog.Logger { return Logger(i.CLI, i.Common.Log) }
 
-// Hook returns the command of --on-up or --on-down, "" for none.
+// Hook returns the command of a client's --on-up or --on-down, "" for none.
 func (i *Invocation) Hook(flag string) string {
 	switch {
 	case i.Connect == nil:

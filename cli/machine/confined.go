@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
 	"tunnel/client"
@@ -59,13 +60,21 @@ func (h *confined) State(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-func (h *confined) Hook(ctx context.Context, flag string, _ host.Address) {
+func (h *confined) Hook(ctx context.Context, flag string, _ host.Address, about audit.Entry) {
 	if h.i.Hook(flag) == "" {
 		return
 	}
-	if err := h.Worker.Hook(ctx, flag); err != nil {
+	if err := h.Worker.Hook(ctx, flag, about); err != nil {
 		h.log.Debug("hook", "flag", flag, "err", err)
 	}
+}
+
+// Record implements Machine. Without an audit log and hooks nobody is told.
+func (h *confined) Record(ctx context.Context, entries []audit.Entry) error {
+	if h.i.Serve.AuditLog == "" && !h.i.Serve.Hooks() {
+		return nil
+	}
+	return h.Worker.Record(ctx, entries)
 }
 
 // End implements Machine: the parent does it.

@@ -14,12 +14,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/failure"
+	"tunnel/cli/hooks"
 	"tunnel/cli/invocation"
+	"tunnel/cli/record"
 	"tunnel/cli/statedir"
 	"tunnel/client"
 	"tunnel/client/grant"
 	"tunnel/config"
+	"tunnel/config/location"
 	"tunnel/control"
 	"tunnel/firewall"
 	"tunnel/host"
@@ -40,9 +44,10 @@ type direct struct {
 	split bool         // there is a worker
 	log   *slog.Logger
 
-	made     made        // by MakeDevice
-	trial    *trial      // --confirm; nil without
-	listened atomic.Bool // Listen of a server was called
+	made     made           // by MakeDevice
+	trial    *trial         // --confirm; nil without
+	keeper   *record.Keeper // of a server's audit log and hooks; nil without
+	listened atomic.Bool    // Listen of a server was called
 
 	mu sync.Mutex
 	// guarded by mu; by ListenAt, by the flag, and a client's control socket, by ""
@@ -130,7 +135,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 		return ln, nil
 	}
 	//nolint:contextcheck // it reads /etc/services
-	address, err := config.ListenAddress(d.i.Serve.Listen)
+	address, err := location.Listen(d.i.Serve.Listen)
 	if err != nil {
 		return nil, failure.Usage("--listen%w", err)
 	}
@@ -244,9 +249,15 @@ func CanRoute(own, network netip.Prefix) bool {
 }
 
 // RunHook implements privsep.Machine.
-func (d *direct) RunHook(ctx context.Context, flag string, set host.Want) error {
+func (d *direct) RunHook(ctx context.Context, flag string, set host.Want,
+	about audit.Entry) error {
 	if flag != invocation.OnUp && flag != invocation.OnDown {
 		return fmt.Errorf("refused: --%.20s is not a hook", flag)
+	}
+	if about.Event != "" {
+		if err := about.Check(); err != nil {
+			return err
+		}
 	}
 	d.mu.Lock()
 	d.down = host.Want{}
@@ -254,17 +265,22 @@ func (d *direct) RunHook(ctx context.Context, flag string, set host.Want) error 
 		d.down = set
 	}
 	d.mu.Unlock()
-	d.Hook(ctx, flag, set.Addresses[0])
+	d.Hook(ctx, flag, set.Addresses[0], about)
 	return nil
 }
 
-func (d *direct) Hook(ctx context.Context, flag string, address host.Address) {
+func (d *direct) Hook(ctx context.Context, flag string, address host.Address, about audit.Entry) {
+	call := hooks.Call{Flag: flag, Command: d.i.Hook(flag), Dev: d.i.Common.Dev, Address: address,
+		About: about}
 	if flag == invocation.OnDown {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
-		defer cancel()
+		call.Down(ctx, d.log)
+		return
 	}
-	runHook(ctx, "--"+flag, d.i.Hook(flag), d.i.Common.Dev, address, d.log)
+	call.Up(ctx, d.log)
+}
+
+func (d *direct) Record(_ context.Context, entries []audit.Entry) error {
+	return d.keeper.Write(entries) //nolint:contextcheck // hooks have their own time
 }
 
 // Explain implements privsep.Machine.

@@ -11,8 +11,10 @@ import (
 	"os"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
+	"tunnel/cli/record"
 	"tunnel/client"
 	"tunnel/host"
 	"tunnel/privsep"
@@ -33,8 +35,11 @@ type Machine interface {
 	// ListenAt returns the listener of --metrics or --web, once Device has returned; nil without that
 	// flag.
 	ListenAt(ctx context.Context, flag string) (net.Listener, error)
-	// Hook runs the command of a flag, with the device's address, until ctx ends.
-	Hook(ctx context.Context, flag string, address host.Address)
+	// Hook runs the command of a client's flag, with the device's address and the session that it is
+	// about, until ctx ends.
+	Hook(ctx context.Context, flag string, address host.Address, about audit.Entry)
+	// Record keeps a server's entries in its audit log, and has the hooks about them run.
+	Record(ctx context.Context, entries []audit.Entry) error
 	// Tell tells the service manager a state, if there is one.
 	Tell(supervisor.State)
 	// Watch has the service manager told that the process is alive, as long as check returns, until
@@ -87,6 +92,11 @@ func New(i *invocation.Invocation, log *slog.Logger) (Machine, error) {
 	}
 	own := &direct{i: i, user: user, beside: map[string]net.Listener{}, log: log}
 	own.trial = own.newTrial()
+	if i.Serve != nil {
+		if own.keeper, err = record.New(i.Serve, log); err != nil {
+			return nil, err
+		}
+	}
 	if os.Geteuid() != 0 {
 		if i.Common.User != "" {
 			return nil, failure.Usage("--user is for root: only root can become another user")

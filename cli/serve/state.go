@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
@@ -37,9 +38,10 @@ type serverState struct {
 	file   *state.File
 	leases *lease.Pool
 	auth   server.Authenticator
-	tokens *auth.Store  // the same; nil with --insecure-no-auth
-	given  bool         // --token or --token-file
-	ln     net.Listener // the control socket; nil if there is none
+	tokens *auth.Store       // the same; nil with --insecure-no-auth
+	given  bool              // --token or --token-file
+	ln     net.Listener      // the control socket; nil if there is none
+	record func(audit.Entry) // what is done with tokens; set before that
 	log    *slog.Logger
 }
 
@@ -103,7 +105,10 @@ func (s *serverState) makeFirst() (text string, err error) {
 	if err != nil || !fresh {
 		return "", err
 	}
-	_, text, err = s.tokens.Create(auth.Spec{Name: firstToken}, nil)
+	token, text, err := s.tokens.Create(auth.Spec{Name: firstToken}, nil)
+	if err == nil {
+		s.record(audit.OfToken(audit.TokenCreated, token))
+	}
 	return text, err
 }
 
@@ -140,13 +145,13 @@ func (s *serverState) listen(socket *control.Socket) {
 
 // control serves the control socket for `tunnel token` until the returned function is called.
 func (s *serverState) control(ctx context.Context, hub *server.Server, join control.Join,
-	link func() control.Link) (stop func()) {
+	link func() control.Link, record func(audit.Entry)) (stop func()) {
 	if s.ln == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, s.ln, hub, join, link, s.log) })
+	group.Go(func() { control.Serve(ctx, s.ln, hub, join, link, record, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

@@ -12,6 +12,7 @@ const (
 	FileName     = "tunnel.db"
 	BucketTokens = "token"
 	BucketLeases = "lease"
+	BucketAudit  = "audit" // entries that wait for a hub to write them
 )
 
 // OpenFile opens the state file in dir, with state.Open or state.Try.

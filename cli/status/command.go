@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/admin/audit"
 	"tunnel/admin/status"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
@@ -135,7 +136,7 @@ func kick(c *cli.Context) error {
 	}
 	var refused error
 	for _, dir := range statedir.Candidates(statedir.Chosen(c)) {
-		sessions, err := control.NewClient(dir).Kick(c.Context, who, after)
+		sessions, err := control.NewClient(dir).By(audit.Self()).Kick(c.Context, who, after)
 		switch {
 		case errors.Is(err, control.ErrRefused):
 			return failure.New(failure.StepUsage, err, "see `tunnel peers`")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/cli/failure"
 	"tunnel/cli/statedir"
@@ -36,13 +37,14 @@ func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
 	if create {
 		use = statedir.Make
 	}
+	by := audit.Self() // root becomes the directory's user below
 	dir, err := statedir.ForTokens(c, statedir.Chosen(c), use)
 	if err != nil {
 		return err
 	}
 	told := false
 	for until := time.Now().Add(tokenPatience); ; {
-		err := f(control.NewClient(dir))
+		err := f(control.NewClient(dir).By(by))
 		if !errors.Is(err, control.ErrNoServer) {
 			return tokenFailure(err)
 		}
@@ -65,7 +67,12 @@ func withTokens(c *cli.Context, create bool, f func(tokens) error) error {
 			if err != nil {
 				return err
 			}
-			return tokenFailure(f(localTokens{store}))
+			return tokenFailure(f(localTokens{store, func(e audit.Entry) {
+				if err := audit.Keep(file.Bucket(statedir.BucketAudit), e.By(by)); err != nil {
+					_, _ = fmt.Fprintf(c.App.ErrWriter,
+						"this was done, and the server's audit log will not have it: %v\n", err)
+				}
+			}}))
 		}
 		if !errors.Is(err, state.ErrLocked) || time.Now().After(until) {
 			return err
@@ -101,8 +108,11 @@ func tokenFailure(err error) error {
 		"see the server's log, and run as root or as the server's user")
 }
 
-// localTokens are the tokens in a file that no server has open.
-type localTokens struct{ store *auth.Store }
+// localTokens are the tokens in a file that no server has open, and what records their changes.
+type localTokens struct {
+	store  *auth.Store
+	record func(audit.Entry)
+}
 
 func (l localTokens) List(context.Context) (all []server.TokenStatus, _ error) {
 	for _, t := range l.store.List() {
@@ -112,16 +122,26 @@ func (l localTokens) List(context.Context) (all []server.TokenStatus, _ error) {
 }
 
 func (l localTokens) Create(_ context.Context, spec auth.Spec) (auth.Token, string, error) {
-	return l.store.Create(spec, nil) // serve checks it against its network
+	made, text, err := l.store.Create(spec, nil) // serve checks it against its network
+	if err == nil {
+		l.record(audit.OfToken(audit.TokenCreated, made))
+	}
+	return made, text, err
 }
 
 func (l localTokens) Set(_ context.Context, name string, change auth.Change) error {
 	_, _, err := l.store.Set(name, change, nil) // as above
+	if err == nil {
+		l.record(audit.OfChange(name, change))
+	}
 	return err
 }
 
 func (l localTokens) Revoke(_ context.Context, name string) error {
-	_, err := l.store.Revoke(name)
+	was, err := l.store.Revoke(name)
+	if err == nil {
+		l.record(audit.OfToken(audit.TokenRevoked, was))
+	}
 	return err
 }
 

@@ -33,7 +33,10 @@ type Recorder struct {
 	live func() Live // set before the first Status
 
 	mu  sync.Mutex
-	now status.Client // guarded by mu; without what Live has
+	now status.Client // guarded by mu, as below; without what Live has
+	up  time.Time     // when the device was last up
+	had status.Bytes  // then
+	why string        // the last reason for which there was no session
 }
 
 // New returns the Recorder of a client that starts now, of which first has what the flags say.
@@ -73,13 +76,14 @@ func (r *Recorder) Connected(l transport.Link) {
 func (r *Recorder) Lost(reason error) {
 	r.change(func(now *status.Client) {
 		now.State, now.Since, now.Reason = status.Connecting, time.Now(), text(reason)
+		r.why = now.Reason
 		now.Lost++
 	})
 }
 
 // Waits records why an attempt has failed.
 func (r *Recorder) Waits(reason error) {
-	r.change(func(now *status.Client) { now.Reason = text(reason) })
+	r.change(func(now *status.Client) { now.Reason = text(reason); r.why = now.Reason })
 }
 
 // Routes records which networks behind the server are taken and refused.
@@ -98,6 +102,24 @@ func (r *Recorder) Names(names dns.Config, err error) {
 			now.DNS.Problem = text(err)
 		}
 	})
+}
+
+// Up records that the device has an address.
+func (r *Recorder) Up() {
+	had := r.Status().Bytes
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.up, r.had, r.why = time.Now(), had, ""
+}
+
+// SinceUp returns when the device was last up, what has crossed the tunnel from then on, and why
+// there is no session or was none last; "" if there always was one.
+func (r *Recorder) SinceUp() (up time.Time, crossed status.Bytes, why string) {
+	now := r.Status().Bytes
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.up, status.Bytes{Sent: now.Sent - r.had.Sent, Received: now.Received - r.had.Received},
+		r.why
 }
 
 // Down records that the device has lost what the last session gave it.

@@ -54,3 +54,14 @@ func givenSize(n int64) string {
 	}
 	return SizeText(n)
 }
+
+// SizeOrNone is a number of bytes, of which 0 is no bound.
+func SizeOrNone(p *int64) Value {
+	return Single[int64]{P: p, Format: SizeText, Parse: func(s string) (int64, error) {
+		n, err := ParseSize(s)
+		if err != nil {
+			return 0, fmt.Errorf(" %s is not a size like 10M or 1G", s)
+		}
+		return n, nil
+	}}
+}

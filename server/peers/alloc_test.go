@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/lease"
 )
@@ -22,7 +23,7 @@ func newFull(t testing.TB) (table *Table, first *Peer) {
 				netip.MustParsePrefix("fd07::/48"): "first"})
 		}
 		pair, _ := lease.PairOf(netip.MustParsePrefix("10.1.1.0/24"), uint32(i+1))
-		p := table.NewPeer(t.Context(), "", token, fmt.Sprint(i), &lease.Lease{Pair: pair})
+		p := table.NewPeer(t.Context(), audit.Entry{}, token, fmt.Sprint(i), &lease.Lease{Pair: pair})
 		t.Cleanup(func() { p.End(nil) })
 		table.Reserve(p.Holder, 0)
 		table.Attach(p)

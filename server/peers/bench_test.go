@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/packet"
@@ -22,7 +23,7 @@ func many(t testing.TB, n int) (*Table, [][]byte) {
 	for i := range n {
 		host := 256 + uint16(3+2*i)
 		pair := lease.Pair{Local: netip.AddrFrom4([4]byte{10, 1, byte(host >> 8), byte(host)})}
-		p := table.NewPeer(t.Context(), "", auth.Token{Kind: auth.KindToken}, fmt.Sprint(i),
+		p := table.NewPeer(t.Context(), audit.Entry{}, auth.Token{Kind: auth.KindToken}, fmt.Sprint(i),
 			&lease.Lease{Pair: pair})
 		t.Cleanup(func() { p.End(nil) })
 		table.Reserve(p.Holder, 0)

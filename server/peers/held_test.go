@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/packet"
@@ -25,7 +26,7 @@ func TestHeldForEachSender(t *testing.T) {
 			t.Fatal(host)
 		}
 		token := auth.Token{ID: id, Kind: auth.KindToken}
-		p := table.NewPeer(t.Context(), "", token, id, &lease.Lease{Pair: pair})
+		p := table.NewPeer(t.Context(), audit.Entry{}, token, id, &lease.Lease{Pair: pair})
 		t.Cleanup(func() { p.End(nil) })
 		table.Reserve(p.Holder, 0)
 		table.Attach(p)

@@ -4,8 +4,10 @@ package peers
 import (
 	"context"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/lease"
 	"tunnel/policy"
@@ -22,28 +24,33 @@ type Peer struct {
 	Session string
 	Token   auth.Token
 	Remote  string              // where it connects from
+	Known   audit.Entry         // what the audit log says of the session
 	Since   time.Time           // when NewPeer made it
 	Lease   *lease.Lease        // the caller releases it when the peer is detached
 	Link    transport.Connected // the reply to the client, without its credential
 	// of packets to the client; the caller closes it when the peer is detached
 	Queue *fq.Subflows
 
+	announced atomic.Bool // Begin was called
+
 	ctx      context.Context //nolint:containedctx // the peer's life, which its successor's request ends
 	cancel   context.CancelCauseFunc
 	subflows subflows
 }
 
-// NewPeer returns the client at remote that has this token, session and lease. The end of ctx ends
-// it.
+// NewPeer returns the client that has this token, session and lease, and of which the audit log
+// says what is known. The end of ctx ends it.
 func (t *Table) NewPeer(
-	ctx context.Context, remote string, token auth.Token, session string, pair *lease.Lease,
+	ctx context.Context, known audit.Entry, token auth.Token, session string, pair *lease.Lease,
 ) *Peer {
 	p := &Peer{
 		Member: policy.NewMember(pair.Local),
-		Holder: HolderOf(token, session), Session: session, Token: token, Remote: remote,
+		Holder: HolderOf(token, session), Session: session, Token: token, Remote: known.Remote,
+		Known: known,
 		Since: time.Now(),
 		Lease: pair, Queue: t.budget.NewSubflows(fq.PeerLimit, token.ID),
 	}
+	p.Known.Session, p.Known.Address = t.numbers.Add(1), pair.Local
 	p.ctx, p.cancel = context.WithCancelCause(ctx)
 	return p
 }

@@ -25,8 +25,9 @@ type Sink struct {
 // Table has the clients that are connected and those that left recently. Its methods may be called
 // concurrently. They do not block: while mu is held, only locks of packet queues are taken.
 type Table struct {
-	budget *fq.Budget // of all queues; nil is no limit
-	now    func() time.Time
+	budget  *fq.Budget // of all queues; nil is no limit
+	now     func() time.Time
+	numbers atomic.Uint64 // of peers that were made
 
 	// By destination: the clients' addresses and the networks behind them. Lookup takes no lock,
 	// because a table is never changed, only replaced with mu held.

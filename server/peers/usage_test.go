@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/lease"
 )
@@ -19,7 +20,7 @@ func TestUsageOfNameMadeAgain(t *testing.T) {
 			t.Fatal(host)
 		}
 		token := auth.Token{ID: id, Name: "laptop", Kind: auth.KindToken}
-		p := table.NewPeer(t.Context(), "", token, id, &lease.Lease{Pair: pair})
+		p := table.NewPeer(t.Context(), audit.Entry{}, token, id, &lease.Lease{Pair: pair})
 		t.Cleanup(func() { p.End(nil) })
 		table.Reserve(p.Holder, 0)
 		table.Attach(p)

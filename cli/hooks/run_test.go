@@ -1,8 +1,7 @@
-package machine
+package hooks
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -37,11 +36,9 @@ func TestHook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_ = os.Remove(os.Getenv("HOOK_OUT"))
 			var log bytes.Buffer
-			ctx, cancel := context.WithTimeout(t.Context(), test.limit)
-			defer cancel()
 			began := time.Now()
-			runHook(ctx, "--on-up", test.command, "tun0", link, slog.New(slog.NewTextHandler(&log,
-				nil)))
+			Call{Flag: "on-up", Command: test.command, Dev: "tun0", Address: link}.run(t.Context(),
+				test.limit, false, slog.New(slog.NewTextHandler(&log, nil)))
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("took %v", took)
 			}
@@ -54,5 +51,32 @@ func TestHook(t *testing.T) {
 				t.Errorf("logged %q; want %q", got, test.log)
 			}
 		})
+	}
+}
+
+// TestHookEnvironment is what a hook knows of the program's own variables.
+func TestHookEnvironment(t *testing.T) {
+	t.Setenv("TUNNEL_TOKEN", "secret-1")
+	t.Setenv("TUNNEL_PROXY", "http://me:secret-2@proxy")
+	t.Setenv("TUNNEL_STATE", "secret-3")
+	t.Setenv("HTTPS_PROXY", "http://me:secret-4@proxy:3128")
+	t.Setenv("http_proxy", "me:secret-5@proxy:3128")
+	t.Setenv("ALL_PROXY", "socks5://me:se%cret-6@proxy") // not a URL by the rules
+	t.Setenv("FTP_PROXY", "http://me:secret-7@proxy")
+	t.Setenv("Https_Proxy", "http://me:secret-8@proxy")
+	t.Setenv("all_proxy", "socks5://open-proxy:1080")
+	t.Setenv("NO_PROXY", "example.com")
+	t.Setenv("HOOK_OWN", "kept")
+	var log bytes.Buffer
+	link := host.Address{Local: netip.MustParseAddr("10.1.1.3"),
+		Peer: netip.MustParseAddr("10.1.1.4")}
+	const command = `
+		test "$HOOK_OWN $TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER" = "kept tun0 10.1.1.3 10.1.1.4" &&
+		test "$all_proxy $NO_PROXY" = "socks5://open-proxy:1080 example.com" &&
+		! env | grep -q 'secret\|cret-6'`
+	Call{Flag: "on-up", Command: command, Dev: "tun0", Address: link}.Up(t.Context(),
+		slog.New(slog.NewTextHandler(&log, nil)))
+	if strings.Contains(log.String(), "failed") {
+		t.Error(log.String())
 	}
 }

@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"tunnel/admin/audit"
+)
+
+// A hub's hooks run once for each of 50 clients that come and go, in order and without the token;
+// --on-up comes before them and --on-down after.
+func TestServerHooks(t *testing.T) {
+	t.Parallel()
+	const crowd = 50
+	server, clients := star(t, 2)
+	bin, out := raceBuild(t), filepath.Join(t.TempDir(), "out")
+	say := func(what string) string {
+		return `test -z "$TUNNEL_TOKEN" && echo "$TUNNEL_HOOK ` + what + `" >>` + out
+	}
+	srv := bin.serve(t, server, "--plain",
+		"--on-up", say("$TUNNEL_DEV $TUNNEL_ADDRESS $TUNNEL_PEER"),
+		"--on-down", say("$TUNNEL_DEV"),
+		"--on-connect", say("$TUNNEL_SESSION $TUNNEL_CLIENT_NAME $TUNNEL_CLIENT_ADDRESS "+
+			"$TUNNEL_CLIENT_REMOTE"),
+		"--on-disconnect", say("$TUNNEL_SESSION $TUNNEL_BYTES_IN $TUNNEL_BYTES_OUT $TUNNEL_DURATION "+
+			"$TUNNEL_REASON"))
+	lines := func(begin string) int {
+		text, _ := os.ReadFile(out)
+		return strings.Count("\n"+string(text), "\n"+begin+" ")
+	}
+	many := startCrowd(t, clients[0], "198.51.100.1%02d", directURL, crowd)
+	eventually(t, "all have come", func() bool { return lines("on-connect") == crowd })
+	stop(t, many)
+	eventually(t, "all have gone", func() bool { return lines("on-disconnect") == crowd })
+	cl := bin.connect(t, clients[1], directURL)
+	sendFile(t, clients[1], server, "10.1.1.1", 1<<20)
+	stop(t, cl)
+	eventually(t, "one more has gone", func() bool { return lines("on-disconnect") == crowd+1 })
+	stop(t, srv)
+
+	text, _ := os.ReadFile(out)
+	all := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if len(all) != 2*crowd+4 || all[0] != "on-up tun0 10.1.1.1 10.1.1.2" ||
+		all[len(all)-1] != "on-down tun0" {
+		t.Errorf("%d lines:\n%s", len(all), text)
+	}
+	for n := 1; n <= crowd+1; n++ {
+		begin := strings.Index(string(text), fmt.Sprintf("on-connect %d flag 10.1.1.", n))
+		end := strings.Index(string(text), fmt.Sprintf("on-disconnect %d ", n))
+		if begin < 0 || end < begin {
+			t.Errorf("session %d:\n%s", n, text)
+		}
+	}
+	last := regexp.MustCompile(`on-disconnect 51 (\d{7}) \d+ \d+ \S.*`)
+	if m := last.FindStringSubmatch(string(text)); m == nil {
+		t.Errorf("the last session is not told with its bytes and reason:\n%s", text)
+	}
+}
+
+// Hooks that hang, fork or fail hold up neither sessions nor the hub's end, and leave nothing.
+func TestServerHooksHang(t *testing.T) {
+	t.Parallel()
+	server, clients := star(t, 3)
+	bin := raceBuild(t)
+	srv := bin.serve(t, server, "--plain", "--on-up", "echo up runs; sleep 4321", "--on-connect",
+		"echo hook runs; sleep 4322 & sleep 4323 & wait", "--on-disconnect", "exit 7")
+	srv.WaitFor("up runs", soon)
+	var all []string
+	for i, h := range clients {
+		cl := bin.connect(t, h, directURL)
+		reaches(t, h, "10.1.1.1")
+		if i == 2 {
+			stop(t, cl)
+		}
+		all = append(all, cl.Stdout())
+	}
+	srv.WaitForNth("hook runs", 2, soon) // the first was killed after ten seconds
+	srv.WaitFor(`msg="hook ended: it took too long" flag=--on-connect`, soon)
+	srv.WaitFor(`msg="hook failed" flag=--on-disconnect err="exit status 7"`, 2*soon)
+	begin := time.Now()
+	stop(t, srv)
+	t.Logf("ended after %v, with %d clients", time.Since(begin), len(all))
+	eventually(t, "nothing of the hooks is left", func() bool {
+		out, _, _ := server.Try("pgrep", "-f", "^sleep 432[123]$")
+		return out == ""
+	})
+}
+
+// A client's --on-down is told how the session was.
+func TestOnDownTold(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin, out := raceBuild(t), filepath.Join(t.TempDir(), "out")
+	bin.serve(t, server, "--plain")
+	cl := bin.connect(t, client, directURL, "--on-down",
+		`echo "$TUNNEL_HOOK $TUNNEL_BYTES_IN $TUNNEL_BYTES_OUT $TUNNEL_DURATION $TUNNEL_REASON" >`+out)
+	sendFile(t, client, server, "10.1.1.1", 1<<20)
+	stop(t, cl)
+	text, err := os.ReadFile(out)
+	if err != nil || !regexp.MustCompile(`^on-down \d+ 1\d{6} \d+ the program was told to end\n$`).
+		Match(text) {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// A hub that is one process has the same hooks and the same audit log.
+func TestServerHooksUnsplit(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin, dir := raceBuild(t), t.TempDir()
+	out, file := filepath.Join(dir, "out"), auditLog(filepath.Join(dir, "audit.log"))
+	say := `echo "$TUNNEL_HOOK $TUNNEL_CLIENT_ADDRESS" >>` + out
+	srv := bin.serve(t, server, "--plain", "--no-sandbox", "--audit-log", string(file), "--on-up", say,
+		"--on-down", say, "--on-connect", say, "--on-disconnect", say)
+	eventually(t, "--on-up has run", func() bool {
+		text, _ := os.ReadFile(out)
+		return strings.HasPrefix(string(text), "on-up ")
+	})
+	bin.connect(t, client, directURL)
+	file.await(t, audit.SessionStarted, 1)
+	stop(t, srv)
+	text, _ := os.ReadFile(out)
+	if string(text) != "on-up \non-connect 10.1.1.3\non-disconnect 10.1.1.3\non-down \n" {
+		t.Errorf("%q", text)
+	}
+	if all := entries(t, string(file)); all[len(all)-1].Event != audit.HubStopped {
+		t.Errorf("%+v", all)
+	}
+}
