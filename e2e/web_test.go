@@ -161,7 +161,7 @@ func TestWebPage(t *testing.T) {
 	b.Until("only the other client is left", `live.innerText.includes("10.1.1.3") &&
 		!live.innerText.includes("office")`)
 
-	b.TabTo("Audit log")
+	b.TabTo("Audit")
 	b.Follow()
 	for _, want := range []string{"token created", "by the web page", "session started",
 		"token revoked", "session ended", "office"} {
