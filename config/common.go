@@ -48,7 +48,7 @@ type Common struct {
 	User string
 	// NoSandbox uses one process with all privileges.
 	NoSandbox bool
-	// Metrics is where Prometheus is answered, see MetricsAddress; "" is nowhere.
+	// Metrics is where Prometheus is answered, see location.ListenAt; "" is nowhere.
 	Metrics string
 
 	From setting.Origins

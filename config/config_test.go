@@ -248,8 +248,9 @@ func TestForeignFile(t *testing.T) {
 		"serve": {
 			"tls-cert: x", "tls-key: x", "client-ca: x", "acme-ca: x", "token-file: x", "state: x",
 			"user: nobody", "no-sandbox: true", "push-route: 192.168.1.0/24", "masquerade: true",
-			"masquerade-only: 192.168.1.0/24", "metrics: 127.0.0.1:9000", "audit-log: /var/log/x",
-			"on-up: id", "on-down: id", "on-connect: id", "on-disconnect: id", "web: localhost:8444",
+			"masquerade-only: 192.168.1.0/24", "metrics: 127.0.0.1:9000", "web: localhost:8444",
+			"audit-log: /var/log/x", "on-up: id", "on-down: id", "on-connect: id",
+			"on-disconnect: id",
 		},
 	} {
 		for _, line := range lines {

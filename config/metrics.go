@@ -1,10 +1,7 @@
 package config
 
 import (
-	"fmt"
-	"path/filepath"
-	"strings"
-
+	"tunnel/config/location"
 	"tunnel/config/setting"
 )
 
@@ -24,21 +21,7 @@ func (m *Common) checkMetrics(c *setting.Checker) {
 	if m.Metrics == "" {
 		return
 	}
-	if _, _, err := MetricsAddress(m.Metrics); err != nil {
+	if _, _, err := location.ListenAt(m.Metrics); err != nil {
 		c.Wrong("metrics", "%v", err)
 	}
-}
-
-// MetricsAddress returns where Common.Metrics says to listen: "unix" and a path, or "tcp" and a
-// numeric address, as ListenAddress. The error continues the setting's name.
-func MetricsAddress(text string) (network, address string, err error) {
-	path, ok := strings.CutPrefix(text, "unix:")
-	if !ok {
-		address, err = ListenAddress(text)
-		return "tcp", address, err
-	}
-	if !filepath.IsAbs(path) || filepath.Clean(path) == "/" {
-		return "", "", fmt.Errorf(" %s: give the whole path of the socket, unix:/PATH", text)
-	}
-	return "unix", filepath.Clean(path), nil
 }

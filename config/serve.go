@@ -1,11 +1,9 @@
 package config
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -28,7 +26,7 @@ type Serve struct {
 	Common
 	commands.Commands
 
-	// Listen is [HOST]:PORT, see ListenAddress; default :8443.
+	// Listen is [HOST]:PORT, see location.Listen; default :8443.
 	Listen string
 	// Freebind listens also on an address that the machine does not have yet.
 	Freebind bool
@@ -88,7 +86,7 @@ type Serve struct {
 	// MaxLanes bounds the connections of one client, 1 to transport.MaxLanes; default 4.
 	MaxLanes int
 
-	// Web is where the web page is, see ListenAddress; "" is nowhere.
+	// Web is where the web page is, see location.Listen; "" is nowhere.
 	Web string
 	// AuditLog is the file of the audit log, or AuditJournal; "" is none. AuditLogSize is the size
 	// from which on the file is rotated, in bytes; default 10 MiB, 0 is never.
@@ -289,7 +287,7 @@ func (s *Serve) check(c *setting.Checker) {
 	if s.MaxMemory > math.MaxInt/2 {
 		c.Wrong("max-memory", " %s is more than this machine can address", setting.SizeText(s.MaxMemory))
 	}
-	if _, err := ListenAddress(s.Listen); err != nil {
+	if _, err := location.Listen(s.Listen); err != nil {
 		c.Wrong("listen", "%v", err)
 	}
 	if s.InsecureNoAuth && (s.Token != "" || s.TokenFile != "") {
@@ -321,30 +319,6 @@ func (s *Serve) checkTLS(c *setting.Checker) {
 			c.About(name, "--%s is for --acme DOMAIN: give that too", name)
 		}
 	}
-}
-
-// ListenAddress returns text, [HOST]:PORT, as a numeric address. Names are not resolved: the
-// process that listens may be root, which reads no untrusted bytes, and so no answers of a name
-// server. The error continues the setting's name.
-func ListenAddress(text string) (string, error) {
-	host, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return "", fmt.Errorf(" %s is not [HOST]:PORT", text)
-	}
-	// A number, or a name in this machine's /etc/services.
-	if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil ||
-		port == "" {
-		return "", fmt.Errorf(" %s: %q is not a port, 0 to 65535", text, port)
-	}
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	if _, err := netip.ParseAddr(host); err != nil && host != "" {
-		return "",
-			fmt.Errorf(" %s: %q is not an address, and names are not resolved: give one of this "+
-				"machine's (`ip addr`), or none for all", text, host)
-	}
-	return net.JoinHostPort(host, port), nil
 }
 
 func serveNetwork(p *netip.Prefix) setting.Value {

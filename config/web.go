@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 
+	"tunnel/config/location"
 	"tunnel/config/setting"
 )
 
@@ -21,7 +22,7 @@ func (s *Serve) checkWeb(c *setting.Checker) {
 	if s.Web == "" {
 		return
 	}
-	address, err := ListenAddress(s.Web)
+	address, err := location.Listen(s.Web)
 	if err != nil {
 		c.Wrong("web", "%v", err)
 		return

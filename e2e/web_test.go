@@ -161,6 +161,16 @@ func TestWebPage(t *testing.T) {
 	b.Until("only the other client is left", `live.innerText.includes("10.1.1.3") &&
 		!live.innerText.includes("office")`)
 
+	b.TabTo("Audit")
+	b.Follow()
+	for _, want := range []string{"token created", "by the web page", "session started",
+		"token revoked", "session ended", "office"} {
+		if text := b.Text(); !strings.Contains(text, want) {
+			t.Errorf("the audit log lacks %q:\n%s", want, text)
+		}
+	}
+	sound(t, b, "audit")
+
 	b.TabTo("Log out")
 	b.Follow()
 	b.Open("about:blank")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/server"
 	"tunnel/server/admission"
@@ -148,9 +149,10 @@ func (p *Page) makeToken(w http.ResponseWriter, r *http.Request, s session) {
 	if err == nil {
 		spec.Routes, err = prefixes(form.Networks)
 	}
+	var token auth.Token
 	var text string
 	if err == nil {
-		_, text, err = p.Hub.CreateToken(spec)
+		token, text, err = p.Hub.CreateToken(spec)
 	}
 	view := p.tokensPage(r, s)
 	if err != nil {
@@ -159,6 +161,7 @@ func (p *Page) makeToken(w http.ResponseWriter, r *http.Request, s session) {
 		return
 	}
 	view.Made = &made{Name: spec.Name, Line: p.Join(text), Note: note}
+	p.record(audit.TokenCreated, token, r)
 	p.Log.Info("web page: token made", "token", spec.Name, "remote", r.RemoteAddr)
 	p.show(w, http.StatusCreated, "tokens", view)
 }
@@ -192,6 +195,7 @@ func (p *Page) revokeToken(w http.ResponseWriter, r *http.Request, s session) {
 		p.show(w, http.StatusUnprocessableEntity, "tokens", view)
 		return
 	}
+	p.record(audit.TokenRevoked, auth.Token{Name: name}, r)
 	p.Log.Info("web page: token revoked", "token", name, "remote", r.RemoteAddr)
 	http.Redirect(w, r, "/tokens", http.StatusSeeOther)
 }

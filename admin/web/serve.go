@@ -50,7 +50,8 @@ type Hub interface {
 
 // Config is what a Page needs; all fields but TLS and Networks must be set.
 type Config struct {
-	Hub Hub
+	Hub   Hub
+	Trail Trail
 	// TLS is nil for a listener on a loopback address.
 	TLS *tls.Config
 	// Named reports whether a host is called by a DNS name of this hub. Addresses and localhost are
@@ -158,6 +159,7 @@ func (p *Page) handler() http.Handler {
 	for pattern, answer := range map[string]answer{
 		"GET /{$}":                   p.showOverview,
 		"GET /live":                  p.showLive,
+		"GET /audit":                 p.showTrail,
 		"GET /tokens":                p.showTokens,
 		"POST /tokens":               p.makeToken,
 		"GET /tokens/{name}/revoke":  p.askRevoke,

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tunnel/admin/audit"
 	"tunnel/admin/status"
 	"tunnel/auth"
 	"tunnel/server"
@@ -32,6 +33,19 @@ type hub struct {
 	made    []auth.Spec
 	revoked []string
 	asked   int // for the status
+	entries []audit.Entry
+}
+
+func (h *hub) Record(e audit.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.entries = append(h.entries, e)
+}
+
+func (h *hub) Tail(n int) []audit.Entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.entries[max(len(h.entries)-n, 0):])
 }
 
 func (h *hub) Status() status.Hub {
@@ -101,8 +115,8 @@ func newHub(n int) *hub {
 }
 
 // newPage returns the page of a hub, which is named hub.example.
-func newPage(h Hub) *Page {
-	return New(Config{Hub: h, Named: func(host string) bool { return host == "hub.example" },
+func newPage(h *hub) *Page {
+	return New(Config{Hub: h, Trail: h, Named: func(host string) bool { return host == "hub.example" },
 		Join: func(token string) string { return "tunnel connect wss://hub.example --token " + token },
 		Log:  slog.New(slog.DiscardHandler)})
 }

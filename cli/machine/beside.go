@@ -11,7 +11,7 @@ import (
 
 	"tunnel/admin/metrics"
 	"tunnel/cli/failure"
-	"tunnel/config"
+	"tunnel/config/location"
 )
 
 // ListenAt implements Machine. End removes a Unix socket, if closing the listener has not.
@@ -26,7 +26,7 @@ func (d *direct) ListenAt(ctx context.Context, flag string) (ln net.Listener, er
 		return nil, fmt.Errorf("refused: the socket of --%s is made once", flag)
 	}
 	//nolint:contextcheck // it reads /etc/services
-	network, address, err := config.MetricsAddress(told)
+	network, address, err := location.ListenAt(told)
 	if err != nil {
 		return nil, failure.Usage("--%s%w", flag, err)
 	}

@@ -23,6 +23,7 @@ import (
 	"tunnel/client"
 	"tunnel/client/grant"
 	"tunnel/config"
+	"tunnel/config/location"
 	"tunnel/control"
 	"tunnel/firewall"
 	"tunnel/host"
@@ -135,7 +136,7 @@ func (d *direct) Listen(ctx context.Context) (net.Listener, error) {
 		return ln, nil
 	}
 	//nolint:contextcheck // it reads /etc/services
-	address, err := config.ListenAddress(d.now().Serve.Listen)
+	address, err := location.Listen(d.now().Serve.Listen)
 	if err != nil {
 		return nil, failure.Usage("--listen%w", err)
 	}

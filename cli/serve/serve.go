@@ -175,7 +175,7 @@ func serve(c *cli.Context) (err error) {
 			warnUnreached(next.Serve, log)
 		}, err
 	})
-	defer page.serve(c.Context, hub, join, told.Path)()
+	defer page.serve(c.Context, hub, join, told.Path, trail.Recorder)()
 	defer kept.control(c.Context, hub, control.Own{Join: join, Link: page.link(),
 		Reloads: reloader.Reloads(), Export: kept.file.Export, Record: trail.Record})()
 	defer reloader.Run(c.Context)()

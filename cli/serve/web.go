@@ -83,13 +83,13 @@ func (s *serverTLS) named(host string) bool {
 }
 
 // serve serves the page of hub, whose WebSocket has that path, until the returned function is
-// called.
+// called. trail is told what the page changes.
 func (w *webPage) serve(ctx context.Context, hub web.Hub, join control.Join,
-	path string) (stop func()) {
+	path string, trail web.Trail) (stop func()) {
 	if w == nil {
 		return func() {}
 	}
-	w.config.Hub = hub
+	w.config.Hub, w.config.Trail = hub, trail
 	w.config.Join = func(token string) string {
 		url := join.URL
 		if url == "" {
