@@ -211,12 +211,27 @@ func (b *Browser) call(method string, params, result any) {
 	}
 }
 
-// Open goes to a URL, and waits until it is loaded.
+// Open goes to a URL, and waits until it is loaded. An address or interface that comes meanwhile
+// has the browser give up, and Open tries again.
 func (b *Browser) Open(url string) {
 	b.t.Helper()
-	b.Eval("window.left = true", nil)
-	b.call("Page.navigate", values{"url": url}, nil)
-	b.Until("the page is loaded", "!window.left && document.readyState === 'complete'")
+	for range 5 {
+		b.Eval("window.left = true", nil)
+		var went struct {
+			Error string `json:"errorText"`
+		}
+		b.call("Page.navigate", values{"url": url}, &went)
+		b.Until("the page is loaded", "!window.left && document.readyState === 'complete'")
+		switch went.Error {
+		case "":
+			return
+		case "net::ERR_NETWORK_CHANGED":
+			b.Errors() // the console has it, too
+		default:
+			b.t.Fatalf("browser: %s: %s", url, went.Error)
+		}
+	}
+	b.t.Fatalf("browser: %s: the network changes again and again", url)
 }
 
 // Eval evaluates an expression in the page, and reads its value into value, nil for none.
@@ -304,7 +319,7 @@ func (b *Browser) TabTo(name string) {
 		seen = append(seen, at)
 		b.Press("Tab")
 	}
-	b.t.Fatalf("browser: Tab does not lead to %q, but to %q", name, seen)
+	b.t.Fatalf("browser: Tab does not lead to %q, but to %.500s", name, fmt.Sprintf("%q", seen))
 }
 
 // Follow presses Enter on what has the focus, and waits for the next page.
