@@ -158,10 +158,10 @@ func (o *Connect) networkSettings() []*setting.Setting {
 			Usage: "`BYTES` of the largest packet, instead of the server's value"},
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
-		{Name: "on-up", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnUp),
+		{Name: "on-up", Trusted: true, Category: setting.Machine, Value: setting.Command(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and TUNNEL_PEER"},
-		{Name: "on-down", Trusted: true, Category: setting.Machine, Value: setting.String(&o.OnDown),
+		{Name: "on-down", Trusted: true, Category: setting.Machine, Value: setting.Command(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
 	}
 }

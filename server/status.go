@@ -45,10 +45,10 @@ var ErrNotConnected = errors.New("no such client is connected")
 // them come back after that time. It returns how many there were; if none, the error is
 // ErrNotConnected.
 func (s *Server) Kick(who string, after time.Duration) (sessions int, err error) {
-	address, _ := netip.ParseAddr(who)
-	sessions = s.peers.Kick(func(p *peers.Peer) bool {
-		return who != "" && p.Token.Name == who || p.Address == address
-	}, after)
+	sessions = s.peers.Kick(func(p *peers.Peer) bool { return who != "" && p.Token.Name == who }, after)
+	if address, err := netip.ParseAddr(who); sessions == 0 && err == nil { // a name may look like one
+		sessions = s.peers.Kick(func(p *peers.Peer) bool { return p.Address == address }, after)
+	}
 	if sessions == 0 {
 		return 0, fmt.Errorf("%w: %s", ErrNotConnected, who)
 	}

@@ -20,8 +20,10 @@ import (
 	"tunnel/config"
 	"tunnel/config/setting"
 	"tunnel/doctor"
+	"tunnel/doctor/bundle"
 	"tunnel/doctor/local"
 	"tunnel/rtnl"
+	"tunnel/transport/redact"
 )
 
 const (
@@ -148,6 +150,7 @@ func examine(c *cli.Context) error {
 		return err
 	}
 	advise(&report)
+	scrub(&report, secrets(t))
 	report.Judge()
 	if c.Bool(flagJSON) {
 		err = output.WriteJSON(c.App.Writer, report, true)
@@ -197,6 +200,21 @@ func advise(r *doctor.Report) {
 	complete(r.Machine)
 	for _, p := range r.Paths {
 		complete(p.Checks)
+	}
+}
+
+// scrub hides secrets in what the findings say: others may have sent them back.
+func scrub(r *doctor.Report, hide redact.Set) {
+	clean := func(all []doctor.Finding) {
+		for i := range all {
+			for _, text := range []*string{&all[i].Saw, &all[i].Advice} {
+				*text = string(bundle.Scrub([]byte(*text), hide))
+			}
+		}
+	}
+	clean(r.Machine)
+	for _, p := range r.Paths {
+		clean(p.Checks)
 	}
 }
 

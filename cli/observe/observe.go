@@ -7,12 +7,14 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 
 	"tunnel/admin/metrics"
 	"tunnel/admin/status"
-	"tunnel/cli/failure"
 	"tunnel/cli/machine"
+	"tunnel/transport"
 )
 
 // An Observer observes one run. Make it with New, begin with Hub or Client, and close it at the
@@ -46,12 +48,11 @@ func New(ctx context.Context, this machine.Machine, version string,
 	return o, nil
 }
 
-// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck, and
-// reachable returns why clients cannot be reached, nil if they can.
-func (o *Observer) Hub(ask func() status.Hub, alive func(), reachable func() error) {
+// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck.
+func (o *Observer) Hub(ask func() status.Hub, alive func()) {
 	if o.Metrics != nil {
 		o.Metrics.Hub(ask)
-		o.serve(metrics.Program{Alive: alive, Ready: func() error { return hubReady(reachable()) }})
+		o.serve(metrics.Program{Alive: alive, Ready: func() error { return hubReady(ask()) }})
 	}
 	o.group.Go(func() {
 		report(o.ctx, func() counts {
@@ -72,23 +73,27 @@ func (o *Observer) Client(ask func() status.Client, alive func()) {
 	})
 }
 
-// ready returns why the packets of a client cannot cross, nil if they can.
+// ready returns why the packets of a client cannot cross, nil if they can: the step that failed, and
+// no more. Everybody may ask, and the reason has addresses, and words of the other side.
 func ready(c status.Client) error {
+	step, _, _ := strings.Cut(c.Reason, ":")
 	switch {
 	case c.State == status.Connected:
 		return nil
 	case c.Reason == "":
 		return errors.New("not connected yet")
+	case slices.Contains(transport.Steps(), transport.Step(step)):
+		return errors.New("not connected: " + step + ": see `tunnel status`")
 	}
-	return errors.New("not connected: " + failure.Printable(c.Reason))
+	return errors.New("not connected: see `tunnel status`")
 }
 
-// hubReady returns why the packets of a hub cannot cross, nil if they can.
-func hubReady(unreachable error) error {
-	if unreachable == nil {
+// hubReady returns why the packets of a hub cannot cross, nil if they can: as ready does.
+func hubReady(h status.Hub) error {
+	if h.Unreachable == "" {
 		return nil
 	}
-	return errors.New("clients cannot be reached: " + failure.Printable(unreachable.Error()))
+	return errors.New("clients cannot be reached: see `tunnel status`")
 }
 
 func (o *Observer) serve(p metrics.Program) {

@@ -2,7 +2,6 @@ package observe
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"testing"
 
@@ -40,12 +39,15 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A client is ready while it has a session; if not, the line says why, in ASCII.
+// A client is ready while it has a session; if not, the line says at which step it is.
 func TestReady(t *testing.T) {
 	for want, c := range map[string]status.Client{
 		"":                       {State: status.Connected, Reason: "old"},
 		"not connected yet":      {State: status.Connecting},
-		`not connected: \x1b[2J`: {State: status.Connecting, Reason: "\x1b[2J"},
+		"not connected: see `tunnel status`": {State: status.Connecting,
+			Reason: "1006: SECRET of 10.1.1.3"},
+		"not connected: http: see `tunnel status`": {State: status.Connecting,
+			Reason: "http: wss://198.51.100.1/ws answered 403 SECRET"},
 	} {
 		got := ""
 		if err := ready(c); err != nil {
@@ -57,13 +59,13 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// A hub is ready while its clients can be reached; if not, the line says why, in ASCII.
+// A hub is ready while its clients can be reached; the line has no address.
 func TestHubReady(t *testing.T) {
-	if err := hubReady(nil); err != nil {
+	if err := hubReady(status.Hub{}); err != nil {
 		t.Error(err)
 	}
-	err := hubReady(errors.New("\x1b[2J"))
-	if err == nil || err.Error() != `clients cannot be reached: \x1b[2J` {
+	err := hubReady(status.Hub{Unreachable: "packets to 10.1.1.0/24 leave by eth0"})
+	if err == nil || err.Error() != "clients cannot be reached: see `tunnel status`" {
 		t.Error(err)
 	}
 }

@@ -63,6 +63,7 @@ type path struct {
 // Check examines the path to a server. It takes less than a minute, however broken the path is.
 func Check(ctx context.Context, s Server) []doctor.Finding {
 	p := &path{Server: s}
+	p.Dialer.Sent = p.Dialer.Sent.AndRequest(s.Token, s.Header)
 	p.run(ctx)
 	p.accuse()
 	return p.found
@@ -128,6 +129,9 @@ func (p *path) findProxy() bool {
 	if p.proxy, err = p.Dialer.ProxyURL(); err != nil {
 		p.fail(checkProxy, doctor.ProxyRefuses, err, "")
 		return false
+	}
+	if p.proxy != nil {
+		p.Dialer.Sent = p.Dialer.Sent.AndLogin(p.proxy.User)
 	}
 	return true
 }

@@ -22,6 +22,7 @@ func (p *path) upgrade(ctx context.Context, conn *tcp.Conn) (early []byte, ok bo
 	d := &p.Dialer
 	early, err := upgrade.Client(ctx, conn, upgrade.Request{URL: d.URL, Header: p.Header,
 		Token: p.Token, ClientCertificate: d.TLS != nil && d.TLS.GetClientCertificate != nil,
+		Sent:     d.Sent,
 		Answered: func(r *http.Response) { answer = r }})
 	if answer != nil {
 		p.judgeClock(answer)
