@@ -66,6 +66,7 @@ func settings() []*setting.Setting {
 type told struct {
 	connect *invocation.Invocation // nil if the file is of a server
 	serve   *invocation.Invocation // nil if this machine has no file of one
+	unread  error                  // why a default file was not read, nil if it was or there is none
 }
 
 // load reads the configuration. A file is that of the command that its name begins with.
@@ -77,7 +78,14 @@ func load(c *cli.Context) (t told, err error) {
 	}
 	ofServer := strings.HasPrefix(filepath.Base(file), server)
 	if !ofServer {
-		if t.connect, err = invocation.NewOf(c, "connect", invocation.GivenFlags(c)); err != nil {
+		t.connect, err = invocation.NewOf(c, "connect", invocation.GivenFlags(c))
+		if file == "" && errors.Is(err, os.ErrPermission) { // of root alone, as the packages have it
+			flags := invocation.GivenFlags(c)
+			flags[invocation.FlagConfig] = []string{os.DevNull}
+			t.unread = err
+			t.connect, err = invocation.NewOf(c, "connect", flags)
+		}
+		if err != nil {
 			return told{}, err
 		}
 	}
@@ -139,6 +147,14 @@ func examine(c *cli.Context) error {
 		Paths: []doctor.Path{}}
 	report.Machine = local.Machine{Run: run, Look: rtnl.Kernel{},
 		State: t.all()[0].Common.State, Wants: t.wants()}.Check(c.Context)
+	if t.unread != nil {
+		report.Machine = append(report.Machine, doctor.Finding{Check: "configuration",
+			Verdict: doctor.Warn, Problem: doctor.NotReadable, Saw: failure.Of(t.unread).Err.Error() +
+				": examined without it"})
+	}
+	for _, i := range t.all() {
+		report.Machine = append(report.Machine, start{i}.check(c.Context)...)
+	}
 	if t.connect != nil {
 		paths, err := examinePaths(t.connect)
 		if err != nil {

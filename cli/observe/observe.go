@@ -73,8 +73,8 @@ func (o *Observer) Client(ask func() status.Client, alive func()) {
 	})
 }
 
-// ready returns why the packets of a client cannot cross, nil if they can: the step that failed, and
-// no more. Everybody may ask, and the reason has addresses, and words of the other side.
+// ready returns why the packets of a client cannot cross, nil if they can: the step that failed,
+// and no more. Everybody may ask, and the reason has addresses, and words of the other side.
 func ready(c status.Client) error {
 	step, _, _ := strings.Cut(c.Reason, ":")
 	switch {

@@ -42,8 +42,8 @@ func TestReport(t *testing.T) {
 // A client is ready while it has a session; if not, the line says at which step it is.
 func TestReady(t *testing.T) {
 	for want, c := range map[string]status.Client{
-		"":                       {State: status.Connected, Reason: "old"},
-		"not connected yet":      {State: status.Connecting},
+		"":                  {State: status.Connected, Reason: "old"},
+		"not connected yet": {State: status.Connecting},
 		"not connected: see `tunnel status`": {State: status.Connecting,
 			Reason: "1006: SECRET of 10.1.1.3"},
 		"not connected: http: see `tunnel status`": {State: status.Connecting,

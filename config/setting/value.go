@@ -105,11 +105,12 @@ func Command(p *string) Value {
 
 // program returns the first word of a command, and an ellipsis for all that may be a secret.
 func program(command string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-"
 	words := strings.Fields(command)
 	switch {
 	case len(words) == 0:
 		return ""
-	case strings.Trim(words[0], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-") != "":
+	case strings.Trim(words[0], plain) != "":
 		return "…" // NAME=VALUE, or quoted
 	case len(words) > 1:
 		return words[0] + " …"

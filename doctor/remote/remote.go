@@ -47,6 +47,9 @@ const (
 	checkQuality  = "quality"
 )
 
+// mostAddresses is how many addresses of a name are looked at.
+const mostAddresses = 8
+
 // stepTime bounds each step. It is longer than what a slow path needs.
 const stepTime = 6 * time.Second
 
@@ -189,8 +192,7 @@ func (a *asked) all() []string {
 
 // connectAll connects to each address by TCP alone, at the same time.
 func (p *path) connectAll(ctx context.Context, addrs []netip.AddrPort) bool {
-	const most = 8
-	addrs = addrs[:min(len(addrs), most)]
+	addrs = addrs[:min(len(addrs), mostAddresses)]
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	errs, took := make([]error, len(addrs)), make([]time.Duration, len(addrs))

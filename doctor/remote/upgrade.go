@@ -74,7 +74,7 @@ func (p *path) failUpgrade(ctx context.Context, answer *http.Response, err error
 		add(checkUpgrade, doctor.CaptivePortal, "")
 	case step.Step == transport.StepAuth && p.Token == "":
 		p.ok(checkUpgrade, "a tunnel server answers%s", answeredBy(answer))
-		p.add(doctor.Finding{Check: checkProtocol, Verdict: doctor.Warn, Problem: doctor.NoToken,
+		p.add(doctor.Finding{Check: checkProtocol, Verdict: doctor.Fail, Problem: doctor.NoToken,
 			Saw: "the server wants a token, and none was given", Err: err})
 	case step.Step == transport.StepAuth:
 		p.ok(checkUpgrade, "a tunnel server answers%s", answeredBy(answer))
