@@ -41,8 +41,9 @@ func TestDoctorStart(t *testing.T) {
 		{name: "user", config: "user: nosuchuser", says: "there is no user nosuchuser"},
 		{name: "metrics", config: "metrics: unix:/nonexistent/x", says: "unix:/nonexistent/x: "},
 		{name: "device", config: "dev: eth0", says: "a device of this name exists already: eth0"},
-		{name: "client's network", connect: true, config: "url: ws://127.0.0.1:9\nnetwork: 198.51.100.0/24",
-			says: "198.51.100.0/24 overlaps"},
+		{name: "client's network", connect: true,
+			config: "url: ws://127.0.0.1:9\nnetwork: 198.51.100.0/24",
+			says:   "198.51.100.0/24 overlaps"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -92,8 +93,8 @@ func TestDoctorBesideTunnel(t *testing.T) {
 	bin.serve(t, server, "--plain")
 	const url = "ws://203.0.113.1:8443"
 	examine := func() (string, int) {
-		stdout, _, code := client.TryCommand(bin.command(client, "doctor", url, "--token", token, "--state",
-			t.TempDir()))
+		stdout, _, code := client.TryCommand(bin.command(client, "doctor", url, "--token", token,
+			"--state", t.TempDir()))
 		return stdout, code
 	}
 	for _, flag := range []string{"--full-tunnel", "--kill-switch"} {

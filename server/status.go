@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"tunnel/admin/status"
-	"tunnel/lease"
 	"tunnel/policy"
 	"tunnel/server/peers"
 )
@@ -27,9 +26,8 @@ func (s *Server) Status() status.Hub {
 	}
 	now.Drops.Memory = s.budget.Dropped() // also of packets that are held for those who left
 	status.AddDrops(hub.Drops, now.Drops)
-	taken := len(hub.Peers) + len(s.Leases.Recent(lease.Rest)) // others get none of these
 	for _, l := range []status.Limit{
-		{Name: "addresses", Used: int64(taken), Most: int64(s.Leases.Clients())},
+		{Name: "addresses", Used: int64(s.Leases.Taken()), Most: int64(s.Leases.Clients())},
 		{Name: "connections", Used: int64(s.limiter.Len()), Most: int64(s.MaxConnections)},
 		{Name: "queue_bytes", Used: queued, Most: s.MaxMemory / queueShare},
 	} {
@@ -47,9 +45,8 @@ var ErrNotConnected = errors.New("no such client is connected")
 // them come back after that time. It returns how many there were; if none, the error is
 // ErrNotConnected.
 func (s *Server) Kick(who string, after time.Duration) (sessions int, err error) {
-	sessions = s.peers.Kick(func(p *peers.Peer) bool {
-		return who != "" && p.Token.Name == who
-	}, after)
+	named := func(p *peers.Peer) bool { return who != "" && p.Token.Name == who }
+	sessions = s.peers.Kick(named, after)
 	if address, err := netip.ParseAddr(who); sessions == 0 && err == nil { // a name may look like one
 		sessions = s.peers.Kick(func(p *peers.Peer) bool { return p.Address == address }, after)
 	}

@@ -70,7 +70,8 @@ func invite(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprint(c.App.Writer, invitation(join, text, spec.Routes, c.Bool(flagYAML))); err != nil {
+		shown := invitation(join, text, spec.Routes, c.Bool(flagYAML))
+		if _, err := fmt.Fprint(c.App.Writer, shown); err != nil {
 			return notShown(name, err)
 		}
 		_, _ = fmt.Fprintf(c.App.ErrWriter, "made %s; it is shown this once\n", describe(made))

@@ -178,7 +178,7 @@ func (m Machine) leftovers(ctx context.Context) []doctor.Finding {
 	if dev := m.sealed(ctx, killed); dev != "" {
 		return bad(check, doctor.Leftovers, true, "nothing leaves this machine: the kill switch of a "+
 			"run with the device "+dev+" that was killed is on", "`tunnel cleanup` ends it, and a run with "+
-			"--kill-switch takes it over")
+			"a kill switch on that device takes it over")
 	}
 	var left []string
 	for _, j := range killed {
