@@ -34,6 +34,9 @@ func (m *Common) checkMetrics(c *setting.Checker) {
 func MetricsAddress(text string) (network, address string, err error) {
 	path, ok := strings.CutPrefix(text, "unix:")
 	if !ok {
+		if !strings.Contains(text, ":") {
+			return "", "", fmt.Errorf(" %s is neither [HOST]:PORT nor unix:PATH", text)
+		}
 		address, err = ListenAddress(text)
 		return "tcp", address, err
 	}

@@ -119,8 +119,6 @@ func TestPoolOrder(t *testing.T) {
 	acquire(t, p, "j", "", "10.1.1.19")          // and what it had rests
 }
 
-// All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never
-// a live one.
 // An address in use is taken, and so is one that rests.
 func TestTaken(t *testing.T) {
 	p := open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/24")
@@ -135,6 +133,8 @@ func TestTaken(t *testing.T) {
 	}
 }
 
+// All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never
+// a live one.
 func TestPoolFull(t *testing.T) {
 	p := open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/24")
 	seen := map[netip.Addr]bool{}

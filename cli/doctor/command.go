@@ -55,7 +55,7 @@ func Command() *cli.Command {
 
 // settings returns those of connect that say how to reach a server.
 func settings() []*setting.Setting {
-	names := []string{"header", "proxy", "pin", "ca", "tls-cert", "tls-key", "token", "token-file",
+	names := []string{"header", "proxy", "pin", "ca", "tls-cert", "tls-key", "token", "token-file", "allow-plain",
 		"state", invocation.FlagConfig}
 	return slices.DeleteFunc(config.DefaultConnect().Settings(), func(s *setting.Setting) bool {
 		return !slices.Contains(names, s.Name)
@@ -134,6 +134,9 @@ func examine(c *cli.Context) error {
 	if c.IsSet(flagBundle) && file == "" {
 		return failure.Usage("--%s is empty: give a value or leave it out", flagBundle)
 	}
+	if file == "-" {
+		return failure.Usage("--%s is a file, not stdout: name one", flagBundle)
+	}
 	if file != "" && cmdrun.SecureMode() {
 		return failure.Usage("--%s is for root: a program with file capabilities does not tell others "+
 			"the rules of the firewall", flagBundle)
@@ -179,8 +182,9 @@ func examine(c *cli.Context) error {
 	if file != "" {
 		if err := writeBundle(c, file, t, run, report); err != nil {
 			return failure.New(failure.StepOutput, fmt.Errorf("write the bundle: %w", err),
-				"name a new file in a directory that you may write to")
+				"name a new file in a directory that you may write to, and whose disk has room")
 		}
+		_, _ = fmt.Fprintf(c.App.ErrWriter, "wrote %s: look into it before you give it away\n", file)
 	}
 	return verdict(report)
 }

@@ -41,8 +41,8 @@ func New(ctx context.Context, this machine.Machine, version string,
 	if ln != nil {
 		o.Metrics = metrics.New(version)
 		if ln.Addr().Network() != "unix" && !machine.IsLoopback(ln.Addr()) {
-			log.Warn("--metrics: everyone who reaches this address reads the names of tokens, and how "+
-				"much their clients send", "address", ln.Addr())
+			log.Warn("--metrics: everyone who reaches this address reads how much is sent, and on a "+
+				"server the names of tokens", "address", ln.Addr())
 		}
 	}
 	return o, nil
