@@ -118,3 +118,28 @@ func TestDoctorBesideTunnel(t *testing.T) {
 		t.Errorf("after cleanup: exit code %d\n%s", code, out)
 	}
 }
+
+// A default file that is for root alone, as the packages have it, does not keep another user from
+// examining the machine; doctor says that it was left out.
+func TestDoctorOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	_, client := direct(t)
+	bin := string(plainBuild(t))
+	script := `mount -t tmpfs tmpfs /mnt
+		mkdir /mnt/upper /mnt/work
+		mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work overlay /etc
+		mkdir -p -m 700 /etc/tunnel
+		chmod 700 /etc/tunnel
+		echo 'url: ws://127.0.0.1:9' >/etc/tunnel/connect.yaml
+		cp "$1" /mnt/tunnel
+		cd /
+		exec setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/tunnel doctor`
+	stdout, stderr, code := client.TryCommand(clean(client.Command("unshare", "-m", "sh", "-ec", script,
+		"sh", bin)))
+	for _, want := range []string{"/etc/tunnel/connect.yaml: permission denied: examined without it",
+		"FAIL  capability"} {
+		if code != 19 || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, no %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+}
