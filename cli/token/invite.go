@@ -30,7 +30,7 @@ func InviteCommand() *cli.Command {
 		Usage: "make a join token, and print what one machine needs to join",
 		Description: "The first client that uses it gets a lasting credential, and no other client is " +
 			"admitted.\nWhat goes to stdout has the token: give it away by a channel that is safe. " +
-			"Examples,\nthe second for `tunnel connect --config`:\n\n" +
+			"Examples,\nthe second for tunnel connect --config:\n\n" +
 			"   sudo tunnel invite phone\n" +
 			"   (umask 077; sudo tunnel invite office --route 192.168.7.0/24 --yaml > office.yaml)",
 		ArgsUsage: "NAME",

@@ -128,7 +128,11 @@ func (p *path) measure(ctx context.Context, conn *tcp.Conn, early []byte) {
 			return
 		}
 		if err != nil {
-			p.warn(checkQuality, doctor.NoAnswer, "pings are not answered: "+err.Error(),
+			why := err.Error()
+			if timedOut(err) {
+				why = "nothing came within " + (stepTime / 2).String()
+			}
+			p.warn(checkQuality, doctor.NoAnswer, "pings are not answered: "+why,
 				"a proxy in front of the server may hold messages back, or the server have too much to do")
 			return
 		}

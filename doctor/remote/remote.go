@@ -222,6 +222,10 @@ func (p *path) connectAll(ctx context.Context, addrs []netip.AddrPort) bool {
 			p.fail(checkProxy, doctor.ProxyRefuses, &transport.StepError{Step: transport.StepProxy,
 				Err:    fmt.Errorf("proxy %s%s: %w", p.proxy.Host, p.proxySource(), plain(errs[i])),
 				Reason: transport.ReasonProxy}, "")
+		case problem == doctor.NoRoute: // the server has no part in it
+			p.add(doctor.Finding{Check: checkTCP, Verdict: doctor.Fail, Problem: problem,
+				Saw: plain(errs[i]).Error(), Advice: "check this machine's network and its firewall: " +
+					"`ip route get " + to.Addr().String() + "`"})
 		default:
 			p.fail(checkTCP, problem, errs[i], "")
 		}
