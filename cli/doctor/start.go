@@ -46,7 +46,7 @@ func (s start) check(ctx context.Context) (found []doctor.Finding) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		fail(fmt.Errorf("/proc is not mounted: %w", err))
 	}
-	fail(s.files())
+	fail(s.files()) //nolint:contextcheck // a process that is no worker opens them itself
 	fail(s.state())
 	command := "connect"
 	if s.Serve != nil {
@@ -201,7 +201,7 @@ func network(resolvers []netip.Addr, networks ...netip.Prefix) error {
 	usual := []int{unix.RT_TABLE_MAIN, unix.RT_TABLE_DEFAULT, unix.RT_TABLE_LOCAL, 0}
 	for _, n := range networks {
 		found, err := look.Resolve(rtnl.Flow{To: n.Addr().Next(), Protocol: unix.IPPROTO_TCP})
-		if err == nil && len(found.Hops) > 0 && !slices.Contains(usual, int(found.Table)) && !ours() {
+		if err == nil && len(found.Hops) > 0 && !slices.Contains(usual, found.Table) && !ours() {
 			return failure.New(failure.StepRoute, fmt.Errorf("a rule leads packets to %s to the table "+
 				"%d", n, found.Table), "see `ip rule` and `ip route show table all`")
 		}

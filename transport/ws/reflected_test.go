@@ -53,10 +53,10 @@ func clean(t *testing.T, err error) {
 func TestReflected(t *testing.T) {
 	all := forms()
 	for name, answer := range map[string]string{
-		"status":      "HTTP/1.1 403 " + all + "\r\nContent-Length: 0\r\n\r\n",
-		"cut status":  "HTTP/1.1 403 " + strings.Repeat("x", 70) + all + "\r\n\r\n",
-		"location":    "HTTP/1.1 302 Found\r\nLocation: http://h/" + all + "\r\n\r\n",
-		"cut":         "HTTP/1.1 302 Found\r\nLocation: http://h/" + strings.Repeat("x", 60) + all +
+		"status":     "HTTP/1.1 403 " + all + "\r\nContent-Length: 0\r\n\r\n",
+		"cut status": "HTTP/1.1 403 " + strings.Repeat("x", 70) + all + "\r\n\r\n",
+		"location":   "HTTP/1.1 302 Found\r\nLocation: http://h/" + all + "\r\n\r\n",
+		"cut": "HTTP/1.1 302 Found\r\nLocation: http://h/" + strings.Repeat("x", 60) + all +
 			"\r\n\r\n",
 		"description": "HTTP/1.1 401 no\r\nWWW-Authenticate: Bearer realm=\"tnl\", " +
 			"error_description=\"" + all + "\"\r\n\r\n",
