@@ -134,8 +134,8 @@ func TestDoctorOfAnotherUser(t *testing.T) {
 		cp "$1" /mnt/tunnel
 		cd /
 		exec setpriv --reuid 65534 --regid 65534 --clear-groups /mnt/tunnel doctor`
-	stdout, stderr, code := client.TryCommand(clean(client.Command("unshare", "-m", "sh", "-ec", script,
-		"sh", bin)))
+	cmd := clean(client.Command("unshare", "-m", "sh", "-ec", script, "sh", bin))
+	stdout, stderr, code := client.TryCommand(cmd)
 	for _, want := range []string{"/etc/tunnel/connect.yaml: permission denied: examined without it",
 		"FAIL  capability"} {
 		if code != 19 || !strings.Contains(stdout, want) {

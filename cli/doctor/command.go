@@ -55,8 +55,8 @@ func Command() *cli.Command {
 
 // settings returns those of connect that say how to reach a server.
 func settings() []*setting.Setting {
-	names := []string{"header", "proxy", "pin", "ca", "tls-cert", "tls-key", "token", "token-file", "allow-plain",
-		"state", invocation.FlagConfig}
+	names := []string{"header", "proxy", "pin", "ca", "tls-cert", "tls-key", "token", "token-file",
+		"allow-plain", "state", invocation.FlagConfig}
 	return slices.DeleteFunc(config.DefaultConnect().Settings(), func(s *setting.Setting) bool {
 		return !slices.Contains(names, s.Name)
 	})

@@ -19,11 +19,12 @@ import (
 // and without the token that the reason has.
 func TestClosedAtOnce(t *testing.T) {
 	const secret = "SECRET-of-16-bytes"
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	revoke := func(w http.ResponseWriter, r *http.Request) {
 		if conn, err := ws.Accept(w, r, tcp.CongestionAuto); err == nil {
 			conn.Close(transport.CodeRevoked, "the token is over: "+secret)
 		}
-	}))
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(revoke))
 	server.Config.ConnContext = tcp.ConnContext
 	server.Listener = tcp.Listener(server.Listener, nil, nil)
 	server.Start()
