@@ -63,7 +63,7 @@ func start(t *testing.T, dir string) (stop func()) {
 	ln := listen(t, dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, ln, hub, hub.Status, theJoin, log) })
+	group.Go(func() { control.Serve(ctx, ln, hub, theJoin, log) })
 	stop = sync.OnceFunc(func() {
 		cancel()
 		group.Wait()

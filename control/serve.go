@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"tunnel/admin/status"
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/server"
@@ -49,11 +48,11 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Serve answers on ln for s, whose status ask returns and which clients join by join, until ctx
-// ends. It closes ln, and returns when no request is being answered.
-func Serve(ctx context.Context, ln net.Listener, s *server.Server, ask func() status.Hub, join Join,
+// Serve answers on ln for s, which clients join by join, until ctx ends. It closes ln, and returns
+// when no request is being answered.
+func Serve(ctx context.Context, ln net.Listener, s *server.Server, join Join,
 	log *slog.Logger) {
-	if err := serve(ctx, ln, handler(s, ask, join), log); err != nil {
+	if err := serve(ctx, ln, handler(s, join), log); err != nil {
 		log.Error("the control socket ended: tunnel token does not reach this server any more",
 			"err", err)
 	}
@@ -89,9 +88,9 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-func handler(s *server.Server, ask func() status.Hub, join Join) http.Handler {
+func handler(s *server.Server, join Join) http.Handler {
 	mux := http.NewServeMux()
-	handleStatus(mux, s, ask)
+	handleStatus(mux, s)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, join, nil)
 	})

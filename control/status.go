@@ -30,9 +30,9 @@ type kicked struct {
 }
 
 // handleStatus has mux answer what a server is asked beside its tokens.
-func handleStatus(mux *http.ServeMux, s *server.Server, ask func() status.Hub) {
+func handleStatus(mux *http.ServeMux, s *server.Server) {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, ask(), nil)
+		answer(w, http.StatusOK, s.Status(), nil)
 	})
 	mux.HandleFunc("POST /kick", func(w http.ResponseWriter, r *http.Request) {
 		var k kick

@@ -73,8 +73,6 @@ func hubFamilies() []family[status.Hub] {
 					emit(float64(l.Used), l.Name)
 				}
 			}},
-		gauge("tunnel_hub_unreachable", "1 if packets do not reach clients.",
-			func(h status.Hub) float64 { return number(h.Unreachable != "") }),
 		counter("tunnel_hub_defects_total", "Faults of the program that it survived.",
 			func(h status.Hub) uint64 { return h.Defects }),
 		{name: "tunnel_hub_queue_delay_seconds", help: "How long packets to clients have waited, a " +

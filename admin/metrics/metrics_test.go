@@ -79,9 +79,8 @@ func traffic(sent uint64) status.Traffic {
 func exampleHub(n int) status.Hub {
 	hub := status.Hub{Dev: "tun0", Started: time.Unix(1000, 0), Traffic: traffic(500),
 		Drops: map[string]uint64{"source": 4}, Refused: map[string]uint64{"token": 5}, Defects: 6,
-		Unreachable: "packets to 10.1.1.0/24 leave by eth0",
-		Limits:      []status.Limit{{Name: "addresses", Used: 2, Most: 100}},
-		Delays:      status.Histogram{Bounds: []float64{.5, 1}, Counts: []uint64{1, 2, 4}, Sum: 9}}
+		Limits: []status.Limit{{Name: "addresses", Used: 2, Most: 100}},
+		Delays: status.Histogram{Bounds: []float64{.5, 1}, Counts: []uint64{1, 2, 4}, Sum: 9}}
 	for i := range n {
 		name := fmt.Sprintf("laptop%d", i)
 		drops := map[string]uint64{"queue_full": 1, "memory": 0, "codel": 0, "stale": 0, "cut": 0}
@@ -133,7 +132,7 @@ func TestMetrics(t *testing.T) {
 			`tunnel_hub_dropped_packets_total{reason="source"} 4`,
 			`tunnel_hub_refused_connections_total{reason="token"} 5`,
 			`tunnel_hub_limit{limit="addresses"} 100`, `tunnel_hub_limit_used{limit="addresses"} 2`,
-			"tunnel_hub_defects_total 6", "tunnel_hub_unreachable 1",
+			"tunnel_hub_defects_total 6",
 			`tunnel_hub_queue_delay_seconds_bucket{le="0.5"} 1`,
 			`tunnel_hub_queue_delay_seconds_bucket{le="1"} 3`, "tunnel_hub_queue_delay_seconds_sum 9",
 			`tunnel_hub_queue_delay_seconds_bucket{le="+Inf"} 7`, "tunnel_hub_queue_delay_seconds_count 7",
@@ -219,7 +218,7 @@ func TestEveryField(t *testing.T) {
 		"Dev", "Version", "Started", "State", "Since", "Lost", "MTU", "Path", "Connections", "Traffic",
 		"Queued", "Drops", "Delays", "Routes", "DNS", "AcceptDNS", "KillSwitch", "FullTunnel", "Peers",
 		"Tokens",
-		"Refused", "Limits", "Defects", "Unreachable", "Name", "Sessions", "Begun", "Seen", "Bytes",
+		"Refused", "Limits", "Defects", "Name", "Sessions", "Begun", "Seen", "Bytes",
 		"Lane", "TLS",
 		"Exchange", "RTT", "MinRTT", "Segments", "Resent", "Rate", "Unsent", "Congestion", "Silence",
 		// texts and addresses, which have no bound

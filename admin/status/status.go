@@ -94,9 +94,6 @@ type Hub struct {
 	Address netip.Addr   `json:"address"`
 	Network netip.Prefix `json:"network"`
 
-	// why packets do not reach clients, as the log says it; "" if they do
-	Unreachable string `json:"unreachable,omitempty"`
-
 	Peers   []Peer            `json:"peers"`   // that are connected, by their addresses
 	Tokens  []Usage           `json:"tokens"`  // whose clients were here since the start, by name
 	Drops   map[string]uint64 `json:"drops"`   // packets since the start, by reason

@@ -13,6 +13,7 @@ import (
 
 	"tunnel/admin/metrics"
 	"tunnel/admin/status"
+	"tunnel/cli/failure"
 	"tunnel/cli/machine"
 	"tunnel/transport"
 )
@@ -48,11 +49,12 @@ func New(ctx context.Context, this machine.Machine, version string,
 	return o, nil
 }
 
-// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck.
-func (o *Observer) Hub(ask func() status.Hub, alive func()) {
+// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck, and
+// reachable returns why clients cannot be reached, nil if they can.
+func (o *Observer) Hub(ask func() status.Hub, alive func(), reachable func() error) {
 	if o.Metrics != nil {
 		o.Metrics.Hub(ask)
-		o.serve(metrics.Program{Alive: alive, Ready: func() error { return hubReady(ask()) }})
+		o.serve(metrics.Program{Alive: alive, Ready: func() error { return hubReady(reachable()) }})
 	}
 	o.group.Go(func() {
 		report(o.ctx, func() counts {
@@ -73,31 +75,55 @@ func (o *Observer) Client(ask func() status.Client, alive func()) {
 	})
 }
 
-// ready returns why the packets of a client cannot cross, nil if they can: the step that failed,
-// and no more. Everybody may ask, and the reason has addresses, and words of the other side.
+// What may be the matter.
+const (
+	notYet       = "not connected yet"
+	notConnected = "not connected"
+	notReached   = "clients cannot be reached"
+)
+
+// ready returns why the packets of a client cannot cross, nil if they can.
 func ready(c status.Client) error {
-	step, _, _ := strings.Cut(c.Reason, ":")
 	switch {
 	case c.State == status.Connected:
 		return nil
 	case c.Reason == "":
-		return errors.New("not connected yet")
-	case slices.Contains(transport.Steps(), transport.Step(step)):
-		return errors.New("not connected: " + step + ": see `tunnel status`")
+		return errors.New(notYet)
 	}
-	return errors.New("not connected: see `tunnel status`")
+	return errors.New(notConnected + ": " + failure.Printable(c.Reason))
 }
 
-// hubReady returns why the packets of a hub cannot cross, nil if they can: as ready does.
-func hubReady(h status.Hub) error {
-	if h.Unreachable == "" {
+// hubReady returns why the packets of a hub cannot cross, nil if they can.
+func hubReady(unreachable error) error {
+	if unreachable == nil {
 		return nil
 	}
-	return errors.New("clients cannot be reached: see `tunnel status`")
+	return errors.New(notReached + ": " + failure.Printable(unreachable.Error()))
 }
 
 func (o *Observer) serve(p metrics.Program) {
+	p.Ready = public(p.Ready)
 	o.group.Go(func() { o.Serve(o.ctx, o.ln, p, o.log) })
+}
+
+// public returns ready with one of a few errors: what is the matter, of a client at which step, and
+// no more. Everybody may ask, and the whole has addresses, and words of the other side.
+func public(ready func() error) func() error {
+	return func() error {
+		err := ready()
+		if err == nil {
+			return nil
+		}
+		what, why, _ := strings.Cut(err.Error(), ": ")
+		step, _, _ := strings.Cut(why, ":")
+		switch {
+		case !slices.Contains([]string{notYet, notConnected, notReached}, what):
+			what = "not ready"
+		case slices.Contains(transport.Steps(), transport.Step(step)):
+			what += ": " + step
+		}
+		return errors.New(what + ": see `tunnel status`")
+	}
 }
 
 // Close ends what New, Hub and Client have begun.

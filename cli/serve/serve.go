@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"tunnel/admin/status"
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
 	"tunnel/cli/observe"
@@ -162,18 +161,11 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
-	ask := func() status.Hub {
-		now := hub.Status()
-		if err := held.reachable(); err != nil {
-			now.Unreachable = err.Error()
-		}
-		return now
-	}
-	defer kept.control(c.Context, hub, ask, join)()
+	defer kept.control(c.Context, hub, join)()
 	machine.TakePriority(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)
-	observer.Hub(ask, alive)
+	observer.Hub(hub.Status, alive, held.reachable)
 	this.Tell(supervisor.Listening)
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })

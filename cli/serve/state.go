@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 
-	"tunnel/admin/status"
 	"tunnel/auth"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
@@ -141,13 +140,13 @@ func (s *serverState) listen(socket *control.Socket) {
 
 // control serves the control socket for `tunnel token` until the returned function is called.
 func (s *serverState) control(ctx context.Context, hub *server.Server,
-	ask func() status.Hub, join control.Join) (stop func()) {
+	join control.Join) (stop func()) {
 	if s.ln == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { control.Serve(ctx, s.ln, hub, ask, join, s.log) })
+	group.Go(func() { control.Serve(ctx, s.ln, hub, join, s.log) })
 	return func() {
 		cancel()
 		group.Wait()

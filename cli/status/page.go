@@ -144,9 +144,6 @@ func (p *page) hub(h status.Hub, now time.Time) {
 		p.color(green, fmt.Sprint(len(h.Peers))), plural(len(h.Peers), "client"),
 		age(now, h.Started), moment(h.Started))
 	p.row("network", fmt.Sprintf("%s, this machine is %s", h.Network, h.Address))
-	if h.Unreachable != "" {
-		p.row("unreachable", "clients cannot be reached: "+h.Unreachable)
-	}
 	p.row("drops", counts(h.Drops))
 	p.row("refused", counts(h.Refused))
 	for _, l := range h.Limits {

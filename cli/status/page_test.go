@@ -121,15 +121,3 @@ func TestText(t *testing.T) {
 		}
 	}
 }
-
-// A hub whose packets do not reach its clients says why, as /readyz does not.
-func TestUnreachable(t *testing.T) {
-	const why = "packets to 10.1.1.0/24 leave by eth0"
-	for unreachable, want := range map[string]bool{why: true, "": false} {
-		var text bytes.Buffer
-		(&page{w: &text}).hub(status.Hub{Dev: "tun0", Unreachable: unreachable}, time.Now())
-		if got := strings.Contains(text.String(), "clients cannot be reached: "+why); got != want {
-			t.Errorf("%q: %s", unreachable, &text)
-		}
-	}
-}
