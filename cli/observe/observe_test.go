@@ -68,7 +68,7 @@ func TestHubReady(t *testing.T) {
 	}
 }
 
-// Of what is the matter everybody learns the step, and neither addresses nor the other side's words.
+// Of what is the matter everybody learns the step, without addresses and the other side's words.
 func TestPublic(t *testing.T) {
 	for why, want := range map[string]string{
 		"not connected yet": "not connected yet: see `tunnel status`",
