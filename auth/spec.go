@@ -63,6 +63,9 @@ func (s *Spec) check(now time.Time) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
 	}
+	if _, err := netip.ParseAddr(s.Name); err == nil { // `tunnel kick` takes both
+		return fmt.Errorf("%q: %w, and is no address", s.Name, ErrName)
+	}
 	if s.Name == flagName {
 		return fmt.Errorf("%w: %q is the name of the token that a server is started with", ErrSpec,
 			flagName)

@@ -191,7 +191,7 @@ func TestCreateRefuses(t *testing.T) {
 	create(t, s, Spec{Name: "a", Address: netip.MustParseAddr("10.1.1.9"),
 		Routes: prefixes("192.168.0.0/16", "fd07::/48")})
 	for _, name := range []string{"", "-a", ".a", "a b", "a/b", "ä", "a\n", strings.Repeat("x", 64),
-		"..", "a:b"} {
+		"..", "a:b", "10.1.1.3"} {
 		if _, _, err := s.Create(Spec{Name: name}, nil); !errors.Is(err, ErrName) {
 			t.Errorf("name %q: %v", name, err)
 		}

@@ -55,12 +55,15 @@ func completionCommand() *cli.Command {
 }
 
 // Both scripts run the program: urfave/cli prints the possible next words if the last word is
-// --generate-bash-completion.
+// --generate-bash-completion. The word -- would end the flags before that.
 const (
 	bashCompletion = `_tunnel() {
 	local cur=${COMP_WORDS[COMP_CWORD]}
 	local words=("${COMP_WORDS[@]:0:COMP_CWORD}")
-	[[ $cur == -* ]] && words+=("$cur")
+	case $cur in
+	--) words+=(-) ;;
+	-*) words+=("$cur") ;;
+	esac
 	local next
 	next=$("${words[@]}" --generate-bash-completion 2>/dev/null)
 	mapfile -t COMPREPLY < <(compgen -W "$next" -- "$cur")
@@ -71,7 +74,10 @@ complete -o default -F _tunnel tunnel
 _tunnel() {
 	local -a asked next
 	asked=("${(@)words[1,CURRENT-1]}")
-	[[ ${words[CURRENT]} == -* ]] && asked+=("${words[CURRENT]}")
+	case ${words[CURRENT]} in
+	--) asked+=(-) ;;
+	-*) asked+=("${words[CURRENT]}") ;;
+	esac
 	next=("${(@f)$("${asked[@]}" --generate-bash-completion 2>/dev/null)}")
 	compadd -a next || _files
 }

@@ -112,22 +112,31 @@ func configCheck(c *cli.Context) error {
 		}
 	}
 	var least error
+	var fits []string
 	for _, command := range commands {
 		var i invocation.Invocation
 		err := i.Load(command, setting.Sources{File: file})
 		if err == nil {
-			for _, doubt := range i.Doubts(file) {
+			doubts := i.Doubts(file)
+			if len(fits) > 0 {
+				doubts = nil // they were shown
+			}
+			for _, doubt := range doubts {
 				_, _ = fmt.Fprintf(c.App.ErrWriter, "%s: warning: %s\n", name, doubt)
 			}
-			_, err = fmt.Fprintf(c.App.Writer, "%s: no problems; it is for tunnel %s\n", name,
-				command)
-			return err
+			fits = append(fits, "tunnel "+command)
+			continue
 		}
 		if least == nil || strings.Count(err.Error(), "\n") < strings.Count(least.Error(), "\n") {
 			least = err
 		}
 	}
-	return least
+	if len(fits) == 0 {
+		return least
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s: no problems; it is for %s\n", name,
+		strings.Join(fits, " or "))
+	return err
 }
 
 func configSchema(c *cli.Context) error {

@@ -126,10 +126,14 @@ func TestSecrets(t *testing.T) {
 	o, err := LoadConnect(setting.Sources{Flags: map[string][]string{
 		"token": {secret}, "header": {"Authorization=" + secret}, "proxy": {"http://user:" +
 			secret + "@proxy:3128"},
+		"on-up":   {`curl "https://me:pw@h/?key=` + secret + `" -H 'X-Key: ` + secret + `'`},
+		"on-down": {"KEY=" + secret + " curl"},
 	}})
 	var shown strings.Builder
 	if err := errors.Join(err, setting.Show(&shown, o.Settings(), o.From)); err != nil ||
-		strings.Contains(shown.String(), secret) {
+		strings.Contains(shown.String(), secret) ||
+		!strings.Contains(shown.String(), `# on-up: "curl …"`) ||
+		!strings.Contains(shown.String(), `# on-down: "…"`) {
 		t.Errorf("%v\n%s", err, &shown)
 	}
 	for name, value := range map[string]string{

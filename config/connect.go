@@ -162,11 +162,11 @@ func (o *Connect) networkSettings() []*setting.Setting {
 		{Name: "qlen", Category: setting.Network, Value: setting.OptionalInt(&o.Qlen),
 			Usage: "transmit queue length in `PACKETS`, instead of the server's value"},
 		{Name: commands.OnUp, Reload: setting.AtOnce, Trusted: true, Category: setting.Machine,
-			Value: setting.String(&o.OnUp),
+			Value: setting.Command(&o.OnUp),
 			Usage: "shell `COMMAND` to run when the device is up, with TUNNEL_DEV, " +
 				"TUNNEL_ADDRESS and TUNNEL_PEER"},
 		{Name: commands.OnDown, Reload: setting.AtOnce, Trusted: true, Category: setting.Machine,
-			Value: setting.String(&o.OnDown),
+			Value: setting.Command(&o.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most, with " +
 				"TUNNEL_REASON, TUNNEL_BYTES_IN and others",
 			More: "[OPERATIONS.md](OPERATIONS.md#hooks) has the variables"},

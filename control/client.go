@@ -75,6 +75,9 @@ func newClient(dir, socket string) *Client {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
 			err = ErrNoServer
 		}
+		if errors.Is(err, os.ErrPermission) { // by the name that a person knows
+			err = &os.PathError{Op: "open", Path: filepath.Join(dir, socket), Err: unix.EACCES}
+		}
 		return conn, err
 	}
 	return &Client{name: socket, web: &http.Client{Timeout: requestTimeout,

@@ -52,7 +52,7 @@ build "$host"
 # What all packages have but the program.
 files=$work/files
 mkdir "$files"
-cp deploy/systemd/* deploy/package/* "$files"
+cp deploy/systemd/* deploy/package/* deploy/prometheus/* deploy/grafana/* "$files"
 for shell in bash zsh fish; do
   "$work/tunnel.$host" completion "$shell" >"$files/completion.$shell"
 done
@@ -75,7 +75,7 @@ go run github.com/cpuguy83/go-md2man/v2 -in "$work/protocol.md" | awk '
     $0 = substr($0, 1, RSTART - 1) "T{\n" substr($0, RSTART) "\nT}"
   }
   { print }' | gzip -9nc >"$files/tunnel-protocol.7.gz"
-for document in AUDIT OPERATIONS REFERENCE SECURITY; do
+for document in AUDIT DOCTOR OPERATIONS REFERENCE SECURITY STATUS; do
   gzip -9nc "docs/$document.md" >"$files/$document.md.gz"
 done
 gzip -9nc >"$files/changelog.gz" <<END

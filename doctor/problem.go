@@ -21,6 +21,7 @@ const (
 	OtherVPN      Problem = "other-vpn"      // it has the default route
 	Leftovers     Problem = "leftovers"      // of a killed run
 	ClockWrong    Problem = "clock-wrong"    // of this machine
+	NoStart       Problem = "start-refused"  // what the configuration wants cannot be had here
 	NotReadable   Problem = "not-readable"   // what a check has to see
 )
 
@@ -46,6 +47,7 @@ const (
 	ServerBusy         Problem = "busy"
 	NoToken            Problem = "no-token" // none was given
 	TokenRefused       Problem = "token-refused"
+	ClosedAtOnce       Problem = "closed"   // by the server, after the upgrade
 	MTUHole            Problem = "mtu-hole" // large packets vanish
 	Lossy              Problem = "loss"
 	Slow               Problem = "slow"
@@ -56,10 +58,10 @@ func Problems() []Problem {
 	return []Problem{
 		NoCapability, NoTunDriver, NoDevice, NoIP, IPUnsuitable, NoNft, NftRefuses, NamesReadOnly,
 		StrictFilter, NoForwarding, DiskFull, NotWritable, ForeignRoutes, OtherVPN, Leftovers,
-		ClockWrong, NotReadable,
+		ClockWrong, NoStart, NotReadable,
 		NameNotFound, NameServerSilent, NameLies, PortClosed, NoAnswer, NoRoute, ProxyRefuses,
 		TLSIntercepted, UnknownAuthority, CertificateName, CertificateExpired, CertificateEnds,
 		TLSFails, NotEncrypted, CaptivePortal, UpgradeDropped, NotAServer, ServerBusy, NoToken,
-		TokenRefused, MTUHole, Lossy, Slow,
+		TokenRefused, ClosedAtOnce, MTUHole, Lossy, Slow,
 	}
 }

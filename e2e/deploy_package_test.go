@@ -45,6 +45,8 @@ func TestPackage(t *testing.T) {
 	m.testServe(t, far, "/root/newer.deb")
 	m.testConnect(t, far)
 
+	m.testByHand()
+
 	m.run("systemctl", "enable", "--now", "tunnel-serve.service")
 	m.run("dpkg", "--remove", "tunnel")
 	if state := m.show("tunnel-serve.service", "ActiveState"); state != "inactive" {
@@ -58,6 +60,23 @@ func TestPackage(t *testing.T) {
 		t.Errorf("before the installation:\n%s\nafter the purge:\n%s", files, left)
 	}
 	untouched(t, near, before)
+}
+
+// testByHand has dpkg refuse, in one line, to purge the package under a hub that no unit of it has
+// started; its keys stay.
+func (m *machine) testByHand() {
+	t := m.t
+	t.Helper()
+	m.run("systemd-run", "--unit=byhand", "tunnel", "serve", "--dev", "byhand0", "--network",
+		"10.99.0.0/24", "--listen", "127.0.0.1:9999")
+	m.run("sh", "-c", "for i in $(seq 300); do test -S /var/lib/tunnel/control.sock && exit 0; "+
+		"sleep .1; done; exit 1")
+	out := m.run("sh", "-c", "! dpkg --purge tunnel 2>&1")
+	if strings.Count(out, "tunnel: a program that was started by hand runs, process ") != 1 {
+		t.Errorf("a purge under a hub:\n%s", out)
+	}
+	m.run("test", "-e", "/var/lib/tunnel/key.pem", "-a", "-x", "/usr/bin/tunnel")
+	m.run("systemctl", "stop", "byhand")
 }
 
 // buildDeb builds the .deb of a version.
@@ -104,7 +123,10 @@ func (m *machine) checkInstalled() {
 		"/usr/share/man/man7/tunnel-protocol.7.gz",
 		"/usr/share/bash-completion/completions/tunnel",
 		"/usr/share/zsh/vendor-completions/_tunnel",
-		"/usr/share/fish/vendor_completions.d/tunnel.fish", "/usr/share/doc/tunnel/copyright")
+		"/usr/share/fish/vendor_completions.d/tunnel.fish", "/usr/share/doc/tunnel/copyright",
+		"/usr/share/doc/tunnel/STATUS.md.gz", "/usr/share/doc/tunnel/DOCTOR.md.gz",
+		"/usr/share/doc/tunnel/examples/tunnel.rules.yaml",
+		"/usr/share/doc/tunnel/examples/grafana.json")
 	for name, want := range map[string]string{
 		"/var/lib/tunnel": "tunnel tunnel 700",
 		// A token in them is for root alone.

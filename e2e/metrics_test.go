@@ -66,7 +66,8 @@ func TestMetrics(t *testing.T) {
 	first.WaitFor("not connected", soon)
 	eventually(t, "a client without a hub is alive, and not ready", func() bool {
 		return asked(busy, "http://198.51.100.2:9552/healthz") == "ok\n\n200" &&
-			strings.HasPrefix(asked(busy, "http://198.51.100.2:9552/readyz"), "not connected: tcp: ")
+			strings.HasPrefix(asked(busy, "http://198.51.100.2:9552/readyz"),
+				"not connected: tcp: see `tunnel status`")
 	})
 	scrapes := prometheus(t, server, "127.0.0.1:9551", "198.51.100.2:9552")
 	srv := bin.startServe(t, server, "--plain", "--metrics", "127.0.0.1:9551")

@@ -251,6 +251,18 @@ func (p *Pool) Live(a netip.Addr) bool {
 	return ok && p.taken[n] != nil && p.taken[n].users > 0
 }
 
+// Taken returns how many pairs no other client gets now: those in use, and those that rest.
+func (p *Pool) Taken() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, h := range p.taken {
+		if h.users > 0 || p.now().Sub(h.idle) < Rest {
+			n++
+		}
+	}
+	return n
+}
+
 // Recent returns the addresses that have been idle for less than d.
 func (p *Pool) Recent(d time.Duration) (all []netip.Addr) {
 	p.mu.Lock()

@@ -119,6 +119,20 @@ func TestPoolOrder(t *testing.T) {
 	acquire(t, p, "j", "", "10.1.1.19")          // and what it had rests
 }
 
+// An address in use is taken, and so is one that rests.
+func TestTaken(t *testing.T) {
+	p := open(t, filepath.Join(t.TempDir(), "db"), "10.1.1.0/24")
+	acquire(t, p, "a", "", "10.1.1.3")
+	acquire(t, p, "b", "", "10.1.1.5")
+	release(p, machine("a"))
+	for pass, want := range []int{2, 1} {
+		if got := p.Taken(); got != want {
+			t.Errorf("%d: %d are taken, want %d", pass, got, want)
+		}
+		clocks[p].pass(Rest)
+	}
+}
+
 // All 126 pairs of a /24 go out, the next one is refused, and the one idle longest gives way, never
 // a live one.
 func TestPoolFull(t *testing.T) {

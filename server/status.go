@@ -31,7 +31,7 @@ func (s *Server) Status() status.Hub {
 	now.Drops.Memory = s.budget.Dropped() // also of packets that are held for those who left
 	status.AddDrops(hub.Drops, now.Drops)
 	for _, l := range []status.Limit{
-		{Name: "addresses", Used: int64(len(hub.Peers)), Most: int64(s.Leases.Clients())},
+		{Name: "addresses", Used: int64(s.Leases.Taken()), Most: int64(s.Leases.Clients())},
 		{Name: "connections", Used: int64(s.limiter.Len()), Most: int64(s.live.Load().MaxConnections)},
 		{Name: "queue_bytes", Used: queued, Most: s.MaxMemory / queueShare},
 	} {
@@ -56,10 +56,11 @@ var ErrNotConnected = errors.New("no such client is connected")
 // them come back after that time. It returns how many there were; if none, the error is
 // ErrNotConnected.
 func (s *Server) Kick(who string, after time.Duration) (sessions int, err error) {
-	address, _ := netip.ParseAddr(who)
-	sessions = s.peers.Kick(func(p *peers.Peer) bool {
-		return who != "" && p.Token.Name == who || p.Address == address
-	}, after)
+	named := func(p *peers.Peer) bool { return who != "" && p.Token.Name == who }
+	sessions = s.peers.Kick(named, after)
+	if address, err := netip.ParseAddr(who); sessions == 0 && err == nil { // a name may look like one
+		sessions = s.peers.Kick(func(p *peers.Peer) bool { return p.Address == address }, after)
+	}
 	if sessions == 0 {
 		return 0, fmt.Errorf("%w: %s", ErrNotConnected, who)
 	}

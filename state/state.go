@@ -99,6 +99,19 @@ func lock(name string, flag int, mode os.FileMode, patience time.Duration) (*os.
 	return f, nil
 }
 
+// Check checks all of the file at path, and leaves it as it is. One that a server has open is not
+// looked at, and one that does not exist has no fault. The error is as that of Open.
+func Check(path string) error {
+	f, err := lock(path, os.O_RDWR, 0, 0)
+	switch {
+	case errors.Is(err, ErrLocked), errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return explain(path, err)
+	}
+	return f.Close()
+}
+
 // Close unlocks the file.
 func (f *File) Close() error {
 	if f.broken.Load() {

@@ -16,6 +16,11 @@ const (
 	StepAddress Step = "address" // a pair of addresses
 )
 
+// Steps returns all steps, in their order.
+func Steps() []Step {
+	return []Step{StepName, StepTCP, StepProxy, StepTLS, StepHTTP, StepAuth, StepAddress}
+}
+
 // StepError is a failure that a person can do something about.
 type StepError struct {
 	Step Step

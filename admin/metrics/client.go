@@ -62,8 +62,9 @@ func clientFamilies() []family[status.Client] {
 			}},
 		gauge("tunnel_client_dns_servers", "DNS servers of the server that this machine uses.",
 			func(c status.Client) float64 { return float64(len(c.DNS.Servers)) }),
-		gauge("tunnel_client_dns_problem", "1 if the server's DNS settings cannot be used.",
-			func(c status.Client) float64 { return number(c.DNS.Problem != "") }),
+		gauge("tunnel_client_dns_problem", "1 if the server's DNS is to resolve all "+
+			"names, and cannot be used.",
+			func(c status.Client) float64 { return number(c.AcceptDNS && c.DNS.Problem != "") }),
 		gauge("tunnel_client_kill_switch", "1 if nothing may leave this machine but by the tunnel.",
 			func(c status.Client) float64 { return number(c.KillSwitch) }),
 		gauge("tunnel_client_full_tunnel", "1 if all traffic of this machine goes through the tunnel.",

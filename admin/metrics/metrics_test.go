@@ -100,7 +100,7 @@ func exampleClient() status.Client {
 		Connections: []status.Connection{connection(0), connection(1)},
 		Routes:      status.Routes{Taken: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}},
 		Path:        &status.Path{Proxy: "http://192.0.2.9:3128"}, KillSwitch: true,
-		DNS:    status.DNS{Problem: "no resolver"},
+		DNS: status.DNS{Problem: "no resolver"}, AcceptDNS: true,
 		Delays: status.Histogram{Bounds: []float64{.5}, Counts: []uint64{1, 2}, Sum: 3}}
 }
 
@@ -133,7 +133,8 @@ func TestMetrics(t *testing.T) {
 			`tunnel_hub_dropped_packets_total{reason="source"} 4`,
 			`tunnel_hub_refused_connections_total{reason="token"} 5`,
 			`tunnel_hub_limit{limit="addresses"} 100`, `tunnel_hub_limit_used{limit="addresses"} 2`,
-			"tunnel_hub_defects_total 6", `tunnel_hub_queue_delay_seconds_bucket{le="0.5"} 1`,
+			"tunnel_hub_defects_total 6",
+			`tunnel_hub_queue_delay_seconds_bucket{le="0.5"} 1`,
 			`tunnel_hub_queue_delay_seconds_bucket{le="1"} 3`, "tunnel_hub_queue_delay_seconds_sum 9",
 			`tunnel_hub_queue_delay_seconds_bucket{le="+Inf"} 7`, "tunnel_hub_queue_delay_seconds_count 7",
 			`tunnel_hub_handshake_seconds_bucket{le="0.025"} 0`,
@@ -216,8 +217,8 @@ func goVersion(lines []string) string {
 func TestEveryField(t *testing.T) {
 	told := []string{ // by metrics, or by none on purpose
 		"Dev", "Version", "Started", "State", "Since", "Lost", "MTU", "Path", "Connections", "Traffic",
-		"Queued", "Drops", "Delays", "Routes", "DNS", "Problem", "KillSwitch", "FullTunnel", "Peers",
-		"Tokens",
+		"Queued", "Drops", "Delays", "Routes", "DNS", "AcceptDNS", "Problem", "KillSwitch",
+		"FullTunnel", "Peers", "Tokens",
 		"Refused", "Limits", "Defects", "Name", "Sessions", "Begun", "Seen", "Bytes", "Lane", "TLS",
 		"Exchange", "RTT", "MinRTT", "Segments", "Resent", "Rate", "Unsent", "Congestion", "Silence",
 		// texts and addresses, which have no bound

@@ -11,14 +11,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
 
 	"tunnel/defect"
 )
 
 // Bounds of what those who scrape may take.
 const (
-	maxConnections = 16 // at once; more wait to be accepted
+	maxConnections = 16 // at once; see places
 	maxScrapes     = 4  // at once; more are answered 503
 	maxHeader      = 8 << 10
 	requestTimeout = 5 * time.Second
@@ -38,12 +37,14 @@ type Program struct {
 // and returns when no request is being answered.
 func (m *Metrics) Serve(ctx context.Context, ln net.Listener, p Program, log *slog.Logger) {
 	var defects defect.Log
+	room := &places{Listener: ln}
 	handler := m.handler(p, log)
 	if isLoopback(ln.Addr()) {
 		handler = local(handler)
 	}
 	web := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			room.asks(r)
 			if defects.Note(defect.Do(func() { handler.ServeHTTP(w, r) }), log) {
 				http.Error(w, "a defect of this program", http.StatusInternalServerError)
 			}
@@ -53,6 +54,7 @@ func (m *Metrics) Serve(ctx context.Context, ln net.Listener, p Program, log *sl
 		WriteTimeout:      answerTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       room.context,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 
 		DisableGeneralOptionsHandler: true,
@@ -67,7 +69,7 @@ func (m *Metrics) Serve(ctx context.Context, ln net.Listener, p Program, log *sl
 			_ = web.Close()
 		}
 	})
-	err := web.Serve(netutil.LimitListener(ln, maxConnections))
+	err := web.Serve(room)
 	if !stop() {
 		<-ended
 	}

@@ -94,16 +94,30 @@ func TestBounds(t *testing.T) {
 		}
 		return conn
 	}
-	for range maxConnections {
-		dial() // all that there may be, and they say nothing
+	for i := range 20 * maxConnections {
+		conn := dial() // far more than there may be
+		if i%2 == 0 {
+			if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\n"); err != nil && i < maxConnections {
+				t.Fatal(err)
+			}
+		}
+	}
+	began := time.Now()
+	asks := dial()
+	if _, err := io.WriteString(asks, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(asks)
+	if !strings.HasPrefix(string(got), "HTTP/1.1 200 ") || time.Since(began) > requestTimeout/2 {
+		t.Errorf("beside silent connections: %q, %v after %v", got, err, time.Since(began))
 	}
 	long := dial()
-	_, err := io.WriteString(long, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "+
+	_, err = io.WriteString(long, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "+
 		strings.Repeat("x", maxHeader+5<<10)+"\r\n\r\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := io.ReadAll(long)                          // which takes requestTimeout
+	answer, err := io.ReadAll(long)
 	if !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") { // a reset may follow: not all was read
 		t.Errorf("a long header: %q, %v", answer, err)
 	}

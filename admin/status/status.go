@@ -57,6 +57,7 @@ type Client struct {
 
 	Routes     Routes `json:"routes"`
 	DNS        DNS    `json:"dns"`
+	AcceptDNS  bool   `json:"accept_dns"` // the server's DNS is to resolve all names
 	KillSwitch bool   `json:"kill_switch"`
 	FullTunnel bool   `json:"full_tunnel"`
 }

@@ -17,7 +17,7 @@ import (
 // newRecorder returns the Recorder of a client with these flags.
 func newRecorder(told *config.Connect, version string) *report.Recorder {
 	return report.New(status.Client{Dev: told.Dev, Version: version, FullTunnel: told.FullTunnel,
-		KillSwitch: told.KillSwitch})
+		KillSwitch: told.KillSwitch, AcceptDNS: told.AllNames()})
 }
 
 // serveStatus answers `tunnel status` until the returned function is called. Without the socket the

@@ -10,9 +10,18 @@ import (
 	"sync/atomic"
 
 	"tunnel/dns"
+	"tunnel/route"
 	"tunnel/transport/dial"
 	"tunnel/transport/ws"
 )
+
+// Mark has the connections of dialers leave as those of a client with a full tunnel do.
+func Mark(all []*ws.Dialer) {
+	resolver := markedResolver(route.Mark)
+	for _, d := range all {
+		d.Mark, d.Resolver = route.Mark, resolver
+	}
+}
 
 // WarnLocal warns if a server's name can only be asked of programs of this machine, whose own
 // questions have no mark.

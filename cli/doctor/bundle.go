@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"tunnel/doctor"
 	"tunnel/doctor/bundle"
 	"tunnel/journal"
+	"tunnel/transport/redact"
 )
 
 // writeBundle writes a new file, which others may not read.
@@ -123,26 +125,21 @@ func ofJournals() (files []bundle.File) {
 }
 
 // secrets returns what the configuration and the environment have of secrets.
-func secrets(t told) (all []string) {
+func secrets(t told) (all redact.Set) {
 	ofURL := func(u *url.URL) {
-		if u == nil {
-			return
-		}
-		if password, given := u.User.Password(); given {
-			all = append(all, password, url.QueryEscape(password), url.PathEscape(password))
-		}
-		if u.RawQuery != "" {
-			all = append(all, u.RawQuery)
+		if u != nil {
+			all = all.AndLogin(u.User).And(u.RawQuery)
 		}
 	}
 	for _, i := range t.all() {
-		if token, err := i.Token(); err == nil && token != "" {
-			all = append(all, token)
-		}
+		token, _ := i.Token() // its error is reported where it is used
+		all = all.And(token)
 		if o := i.Connect; o != nil {
+			header := http.Header{}
 			for _, h := range o.Header {
-				all = append(all, h.Value)
+				header.Add(h.Name, h.Value)
 			}
+			all = all.AndRequest(token, header)
 			ofURL(o.Proxy.URL)
 			for _, s := range o.Servers {
 				ofURL(s.URL)
@@ -162,5 +159,5 @@ func secrets(t told) (all []string) {
 			}
 		}
 	}
-	return append(all, os.Getenv(invocation.Variable(invocation.FlagToken)[0]))
+	return all.And(os.Getenv(invocation.Variable(invocation.FlagToken)[0]))
 }

@@ -20,8 +20,10 @@ import (
 	"tunnel/config"
 	"tunnel/config/setting"
 	"tunnel/doctor"
+	"tunnel/doctor/bundle"
 	"tunnel/doctor/local"
 	"tunnel/rtnl"
+	"tunnel/transport/redact"
 )
 
 const (
@@ -54,7 +56,7 @@ func Command() *cli.Command {
 // settings returns those of connect that say how to reach a server.
 func settings() []*setting.Setting {
 	names := []string{"header", "proxy", "pin", "ca", "tls-cert", "tls-key", "token", "token-file",
-		"state", invocation.FlagConfig}
+		"allow-plain", "state", invocation.FlagConfig}
 	return slices.DeleteFunc(config.DefaultConnect().Settings(), func(s *setting.Setting) bool {
 		return !slices.Contains(names, s.Name)
 	})
@@ -64,6 +66,7 @@ func settings() []*setting.Setting {
 type told struct {
 	connect *invocation.Invocation // nil if the file is of a server
 	serve   *invocation.Invocation // nil if this machine has no file of one
+	unread  error                  // why a default file was not read, nil if it was or there is none
 }
 
 // load reads the configuration. A file is that of the command that its name begins with.
@@ -75,7 +78,14 @@ func load(c *cli.Context) (t told, err error) {
 	}
 	ofServer := strings.HasPrefix(filepath.Base(file), server)
 	if !ofServer {
-		if t.connect, err = invocation.NewOf(c, "connect", invocation.GivenFlags(c)); err != nil {
+		t.connect, err = invocation.NewOf(c, "connect", invocation.GivenFlags(c))
+		if file == "" && errors.Is(err, os.ErrPermission) { // of root alone, as the packages have it
+			flags := invocation.GivenFlags(c)
+			flags[invocation.FlagConfig] = []string{os.DevNull}
+			t.unread = err
+			t.connect, err = invocation.NewOf(c, "connect", flags)
+		}
+		if err != nil {
 			return told{}, err
 		}
 	}
@@ -124,6 +134,9 @@ func examine(c *cli.Context) error {
 	if c.IsSet(flagBundle) && file == "" {
 		return failure.Usage("--%s is empty: give a value or leave it out", flagBundle)
 	}
+	if file == "-" {
+		return failure.Usage("--%s is a file, not stdout: name one", flagBundle)
+	}
 	if file != "" && cmdrun.SecureMode() {
 		return failure.Usage("--%s is for root: a program with file capabilities does not tell others "+
 			"the rules of the firewall", flagBundle)
@@ -137,6 +150,14 @@ func examine(c *cli.Context) error {
 		Paths: []doctor.Path{}}
 	report.Machine = local.Machine{Run: run, Look: rtnl.Kernel{},
 		State: t.all()[0].Common.State, Wants: t.wants()}.Check(c.Context)
+	if t.unread != nil {
+		report.Machine = append(report.Machine, doctor.Finding{Check: "configuration",
+			Verdict: doctor.Warn, Problem: doctor.NotReadable, Saw: failure.Of(t.unread).Err.Error() +
+				": examined without it"})
+	}
+	for _, i := range t.all() {
+		report.Machine = append(report.Machine, start{i}.check(c.Context)...)
+	}
 	if t.connect != nil {
 		paths, err := examinePaths(t.connect)
 		if err != nil {
@@ -148,6 +169,7 @@ func examine(c *cli.Context) error {
 		return err
 	}
 	advise(&report)
+	scrub(&report, secrets(t))
 	report.Judge()
 	if c.Bool(flagJSON) {
 		err = output.WriteJSON(c.App.Writer, report, true)
@@ -160,8 +182,9 @@ func examine(c *cli.Context) error {
 	if file != "" {
 		if err := writeBundle(c, file, t, run, report); err != nil {
 			return failure.New(failure.StepOutput, fmt.Errorf("write the bundle: %w", err),
-				"name a new file in a directory that you may write to")
+				"name a new file in a directory that you may write to, and whose disk has room")
 		}
+		_, _ = fmt.Fprintf(c.App.ErrWriter, "wrote %s: look into it before you give it away\n", file)
 	}
 	return verdict(report)
 }
@@ -197,6 +220,21 @@ func advise(r *doctor.Report) {
 	complete(r.Machine)
 	for _, p := range r.Paths {
 		complete(p.Checks)
+	}
+}
+
+// scrub hides secrets in what the findings say: others may have sent them back.
+func scrub(r *doctor.Report, hide redact.Set) {
+	clean := func(all []doctor.Finding) {
+		for i := range all {
+			for _, text := range []*string{&all[i].Saw, &all[i].Advice} {
+				*text = string(bundle.Scrub([]byte(*text), hide))
+			}
+		}
+	}
+	clean(r.Machine)
+	for _, p := range r.Paths {
+		clean(p.Checks)
 	}
 }
 

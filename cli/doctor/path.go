@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -10,8 +11,13 @@ import (
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
 	"tunnel/client/store"
+	"tunnel/cmdrun"
 	"tunnel/doctor"
 	"tunnel/doctor/remote"
+	"tunnel/firewall"
+	"tunnel/journal"
+	"tunnel/route"
+	"tunnel/rtnl"
 	"tunnel/transport"
 	"tunnel/transport/ws"
 	"tunnel/tun"
@@ -24,6 +30,9 @@ func examinePaths(i *invocation.Invocation) ([]doctor.Path, error) {
 		return nil, err
 	}
 	useKept(i, all)
+	if aroundTunnel(i.CLI.Context) {
+		dialers.Mark(all)
+	}
 	unmark(all)
 	paths := make([]doctor.Path, len(all))
 	var group sync.WaitGroup
@@ -37,6 +46,18 @@ func examinePaths(i *invocation.Invocation) ([]doctor.Path, error) {
 	}
 	group.Wait()
 	return chosen(all, paths), nil
+}
+
+// aroundTunnel reports whether a client here sends all traffic through its tunnel, or lets nothing
+// else leave: connections to a server need the mark then.
+func aroundTunnel(ctx context.Context) bool {
+	look := rtnl.Kernel{}
+	rules, _ := look.Rules() // without them there is no full tunnel
+	if slices.ContainsFunc(rules, func(r rtnl.Rule) bool { return r.Mark == route.Mark }) {
+		return true
+	}
+	sealed, _, err := firewall.Sealed(ctx, journal.Machine{Run: cmdrun.NewExec(nil), Look: look})
+	return err == nil && len(sealed) > 0
 }
 
 // unmark has the dialers set no mark if this process may not: root in a container may not be able.

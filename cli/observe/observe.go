@@ -7,13 +7,15 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 
 	"tunnel/admin/metrics"
 	"tunnel/admin/status"
-	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
+	"tunnel/transport"
 )
 
 // An Observer observes one run. Make it with New, begin with Hub or Client, and close it at the
@@ -40,8 +42,8 @@ func New(ctx context.Context, this machine.Machine, version string,
 	if ln != nil {
 		o.Metrics = metrics.New(version)
 		if ln.Addr().Network() != "unix" && !invocation.IsLoopback(ln.Addr()) {
-			log.Warn("--metrics: everyone who reaches this address reads the names of tokens, and how "+
-				"much their clients send", "address", ln.Addr())
+			log.Warn("--metrics: everyone who reaches this address reads how much is sent, and on a "+
+				"server the names of tokens", "address", ln.Addr())
 		}
 	}
 	return o, nil
@@ -72,19 +74,36 @@ func (o *Observer) Client(ask func() status.Client, alive func()) {
 	})
 }
 
-// printable returns ready with an error that is printable: it may be in another machine's words.
-func printable(ready func() error) func() error {
-	return func() error {
-		if err := ready(); err != nil {
-			return errors.New(failure.Printable(err.Error()))
-		}
-		return nil
-	}
-}
+// What may be the matter, as package status has it.
+const (
+	notYet       = "not connected yet"
+	notConnected = "not connected"
+	notReached   = "clients cannot be reached"
+)
 
 func (o *Observer) serve(p metrics.Program) {
-	p.Ready = printable(p.Ready)
+	p.Ready = public(p.Ready)
 	o.group.Go(func() { o.Serve(o.ctx, o.ln, p, o.log) })
+}
+
+// public returns ready with one of a few errors: what is the matter, of a client at which step, and
+// no more. Everybody may ask, and the whole has addresses, and words of the other side.
+func public(ready func() error) func() error {
+	return func() error {
+		err := ready()
+		if err == nil {
+			return nil
+		}
+		what, why, _ := strings.Cut(err.Error(), ": ")
+		step, _, _ := strings.Cut(why, ":")
+		switch {
+		case !slices.Contains([]string{notYet, notConnected, notReached}, what):
+			what = "not ready"
+		case slices.Contains(transport.Steps(), transport.Step(step)):
+			what += ": " + step
+		}
+		return errors.New(what + ": see `tunnel status`")
+	}
 }
 
 // Close ends what New, Hub and Client have begun.

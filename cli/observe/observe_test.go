@@ -2,6 +2,7 @@ package observe
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -39,15 +40,15 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A client is ready while it has a session; if not, the line says why, in ASCII.
+// A client is ready while it has a session; if not, the line has nothing of the other side.
 func TestReady(t *testing.T) {
 	for want, c := range map[string]status.Client{
-		"":                       {State: status.Connected, Reason: "old"},
-		"not connected yet":      {State: status.Connecting},
-		`not connected: \x1b[2J`: {State: status.Connecting, Reason: "\x1b[2J"},
+		"":                                       {State: status.Connected, Reason: "old"},
+		"not connected yet: see `tunnel status`": {State: status.Connecting},
+		"not connected: see `tunnel status`":     {State: status.Connecting, Reason: "\x1b[2J"},
 	} {
 		got := ""
-		if err := printable(c.Ready)(); err != nil {
+		if err := public(c.Ready)(); err != nil {
 			got = err.Error()
 		}
 		if got != want {
@@ -56,13 +57,33 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// A hub is ready while its clients can be reached; if not, the line says why, in ASCII.
+// A hub is ready while its clients can be reached; if not, the line has nothing of the other side.
 func TestHubReady(t *testing.T) {
-	if err := printable(status.Hub{}.Ready)(); err != nil {
+	if err := public(status.Hub{}.Ready)(); err != nil {
 		t.Error(err)
 	}
-	err := printable(status.Hub{Problem: "\x1b[2J"}.Ready)()
-	if err == nil || err.Error() != `clients cannot be reached: \x1b[2J` {
+	err := public(status.Hub{Problem: "\x1b[2J"}.Ready)()
+	if err == nil || err.Error() != "clients cannot be reached: see `tunnel status`" {
+		t.Error(err)
+	}
+}
+
+// Of what is the matter everybody learns the step, without addresses and the other side's words.
+func TestPublic(t *testing.T) {
+	for why, want := range map[string]string{
+		"not connected yet": "not connected yet: see `tunnel status`",
+		"not connected: http: wss://198.51.100.1/ws answered 403 SECRET": "not connected: http: see " +
+			"`tunnel status`",
+		"not connected: SECRET of 10.1.1.3": "not connected: see `tunnel status`",
+		"clients cannot be reached: packets to 10.1.1.0/24 leave by eth0": "clients cannot be reached: " +
+			"see `tunnel status`",
+		"10.1.1.3": "not ready: see `tunnel status`",
+	} {
+		if got := public(func() error { return errors.New(why) })(); got == nil || got.Error() != want {
+			t.Errorf("%q: %v, want %q", why, got, want)
+		}
+	}
+	if err := public(func() error { return nil })(); err != nil {
 		t.Error(err)
 	}
 }

@@ -46,6 +46,10 @@ func jsonFlag() cli.Flag {
 	return &cli.BoolFlag{Name: flagJSON, Usage: "print JSON, as docs/STATUS.md describes it"}
 }
 
+func watchFlag() cli.Flag {
+	return &cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"}
+}
+
 // command returns a command whose flags are not empty.
 func command(c cli.Command, run cli.ActionFunc) *cli.Command {
 	c.OnUsageError, c.HideHelpCommand = invocation.UsageError, true
@@ -70,8 +74,7 @@ func Command() *cli.Command {
 			"   sudo tunnel status --check\n" +
 			"   sudo tunnel status --json --dev tun0",
 		Flags: []cli.Flag{
-			devFlag(), statedir.Flag(), jsonFlag(),
-			&cli.BoolFlag{Name: flagWatch, Usage: "show it again every second, until Ctrl-C"},
+			devFlag(), statedir.Flag(), jsonFlag(), watchFlag(),
 			&cli.BoolFlag{Name: flagCheck,
 				Usage: "say only whether packets can cross, also by the exit code"},
 		},
@@ -116,7 +119,7 @@ func PeersCommand() *cli.Command {
 		Name:        "peers",
 		Usage:       "show the clients that are connected to the server",
 		Description: "Example:\n\n   sudo tunnel peers",
-		Flags:       []cli.Flag{statedir.Flag(), jsonFlag()},
+		Flags:       []cli.Flag{statedir.Flag(), jsonFlag(), watchFlag()},
 	}, func(c *cli.Context) error {
 		if err := invocation.NoMore(c, 0); err != nil {
 			return err
@@ -136,7 +139,7 @@ func KickCommand() *cli.Command {
 			"one client.\nTo keep it out, use `tunnel token revoke`. Example:\n\n" +
 			"   sudo tunnel kick laptop --for 10m",
 		Flags: []cli.Flag{
-			&cli.DurationFlag{Name: flagFor, Usage: "have it stay away for this `TIME`, up to 24h; " +
+			&cli.StringFlag{Name: flagFor, Usage: "have it stay away for this `TIME`, up to 24h or 1d; " +
 				"clients of older versions ignore more than a minute"},
 			statedir.Flag(),
 		},
@@ -147,12 +150,14 @@ func kick(c *cli.Context) error {
 	if err := invocation.NoMore(c, 1); err != nil {
 		return err
 	}
-	who, after := c.Args().First(), c.Duration(flagFor)
+	who := c.Args().First()
+	after, err := pauseOf(c.String(flagFor))
 	switch {
 	case who == "":
 		return failure.Usage("which client? tunnel kick NAME, one of `tunnel peers`")
-	case after < 0 || after > transport.MaxKick:
-		return failure.Usage("--%s %v is not within 0 to %v", flagFor, after, transport.MaxKick)
+	case err != nil || after < 0 || after > transport.MaxKick:
+		return failure.Usage("--%s %s is not a time within 0 to %v, like 10m or 1d", flagFor,
+			c.String(flagFor), transport.MaxKick)
 	}
 	var refused error
 	for _, dir := range statedir.Candidates(statedir.Chosen(c)) {
@@ -172,6 +177,17 @@ func kick(c *cli.Context) error {
 		return err
 	}
 	return nothing(refused, "no server runs here")
+}
+
+// pauseOf parses --for, whose days are those of --expires; "" is 0.
+func pauseOf(text string) (time.Duration, error) {
+	switch text {
+	case "":
+		return 0, nil
+	case "1d":
+		return 24 * time.Hour, nil // there may be no more
+	}
+	return time.ParseDuration(text)
 }
 
 // show asks and has print show the answer, with the one before it for rates; with --json it prints

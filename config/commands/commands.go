@@ -29,18 +29,18 @@ func (c *Commands) Hooks() bool { return c.OnUp+c.OnDown+c.OnConnect+c.OnDisconn
 // Settings is the table of a hub's hooks, bound to c.
 func (c *Commands) Settings() []*setting.Setting {
 	return []*setting.Setting{
-		{Name: OnUp, Trusted: true, Category: setting.Machine, Value: setting.String(&c.OnUp),
+		{Name: OnUp, Trusted: true, Category: setting.Machine, Value: setting.Command(&c.OnUp),
 			Usage: "shell `COMMAND` to run when clients can connect, with TUNNEL_DEV, TUNNEL_ADDRESS " +
 				"and TUNNEL_PEER"},
-		{Name: OnDown, Trusted: true, Category: setting.Machine, Value: setting.String(&c.OnDown),
+		{Name: OnDown, Trusted: true, Category: setting.Machine, Value: setting.Command(&c.OnDown),
 			Usage: "shell `COMMAND` to run before the device goes down, for a second at most"},
-		{Name: OnConnect, Trusted: true, Category: setting.Machine, Value: setting.String(&c.OnConnect),
+		{Name: OnConnect, Trusted: true, Category: setting.Machine, Value: setting.Command(&c.OnConnect),
 			Usage: "shell `COMMAND` to run when a client's session has begun, for ten seconds at most, " +
 				"with TUNNEL_CLIENT_NAME and others",
 			More: "[OPERATIONS.md](OPERATIONS.md#hooks) has the variables. One hook of clients runs " +
 				"at a time, in order; a session does not wait for it"},
 		{Name: OnDisconnect, Trusted: true, Category: setting.Machine,
-			Value: setting.String(&c.OnDisconnect),
+			Value: setting.Command(&c.OnDisconnect),
 			Usage: "shell `COMMAND` to run when a client's session has ended, for ten seconds at most, " +
 				"with TUNNEL_REASON, TUNNEL_BYTES_IN and others"},
 	}

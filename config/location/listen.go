@@ -38,6 +38,9 @@ func Listen(text string) (string, error) {
 func ListenAt(text string) (network, address string, err error) {
 	path, ok := strings.CutPrefix(text, "unix:")
 	if !ok {
+		if !strings.Contains(text, ":") {
+			return "", "", fmt.Errorf(" %s is neither [HOST]:PORT nor unix:PATH", text)
+		}
 		address, err = Listen(text)
 		return "tcp", address, err
 	}

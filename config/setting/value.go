@@ -121,6 +121,30 @@ func String(p *string) Value {
 	}
 }
 
+// Command returns the value of a setting that is a command of a shell. Its arguments may be secrets
+// in more ways than can be known, so that only the program is shown.
+func Command(p *string) Value {
+	return Single[string]{
+		P: p, Parse: func(s string) (string, error) { return s, nil }, Format: program,
+		Secret: func(s string) bool { return program(s) != s },
+	}
+}
+
+// program returns the first word of a command, and an ellipsis for all that may be a secret.
+func program(command string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-"
+	words := strings.Fields(command)
+	switch {
+	case len(words) == 0:
+		return ""
+	case strings.Trim(words[0], plain) != "":
+		return "…" // NAME=VALUE, or quoted
+	case len(words) > 1:
+		return words[0] + " …"
+	}
+	return words[0]
+}
+
 // Int returns the value of a setting that takes a whole number.
 func Int(p *int) Value {
 	return Single[int]{P: p, Type: Number, Parse: parseNumber, Format: strconv.Itoa, Bare: true}

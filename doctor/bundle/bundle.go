@@ -4,16 +4,15 @@ package bundle
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"io"
 	"path"
 	"regexp"
-	"slices"
 	"time"
 
 	"tunnel/auth"
+	"tunnel/transport/redact"
 )
 
 // dir is the directory in the archive.
@@ -26,7 +25,7 @@ type File struct {
 }
 
 // Write writes files as tar.gz, each without secrets: see Scrub.
-func Write(w io.Writer, now time.Time, files []File, secrets []string) error {
+func Write(w io.Writer, now time.Time, files []File, secrets redact.Set) error {
 	zipped := gzip.NewWriter(w)
 	archive := tar.NewWriter(zipped)
 	for _, f := range files {
@@ -43,22 +42,11 @@ func Write(w io.Writer, now time.Time, files []File, secrets []string) error {
 	return errors.Join(archive.Close(), zipped.Close())
 }
 
-// leastSecret is the shortest text that is looked for, in bytes: a shorter one would be found in
-// every text.
-const leastSecret = 4
-
 // Scrub returns a text without secrets. An ellipsis is in the place of the secrets that are given,
 // of tokens that this program has made, of what stands before the @ of a URL and behind its
 // question mark, of what follows the name of a header for a login, and of private keys in PEM.
-func Scrub(text []byte, secrets []string) []byte {
-	secrets = slices.Clone(secrets)
-	// a secret may be a part of another
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	for _, s := range secrets {
-		if len(s) >= leastSecret {
-			text = bytes.ReplaceAll(text, []byte(s), []byte("…"))
-		}
-	}
+func Scrub(text []byte, secrets redact.Set) []byte {
+	text = []byte(secrets.Hide(string(text)))
 	for _, p := range []struct{ find, put string }{
 		{`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\z)`, "…"},
 		{`(//)[^/\s"'@]+@`, "${1}…@"},

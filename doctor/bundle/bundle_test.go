@@ -9,13 +9,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tunnel/transport/redact"
 )
 
 // A secret is planted in each place where one may stand.
 func TestScrub(t *testing.T) {
 	const secret = "S3cr3tOf16BytesOrMore"
 	for _, text := range []string{
-		"token: " + secret, `{"reason":"it says ` + secret + `"}`, "a" + secret + "b",
+		"token: " + secret,
+		`{"reason":"it says ` + secret + `"}`, "a" + secret + "b",
 		"alias https://user:other-password@proxy.example:3128/",
 		"HTTPS_PROXY=http://other-password@proxy", "wss://hub.example/ws?key=other-password",
 		"wss://hub.example/#other-password", "Authorization: Basic other-password",
@@ -25,7 +28,7 @@ func TestScrub(t *testing.T) {
 		"-----BEGIN EC PRIVATE KEY-----\nother-password\n-----END EC PRIVATE KEY-----",
 		"-----BEGIN PRIVATE KEY-----\nother-password\nand no end",
 	} {
-		got := string(Scrub([]byte(text), []string{"", "a", "S3cr3t", secret}))
+		got := string(Scrub([]byte(text), redact.Of("", "a", "S3cr3t", secret)))
 		if strings.Contains(got, secret) || strings.Contains(got, "other-password") ||
 			!strings.Contains(got, "…") {
 			t.Errorf("%q becomes %q", text, got)
@@ -35,7 +38,7 @@ func TestScrub(t *testing.T) {
 		"inet 10.1.1.3 peer 10.1.1.4/32 scope global tun0", "wss://hub.example:8443/ws",
 		"default via 192.0.2.1 dev eth0", "sha256:abcdefgh+/=", "a@b", "-----BEGIN CERTIFICATE-----\nx",
 	} {
-		if got := string(Scrub([]byte(text), []string{"", "a"})); got != text {
+		if got := string(Scrub([]byte(text), redact.Of("", "a"))); got != text {
 			t.Errorf("%q becomes %q", text, got)
 		}
 	}
@@ -44,7 +47,7 @@ func TestScrub(t *testing.T) {
 func TestWrite(t *testing.T) {
 	var out bytes.Buffer
 	err := Write(&out, time.Unix(1e9, 0), []File{{"a.txt", []byte("one secret")},
-		{"b.txt", nil}}, []string{"secret"})
+		{"b.txt", nil}}, redact.Of("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 
 	"tunnel/dns"
 	"tunnel/doctor"
+	"tunnel/firewall"
+	"tunnel/journal"
+	"tunnel/tun"
 )
 
 // The names of the processes of systemd-networkd, of which the kernel keeps 15 characters, and of
@@ -144,12 +148,37 @@ func (m Machine) defaultRoutes(context.Context) []doctor.Finding {
 	return ok(check, "%s", text)
 }
 
+// sealed returns the device of one of these runs whose kill switch is on, "" for none.
+func (m Machine) sealed(ctx context.Context, killed []journal.Named) string {
+	if has, err := tun.NetAdmin(); len(killed) == 0 || err != nil || !has {
+		return ""
+	}
+	devs, _, err := firewall.Sealed(ctx, journal.Machine{Run: m.Run, Look: m.Look})
+	if err != nil { // without nft there is none
+		return ""
+	}
+	for _, j := range killed {
+		if slices.Contains(devs, j.Dev) {
+			return j.Dev
+		}
+	}
+	return ""
+}
+
 // leftovers looks for what killed runs have left here.
-func (m Machine) leftovers(context.Context) []doctor.Finding {
+func (m Machine) leftovers(ctx context.Context) []doctor.Finding {
 	const check = "leftovers"
 	live, killed, err := ownDevices()
 	if err != nil {
 		return unread(check, err)
+	}
+	if _, err := os.ReadDir(journal.SystemDir); errors.Is(err, os.ErrPermission) {
+		return unread(check, err)
+	}
+	if dev := m.sealed(ctx, killed); dev != "" {
+		return bad(check, doctor.Leftovers, true, "nothing leaves this machine: the kill switch of a "+
+			"run with the device "+dev+" that was killed is on", "`tunnel cleanup` ends it, and a run with "+
+			"a kill switch on that device takes it over")
 	}
 	var left []string
 	for _, j := range killed {

@@ -52,9 +52,13 @@ func (m Machine) nft(ctx context.Context) []doctor.Finding {
 		return strings.TrimSpace(string(out)), err
 	}
 	version, err := command("--version")
-	if cmdrun.IsMissing(err) {
+	switch {
+	case cmdrun.IsMissing(err):
 		return bad(check, doctor.NoNft, m.Wants.Firewall, "the program nft is not in PATH: "+without,
 			"install the package nftables")
+	case err != nil: // the kernel was not asked yet
+		return bad(check, doctor.NftRefuses, m.Wants.Firewall, err.Error()+": "+without,
+			"the program nft does not run: install the package nftables again")
 	}
 	if has, failed := tun.NetAdmin(); failed == nil && has && err == nil {
 		_, err = command("list", "tables")

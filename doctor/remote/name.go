@@ -75,6 +75,9 @@ func (p *path) judgeName(ctx context.Context, what, host string, addrs []netip.A
 	for i, a := range addrs {
 		texts[i] = a.Addr().String()
 	}
+	if len(texts) > mostAddresses {
+		texts = append(texts[:mostAddresses], fmt.Sprintf("… (%d more)", len(texts)-mostAddresses))
+	}
 	saw := what + " is " + strings.Join(texts, ", ")
 	servers := p.names.all()
 	if len(servers) == 0 {

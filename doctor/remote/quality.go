@@ -75,7 +75,7 @@ func (g *pinger) await() error {
 			case h.Opcode == frame.OpPong && bytes.HasPrefix(body, want):
 				return nil
 			case h.Opcode == frame.OpClose:
-				return errors.New("the server closed the connection")
+				return closeOf(body)
 			}
 		}
 		n, err := g.conn.Read(buffer)
@@ -84,6 +84,19 @@ func (g *pinger) await() error {
 		}
 		g.rest = append(g.rest, buffer[:n]...)
 	}
+}
+
+// closeOf returns the error of a close frame (RFC 6455 section 5.5.1).
+func closeOf(body []byte) error {
+	closed := &transport.CloseError{Code: transport.CodeNoStatus, Reason: "no reason given",
+		Remote: true}
+	if len(body) >= 2 {
+		closed.Code = transport.Code(binary.BigEndian.Uint16(body))
+	}
+	if len(body) > 2 {
+		closed.Reason = string(body[2:])
+	}
+	return closed
 }
 
 // trip sends pings and waits for the answer to the last.
@@ -106,8 +119,20 @@ func (p *path) measure(ctx context.Context, conn *tcp.Conn, early []byte) {
 	for first := time.Now(); len(trips) < rounds && (len(trips) == 0 ||
 		time.Since(first) < roundsTime); {
 		began := time.Now()
-		if err := g.trip(1, 8, stepTime/2); err != nil {
-			p.warn(checkQuality, doctor.NoAnswer, "pings are not answered: "+err.Error(),
+		err := g.trip(1, 8, stepTime/2)
+		if err != nil && !timedOut(err) && len(trips) == 0 {
+			// a session would end in the same way
+			err = errors.New(p.Dialer.Sent.Printable(err.Error()))
+			p.fail(checkProtocol, doctor.ClosedAtOnce, fmt.Errorf("the server upgrades to a WebSocket, "+
+				"and ends it at once: %w", err), "see the server's log; a proxy in front of it may do so, too")
+			return
+		}
+		if err != nil {
+			why := err.Error()
+			if timedOut(err) {
+				why = "nothing came within " + (stepTime / 2).String()
+			}
+			p.warn(checkQuality, doctor.NoAnswer, "pings are not answered: "+why,
 				"a proxy in front of the server may hold messages back, or the server have too much to do")
 			return
 		}

@@ -47,6 +47,9 @@ const (
 	checkQuality  = "quality"
 )
 
+// mostAddresses is how many addresses of a name are looked at.
+const mostAddresses = 8
+
 // stepTime bounds each step. It is longer than what a slow path needs.
 const stepTime = 6 * time.Second
 
@@ -63,6 +66,7 @@ type path struct {
 // Check examines the path to a server. It takes less than a minute, however broken the path is.
 func Check(ctx context.Context, s Server) []doctor.Finding {
 	p := &path{Server: s}
+	p.Dialer.Sent = p.Dialer.Sent.AndRequest(s.Token, s.Header)
 	p.run(ctx)
 	p.accuse()
 	return p.found
@@ -129,6 +133,9 @@ func (p *path) findProxy() bool {
 		p.fail(checkProxy, doctor.ProxyRefuses, err, "")
 		return false
 	}
+	if p.proxy != nil {
+		p.Dialer.Sent = p.Dialer.Sent.AndLogin(p.proxy.User)
+	}
 	return true
 }
 
@@ -185,8 +192,7 @@ func (a *asked) all() []string {
 
 // connectAll connects to each address by TCP alone, at the same time.
 func (p *path) connectAll(ctx context.Context, addrs []netip.AddrPort) bool {
-	const most = 8
-	addrs = addrs[:min(len(addrs), most)]
+	addrs = addrs[:min(len(addrs), mostAddresses)]
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	errs, took := make([]error, len(addrs)), make([]time.Duration, len(addrs))
@@ -216,6 +222,10 @@ func (p *path) connectAll(ctx context.Context, addrs []netip.AddrPort) bool {
 			p.fail(checkProxy, doctor.ProxyRefuses, &transport.StepError{Step: transport.StepProxy,
 				Err:    fmt.Errorf("proxy %s%s: %w", p.proxy.Host, p.proxySource(), plain(errs[i])),
 				Reason: transport.ReasonProxy}, "")
+		case problem == doctor.NoRoute: // the server has no part in it
+			p.add(doctor.Finding{Check: checkTCP, Verdict: doctor.Fail, Problem: problem,
+				Saw: plain(errs[i]).Error(), Advice: "check this machine's network and its firewall: " +
+					"`ip route get " + to.Addr().String() + "`"})
 		default:
 			p.fail(checkTCP, problem, errs[i], "")
 		}

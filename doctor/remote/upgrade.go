@@ -22,6 +22,7 @@ func (p *path) upgrade(ctx context.Context, conn *tcp.Conn) (early []byte, ok bo
 	d := &p.Dialer
 	early, err := upgrade.Client(ctx, conn, upgrade.Request{URL: d.URL, Header: p.Header,
 		Token: p.Token, ClientCertificate: d.TLS != nil && d.TLS.GetClientCertificate != nil,
+		Sent:     d.Sent,
 		Answered: func(r *http.Response) { answer = r }})
 	if answer != nil {
 		p.judgeClock(answer)
@@ -73,7 +74,7 @@ func (p *path) failUpgrade(ctx context.Context, answer *http.Response, err error
 		add(checkUpgrade, doctor.CaptivePortal, "")
 	case step.Step == transport.StepAuth && p.Token == "":
 		p.ok(checkUpgrade, "a tunnel server answers%s", answeredBy(answer))
-		p.add(doctor.Finding{Check: checkProtocol, Verdict: doctor.Warn, Problem: doctor.NoToken,
+		p.add(doctor.Finding{Check: checkProtocol, Verdict: doctor.Fail, Problem: doctor.NoToken,
 			Saw: "the server wants a token, and none was given", Err: err})
 	case step.Step == transport.StepAuth:
 		p.ok(checkUpgrade, "a tunnel server answers%s", answeredBy(answer))

@@ -17,6 +17,7 @@ import (
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
 	"tunnel/transport/harden"
+	"tunnel/transport/redact"
 	"tunnel/transport/tcp"
 )
 
@@ -44,6 +45,9 @@ type Dialer struct {
 	// for proxies with https; nil means the system's roots, whatever TLS is
 	ProxyTLS *tls.Config
 	Resolver *net.Resolver // nil means the system's
+	// Sent has what the request over a connection will show, and no text of the other side may: the
+	// login at a proxy is added. See Path.Sent.
+	Sent redact.Set
 	// Mark is that of each connection, see Control; 0 is none. Resolver marks its own.
 	Mark uint32
 	// the maximum segment size of each connection in bytes, for both directions (TCP_MAXSEG in
@@ -65,6 +69,8 @@ type Path struct {
 	// how long each step has taken. Without a proxy StepName ends when the address is tried that
 	// answers; StepProxy has all that comes before the connection to the server
 	Took *Times
+	// what this side shows on the way, and what comes back must not show
+	Sent redact.Set
 }
 
 // Proxy returns the proxy for a person to read; "" for none.
@@ -91,7 +97,11 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	if err != nil {
 		return nil, Path{}, err
 	}
-	via := Path{Server: d.URL, proxy: proxy, Known: map[string]netip.Addr{}, Took: &Times{}}
+	via := Path{Server: d.URL, proxy: proxy, Known: map[string]netip.Addr{}, Took: &Times{},
+		Sent: d.Sent}
+	if proxy != nil {
+		via.Sent = via.Sent.AndLogin(proxy.User)
+	}
 	began := time.Now()
 	var conn net.Conn
 	if proxy == nil {
@@ -125,6 +135,7 @@ func (d *Dialer) Connect(ctx context.Context) (*tcp.Conn, Path, error) {
 	err = handshakeTLS(ctx, secured.Conn)
 	if end(); err != nil {
 		_ = conn.Close()
+		err = via.Sent.Error(err)
 		return nil, via,
 			via.Explain(diagnose.TLS(&transport.StepError{Step: transport.StepTLS,
 				Err: fmt.Errorf("TLS with %s: %w", d.URL.Host, err)}, err))

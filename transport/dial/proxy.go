@@ -83,6 +83,7 @@ func (d *Dialer) connectHTTP(ctx context.Context, via *Path) (net.Conn, error) {
 		secured := tls.Client(conn, configTLS(d.ProxyTLS, transport.PeerHost(proxy)))
 		if err := handshakeTLS(ctx, secured); err != nil {
 			_ = conn.Close()
+			err = via.Sent.Error(err)
 			return nil,
 				diagnose.TLS(&transport.StepError{Step: transport.StepProxy,
 					Err: ofProxy(proxy, err)}, err)
@@ -91,7 +92,7 @@ func (d *Dialer) connectHTTP(ctx context.Context, via *Path) (net.Conn, error) {
 			return nil, failProxy(proxy, err, "")
 		}
 	}
-	tunnelled, err := requestConnect(ctx, conn, proxy, transport.PeerTarget(d.URL))
+	tunnelled, err := requestConnect(ctx, conn, via, transport.PeerTarget(d.URL))
 	if err != nil {
 		_ = conn.Close()
 		return nil, explainConnect(proxy, err)
@@ -168,8 +169,9 @@ func adviseConnect(err error) string {
 }
 
 // requestConnect asks the proxy at the other end of conn for a connection to target.
-func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target string) (net.Conn,
+func requestConnect(ctx context.Context, conn net.Conn, via *Path, target string) (net.Conn,
 	error) {
+	proxy := via.proxy
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
@@ -194,9 +196,11 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 	case err != nil && diagnose.HungUp(err):
 		return nil, errors.New("it hung up on CONNECT " + target)
 	case err != nil:
-		return nil, fmt.Errorf("wait for the answer to CONNECT: %w", diagnose.Plain(err))
+		return nil, fmt.Errorf("wait for the answer to CONNECT: %w",
+			via.Sent.Error(diagnose.Plain(err)))
 	}
 	_ = resp.Body.Close()
+	via.Sent.Response(resp)
 	if resp.StatusCode != http.StatusOK {
 		return nil, &connectError{target, diagnose.OneLine(resp.Status), resp.StatusCode,
 			diagnose.Schemes(resp.Header.Values("Proxy-Authenticate"))}
@@ -212,7 +216,7 @@ func requestConnect(ctx context.Context, conn net.Conn, proxy *url.URL, target s
 		first, _ := r.Peek(min(r.Buffered(), diagnose.GreetingLen))
 		if protocol := diagnose.Protocol(first); protocol != "" {
 			return nil, fmt.Errorf("CONNECT %s: the server speaks %s: %s", target, protocol,
-				diagnose.QuoteLine(first))
+				diagnose.QuoteLine(via.Sent.Line(first)))
 		}
 		return nil, fmt.Errorf("CONNECT %s: bytes before any were asked for", target)
 	}

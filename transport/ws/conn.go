@@ -16,7 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -73,6 +72,7 @@ func (c *Conn) Request(ctx context.Context, m transport.Connect,
 	if c.in.updated != nil {
 		m.Can = transport.CanUpdate()
 	}
+	c.in.sent = c.in.sent.And(m.Session)
 	if err := c.send(ctx, m); err != nil {
 		return transport.Link{}, fmt.Errorf("send connect: %w", err)
 	}
@@ -87,6 +87,7 @@ func (c *Conn) Request(ctx context.Context, m transport.Connect,
 	if link, err = answer.Link(); err != nil {
 		return transport.Link{}, c.violation("unusable connected: " + err.Error())
 	}
+	c.in.sent = c.in.sent.And(link.Session, link.Credential)
 	c.agree(answer.Framing, answer.USO)
 	return link, nil
 }
@@ -182,20 +183,9 @@ func fitting(reason string) string {
 	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
 }
 
-// printable returns reason, which the peer wrote, without characters that could disturb a log or a
-// terminal.
-func printable(reason string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, reason)
-}
-
 // violation closes the connection because the peer broke the protocol.
 func (c *Conn) violation(reason string) error {
-	reason = fitting(reason)
+	reason = fitting(c.in.sent.Hide(reason))
 	c.Close(transport.CodeProtocol, reason)
 	return &transport.CloseError{Code: transport.CodeProtocol, Reason: reason}
 }

@@ -43,20 +43,22 @@ func (d *Dialer) Dial(ctx context.Context) (*Conn, error) {
 // dial is one attempt; guess reports that it used an address of Known that the resolver did not
 // confirm.
 func (d *Dialer) dial(ctx context.Context) (c *Conn, guess bool, err error) {
-	under, via, err := d.Connect(ctx)
+	below := d.Dialer
+	below.Sent = below.Sent.AndRequest(d.Token, d.Header)
+	under, via, err := below.Connect(ctx)
 	if err != nil {
 		return nil, via.Guess, err
 	}
 	end := via.Took.Begin(transport.StepHTTP)
 	early, err := upgrade.Client(ctx, under, upgrade.Request{
 		URL: d.URL, Header: d.Header, Token: d.Token, ClientCertificate: d.TLS != nil &&
-			d.TLS.GetClientCertificate != nil,
+			d.TLS.GetClientCertificate != nil, Sent: via.Sent,
 	})
 	if end(); err != nil {
 		_ = under.Close()
 		return nil, via.Guess, via.Explain(err)
 	}
 	c = newConn(under, early, true, d.Congestion)
-	c.via = via
+	c.via, c.in.sent = via, via.Sent
 	return c, via.Guess, nil
 }

@@ -15,6 +15,7 @@ import (
 	"tunnel/transport"
 	"tunnel/transport/fq"
 	"tunnel/transport/fq/turn"
+	"tunnel/transport/redact"
 	"tunnel/transport/tcp"
 	"tunnel/transport/ws/frame"
 )
@@ -44,6 +45,7 @@ type input struct {
 	wire   *tcp.Conn
 	masked bool         // the peer is a client
 	pong   func([]byte) // answers a ping
+	sent   redact.Set   // what a reason may send back; set before Run
 	idle   controls     // counts the frames that carry no packet
 
 	read   func(fd uintptr) bool // readTCP, made once: a closure for each call would be garbage
@@ -271,7 +273,7 @@ func (in *input) control(opcode byte, body []byte) error {
 	case len(body) == 1:
 		return frame.Violation("a close frame with half a code")
 	case len(body) > 2:
-		closed.Reason = printable(string(body[2:]))
+		closed.Reason = in.sent.Printable(string(body[2:]))
 		fallthrough
 	case len(body) == 2:
 		closed.Code = transport.Code(binary.BigEndian.Uint16(body))

@@ -15,6 +15,7 @@ import (
 
 	"tunnel/transport"
 	"tunnel/transport/diagnose"
+	"tunnel/transport/redact"
 	"tunnel/transport/tcp"
 )
 
@@ -30,6 +31,7 @@ type Request struct {
 	Header            http.Header // the user's headers; may be nil
 	Token             string      // sent as Authorization: Bearer; "" for none
 	ClientCertificate bool        // the client has one, which a refusal may be about
+	Sent              redact.Set  // hidden in what comes back
 	// called with each response, whose body it must not read; may be nil
 	Answered func(*http.Response)
 }
@@ -71,6 +73,9 @@ func Client(ctx context.Context, conn *tcp.Conn, d Request) (early []byte, err e
 		Subprotocols:    []string{transport.Subprotocol},
 		CompressionMode: websocket.CompressionDisabled,
 	})
+	if resp != nil {
+		d.Sent.Response(resp)
+	}
 	if resp != nil && d.Answered != nil {
 		d.Answered(resp)
 	}

@@ -130,7 +130,7 @@ func (d *Request) unanswered(ctx context.Context, first []byte, err error) error
 	case protocol != "":
 		return &transport.StepError{Step: transport.StepHTTP,
 			Err: fmt.Errorf("%s speaks %s, not HTTP: %s", transport.Readable(d.URL), protocol,
-				diagnose.QuoteLine(first)),
+				diagnose.QuoteLine(d.Sent.Line(first))),
 			Advice: diagnose.AdviseProtocol(protocol)}
 	// net/http has no error value for it
 	case strings.Contains(err.Error(), "response headers exceeded"):
@@ -156,7 +156,7 @@ func (d *Request) unanswered(ctx context.Context, first []byte, err error) error
 	}
 	return &transport.StepError{Step: transport.StepHTTP,
 		Err: fmt.Errorf("%s: %w", transport.Readable(d.URL),
-			diagnose.Plain(err)), Reason: transport.ReasonURL}
+			d.Sent.Error(diagnose.Plain(err))), Reason: transport.ReasonURL}
 }
 
 // offered returns the authentication schemes of a 401, in brackets for the middle of a sentence; ""
