@@ -148,7 +148,8 @@ func (s scene) slim() picture {
 
 // sites returns what is behind the hub.
 func (p *Page) sites(s sample) (all []string) {
-	networks := slices.Clone(p.Networks)
+	networks, public := p.Networks()
+	networks = slices.Clone(networks)
 	for _, t := range s.tokens {
 		networks = append(networks, t.PushRoutes...)
 	}
@@ -156,7 +157,7 @@ func (p *Page) sites(s sample) (all []string) {
 	for _, n := range slices.Compact(networks) {
 		all = append(all, n.String())
 	}
-	if p.Public {
+	if public {
 		all = append(all, "internet")
 	}
 	if most := maxNodes / 2; len(all) > most {
