@@ -37,7 +37,9 @@ func chartOf(history []moment) chart {
 	// The newest is on the right; a row that is still short begins later.
 	last := history[len(history)-1].at
 	whole := max(last.Sub(history[0].at), leastHistory)
-	x := func(at time.Time) float64 { return chartWidth * (1 - float64(last.Sub(at))/float64(whole)) }
+	x := func(at time.Time) float64 {
+		return chartWidth * (1 - float64(last.Sub(at))/float64(whole))
+	}
 	line := func(of func(flow) float64) string {
 		var text strings.Builder
 		for _, m := range history {

@@ -1,16 +1,10 @@
 package web
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -167,63 +161,5 @@ func TestPolicy(t *testing.T) {
 			"<script") {
 			t.Errorf("%s has another script", path)
 		}
-	}
-}
-
-// Unauthenticated connections end in time, take bounded memory, and are bounded in number.
-func TestBounds(t *testing.T) {
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newPage(newHub(1))
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan struct{})
-	go func() { p.Serve(ctx, ln); close(served) }()
-	defer func() { cancel(); <-served }()
-	dial := func() net.Conn {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return conn
-	}
-	answer := func(conn net.Conn, request string) string {
-		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(requestTimeout + 10*time.Second))
-		_, _ = io.WriteString(conn, request)
-		text, err := io.ReadAll(conn)
-		if err != nil && !errors.Is(err, io.EOF) && len(text) == 0 {
-			return err.Error()
-		}
-		first, _, _ := strings.Cut(string(text), "\r\n")
-		return first
-	}
-	const post = "POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\n" +
-		"Content-Type: application/x-www-form-urlencoded\r\n"
-	// The code is a right one, behind more than is read.
-	large := "x=" + strings.Repeat("x", maxForm) + "&code=" + p.Code()
-	for name, test := range map[string][1]string{
-		"HTTP/1.1 431 Request Header Fields Too Large": {"GET / HTTP/1.1\r\nX: " +
-			strings.Repeat("x", 2*maxHeader) + "\r\n\r\n"},
-		"HTTP/1.1 413 Request Entity Too Large": {post + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(large),
-			large)},
-		"HTTP/1.1 400 Bad Request: missing required Host header": {"GET / HTTP/1.1\r\n\r\n"},
-		"HTTP/1.1 200 OK": {"GET /login HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"},
-	} {
-		if got := answer(dial(), test[0]); got != name {
-			t.Errorf("%q, want %q", got, name)
-		}
-	}
-	slow := []string{"", "GET / HTTP/1.1\r\nHost: l", post + "Content-Length: 9\r\n\r\nco"}
-	var all sync.WaitGroup
-	begin := time.Now()
-	for _, begins := range slow {
-		all.Go(func() { answer(dial(), begins) })
-	}
-	all.Wait()
-	if took := time.Since(begin); took < requestTimeout-time.Second ||
-		took > requestTimeout+5*time.Second {
-		t.Errorf("slow requests ended after %v", took)
 	}
 }

@@ -27,7 +27,7 @@ import (
 // Bounds of what those who connect may take.
 const (
 	maxConnections = 256 // at once
-	maxStrangers   = 64  // of them before a login; also from known sources, and from this machine
+	maxUnknown     = 64  // of them before a login; also from known sources, and from this machine
 	maxPerSource   = 48  // from one address (IPv6: /64)
 	maxHeader      = 8 << 10
 	maxForm        = 16 << 10 // bytes of a request's body
@@ -76,7 +76,7 @@ type Page struct {
 func New(c Config) *Page {
 	p := &Page{Config: c, templates: parsed(), sampler: sampler{hub: c.Hub}}
 	p.limiter = admission.New(admission.Rules{Total: maxConnections, PerSource: maxPerSource,
-		Unknown: maxStrangers, Reserved: maxStrangers, Known: p.logins.knows,
+		Unknown: maxUnknown, Reserved: maxUnknown, Known: p.logins.knows,
 		Refused: func(admission.Reason, netip.Addr) {}, Log: c.Log.With("at", "web page"),
 		Now: time.Now})
 	return p

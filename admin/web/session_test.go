@@ -41,7 +41,9 @@ func TestCode(t *testing.T) {
 			t.Errorf("the code: %d", got)
 		}
 		c := b.cookie
-		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || !regexp.MustCompile("^/s/[A-Za-z0-9_-]{43}/$").MatchString(c.Path) || c.Domain != "" ||
+		below := regexp.MustCompile("^/s/[A-Za-z0-9_-]{43}/$")
+		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || !below.MatchString(c.Path) ||
+			c.Domain != "" ||
 			len(c.Value) != 43 {
 			t.Errorf("the cookie is %+v", c)
 		}

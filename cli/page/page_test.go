@@ -71,6 +71,8 @@ func TestURL(t *testing.T) {
 // A link says what proves the certificate if the browser will warn of it, and only then.
 func TestLink(t *testing.T) {
 	own, signed := certificate("", "hub.example"), certificate("198.51.100.1", "hub.example")
+	acme := Identity{Domains: []string{"a.example"}, Signed: true}
+	files := Identity{Host: "hub.example", Signed: true, Current: signed}
 	for name, test := range map[string]struct {
 		at       string
 		identity Identity
@@ -79,11 +81,11 @@ func TestLink(t *testing.T) {
 	}{
 		"loopback":            {"127.0.0.1", Identity{Current: own}, "", false},
 		"its own key":         {"::", Identity{Host: "hub.example", Current: own}, "", true},
-		"by its name":         {"::", Identity{Host: "hub.example", Signed: true, Current: signed}, "", false},
-		"by its address":      {"198.51.100.1", Identity{Signed: true, Current: signed}, "", false},
-		"by another":          {"10.1.1.1", Identity{Signed: true, Current: signed}, "hub.example", true},
-		"obtained, by name":   {"::", Identity{Domains: []string{"a.example"}, Signed: true}, "", false},
-		"obtained, by number": {"10.1.1.1", Identity{Domains: []string{"a.example"}, Signed: true}, "a.example", false},
+		"by its name":         {"::", files, "", false},
+		"by its address":      {"198.51.100.1", files, "", false},
+		"by another":          {"10.1.1.1", files, "hub.example", true},
+		"obtained, by name":   {"::", acme, "", false},
+		"obtained, by number": {"10.1.1.1", acme, "a.example", false},
 	} {
 		p, _ := pageAt(test.at, test.identity, config.DefaultServe())
 		p.page = web.New(p.config)
