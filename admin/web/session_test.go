@@ -89,6 +89,40 @@ func TestLoginBounds(t *testing.T) {
 	})
 }
 
+// Logging out everywhere ends all sessions, and codes that nobody has used.
+func TestLogoutAll(t *testing.T) {
+	p := newPage(newHub(1))
+	one, other, code := loggedIn(t, p), loggedIn(t, p), p.Code()
+	form := url.Values{"csrf": {csrf(t, one.see("/tokens"))}}
+	if r := other.send(http.MethodPost, "/logout/all", form); r.StatusCode != http.StatusForbidden {
+		t.Errorf("with another's form: %d", r.StatusCode)
+	}
+	if r := one.send(http.MethodPost, "/logout/all", form); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("log out everywhere: %d", r.StatusCode)
+	}
+	if r := other.send(http.MethodGet, "/live", nil); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("another session goes on: %d", r.StatusCode)
+	}
+	if r := (&browser{t: t, handler: p.handler()}).send(http.MethodPost, "/login",
+		url.Values{"code": {code}}); r.StatusCode != http.StatusForbidden {
+		t.Errorf("an old link logs in: %d", r.StatusCode)
+	}
+}
+
+// A request that is refused for its host does not keep a session alive.
+func TestRefusedIsNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loggedIn(t, newPage(newHub(1)))
+		for range 2 {
+			time.Sleep(sessionIdle - time.Minute)
+			b.send(http.MethodGet, "/live", nil, func(r *http.Request) { r.Host = "evil.example" })
+		}
+		if r := b.send(http.MethodGet, "/live", nil); r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("the session: %d", r.StatusCode)
+		}
+	})
+}
+
 // A session ends after an hour without a request, after twelve hours, and by logging out.
 func TestSessionEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
