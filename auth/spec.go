@@ -49,8 +49,8 @@ var (
 	ErrGiven   = errors.New("the server was started with this token: start it without to revoke it")
 )
 
-// IsRefusal reports whether err is one of these: what was asked for cannot be done, and nothing else
-// is wrong.
+// IsRefusal reports whether err is one of these: what was asked for cannot be done, and nothing
+// else is wrong.
 func IsRefusal(err error) bool {
 	for _, e := range []error{ErrName, ErrExists, ErrUnknown, ErrSpec, ErrGiven} {
 		if errors.Is(err, e) {

@@ -50,6 +50,7 @@ func chartOf(history []moment) chart {
 	}
 	c.In = line(func(f flow) float64 { return f.In })
 	c.Out = line(func(f flow) float64 { return f.Out })
-	c.Area = fmt.Sprintf("%.1f,%d %s %d,%d", x(history[0].at), chartHeight, c.In, chartWidth, chartHeight)
+	c.Area = fmt.Sprintf("%.1f,%d %s %d,%d", x(history[0].at), chartHeight, c.In, chartWidth,
+		chartHeight)
 	return c
 }

@@ -85,8 +85,8 @@ func (p *Page) cookieName() string {
 	return "tunnel"
 }
 
-// cookie returns the cookie of a session; without a value it is taken back. Browsers send a cookie to
-// all ports of a host, where others may listen, but only below its path. That of a session is
+// cookie returns the cookie of a session; without a value it is taken back. Browsers send a cookie
+// to all ports of a host, where others may listen, but only below its path. That of a session is
 // secret, and so the cookie goes nowhere else. The pages of the session are below it.
 func (p *Page) cookie(s session, value string) *http.Cookie {
 	c := &http.Cookie{Name: p.cookieName(), Value: value, Path: "/s/" + s.place + "/",

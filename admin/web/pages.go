@@ -216,8 +216,8 @@ func prefixes(text string) (all []netip.Prefix, err error) {
 	return all, nil
 }
 
-// showFailure shows why a change of tokens was not made: what is wrong with the form, or that the hub
-// has failed at it, which the log explains.
+// showFailure shows why a change of tokens was not made: what is wrong with the form, or that the
+// hub has failed at it, which the log explains.
 func (p *Page) showFailure(w http.ResponseWriter, view tokens, step string, err error) {
 	status := http.StatusUnprocessableEntity
 	if view.Error = sentence(err); !auth.IsRefusal(err) && !errors.Is(err, server.ErrNoTokens) {

@@ -173,8 +173,9 @@ func (p *Page) sites(s sample) (all []string) {
 	return all
 }
 
-// networksBehind returns the networks behind clients, by their addresses: those that each advertises
-// and, with the first client of each token, those that the token allows and nobody advertises.
+// networksBehind returns the networks behind clients, by their addresses: those that each
+// advertises and, with the first client of each token, those that the token allows and nobody
+// advertises.
 func networksBehind(s sample) map[string][]network {
 	all := map[string][]network{}
 	routed := map[string][]netip.Prefix{} // by the names of tokens

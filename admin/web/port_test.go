@@ -27,8 +27,8 @@ func serve(t *testing.T, p *Page) (address string) {
 }
 
 // Another user of the machine has a server on another port of the page's address, and a page there
-// that a logged-in browser opens: the browser sends it no cookie, whatever it asks for there. With a
-// cookie alone, or a path alone, nobody gets in.
+// that a logged-in browser opens: the browser sends it no cookie, whatever it asks for there. With
+// a cookie alone, or a path alone, nobody gets in.
 func TestOtherPort(t *testing.T) {
 	var got []string // cookies and referrers
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

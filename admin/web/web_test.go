@@ -117,7 +117,9 @@ func newHub(n int) *hub {
 // newPage returns the page of a hub, which is named hub.example.
 func newPage(h *hub) *Page {
 	return New(Config{Hub: h, Trail: h, Named: func(host string) bool { return host == "hub.example" },
-		Join:     func(token string) string { return "tunnel connect wss://hub.example --token " + token },
+		Join: func(token string) string {
+			return "tunnel connect wss://hub.example --token " + token
+		},
 		Networks: func() ([]netip.Prefix, bool) { return nil, false },
 		Log:      slog.New(slog.DiscardHandler)})
 }
