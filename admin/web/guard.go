@@ -32,8 +32,8 @@ func (p *Page) guarded(next http.Handler) http.Handler {
 		}
 		switch {
 		case !p.isOwn(r.Host):
-			http.Error(w, "ask for an address, such as 127.0.0.1, or for a name of this server, such as "+
-				"that of --public", http.StatusMisdirectedRequest)
+			http.Error(w, "ask for an address, such as 127.0.0.1, or for a name of this server",
+				http.StatusMisdirectedRequest)
 			return
 		case r.Method != http.MethodGet && r.Method != http.MethodHead && !p.isSameOrigin(r):
 			http.Error(w, "this request comes from another page", http.StatusForbidden)
