@@ -223,7 +223,7 @@ func (p *Page) showFailure(w http.ResponseWriter, view tokens, step string, err 
 	if view.Error = sentence(err); !auth.IsRefusal(err) && !errors.Is(err, server.ErrNoTokens) {
 		status = http.StatusInternalServerError
 		view.Error = "The hub could not " + step + ": see its log, and whether its disk is full."
-		p.Log.Error("web page: cannot "+step, "err", err)
+		p.Log.Error("web page: the hub could not do what was asked", "step", step, "err", err)
 	}
 	p.show(w, status, "tokens", view)
 }
