@@ -49,6 +49,17 @@ var (
 	ErrGiven   = errors.New("the server was started with this token: start it without to revoke it")
 )
 
+// IsRefusal reports whether err is one of these: what was asked for cannot be done, and nothing
+// else is wrong.
+func IsRefusal(err error) bool {
+	for _, e := range []error{ErrName, ErrExists, ErrUnknown, ErrSpec, ErrGiven} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // CheckName returns ErrName, wrapped, if a token cannot have this name.
 func CheckName(name string) error {
 	if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`).MatchString(name) ||

@@ -14,7 +14,8 @@ func (s *Serve) webSetting() *setting.Setting {
 		Usage: "show a web page at `ADDRESS`, [HOST]:PORT, to those who log in by a link that " +
 			"tunnel web prints",
 		More: "HOST is an address of this machine, or `localhost`. On a loopback address it speaks " +
-			"HTTP; elsewhere HTTPS, with the certificate of --listen, and not with --plain"}
+			"HTTP; elsewhere HTTPS, with the certificate of --listen, and not with --plain. " +
+			"--client-ca does not cover it"}
 }
 
 // checkWeb notes all problems in Web.

@@ -152,11 +152,9 @@ func read(w http.ResponseWriter, r *http.Request, into any) error {
 func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
-		for _, e := range []error{auth.ErrName, auth.ErrExists, auth.ErrUnknown, auth.ErrSpec,
-			auth.ErrGiven, server.ErrNoTokens, server.ErrNotConnected, errNoPage} {
-			if errors.Is(err, e) {
-				status = http.StatusBadRequest
-			}
+		if auth.IsRefusal(err) || errors.Is(err, server.ErrNoTokens) ||
+			errors.Is(err, server.ErrNotConnected) || errors.Is(err, errNoPage) {
+			status = http.StatusBadRequest
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
@@ -13,7 +15,11 @@ import (
 // Link logs in to a server's web page once. It is a secret.
 type Link struct {
 	URL string `json:"url"`
-	Pin string `json:"pin,omitempty"` // of the page's key; "" if it has a certificate, or no TLS
+
+	// If the browser will warn of the page's certificate, all "" if not:
+	Name        string `json:"name,omitempty"`        // that it is for, if an authority signed it
+	Pin         string `json:"pin,omitempty"`         // of its key
+	Certificate string `json:"certificate,omitempty"` // its SHA-256 in hexadecimal
 }
 
 // errNoPage refuses a link where there is no page.
@@ -48,6 +54,13 @@ func (l Link) check() error {
 		if _, err := certs.ParsePin(l.Pin); err != nil {
 			return err
 		}
+	}
+	if sum, err := hex.DecodeString(l.Certificate); err != nil || len(sum) != 0 &&
+		len(sum) != sha256.Size {
+		return errors.New("not the SHA-256 of a certificate")
+	}
+	if strings.ContainsFunc(l.Name, unprintable) {
+		return errors.New("not a name")
 	}
 	at, err := url.Parse(l.URL)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Hostname() == "" ||

@@ -14,7 +14,7 @@ import (
 
 // Status returns what this hub is and has now. It may be called at any time.
 func (s *Server) Status() status.Hub {
-	now := s.peers.Status()
+	now := s.peers.Status(s.networks.Offered())
 	hub := status.Hub{
 		Dev: s.Device.Name(), Version: s.Version, Started: s.began, Address: s.own.Local,
 		Network: s.Leases.Network(), Peers: now.Peers, Tokens: now.Tokens, Refused: s.refused.Counts(),

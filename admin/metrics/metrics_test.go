@@ -222,7 +222,7 @@ func TestEveryField(t *testing.T) {
 		"Refused", "Limits", "Defects", "Name", "Sessions", "Begun", "Seen", "Bytes", "Lane", "TLS",
 		"Exchange", "RTT", "MinRTT", "Segments", "Resent", "Rate", "Unsent", "Congestion", "Silence",
 		// texts and addresses, which have no bound
-		"Reason", "Server", "Address", "Peer", "Network", "Remote",
+		"Reason", "Server", "Address", "Peer", "Network", "Networks", "Remote",
 	}
 	for _, of := range []reflect.Type{reflect.TypeFor[status.Hub](), reflect.TypeFor[status.Peer](),
 		reflect.TypeFor[status.Usage](), reflect.TypeFor[status.Client](),

@@ -122,6 +122,8 @@ type Peer struct {
 	Remote  string     `json:"remote"` // where it connects from
 	Since   time.Time  `json:"since"`
 	Seen    time.Time  `json:"last_seen"` // when bytes last came from it
+	// behind it: those that it advertises and the hub routes
+	Networks []netip.Prefix `json:"networks"`
 
 	Bytes
 	Queued      int64             `json:"queued_bytes"` // as in Client

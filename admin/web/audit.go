@@ -20,10 +20,11 @@ type Trail interface {
 	Tail(n int) []audit.Entry
 }
 
-// record notes in the audit log that a token was changed by the page, from where.
-func (p *Page) record(event audit.Event, t auth.Token, r *http.Request) {
+// record notes in the audit log that a token was changed by the page, from where and by which
+// session: all of them may come from the same proxy, or port that SSH forwards.
+func (p *Page) record(event audit.Event, t auth.Token, r *http.Request, s session) {
 	e := audit.OfToken(event, t)
-	e.Remote, e.Reason = r.RemoteAddr, "by the web page"
+	e.Remote, e.Reason = r.RemoteAddr, "by the web page, session "+s.id
 	p.Trail.Record(e)
 }
 
@@ -39,7 +40,7 @@ type trail struct {
 type entryRow struct{ Time, Event, Token, Who, From, Detail string }
 
 func (p *Page) showTrail(w http.ResponseWriter, r *http.Request, s session) {
-	view := trail{page: page{Title: "Audit log", Here: "/audit", CSRF: s.csrf},
+	view := trail{page: s.page("Audit log", "audit"),
 		Filter: r.FormValue("q")}
 	all := p.Trail.Tail(maxEntries)
 	slices.Reverse(all)

@@ -14,7 +14,8 @@ import (
 // log is shown with the newest first, and a filter.
 func TestTrail(t *testing.T) {
 	h := newHub(1)
-	b := loggedIn(t, newPage(h))
+	p := newPage(h)
+	b := loggedIn(t, p)
 	token := csrf(t, b.see("/tokens"))
 	for path, names := range map[string][]string{"/tokens": {"phone", "taken", ""},
 		"/tokens/laptop/revoke": {""}, "/tokens/nobody/revoke": {""}} {
@@ -28,7 +29,7 @@ func TestTrail(t *testing.T) {
 	for _, e := range h.entries {
 		want := map[audit.Event]string{audit.TokenCreated: "phone", audit.TokenRevoked: "laptop"}
 		if e.Token != want[e.Event] || e.Remote != "192.0.2.1:1234" ||
-			e.Reason != "by the web page" || e.UID != nil {
+			e.Reason != "by the web page, session "+p.logins.sessions[0].id || e.UID != nil {
 			t.Errorf("recorded %+v", e)
 		}
 	}
@@ -49,7 +50,7 @@ func TestTrail(t *testing.T) {
 	if text := b.see("/audit?q=DESK"); strings.Count(text, `<th scope="row">`) != 1 {
 		t.Errorf("the filter leaves\n%s", text)
 	}
-	out := &browser{t: t, handler: b.handler}
+	out := &browser{t: t, handler: b.handler, place: b.place}
 	if r := out.send(http.MethodGet, "/audit", nil); r.StatusCode != http.StatusSeeOther {
 		t.Errorf("without a login: %d", r.StatusCode)
 	}

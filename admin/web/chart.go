@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"tunnel/admin/units"
 )
@@ -12,10 +13,10 @@ const (
 	chartWidth  = 600
 	chartHeight = 80
 
-	leastHistory = 30 // samples that have room in the width of a chart
+	leastHistory = time.Minute // the least time that has the width of a chart
 )
 
-// chart is the throughput over the samples that were taken while somebody looked.
+// chart is the throughput while somebody looked.
 type chart struct {
 	Width, Height int
 	In, Out       string // lines; "" before there are two samples
@@ -23,7 +24,7 @@ type chart struct {
 	Peak          string // of both
 }
 
-func chartOf(history []flow) chart {
+func chartOf(history []moment) chart {
 	c := chart{Width: chartWidth, Height: chartHeight}
 	if len(history) < 2 {
 		return c
@@ -34,17 +35,22 @@ func chartOf(history []flow) chart {
 	}
 	c.Peak = units.Bits(peak)
 	// The newest is on the right; a row that is still short begins later.
-	first := chartWidth * (1 - float64(len(history))/float64(max(len(history), leastHistory)))
+	last := history[len(history)-1].at
+	whole := max(last.Sub(history[0].at), leastHistory)
+	x := func(at time.Time) float64 {
+		return chartWidth * (1 - float64(last.Sub(at))/float64(whole))
+	}
 	line := func(of func(flow) float64) string {
 		var text strings.Builder
-		for i, f := range history {
-			x := first + (chartWidth-first)*float64(i)/float64(len(history)-1)
-			_, _ = fmt.Fprintf(&text, "%.1f,%.1f ", x, chartHeight-2-(chartHeight-6)*of(f)/max(peak, 1))
+		for _, m := range history {
+			_, _ = fmt.Fprintf(&text, "%.1f,%.1f ", x(m.at),
+				chartHeight-2-(chartHeight-6)*of(m.flow)/max(peak, 1))
 		}
 		return strings.TrimSpace(text.String())
 	}
 	c.In = line(func(f flow) float64 { return f.In })
 	c.Out = line(func(f flow) float64 { return f.Out })
-	c.Area = fmt.Sprintf("%.1f,%d %s %d,%d", first, chartHeight, c.In, chartWidth, chartHeight)
+	c.Area = fmt.Sprintf("%.1f,%d %s %d,%d", x(history[0].at), chartHeight, c.In, chartWidth,
+		chartHeight)
 	return c
 }

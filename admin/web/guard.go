@@ -1,15 +1,18 @@
 package web
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"tunnel/server/admission"
 )
 
 // The headers of all answers. Nothing is loaded but from here, nothing is framed, and no copy is
-// kept. The referrer is sent nowhere else; no-referrer would have browsers send "Origin: null" with
-// forms.
+// kept. The referrer, which has the path of a session, is sent to no other port, host or scheme;
+// no-referrer would have browsers send "Origin: null" with forms.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -27,25 +30,29 @@ func (p *Page) guarded(next http.Handler) http.Handler {
 		} {
 			w.Header().Set(name, value)
 		}
-		if _, ok := p.sessionOf(r); !ok {
-			w.Header().Set("Connection", "close") // the places are for those who have logged in
-		}
 		switch {
 		case !p.isOwn(r.Host):
-			http.Error(w, "ask for localhost, for an address, or for a name of this server",
+			http.Error(w, "ask for an address, such as 127.0.0.1, or for a name of this server",
 				http.StatusMisdirectedRequest)
 			return
 		case r.Method != http.MethodGet && r.Method != http.MethodHead && !p.isSameOrigin(r):
 			http.Error(w, "this request comes from another page", http.StatusForbidden)
 			return
 		}
+		_, ok := p.sessionOf(r)
+		p.count(w, r, ok)
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if large := new(http.MaxBytesError); errors.As(r.ParseForm(), &large) {
+			http.Error(w, "the form is too large", http.StatusRequestEntityTooLarge)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// isOwn reports whether host, with a port or without, is localhost, an address, or a name of this
-// hub. Any port will do: SSH may forward another.
+// isOwn reports whether host, with a port or without, is an address, or a name of this hub. Any
+// port will do: SSH may forward another. localhost is no name of the page: browsers try ::1 first,
+// where another user of the machine may listen.
 func (p *Page) isOwn(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -54,7 +61,7 @@ func (p *Page) isOwn(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	return strings.EqualFold(host, "localhost") || host != "" && p.Named(strings.ToLower(host))
+	return host != "" && p.Named(strings.ToLower(host))
 }
 
 // isSameOrigin reports whether the page from which a browser sends r is this one. Browsers say so
@@ -69,32 +76,45 @@ func (p *Page) isSameOrigin(r *http.Request) bool {
 		(site == "" || site == "same-origin")
 }
 
-// cookieName returns the name of the session's cookie. With TLS no other host can set one of that
-// name.
+// cookieName returns the name of the session's cookie. With TLS no page without it can set one of
+// that name.
 func (p *Page) cookieName() string {
 	if p.TLS != nil {
-		return "__Host-tunnel"
+		return "__Secure-tunnel"
 	}
 	return "tunnel"
 }
 
-// cookie returns the session's cookie with a value; without one it is taken back.
-func (p *Page) cookie(value string) *http.Cookie {
-	c := &http.Cookie{Name: p.cookieName(), Value: value, Path: "/", HttpOnly: true,
-		Secure: p.TLS != nil, SameSite: http.SameSiteStrictMode}
+// cookie returns the cookie of a session; without a value it is taken back. Browsers send a cookie
+// to all ports of a host, where others may listen, but only below its path. That of a session is
+// secret, and so the cookie goes nowhere else. The pages of the session are below it.
+func (p *Page) cookie(s session, value string) *http.Cookie {
+	c := &http.Cookie{Name: p.cookieName(), Value: value, Path: "/s/" + s.place + "/",
+		HttpOnly: true, Secure: p.TLS != nil, SameSite: http.SameSiteStrictMode}
 	if value == "" {
 		c.MaxAge = -1
 	}
 	return c
 }
 
-// sessionOf returns the session of a request, if it has one.
+// sessionOf returns the session of a request, if it has one: by its cookie and its path.
 func (p *Page) sessionOf(r *http.Request) (session, bool) {
 	c, err := r.Cookie(p.cookieName())
-	if err != nil {
+	below, ok := strings.CutPrefix(r.URL.Path, "/s/")
+	if err != nil || !ok {
 		return session{}, false
 	}
-	return p.logins.session(c.Value)
+	place, _, _ := strings.Cut(below, "/")
+	return p.logins.session(place, c.Value, admission.SourceOf(admission.AddressOf(r.RemoteAddr)))
+}
+
+// count has the limiter keep the connection of a session. One without is closed after the answer.
+func (p *Page) count(w http.ResponseWriter, r *http.Request, loggedIn bool) {
+	if !loggedIn {
+		w.Header().Set("Connection", "close")
+	} else if of := admission.Of(r); of != nil { // nil in tests without a listener
+		p.limiter.Authenticated(of)
+	}
 }
 
 // answer answers a request of a session.
@@ -109,7 +129,7 @@ func (p *Page) private(answer answer) http.HandlerFunc {
 		switch {
 		case ok && (reads || s.sent(r.PostFormValue("csrf"))):
 			answer(w, r, s)
-		case !ok && reads && r.URL.Path != "/live":
+		case !ok && reads && !strings.HasSuffix(r.URL.Path, "/live"):
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 		case !ok:
 			http.Error(w, "log in first", http.StatusUnauthorized)

@@ -3,23 +3,25 @@ package web
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"net/netip"
 	"strings"
 	"time"
+	"unicode"
 
 	"tunnel/admin/audit"
 	"tunnel/auth"
 	"tunnel/server"
-	"tunnel/server/admission"
 )
 
 // page is what each page has.
 type page struct {
 	Title string
-	Here  string // the path of its entry in the navigation; "" for none
-	CSRF  string // "" before the login
+	Here  string // the end of the path of its entry in the navigation
+	Place string // of the session; "" before the login
+	CSRF  string // the same
 	Error string
 }
 
@@ -41,41 +43,42 @@ func (p *Page) show(w http.ResponseWriter, status int, name string, data any) {
 	_, _ = w.Write(text.Bytes()) // who has hung up need not see it
 }
 
-func (p *Page) showLogin(w http.ResponseWriter, r *http.Request) {
-	if _, ok := p.sessionOf(r); ok {
-		http.Redirect(w, r, "/", http.StatusSeeOther)
-		return
-	}
+// page returns what a page of the session has.
+func (s session) page(title, here string) page {
+	return page{Title: title, Here: here, Place: s.place, CSRF: s.csrf}
+}
+
+func (p *Page) showLogin(w http.ResponseWriter, _ *http.Request) {
 	p.show(w, http.StatusOK, "login", page{Title: "Log in"})
 }
 
 // login answers a code. It is in the fragment of a link, which no browser sends, and in the form
 // once the user has pressed the button: what only looks at links uses none up.
 func (p *Page) login(w http.ResponseWriter, r *http.Request) {
-	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
-	source := admission.SourceOf(remote.Addr().Unmap())
-	refuse := func(status int, why string) {
-		p.Log.Warn("web page: login refused", "remote", r.RemoteAddr, "reason", why)
-		p.show(w, status, "login", page{Title: "Log in", Error: why})
-	}
-	if p.bans.Left(source) > 0 {
-		refuse(http.StatusTooManyRequests, "Too many attempts from your address. Wait a few minutes.")
-		return
-	}
-	cookie, ok := p.logins.redeem(strings.TrimSpace(r.PostFormValue("code")), time.Now())
+	s, cookie, ok := p.logins.redeem(strings.TrimSpace(r.PostFormValue("code")), time.Now())
 	if !ok {
-		p.bans.Fail(source, false)
-		refuse(http.StatusForbidden, "This link was used already, or is too old. Get a new one.")
+		const why = "This link was used already, or is too old. Get a new one."
+		p.Log.Warn("web page: login refused", "remote", r.RemoteAddr, "reason", why)
+		p.show(w, http.StatusForbidden, "login", page{Title: "Log in", Error: why})
 		return
 	}
-	p.Log.Info("web page: logged in", "remote", r.RemoteAddr)
-	http.SetCookie(w, p.cookie(cookie))
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	p.Log.Info("web page: logged in", "remote", r.RemoteAddr, "session", s.id)
+	http.SetCookie(w, p.cookie(s, cookie))
+	http.Redirect(w, r, "/s/"+s.place+"/", http.StatusSeeOther)
 }
 
 func (p *Page) logout(w http.ResponseWriter, r *http.Request, s session) {
 	p.logins.end(s)
-	http.SetCookie(w, p.cookie(""))
+	p.Log.Info("web page: logged out", "remote", r.RemoteAddr, "session", s.id)
+	http.SetCookie(w, p.cookie(s, ""))
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+// logoutAll ends all sessions, also one that was stolen, and links that nobody has used.
+func (p *Page) logoutAll(w http.ResponseWriter, r *http.Request, s session) {
+	p.logins.endAll()
+	p.Log.Info("web page: all logged out", "remote", r.RemoteAddr, "session", s.id)
+	http.SetCookie(w, p.cookie(s, ""))
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 
@@ -87,7 +90,7 @@ type overview struct {
 
 func (p *Page) showOverview(w http.ResponseWriter, r *http.Request, s session) {
 	p.show(w, http.StatusOK, "overview", overview{
-		page: page{Title: "Overview", Here: "/", CSRF: s.csrf}, Live: p.live(r)})
+		page: s.page("Overview", ""), Live: p.live(r)})
 }
 
 // showLive answers the part of the overview that changes.
@@ -96,7 +99,7 @@ func (p *Page) showLive(w http.ResponseWriter, r *http.Request, _ session) {
 }
 
 func (p *Page) live(r *http.Request) live {
-	return p.liveOf(p.sampler.take(sampleAge), r.FormValue("q"))
+	return p.liveOf(p.sampler.take(), r.FormValue("q"))
 }
 
 // tokens is the page of tokens.
@@ -121,10 +124,10 @@ type wanted struct {
 
 // tokensPage returns the page of tokens.
 func (p *Page) tokensPage(r *http.Request, s session) tokens {
-	now := p.sampler.take(0) // what was changed just now is shown
-	view := tokens{page: page{Title: "Tokens", Here: "/tokens", CSRF: s.csrf},
-		Filter: r.FormValue("q"), None: errors.Is(now.failed, server.ErrNoTokens)}
-	view.Rows, view.More = tokenRows(now, view.Filter)
+	all, err := p.Hub.ListTokens() // no sample: what was changed just now is shown
+	view := tokens{page: s.page("Tokens", "tokens"),
+		Filter: r.FormValue("q"), None: errors.Is(err, server.ErrNoTokens)}
+	view.Rows, view.More = tokenRows(all, view.Filter)
 	return view
 }
 
@@ -156,13 +159,14 @@ func (p *Page) makeToken(w http.ResponseWriter, r *http.Request, s session) {
 	}
 	view := p.tokensPage(r, s)
 	if err != nil {
-		view.Error, view.Form = sentence(err), form
-		p.show(w, http.StatusUnprocessableEntity, "tokens", view)
+		view.Form = form
+		p.showFailure(w, view, "make a token", err)
 		return
 	}
 	view.Made = &made{Name: spec.Name, Line: p.Join(text), Note: note}
-	p.record(audit.TokenCreated, token, r)
-	p.Log.Info("web page: token made", "token", spec.Name, "remote", r.RemoteAddr)
+	p.record(audit.TokenCreated, token, r, s)
+	p.Log.Info("web page: token made", "token", spec.Name, "remote", r.RemoteAddr,
+		"session", s.id)
 	p.show(w, http.StatusCreated, "tokens", view)
 }
 
@@ -175,10 +179,11 @@ type revocation struct {
 
 func (p *Page) askRevoke(w http.ResponseWriter, r *http.Request, s session) {
 	name := r.PathValue("name")
-	for _, t := range p.sampler.take(0).tokens {
+	all, _ := p.Hub.ListTokens() // without tokens there is none of that name
+	for _, t := range all {
 		if t.Name == name {
-			p.show(w, http.StatusOK, "revoke", revocation{page: page{Title: "Revoke " + name,
-				Here: "/tokens", CSRF: s.csrf}, Name: name, Clients: len(t.Sessions)})
+			p.show(w, http.StatusOK, "revoke", revocation{page: s.page("Revoke "+name, "tokens"),
+				Name: name, Clients: len(t.Sessions)})
 			return
 		}
 	}
@@ -190,14 +195,13 @@ func (p *Page) askRevoke(w http.ResponseWriter, r *http.Request, s session) {
 func (p *Page) revokeToken(w http.ResponseWriter, r *http.Request, s session) {
 	name := r.PathValue("name")
 	if err := p.Hub.RevokeToken(name); err != nil {
-		view := p.tokensPage(r, s)
-		view.Error = sentence(err)
-		p.show(w, http.StatusUnprocessableEntity, "tokens", view)
+		p.showFailure(w, p.tokensPage(r, s), "revoke a token", err)
 		return
 	}
-	p.record(audit.TokenRevoked, auth.Token{Name: name}, r)
-	p.Log.Info("web page: token revoked", "token", name, "remote", r.RemoteAddr)
-	http.Redirect(w, r, "/tokens", http.StatusSeeOther)
+	p.record(audit.TokenRevoked, auth.Token{Name: name}, r, s)
+	p.Log.Info("web page: token revoked", "token", name, "remote", r.RemoteAddr,
+		"session", s.id)
+	http.Redirect(w, r, "/s/"+s.place+"/tokens", http.StatusSeeOther)
 }
 
 // prefixes returns the networks in a text, separated by commas or spaces.
@@ -205,15 +209,30 @@ func prefixes(text string) (all []netip.Prefix, err error) {
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r <= ' ' }) {
 		n, err := netip.ParsePrefix(word)
 		if err != nil {
-			return nil, errors.New(word + " is not a network like 192.168.7.0/24")
+			return nil, fmt.Errorf("%w: %s is not a network like 192.168.7.0/24", auth.ErrSpec, word)
 		}
 		all = append(all, n)
 	}
 	return all, nil
 }
 
+// showFailure shows why a change of tokens was not made: what is wrong with the form, or that the
+// hub has failed at it, which the log explains.
+func (p *Page) showFailure(w http.ResponseWriter, view tokens, step string, err error) {
+	status := http.StatusUnprocessableEntity
+	if view.Error = sentence(err); !auth.IsRefusal(err) && !errors.Is(err, server.ErrNoTokens) {
+		status = http.StatusInternalServerError
+		view.Error = "The hub could not " + step + ": see its log, and whether its disk is full."
+		p.Log.Error("web page: the hub could not do what was asked", "step", step, "err", err)
+	}
+	p.show(w, status, "tokens", view)
+}
+
 // sentence returns an error as a sentence.
 func sentence(err error) string {
-	text := err.Error()
-	return strings.ToUpper(text[:1]) + text[1:] + "."
+	text := []rune(err.Error())
+	if len(text) == 0 {
+		return "It failed."
+	}
+	return string(unicode.ToUpper(text[0])) + string(text[1:]) + "."
 }

@@ -7,9 +7,13 @@ import (
 	"strings"
 )
 
-// maxNodes is the most clients in a picture: those with networks behind them, then those that send
-// and receive most.
-const maxNodes = 24
+const (
+	// maxNodes is the most clients in a picture: those with networks behind them, then those that
+	// send and receive most.
+	maxNodes = 24
+	// maxBehind is the most networks behind a client in a picture.
+	maxBehind = 4
+)
 
 // Sizes, in units of a picture's view box. A node has room for its letters.
 const (
@@ -48,10 +52,13 @@ type scene struct {
 	hub     string   // its address
 	sites   []string // behind its machine
 	clients []peerRow
-	behind  map[string][]netip.Prefix // by the names of clients
-	more    int                       // clients that are not drawn
+	behind  map[string][]network // by the addresses of clients
+	more    int                  // clients that are not drawn
 	label   string
 }
+
+// network is behind a client.
+type network struct{ class, text, note string }
 
 // sceneOf returns what is drawn of a sample, whose clients are given with the busiest first.
 func (p *Page) sceneOf(s sample, rows []peerRow) scene {
@@ -59,7 +66,7 @@ func (p *Page) sceneOf(s sample, rows []peerRow) scene {
 		behind: networksBehind(s), more: max(len(rows)-maxNodes, 0),
 		label: fmt.Sprintf("This hub, with %d clients; the table below has them", len(rows))}
 	slices.SortStableFunc(c.clients, func(a, b peerRow) int {
-		return min(len(c.behind[b.Name]), 1) - min(len(c.behind[a.Name]), 1)
+		return min(len(c.behind[b.Address]), 1) - min(len(c.behind[a.Address]), 1)
 	})
 	c.clients = c.clients[:len(rows)-c.more]
 	slices.SortStableFunc(c.clients, func(a, b peerRow) int { return strings.Compare(a.Name, b.Name) })
@@ -83,12 +90,12 @@ func (s scene) wide() picture {
 	y := margin
 	for _, one := range s.clients {
 		top := y
-		networks := s.behind[one.Name]
+		networks := s.behind[one.Address]
 		y += max(len(networks), 1) * rowHeight
 		own := (top + y - rowHeight) / 2
 		for i, n := range networks {
 			c.curve(middle+column, own, right, top+i*rowHeight)
-			c.box("network", right, top+i*rowHeight, n.String(), "behind "+one.Name)
+			c.box(n.class, right, top+i*rowHeight, n.text, n.note)
 		}
 		c.box("client", middle, own, one.Name, one.Address)
 		ends = append(ends, own)
@@ -135,8 +142,8 @@ func (s scene) slim() picture {
 	}
 	for _, one := range s.clients {
 		own := add(1, hub, "client", one.Name, one.Address)
-		for _, n := range s.behind[one.Name] {
-			add(2, own, "network", n.String(), "behind "+one.Name)
+		for _, n := range s.behind[one.Address] {
+			add(2, own, n.class, n.text, n.note)
 		}
 	}
 	if s.more > 0 {
@@ -148,7 +155,8 @@ func (s scene) slim() picture {
 
 // sites returns what is behind the hub.
 func (p *Page) sites(s sample) (all []string) {
-	networks := slices.Clone(p.Networks)
+	networks, public := p.Networks()
+	networks = slices.Clone(networks)
 	for _, t := range s.tokens {
 		networks = append(networks, t.PushRoutes...)
 	}
@@ -156,7 +164,7 @@ func (p *Page) sites(s sample) (all []string) {
 	for _, n := range slices.Compact(networks) {
 		all = append(all, n.String())
 	}
-	if p.Public {
+	if public {
 		all = append(all, "internet")
 	}
 	if most := maxNodes / 2; len(all) > most {
@@ -165,15 +173,38 @@ func (p *Page) sites(s sample) (all []string) {
 	return all
 }
 
-// networksBehind returns the networks of the tokens whose clients are connected, by name.
-func networksBehind(s sample) map[string][]netip.Prefix {
-	behind := map[string][]netip.Prefix{}
-	for _, t := range s.tokens {
-		if len(t.Sessions) > 0 && len(t.Routes) > 0 {
-			behind[t.Name] = t.Routes
+// networksBehind returns the networks behind clients, by their addresses: those that each
+// advertises and, with the first client of each token, those that the token allows and nobody
+// advertises.
+func networksBehind(s sample) map[string][]network {
+	all := map[string][]network{}
+	routed := map[string][]netip.Prefix{} // by the names of tokens
+	first := map[string]string{}          // their addresses
+	for _, p := range s.hub.Peers {
+		at := p.Address.String()
+		for _, n := range p.Networks {
+			all[at] = append(all[at], network{"network", n.String(), "behind " + p.Name})
+		}
+		routed[p.Name] = append(routed[p.Name], p.Networks...)
+		if first[p.Name] == "" {
+			first[p.Name] = at
 		}
 	}
-	return behind
+	for _, t := range s.tokens {
+		at := first[t.Name]
+		for _, n := range t.Routes {
+			if at != "" && !slices.ContainsFunc(routed[t.Name], n.Overlaps) {
+				all[at] = append(all[at], network{"network away", n.String(), "not advertised"})
+			}
+		}
+	}
+	for at, networks := range all {
+		if more := len(networks) - maxBehind + 1; more > 1 {
+			all[at] = append(networks[:maxBehind-1:maxBehind-1],
+				network{"more", fmt.Sprintf("%d more", more), "networks behind it"})
+		}
+	}
+	return all
 }
 
 // canvas is a picture that is being drawn, with nodes of a width.

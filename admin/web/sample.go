@@ -31,10 +31,15 @@ type sample struct {
 	at      time.Time
 	hub     status.Hub
 	tokens  []server.TokenStatus
-	failed  error // why there are no tokens
 	total   flow
 	peers   map[netip.Addr]flow
-	history []flow // of total, up to this sample; each known
+	history []moment // up to this sample
+}
+
+// moment is the total of a sample.
+type moment struct {
+	at time.Time
+	flow
 }
 
 // sampler takes samples of a hub while somebody looks.
@@ -45,17 +50,17 @@ type sampler struct {
 	last sample // guarded by mu
 }
 
-// take returns a sample that is no older than sampleAge; at most age if that is less.
-func (s *sampler) take(age time.Duration) sample {
+// take returns a sample that is no older than sampleAge.
+func (s *sampler) take() sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, before := time.Now(), s.last
 	passed := now.Sub(before.at)
-	if passed < age {
+	if passed < sampleAge {
 		return before
 	}
 	taken := sample{at: now, hub: s.hub.Status(), peers: map[netip.Addr]flow{}}
-	taken.tokens, taken.failed = s.hub.ListTokens()
+	taken.tokens, _ = s.hub.ListTokens() // none for a hub without tokens
 	if passed < sampleGap {
 		taken.total = between(before.hub.Bytes, taken.hub.Bytes, passed)
 		taken.history = before.history
@@ -72,7 +77,8 @@ func (s *sampler) take(age time.Duration) sample {
 	if taken.total.Known {
 		// A new array: others may be reading that of the sample before.
 		from := max(len(taken.history)+1-maxHistory, 0)
-		taken.history = append(append([]flow(nil), taken.history[from:]...), taken.total)
+		taken.history = append(append([]moment(nil), taken.history[from:]...),
+			moment{now, taken.total})
 	}
 	s.last = taken
 	return taken

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -36,7 +37,10 @@ type code struct {
 // session is that of one browser.
 type session struct {
 	sum         [sha256.Size]byte // of its cookie
+	place       string            // in the paths of its pages
 	csrf        string            // in each form of its pages
+	id          string            // in the log; no secret
+	source      netip.Prefix      // of its latest request
 	began, used time.Time
 }
 
@@ -62,20 +66,20 @@ func (l *logins) newCode(now time.Time) string {
 	return text
 }
 
-// redeem uses a code up, and returns the cookie of a new session; ok is false if there is no such
+// redeem uses a code up, and returns a new session and its cookie; ok is false if there is no such
 // code.
-func (l *logins) redeem(text string, now time.Time) (cookie string, ok bool) {
+func (l *logins) redeem(text string, now time.Time) (_ session, cookie string, ok bool) {
 	sum := sha256.Sum256([]byte(text))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := slices.IndexFunc(l.codes, func(c code) bool { return same(c.sum, sum) })
 	if i < 0 {
-		return "", false
+		return session{}, "", false
 	}
 	ends := l.codes[i].ends
 	l.codes = slices.Delete(l.codes, i, i+1)
 	if !now.Before(ends) {
-		return "", false
+		return session{}, "", false
 	}
 	l.sessions = slices.DeleteFunc(l.sessions, func(s session) bool { return s.over(now) })
 	if len(l.sessions) >= maxSessions {
@@ -83,23 +87,42 @@ func (l *logins) redeem(text string, now time.Time) (cookie string, ok bool) {
 		l.remove(idlest.sum)
 	}
 	cookie = secret()
-	l.sessions = append(l.sessions, session{sum: sha256.Sum256([]byte(cookie)), csrf: secret(),
-		began: now, used: now})
-	return cookie, true
+	s := session{sum: sha256.Sum256([]byte(cookie)), place: secret(), csrf: secret(),
+		id: secret()[:8], began: now, used: now}
+	l.sessions = append(l.sessions, s)
+	return s, cookie, true
 }
 
-// session returns the session of a cookie, and notes that it was used; ok is false if there is
-// none.
-func (l *logins) session(cookie string) (_ session, ok bool) {
+// session returns the session of a place and a cookie, and notes that it was used from a source; ok
+// is false if there is none.
+func (l *logins) session(place, cookie string, from netip.Prefix) (_ session, ok bool) {
 	sum, now := sha256.Sum256([]byte(cookie)), time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.IndexFunc(l.sessions, func(s session) bool { return same(s.sum, sum) })
+	i := slices.IndexFunc(l.sessions, func(s session) bool {
+		return same(s.sum, sum) && subtle.ConstantTimeCompare([]byte(s.place), []byte(place)) == 1
+	})
 	if i < 0 || l.sessions[i].over(now) {
 		return session{}, false
 	}
-	l.sessions[i].used = now
+	l.sessions[i].used, l.sessions[i].source = now, from
 	return l.sessions[i], true
+}
+
+// knows reports whether a source has a session.
+func (l *logins) knows(source netip.Prefix) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(l.sessions, func(s session) bool {
+		return s.source == source && !s.over(time.Now())
+	})
+}
+
+// endAll ends all sessions, and takes all codes back.
+func (l *logins) endAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.codes, l.sessions = nil, nil
 }
 
 // end ends a session.

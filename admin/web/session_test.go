@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,8 +21,8 @@ func TestCode(t *testing.T) {
 		}
 		for name, change := range map[string]func(*http.Request){
 			"another origin": func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
-			"another port":   func(r *http.Request) { r.Header.Set("Origin", "http://localhost:1") },
-			"another scheme": func(r *http.Request) { r.Header.Set("Origin", "https://localhost:8444") },
+			"another port":   func(r *http.Request) { r.Header.Set("Origin", "http://127.0.0.1:1") },
+			"another scheme": func(r *http.Request) { r.Header.Set("Origin", "https://127.0.0.1:8444") },
 			"null":           func(r *http.Request) { r.Header.Set("Origin", "null") },
 			"none":           func(r *http.Request) { r.Header.Del("Origin") },
 			"cross-site":     func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
@@ -40,7 +41,9 @@ func TestCode(t *testing.T) {
 			t.Errorf("the code: %d", got)
 		}
 		c := b.cookie
-		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" ||
+		below := regexp.MustCompile("^/s/[A-Za-z0-9_-]{43}/$")
+		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || !below.MatchString(c.Path) ||
+			c.Domain != "" ||
 			len(c.Value) != 43 {
 			t.Errorf("the cookie is %+v", c)
 		}
@@ -65,32 +68,10 @@ func TestCode(t *testing.T) {
 	})
 }
 
-// Ten failed logins a minute ban an address, but not others; codes and sessions are bounded.
+// Codes and sessions are bounded.
 func TestLoginBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPage(newHub(1))
-		b := &browser{t: t, handler: p.handler()}
-		login := func(code, from string) int {
-			return b.send(http.MethodPost, "/login", url.Values{"code": {code}},
-				func(r *http.Request) { r.RemoteAddr = from }).StatusCode
-		}
-		for range 10 {
-			if got := login("wrong", "192.0.2.1:1"); got != http.StatusForbidden {
-				t.Fatalf("a wrong code: %d", got)
-			}
-		}
-		code := p.Code()
-		if got := login(code, "192.0.2.1:2"); got != http.StatusTooManyRequests {
-			t.Errorf("a right code of an address that is banned: %d", got)
-		}
-		if got := login(code, "192.0.2.2:1"); got != http.StatusSeeOther {
-			t.Errorf("of another address: %d", got)
-		}
-		time.Sleep(time.Minute)
-		if got := login(p.Code(), "192.0.2.1:3"); got != http.StatusSeeOther {
-			t.Errorf("after the ban: %d", got)
-		}
-
 		first := loggedIn(t, p)
 		for range 10 * maxSessions {
 			time.Sleep(time.Second)
@@ -104,6 +85,40 @@ func TestLoginBounds(t *testing.T) {
 		}
 		if r := first.send(http.MethodGet, "/", nil); r.StatusCode != http.StatusSeeOther {
 			t.Errorf("the session that was used last the longest ago: %d", r.StatusCode)
+		}
+	})
+}
+
+// Logging out everywhere ends all sessions, and codes that nobody has used.
+func TestLogoutAll(t *testing.T) {
+	p := newPage(newHub(1))
+	one, other, code := loggedIn(t, p), loggedIn(t, p), p.Code()
+	form := url.Values{"csrf": {csrf(t, one.see("/tokens"))}}
+	if r := other.send(http.MethodPost, "/logout/all", form); r.StatusCode != http.StatusForbidden {
+		t.Errorf("with another's form: %d", r.StatusCode)
+	}
+	if r := one.send(http.MethodPost, "/logout/all", form); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("log out everywhere: %d", r.StatusCode)
+	}
+	if r := other.send(http.MethodGet, "/live", nil); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("another session goes on: %d", r.StatusCode)
+	}
+	if r := (&browser{t: t, handler: p.handler()}).send(http.MethodPost, "/login",
+		url.Values{"code": {code}}); r.StatusCode != http.StatusForbidden {
+		t.Errorf("an old link logs in: %d", r.StatusCode)
+	}
+}
+
+// A request that is refused for its host does not keep a session alive.
+func TestRefusedIsNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := loggedIn(t, newPage(newHub(1)))
+		for range 2 {
+			time.Sleep(sessionIdle - time.Minute)
+			b.send(http.MethodGet, "/live", nil, func(r *http.Request) { r.Host = "evil.example" })
+		}
+		if r := b.send(http.MethodGet, "/live", nil); r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("the session: %d", r.StatusCode)
 		}
 	})
 }

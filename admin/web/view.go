@@ -12,6 +12,7 @@ import (
 	"tunnel/admin/status"
 	"tunnel/admin/units"
 	"tunnel/auth"
+	"tunnel/server"
 )
 
 // maxRows is the most clients, or tokens, that one page shows: those that send and receive most, or
@@ -169,9 +170,9 @@ type tokenRow struct {
 }
 
 // tokenRows returns the tokens that a filter leaves, by name, and how many more there are.
-func tokenRows(s sample, filter string) ([]tokenRow, int) {
+func tokenRows(all []server.TokenStatus, filter string) ([]tokenRow, int) {
 	var rows []tokenRow
-	for _, t := range s.tokens {
+	for _, t := range all {
 		r := tokenRow{Name: t.Name, Kind: kindOf(t.Token), Expires: "never", Used: "never",
 			Networks: texts(t.Routes), Clients: len(t.Sessions), Given: t.Given()}
 		if t.Address.IsValid() {

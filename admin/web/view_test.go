@@ -48,7 +48,7 @@ func TestSamples(t *testing.T) {
 		if h.asked != 0 {
 			t.Errorf("asked %d times while nobody looks", h.asked)
 		}
-		if text := b.see("/"); !strings.Contains(text, "Measured while this page is open") {
+		if text := b.see("/"); !strings.Contains(text, "Measured while somebody looks") {
 			t.Errorf("a rate of one sample:\n%s", text)
 		}
 		for range 5 {
@@ -73,19 +73,19 @@ func TestSamples(t *testing.T) {
 		h.status.Peers[0].Since = h.status.Peers[0].Since.Add(1) // another session
 		h.mu.Unlock()
 		time.Sleep(time.Second)
-		if now := p.sampler.take(0); now.peers[h.status.Peers[0].Address].Known ||
+		if now := p.sampler.take(); now.peers[h.status.Peers[0].Address].Known ||
 			!now.peers[h.status.Peers[1].Address].Known || len(now.history) != 6 {
 			t.Errorf("the sample is %+v", now)
 		}
 		time.Sleep(sampleGap)
-		if now := p.sampler.take(0); now.total.Known || len(now.history) > 0 {
+		if now := p.sampler.take(); now.total.Known || len(now.history) > 0 {
 			t.Errorf("after a pause: %+v", now.total)
 		}
 		for range 2 * maxHistory {
 			time.Sleep(time.Second)
 			b.see("/live")
 		}
-		if now := p.sampler.take(sampleAge); len(now.history) != maxHistory {
+		if now := p.sampler.take(); len(now.history) != maxHistory {
 			t.Errorf("%d samples are kept", len(now.history))
 		}
 	})

@@ -117,27 +117,43 @@ func newHub(n int) *hub {
 // newPage returns the page of a hub, which is named hub.example.
 func newPage(h *hub) *Page {
 	return New(Config{Hub: h, Trail: h, Named: func(host string) bool { return host == "hub.example" },
-		Join: func(token string) string { return "tunnel connect wss://hub.example --token " + token },
-		Log:  slog.New(slog.DiscardHandler)})
+		Join: func(token string) string {
+			return "tunnel connect wss://hub.example --token " + token
+		},
+		Networks: func() ([]netip.Prefix, bool) { return nil, false },
+		Log:      slog.New(slog.DiscardHandler)})
 }
+
+const origin = "http://127.0.0.1:8444" // of the page
 
 // browser sends requests to a handler, with the headers and cookies of a browser.
 type browser struct {
 	t       *testing.T
 	handler http.Handler
 	cookie  *http.Cookie
+	place   string // of its session
+}
+
+// below returns the whole path of a page, which is below that of the session unless it is for all.
+func (b *browser) below(path string) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
+	first, _, _ = strings.Cut(first, "/")
+	if b.place == "" || !slices.Contains([]string{"", "live", "tokens", "audit", "logout"}, first) {
+		return path
+	}
+	return "/s/" + b.place + path
 }
 
 // send sends a request, changed by changes, and keeps the cookie of the answer.
 func (b *browser) send(method, path string, form url.Values,
 	changes ...func(*http.Request)) *http.Response {
 	b.t.Helper()
-	r := httptest.NewRequestWithContext(b.t.Context(), method, "http://localhost:8444"+path,
+	r := httptest.NewRequestWithContext(b.t.Context(), method, origin+b.below(path),
 		strings.NewReader(form.Encode()))
 	r.RemoteAddr = "192.0.2.1:1234"
 	if method != http.MethodGet {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", "http://localhost:8444")
+		r.Header.Set("Origin", origin)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	if b.cookie != nil {
@@ -184,9 +200,11 @@ func loggedIn(t *testing.T, p *Page) *browser {
 	t.Helper()
 	b := &browser{t: t, handler: p.handler()}
 	r := b.send(http.MethodPost, "/login", url.Values{"code": {p.Code()}})
-	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/" || b.cookie == nil {
+	if r.StatusCode != http.StatusSeeOther || b.cookie == nil ||
+		r.Header.Get("Location") != b.cookie.Path {
 		t.Fatalf("login: %v", r)
 	}
+	b.place = strings.Trim(strings.TrimPrefix(b.cookie.Path, "/s/"), "/")
 	return b
 }
 

@@ -268,8 +268,9 @@ func (d *direct) RunHook(ctx context.Context, flag string, set host.Want,
 }
 
 func (d *direct) Hook(ctx context.Context, flag string, address host.Address, about audit.Entry) {
-	call := hooks.Call{Flag: flag, Command: d.now().Hook(flag), Dev: d.now().Common.Dev, Address: address,
-		About: about}
+	call := hooks.Call{Flag: flag, Command: d.now().Hook(flag), Dev: d.now().Common.Dev,
+		Address: address,
+		About:   about}
 	if flag == invocation.OnDown {
 		call.Down(ctx, d.log)
 		return

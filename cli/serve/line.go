@@ -15,6 +15,7 @@ import (
 	"tunnel/cli/invocation"
 	"tunnel/cli/output"
 	"tunnel/config"
+	"tunnel/control"
 	"tunnel/transport"
 )
 
@@ -86,6 +87,15 @@ func (s *serverTLS) url(listen net.Addr, path string) string {
 		port = fmt.Sprint(tcp.Port)
 	}
 	return urlOf(s.host, port, path)
+}
+
+// joinShown returns a join whose URL has a place for the host if that is not known: only the user
+// knows it.
+func joinShown(join control.Join, path string) control.Join {
+	if join.URL == "" {
+		join.URL = urlOf("HOST", "", path)
+	}
+	return join
 }
 
 // urlOf returns a server's URL.

@@ -12,6 +12,7 @@ import (
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
 	"tunnel/cli/observe"
+	"tunnel/cli/page"
 	"tunnel/cli/priority"
 	"tunnel/cli/reload"
 	"tunnel/config"
@@ -127,11 +128,11 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer observer.Close()
-	page, err := openWeb(c.Context, this, told, secure, tlsConfig, slog.New(limited))
+	shown, err := page.Open(c.Context, this, told, secure.identity(tlsConfig), slog.New(limited))
 	if err != nil {
 		return err
 	}
-	defer page.close()
+	defer shown.Close()
 	trail := recordEntries(this, kept, told, slog.New(limited))
 	defer trail.close()
 	if tlsConfig == nil && !invocation.IsLoopback(ln.Addr()) {
@@ -172,11 +173,12 @@ func serve(c *cli.Context) (err error) {
 			kept.reload(secret)
 			duties.reload(next.Serve)
 			hub.Change(live(next.Serve))
+			shown.Reload(next.Serve)
 			warnUnreached(next.Serve, log)
 		}, err
 	})
-	defer page.serve(c.Context, hub, join, told.Path, trail.Recorder)()
-	defer kept.control(c.Context, hub, control.Own{Join: join, Link: page.link(),
+	defer shown.Serve(c.Context, hub, joinShown(join, told.Path), trail.Recorder)()
+	defer kept.control(c.Context, hub, control.Own{Join: join, Link: shown.Links(),
 		Reloads: reloader.Reloads(), Export: kept.file.Export, Record: trail.Record})()
 	defer reloader.Run(c.Context)()
 	priority.Take(log)

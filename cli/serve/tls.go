@@ -14,6 +14,7 @@ import (
 	"tunnel/certs"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
+	"tunnel/cli/page"
 	"tunnel/cli/statedir"
 )
 
@@ -130,6 +131,19 @@ func (s *serverTLS) forClient(config *tls.Config) func(*tls.ClientHelloInfo) (*t
 		}
 		return current, nil
 	}
+}
+
+// identity returns how browsers know a server with that configuration of TLS, which open returned.
+func (s *serverTLS) identity(config *tls.Config) page.Identity {
+	i := page.Identity{TLS: config, Host: s.host, Domains: s.domains, ClientCA: s.clientCA != nil,
+		Signed: s.files != nil || s.acme != nil}
+	switch {
+	case s.files != nil:
+		i.Current = func() *x509.Certificate { return s.files.Current().Leaf }
+	case config != nil && s.acme == nil:
+		i.Current = func() *x509.Certificate { return config.Certificates[0].Leaf }
+	}
+	return i
 }
 
 // acmeElsewhere reports whether a server with --acme does not listen on port 443, to which the

@@ -8,7 +8,7 @@ import (
 
 	"tunnel/auth"
 	"tunnel/cli/failure"
-	"tunnel/config"
+	"tunnel/config/location"
 	"tunnel/config/setting"
 	"tunnel/transport"
 )
@@ -109,7 +109,7 @@ func dnsServers(c *cli.Context, flag string) (all []netip.Addr, err error) {
 		return nil, err
 	}
 	for _, text := range texts {
-		a, err := config.ParseDNS(text)
+		a, err := location.ParseDNS(text)
 		if err != nil {
 			return nil, failure.Usage("--%s%w", flag, err)
 		}
@@ -128,7 +128,7 @@ func dnsDomains(c *cli.Context, flag string) (all []string, err error) {
 		return nil, err
 	}
 	for _, text := range texts {
-		name, err := config.ParseDomain(text)
+		name, err := location.ParseDomain(text)
 		if err != nil {
 			return nil, failure.Usage("--%s%w", flag, err)
 		}

@@ -45,15 +45,11 @@ func link(c *cli.Context) error {
 		case errors.Is(err, control.ErrNoServer):
 			continue
 		case errors.Is(err, control.ErrRefused):
-			return failure.New(failure.StepUsage, err, "start it with --web localhost:8444")
+			return failure.New(failure.StepUsage, err, "start it with --web 127.0.0.1:8444")
 		case err != nil:
 			return failure.New(failure.StepStatus, err, "see its log, and run as root")
 		}
-		if made.Pin != "" {
-			_, _ = fmt.Fprintf(c.App.ErrWriter, "the browser will warn of a certificate that no "+
-				"authority has signed. Its public key must have the SHA-256 fingerprint\n%s\n",
-				fingerprint(made.Pin))
-		}
+		_, _ = fmt.Fprint(c.App.ErrWriter, warning(made))
 		_, err = fmt.Fprintln(c.App.Writer, made.URL)
 		return err
 	}
@@ -61,8 +57,20 @@ func link(c *cli.Context) error {
 		"--state DIR, as root")
 }
 
-// fingerprint returns a pin as browsers show it.
-func fingerprint(text string) string {
-	pin, _ := certs.ParsePin(text) // the client of the control socket has checked it
-	return strings.ToUpper(hex.EncodeToString(pin[:]))
+// warning returns lines about what the browser will warn of, "" if it will not.
+func warning(l control.Link) string {
+	if l.Name+l.Certificate == "" {
+		return ""
+	}
+	text := "the browser will warn of a certificate that no authority has signed."
+	if l.Name != "" {
+		text = fmt.Sprintf("the browser will warn, because the certificate is for %s: if that leads "+
+			"there, write it into the link.", l.Name)
+	}
+	if l.Certificate == "" {
+		return text + "\n"
+	}
+	pin, _ := certs.ParsePin(l.Pin) // the client of the control socket has checked it
+	return fmt.Sprintf("%s\nIts SHA-256 fingerprints must be\n%s (certificate)\n%s (public key)\n",
+		text, strings.ToUpper(l.Certificate), strings.ToUpper(hex.EncodeToString(pin[:])))
 }

@@ -1,4 +1,5 @@
-// Package location has the settings that say where a server is.
+// Package location has the settings that say where something is: a server, a listener, a name
+// server and its domains.
 package location
 
 import (

@@ -75,6 +75,23 @@ func (n *Networks) Forget(gone func(lease.Holder) bool) {
 	}
 }
 
+// Offered returns what clients advertise and the hub routes, by their holders.
+func (n *Networks) Offered() map[lease.Holder][]netip.Prefix {
+	n.telling.Lock()
+	defer n.telling.Unlock()
+	c, all := n.scene(), map[lease.Holder][]netip.Prefix{}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for h, o := range n.offers {
+		for _, p := range o.taken {
+			if owner, ok := c.owner(p); ok && owner == h.Token {
+				all[h] = append(all[h], p)
+			}
+		}
+	}
+	return all
+}
+
 // offered returns what clients advertise, by the ids of tokens.
 func (n *Networks) offered() map[string][]netip.Prefix {
 	n.mu.Lock()

@@ -138,6 +138,27 @@ func TestOffersAreLimited(t *testing.T) {
 	}
 }
 
+// What is told of clients is what each of them advertises, not what its token allows, nor what a
+// token has lost.
+func TestOffered(t *testing.T) {
+	m := newNetworks(t, io.Discard)
+	id := m.token(t, auth.Spec{Name: "site", Routes: prefixes("10.50.0.0/16", "10.51.0.0/16")})
+	one, other := lease.Holder{Token: id, Machine: "1"}, lease.Holder{Token: id, Machine: "2"}
+	m.offer(one, prefixes("10.50.1.0/24", "10.51.0.0/16"))
+	m.offer(other, prefixes("10.50.2.0/24"))
+	if all := m.Offered(); len(all) != 2 || len(all[one]) != 2 || len(all[other]) != 1 {
+		t.Errorf("offered: %v", all)
+	}
+	routes := prefixes("10.51.0.0/16")
+	if _, _, err := m.tokens.Set("site", auth.Change{Routes: &routes}, nil); err != nil {
+		t.Fatal(err)
+	}
+	m.Changed()
+	if all := m.Offered(); len(all) != 1 || !slices.Equal(all[one], routes) {
+		t.Errorf("offered after a change of the token: %v", all)
+	}
+}
+
 // TestExpire has a token expire whose client is not connected: its networks go with it.
 func TestExpire(t *testing.T) {
 	m := newNetworks(t, io.Discard)

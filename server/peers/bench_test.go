@@ -86,7 +86,7 @@ func BenchmarkStatus(b *testing.B) {
 	b.Run(fmt.Sprintf("peers=%d", len(packets)), func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			text, err := json.Marshal(table.Status())
+			text, err := json.Marshal(table.Status(nil))
 			if err != nil || len(text) < 100*len(packets) {
 				b.Fatal(len(text), err)
 			}

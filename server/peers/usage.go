@@ -2,9 +2,11 @@ package peers
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"tunnel/admin/status"
+	"tunnel/lease"
 	"tunnel/transport/fq"
 )
 
@@ -64,9 +66,9 @@ type Status struct {
 	Drops   fq.Drops       // of their queues, since the start
 }
 
-// Status returns the state of the clients. No count in it is less than in an earlier one. The
-// system calls are made without a lock.
-func (t *Table) Status() Status {
+// Status returns the state of the clients, behind which there are these networks. No count in it is
+// less than in an earlier one. The system calls are made without a lock.
+func (t *Table) Status(behind map[lease.Holder][]netip.Prefix) Status {
 	now := Status{Peers: []status.Peer{}, Tokens: []status.Usage{}}
 	t.mu.Lock()
 	all, used := t.gone, make(map[string]usage, len(t.used)) // by the token's ID
@@ -83,6 +85,7 @@ func (t *Table) Status() Status {
 	for p, seated := range connected {
 		peer, u := p.status()
 		if seated {
+			peer.Networks = append([]netip.Prefix{}, behind[p.Holder]...)
 			now.Peers = append(now.Peers, peer)
 			here[p.Token.ID]++
 		}

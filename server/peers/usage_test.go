@@ -33,7 +33,7 @@ func TestUsageOfNameMadeAgain(t *testing.T) {
 	table.mu.Unlock()
 	join("new", 2)
 	for range 2 { // before and after the old session is retired
-		now := table.Status()
+		now := table.Status(nil)
 		if len(now.Tokens) != 1 || now.Tokens[0].Begun != 1 || now.Tokens[0].Sessions != 1 ||
 			now.Tokens[0].Received != 0 || now.Traffic.Received != 1000 {
 			t.Errorf("the name is counted as %+v, all as %+v", now.Tokens, now.Traffic)
