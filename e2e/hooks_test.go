@@ -102,7 +102,7 @@ func TestOnDownTold(t *testing.T) {
 	sendFile(t, client, server, "10.1.1.1", 1<<20)
 	stop(t, cl)
 	text, err := os.ReadFile(out)
-	if err != nil || !regexp.MustCompile(`^on-down \d+ 1\d{6} \d+ the program was told to end\n$`).
+	if err != nil || !regexp.MustCompile(`^on-down \d+ 1\d{6} \d+ stopped\n$`).
 		Match(text) {
 		t.Errorf("%q, %v", text, err)
 	}

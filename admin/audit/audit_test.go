@@ -18,6 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/time/rate"
+
+	"tunnel/auth"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,7 +100,12 @@ func TestForgery(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := Entry{Time: time.Now(), Event: Refused, Remote: hostile, Subject: hostile,
-				Reason: hostile, Detail: hostile, Token: hostile, TLS: hostile}
+				Reason: hostile, Detail: hostile, Token: hostile, TLS: hostile,
+				Grant: &Grant{CertCN: hostile, Domains: &[]string{"a", hostile}}}
+			only := Entry{Time: e.Time, Event: Refused, Grant: &Grant{Domains: e.Grant.Domains}}
+			if only.Time = e.Time.UTC().Round(0); only.Check() == nil && e.Check() != nil {
+				t.Error("a grant of a worker that was broken into is taken")
+			}
 			if e.Check() == nil && name != "a quote" && name != "markup" {
 				t.Error("an entry of a worker that was broken into is taken")
 			}
@@ -140,7 +147,7 @@ func (c *collected) send(_ context.Context, entries []Entry) error {
 	if c.err != nil {
 		return c.err
 	}
-	if len(entries) > maxBatch+1 {
+	if len(entries) > MaxBatch {
 		return fmt.Errorf("%d entries at once", len(entries))
 	}
 	c.all = append(c.all, entries...)
@@ -335,13 +342,97 @@ func TestKeep(t *testing.T) {
 		}
 	}
 	b["other"] = []byte("no entry")
-	var got []Entry
+	c := collected{err: errors.New("not yet")}
+	r := NewRecorder("tun0", c.send, slog.New(slog.DiscardHandler))
+	if err := r.Drain(t.Context(), b); err == nil || len(b) != maxKept {
+		t.Fatalf("%v, %d left of what nobody has taken", err, len(b))
+	}
+	c.err = nil
 	for range 2 {
-		if err := Drain(b, func(e Entry) { got = append(got, e) }); err != nil {
+		if err := r.Drain(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(got) != maxKept || got[0].Token != "t7" || *got[0].UID != 1000 || len(b) != 0 {
+	got := c.all
+	if len(got) != maxKept || got[0].Token != "t7" || *got[0].UID != 1000 || got[0].Dev != "" || len(b) != 0 || len(r.Tail(1)) != 1 {
 		t.Errorf("%d, first %+v, %d left", len(got), got[0], len(b))
+	}
+}
+
+// An address can have any text as its zone, and has none in the log.
+func TestZone(t *testing.T) {
+	zoned := netip.MustParseAddr("fe80::1%\x1b[2J")
+	for name, e := range map[string]Entry{
+		"its own":   {Address: zoned},
+		"a grant's": {Grant: &Grant{Address: zoned}},
+		"DNS":       {Grant: &Grant{DNS: &[]netip.Addr{zoned}}},
+	} {
+		e.Time, e.Event = time.Now().UTC().Round(0), Kicked
+		if e.Check() == nil {
+			t.Errorf("%s is taken", name)
+		}
+		if e.Tidy(); e.Check() != nil {
+			t.Errorf("%s is not tidied: %v", name, e.Check())
+		}
+	}
+}
+
+// Tidy changes no list of the token that an entry is about.
+func TestTidyCopies(t *testing.T) {
+	of := auth.Token{Name: "a", Domains: []string{"a\nb"}}
+	e := OfToken(TokenCreated, of)
+	if e.Tidy(); of.Domains[0] != "a\nb" || (*e.Grant.Domains)[0] != "a?b" {
+		t.Errorf("%q, %q", of.Domains, *e.Grant.Domains)
+	}
+}
+
+// The hub's end is last, however many entries wait and were left out: --on-down hangs on it.
+func TestStopped(t *testing.T) {
+	var c collected
+	runTo(t, &c, func(r *Recorder) {
+		for range oneRefusedBurst + 1 {
+			r.Record(Entry{Event: Refused, Reason: "token", Remote: "198.51.100.2:5"})
+		}
+		for range maxQueue {
+			r.Record(Entry{Event: SessionStarted})
+		}
+		r.Record(Entry{Event: HubStopped})
+	})
+	if last := c.all[len(c.all)-1]; last.Event != HubStopped {
+		t.Errorf("the last of %d is %+v", len(c.all), last)
+	}
+	c = collected{}
+	runTo(t, &c, func(r *Recorder) {
+		for range oneRefusedBurst + 1 {
+			r.Record(Entry{Event: Refused, Reason: "token", Remote: "198.51.100.2:5"})
+		}
+		r.Record(Entry{Event: HubStopped})
+	})
+	n := len(c.all)
+	if n < 2 || c.all[n-1].Event != HubStopped || c.all[n-2].Event != RefusedOmitted {
+		t.Errorf("%+v", c.all)
+	}
+}
+
+// A batch that is being passed on when the hub ends is not broken off: nobody knew what of it was
+// written.
+func TestNotBrokenOff(t *testing.T) {
+	var r *Recorder
+	ctx, cancel := context.WithCancel(t.Context())
+	sent, lost := 0, uint64(0)
+	r = NewRecorder("tun0", func(ctx context.Context, all []Entry) error {
+		for _, e := range all {
+			lost += e.Lost
+		}
+		cancel()
+		if sent += len(all); ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return nil
+	}, slog.New(slog.DiscardHandler))
+	r.Record(Entry{Event: Kicked})
+	r.Run(ctx)
+	if sent != 1 || lost != 0 {
+		t.Errorf("%d sent, %d lost", sent, lost)
 	}
 }

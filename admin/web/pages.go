@@ -189,13 +189,14 @@ func (p *Page) askRevoke(w http.ResponseWriter, r *http.Request, s session) {
 
 func (p *Page) revokeToken(w http.ResponseWriter, r *http.Request, s session) {
 	name := r.PathValue("name")
-	if err := p.Hub.RevokeToken(name); err != nil {
+	token, err := p.Hub.RevokeToken(name)
+	if err != nil {
 		view := p.tokensPage(r, s)
 		view.Error = sentence(err)
 		p.show(w, http.StatusUnprocessableEntity, "tokens", view)
 		return
 	}
-	p.record(audit.TokenRevoked, auth.Token{Name: name}, r)
+	p.record(audit.TokenRevoked, token, r)
 	p.Log.Info("web page: token revoked", "token", name, "remote", r.RemoteAddr)
 	http.Redirect(w, r, "/tokens", http.StatusSeeOther)
 }

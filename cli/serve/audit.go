@@ -31,9 +31,11 @@ func recordEntries(this machine.Machine, kept *serverState, told *config.Serve,
 		ended: make(chan struct{})}
 	kept.record = t.Record
 	if told.AuditLog != "" {
-		if err := audit.Drain(kept.file.Bucket(statedir.BucketAudit), t.Record); err != nil {
-			log.Warn("what was done with tokens before the start is not in the audit log", "err", err)
+		ctx, cancel := context.WithTimeout(context.Background(), auditLimit)
+		if err := t.Drain(ctx, kept.file.Bucket(statedir.BucketAudit)); err != nil {
+			log.Warn("what was done with tokens before the start is not in the audit log yet", "err", err)
 		}
+		cancel()
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	t.stop = stop
