@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tunnel/admin/audit"
+	"tunnel/transport"
 )
 
 // A hub's hooks run once for each of 50 clients that come and go, in order and without the token;
@@ -84,11 +85,68 @@ func TestServerHooksHang(t *testing.T) {
 	srv.WaitFor(`msg="hook failed" flag=--on-disconnect err="exit status 7"`, 2*soon)
 	begin := time.Now()
 	stop(t, srv)
-	t.Logf("ended after %v, with %d clients", time.Since(begin), len(all))
+	// half a second each for connections and for hooks that wait; all would take hours
+	if took := time.Since(begin); took > 2*time.Second+slack {
+		t.Errorf("ended after %v, with %d clients", took, len(all))
+	}
 	eventually(t, "nothing of the hooks is left", func() bool {
 		out, _, _ := server.Try("pgrep", "-f", "^sleep 432[123]$")
 		return out == ""
 	})
+}
+
+// A client that comes back while its first connection is dead, and not known to be, has the rule of
+// its on-connect afterwards: the end of its first session comes before the begin of its next.
+func TestServerHooksResume(t *testing.T) {
+	t.Parallel()
+	server, client := twoUplinks(t)
+	bin, dir := raceBuild(t), t.TempDir()
+	rules, out := t.TempDir(), filepath.Join(dir, "out")
+	srv := bin.serve(t, server, "--plain", // the ping interval of 20 s detects nothing in time
+		"--on-connect", `touch "`+rules+`/$TUNNEL_CLIENT_ADDRESS"; echo $TUNNEL_HOOK $TUNNEL_SESSION >>`+out,
+		"--on-disconnect", `rm "`+rules+`/$TUNNEL_CLIENT_ADDRESS"; echo $TUNNEL_HOOK $TUNNEL_SESSION >>`+
+			out)
+	ran := func() string {
+		text, _ := os.ReadFile(out)
+		return string(text)
+	}
+	cl := bin.connect(t, client, routedURL)
+	eventually(t, "the first hook has run", func() bool { return ran() == "on-connect 1\n" })
+	client.Run("ip", "link", "set", "dev", "eth0", "down")
+	client.Run("ip", "route", "add", "default", "via", "10.78.0.1")
+	cl.WaitForNth("up: ", 2, soon)
+	const want = "on-connect 1\non-disconnect 1\non-connect 2\n"
+	eventually(t, "the hooks have run", func() bool { return len(ran()) >= len(want) })
+	if got := ran(); got != want {
+		t.Errorf("ran\n%s", got)
+	}
+	if _, err := os.Stat(filepath.Join(rules, "10.1.1.3")); err != nil {
+		t.Errorf("the client that is connected has no rule: %v", err)
+	}
+	stop(t, srv)
+	if got := ran(); got != want+"on-disconnect 2\n" {
+		t.Errorf("ran in the end\n%s", got)
+	}
+}
+
+// Whatever a hostile hub says as it closes, the client's --on-down gets a word of this program's.
+func TestOnDownHostile(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin, out := raceBuild(t), filepath.Join(t.TempDir(), "out")
+	const hostile = "$(reboot) `id` '\"; PATH=/tmp"
+	startBadHub(t, server, &transport.CloseError{Code: transport.CodeRevoked, Reason: hostile},
+		func(int) transport.Connected { return grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4") })
+	cl := bin.start(t, client, "connect", directURL, "--token", token, "--state", t.TempDir(),
+		"--on-down", "env >"+out)
+	if code := cl.Wait(soon); code != 8 {
+		t.Errorf("exit code %d", code)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil || !strings.Contains("\n"+string(text), "\nTUNNEL_REASON=token-over\n") ||
+		strings.Contains(string(text), "reboot") {
+		t.Errorf("%s, %v", text, err)
+	}
 }
 
 // A client's --on-down is told how the session was.

@@ -234,7 +234,7 @@ func TestManySources(t *testing.T) {
 		t.Errorf("%d taken, %d sources", taken, len(l.sources))
 	}
 	l.all = rate.NewLimiter(rate.Inf, 1)
-	if !l.take("no address", now) || sourceOf("no address").IsValid() {
+	if !l.take("no address", now) || SourceOf("no address").IsValid() {
 		t.Error("what has no address is not counted")
 	}
 }

@@ -34,7 +34,7 @@ const (
 	RefusedOmitted Event = "refused_omitted" // entries about refused logins that were left out
 	// entries about begins and ends of sessions that were left out
 	SessionsOmitted Event = "sessions_omitted"
-	EntriesLost    Event = "entries_lost"    // entries that could not be kept or written
+	EntriesLost     Event = "entries_lost" // entries that could not be kept or written
 )
 
 // Events returns all events.

@@ -12,7 +12,7 @@ import (
 )
 
 // auditLimit bounds how long the end of the hub waits for its audit log and its hooks.
-const auditLimit = 3 * time.Second
+const auditLimit = 2 * time.Second
 
 // auditTrail passes on what the hub tells of itself.
 type auditTrail struct {

@@ -75,6 +75,7 @@ func serve(c *cli.Context) (err error) {
 	if this == nil {
 		return err
 	}
+	defer func() { err = this.End(c.Err() != nil, err) }()
 	secret, err := serverToken(i, log)
 	if err != nil {
 		return err
