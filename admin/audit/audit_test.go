@@ -260,11 +260,14 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// A Send that never returns holds up no Record.
+// A Send that does not return holds up no Record, and what there is no room for is counted.
 func TestStuck(t *testing.T) {
 	release := make(chan struct{})
-	r := NewRecorder("tun0", func(context.Context, []Entry) error { <-release; return nil },
-		slog.New(slog.DiscardHandler))
+	var c collected
+	r := NewRecorder("tun0", func(ctx context.Context, all []Entry) error {
+		<-release
+		return c.send(ctx, all)
+	}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { r.Run(ctx) })
@@ -277,6 +280,9 @@ func TestStuck(t *testing.T) {
 	cancel()
 	close(release)
 	group.Wait()
+	if n, lost, _ := c.count(SessionStarted); n < maxQueue || uint64(n)+lost != 3*maxQueue {
+		t.Errorf("%d entries, %d lost", n, lost)
+	}
 }
 
 func TestTail(t *testing.T) {
