@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tunnel/admin/audit"
+	"tunnel/e2e/lab"
 	"tunnel/transport"
 )
 
@@ -71,15 +72,13 @@ func TestServerHooksHang(t *testing.T) {
 	srv := bin.serve(t, server, "--plain", "--on-up", "echo up runs; sleep 4321", "--on-connect",
 		"echo hook runs; sleep 4322 & sleep 4323 & wait", "--on-disconnect", "exit 7")
 	srv.WaitFor("up runs", soon)
-	var all []string
-	for i, h := range clients {
-		cl := bin.connect(t, h, directURL)
+	var all []*lab.Proc
+	for _, h := range clients {
+		all = append(all, bin.connect(t, h, directURL))
 		reaches(t, h, "10.1.1.1")
-		if i == 2 {
-			stop(t, cl)
-		}
-		all = append(all, cl.Stdout())
 	}
+	srv.WaitFor("hook runs", soon)
+	stop(t, all[0])
 	srv.WaitForNth("hook runs", 2, soon) // the first was killed after ten seconds
 	srv.WaitFor(`msg="hook ended: it took too long" flag=--on-connect`, soon)
 	srv.WaitFor(`msg="hook failed" flag=--on-disconnect err="exit status 7"`, 2*soon)
