@@ -101,10 +101,10 @@ func TestServerHooksResume(t *testing.T) {
 	server, client := twoUplinks(t)
 	bin, dir := raceBuild(t), t.TempDir()
 	rules, out := t.TempDir(), filepath.Join(dir, "out")
+	say := "; echo $TUNNEL_HOOK $TUNNEL_SESSION >>" + out
 	srv := bin.serve(t, server, "--plain", // the ping interval of 20 s detects nothing in time
-		"--on-connect", `touch "`+rules+`/$TUNNEL_CLIENT_ADDRESS"; echo $TUNNEL_HOOK $TUNNEL_SESSION >>`+out,
-		"--on-disconnect", `rm "`+rules+`/$TUNNEL_CLIENT_ADDRESS"; echo $TUNNEL_HOOK $TUNNEL_SESSION >>`+
-			out)
+		"--on-connect", `touch "`+rules+`/$TUNNEL_CLIENT_ADDRESS"`+say,
+		"--on-disconnect", `rm "`+rules+`/$TUNNEL_CLIENT_ADDRESS"`+say)
 	ran := func() string {
 		text, _ := os.ReadFile(out)
 		return string(text)

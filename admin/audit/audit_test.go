@@ -310,61 +310,6 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// bucket is one of a state.File.
-type bucket map[string][]byte
-
-func (b bucket) Each(f func(string, []byte) error) error {
-	var keys []string
-	for k := range b {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := f(k, b[k]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b bucket) Write(put map[string][]byte, remove ...string) error {
-	for _, k := range remove {
-		delete(b, k)
-	}
-	for k, v := range put {
-		b[k] = v
-	}
-	return nil
-}
-
-// What commands did without a hub is kept for one, bounded, and given once, in order.
-func TestKeep(t *testing.T) {
-	b := bucket{}
-	uid := uint32(1000)
-	for i := range maxKept + 7 {
-		if err := Keep(b, Entry{Time: time.Unix(int64(1000+i), 0), Event: TokenCreated, UID: &uid,
-			Token: fmt.Sprint("t", i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b["other"] = []byte("no entry")
-	c := collected{err: errors.New("not yet")}
-	r := NewRecorder("tun0", c.send, slog.New(slog.DiscardHandler))
-	if err := r.Drain(t.Context(), b); err == nil || len(b) != maxKept {
-		t.Fatalf("%v, %d left of what nobody has taken", err, len(b))
-	}
-	c.err = nil
-	for range 2 {
-		if err := r.Drain(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got := c.all
-	if len(got) != maxKept || got[0].Token != "t7" || *got[0].UID != 1000 || got[0].Dev != "" || len(b) != 0 || len(r.Tail(1)) != 1 {
-		t.Errorf("%d, first %+v, %d left", len(got), got[0], len(b))
-	}
-}
-
 // An address can have any text as its zone, and has none in the log.
 func TestZone(t *testing.T) {
 	zoned := netip.MustParseAddr("fe80::1%\x1b[2J")
@@ -389,56 +334,5 @@ func TestTidyCopies(t *testing.T) {
 	e := OfToken(TokenCreated, of)
 	if e.Tidy(); of.Domains[0] != "a\nb" || (*e.Grant.Domains)[0] != "a?b" {
 		t.Errorf("%q, %q", of.Domains, *e.Grant.Domains)
-	}
-}
-
-// The hub's end is last, however many entries wait and were left out: --on-down hangs on it.
-func TestStopped(t *testing.T) {
-	var c collected
-	runTo(t, &c, func(r *Recorder) {
-		for range oneRefusedBurst + 1 {
-			r.Record(Entry{Event: Refused, Reason: "token", Remote: "198.51.100.2:5"})
-		}
-		for range maxQueue {
-			r.Record(Entry{Event: SessionStarted})
-		}
-		r.Record(Entry{Event: HubStopped})
-	})
-	if last := c.all[len(c.all)-1]; last.Event != HubStopped {
-		t.Errorf("the last of %d is %+v", len(c.all), last)
-	}
-	c = collected{}
-	runTo(t, &c, func(r *Recorder) {
-		for range oneRefusedBurst + 1 {
-			r.Record(Entry{Event: Refused, Reason: "token", Remote: "198.51.100.2:5"})
-		}
-		r.Record(Entry{Event: HubStopped})
-	})
-	n := len(c.all)
-	if n < 2 || c.all[n-1].Event != HubStopped || c.all[n-2].Event != RefusedOmitted {
-		t.Errorf("%+v", c.all)
-	}
-}
-
-// A batch that is being passed on when the hub ends is not broken off: nobody knew what of it was
-// written.
-func TestNotBrokenOff(t *testing.T) {
-	var r *Recorder
-	ctx, cancel := context.WithCancel(t.Context())
-	sent, lost := 0, uint64(0)
-	r = NewRecorder("tun0", func(ctx context.Context, all []Entry) error {
-		for _, e := range all {
-			lost += e.Lost
-		}
-		cancel()
-		if sent += len(all); ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return nil
-	}, slog.New(slog.DiscardHandler))
-	r.Record(Entry{Event: Kicked})
-	r.Run(ctx)
-	if lost += r.lost; sent != 1 || lost != 0 {
-		t.Errorf("%d sent, %d lost", sent, lost)
 	}
 }

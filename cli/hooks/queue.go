@@ -137,7 +137,8 @@ func (q *Queue) next() (c Call, ok bool) {
 	return c, true
 }
 
-// Close runs the calls that wait, for half a second at most, kills the one that runs then, and returns.
+// Close runs the calls that wait, for half a second at most, kills the one that runs then, and
+// returns.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	if q.closed {

@@ -54,7 +54,8 @@ func New(told *config.Serve, log *slog.Logger) (*Keeper, error) {
 		return nil, nil //nolint:nilnil // see above
 	}
 	pair, _ := lease.PairOf(told.Network, 0)
-	k := &Keeper{told: told, log: log, refused: rate.Sometimes{Interval: omittedPause}, own: host.Address{Local: pair.Local, Peer: pair.Peer}}
+	k := &Keeper{told: told, log: log, own: host.Address{Local: pair.Local, Peer: pair.Peer},
+		refused: rate.Sometimes{Interval: omittedPause}}
 	if told.AuditLog != "" {
 		var err error
 		if k.trail, err = trail.Open(told.AuditLog, told.AuditLogSize, log); err != nil {
@@ -72,8 +73,8 @@ func adviceOn(name string) string {
 	if name == trail.ToJournal {
 		return "start systemd-journald, or give --audit-log FILE"
 	}
-	return "make its directory, or choose another --audit-log; a file or a directory of others is not " +
-		"written to"
+	return "make its directory, or choose another --audit-log; a file or a directory of others is " +
+		"not written to"
 }
 
 // Write writes entries, and has hooks run about them, without waiting but for --on-down, which runs
