@@ -293,7 +293,7 @@ func (c *Client) session(ctx context.Context, t *endpoint) (connected bool, err 
 	if c.Events.Lost != nil && ctx.Err() == nil {
 		c.Events.Lost(err)
 	}
-	return true, cmp.Or(over(err), err)
+	return true, cmp.Or(refusal.Over(err), err)
 }
 
 // saveSession stores the session to request from t on the next run.
@@ -316,16 +316,9 @@ func (c *Client) request(
 		ask.Address = wish.String()
 	}
 	link, err := conn.Request(ctx, ask, c.Device.Offload())
-	var closed *transport.CloseError
 	switch {
-	case errors.As(err, &closed) && closed.Code == transport.CodeNoAddress:
-		return link, &transport.StepError{Step: transport.StepAddress,
-			Err: errors.New(closed.Reason), Reason: transport.ReasonNetworkFull}
-	case errors.As(err, &closed) && closed.Code == transport.CodeSessions:
-		return link, &transport.StepError{Step: transport.StepAddress,
-			Err: errors.New(closed.Reason), Reason: transport.ReasonSessions}
-	case over(err) != nil:
-		return link, over(err)
+	case refusal.OfGrant(err) != nil:
+		return link, refusal.OfGrant(err)
 	case err != nil:
 		conn.Close(transport.CodeGoingAway, "no connected in time")
 		return link, &transport.StepError{Step: transport.StepHTTP,

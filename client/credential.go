@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"tunnel/client/store"
-	"tunnel/transport"
 )
 
 // ErrNotStored means that the session that would use a join token cannot be stored.
@@ -55,15 +54,4 @@ func (c *Client) exchange(t *endpoint, credential string) {
 		return
 	}
 	t.dialer.Token = credential
-}
-
-// over returns an error if the server closed the connection because its token is no longer valid,
-// nil if the connection ended for another reason.
-func over(err error) error {
-	var closed *transport.CloseError
-	if !errors.As(err, &closed) || !closed.Remote || closed.Code != transport.CodeRevoked {
-		return nil
-	}
-	return &transport.StepError{Step: transport.StepAuth, Err: errors.New(closed.Reason),
-		Reason: transport.ReasonTokenOver}
 }

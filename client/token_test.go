@@ -29,7 +29,7 @@ func TestRevoked(t *testing.T) {
 	text := h.made(auth.Spec{Name: "laptop"})
 	c := start(t, h.Address, func(c *client.Config) { c.Dialer.Token, c.KeepTrying = text, true })
 	c.until("connected ", 1)
-	if err := h.Server.RevokeToken("laptop"); err != nil {
+	if _, err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
 	}
 	var step *transport.StepError
@@ -160,14 +160,14 @@ func TestRevokedByOne(t *testing.T) {
 		credentials.Get("ws://"+two.Address+"/ws") != "" {
 		t.Error("after the first server the credentials are not those of it alone")
 	}
-	if err := one.Server.RevokeToken("phone"); err != nil {
+	if _, err := one.Server.RevokeToken("phone"); err != nil {
 		t.Fatal(err)
 	}
 	c.until("connected 10.9.0.3 ", 1)
 	two.stop()
 	two.Start() // with the credential
 	c.until("connected 10.9.0.3 ", 2)
-	if err := two.Server.RevokeToken("phone"); err != nil {
+	if _, err := two.Server.RevokeToken("phone"); err != nil {
 		t.Fatal(err)
 	}
 	var step *transport.StepError

@@ -85,7 +85,7 @@ func TestPushed(t *testing.T) {
 
 	set := func(pushed *[]netip.Prefix) {
 		t.Helper()
-		if err := h.Server.SetToken("laptop", auth.Change{PushRoutes: pushed}); err != nil {
+		if _, err := h.Server.SetToken("laptop", auth.Change{PushRoutes: pushed}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -57,8 +57,8 @@ func TestAudit(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	for i, event := range []audit.Event{audit.TokenCreated, audit.TokenChanged, audit.TokenRevoked} {
-		if e := got[i]; e.Event != event || e.Token != "laptop" || e.UID == nil ||
-			*e.UID != as || *e.Login != login {
+		if e := got[i]; e.Event != event || e.Token != "laptop" || e.TokenID != made.ID ||
+			e.Kind != string(auth.KindToken) || e.UID == nil || *e.UID != as || *e.Login != login {
 			t.Errorf("%+v", e)
 		}
 	}

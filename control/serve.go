@@ -118,20 +118,20 @@ func handler(s *server.Server, own Own) http.Handler {
 	mux.HandleFunc("PATCH /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
 		var change auth.Change
 		err := read(w, r, &change)
+		var token auth.Token
 		if err == nil {
-			err = s.SetToken(r.PathValue("name"), change)
+			token, err = s.SetToken(r.PathValue("name"), change)
 		}
 		if err == nil {
-			record(audit.OfChange(r.PathValue("name"), change).By(caller(r)))
+			record(audit.OfChange(token, change).By(caller(r)))
 		}
 		answer(w, http.StatusNoContent, nil, err)
 	})
 	mux.HandleFunc("DELETE /tokens/{name}", func(w http.ResponseWriter, r *http.Request) {
-		name := r.PathValue("name")
 		//nolint:contextcheck // what ends with a token does so even if nobody waits for it
-		err := s.RevokeToken(name)
+		token, err := s.RevokeToken(r.PathValue("name"))
 		if err == nil {
-			record(audit.Entry{Event: audit.TokenRevoked, Token: name}.By(caller(r)))
+			record(audit.OfToken(audit.TokenRevoked, token).By(caller(r)))
 		}
 		answer(w, http.StatusNoContent, nil, err)
 	})

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"tunnel/admin/audit"
+	"tunnel/e2e/lab"
+	"tunnel/transport"
 )
 
 // A hub's hooks run once for each of 50 clients that come and go, in order and without the token;
@@ -70,25 +72,80 @@ func TestServerHooksHang(t *testing.T) {
 	srv := bin.serve(t, server, "--plain", "--on-up", "echo up runs; sleep 4321", "--on-connect",
 		"echo hook runs; sleep 4322 & sleep 4323 & wait", "--on-disconnect", "exit 7")
 	srv.WaitFor("up runs", soon)
-	var all []string
-	for i, h := range clients {
-		cl := bin.connect(t, h, directURL)
+	var all []*lab.Proc
+	for _, h := range clients {
+		all = append(all, bin.connect(t, h, directURL))
 		reaches(t, h, "10.1.1.1")
-		if i == 2 {
-			stop(t, cl)
-		}
-		all = append(all, cl.Stdout())
 	}
+	srv.WaitFor("hook runs", soon)
+	stop(t, all[0])
 	srv.WaitForNth("hook runs", 2, soon) // the first was killed after ten seconds
 	srv.WaitFor(`msg="hook ended: it took too long" flag=--on-connect`, soon)
 	srv.WaitFor(`msg="hook failed" flag=--on-disconnect err="exit status 7"`, 2*soon)
 	begin := time.Now()
 	stop(t, srv)
-	t.Logf("ended after %v, with %d clients", time.Since(begin), len(all))
+	// half a second each for connections and for hooks that wait; all would take hours
+	if took := time.Since(begin); took > 2*time.Second+slack {
+		t.Errorf("ended after %v, with %d clients", took, len(all))
+	}
 	eventually(t, "nothing of the hooks is left", func() bool {
 		out, _, _ := server.Try("pgrep", "-f", "^sleep 432[123]$")
 		return out == ""
 	})
+}
+
+// A client that comes back while its first connection is dead, and not known to be, has the rule of
+// its on-connect afterwards: the end of its first session comes before the begin of its next.
+func TestServerHooksResume(t *testing.T) {
+	t.Parallel()
+	server, client := twoUplinks(t)
+	bin, dir := raceBuild(t), t.TempDir()
+	rules, out := t.TempDir(), filepath.Join(dir, "out")
+	say := "; echo $TUNNEL_HOOK $TUNNEL_SESSION >>" + out
+	srv := bin.serve(t, server, "--plain", // the ping interval of 20 s detects nothing in time
+		"--on-connect", `touch "`+rules+`/$TUNNEL_CLIENT_ADDRESS"`+say,
+		"--on-disconnect", `rm "`+rules+`/$TUNNEL_CLIENT_ADDRESS"`+say)
+	ran := func() string {
+		text, _ := os.ReadFile(out)
+		return string(text)
+	}
+	cl := bin.connect(t, client, routedURL)
+	eventually(t, "the first hook has run", func() bool { return ran() == "on-connect 1\n" })
+	client.Run("ip", "link", "set", "dev", "eth0", "down")
+	client.Run("ip", "route", "add", "default", "via", "10.78.0.1")
+	cl.WaitForNth("up: ", 2, soon)
+	const want = "on-connect 1\non-disconnect 1\non-connect 2\n"
+	eventually(t, "the hooks have run", func() bool { return len(ran()) >= len(want) })
+	if got := ran(); got != want {
+		t.Errorf("ran\n%s", got)
+	}
+	if _, err := os.Stat(filepath.Join(rules, "10.1.1.3")); err != nil {
+		t.Errorf("the client that is connected has no rule: %v", err)
+	}
+	stop(t, srv)
+	if got := ran(); got != want+"on-disconnect 2\n" {
+		t.Errorf("ran in the end\n%s", got)
+	}
+}
+
+// Whatever a hostile hub says as it closes, the client's --on-down gets a word of this program's.
+func TestOnDownHostile(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin, out := raceBuild(t), filepath.Join(t.TempDir(), "out")
+	const hostile = "$(reboot) `id` '\"; PATH=/tmp"
+	startBadHub(t, server, &transport.CloseError{Code: transport.CodeRevoked, Reason: hostile},
+		func(int) transport.Connected { return grants("10.1.1.0/24", "10.1.1.3", "10.1.1.4") })
+	cl := bin.start(t, client, "connect", directURL, "--token", token, "--state", t.TempDir(),
+		"--on-down", "env >"+out)
+	if code := cl.Wait(soon); code != 8 {
+		t.Errorf("exit code %d", code)
+	}
+	text, err := os.ReadFile(out)
+	if err != nil || !strings.Contains("\n"+string(text), "\nTUNNEL_REASON=token-over\n") ||
+		strings.Contains(string(text), "reboot") {
+		t.Errorf("%s, %v", text, err)
+	}
 }
 
 // A client's --on-down is told how the session was.
@@ -102,7 +159,7 @@ func TestOnDownTold(t *testing.T) {
 	sendFile(t, client, server, "10.1.1.1", 1<<20)
 	stop(t, cl)
 	text, err := os.ReadFile(out)
-	if err != nil || !regexp.MustCompile(`^on-down \d+ 1\d{6} \d+ the program was told to end\n$`).
+	if err != nil || !regexp.MustCompile(`^on-down \d+ 1\d{6} \d+ stopped\n$`).
 		Match(text) {
 		t.Errorf("%q, %v", text, err)
 	}

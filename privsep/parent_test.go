@@ -164,7 +164,7 @@ func (h *fakeHost) Record(_ context.Context, entries []audit.Entry) error {
 	return nil
 }
 
-func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want, _ audit.Entry) error {
+func (h *fakeHost) RunHook(_ context.Context, flag string, set host.Want, _ *audit.Entry) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.hooks = append(h.hooks, flag+" "+set.Addresses[0].Local.String())

@@ -1,8 +1,12 @@
 package privsep_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"tunnel/admin/audit"
+	"tunnel/privsep"
 )
 
 const entry = `{"time":"2026-01-01T00:00:00Z","event":"kicked","uid":7,"token":"office"}`
@@ -19,5 +23,20 @@ func TestRecord(t *testing.T) {
 	defer h.mu.Unlock()
 	if len(h.entries) != 2 || h.entries[1].Token != "office" || *h.entries[1].UID != 7 {
 		t.Errorf("%+v", h.entries)
+	}
+}
+
+// A worker that records more at once than any does was broken into.
+func TestRecordTooMany(t *testing.T) {
+	h := newHost(t)
+	many := strings.TrimSuffix(strings.Repeat(entry+",", audit.MaxBatch+1), ",")
+	_, _, err := run(t, h, "sends", device, `{"id":2,"kind":"record","entries":[`+many+`]}`)
+	if !errors.Is(err, privsep.ErrProtocol) {
+		t.Errorf("%v", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.entries) > 0 {
+		t.Errorf("%d entries", len(h.entries))
 	}
 }

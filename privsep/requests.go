@@ -37,9 +37,9 @@ type Machine interface {
 	OpenConfig() (copy *os.File, err error)
 	// Adopt makes what OpenConfig has read last hold, for Open, RunHook and Allow, too.
 	Adopt(ctx context.Context) error
-	// RunHook runs the command of the flag for what was set, and the session that it is about, if
-	// that has an Event.
-	RunHook(ctx context.Context, flag string, set host.Want, about audit.Entry) error
+	// RunHook runs the command of the flag for what was set; about is the session that it is about,
+	// nil if it is about none.
+	RunHook(ctx context.Context, flag string, set host.Want, about *audit.Entry) error
 	// Record keeps entries in the audit log, and has the hooks about them run. It does not wait for
 	// these.
 	Record(ctx context.Context, entries []audit.Entry) error
@@ -185,7 +185,7 @@ func (r request) well() bool {
 		}
 	case kindRecord:
 		bare.Entries = r.Entries
-		if len(r.Entries) == 0 {
+		if len(r.Entries) == 0 || len(r.Entries) > audit.MaxBatch {
 			return false
 		}
 	case kindTell:
@@ -284,9 +284,9 @@ func (p *Parent) do(ctx context.Context, r request) (a reply, file *os.File, err
 		if len(applied.Addresses) == 0 {
 			return a, nil, errors.New("refused: a hook without addresses")
 		}
-		var about audit.Entry
+		var about *audit.Entry
 		if len(r.Entries) > 0 {
-			about = r.Entries[0]
+			about = &r.Entries[0]
 		}
 		return a, nil, p.machine.RunHook(ctx, r.Name, applied, about)
 	case kindRecord:

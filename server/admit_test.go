@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"tunnel/admin/audit"
 	"tunnel/lease"
 	"tunnel/server"
 	"tunnel/transport"
@@ -165,7 +167,15 @@ func TestResumeReplaces(t *testing.T) {
 // Many connections with one session at the same time: one stays, the others are told, and nobody
 // else gets the address.
 func TestResumeTogether(t *testing.T) {
-	h := serve(t, "10.1.1.0/24", nil)
+	var mu sync.Mutex
+	var recorded []audit.Entry
+	h := serve(t, "10.1.1.0/24", func(c *server.Config) {
+		c.Record = func(e audit.Entry) {
+			mu.Lock()
+			defer mu.Unlock()
+			recorded = append(recorded, e)
+		}
+	})
 	const session = "one-session-for-all"
 	const together = 8
 	type result struct {
@@ -204,6 +214,33 @@ func TestResumeTogether(t *testing.T) {
 	}
 	if r := <-results; r.closed.Code != transport.CodeRestart {
 		t.Errorf("the last one was told %+v", r.closed)
+	}
+	inOrder(t, recorded)
+}
+
+// inOrder expects that of the sessions with one address, one ends before the next begins.
+func inOrder(t *testing.T, recorded []audit.Entry) {
+	t.Helper()
+	has, sessions := map[netip.Addr]uint64{}, 0
+	for _, e := range recorded {
+		now := has[e.Address]
+		switch {
+		case e.Event == audit.SessionStarted && now == 0:
+			has[e.Address] = e.Session
+			sessions++
+		case e.Event == audit.SessionEnded && now == e.Session && e.End != nil:
+			has[e.Address] = 0
+		case e.Event == audit.SessionStarted || e.Event == audit.SessionEnded:
+			t.Errorf("%s of %d while %d has %s", e.Event, e.Session, now, e.Address)
+		}
+	}
+	for a, session := range has {
+		if session != 0 {
+			t.Errorf("session %d of %s has no end", session, a)
+		}
+	}
+	if sessions < 2 {
+		t.Errorf("%d sessions", sessions)
 	}
 }
 

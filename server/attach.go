@@ -99,7 +99,10 @@ func (s *Server) attachPeer(life context.Context, who client,
 	c := &connection{peer: p, subflow: p.Connect(0), request: request, answer: p.Link}
 	c.answer.Credential = credential // once
 	s.networks.Prepare(p)
-	lost := s.peers.Attach(p)
+	replaced, lost := s.peers.Attach(p)
+	if replaced != nil {
+		replaced.Ended(peers.ErrReplaced(), s.record)
+	}
 	attached = true
 	s.drops.Count(policy.Stale, lost)
 	// It may have been revoked since it was checked; from now on, RevokeToken finds p.

@@ -52,7 +52,7 @@ func TestPushedDNS(t *testing.T) {
 
 	set := func(name string, change auth.Change) {
 		t.Helper()
-		if err := h.Server.SetToken(name, change); err != nil {
+		if _, err := h.Server.SetToken(name, change); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestDNSRefused(t *testing.T) {
 		}
 	}
 	h.token(auth.Spec{Name: "y", DNS: dns, Domains: many[1:]})
-	err := h.Server.SetToken("y", auth.Change{DNS: &[]netip.Addr{}})
+	_, err := h.Server.SetToken("y", auth.Change{DNS: &[]netip.Addr{}})
 	if !errors.Is(err, auth.ErrSpec) || !strings.Contains(err.Error(), "no DNS server") {
 		t.Error(err)
 	}

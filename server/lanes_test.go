@@ -140,7 +140,7 @@ func TestLanesEndTogether(t *testing.T) {
 		}, transport.CodeReplaced},
 		"stopped": {func(h *hub, _ string, _ *member) { h.Cancel() }, transport.CodeRestart},
 		"revoked": {func(h *hub, _ string, _ *member) {
-			if err := h.Server.RevokeToken("one"); err != nil {
+			if _, err := h.Server.RevokeToken("one"); err != nil {
 				h.t.Error(err)
 			}
 		}, transport.CodeRevoked},

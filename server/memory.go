@@ -1,13 +1,9 @@
 package server
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -53,7 +49,7 @@ func (s *Server) watchMemory(ctx context.Context) {
 			if now := s.budget.Dropped(); now > said {
 				short.Do(func() {
 					s.Log.Warn("memory is short: packets of the clients that hold most are dropped",
-						"dropped", now-said, "limit_mib", s.MaxMemory>>20, "most", s.holders())
+						"dropped", now-said, "limit_mib", s.MaxMemory>>20, "most", s.peers.Fattest(fattest))
 					said = now
 				})
 			}
@@ -95,33 +91,4 @@ func (s *Server) surge(ctx context.Context, look func()) {
 func giveBack() {
 	runtime.GC() // a sync.Pool keeps what is in it for one collection
 	debug.FreeOSMemory()
-}
-
-// holders returns the names of the tokens with the largest queues, for a log line.
-func (s *Server) holders() string {
-	type holder struct {
-		name  string
-		peers int
-		bytes int64
-	}
-	byToken := map[string]*holder{}
-	for _, p := range s.peers.All() {
-		h := byToken[p.Token.ID]
-		if h == nil {
-			h = &holder{name: p.Token.Name}
-			byToken[p.Token.ID] = h
-		}
-		h.peers++
-		h.bytes += p.Queue.Held()
-	}
-	var all []*holder
-	for _, h := range byToken {
-		all = append(all, h)
-	}
-	slices.SortFunc(all, func(a, b *holder) int { return cmp.Compare(b.bytes, a.bytes) })
-	var text []string
-	for _, h := range all[:min(len(all), fattest)] {
-		text = append(text, fmt.Sprintf("%s: %d KiB in %d sessions", h.name, h.bytes>>10, h.peers))
-	}
-	return strings.Join(text, ", ")
 }

@@ -19,7 +19,7 @@ import (
 // own changes the networks behind the client of a token.
 func (h *hub) own(name string, routes ...string) {
 	h.t.Helper()
-	if err := h.Server.SetToken(name, auth.Change{Routes: list(routes...)}); err != nil {
+	if _, err := h.Server.SetToken(name, auth.Change{Routes: list(routes...)}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -77,7 +77,7 @@ func TestSetHoldsAtOnce(t *testing.T) {
 	if id := tuntest.IDOf(h.Device.Gets(t)); id != 8 {
 		t.Errorf("packet %d, which the site has made up, comes out of the device", id)
 	}
-	if err := h.Server.RevokeToken("branch"); err != nil {
+	if _, err := h.Server.RevokeToken("branch"); err != nil {
 		t.Fatal(err)
 	}
 	h.Device.Sends(t, tuntest.Packet("10.1.1.1", "10.50.7.9", 9))
@@ -151,7 +151,7 @@ func TestHeldForFormerNetwork(t *testing.T) {
 // the server.
 func TestNetworkEndsWithToken(t *testing.T) {
 	for name, end := range map[string]func(*hub){
-		"revoked":  func(h *hub) { h.t.Helper(); _ = h.Server.RevokeToken("site") },
+		"revoked":  func(h *hub) { h.t.Helper(); _, _ = h.Server.RevokeToken("site") },
 		"no route": func(h *hub) { h.t.Helper(); h.own("site") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,11 +226,11 @@ func TestRouteTakesPushed(t *testing.T) {
 	refused("pushed to all", err, "10.20.7.0/24")
 	h.token(auth.Spec{Name: "laptop", PushRoutes: prefixes("10.30.7.0/24")})
 	h.token(auth.Spec{Name: "site", Routes: prefixes("10.40.0.0/16", "10.20.7.0/25")})
-	err = h.Server.SetToken("site", auth.Change{Routes: list("10.30.0.0/16")})
+	_, err = h.Server.SetToken("site", auth.Change{Routes: list("10.30.0.0/16")})
 	refused("pushed to one", err, "10.30.7.0/24")
 	h.set("laptop", "10.40.7.0/24") // behind the site
 	h.own("site", "10.40.0.0/16", "10.30.0.0/16")
-	if err := h.Server.SetToken("site", auth.Change{DNS: &[]netip.Addr{}}); err != nil {
+	if _, err := h.Server.SetToken("site", auth.Change{DNS: &[]netip.Addr{}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -106,7 +106,7 @@ func prefixes(texts ...string) (all []netip.Prefix) {
 // set changes what is pushed to the clients of a token.
 func (h *hub) set(name string, pushed ...string) {
 	h.t.Helper()
-	if err := h.Server.SetToken(name, auth.Change{PushRoutes: list(pushed...)}); err != nil {
+	if _, err := h.Server.SetToken(name, auth.Change{PushRoutes: list(pushed...)}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -255,7 +255,7 @@ func TestAdvertised(t *testing.T) {
 	}
 
 	// What is asked of a token that is over goes at once.
-	if err := h.Server.RevokeToken("branch"); err != nil {
+	if _, err := h.Server.RevokeToken("branch"); err != nil {
 		t.Fatal(err)
 	}
 	laptop.hears(5, "10.60.0.0/16")
@@ -310,7 +310,7 @@ func TestSetOwnRoutes(t *testing.T) {
 	text := h.token(auth.Spec{Name: "site", Routes: prefixes("10.50.0.0/16")})
 	site := h.listen(text, transport.Connect{}, "10.50.0.0/16", "10.60.0.0/16")
 	m.until(t, "10.50.0.0/16")
-	if err := h.Server.SetToken("site", auth.Change{Routes: list("10.60.0.0/16")}); err != nil {
+	if _, err := h.Server.SetToken("site", auth.Change{Routes: list("10.60.0.0/16")}); err != nil {
 		t.Fatal(err)
 	}
 	var closed *transport.CloseError
@@ -362,7 +362,7 @@ func TestNetworksRefused(t *testing.T) {
 		PushRoutes: prefixes("192.168.7.0/24", "10.50.0.0/16")}); err != nil {
 		t.Error(err)
 	}
-	err := h.Server.SetToken("y", auth.Change{Routes: list("192.168.7.0/25")})
+	_, err := h.Server.SetToken("y", auth.Change{Routes: list("192.168.7.0/25")})
 	if !errors.Is(err, auth.ErrSpec) || !strings.Contains(err.Error(), "overlaps the route") {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ func TestRouteOfLatePeer(t *testing.T) {
 	h := serve(t, "10.1.1.0/24", nil)
 	spec := auth.Spec{Name: "site", Routes: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}}
 	h.joinWith(h.token(spec), transport.Connect{})
-	if err := h.Server.RevokeToken("site"); err != nil {
+	if _, err := h.Server.RevokeToken("site"); err != nil {
 		t.Fatal(err)
 	}
 	spec.Name = "site2"

@@ -35,7 +35,7 @@ func (s *Server) run(c *connection) (ended error) {
 	}
 	if c.request.Lane == nil {
 		c.log.Info("connected", c.conn.Security())
-		s.record(c.peer.Begin())
+		c.peer.Begin(s.record)
 		if s.Admitted != nil && !c.began.IsZero() {
 			s.Admitted(time.Since(c.began))
 		}
@@ -59,10 +59,8 @@ func (s *Server) disconnect(c *connection, why error) {
 		}
 		return
 	}
-	s.detach(c.peer) // before the log line, after which the lease must be idle
-	if e, begun := c.peer.Ended(why); begun {
-		s.record(e)
-	}
+	c.peer.Ended(why, s.record) // before the seat and the address are free for the next
+	s.detach(c.peer)            // before the log line, after which the lease must be idle
 	if why != nil {
 		c.log.Info("disconnected", "reason", why, "queue", c.peer.Queue.Drops())
 	}

@@ -131,7 +131,7 @@ func TestUsage(t *testing.T) {
 		t.Errorf("away it is counted as %+v, after %+v", left, first)
 	}
 	c := h.joinWith(text, transport.Connect{})
-	if err := h.Server.RevokeToken("laptop"); err != nil {
+	if _, err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
 	}
 	c.told()

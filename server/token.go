@@ -83,33 +83,33 @@ func (s *Server) agrees(spec auth.Spec) error {
 	return s.networks.FitsMachine(spec)
 }
 
-// SetToken changes a token. Connected clients are told: one whose own networks change reconnects
-// at once. The errors are those of auth.Store.Set and ErrNoTokens.
-func (s *Server) SetToken(name string, change auth.Change) error {
+// SetToken changes a token, and returns it. Connected clients are told: one whose own networks
+// change reconnects at once. The errors are those of auth.Store.Set and ErrNoTokens.
+func (s *Server) SetToken(name string, change auth.Change) (auth.Token, error) {
 	store, err := s.tokens()
 	if err != nil {
-		return err
+		return auth.Token{}, err
 	}
 	_, now, err := store.Set(name, change, s.networks.FitsMachine)
 	if err != nil {
-		return err
+		return auth.Token{}, err
 	}
 	s.networks.Changed()
 	s.local.Info("token changed", "token", name, "routes", now.Routes, "push_routes",
 		now.PushRoutes, "dns", now.DNS, "domains", now.Domains)
-	return nil
+	return now, nil
 }
 
-// RevokeToken ends a token, its sessions, leases and connections, and drops packets held for its
-// clients. The errors are those of auth.Store.Revoke and ErrNoTokens.
-func (s *Server) RevokeToken(name string) error {
+// RevokeToken ends a token, its sessions, leases and connections, drops packets held for its
+// clients, and returns it as it was. The errors are those of auth.Store.Revoke and ErrNoTokens.
+func (s *Server) RevokeToken(name string) (auth.Token, error) {
 	store, err := s.tokens()
 	if err != nil {
-		return err
+		return auth.Token{}, err
 	}
 	token, err := store.Revoke(name)
 	if err != nil {
-		return err
+		return auth.Token{}, err
 	}
 	s.endToken(token.ID, auth.ErrRevoked)
 	s.networks.Changed() // others may have its networks now
@@ -122,7 +122,7 @@ func (s *Server) RevokeToken(name string) error {
 		s.local.Warn("connections of a revoked token go on", "token", name, "err", err)
 	}
 	s.local.Info("token revoked", "token", name)
-	return nil
+	return token, nil
 }
 
 // TokenStatus is a token with its connected clients.

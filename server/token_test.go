@@ -87,11 +87,11 @@ func TestRevoke(t *testing.T) {
 	if a.own() == b.own() {
 		t.Errorf("two machines with one token both have %s", a.own())
 	}
-	if err := h.Server.RevokeToken("nobody"); !errors.Is(err, auth.ErrUnknown) {
+	if _, err := h.Server.RevokeToken("nobody"); !errors.Is(err, auth.ErrUnknown) {
 		t.Errorf("revoke of nobody: %v", err)
 	}
 	began := time.Now()
-	if err := h.Server.RevokeToken("laptop"); err != nil {
+	if _, err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{a.own() + "/32", b.own() + "/32"}
@@ -234,7 +234,7 @@ func TestJoinToken(t *testing.T) {
 	if err := h.refuses(join, transport.Connect{Session: mine}); !isStep(err, transport.StepAuth) {
 		t.Errorf("the join token once more: %v", err)
 	}
-	if err := h.Server.RevokeToken("phone"); err != nil {
+	if _, err := h.Server.RevokeToken("phone"); err != nil {
 		t.Fatal(err)
 	}
 	ends(t, m, "the token was revoked", time.Now())
@@ -320,7 +320,7 @@ func TestListTokens(t *testing.T) {
 		server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
-	if err := open.Server.RevokeToken("x"); !errors.Is(err, server.ErrNoTokens) {
+	if _, err := open.Server.RevokeToken("x"); !errors.Is(err, server.ErrNoTokens) {
 		t.Errorf("without tokens: %v", err)
 	}
 }
@@ -337,7 +337,7 @@ func TestRevokedAway(t *testing.T) {
 		tuntest.Packet("10.1.1.1", away.own(), 2), tuntest.Packet("10.1.1.1", stays.own(), 3))
 	stays.gets(1) // so that the server has read them
 	for _, name := range []string{"away", "stays"} {
-		if err := h.Server.RevokeToken(name); err != nil {
+		if _, err := h.Server.RevokeToken(name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -363,7 +363,7 @@ func TestListReplaced(t *testing.T) {
 		all[1].Sessions[0].Address.String() != m.own() {
 		t.Errorf("%+v, %v", all, err)
 	}
-	if err := h.Server.RevokeToken("laptop"); err != nil {
+	if _, err := h.Server.RevokeToken("laptop"); err != nil {
 		t.Fatal(err)
 	}
 	ends(t, m, "the token was revoked", time.Now())
@@ -385,7 +385,7 @@ func TestRevokeSparesOthersNetworks(t *testing.T) {
 		name string
 		ends []netip.Prefix
 	}{{"site", nil}, {"branch", []netip.Prefix{part}}} {
-		if err := h.Server.RevokeToken(test.name); err != nil {
+		if _, err := h.Server.RevokeToken(test.name); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(severed, test.ends) {

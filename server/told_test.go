@@ -19,7 +19,7 @@ func TestOverIsTold(t *testing.T) {
 	expired := h.token(auth.Spec{Name: "expired", Expires: end})
 	m := h.joinWith(used, transport.Connect{Session: "of-the-first"})
 	h.joinWith(m.link.Credential, transport.Connect{Session: "of-the-first"})
-	if err := h.Server.RevokeToken("revoked"); err != nil {
+	if _, err := h.Server.RevokeToken("revoked"); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Until(end) + time.Millisecond)

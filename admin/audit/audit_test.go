@@ -18,6 +18,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/time/rate"
+
+	"tunnel/auth"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,7 +100,12 @@ func TestForgery(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := Entry{Time: time.Now(), Event: Refused, Remote: hostile, Subject: hostile,
-				Reason: hostile, Detail: hostile, Token: hostile, TLS: hostile}
+				Reason: hostile, Detail: hostile, Token: hostile, TLS: hostile,
+				Grant: &Grant{CertCN: hostile, Domains: &[]string{"a", hostile}}}
+			only := Entry{Time: e.Time, Event: Refused, Grant: &Grant{Domains: e.Grant.Domains}}
+			if only.Time = e.Time.UTC().Round(0); only.Check() == nil && e.Check() != nil {
+				t.Error("a grant of a worker that was broken into is taken")
+			}
 			if e.Check() == nil && name != "a quote" && name != "markup" {
 				t.Error("an entry of a worker that was broken into is taken")
 			}
@@ -140,7 +147,7 @@ func (c *collected) send(_ context.Context, entries []Entry) error {
 	if c.err != nil {
 		return c.err
 	}
-	if len(entries) > maxBatch+1 {
+	if len(entries) > MaxBatch {
 		return fmt.Errorf("%d entries at once", len(entries))
 	}
 	c.all = append(c.all, entries...)
@@ -227,7 +234,7 @@ func TestManySources(t *testing.T) {
 		t.Errorf("%d taken, %d sources", taken, len(l.sources))
 	}
 	l.all = rate.NewLimiter(rate.Inf, 1)
-	if !l.take("no address", now) || sourceOf("no address").IsValid() {
+	if !l.take("no address", now) || SourceOf("no address").IsValid() {
 		t.Error("what has no address is not counted")
 	}
 }
@@ -253,11 +260,14 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// A Send that never returns holds up no Record.
+// A Send that does not return holds up no Record, and what there is no room for is counted.
 func TestStuck(t *testing.T) {
 	release := make(chan struct{})
-	r := NewRecorder("tun0", func(context.Context, []Entry) error { <-release; return nil },
-		slog.New(slog.DiscardHandler))
+	var c collected
+	r := NewRecorder("tun0", func(ctx context.Context, all []Entry) error {
+		<-release
+		return c.send(ctx, all)
+	}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { r.Run(ctx) })
@@ -270,6 +280,9 @@ func TestStuck(t *testing.T) {
 	cancel()
 	close(release)
 	group.Wait()
+	if n, lost, _ := c.count(SessionStarted); n < maxQueue || uint64(n)+lost != 3*maxQueue {
+		t.Errorf("%d entries, %d lost", n, lost)
+	}
 }
 
 func TestTail(t *testing.T) {
@@ -297,51 +310,29 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// bucket is one of a state.File.
-type bucket map[string][]byte
-
-func (b bucket) Each(f func(string, []byte) error) error {
-	var keys []string
-	for k := range b {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := f(k, b[k]); err != nil {
-			return err
+// An address can have any text as its zone, and has none in the log.
+func TestZone(t *testing.T) {
+	zoned := netip.MustParseAddr("fe80::1%\x1b[2J")
+	for name, e := range map[string]Entry{
+		"its own":   {Address: zoned},
+		"a grant's": {Grant: &Grant{Address: zoned}},
+		"DNS":       {Grant: &Grant{DNS: &[]netip.Addr{zoned}}},
+	} {
+		e.Time, e.Event = time.Now().UTC().Round(0), Kicked
+		if e.Check() == nil {
+			t.Errorf("%s is taken", name)
+		}
+		if e.Tidy(); e.Check() != nil {
+			t.Errorf("%s is not tidied: %v", name, e.Check())
 		}
 	}
-	return nil
 }
 
-func (b bucket) Write(put map[string][]byte, remove ...string) error {
-	for _, k := range remove {
-		delete(b, k)
-	}
-	for k, v := range put {
-		b[k] = v
-	}
-	return nil
-}
-
-// What commands did without a hub is kept for one, bounded, and given once, in order.
-func TestKeep(t *testing.T) {
-	b := bucket{}
-	uid := uint32(1000)
-	for i := range maxKept + 7 {
-		if err := Keep(b, Entry{Time: time.Unix(int64(1000+i), 0), Event: TokenCreated, UID: &uid,
-			Token: fmt.Sprint("t", i)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b["other"] = []byte("no entry")
-	var got []Entry
-	for range 2 {
-		if err := Drain(b, func(e Entry) { got = append(got, e) }); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(got) != maxKept || got[0].Token != "t7" || *got[0].UID != 1000 || len(b) != 0 {
-		t.Errorf("%d, first %+v, %d left", len(got), got[0], len(b))
+// Tidy changes no list of the token that an entry is about.
+func TestTidyCopies(t *testing.T) {
+	of := auth.Token{Name: "a", Domains: []string{"a\nb"}}
+	e := OfToken(TokenCreated, of)
+	if e.Tidy(); of.Domains[0] != "a\nb" || (*e.Grant.Domains)[0] != "a?b" {
+		t.Errorf("%q, %q", of.Domains, *e.Grant.Domains)
 	}
 }

@@ -32,13 +32,15 @@ const (
 	SessionEnded   Event = "session_ended"
 	Refused        Event = "refused"         // a login
 	RefusedOmitted Event = "refused_omitted" // entries about refused logins that were left out
-	EntriesLost    Event = "entries_lost"    // entries that could not be kept or written
+	// entries about begins and ends of sessions that were left out
+	SessionsOmitted Event = "sessions_omitted"
+	EntriesLost     Event = "entries_lost" // entries that could not be kept or written
 )
 
 // Events returns all events.
 func Events() []Event {
 	return []Event{HubStarted, HubStopped, TokenCreated, TokenChanged, TokenRevoked, InvitationUsed,
-		Kicked, SessionStarted, SessionEnded, Refused, RefusedOmitted, EntriesLost}
+		Kicked, SessionStarted, SessionEnded, Refused, RefusedOmitted, SessionsOmitted, EntriesLost}
 }
 
 // Entry is one line of the audit log. Fields that an event does not have are left out.
@@ -117,10 +119,11 @@ func OfToken(event Event, t auth.Token) Entry {
 	return e
 }
 
-// OfChange returns an entry about a change of the token name.
-func OfChange(name string, c auth.Change) Entry {
-	return Entry{Event: TokenChanged, Token: name, Grant: &Grant{Routes: c.Routes,
-		PushRoutes: c.PushRoutes, DNS: c.DNS, Domains: c.Domains}}
+// OfChange returns an entry about a change of a token.
+func OfChange(t auth.Token, c auth.Change) Entry {
+	e := OfToken(TokenChanged, t)
+	e.Grant = &Grant{Routes: c.Routes, PushRoutes: c.PushRoutes, DNS: c.DNS, Domains: c.Domains}
+	return e
 }
 
 // some returns a pointer to a list that is not empty, else nil.
@@ -142,8 +145,12 @@ var ErrEntry = errors.New("not an entry of the audit log")
 
 // Tidy brings e to the form that Check demands, and returns the bytes of its JSON.
 func (e *Entry) Tidy() (size int) {
+	e.own()
 	for _, text := range e.texts() {
 		*text = plain(*text)
+	}
+	for _, a := range e.addresses() {
+		*a = a.WithZone("")
 	}
 	e.Time = e.Time.UTC().Round(0)
 	data, err := json.Marshal(e)
@@ -166,6 +173,11 @@ func (e *Entry) Check() error {
 			return fmt.Errorf("%w: a text", ErrEntry)
 		}
 	}
+	for _, a := range e.addresses() {
+		if a.Zone() != "" { // which can have any text
+			return fmt.Errorf("%w: an address", ErrEntry)
+		}
+	}
 	for reason := range e.Omitted {
 		if reason != plain(reason) {
 			return fmt.Errorf("%w: a reason", ErrEntry)
@@ -177,10 +189,50 @@ func (e *Entry) Check() error {
 	return nil
 }
 
-// texts returns the texts in e that others may have chosen. Those of a Grant are root's.
+// own gives e a Grant and lists of its own: those that it was made with may be a token's.
+func (e *Entry) own() {
+	if e.Grant == nil {
+		return
+	}
+	g := *e.Grant
+	if g.Domains != nil {
+		all := slices.Clone(*g.Domains)
+		g.Domains = &all
+	}
+	if g.DNS != nil {
+		all := slices.Clone(*g.DNS)
+		g.DNS = &all
+	}
+	e.Grant = &g
+}
+
+// texts returns the texts in e that others may have chosen.
 func (e *Entry) texts() []*string {
-	return []*string{&e.Dev, &e.User, &e.LoginUser, &e.Token, &e.TokenID, &e.Kind, &e.Remote, &e.TLS,
+	all := []*string{&e.Dev, &e.User, &e.LoginUser, &e.Token, &e.TokenID, &e.Kind, &e.Remote, &e.TLS,
 		&e.Subject, &e.Reason, &e.Detail}
+	if e.Grant != nil {
+		all = append(all, &e.Grant.CertCN)
+		if e.Grant.Domains != nil {
+			for i := range *e.Grant.Domains {
+				all = append(all, &(*e.Grant.Domains)[i])
+			}
+		}
+	}
+	return all
+}
+
+// addresses returns the addresses in e that could have a zone.
+func (e *Entry) addresses() []*netip.Addr {
+	all := []*netip.Addr{&e.Address}
+	if e.Grant != nil {
+		all = append(all, &e.Grant.Address)
+		if e.Grant.DNS != nil {
+			for i := range *e.Grant.DNS {
+				all = append(all, &(*e.Grant.DNS)[i])
+			}
+		}
+	}
+	return all
 }
 
 // plain returns text without control characters, those that change the direction of text, and

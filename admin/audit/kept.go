@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -38,29 +40,38 @@ func Keep(b Bucket, e Entry) error {
 	return b.Write(map[string][]byte{fmt.Sprintf("%020d", e.Time.UnixNano()): data}, remove...)
 }
 
-// Drain gives all entries of Keep to record, the oldest first, and forgets them. What is none of
-// them is forgotten as well.
-func Drain(b Bucket, record func(Entry)) error {
-	var keys []string
+// Drain passes all entries of Keep on, the oldest first, and forgets those for which Send returned.
+// What is none of them is forgotten as well. After a crash between the two an entry is passed on
+// again: the same in every byte.
+func (r *Recorder) Drain(ctx context.Context, b Bucket) (err error) {
+	var keys, done []string
 	var all []Entry
 	if err := b.Each(func(key string, value []byte) error {
-		keys = append(keys, key)
 		var e Entry
 		if json.Unmarshal(value, &e) == nil {
 			if e.Tidy(); e.Check() == nil {
-				all = append(all, e)
+				keys, all = append(keys, key), append(all, e)
+				return nil
 			}
 		}
+		done = append(done, key)
 		return nil
-	}); err != nil || len(keys) == 0 {
+	}); err != nil {
 		return err
 	}
-	// Forgotten first: after a crash between the two they are lost, and not there twice.
-	if err := b.Write(nil, keys...); err != nil {
+	for len(all) > 0 && err == nil {
+		n := fitting(all, 0, MaxBatch)
+		if err = r.send(ctx, all[:n]); err == nil {
+			r.mu.Lock()
+			for _, e := range all[:n] {
+				r.remember(e)
+			}
+			r.mu.Unlock()
+			done, keys, all = append(done, keys[:n]...), keys[n:], all[n:]
+		}
+	}
+	if len(done) == 0 {
 		return err
 	}
-	for _, e := range all {
-		record(e)
-	}
-	return nil
+	return errors.Join(err, b.Write(nil, done...))
 }

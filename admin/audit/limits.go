@@ -30,7 +30,7 @@ func (l *limits) take(remote string, now time.Time) bool {
 	if l.all == nil {
 		l.all = rate.NewLimiter(rate.Every(refusedPause), refusedBurst)
 	}
-	of := sourceOf(remote)
+	of := SourceOf(remote)
 	one := l.sources[of]
 	if one == nil {
 		if len(l.sources) >= maxSources || l.sources == nil {
@@ -44,9 +44,9 @@ func (l *limits) take(remote string, now time.Time) bool {
 	return one.AllowN(now, 1) && l.all.AllowN(now, 1)
 }
 
-// sourceOf returns the network whose addresses one machine may have: an IPv4 address, or an IPv6
+// SourceOf returns the network whose addresses one machine may have: an IPv4 address, or an IPv6
 // /64; the zero Prefix if remote has none.
-func sourceOf(remote string) netip.Prefix {
+func SourceOf(remote string) netip.Prefix {
 	a, err := netip.ParseAddr(remote)
 	if at, failed := netip.ParseAddrPort(remote); err != nil && failed == nil {
 		a = at.Addr()

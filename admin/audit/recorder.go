@@ -10,10 +10,12 @@ import (
 	"tunnel/defect"
 )
 
+// MaxBatch is the most entries that a Send is given at once.
+const MaxBatch = 64
+
 const (
-	maxQueue  = 4096     // entries that wait to be passed on
+	maxQueue  = 4096     // entries that wait to be passed on, beside one of HubStopped
 	maxRecent = 512      // entries that Tail has
-	maxBatch  = 64       // entries that are passed on at once
 	batchSize = 96 << 10 // bytes of their JSON at most
 
 	// pause is the time between two batches, in which entries gather: passing them on costs a
@@ -76,18 +78,16 @@ func (r *Recorder) Record(e Entry) {
 		}
 		return
 	}
+	if e.Event == HubStopped { // nothing comes after it
+		r.addOmitted()
+	}
 	r.add(e)
 }
 
 // add puts an entry into the queue and the ring. The caller holds mu.
 func (r *Recorder) add(e Entry) {
-	if len(r.recent) < maxRecent {
-		r.recent = append(r.recent, e)
-	} else {
-		r.recent[r.oldest] = e
-		r.oldest = (r.oldest + 1) % maxRecent
-	}
-	if len(r.queue) >= maxQueue {
+	r.remember(e)
+	if len(r.queue) >= maxQueue && e.Event != HubStopped { // --on-down hangs on that
 		r.lost++
 		return
 	}
@@ -96,6 +96,16 @@ func (r *Recorder) add(e Entry) {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// remember puts an entry into the ring. The caller holds mu.
+func (r *Recorder) remember(e Entry) {
+	if len(r.recent) < maxRecent {
+		r.recent = append(r.recent, e)
+		return
+	}
+	r.recent[r.oldest] = e
+	r.oldest = (r.oldest + 1) % maxRecent
 }
 
 // Tail returns the latest n entries, or as many as there are of the last 512, the newest last.
@@ -144,6 +154,11 @@ func (r *Recorder) Run(ctx context.Context) {
 func (r *Recorder) sayOmitted() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.addOmitted()
+}
+
+// addOmitted is sayOmitted for a caller that holds mu.
+func (r *Recorder) addOmitted() {
 	if len(r.omitted) == 0 {
 		return
 	}
@@ -185,14 +200,20 @@ func (r *Recorder) take() (batch []Entry, lost uint64) {
 		size = e.Tidy()
 		batch, r.lost = append(batch, e), 0
 	}
-	n := 0
-	for n < len(r.queue) && n < maxBatch {
-		if size += r.queue[n].Tidy(); size > batchSize {
-			break
-		}
-		batch = append(batch, r.queue[n])
-		n++
-	}
+	n := fitting(r.queue, size, MaxBatch-len(batch))
+	batch = append(batch, r.queue[:n]...)
 	r.queue = append(r.queue[:0:0], r.queue[n:]...)
 	return batch, lost
+}
+
+// fitting returns how many entries, at most most, fit into a batch that has size bytes already. The
+// first of a batch fits.
+func fitting(entries []Entry, size, most int) (n int) {
+	for n < min(len(entries), most) {
+		if size += entries[n].Tidy(); size > batchSize {
+			break
+		}
+		n++
+	}
+	return n
 }

@@ -184,11 +184,11 @@ type slow struct {
 	done        bool
 }
 
-func (s *slow) RevokeToken(string) error {
+func (s *slow) RevokeToken(string) (auth.Token, error) {
 	close(s.begun)
 	<-s.goOn
 	s.done = true
-	return nil
+	return auth.Token{}, nil
 }
 
 // When the page has ended no request is being answered any more: what it changes is closed next.
@@ -253,7 +253,7 @@ type full struct{ *hub }
 
 var errFull = errors.New("write /var/lib/tunnel/tunnel.db: no space left on device")
 
-func (full) RevokeToken(string) error { return errFull }
+func (full) RevokeToken(string) (auth.Token, error) { return auth.Token{}, errFull }
 
 func (full) CreateToken(auth.Spec) (auth.Token, string, error) {
 	return auth.Token{}, "", errFull

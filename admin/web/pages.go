@@ -194,11 +194,12 @@ func (p *Page) askRevoke(w http.ResponseWriter, r *http.Request, s session) {
 
 func (p *Page) revokeToken(w http.ResponseWriter, r *http.Request, s session) {
 	name := r.PathValue("name")
-	if err := p.Hub.RevokeToken(name); err != nil {
+	token, err := p.Hub.RevokeToken(name)
+	if err != nil {
 		p.showFailure(w, p.tokensPage(r, s), "revoke a token", err)
 		return
 	}
-	p.record(audit.TokenRevoked, auth.Token{Name: name}, r, s)
+	p.record(audit.TokenRevoked, token, r, s)
 	p.Log.Info("web page: token revoked", "token", name, "remote", r.RemoteAddr,
 		"session", s.id)
 	http.Redirect(w, r, "/s/"+s.place+"/tokens", http.StatusSeeOther)

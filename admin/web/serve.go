@@ -42,7 +42,7 @@ type Hub interface {
 	Status() status.Hub
 	ListTokens() ([]server.TokenStatus, error)
 	CreateToken(spec auth.Spec) (auth.Token, string, error)
-	RevokeToken(name string) error
+	RevokeToken(name string) (auth.Token, error)
 }
 
 // Config is what a Page needs; all fields but TLS must be set.

@@ -71,14 +71,14 @@ func (h *hub) CreateToken(spec auth.Spec) (auth.Token, string, error) {
 	return auth.Token{Name: spec.Name}, "tnl_secret", nil
 }
 
-func (h *hub) RevokeToken(name string) error {
+func (h *hub) RevokeToken(name string) (auth.Token, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if name != "laptop" {
-		return fmt.Errorf("%s: %w", name, auth.ErrUnknown)
+		return auth.Token{}, fmt.Errorf("%s: %w", name, auth.ErrUnknown)
 	}
 	h.revoked = append(h.revoked, name)
-	return nil
+	return auth.Token{ID: "id", Name: name}, nil
 }
 
 // changes returns what the hub was asked to change.

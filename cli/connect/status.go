@@ -44,7 +44,7 @@ func serveStatus(ctx context.Context, this machine.Machine, r *report.Recorder,
 func past(r *report.Recorder, stopped error) audit.Entry {
 	since, bytes, reason := r.SinceUp()
 	if stopped != nil {
-		reason = "the program was told to end"
+		reason = report.Stopped
 	}
 	e := audit.Entry{Time: time.Now(), Event: audit.SessionEnded, Reason: reason,
 		End: audit.EndOf(since, bytes.Sent, bytes.Received, 0)}

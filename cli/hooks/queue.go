@@ -3,11 +3,13 @@ package hooks
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"tunnel/admin/audit"
 	"tunnel/loglimit"
 )
 
@@ -18,13 +20,14 @@ const (
 	callRate  = 10               // a second
 	callBurst = 100
 	// lastLimit bounds the calls that still wait at the end, all together.
-	lastLimit = time.Second
+	lastLimit = 500 * time.Millisecond
 	// fullPause is the time between two lines that say that there is no room.
 	fullPause = time.Minute
 )
 
 // A Queue runs calls one at a time, in order, so that the end of a session never comes before its
-// begin. Make it with NewQueue, and close it.
+// begin. A session that ends while the call about its begin waits has neither: clients of one token
+// that come and go do not hold up the calls about others. Make it with NewQueue, and close it.
 type Queue struct {
 	limited *loglimit.Handler
 	log     *slog.Logger
@@ -56,15 +59,15 @@ func newQueue(log *slog.Logger, limit, last time.Duration) *Queue {
 	return q
 }
 
-// Add has a call run after those before it, without waiting. If too many wait it is skipped, which
-// the log says.
+// Add has a call run after those before it, without waiting. If too many wait, or too many about
+// its token, it is skipped, which the log says.
 func (q *Queue) Add(c Call) {
-	if c.Command == "" {
-		return
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || len(q.calls) >= maxCalls {
+	if c.About.Event == audit.SessionEnded && q.forget(c.About.Session) || c.Command == "" {
+		return
+	}
+	if q.closed || q.isFull(c.About) {
 		q.skipped++
 		q.full.Do(func() {
 			q.log.Warn("hooks are skipped: clients come and go faster than they end", "flag",
@@ -77,6 +80,34 @@ func (q *Queue) Add(c Call) {
 	case q.wake <- struct{}{}:
 	default:
 	}
+}
+
+// forget removes the call about a session's begin if it waits, and reports whether it did. The
+// caller holds mu.
+func (q *Queue) forget(session uint64) bool {
+	i := slices.IndexFunc(q.calls, func(c Call) bool {
+		return c.About.Event == audit.SessionStarted && c.About.Session == session
+	})
+	if i < 0 {
+		return false
+	}
+	q.calls = slices.Delete(q.calls, i, i+1)
+	return true
+}
+
+// isFull reports whether too many calls about e's token wait: more than there is room left for all,
+// so that one token alone has half of it. The caller holds mu.
+func (q *Queue) isFull(e audit.Entry) bool {
+	waiting, most := 0, maxCalls-len(q.calls)
+	for _, c := range q.calls {
+		if c.About.TokenID == e.TokenID && c.About.Token == e.Token {
+			waiting++
+		}
+	}
+	if e.Event == audit.SessionEnded { // its begin has had a call
+		most *= 2
+	}
+	return waiting >= most
 }
 
 // run runs calls until Close.
@@ -106,7 +137,8 @@ func (q *Queue) next() (c Call, ok bool) {
 	return c, true
 }
 
-// Close runs the calls that wait, for a second at most, kills the one that runs then, and returns.
+// Close runs the calls that wait, for half a second at most, kills the one that runs then, and
+// returns.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	if q.closed {

@@ -130,6 +130,71 @@ func TestQueueFull(t *testing.T) {
 	}
 }
 
+// hung returns a Queue in which a call hangs, and its log.
+func hung(t *testing.T) (*Queue, func() string) {
+	t.Helper()
+	began := filepath.Join(t.TempDir(), "began")
+	q, said := queueOf(t, time.Minute, 100*time.Millisecond)
+	q.Add(Call{Flag: "on-connect", Command: "echo >" + began + "; sleep 3600",
+		About: audit.Entry{Token: "hangs"}})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(began); err == nil {
+			return q, said
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// waiting returns how many calls wait.
+func (q *Queue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.calls)
+}
+
+// A client that comes and goes while a hook hangs leaves no calls that wait; those of one that has
+// only gone, or only come, stay.
+func TestQueueComesAndGoes(t *testing.T) {
+	q, said := hung(t)
+	begin := audit.Entry{Event: audit.SessionStarted, Token: "office"}
+	for i := range uint64(5 * maxCalls) {
+		begin.Session = i + 2
+		q.Add(Call{Flag: "on-connect", Command: "true", About: begin})
+		end := about(i + 2)
+		q.Add(Call{Flag: "on-disconnect", Command: "true", About: end})
+	}
+	q.Add(Call{Flag: "on-disconnect", Command: "true", About: about(1)})
+	begin.Session = 3
+	q.Add(Call{Flag: "on-connect", Command: "true", About: begin})
+	if n := q.waiting(); n != 2 {
+		t.Errorf("%d wait", n)
+	}
+	if log := said(); strings.Contains(log, "hooks are skipped") {
+		t.Error(log)
+	}
+}
+
+// One token has half of the room, so that there is some for the others.
+func TestQueueShares(t *testing.T) {
+	q, said := hung(t)
+	add := func(token string, n int) int {
+		before := q.waiting()
+		for i := range n {
+			q.Add(Call{Flag: "on-connect", Command: "true", About: audit.Entry{Token: token,
+				Event: audit.SessionStarted, Session: uint64(i + 1)}})
+		}
+		return q.waiting() - before
+	}
+	if n := add("a", 2*maxCalls); n != maxCalls/2 {
+		t.Errorf("one token has %d", n)
+	}
+	if n := add("b", 100); n != 100 {
+		t.Errorf("another has %d", n)
+	}
+	said()
+}
+
 // Clients do not make hooks run more often than the pace.
 func TestQueuePace(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
@@ -137,14 +202,21 @@ func TestQueuePace(t *testing.T) {
 	if q.pace.Limit() != callRate || q.pace.Burst() != callBurst {
 		t.Error("another pace")
 	}
+	const burst, calls = 3, 20
 	q.pace.SetLimit(rate.Every(time.Hour))
-	q.pace.SetBurst(3)
-	for range 20 {
+	q.pace.SetBurst(burst)
+	for range calls {
 		q.Add(Call{Flag: "on-connect", Command: "echo x >>" + out})
 	}
-	time.Sleep(500 * time.Millisecond)
-	if text, _ := os.ReadFile(out); len(text) > 3*len("x\n") {
-		t.Errorf("%d runs", len(text)/2)
+	// one more is taken out of the queue, and waits for its time
+	for deadline := time.Now().Add(20 * time.Second); q.waiting() > calls-burst-1; time.Sleep(
+		time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d wait", q.waiting())
+		}
+	}
+	if text, _ := os.ReadFile(out); string(text) != strings.Repeat("x\n", burst) {
+		t.Errorf("ran\n%s", text)
 	}
 	q.stop()
 	said()

@@ -21,7 +21,8 @@ import (
 	"tunnel/supervisor"
 )
 
-// downLimit bounds --on-down, so that the program ends within two seconds of a signal.
+// downLimit bounds --on-down, so that the program ends within two seconds of a signal: half a
+// second each are for connections and for lastLimit.
 const downLimit = time.Second
 
 // A Call is one run of a command.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"tunnel/cli/statedir"
 	"tunnel/client"
 	"tunnel/client/grant"
+	"tunnel/client/report"
 	"tunnel/config"
 	"tunnel/config/location"
 	"tunnel/control"
@@ -248,13 +250,14 @@ func CanRoute(own, network netip.Prefix) bool {
 
 // RunHook implements privsep.Machine.
 func (d *direct) RunHook(ctx context.Context, flag string, set host.Want,
-	about audit.Entry) error {
+	about *audit.Entry) error {
 	if flag != invocation.OnUp && flag != invocation.OnDown {
-		return fmt.Errorf("refused: --%.20s is not a hook", flag)
+		return fmt.Errorf("refused: %.20q is not a hook", flag)
 	}
-	if about.Event != "" {
-		if err := about.Check(); err != nil {
-			return err
+	var past audit.Entry
+	if about != nil {
+		if past = *about; flag != invocation.OnDown || !isPast(past) {
+			return errors.New("refused: a hook about what no client tells")
 		}
 	}
 	d.mu.Lock()
@@ -263,14 +266,21 @@ func (d *direct) RunHook(ctx context.Context, flag string, set host.Want,
 		d.down = set
 	}
 	d.mu.Unlock()
-	d.Hook(ctx, flag, set.Addresses[0], about)
+	d.Hook(ctx, flag, set.Addresses[0], past)
 	return nil
+}
+
+// isPast reports whether e is what a client tells --on-down: how the time was since the device was
+// up, and nothing else.
+func isPast(e audit.Entry) bool {
+	only := audit.Entry{Time: e.Time, Event: audit.SessionEnded, Reason: e.Reason, End: e.End}
+	return e.End != nil && (e.Reason == "" || report.IsWhy(e.Reason)) && e.Check() == nil &&
+		reflect.DeepEqual(e, only)
 }
 
 func (d *direct) Hook(ctx context.Context, flag string, address host.Address, about audit.Entry) {
 	call := hooks.Call{Flag: flag, Command: d.now().Hook(flag), Dev: d.now().Common.Dev,
-		Address: address,
-		About:   about}
+		Address: address, About: about}
 	if flag == invocation.OnDown {
 		call.Down(ctx, d.log)
 		return

@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/config"
@@ -278,7 +277,7 @@ func TestAllow(t *testing.T) {
 	} else {
 		_ = f.Close()
 	}
-	if err := d.RunHook(t.Context(), "state", spoke, audit.Entry{}); err == nil {
+	if err := d.RunHook(t.Context(), "state", spoke, nil); err == nil {
 		t.Error("ran what is not a hook")
 	}
 }

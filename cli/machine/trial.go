@@ -14,6 +14,7 @@ import (
 	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
+	"tunnel/client/report"
 	"tunnel/control"
 	"tunnel/host"
 	"tunnel/journal"
@@ -183,6 +184,6 @@ func (d *direct) runDown() {
 	d.mu.Unlock()
 	if !left.IsZero() {
 		d.Hook(context.Background(), invocation.OnDown, left.Addresses[0], audit.Entry{
-			Reason: "the process of the session has ended", End: &audit.End{}})
+			Reason: report.Died, End: &audit.End{}})
 	}
 }

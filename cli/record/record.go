@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"tunnel/admin/audit"
 	"tunnel/admin/audit/trail"
@@ -22,7 +25,7 @@ import (
 )
 
 // closeLimit bounds how long a disk may take at the end.
-const closeLimit = time.Second
+const closeLimit = 500 * time.Millisecond
 
 // A Keeper writes entries and runs hooks about them. Its methods may be called concurrently; those
 // of a nil *Keeper do nothing.
@@ -32,8 +35,12 @@ type Keeper struct {
 	log   *slog.Logger
 	trail *trail.Trail // nil without --audit-log
 	queue *hooks.Queue // of --on-connect and --on-disconnect
+	mu    sync.Mutex
+	lines *sessionLimits // guarded by mu
 	up    sync.Once
 	down  sync.Once
+	// limits lines about entries that are refused
+	refused rate.Sometimes
 	// ends --on-up and waits for it
 	begun  sync.WaitGroup
 	upping context.Context //nolint:containedctx // of --on-up, until down
@@ -47,7 +54,8 @@ func New(told *config.Serve, log *slog.Logger) (*Keeper, error) {
 		return nil, nil //nolint:nilnil // see above
 	}
 	pair, _ := lease.PairOf(told.Network, 0)
-	k := &Keeper{told: told, log: log, own: host.Address{Local: pair.Local, Peer: pair.Peer}}
+	k := &Keeper{told: told, log: log, own: host.Address{Local: pair.Local, Peer: pair.Peer},
+		refused: rate.Sometimes{Interval: omittedPause}}
 	if told.AuditLog != "" {
 		var err error
 		if k.trail, err = trail.Open(told.AuditLog, told.AuditLogSize, log); err != nil {
@@ -55,7 +63,7 @@ func New(told *config.Serve, log *slog.Logger) (*Keeper, error) {
 				adviceOn(told.AuditLog))
 		}
 	}
-	k.queue = hooks.NewQueue(log)
+	k.queue, k.lines = hooks.NewQueue(log), newSessionLimits()
 	k.upping, k.stop = context.WithCancel(context.Background())
 	return k, nil
 }
@@ -65,20 +73,25 @@ func adviceOn(name string) string {
 	if name == trail.ToJournal {
 		return "start systemd-journald, or give --audit-log FILE"
 	}
-	return "make its directory, or choose another --audit-log; a file of others is not written to"
+	return "make its directory, or choose another --audit-log; a file or a directory of others is " +
+		"not written to"
 }
 
-// Write writes entries, and has hooks run about them, without waiting but for --on-down.
+// Write writes entries, and has hooks run about them, without waiting but for --on-down, which runs
+// when the hub says that it stopped. An entry that no hub makes is left out, and counted as lost.
 func (k *Keeper) Write(entries []audit.Entry) error {
 	if k == nil {
 		return nil
 	}
+	good := entries[:0:0]
 	for _, e := range entries {
 		if err := k.check(e); err != nil {
-			return err
+			k.refuse(err)
+			continue
 		}
+		good = append(good, e)
 	}
-	for _, e := range entries {
+	for _, e := range good {
 		switch e.Event {
 		case audit.HubStarted:
 			k.up.Do(func() {
@@ -90,19 +103,39 @@ func (k *Keeper) Write(entries []audit.Entry) error {
 			k.queue.Add(k.call(invocation.OnDisconnect, e))
 		}
 	}
-	if k.trail != nil {
-		if err := k.trail.Write(entries); err != nil {
-			return err
-		}
+	if err := k.write(good); err != nil {
+		return err
 	}
-	if entries[len(entries)-1].Event == audit.HubStopped {
+	if slices.ContainsFunc(good, isStop) {
 		k.endHooks()
 	}
 	return nil
 }
 
+// write writes entries but those of too many sessions.
+func (k *Keeper) write(entries []audit.Entry) error {
+	if k.trail == nil {
+		return nil
+	}
+	k.mu.Lock()
+	kept := k.lines.take(entries, time.Now())
+	k.mu.Unlock()
+	if len(kept) == 0 {
+		return nil
+	}
+	return k.trail.Write(kept)
+}
+
+// refuse counts an entry that is not written.
+func (k *Keeper) refuse(why error) {
+	k.refused.Do(func() { k.log.Warn("an entry of the audit log is refused", "err", why) })
+	if k.trail != nil {
+		k.trail.Lose(1, why)
+	}
+}
+
 // errForged means that an entry has what no hub tells.
-var errForged = errors.New("refused: an entry of the audit log that no hub makes")
+var errForged = errors.New("an entry that no hub makes")
 
 // check returns an error if an entry is none of this hub's.
 func (k *Keeper) check(e audit.Entry) error {
@@ -112,9 +145,8 @@ func (k *Keeper) check(e audit.Entry) error {
 	session := e.Event == audit.SessionStarted || e.Event == audit.SessionEnded
 	switch {
 	case e.Token != "" && auth.CheckName(e.Token) != nil,
-		session && (e.Session == 0 || !e.Address.IsValid()),
-		e.Event == audit.SessionEnded && e.End == nil,
-		e.Address.IsValid() && !k.told.Network.Contains(e.Address):
+		session && (e.Session == 0 || !k.told.Network.Contains(e.Address)),
+		e.Event == audit.SessionEnded && e.End == nil:
 		return errForged
 	}
 	return nil
@@ -154,6 +186,12 @@ func (k *Keeper) End() {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
+		k.mu.Lock()
+		left := k.lines.count(k.told.Dev, time.Now())
+		k.mu.Unlock()
+		if len(left) > 0 {
+			_ = k.trail.Write(left)
+		}
 		if err := k.trail.Close(); err != nil {
 			k.log.Warn("the audit log", "err", err)
 		}

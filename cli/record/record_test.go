@@ -49,13 +49,15 @@ func TestForged(t *testing.T) {
 		"an address": func(e *audit.Entry) { e.Address = netip.MustParseAddr("192.0.2.1") },
 		"no address": func(e *audit.Entry) { e.Address = netip.Addr{} },
 		"no number":  func(e *audit.Entry) { e.Session = 0 },
+		"a zone":     func(e *audit.Entry) { e.Address = netip.MustParseAddr("fe80::1%\x1b[2J") },
+		"a grant":    func(e *audit.Entry) { e.Grant = &audit.Grant{CertCN: "a\u202eb"} },
 		"a text":     func(e *audit.Entry) { e.Remote = "a\nb" },
 		"no end":     func(e *audit.Entry) { e.Event, e.End = audit.SessionEnded, nil },
 	} {
 		e := session(audit.SessionStarted)
 		change(&e)
-		if err := k.Write([]audit.Entry{session(audit.SessionStarted), e}); err == nil {
-			t.Errorf("%s is taken", name)
+		if err := k.Write([]audit.Entry{e}); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 	k.End()
@@ -133,5 +135,84 @@ func TestNew(t *testing.T) {
 	if err == nil || f.Step != failure.StepState || !strings.Contains(f.Err.Error(), "no such file") ||
 		!strings.Contains(f.Advice, "make its directory") {
 		t.Errorf("%v: %+v", err, f)
+	}
+}
+
+// An entry that no hub makes takes none of its batch with it, and is counted; a kick of a client
+// whose name is that of an address elsewhere is none.
+func TestOneForged(t *testing.T) {
+	told := config.DefaultServe()
+	told.AuditLog = filepath.Join(t.TempDir(), "log")
+	k := keeper(t, told)
+	forged, kick := session(audit.SessionStarted), session(audit.Kicked)
+	forged.Session = 0
+	kick.Address = netip.MustParseAddr("192.0.2.1")
+	if err := k.Write([]audit.Entry{forged, session(audit.SessionStarted), kick}); err != nil {
+		t.Fatal(err)
+	}
+	k.End()
+	text, _ := os.ReadFile(told.AuditLog)
+	for _, want := range []string{`"event":"entries_lost"`, `"event":"session_started"`,
+		`"event":"kicked"`, `"lost":1}`} {
+		if strings.Count(string(text), want) != 1 {
+			t.Errorf("lacks %s:\n%s", want, text)
+		}
+	}
+}
+
+// A client that comes and goes does not push the history out of the files: others have their lines,
+// and what is left out is counted. Its hooks are not left out.
+func TestSessionLines(t *testing.T) {
+	l := newSessionLimits()
+	now := time.Now()
+	kept, omitted := 0, uint64(0)
+	count := func(entries []audit.Entry) {
+		for _, e := range entries {
+			if e.Event == audit.SessionsOmitted {
+				omitted += e.Omitted["office"]
+				continue
+			}
+			kept++
+		}
+	}
+	const flood = 10_000
+	for range flood {
+		count(l.take([]audit.Entry{session(audit.SessionStarted)}, now))
+	}
+	if kept != sourceBurst {
+		t.Errorf("%d lines of one address", kept)
+	}
+	other := session(audit.SessionStarted)
+	other.Token = "phone"
+	if got := l.take([]audit.Entry{other, {Event: audit.Kicked}}, now); len(got) != 2 {
+		t.Errorf("others have %+v", got)
+	}
+	for i := range flood { // from as many addresses as it likes
+		e := session(audit.SessionStarted)
+		e.Remote = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}).String()
+		count(l.take([]audit.Entry{e}, now))
+	}
+	if kept != tokenBurst || len(l.sources) > maxLimits {
+		t.Errorf("%d lines of one token, %d addresses", kept, len(l.sources))
+	}
+	count(l.take([]audit.Entry{{Event: audit.HubStopped}}, now))
+	if kept--; omitted != 2*flood-tokenBurst {
+		t.Errorf("%d are said to be left out", omitted)
+	}
+}
+
+// --on-down follows the hub's end wherever that is in a batch.
+func TestStopWithin(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	told := config.DefaultServe()
+	told.OnUp, told.OnDown = "true", "echo down >>"+out
+	k := keeper(t, told)
+	at := time.Now()
+	if err := k.Write([]audit.Entry{{Time: at, Event: audit.HubStarted},
+		{Time: at, Event: audit.HubStopped}, {Time: at, Event: audit.Kicked}}); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := os.ReadFile(out); string(text) != "down\n" {
+		t.Errorf("%q", text)
 	}
 }

