@@ -11,8 +11,8 @@ import (
 	"tunnel/e2e/lab"
 )
 
-// TestTopBusy has one too many measure a client, which is told so, and ends those that measure in
-// each way before they have measured: each says that it was interrupted, if it can, and their places
+// TestTopBusy has one too many measure a client, which is told so, and ends the others by each
+// signal before they have measured: each says that it was interrupted, if it can, and their places
 // are free at once.
 func TestTopBusy(t *testing.T) {
 	t.Parallel()
