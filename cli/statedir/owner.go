@@ -34,9 +34,10 @@ func distinctive(name string) bool {
 }
 
 // handOver gives a state directory to the user owner: first this program's files, then the
-// directory. Root takes the directory first: without CAP_DAC_OVERRIDE it could not list it. Files of users other than root and other stay as they are, and so do symbolic links
-// and files with a second hard link. A directory of root, whose number is uid, is refused if it has
-// anything else: it may be any directory, even /etc or /etc/tunnel.
+// directory; root takes the directory first, because without CAP_DAC_OVERRIDE it could not list it.
+// Files of users other than root and other stay as they are, and so do symbolic links and files
+// with a second hard link. A directory of root, whose number is uid, is refused if it has anything
+// else: it may be any directory, even /etc or /etc/tunnel.
 func handOver(dir *os.File, owner sandbox.User, other, uid int) error {
 	if owner.UID == 0 {
 		if err := give(dir, unix.S_IFDIR, owner, other); err != nil {
