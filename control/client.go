@@ -21,6 +21,7 @@ import (
 	"tunnel/auth"
 	"tunnel/certs"
 	"tunnel/server"
+	"tunnel/transport/fq/meter"
 )
 
 // Errors of a Client.
@@ -226,6 +227,8 @@ func (c *Client) call(ctx context.Context, method, path string, send any, want i
 	}
 	defer func() { _ = resp.Body.Close() }()
 	switch {
+	case resp.StatusCode == http.StatusTooManyRequests:
+		return meter.ErrBusy
 	case resp.StatusCode >= http.StatusBadRequest:
 		var answer failed
 		if err := json.NewDecoder(limited(resp.Body, maxAnswer)).Decode(&answer); err != nil ||

@@ -25,8 +25,8 @@
 //
 //	POST   /confirm       → 204
 //
-// Failures are {"error": "…"}: 400 when what was asked for cannot be, 500 when the server could not
-// do it.
+// Failures are {"error": "…"}: 400 when what was asked for cannot be, 429 when too many measure
+// flows, 500 when the server could not do it.
 package control
 
 import (

@@ -33,7 +33,7 @@ func handleFlows(mux *http.ServeMux,
 }
 
 // Flows has the server measure its flows for that time, from LeastMeasured to MostMeasured. What it
-// says may be of a server that was broken into.
+// says may be of a server that was broken into. The error is meter.ErrBusy if too many measure.
 func (c *Client) Flows(ctx context.Context, during time.Duration) (flows status.Flows, err error) {
 	path := "/flows?for=" + url.QueryEscape(during.String())
 	err = c.call(ctx, http.MethodGet, path, nil, http.StatusOK, into(&flows))

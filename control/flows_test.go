@@ -68,8 +68,8 @@ func TestClientFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	serveAsked(t, ln, client)
-	if _, err := control.ClientFlows(t.Context(), dir, "j", time.Second); err == nil ||
-		err.Error() != meter.ErrBusy.Error() {
+	if _, err := control.ClientFlows(t.Context(), dir, "j", time.Second); !errors.Is(err,
+		meter.ErrBusy) {
 		t.Errorf("too many measure: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,6 +15,7 @@ import (
 	"tunnel/auth"
 	"tunnel/defect"
 	"tunnel/server"
+	"tunnel/transport/fq/meter"
 )
 
 // maxRequest is the most bytes of a request's body.
@@ -155,6 +156,9 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 		if auth.IsRefusal(err) || errors.Is(err, server.ErrNoTokens) ||
 			errors.Is(err, server.ErrNotConnected) || errors.Is(err, errNoPage) {
 			status = http.StatusBadRequest
+		}
+		if errors.Is(err, meter.ErrBusy) {
+			status = http.StatusTooManyRequests
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")

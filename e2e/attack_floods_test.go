@@ -137,17 +137,23 @@ func TestFloodsFromClients(t *testing.T) {
 // memory returns the resident memory of a program's worker in bytes.
 func memory(t *testing.T, p *lab.Proc) int {
 	t.Helper()
+	return memoryOf(t, p, "VmRSS")
+}
+
+// memoryOf is memory by a field of proc_pid_status(5).
+func memoryOf(t *testing.T, p *lab.Proc, field string) int {
+	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Worker()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
 		var kib int
-		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kib); n == 1 {
+		if n, _ := fmt.Sscanf(line, field+": %d kB", &kib); n == 1 {
 			return kib << 10
 		}
 	}
-	t.Fatal("no VmRSS")
+	t.Fatal("no " + field)
 	return 0
 }
 

@@ -49,11 +49,12 @@ func New(ctx context.Context, this machine.Machine, version string,
 	return o, nil
 }
 
-// Hub begins to observe a server whose status ask returns. alive returns unless it is stuck.
-func (o *Observer) Hub(ask func() status.Hub, alive func()) {
+// Hub begins to observe a server whose status ask returns. reachable returns why its clients cannot
+// be reached, nil if they can. alive returns unless it is stuck.
+func (o *Observer) Hub(ask func() status.Hub, reachable func() error, alive func()) {
 	if o.Metrics != nil {
 		o.Metrics.Hub(ask)
-		o.serve(metrics.Program{Alive: alive, Ready: func() error { return ask().Ready() }})
+		o.serve(metrics.Program{Alive: alive, Ready: hubReady(reachable)})
 	}
 	o.group.Go(func() {
 		report(o.ctx, func() counts {
@@ -72,6 +73,17 @@ func (o *Observer) Client(ask func() status.Client, alive func()) {
 	o.group.Go(func() {
 		report(o.ctx, func() counts { return counts{"drops": ask().Drops} }, o.log)
 	})
+}
+
+// hubReady returns what is asked often, and so does without a status of all clients.
+func hubReady(reachable func() error) func() error {
+	return func() error {
+		var hub status.Hub
+		if err := reachable(); err != nil {
+			hub.Problem = err.Error()
+		}
+		return hub.Ready()
+	}
 }
 
 // What may be the matter, as package status has it.

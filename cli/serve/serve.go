@@ -187,7 +187,7 @@ func serve(c *cli.Context) (err error) {
 	priority.Take(log)
 	alive := func() { _, _ = hub.ListTokens() } // it takes the hub's locks
 	this.Watch(c.Context, alive)
-	observer.Hub(hub.Status, alive)
+	observer.Hub(hub.Status, hub.Reachable, alive)
 	this.Tell(supervisor.Listening)
 	trail.Started()
 	return held.run(c.Context, duties.again,

@@ -34,10 +34,16 @@ func distinctive(name string) bool {
 }
 
 // handOver gives a state directory to the user owner: first this program's files, then the
-// directory. Files of users other than root and other stay as they are, and so do symbolic links
-// and files with a second hard link. A directory of root, whose number is uid, is refused if it has
-// anything else: it may be any directory, even /etc or /etc/tunnel.
+// directory; root takes the directory first, because without CAP_DAC_OVERRIDE it could not list it.
+// Files of users other than root and other stay as they are, and so do symbolic links and files
+// with a second hard link. A directory of root, whose number is uid, is refused if it has anything
+// else: it may be any directory, even /etc or /etc/tunnel.
 func handOver(dir *os.File, owner sandbox.User, other, uid int) error {
+	if owner.UID == 0 {
+		if err := give(dir, unix.S_IFDIR, owner, other); err != nil {
+			return err
+		}
+	}
 	ours, others, err := list(dir)
 	if err != nil {
 		return err
@@ -56,7 +62,7 @@ func handOver(dir *os.File, owner sandbox.User, other, uid int) error {
 		if name == ACMEDir {
 			err = handOverACME(dir, owner, other)
 		} else {
-			err = giveFile(dir, name, owner, other)
+			err = giveNamed(dir, name, unix.S_IFREG, owner, other)
 		}
 		if err != nil {
 			return err
@@ -97,6 +103,11 @@ func list(dir *os.File) (ours, others []string, err error) {
 
 // handOverACME is handOver for the directory of an ACME authority's files.
 func handOverACME(dir *os.File, owner sandbox.User, other int) error {
+	if owner.UID == 0 {
+		if err := giveNamed(dir, ACMEDir, unix.S_IFDIR, owner, other); err != nil {
+			return err
+		}
+	}
 	sub, err := openAt(dir, ACMEDir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil // missing or unreadable: it is not handed over
@@ -107,20 +118,21 @@ func handOverACME(dir *os.File, owner sandbox.User, other int) error {
 		return err
 	}
 	for _, name := range names {
-		if err := giveFile(sub, name, owner, other); err != nil {
+		if err := giveNamed(sub, name, unix.S_IFREG, owner, other); err != nil {
 			return err
 		}
 	}
 	return give(sub, unix.S_IFDIR, owner, other)
 }
 
-func giveFile(dir *os.File, name string, owner sandbox.User, other int) error {
+// giveNamed is give for a name in a directory.
+func giveNamed(dir *os.File, name string, kind uint32, owner sandbox.User, other int) error {
 	f, err := openAt(dir, name, unix.O_PATH)
 	if err != nil {
 		return nil // it is gone, or root may not see it
 	}
 	defer func() { _ = f.Close() }()
-	return give(f, unix.S_IFREG, owner, other)
+	return give(f, kind, owner, other)
 }
 
 // give changes the owner of an open file of the type kind, if it belongs to root or other and has

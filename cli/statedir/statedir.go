@@ -2,6 +2,7 @@
 package statedir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -109,14 +110,15 @@ func own(dir *os.File, owner sandbox.User, other int) error {
 	case uid != owner.UID && uid != 0 && uid != other:
 		return failure.New(failure.StepState, foreign(dir, uid), adviceOwn(dir, owner))
 	}
+	user := cmp.Or(owner.Name, "root") // who is the user if all is one process
 	if err := handOver(dir, owner, other, int(info.Uid)); errors.Is(err, unix.EPERM) {
-		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
-			owner.Name, err),
+		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), user,
+			err),
 			fmt.Sprintf("add the capability CHOWN, or have it be `chown -R %d:%d %s` before",
 				owner.UID, owner.GID, failure.ShellQuote(dir.Name())))
 	} else if err != nil {
-		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(),
-			owner.Name, err), adviceOwn(dir, owner))
+		return failure.New(failure.StepState, fmt.Errorf("give %s to the user %s: %w", dir.Name(), user,
+			err), adviceOwn(dir, owner))
 	}
 	return nil
 }

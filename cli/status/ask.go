@@ -14,12 +14,14 @@ import (
 	"tunnel/cli/failure"
 	"tunnel/control"
 	"tunnel/journal"
+	"tunnel/transport/fq/meter"
 )
 
 // A question says what is to be asked.
 type question struct {
 	dev     string   // of the only client; "" for all
 	hubs    []string // the state directories in which a server may run
+	given   bool     // the user has named that of hubs
 	onlyHub bool
 	// told of those that do not answer while others do; nil for nobody
 	silent func(error)
@@ -71,7 +73,7 @@ func (q question) verdict(answered bool, refused error) error {
 
 // gather asks the server that q names, and the clients of this network namespace, by their devices.
 // They are asked at once, because one that hangs takes its time. hub is nil if none answers, and
-// refused is why others do not.
+// refused is why others do not. Another user's is nothing that was asked for, unless q names it.
 func gather[H, C any](q question, ofHub func(*control.Client) (H, error),
 	ofClient func(journal.Named) (C, error)) (hub *H, clients []C, refused error) {
 	clients = []C{}
@@ -87,13 +89,15 @@ func gather[H, C any](q question, ofHub func(*control.Client) (H, error),
 			hub = &answer
 			break
 		}
-		refused = errors.Join(refused, unlessNone(err))
+		if q.onlyHub || q.given || !errors.Is(err, os.ErrPermission) {
+			refused = errors.Join(refused, unlessNone(err))
+		}
 	}
 	asked.Wait()
 	for i, err := range errs {
 		if err == nil {
 			clients = append(clients, answers[i])
-		} else if !errors.Is(err, os.ErrPermission) || q.dev != "" { // another user's is not asked for
+		} else if !errors.Is(err, os.ErrPermission) || q.dev != "" {
 			refused = errors.Join(refused, unlessNone(err))
 		}
 	}
@@ -131,6 +135,10 @@ func unlessNone(err error) error {
 // nothing returns the failure of a question that nobody has answered; refused is why, if somebody
 // is there.
 func nothing(refused error, what string) error {
+	if errors.Is(refused, meter.ErrBusy) {
+		return failure.New(failure.StepStatus, meter.ErrBusy,
+			"end another `tunnel top`, or try again when one has ended")
+	}
 	err, advice := errors.New(what), "start it in this network namespace, or name the directory of a "+
 		"server with --state DIR"
 	if refused != nil {

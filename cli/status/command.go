@@ -95,7 +95,8 @@ func Command() *cli.Command {
 
 // chosen returns the question about what --dev or --state name, or else about all.
 func chosen(c *cli.Context) (question, error) {
-	q := question{dev: c.String(flagDev), hubs: statedir.Candidates(statedir.Chosen(c))}
+	state := statedir.Chosen(c)
+	q := question{dev: c.String(flagDev), hubs: statedir.Candidates(state), given: state.Given}
 	if q.dev == "" {
 		return q, nil
 	}

@@ -70,7 +70,7 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 	s.line(green, fmt.Sprintf("%s %s: %s, %s, marked %d, dropped %d in %.1f s", kind, f.Dev,
 		s.rate(f, f.Total), count(len(f.Flows), "flow"), f.Total.Marked, f.Total.Dropped, f.Seconds))
 	slices.SortStableFunc(f.Flows, s.by)
-	cells := [][]string{{"FROM", "TO", "PROTO", "WAY", "RATE", "DELAY", "MARKED", "DROPPED",
+	cells := [][]string{{"RATE", "DELAY", "MARKED", "DROPPED", "FROM", "TO", "PROTO", "WAY",
 		"LONGEST", "PACKETS"}}
 	colors := []string{""}
 	rest, hidden := f.Others, 0
@@ -80,7 +80,10 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 			rest.Add(flow.Crossed)
 			continue
 		}
-		cells = append(cells, s.row(f, flow))
+		cells = append(cells, s.row(f, flow.Crossed, units.Milliseconds(flow.Delay),
+			units.Milliseconds(flow.MaxDelay),
+			end(flow.SourceName, flow.Source, flow.SourcePort),
+			end(flow.DestinationName, flow.Destination, flow.DestinationPort), flow.Protocol, flow.Way))
 		colors = append(colors, colorOf(flow.Crossed))
 	}
 	if rest != (status.Crossed{}) {
@@ -88,7 +91,7 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 		if hidden > 0 {
 			text = "others, " + count(hidden, "flow")
 		}
-		cells = append(cells, append([]string{text, "", "", ""}, s.counts(f, rest, "-", "-")...))
+		cells = append(cells, s.row(f, rest, "-", "-", text, "", "", ""))
 		colors = append(colors, colorOf(rest))
 	}
 	for i, line := range aligned(cells) {
@@ -96,16 +99,12 @@ func (s *sheet) block(kind string, f status.Flows, most int) {
 	}
 }
 
-func (s *sheet) row(f status.Flows, flow status.Flow) []string {
-	return append([]string{end(flow.SourceName, flow.Source, flow.SourcePort),
-		end(flow.DestinationName, flow.Destination, flow.DestinationPort), flow.Protocol, flow.Way},
-		s.counts(f, flow.Crossed, units.Milliseconds(flow.Delay), units.Milliseconds(flow.MaxDelay))...)
-}
-
-// counts returns the cells of what has crossed.
-func (s *sheet) counts(f status.Flows, c status.Crossed, delay, longest string) []string {
-	return []string{s.rate(f, c), delay, fmt.Sprint(c.Marked), fmt.Sprint(c.Dropped), longest,
-		fmt.Sprint(c.Packets)}
+// row returns the cells of what has crossed between two ends. The ends are as long as addresses and
+// names are: what a terminal has to have room for comes before them.
+func (s *sheet) row(f status.Flows, c status.Crossed, delay, longest, from, to, protocol,
+	way string) []string {
+	return []string{s.rate(f, c), delay, fmt.Sprint(c.Marked), fmt.Sprint(c.Dropped), from, to,
+		protocol, way, longest, fmt.Sprint(c.Packets)}
 }
 
 func (s *sheet) rate(f status.Flows, c status.Crossed) string {
@@ -152,8 +151,9 @@ func (s *sheet) line(code, text string) {
 	_, _ = fmt.Fprintln(s.w, text)
 }
 
-// texts is the number of columns of a table that are aligned to the left; the others have numbers.
-const texts = 4
+// The columns of a table from firstText to lastText are aligned to the left; the others have
+// numbers.
+const firstText, lastText = 4, 7
 
 // aligned returns the lines of a table.
 func aligned(cells [][]string) (lines []string) {
@@ -167,7 +167,7 @@ func aligned(cells [][]string) (lines []string) {
 		var line strings.Builder
 		for i, cell := range row {
 			width := widths[i]
-			if i < texts {
+			if firstText <= i && i <= lastText {
 				width = -width
 			}
 			_, _ = fmt.Fprintf(&line, "%*s  ", width, failure.Printable(cell))

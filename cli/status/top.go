@@ -2,6 +2,7 @@ package status
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -69,8 +70,8 @@ func top(c *cli.Context) error {
 	}
 	q.silent = complain(c)
 	report, err := q.flows(c.Context, during)
-	if interrupted(c) {
-		return nil
+	if interrupted(c) { // who reads the output must not take it for a measurement of nothing
+		return failure.New(failure.StepStatus, errors.New("interrupted: nothing was measured"), "")
 	}
 	if err != nil {
 		return err
@@ -146,8 +147,9 @@ func inPlace(text []byte, most int) []byte {
 			break
 		}
 		most--
-		out.Write(bytes.TrimSuffix(line, []byte("\n")))
-		out.WriteString(clearLine + "\n")
+		// cleared first: the cursor stays on the last character of a line that has all columns
+		out.WriteString(clearLine)
+		out.Write(line)
 	}
 	out.WriteString(clearRest)
 	return out.Bytes()

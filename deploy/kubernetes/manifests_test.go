@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
@@ -34,12 +36,22 @@ func TestManifests(t *testing.T) {
 		t.Errorf("sidecar.yaml is %s", kind)
 	}
 	pod := sidecar.Spec.Template.Spec
-	check(t, "sidecar.yaml", pod, pod.InitContainers)
+	check(t, "sidecar.yaml", pod, pod.InitContainers, "/dev/net/tun")
+	if len(pod.InitContainers) != 1 || len(pod.Containers) != 1 || pod.HostNetwork {
+		t.Error("sidecar.yaml: there is more than a program and its tunnel")
+	}
+	if c := pod.Containers[0]; len(c.VolumeMounts) != 0 || c.SecurityContext != nil {
+		t.Errorf("sidecar.yaml: the program has %+v and %+v", c.VolumeMounts, c.SecurityContext)
+	}
 	if r := pod.InitContainers[0].RestartPolicy; r == nil || *r != core.ContainerRestartPolicyAlways {
 		t.Errorf("sidecar.yaml: an init container with the restart policy %v is no sidecar", r)
 	}
-	if probe := pod.InitContainers[0].StartupProbe; probe == nil || probe.Exec == nil {
-		t.Error("sidecar.yaml: the program does not wait for the tunnel")
+	if p := pod.InitContainers[0].StartupProbe; p == nil || p.Exec == nil ||
+		!slices.Equal(p.Exec.Command, []string{"tunnel", "status", "--check"}) {
+		t.Errorf("sidecar.yaml: the program waits for %+v", p)
+	} else if wait := time.Duration(p.PeriodSeconds) * time.Second; wait == 0 ||
+		time.Duration(p.FailureThreshold) < 10*365*24*time.Hour/wait {
+		t.Errorf("sidecar.yaml: the tunnel is killed after %d probes without a hub", p.FailureThreshold)
 	}
 	selects(t, "sidecar.yaml", sidecar.Spec.Selector.MatchLabels, sidecar.Spec.Template.Labels)
 
@@ -49,7 +61,11 @@ func TestManifests(t *testing.T) {
 		t.Errorf("daemonset.yaml is %s", kind)
 	}
 	pod = daemon.Spec.Template.Spec
-	check(t, "daemonset.yaml", pod, pod.Containers)
+	check(t, "daemonset.yaml", pod, pod.Containers, "/dev/net/tun", "/run/tunnel",
+		"/var/lib/tunnel")
+	if len(pod.InitContainers) != 0 || len(pod.Containers) != 1 {
+		t.Error("daemonset.yaml: there is more than the tunnel")
+	}
 	if !pod.HostNetwork {
 		t.Error("daemonset.yaml: the node does not join")
 	}
@@ -69,13 +85,23 @@ func selects(t *testing.T, name string, selector, labels map[string]string) {
 	}
 }
 
-// check checks the first of these containers, which is the tunnel.
-func check(t *testing.T, name string, pod core.PodSpec, in []core.Container) {
+// check checks the first of these containers, which is the tunnel, and that the Pod has no more of
+// the node than hostPaths.
+func check(t *testing.T, name string, pod core.PodSpec, in []core.Container, hostPaths ...string) {
 	t.Helper()
 	if len(in) == 0 || in[0].Name != "tunnel" {
 		t.Fatalf("%s: no tunnel", name)
 	}
+	if pod.HostPID || pod.HostIPC {
+		t.Errorf("%s: the tunnel sees processes or memory of the node", name)
+	}
 	tunnel := in[0]
+	if tunnel.LivenessProbe != nil {
+		t.Errorf("%s: a probe restarts a tunnel that connects again by itself", name)
+	}
+	if !strings.Contains(tunnel.Image, "/") || !strings.Contains(tunnel.Image, ":") {
+		t.Errorf("%s: the image %s has no registry or no version", name, tunnel.Image)
+	}
 	c := tunnel.SecurityContext
 	if c == nil || c.Capabilities == nil || c.ReadOnlyRootFilesystem == nil ||
 		c.AllowPrivilegeEscalation == nil {
@@ -94,6 +120,9 @@ func check(t *testing.T, name string, pod core.PodSpec, in []core.Container) {
 	volumes := map[string]core.Volume{}
 	for _, v := range pod.Volumes {
 		volumes[v.Name] = v
+		if v.HostPath != nil && !slices.Contains(hostPaths, v.HostPath.Path) {
+			t.Errorf("%s: the node's %s is mounted", name, v.HostPath.Path)
+		}
 	}
 	paths := map[string]string{}
 	for _, m := range tunnel.VolumeMounts {

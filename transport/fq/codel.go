@@ -114,7 +114,7 @@ func (q *Queue) mark(p *packet.Packet) bool {
 // the rest.
 func (q *Queue) replace(f *flow, p *packet.Packet) *packet.Packet {
 	q.drops.CoDel++
-	q.meter.Dropped(p)
+	q.meter.DroppedSegment(p)
 	if p.DropSegment() {
 		return p
 	}

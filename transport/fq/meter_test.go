@@ -1,8 +1,8 @@
 package fq
 
 import (
-	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tunnel/transport/fq/meter"
@@ -11,24 +11,22 @@ import (
 // measured returns the flows by their source ports while traffic runs.
 func measured(t *testing.T, m *meter.Meter, traffic func()) map[uint16]meter.Flow {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	result := make(chan meter.Flows)
-	go func() {
-		f, err := m.Measure(ctx, 300*time.Millisecond)
-		if err != nil {
-			t.Error(err)
-		}
-		result <- f
-	}()
-	for len(m.Tap()) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	traffic()
 	flows := map[uint16]meter.Flow{}
-	for _, f := range (<-result).Flows {
-		flows[f.SourcePort] = f
-	}
+	synctest.Test(t, func(t *testing.T) {
+		result := make(chan meter.Flows)
+		go func() {
+			f, err := m.Measure(t.Context(), time.Second)
+			if err != nil {
+				t.Error(err)
+			}
+			result <- f
+		}()
+		synctest.Wait()
+		traffic()
+		for _, f := range (<-result).Flows {
+			flows[f.SourcePort] = f
+		}
+	})
 	return flows
 }
 
@@ -111,4 +109,32 @@ func TestMeterFull(t *testing.T) {
 	if first, second := l.Join(), l.Join(); first.meter != m || second.meter != m {
 		t.Error("a subflow has another meter")
 	}
+}
+
+// Of a super-packet CoDel drops one segment, and so counts one; a full queue drops, and counts, all
+// of them.
+func TestMeterSegments(t *testing.T) {
+	q, now := fakeQueue(64 << 20)
+	m := new(meter.Meter)
+	q.meter = m
+	const segments = 20
+	flows := measured(t, m, func() {
+		for range 400 {
+			q.Push(superDatagram(1, segments, 100))
+			*now += time.Millisecond
+			if q.Len() > 100 {
+				pop(q, 1)
+			}
+		}
+	})
+	if n := q.Drops().CoDel; n == 0 || flows[1].Dropped != n {
+		t.Errorf("CoDel drops %d segments, %d are measured", n, flows[1].Dropped)
+	}
+	flows = measured(t, m, func() { q.Shed(0) })
+	if n := q.Drops().Memory; n == 0 || flows[1].Dropped < n*(segments-2) ||
+		flows[1].Dropped > n*segments {
+		t.Errorf("%d super-packets of %d are shed, %d segments are measured", n, segments,
+			flows[1].Dropped)
+	}
+	q.Close()
 }

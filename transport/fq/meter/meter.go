@@ -18,7 +18,7 @@ import (
 const Most = 4
 
 // ErrBusy is returned while Most measurements run.
-var ErrBusy = errors.New("as many measurements of flows run as may at once, 4: try again soon")
+var ErrBusy = errors.New("4 measurements of flows run, and no more may at once")
 
 // Meter measures the flows through one client or server. Its methods are safe for concurrent use.
 // The zero Meter is ready to use; the nil *Meter measures nothing.
@@ -91,10 +91,11 @@ func (m *Meter) remove(t *table) {
 // Sent counts a packet that leaves a queue for a connection, after it has waited for delay.
 func (t Tap) Sent(p *packet.Packet, delay time.Duration) {
 	bytes, packets := packet.Extent(p.Record(), packet.FramingVnet)
-	t.note(p.IP(), Out, Count{Bytes: uint64(bytes), Packets: uint64(packets)}, max(delay, 0))
+	t.note(p.IP(), Out, Count{Bytes: uint64(bytes), Packets: uint64(packets)}, bytes, max(delay, 0))
 }
 
-// Written counts the packets of a batch that came from connections and go to the kernel.
+// Written counts the packets of a batch that came from connections, before they are written to the
+// device: also those that the kernel then refuses.
 func (m *Meter) Written(b *packet.Batch) {
 	t := m.Tap()
 	if len(t) == 0 {
@@ -102,31 +103,41 @@ func (m *Meter) Written(b *packet.Batch) {
 	}
 	for i := range b.Len() {
 		bytes, packets := packet.Extent(b.Record(i), b.Framing())
-		t.note(b.IP(i), In, Count{Bytes: uint64(bytes), Packets: uint64(packets)}, unqueued)
+		t.note(b.IP(i), In, Count{Bytes: uint64(bytes), Packets: uint64(packets)}, bytes, unqueued)
 	}
 }
 
-// Marked counts the mark (CE) that a queue has set in p.
+// Marked counts the mark (CE) that a queue has set in p: all its segments will have it.
 func (m *Meter) Marked(p *packet.Packet) {
 	if t := m.Tap(); len(t) > 0 {
-		t.note(p.IP(), Out, Count{Marked: 1}, unqueued)
+		_, packets := packet.Extent(p.Record(), packet.FramingVnet)
+		t.note(p.IP(), Out, Count{Marked: uint64(packets)}, 0, unqueued) // its bytes will be sent
 	}
 }
 
-// Dropped counts p, or a segment of it, which a queue drops. The caller frees it afterwards.
+// Dropped counts p, which a queue drops with all its segments. The caller frees it afterwards.
 func (m *Meter) Dropped(p *packet.Packet) {
 	if t := m.Tap(); len(t) > 0 {
-		t.note(p.IP(), Out, Count{Dropped: 1}, unqueued)
+		bytes, packets := packet.Extent(p.Record(), packet.FramingVnet)
+		t.note(p.IP(), Out, Count{Dropped: uint64(packets)}, bytes, unqueued)
+	}
+}
+
+// DroppedSegment counts one segment of p that a queue drops, or p if it has none.
+func (m *Meter) DroppedSegment(p *packet.Packet) {
+	if t := m.Tap(); len(t) > 0 {
+		bytes, packets := packet.Extent(p.Record(), packet.FramingVnet)
+		t.note(p.IP(), Out, Count{Dropped: 1}, bytes/packets, unqueued)
 	}
 }
 
 // unqueued is the delay of what has not left a queue.
 const unqueued = -1
 
-// note adds c to the flow of an IP packet.
-func (t Tap) note(ip []byte, way Way, c Count, delay time.Duration) {
+// note adds c to the flow of an IP packet, and weight to what the flow weighs.
+func (t Tap) note(ip []byte, way Way, c Count, weight int, delay time.Duration) {
 	hash, flow := packet.FlowHash(ip), packet.FlowOf(ip)
 	for _, to := range t {
-		to.note(hash, key{flow, way}, c, delay)
+		to.note(hash, key{flow, way}, c, uint64(weight), delay)
 	}
 }

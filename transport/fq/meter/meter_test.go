@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tunnel/packet"
@@ -24,6 +25,14 @@ func datagram(size int, to uint32, port uint16) *packet.Packet {
 	binary.BigEndian.PutUint32(ip[16:], to)
 	binary.BigEndian.PutUint16(ip[20:], 1000)
 	binary.BigEndian.PutUint16(ip[22:], port)
+	return p
+}
+
+// super returns n datagrams of size bytes, with their headers, as one super-packet.
+func super(n, size int, to uint32, port uint16) *packet.Packet {
+	p := datagram(28+n*(size-28), to, port)
+	packet.Header{Flags: 1, GSOType: 5, GSOSize: uint16(size - 28), ChecksumStart: 20,
+		ChecksumOffset: 6}.Put(p.Record())
 	return p
 }
 
@@ -50,6 +59,12 @@ func TestCounts(t *testing.T) {
 		m.Marked(p)
 		m.Dropped(p)
 		m.Tap().Sent(datagram(500, 1, 54), time.Second)
+		p = super(10, 128, 1, 55) // each of its segments counts
+		m.Tap().Sent(p, 0)
+		m.Marked(p)
+		m.Dropped(p)
+		m.DroppedSegment(p)
+		p = datagram(1000, 1, 53)
 		var b packet.Batch
 		b.Add(p)
 		m.Written(&b)
@@ -60,6 +75,7 @@ func TestCounts(t *testing.T) {
 			MaxDelay: 4 * time.Millisecond},
 		{flowTo(1, 54), Out}: {Count: Count{500, 1, 0, 0}, Delay: time.Second, MaxDelay: time.Second},
 		{flowTo(1, 53), In}:  {Count: Count{1000, 1, 0, 0}},
+		{flowTo(1, 55), Out}: {Count: Count{1280, 10, 10, 11}},
 	}
 	for _, f := range all.Flows {
 		k := key{f.Flow, f.Way}
@@ -70,7 +86,7 @@ func TestCounts(t *testing.T) {
 		}
 		delete(want, k)
 	}
-	if len(want) > 0 || all.Total != (Count{4500, 5, 1, 1}) || all.Others != (Count{}) {
+	if len(want) > 0 || all.Total != (Count{5780, 15, 11, 12}) || all.Others != (Count{}) {
 		t.Errorf("missing %v; total %+v, others %+v", want, all.Total, all.Others)
 	}
 }
@@ -136,35 +152,63 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// A flow that sends much keeps its entry, however many small packets of other flows are dropped: a
+// packet weighs its bytes, and not more because it is dropped or marked.
+func TestDropFlood(t *testing.T) {
+	const packets, dropped = 500, 2000 // of the flow, and of others for each of these
+	random := rand.New(rand.NewPCG(3, 4))
+	heavy := datagram(1400, 0x0a010105, 443)
+	all := measure(t, func(m *Meter) {
+		for range packets {
+			m.Tap().Sent(heavy, 0)
+			for range dropped {
+				p := datagram(40, random.Uint32(), uint16(random.Uint32()))
+				m.Marked(p)
+				m.Dropped(p)
+				p.Free()
+			}
+		}
+	})
+	if all.Total.Dropped != packets*dropped || all.Total.Marked != packets*dropped {
+		t.Errorf("the total is %+v", all.Total)
+	}
+	for _, f := range all.Flows {
+		if f.Flow == packet.FlowOf(heavy.IP()) && f.Packets == packets {
+			return
+		}
+	}
+	t.Errorf("the flow with %d packets was pushed out by drops", packets)
+}
+
 // Measurements that run at once count the same, their number is bounded, and one that is broken off
 // leaves nothing.
 func TestMeasure(t *testing.T) {
-	m := new(Meter)
-	var group sync.WaitGroup
-	for range Most {
-		group.Go(func() {
-			f, err := m.Measure(t.Context(), 200*time.Millisecond)
-			if err != nil || f.Took < 200*time.Millisecond || f.Total.Packets != 1 {
-				t.Errorf("measured %+v, %v", f, err)
-			}
-		})
-	}
-	for len(m.Tap()) < Most {
-		time.Sleep(time.Millisecond)
-	}
-	if _, err := m.Measure(t.Context(), time.Millisecond); !errors.Is(err, ErrBusy) {
-		t.Errorf("one too many: %v", err)
-	}
-	m.Tap().Sent(datagram(100, 1, 1), 0)
-	group.Wait()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := m.Measure(ctx, time.Hour); !errors.Is(err, context.Canceled) {
-		t.Errorf("broken off: %v", err)
-	}
-	if len(m.Tap()) != 0 {
-		t.Error("something is still measured")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := new(Meter)
+		var group sync.WaitGroup
+		for range Most {
+			group.Go(func() {
+				f, err := m.Measure(t.Context(), time.Second)
+				if err != nil || f.Took != time.Second || f.Total.Packets != 1 {
+					t.Errorf("measured %+v, %v", f, err)
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := m.Measure(t.Context(), time.Millisecond); !errors.Is(err, ErrBusy) {
+			t.Errorf("one too many: %v", err)
+		}
+		m.Tap().Sent(datagram(100, 1, 1), 0)
+		group.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := m.Measure(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+			t.Errorf("broken off: %v", err)
+		}
+		if len(m.Tap()) != 0 {
+			t.Error("something is still measured")
+		}
+	})
 	var none *Meter
 	none.Dropped(nil)
 	none.Written(nil)

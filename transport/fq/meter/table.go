@@ -19,7 +19,7 @@ const (
 // Count is what has been counted of a flow, or of several.
 type Count struct {
 	Bytes, Packets  uint64 // sent or written: IP packets with their headers, super-packets as segments
-	Marked, Dropped uint64 // packets, by queues
+	Marked, Dropped uint64 // packets, by queues; also segments
 }
 
 // Add adds more to c.
@@ -65,7 +65,8 @@ const MostFlows = shards * shardFlows
 // table counts flows in a bounded space, whatever is sent: by the algorithm Space-Saving (Metwally,
 // Agrawal, El Abbadi: Efficient Computation of Frequent and Top-k Elements in Data Streams, 2005)
 // in each shard. A flow that finds no room takes the entry of the one with the least weight, and
-// inherits the weight, so that each flow with more than a 64th of a shard's bytes has an entry.
+// inherits the weight, so that each flow with more than a 64th of a shard's bytes, sent or dropped,
+// has an entry.
 // Flows are returned with what was counted of them since they have the entry, never with what they
 // have inherited.
 type table [shards]shard
@@ -87,18 +88,16 @@ type entry struct {
 	key     key
 	hash    uint32
 	next    *entry // of the same head
-	weight  uint64 // bytes, with those that were inherited
+	weight  uint64 // bytes, sent or dropped, with those that were inherited
 	count   Count
 	waited  uint64 // how many delays are in delay
 	delay   time.Duration
 	longest time.Duration
 }
 
-// least is the weight of a mark or a drop, which has no bytes.
-const least = 1500
-
-// note adds c, and the delay unless that is unqueued, to the flow k, whose packets have this hash.
-func (t *table) note(hash uint32, k key, c Count, delay time.Duration) {
+// note adds c, the weight, and the delay unless that is unqueued, to the flow k, whose packets have
+// this hash.
+func (t *table) note(hash uint32, k key, c Count, weight uint64, delay time.Duration) {
 	s := &t[hash>>16%shards] // the lower bits choose the head
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +109,7 @@ func (t *table) note(hash uint32, k key, c Count, delay time.Duration) {
 	if e == nil {
 		e = s.take(hash, k)
 	}
-	e.weight += max(c.Bytes, least*(c.Marked+c.Dropped))
+	e.weight += weight
 	e.count.Add(c)
 	if delay != unqueued {
 		e.waited++
@@ -147,7 +146,7 @@ func (s *shard) take(hash uint32, k key) *entry {
 
 // flows returns what was counted. Nothing must be counted in t afterwards that is to be seen.
 func (t *table) flows(took time.Duration) Flows {
-	all := Flows{Took: took}
+	all := Flows{Took: took, Flows: make([]Flow, 0, MostFlows)}
 	for i := range t {
 		s := &t[i]
 		s.mu.Lock()
