@@ -81,7 +81,7 @@ func Exits() []Exit {
 		{StepDNS, "the server's DNS of --accept-dns cannot be set"},
 		{StepStatus, "no client or server runs here that this user may ask"},
 		{StepDoctor, "`tunnel doctor` has found what keeps the tunnel from working"},
-		{StepReload, "`tunnel reload` has applied what it could; the rest needs a restart"},
+		{StepReload, "`tunnel reload` has applied what it could; the rest needs a restart, or failed"},
 	}
 }
 
