@@ -269,8 +269,8 @@ func TestReloadFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	file, log := configFile(t, "serve.yaml", ""), filepath.Join(t.TempDir(), "audit.log")
-	srv := bin.startWrapped(t, server, []string{"env", "PATH=" + path}, "serve", "--plain", "--state",
-		state, "--config", file, "--audit-log", log)
+	srv := watch(t, server.StartCommand(clean(server.Command("env", "PATH="+path, string(bin), "serve",
+		"--plain", "--state", state, "--config", file, "--audit-log", log))))
 	srv.WaitFor("listening on ", soon)
 	rewrite(t, file, "masquerade: true\nmax-sessions: 3\n")
 	for _, applied := range []string{"masquerade, max-sessions (at once)", "no value has changed"} {
