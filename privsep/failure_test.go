@@ -11,7 +11,7 @@ import (
 func TestCut(t *testing.T) {
 	var lines []string
 	for i := range 200 {
-		lines = append(lines, fmt.Sprintf("serve.yaml:%d: no such value: %s", i, strings.Repeat("x", i%40)))
+		lines = append(lines, fmt.Sprintf("serve.yaml:%d: no value: %s", i, strings.Repeat("x", i%40)))
 	}
 	got := strings.Split(cut(strings.Join(lines, "\n")), "\n")
 	kept := len(got) - 1
@@ -19,8 +19,9 @@ func TestCut(t *testing.T) {
 		got[kept] != fmt.Sprintf("and %d more", len(lines)-kept) {
 		t.Errorf("%d lines, the last %q", len(got), got[kept])
 	}
-	for _, text := range []string{"", "one", strings.Repeat("x", maxText), strings.Repeat("é", maxText),
-		"x" + strings.Repeat("é", maxText), strings.Repeat("x\n", maxText)} {
+	for _, text := range []string{"", "one", strings.Repeat("x", maxText),
+		strings.Repeat("é", maxText), "x" + strings.Repeat("é", maxText),
+		strings.Repeat("x\n", maxText)} {
 		got := cut(text)
 		if len(got) > maxText || !utf8.ValidString(got) || len(text) <= maxText && got != text {
 			t.Errorf("%d bytes of %d", len(got), len(text))

@@ -90,8 +90,8 @@ func New(c Config) *Networks {
 	return &Networks{Config: c, changed: make(chan struct{}, 1), offers: map[lease.Holder]*offer{}}
 }
 
-// Change replaces the Site: that holds for the next packet, and everybody is told of it. The channel
-// is closed after Route was called, and clients were told; not if Run ends before.
+// Change replaces the Site: that holds for the next packet, and everybody is told of it. told is
+// closed after Route was called, and clients were told; not if Run ends before.
 func (n *Networks) Change(s Site) (told <-chan struct{}) {
 	n.telling.Lock()
 	n.Site = s
