@@ -45,14 +45,43 @@ func Read(path string) ([]byte, error) {
 // Replace makes the file hold data, with mode 0600, or leaves it as it was, whatever happens
 // meanwhile. When it returns, the data survives a power cut. Only one process at a time may do so.
 func Replace(path string, data []byte) error {
-	next, err := write(path, data, true)
+	next, err := Prepare(path, data)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(rename(next, path), next.Close()); err != nil {
+	return next.Commit()
+}
+
+// Next is new content of a file, which is on the disk, under another name. It is for one goroutine.
+type Next struct {
+	path string
+	file *os.File
+}
+
+// Prepare writes data, on disk when it returns, to be the content of the file at path. The caller
+// calls Commit or Discard; only one process at a time may do so.
+func Prepare(path string, data []byte) (*Next, error) {
+	next, err := write(path, data, true)
+	if err != nil {
+		return nil, err
+	}
+	return &Next{path, next}, nil
+}
+
+// Commit makes the file hold the data, with mode 0600, or leaves it as it was. When it returns, the
+// name survives a power cut.
+func (n *Next) Commit() error {
+	if err := errors.Join(rename(n.file, n.path), n.file.Close()); err != nil {
 		return err
 	}
-	return SyncDir(path)
+	return SyncDir(n.path)
+}
+
+// Discard removes the data, unless Commit was called.
+func (n *Next) Discard() {
+	if n.file.Close() == nil {
+		_ = os.Remove(n.file.Name())
+	}
 }
 
 // write makes a file beside path, with mode 0600, that holds data.

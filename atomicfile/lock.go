@@ -95,6 +95,14 @@ func (l *Locked) Replace(data []byte, durable bool) error {
 	if err != nil {
 		return err
 	}
+	return l.take(next, durable)
+}
+
+// Commit is Replace by what Prepare has made for the same file.
+func (l *Locked) Commit(n *Next) error { return l.take(n.file, true) }
+
+// take puts next in the file's place.
+func (l *Locked) take(next *os.File, durable bool) error {
 	if err := Flock(next, 0); err != nil { // nobody else knows it
 		return errors.Join(err, next.Close(), os.Remove(next.Name()))
 	}
@@ -103,7 +111,7 @@ func (l *Locked) Replace(data []byte, durable bool) error {
 	}
 	// A process that waits for the old file's lock gets it now, sees that the path names another
 	// file, and tries again.
-	err = l.file.Close()
+	err := l.file.Close()
 	l.file = next
 	if err == nil && durable {
 		err = SyncDir(l.path)

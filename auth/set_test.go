@@ -110,3 +110,21 @@ func TestSetRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The same token again, as a reload gives it, is the same one.
+func TestSetFlagAgain(t *testing.T) {
+	s := &Store{}
+	s.SetFlag(strings.Repeat("x", MinTokenLen))
+	first := s.flag
+	s.SetFlag(strings.Repeat("x", MinTokenLen))
+	if s.flag != first {
+		t.Error("made anew")
+	}
+	s.SetFlag(strings.Repeat("y", MinTokenLen))
+	if s.flag == first {
+		t.Error("another is the same")
+	}
+	if s.SetFlag(""); s.flag != nil {
+		t.Error("none is one")
+	}
+}

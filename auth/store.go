@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -101,14 +102,19 @@ func (s *Store) Close() error {
 }
 
 // SetFlag replaces the token that was configured for the server, which is not written to the file;
-// "" is none, and ends the sessions of the former like Revoke. Those of another go on.
+// "" is none, and ends the sessions of the former like Revoke. Those of another go on. The same
+// again changes nothing.
 func (s *Store) SetFlag(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flag = nil; text == "" {
+	if text == "" {
+		s.flag = nil
 		return
 	}
 	sum := hash(text)
+	if s.flag != nil && bytes.Equal(s.flag.Hash, sum[:]) {
+		return
+	}
 	s.flag = &entry{Token: Token{ID: flagName, Name: flagName, Kind: KindToken,
 		Created: time.Now()}, Hash: sum[:]}
 }

@@ -18,15 +18,16 @@ const (
 	// MinPassphrase is the length in bytes of the shortest passphrase: who has the file can try as
 	// many as they like.
 	MinPassphrase = 12
-	// MaxSize bounds the files, in bytes.
+	// MaxSize bounds the files with their names, as a tar, in bytes.
 	MaxSize = 64 << 20
 	// workFactor is scrypt's, a power of two, and maxWork the largest that is accepted: 256 MiB and
 	// a second, and 1 GiB.
 	workFactor, maxWork = 18, 20
 )
 
-// Errors of Open.
+// Errors of Open, and ErrTooLarge that of Seal.
 var (
+	ErrTooLarge   = fmt.Errorf("a backup has at most %d MiB", MaxSize>>20)
 	ErrPassphrase = errors.New("the passphrase is wrong")
 	ErrDamaged    = errors.New("it is not a backup, or not whole, or was changed")
 )
@@ -34,8 +35,12 @@ var (
 // Files are the contents of files by their names.
 type Files map[string][]byte
 
-// Seal writes files to w so that only the passphrase opens them.
+// Seal writes files to w so that only the passphrase opens them. The error is ErrTooLarge if Open
+// would not take them, or one of writing to w, which then has a part.
 func Seal(w io.Writer, passphrase string, files Files) error {
+	if size(files) > MaxSize {
+		return ErrTooLarge
+	}
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return err
@@ -56,6 +61,15 @@ func Seal(w io.Writer, passphrase string, files Files) error {
 		}
 	}
 	return errors.Join(packed.Close(), sealed.Close())
+}
+
+// size returns the bytes of files as a tar: each has a header and whole blocks, and two end it.
+func size(files Files) (n int) {
+	const block = 512
+	for _, data := range files {
+		n += block + (len(data)+block-1)/block*block
+	}
+	return n + 2*block
 }
 
 // Open returns the files that Seal has written, once all of r is read and found unchanged. The

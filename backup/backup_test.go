@@ -59,3 +59,21 @@ func TestSeal(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }
+
+// What Open would not take is not sealed: with the tar around it, too.
+func TestTooLarge(t *testing.T) {
+	for _, n := range []int{backup.MaxSize, backup.MaxSize - 3*512 + 1} {
+		err := backup.Seal(io.Discard, passphrase, backup.Files{"a": make([]byte, n)})
+		if !errors.Is(err, backup.ErrTooLarge) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	var b bytes.Buffer
+	const most = backup.MaxSize - 3*512 // a header, and the end
+	if err := backup.Seal(&b, passphrase, backup.Files{"a": make([]byte, most)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := backup.Open(&b, passphrase); err != nil {
+		t.Error(err)
+	}
+}

@@ -2,8 +2,12 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"time"
 
 	"tunnel/admin/audit"
 	"tunnel/state"
@@ -13,9 +17,9 @@ import (
 type Reloads struct {
 	// File is the configuration file that it reads; "" if it reads none.
 	File string `json:"file,omitempty"`
-	// Do reads it again. The error says all that is wrong with it, a line each; nothing has changed
-	// then.
-	Do func(context.Context) (Changes, error) `json:"-"`
+	// Do reads it again, for by. With an error nothing has changed: a BadFileError says all that is
+	// wrong with what was read.
+	Do func(ctx context.Context, by audit.Actor) (Changes, error) `json:"-"`
 }
 
 // Own is what a server tells of itself beside what the hub knows.
@@ -30,27 +34,63 @@ type Own struct {
 	Record func(audit.Entry)
 }
 
+// longTimeout bounds a request that copies the state, or has the configuration read again.
+const longTimeout = time.Minute
+
+// long gives the answer as long as that.
+func long(w http.ResponseWriter) {
+	until, conn := time.Now().Add(longTimeout), http.NewResponseController(w)
+	_ = errors.Join(conn.SetReadDeadline(until), conn.SetWriteDeadline(until)) // of each conn
+}
+
+// long returns a Client that waits as long as that for an answer.
+func (c *Client) long() *Client {
+	web := *c.web
+	web.Timeout = longTimeout
+	return &Client{web: &web, name: c.name, by: c.by}
+}
+
 // handleExport has mux answer with the content of the state file.
-func handleExport(mux *http.ServeMux, export func() (state.Content, error)) {
-	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) {
-		content, err := export()
+func handleExport(mux *http.ServeMux, own Own) {
+	mux.HandleFunc("GET /state", func(w http.ResponseWriter, r *http.Request) {
+		long(w)
+		content, err := own.Export()
+		if err == nil {
+			own.Record(audit.Entry{Event: audit.StateRead}.By(caller(r)))
+		}
 		answer(w, http.StatusOK, content, err)
 	})
 }
 
+// A TooLargeError is that of a state whose JSON has more than so many bytes.
+type TooLargeError int64
+
+func (e TooLargeError) Error() string {
+	return fmt.Sprintf("the server's state has more than %d bytes, a backup cannot", int64(e))
+}
+
 // Export returns the content of the server's state file at one moment. What it says may be of a
-// server that was broken into.
-func (c *Client) Export(ctx context.Context) (content state.Content, err error) {
-	err = c.call(ctx, http.MethodGet, "/state", nil, http.StatusOK, into(&content))
+// server that was broken into. The error is a TooLargeError if its JSON has more than most bytes.
+func (c *Client) Export(ctx context.Context, most int64) (content state.Content, err error) {
+	err = c.long().call(ctx, http.MethodGet, "/state", nil, http.StatusOK,
+		func(body io.Reader) error {
+			return json.NewDecoder(limited(body, most)).Decode(&content)
+		})
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		err = TooLargeError(most)
+	}
 	return content, err
 }
 
 // Changes are what a reload has found changed, by the names of settings: what holds at once, what
-// from the next connection on, and what needs a restart, each of these with its place.
+// from the next connection on, and what needs a restart, each of these with its place. Failed says
+// what does not hold although it should, and Files are the settings whose files were read again.
 type Changes struct {
 	AtOnce  []string `json:"at_once,omitempty"`
 	Later   []string `json:"later,omitempty"`
 	Restart []string `json:"restart,omitempty"`
+	Failed  string   `json:"failed,omitempty"`
+	Files   []string `json:"files,omitempty"`
 }
 
 // handleReload has mux answer about a reload.
@@ -59,12 +99,9 @@ func handleReload(mux *http.ServeMux, reloads Reloads) {
 		answer(w, http.StatusOK, reloads, nil)
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
-		changes, err := reloads.Do(r.Context())
-		if err != nil {
-			answer(w, http.StatusBadRequest, failed{err.Error()}, nil)
-			return
-		}
-		answer(w, http.StatusOK, changes, nil)
+		long(w)
+		changes, err := reloads.Do(r.Context(), caller(r))
+		answer(w, http.StatusOK, changes, err)
 	})
 }
 
@@ -86,7 +123,7 @@ func (e BadFileError) Error() string { return string(e) }
 // Reload has the run read its configuration again, and returns what has changed. The error is a
 // BadFileError if it has not applied it.
 func (c *Client) Reload(ctx context.Context) (changes Changes, err error) {
-	err = c.call(ctx, http.MethodPost, "/reload", nil, http.StatusOK, into(&changes))
+	err = c.long().call(ctx, http.MethodPost, "/reload", nil, http.StatusOK, into(&changes))
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		err = BadFileError(refused.text)

@@ -96,7 +96,7 @@ func handler(s *server.Server, own Own) http.Handler {
 	handleStatus(mux, s, record)
 	handleWeb(mux, own.Link)
 	handleReload(mux, own.Reloads)
-	handleExport(mux, own.Export)
+	handleExport(mux, own)
 	mux.HandleFunc("GET /join", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, own.Join, nil)
 	})
@@ -154,7 +154,8 @@ func answer(w http.ResponseWriter, status int, body any, err error) {
 	if err != nil {
 		body, status = failed{err.Error()}, http.StatusInternalServerError
 		if auth.IsRefusal(err) || errors.Is(err, server.ErrNoTokens) ||
-			errors.Is(err, server.ErrNotConnected) || errors.Is(err, errNoPage) {
+			errors.Is(err, server.ErrNotConnected) || errors.Is(err, errNoPage) ||
+			errors.As(err, new(BadFileError)) {
 			status = http.StatusBadRequest
 		}
 		if errors.Is(err, meter.ErrBusy) {

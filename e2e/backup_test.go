@@ -91,8 +91,9 @@ func TestBackup(t *testing.T) {
 	// What may not be changes nothing.
 	do(server, 2, file+" exists", "backup", file, "--state", state)
 	do(server, 13, "is not a server's state", "backup", filepath.Join(dir, "x"), "--state", dir)
-	do(server, 13, "give --force", "restore", file, "--state", state)
+	do(server, 13, "a server runs on "+state, "restore", file, "--state", state)
 	do(server, 13, "a server runs on "+state, "restore", file, "--state", state, "--force")
+	do(server, 13, "give --force", "restore", file, "--state", filepath.Join(dir, "restored0"))
 	bad := filepath.Join(dir, "bad.age")
 	untouched := filepath.Join(dir, "restored0")
 	before := contents(t, untouched)

@@ -3,7 +3,9 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -182,8 +184,8 @@ func TestReloadToken(t *testing.T) {
 	bin.reload(t, server, 2, []string{"--state", state}, "--token-file", "is empty")
 	bin.reload(t, client, 2, nil, "--token-file", "is empty", "--dev tun0 goes on")
 	rewrite(t, secret, fresh+"\n")
-	bin.reload(t, server, 0, []string{"--state", state}, "read again")
-	bin.reload(t, client, 0, []string{"--config", file}, "read again")
+	bin.reload(t, server, 0, []string{"--state", state}, "read again: the files of token-file")
+	bin.reload(t, client, 0, []string{"--config", file}, "read again: the files of token-file")
 	x.flows(soon)
 	old := bin.startConnect(t, client, directURL, "--dev", "tun1")
 	if code := old.Wait(soon); code != 8 {
@@ -231,4 +233,61 @@ func TestHangups(t *testing.T) {
 	x.finish()
 	stop(t, cl)
 	stop(t, srv)
+}
+
+// A hook that a reload has given runs also if the worker is killed, which was up before.
+func TestReloadHook(t *testing.T) {
+	t.Parallel()
+	server, client := direct(t)
+	bin := plainBuild(t)
+	bin.serve(t, server, "--plain")
+	text := "url: " + directURL + "\ntoken: " + token + "\n"
+	file := configFile(t, "connect.yaml", text)
+	cl := bin.start(t, client, "connect", "--config", file, "--state", t.TempDir())
+	cl.WaitFor("up: ", soon)
+	mark := filepath.Join(t.TempDir(), "mark")
+	rewrite(t, file, text+"on-down: touch "+mark+"\n")
+	bin.reload(t, client, 0, nil, "on-down (at once)")
+	kill(t, cl.Worker(), syscall.SIGKILL)
+	cl.Wait(soon)
+	if _, err := os.Stat(mark); err != nil {
+		t.Errorf("the new hook did not run: %v\n%s", err, cl.Stderr())
+	}
+}
+
+// A reload that this machine cannot follow says so, each time, and who asked for it is in the audit
+// log.
+func TestReloadFails(t *testing.T) {
+	t.Parallel()
+	server, _ := direct(t)
+	bin, state, path := plainBuild(t), t.TempDir(), t.TempDir()
+	ip, err := exec.LookPath("ip")
+	if err == nil {
+		err = os.Symlink(ip, filepath.Join(path, "ip")) // and no nft
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, log := configFile(t, "serve.yaml", ""), filepath.Join(t.TempDir(), "audit.log")
+	srv := watch(t, server.StartCommand(clean(server.Command("env", "PATH="+path, string(bin), "serve",
+		"--plain", "--state", state, "--config", file, "--audit-log", log))))
+	srv.WaitFor("listening on ", soon)
+	rewrite(t, file, "masquerade: true\nmax-sessions: 3\n")
+	for _, applied := range []string{"masquerade, max-sessions (at once)", "no value has changed"} {
+		bin.reload(t, server, 20, []string{"--state", state}, applied, "not all of it holds: firewall: ",
+			"nft")
+	}
+	rewrite(t, file, "max-sessions: 3\n")
+	bin.reload(t, server, 0, []string{"--state", state}, "masquerade (at once)")
+	kill(t, srv.Pid(), syscall.SIGHUP)
+	srv.WaitForNth("configuration read again", 4, soon)
+	stop(t, srv)
+	lines, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile(`(?m)^.*"event":"config_reloaded".*$`).FindAllString(string(lines), -1)
+	if len(all) != 4 || !strings.Contains(all[0], `"uid":0`) || strings.Contains(all[3], `"uid"`) {
+		t.Errorf("the audit log has\n%s", lines)
+	}
 }

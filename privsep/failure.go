@@ -2,6 +2,7 @@ package privsep
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,8 +12,7 @@ import (
 // failure makes err fit into a message.
 func (p *Parent) failure(err error) *Failure {
 	f := p.machine.Explain(err)
-	f = &Failure{Step: f.Step, Text: f.Text[:min(len(f.Text), maxText)],
-		Advice: f.Advice[:min(len(f.Advice), maxText)]}
+	f = &Failure{Step: f.Step, Text: cut(f.Text), Advice: cut(f.Advice)}
 	if at := slices.IndexFunc(causes(), func(cause error) bool {
 		return errors.Is(err,
 			cause)
@@ -23,6 +23,21 @@ func (p *Parent) failure(err error) *Failure {
 		f.Overlap = bounded(*overlap)
 	}
 	return f
+}
+
+// cut returns text if it has at most maxText bytes, else as many of its lines as fit, and how many
+// more there are; of one line its beginning.
+func cut(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	const more = "\nand %d more"
+	room := maxText - len(more) - 10 // of the number
+	whole := strings.LastIndexByte(text[:room+1], '\n')
+	if whole < 0 {
+		return strings.ToValidUTF8(text[:maxText], "")
+	}
+	return text[:whole] + fmt.Sprintf(more, strings.Count(text[whole:], "\n"))
 }
 
 // maxEntry bounds what an answer says of each of many networks that overlap, in bytes.

@@ -47,7 +47,7 @@ type Parent struct {
 	machine Machine
 	log     *slog.Logger
 
-	// requests, but for kindOpen and kindRecord: a FIFO or a disk may keep them for ever
+	// requests, but for kindOpen, kindReread and kindRecord: a FIFO or a disk may keep them for ever
 	work    sync.WaitGroup
 	channel *channel
 	budget  *rate.Limiter

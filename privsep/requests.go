@@ -142,7 +142,7 @@ func (p *Parent) take(r request) error {
 		ctx, cancel = context.WithTimeout(p.ctx, requestLimit)
 	}
 	p.running[r.ID] = cancel
-	waits := r.Kind != kindOpen && r.Kind != kindRecord
+	waits := r.Kind != kindOpen && r.Kind != kindReread && r.Kind != kindRecord
 	if waits {
 		p.work.Add(1)
 	}

@@ -30,8 +30,9 @@ func (s *Server) goBy(l Live) networks.Site {
 }
 
 // Change has the server go by other values from now on. It ends no connection: a lower limit holds
-// for those that come. Clients are told what concerns them, and Machine.Route is called.
-func (s *Server) Change(l Live) {
+// for those that come. Clients are told what concerns them, and Machine.Route is called; done is
+// closed then, unless Run ends before.
+func (s *Server) Change(l Live) (done <-chan struct{}) {
 	s.limiter.Change(l.MaxConnections, l.MaxPerAddress)
-	s.networks.Change(s.goBy(l))
+	return s.networks.Change(s.goBy(l))
 }

@@ -28,6 +28,9 @@ const (
 	TokenRevoked   Event = "token_revoked"
 	InvitationUsed Event = "invitation_used" // a join token has become a client's credential
 	Kicked         Event = "kicked"
+	ConfigReloaded Event = "config_reloaded"
+	StateRead      Event = "state_read"     // all tokens and addresses, for a backup
+	StateRestored  Event = "state_restored" // from a backup
 	SessionStarted Event = "session_started"
 	SessionEnded   Event = "session_ended"
 	Refused        Event = "refused"         // a login
@@ -39,7 +42,8 @@ const (
 
 // Events returns all events.
 func Events() []Event {
-	return []Event{HubStarted, HubStopped, TokenCreated, TokenChanged, TokenRevoked, InvitationUsed,
+	return []Event{ConfigReloaded, StateRead, StateRestored,
+		HubStarted, HubStopped, TokenCreated, TokenChanged, TokenRevoked, InvitationUsed,
 		Kicked, SessionStarted, SessionEnded, Refused, RefusedOmitted, SessionsOmitted, EntriesLost}
 }
 

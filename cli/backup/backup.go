@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
+	"tunnel/admin/audit"
 	"tunnel/atomicfile"
 	"tunnel/backup"
 	"tunnel/certs"
@@ -58,14 +60,19 @@ func save(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	by := audit.Self() // before AsOwner
 	var files backup.Files
 	if err := statedir.AsOwner(c, statedir.Chosen(c), func(dir string) (err error) {
-		files, err = gather(c.Context, dir)
+		files, err = gather(c.Context, dir, by)
 		return err
 	}); err != nil {
 		return err
 	}
-	if err := write(name, secret, files); err != nil {
+	err = write(name, secret, files)
+	if errors.Is(err, backup.ErrTooLarge) {
+		return failure.New(failure.StepState, err, "revoke tokens that nobody uses")
+	}
+	if err != nil {
 		return failure.New(failure.StepOutput, err, "choose a place with room")
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "saved in %s: keep the passphrase elsewhere, nobody can do "+
@@ -108,12 +115,17 @@ func write(name, secret string, files backup.Files) (err error) {
 // just starting or stopping.
 const patience = 5 * time.Second
 
+// Bounds of what a server may have, so that one that was broken into does not take this process's
+// memory: bytes of a key or certificate, and the authority's files.
+const maxFile, maxACME = 1 << 20, 64
+
 // gather returns the files of a server's state in dir.
-func gather(ctx context.Context, dir string) (backup.Files, error) {
-	content, err := export(ctx, dir)
+func gather(ctx context.Context, dir string, by audit.Actor) (backup.Files, error) {
+	content, err := export(ctx, dir, by)
 	if err != nil {
 		return nil, err
 	}
+	delete(content, statedir.BucketAudit) // it goes to the audit log of this machine
 	files := backup.Files{}
 	if files[stateName], err = json.Marshal(content); err != nil {
 		return nil, err
@@ -123,7 +135,7 @@ func gather(ctx context.Context, dir string) (backup.Files, error) {
 		return nil, failure.New(failure.StepState, err, statedir.AdviceServer)
 	}
 	for _, name := range append(acme, certs.IdentityKey, certs.IdentityCert) {
-		data, err := os.ReadFile(filepath.Join(dir, name))
+		data, err := read(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a server with a certificate, or a file that was just replaced
 		}
@@ -135,26 +147,56 @@ func gather(ctx context.Context, dir string) (backup.Files, error) {
 	return files, nil
 }
 
+// read returns a file of at most maxFile bytes. It follows no link, and waits for nobody.
+func read(path string) ([]byte, error) {
+	file, err := atomicfile.Open(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s has more than %d bytes: it is not a server's", path, maxFile)
+	}
+	return data, err
+}
+
 // acmeFiles returns the names of the ACME authority's files.
 func acmeFiles(dir string) (names []string, err error) {
-	all, err := os.ReadDir(filepath.Join(dir, statedir.ACMEDir))
+	path := filepath.Join(dir, statedir.ACMEDir)
+	acme, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = acme.Close() }()
+	all, err := acme.ReadDir(maxACME + 1)
+	if len(all) > maxACME {
+		return nil, fmt.Errorf("%s has more than %d files: it is not a server's", path, maxACME)
 	}
 	for _, file := range all {
 		if file.Type().IsRegular() {
 			names = append(names, filepath.Join(statedir.ACMEDir, file.Name()))
 		}
 	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	return names, err
 }
 
 // export returns the content of the state file, from the server that runs or from the file.
-func export(ctx context.Context, dir string) (state.Content, error) {
+func export(ctx context.Context, dir string, by audit.Actor) (state.Content, error) {
 	for until := time.Now().Add(patience); ; {
-		content, err := control.NewClient(dir).Export(ctx)
+		content, err := control.NewClient(dir).By(by).Export(ctx, backup.MaxSize)
 		if !errors.Is(err, control.ErrNoServer) {
-			if err != nil {
+			var large control.TooLargeError
+			switch {
+			case errors.As(err, &large):
+				err = failure.New(failure.StepState, err, "revoke tokens that nobody uses")
+			case err != nil:
 				err = failure.New(failure.StepState, err,
 					"see the server's log, and run as root or as the server's user")
 			}

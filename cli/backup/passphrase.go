@@ -108,7 +108,7 @@ func ask(ctx context.Context, tty *os.File, question string) (line string, err e
 		}
 		hidden := *shown
 		hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ECHONL
-		return unix.IoctlSetTermios(fd, unix.TCSETS, &hidden)
+		return unix.IoctlSetTermios(fd, unix.TCSETSF, &hidden) // what was typed before is none
 	}); err != nil {
 		return "", fmt.Errorf("hide the passphrase: %w", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
 
@@ -129,13 +128,10 @@ func connect(c *cli.Context) (err error) {
 	events, traffic := newLines(c.App.Writer, dev), machine.Traffic(told)
 	record := newRecorder(told, c.App.Version)
 	record.Took = observer.Took
-	var redial atomic.Pointer[[]*ws.Dialer]
+	var next dialers.Next
 	member := client.New(client.Config{
 		Dialer: all[0], Others: all[1:], Redial: func() []*ws.Dialer {
-			if fresh := redial.Swap(nil); fresh != nil {
-				return *fresh
-			}
-			return nil
+			return next.Take(dir, dev, credentials)
 		},
 		Network: machine.WatchNetwork(log), Device: device,
 		Host:    own,
@@ -191,11 +187,11 @@ func connect(c *cli.Context) (err error) {
 	// It takes the client's locks; its own path monitor ends a connection that is stuck.
 	alive := func() { _ = record.Status() }
 	this.Watch(c.Context, alive)
-	reloader := reload.New(this, i, log, func(next *invocation.Invocation) (func(), error) {
-		fresh, err := dialers.New(next, log)
-		return func() {
-			dialers.UseKept(dir, dev, credentials, fresh)
-			redial.Store(&fresh)
+	reloader := reload.New(this, i, log, func(told *invocation.Invocation) (reload.Apply, error) {
+		fresh, err := dialers.New(told, log)
+		return func(context.Context, audit.Actor) error {
+			next.Set(fresh)
+			return nil
 		}, err
 	})
 	defer serveStatus(c.Context, this, record, reloader.Reloads(), log)()

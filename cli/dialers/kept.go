@@ -6,11 +6,29 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"tunnel/auth"
 	"tunnel/client/store"
 	"tunnel/transport/ws"
 )
+
+// Next is the way in which a reload gives a client other dialers.
+type Next struct{ all atomic.Pointer[[]*ws.Dialer] }
+
+// Set has the next Take return all, which are New's.
+func (n *Next) Set(all []*ws.Dialer) { n.all.Store(&all) }
+
+// Take returns what Set was given last, once, with the credentials that are kept now, see UseKept;
+// nil if there is nothing new. The goroutine of the session, which keeps credentials, calls it.
+func (n *Next) Take(dir, dev string, credentials *store.Credentials) []*ws.Dialer {
+	all := n.all.Swap(nil)
+	if all == nil {
+		return nil
+	}
+	UseKept(dir, dev, credentials, *all)
+	return *all
+}
 
 // UseKept has dialers use the credentials that this machine's clients keep in dir; credentials are
 // those for the device dev. A dialer with a credential for its server uses it instead of its join

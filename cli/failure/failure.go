@@ -12,6 +12,7 @@ import (
 
 	"tunnel/client"
 	"tunnel/cmdrun"
+	"tunnel/config/setting"
 	"tunnel/dns"
 	"tunnel/firewall"
 	"tunnel/host"
@@ -81,7 +82,7 @@ func Exits() []Exit {
 		{StepDNS, "the server's DNS of --accept-dns cannot be set"},
 		{StepStatus, "no client or server runs here that this user may ask"},
 		{StepDoctor, "`tunnel doctor` has found what keeps the tunnel from working"},
-		{StepReload, "`tunnel reload` has applied what it could; the rest needs a restart"},
+		{StepReload, "`tunnel reload` has applied what it could; the rest needs a restart, or failed"},
 	}
 }
 
@@ -162,10 +163,12 @@ func explain(err error) *Failure {
 	var command *cmdrun.Error
 	var remote *privsep.Failure // from a worker's parent
 	var notes *journal.Error
-	var setting *sysctl.Error
+	var parameter *sysctl.Error
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, new(setting.Errors)):
+		return &Failure{Step: StepUsage, Err: err}
 	case errors.As(err, &dial):
 		return &Failure{Step(dial.Step), dial.Err, hint(dial)}
 	case errors.As(err, &remote):
@@ -213,8 +216,8 @@ func explain(err error) *Failure {
 			"is too new or too old: see `nft list ruleset`"}
 	case errors.As(err, new(*firewall.TakenError)), errors.Is(err, firewall.ErrRules):
 		return &Failure{Step: StepFirewall, Err: err}
-	case errors.As(err, &setting):
-		return &Failure{StepFirewall, err, setting.Advice()}
+	case errors.As(err, &parameter):
+		return &Failure{StepFirewall, err, parameter.Advice()}
 	case errors.Is(err, dns.ErrNotAll):
 		return &Failure{StepDNS, err, "have the server resolve all names with --accept-dns"}
 	case errors.Is(err, dns.ErrBusy):

@@ -62,9 +62,7 @@ func (h *confined) State(ctx context.Context) (string, error) {
 }
 
 func (h *confined) Hook(ctx context.Context, flag string, _ host.Address, about audit.Entry) {
-	if h.now().Hook(flag) == "" {
-		return
-	}
+	// The parent hears of each, for a reload may give it --on-down later.
 	if err := h.Worker.Hook(ctx, flag, about); err != nil {
 		h.log.Debug("hook", "flag", flag, "err", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tunnel/admin/audit"
 	"tunnel/cli/failure"
 	"tunnel/cli/invocation"
 	"tunnel/cli/statedir"
@@ -61,22 +62,31 @@ func command(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	changes, err := found.client.Reload(c.Context)
+	changes, err := found.client.By(audit.Self()).Reload(c.Context)
 	var bad control.BadFileError
 	switch {
 	case errors.As(err, &bad):
 		return append(setting.Errors(strings.Split(bad.Error(), "\n")),
 			"nothing was changed: "+found.name+" goes on with what it has")
 	case err != nil:
-		return failure.New(failure.StepReload, err, "see its log")
+		return failure.New(failure.StepStatus, err, "see its log")
 	}
 	_, err = fmt.Fprintln(c.App.Writer, failure.Printable(found.name+": "+describe(changes)))
-	if err == nil && len(changes.Restart) > 0 {
-		err = failure.New(failure.StepReload,
-			errors.New("needs a restart: "+strings.Join(changes.Restart, ", ")),
-			"the rest is applied")
+	if err != nil {
+		return err
 	}
-	return err
+	var left []string
+	if changes.Failed != "" {
+		left = append(left, "not all of it holds: "+changes.Failed)
+	}
+	if len(changes.Restart) > 0 {
+		left = append(left, "needs a restart: "+strings.Join(changes.Restart, ", "))
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return failure.New(failure.StepReload, errors.New(strings.Join(left, "; ")),
+		"the rest is applied")
 }
 
 // describe says what was applied.
@@ -89,6 +99,9 @@ func describe(changes control.Changes) string {
 		if len(p.names) > 0 {
 			parts = append(parts, strings.Join(p.names, ", ")+" ("+string(p.when)+")")
 		}
+	}
+	if len(changes.Files) > 0 {
+		parts = append(parts, "the files of "+strings.Join(changes.Files, ", "))
 	}
 	if len(parts) == 0 {
 		return "read again: no value has changed that needs no restart"

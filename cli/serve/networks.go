@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -46,11 +47,23 @@ func (m *machineNetworks) set(ctx context.Context, now networks.Machine) {
 	m.opened = ctx.Err() == nil
 }
 
-// reload has the next call of set go by another configuration, whatever it is called for.
-func (m *machineNetworks) reload(told *config.Serve) {
+// reload has the next call of set go by another configuration, whatever it is called for. After
+// that failed returns why what is new does not hold, nil if it does.
+func (m *machineNetworks) reload(told *config.Serve) (failed func() error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before, was := m.gate, m.failed
 	m.told, m.opened = told, false
+	return func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		// What has failed before may be done by something else, but for masquerading.
+		known := m.failed == was && m.gate.equal(before) && !m.told.Masquerade
+		if m.failed == "" || known {
+			return nil
+		}
+		return errors.New(m.failed)
+	}
 }
 
 // maxRouted bounds the routes: a Want has to fit into a message between the processes.

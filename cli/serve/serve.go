@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -170,14 +171,16 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
-	reloader := reload.New(this, i, log, func(next *invocation.Invocation) (func(), error) {
+	reloader := reload.New(this, i, log, func(next *invocation.Invocation) (reload.Apply, error) {
 		secret, err := serverToken(next, log)
-		return func() {
+		return func(ctx context.Context, by audit.Actor) error {
+			trail.Record(audit.Entry{Event: audit.ConfigReloaded}.By(by))
 			kept.reload(secret)
-			duties.reload(next.Serve)
-			hub.Change(live(next.Serve))
+			failed := duties.reload(next.Serve)
+			done := hub.Change(live(next.Serve))
 			shown.Reload(next.Serve)
 			warnUnreached(next.Serve, log)
+			return applied(ctx, done, failed)
 		}, err
 	})
 	defer shown.Serve(c.Context, hub, joinShown(join, told.Path), trail.Recorder)()
@@ -192,6 +195,21 @@ func serve(c *cli.Context) (err error) {
 	trail.Started()
 	return held.run(c.Context, duties.again,
 		func(ctx context.Context) error { return hub.Run(ctx, ln) })
+}
+
+// applyLimit is how long a reload waits until this machine and the clients know of it.
+const applyLimit = 30 * time.Second
+
+// applied waits until done is closed, and returns what failed returns then.
+func applied(ctx context.Context, done <-chan struct{}, failed func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, applyLimit)
+	defer cancel()
+	select {
+	case <-done:
+		return failed()
+	case <-ctx.Done():
+		return errors.New("this machine does not go by it yet: see the log")
+	}
 }
 
 // warnUnreached warns of DNS servers that clients do not reach.

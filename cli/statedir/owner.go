@@ -21,7 +21,7 @@ const ACMEDir = "acme"
 // stateNames are patterns of the files that this program keeps in a state directory.
 func stateNames() []string {
 	return []string{
-		FileName, FileName + ".*.new", certs.IdentityKey, certs.IdentityKey + ".new",
+		FileName, FileName + ".new", FileName + ".*.new", certs.IdentityKey, certs.IdentityKey + ".new",
 		certs.IdentityCert, certs.IdentityCert + ".new",
 		"session-*.json", "credential-*.json", "credential-*.json.new", control.SocketName, ACMEDir,
 	}

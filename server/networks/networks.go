@@ -74,15 +74,15 @@ type Config struct {
 type Networks struct {
 	Config // its Site is guarded by telling
 
-	renewed atomic.Bool   // the Site was replaced
 	changed chan struct{} // holds a token when something has changed
 
 	telling sync.Mutex // held while rules and updates are made and sent, so that the last is newest
 	latest  *scene     // guarded by telling; nil before the first
 	stale   atomic.Bool
 
-	mu     sync.Mutex
-	offers map[lease.Holder]*offer
+	mu      sync.Mutex
+	offers  map[lease.Holder]*offer // guarded by mu, as all below
+	renewed []chan<- struct{}       // closed when all are told of a Site that was replaced
 }
 
 // New returns Networks without clients.
@@ -90,13 +90,26 @@ func New(c Config) *Networks {
 	return &Networks{Config: c, changed: make(chan struct{}, 1), offers: map[lease.Holder]*offer{}}
 }
 
-// Change replaces the Site: that holds for the next packet, and everybody is told of it.
-func (n *Networks) Change(s Site) {
+// Change replaces the Site: that holds for the next packet, and everybody is told of it. told is
+// closed after Route was called, and clients were told; not if Run ends before.
+func (n *Networks) Change(s Site) (told <-chan struct{}) {
 	n.telling.Lock()
 	n.Site = s
 	n.telling.Unlock()
-	n.renewed.Store(true)
+	done := make(chan struct{})
+	n.mu.Lock()
+	n.renewed = append(n.renewed, done)
+	n.mu.Unlock()
 	n.Changed()
+	return done
+}
+
+// takeRenewed returns the channels of all calls of Change since the last.
+func (n *Networks) takeRenewed() (all []chan<- struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all, n.renewed = n.renewed, nil
+	return all
 }
 
 // Changed makes a change of tokens that was made hold for the next packet, and has everybody told
@@ -231,13 +244,16 @@ const pause = 100 * time.Millisecond
 func (n *Networks) Run(ctx context.Context) {
 	var done *Machine
 	for {
+		renewed := n.takeRenewed() // before its Site is looked at
 		now := n.judgeAll()
-		if renewed := n.renewed.Swap(false); n.Route != nil &&
-			(done == nil || renewed || !now.Equal(*done)) {
+		if n.Route != nil && (done == nil || len(renewed) > 0 || !now.Equal(*done)) {
 			n.Route(ctx, now)
 		}
 		done = &now
 		n.tellAll()
+		for _, told := range renewed {
+			close(told)
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
