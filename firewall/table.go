@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"tunnel/nftcmd"
+	"tunnel/rtnl"
 )
 
 // ipTCPHeader is the size of the IPv4 and TCP headers without options, in bytes.
@@ -22,6 +23,11 @@ type Guards struct {
 	// Others are the devices of other runs that forward, see Beside: what comes in by IPv4 may also
 	// be forwarded to these, which their own tables judge.
 	Others []string
+	// Inside are the networks that routes of this run lead into the tunnel to.
+	Inside []netip.Prefix
+	// Ways are the interfaces that lead to Rules.Reached, or to parts of it, each with all of its
+	// interfaces; the table takes the narrowest part. What has none the kernel decides.
+	Ways []rtnl.Near
 }
 
 // Check returns an ErrRules unless a table can be made of g.
@@ -127,6 +133,8 @@ func (b builder) masqueraded() string {
 const (
 	ipv4 = "meta nfproto ipv4"
 	ipv6 = "meta nfproto ipv6"
+	// routed matches unicast packets that are forwarded, and not those that stay on a bridge.
+	routed = "meta pkttype host "
 	// refuse tells a program that its packet does not leave.
 	refuse = "reject with icmpx admin-prohibited"
 )
@@ -149,17 +157,16 @@ func (b builder) forward() (rules []string) {
 			strconv.Itoa(b.mtu-ipTCPHeader)
 		rules = append(rules, "iifname "+b.tunnel+clamp, "oifname "+b.tunnel+clamp)
 	}
-	rules = append(rules, b.translated()...)
+	rules = append(append(rules, b.astray()...), b.translated()...)
 	if len(b.Masquerade) > 0 {
 		// What belongs to no connection is not translated, and would leave with its own address.
 		rules = append(rules, b.masqueraded()+" ct state "+nftcmd.Bits("invalid", "untracked")+" drop")
 	}
-	if b.Public {
-		// The internet answers, and begins nothing. Other private networks are not judged here:
-		// another program may translate their addresses.
+	if b.Public { // The internet answers, and begins nothing.
 		rules = append(rules, "oifname "+b.tunnel+" ct state "+beginning()+
 			" ip saddr != "+nftcmd.Addresses(b.private()...)+" drop")
 	}
+	rules = append(rules, b.hidden()...)
 	for _, dev := range b.guards.IPv4 {
 		if nftcmd.Names(dev) == b.tunnel {
 			rules = append(rules, b.toNetworks()...)
@@ -183,8 +190,9 @@ func (b builder) forward() (rules []string) {
 
 // guard drops what would not be forwarded if this program had not switched it on. It goes by the
 // interface's index, as the kernel's parameter does: both stay with an interface that is renamed,
-// and neither is another's that gets its name. nft takes the name and keeps the index. A bridge
-// that passes its own packets to nftables (br_netfilter) has one index for both sides: these pass.
+// and neither is another's that gets its name. nft takes the name and keeps the index. What a
+// bridge passes to nftables without routing it (br_netfilter) is for the MAC address of another
+// host: that passes.
 func (b builder) guard(protocol, dev string, others []string) string {
 	name := nftcmd.Names(dev)
 	if name == b.tunnel { // a run ends when its own device is renamed
@@ -194,8 +202,7 @@ func (b builder) guard(protocol, dev string, others []string) string {
 	for _, other := range others {
 		to = append(to, nftcmd.Names(other))
 	}
-	return protocol + " meta iif " + name + " meta oif != " + name + " oifname != " +
-		nftcmd.Set(to...) + " drop"
+	return protocol + " meta iif " + name + " " + routed + "oifname != " + nftcmd.Set(to...) + " drop"
 }
 
 // toNetworks accepts what the tunnel may reach.

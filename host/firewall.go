@@ -77,6 +77,10 @@ func (h *Host) setTable(ctx context.Context, w Want, g firewall.Guards) (lost []
 	if g, err = g.Beside(ctx, h.machine, w.Dev); err != nil {
 		return nil, err
 	}
+	g.Inside = w.Networks()
+	if g.Ways, err = h.ways.To(h.machine.Look, w.Firewall.Reached()); err != nil {
+		return nil, err
+	}
 	h.tabled, h.guards = w, g
 	if k := w.Firewall.KillSwitch; k != nil {
 		onTrial := *k

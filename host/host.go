@@ -20,6 +20,7 @@ import (
 	"tunnel/firewall"
 	"tunnel/host/lan"
 	"tunnel/host/sockets"
+	"tunnel/host/ways"
 	"tunnel/journal"
 	"tunnel/nftcmd"
 	"tunnel/route"
@@ -73,6 +74,7 @@ type Host struct {
 	until   time.Time     // see OnTrial
 	sockets sockets.Ports // read before the first table that needs them, and once after it
 	lan     lan.Limit     // of what stays outside
+	ways    ways.Known    // to Want.Firewall.Reached
 	// the Want that Withdraw has undone, of which a table may stay
 	withdrawn Want
 }
