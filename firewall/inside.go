@@ -61,8 +61,8 @@ func (b builder) insiders() []string {
 	if len(known) == 0 {
 		return nil
 	}
-	return []string{"iifname != " + b.tunnel + " ip saddr " + nftcmd.Addresses(known...) + " " +
-		routed + "drop"}
+	return []string{"iifname != " + b.tunnel + " ip saddr " + nftcmd.Addresses(known...) +
+		" drop"}
 }
 
 // clients returns a server's network and those behind its clients.

@@ -26,7 +26,8 @@ type Guards struct {
 	// Inside are the networks that routes of this run lead into the tunnel to.
 	Inside []netip.Prefix
 	// Ways are the interfaces that lead to Rules.Reached, or to parts of it, each with all of its
-	// interfaces; the table takes the narrowest part. What has none the kernel decides.
+	// interfaces, "" for one that is gone; the narrowest part decides. The kernel alone decides about
+	// a part of which an interface has a name that nft reads as something else, and what is in none.
 	Ways []rtnl.Near
 }
 
@@ -133,8 +134,6 @@ func (b builder) masqueraded() string {
 const (
 	ipv4 = "meta nfproto ipv4"
 	ipv6 = "meta nfproto ipv6"
-	// routed matches unicast packets that are forwarded, and not those that stay on a bridge.
-	routed = "meta pkttype host "
 	// refuse tells a program that its packet does not leave.
 	refuse = "reject with icmpx admin-prohibited"
 )
@@ -190,9 +189,8 @@ func (b builder) forward() (rules []string) {
 
 // guard drops what would not be forwarded if this program had not switched it on. It goes by the
 // interface's index, as the kernel's parameter does: both stay with an interface that is renamed,
-// and neither is another's that gets its name. nft takes the name and keeps the index. What a
-// bridge passes to nftables without routing it (br_netfilter) is for the MAC address of another
-// host: that passes.
+// and neither is another's that gets its name. nft takes the name and keeps the index. A bridge
+// that passes its own packets to nftables (br_netfilter) has one index for both sides: these pass.
 func (b builder) guard(protocol, dev string, others []string) string {
 	name := nftcmd.Names(dev)
 	if name == b.tunnel { // a run ends when its own device is renamed
@@ -202,7 +200,8 @@ func (b builder) guard(protocol, dev string, others []string) string {
 	for _, other := range others {
 		to = append(to, nftcmd.Names(other))
 	}
-	return protocol + " meta iif " + name + " " + routed + "oifname != " + nftcmd.Set(to...) + " drop"
+	return protocol + " meta iif " + name + " meta oif != " + name + " oifname != " +
+		nftcmd.Set(to...) + " drop"
 }
 
 // toNetworks accepts what the tunnel may reach.
