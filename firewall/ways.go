@@ -10,7 +10,9 @@ import (
 
 // Reached returns the networks behind other interfaces that the tunnel reaches, by their addresses
 // there.
-func (r Rules) Reached() []netip.Prefix { return slices.Concat(r.Networks, builder{Rules: r}.here()) }
+func (r Rules) Reached() []netip.Prefix {
+	return slices.Concat(r.Networks, builder{Rules: r}.here())
+}
 
 // astray refuses what comes from the tunnel to a network and would leave by an interface that does
 // not lead there: when the network's own is down a default route leads elsewhere, and a neighbor
