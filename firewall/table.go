@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"tunnel/nftcmd"
+	"tunnel/rtnl"
 )
 
 // ipTCPHeader is the size of the IPv4 and TCP headers without options, in bytes.
@@ -22,6 +23,12 @@ type Guards struct {
 	// Others are the devices of other runs that forward, see Beside: what comes in by IPv4 may also
 	// be forwarded to these, which their own tables judge.
 	Others []string
+	// Inside are the networks that routes of this run lead into the tunnel to.
+	Inside []netip.Prefix
+	// Ways are the interfaces that lead to Rules.Reached, or to parts of it, each with all of its
+	// interfaces, "" for one that is gone; the narrowest part decides. The kernel alone decides about
+	// a part of which an interface has a name that nft reads as something else, and what is in none.
+	Ways []rtnl.Near
 }
 
 // Check returns an ErrRules unless a table can be made of g.
@@ -149,17 +156,16 @@ func (b builder) forward() (rules []string) {
 			strconv.Itoa(b.mtu-ipTCPHeader)
 		rules = append(rules, "iifname "+b.tunnel+clamp, "oifname "+b.tunnel+clamp)
 	}
-	rules = append(rules, b.translated()...)
+	rules = append(append(rules, b.astray()...), b.translated()...)
 	if len(b.Masquerade) > 0 {
 		// What belongs to no connection is not translated, and would leave with its own address.
 		rules = append(rules, b.masqueraded()+" ct state "+nftcmd.Bits("invalid", "untracked")+" drop")
 	}
-	if b.Public {
-		// The internet answers, and begins nothing. Other private networks are not judged here:
-		// another program may translate their addresses.
+	if b.Public { // The internet answers, and begins nothing.
 		rules = append(rules, "oifname "+b.tunnel+" ct state "+beginning()+
 			" ip saddr != "+nftcmd.Addresses(b.private()...)+" drop")
 	}
+	rules = append(rules, b.hidden()...)
 	for _, dev := range b.guards.IPv4 {
 		if nftcmd.Names(dev) == b.tunnel {
 			rules = append(rules, b.toNetworks()...)

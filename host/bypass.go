@@ -22,9 +22,8 @@ import (
 // It adds nothing if server is this machine or on one of its links, if it is an IPv6 address (the
 // tunnel routes IPv4 only), if a rule decides before the main table, or if a host route to server
 // exists that it did not add, which it never changes. It adds none for a full tunnel where the mark
-// of the connection does. A bypass that the kernel refuses is logged as
-// a warning, once: most connections work without one. If there is no path to the server the error
-// is a route.ErrNoRoute.
+// of the connection does. A bypass that the kernel refuses is logged as a warning, once: most
+// connections work without one. If there is no path to the server the error is a route.ErrNoRoute.
 func (h *Host) Bypass(ctx context.Context, server netip.AddrPort) error {
 	err := h.bypass(ctx, server)
 	if h.dry && errors.Is(err, route.ErrNoRoute) { // there may be one outside the dry run
@@ -113,8 +112,7 @@ func (h *Host) addBypass(ctx context.Context, b route.Bypass, beneath rtnl.Route
 		return nil //nolint:nilerr // the bypass is made; later changes are checked by the next call
 	}
 	h.log.InfoContext(ctx, "no bypass is needed: rules choose the path to the server (ip rule)",
-		"server", server,
-		"table", now.Table)
+		"server", server, "table", now.Table)
 	h.beside[server] = now
 	return h.remove(ctx, b)
 }

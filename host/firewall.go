@@ -74,7 +74,8 @@ func (h *Host) guardsOf(switches []fact) (g firewall.Guards) {
 // setTable makes the table of the device hold what w says, unless it does, and returns what others
 // have changed in it. The caller holds mu.
 func (h *Host) setTable(ctx context.Context, w Want, g firewall.Guards) (lost []string, err error) {
-	if g, err = g.Beside(ctx, h.machine, w.Dev); err != nil {
+	g.Inside = w.Networks()
+	if g, err = h.ways.Complete(ctx, h.machine, w.Dev, w.Firewall, g); err != nil {
 		return nil, err
 	}
 	h.tabled, h.guards = w, g

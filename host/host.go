@@ -20,6 +20,7 @@ import (
 	"tunnel/firewall"
 	"tunnel/host/lan"
 	"tunnel/host/sockets"
+	"tunnel/host/ways"
 	"tunnel/journal"
 	"tunnel/nftcmd"
 	"tunnel/route"
@@ -64,15 +65,15 @@ type Host struct {
 	held Want
 	// the times of recent restorations, successful or not
 	restored []time.Time
-	renamed  []time.Time // the same of names
-	closed   bool        // no Apply any more
-	over     bool        // and the journal is closed
-	// of the last setTable, for Confirm
-	tabled  Want
-	guards  firewall.Guards
-	until   time.Time     // see OnTrial
-	sockets sockets.Ports // read before the first table that needs them, and once after it
-	lan     lan.Limit     // of what stays outside
+	renamed  []time.Time     // the same of names
+	closed   bool            // no Apply any more
+	over     bool            // and the journal is closed
+	tabled   Want            // of the last setTable, for Confirm
+	guards   firewall.Guards // the same
+	until    time.Time       // see OnTrial
+	sockets  sockets.Ports   // read before the first table that needs them, and once after it
+	lan      lan.Limit       // of what stays outside
+	ways     ways.Known      // to Want.Firewall.Reached
 	// the Want that Withdraw has undone, of which a table may stay
 	withdrawn Want
 }

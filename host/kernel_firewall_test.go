@@ -153,7 +153,10 @@ func TestKernelFirewallChanges(t *testing.T) {
 		if strings.Contains(changes(recorder), "nft delete") {
 			t.Errorf("ran\n%s", changes(recorder))
 		}
-		g := firewall.Guards{}
+		g := firewall.Guards{Inside: w.Networks()}
+		if slices.Contains(w.Firewall.Networks, prefix("192.168.7.0/24")) {
+			g.Ways = []rtnl.Near{{Dev: "lan.7", Network: prefix("192.168.7.0/24")}}
+		}
 		for _, s := range w.Sysctls {
 			if s.Name == sysctl.Forwarding {
 				g.IPv4 = append(g.IPv4, s.Dev)
@@ -236,7 +239,7 @@ func TestKernelForwardingOfOthers(t *testing.T) {
 	if err := r.Apply(t.Context(), forwarding()); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(nft(t, "list", "ruleset"), "lan.7") {
+	if strings.Contains(nft(t, "list", "ruleset"), `iif "lan.7"`) {
 		t.Errorf("a guard in\n%s", nft(t, "list", "ruleset"))
 	}
 	if err := r.Close(); err != nil {
@@ -268,8 +271,9 @@ func TestKernelForwardingIsOn(t *testing.T) {
 		!strings.Contains(ran, "sysctl -w net.ipv4.conf.lan/7.forwarding=1\n") {
 		t.Errorf("ran\n%s", ran)
 	}
-	// Only that one is limited to the tunnel; the others are of masquerading and forged sources.
-	if rules := nft(t, "list", "ruleset"); strings.Count(rules, " drop") != 3 ||
+	// Only that one is limited to the tunnel; the others are of masquerading, broadcasts and forged
+	// sources.
+	if rules := nft(t, "list", "ruleset"); strings.Count(rules, " drop") != 5 ||
 		!strings.Contains(rules, `iif "lan.7" oif != "lan.7" oifname != `) {
 		t.Errorf("the rules are\n%s", rules)
 	}

@@ -204,7 +204,10 @@ func TestDryFirewall(t *testing.T) {
 	if err := errors.Join(r.Apply(t.Context(), forwarding()), r.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if unknown.String() != out.String() {
+	// Which interface leads to the network is not known then.
+	way := "\t\tiifname \"tun0\" ip daddr 192.168.7.0/24 meta oif != \"lan.7\" " +
+		"reject with icmpx admin-prohibited\n"
+	if unknown.String() != strings.Replace(out.String(), way, "", 1) {
 		t.Errorf("without a look at the machine:\n%s", &unknown)
 	}
 }
