@@ -22,6 +22,10 @@ type Outside struct {
 	// Answer has connections from outside answered there. Without it only the kernel's check of
 	// source addresses (rp_filter) is told where packets belong.
 	Answer bool `json:"answer,omitempty"`
+	// Uplinks are the interfaces that lead anywhere: by others no connection comes in from a host that
+	// they do not lead to, which its answer would be sent to outside the tunnel. Only the process that
+	// sets the table decides them: they are no part of a message.
+	Uplinks []string `json:"-"`
 	// Ports are those on which this machine accepted TCP connections before it had this table. The
 	// kernel takes a connection that it has not tracked from its beginning for one of whichever side
 	// sends first.
@@ -82,12 +86,30 @@ func (b builder) arrival() []string {
 	}
 	rules = append(rules, elsewhere+"fib daddr type local "+o.setMark())
 	if o.Answer {
+		rules = append(rules, o.posing(b.tunnel)...)
 		const translated = answers + "ct status dnat "
 		rules = append(rules,
 			elsewhere+o.apart("ct original ip daddr")+translated+o.setMark(),
 			elsewhere+ipv6+" "+translated+o.setMark())
 	}
 	return rules
+}
+
+// posing drops what begins a connection by an interface that is no uplink and does not lead to its
+// source. A container could pose as a host of the internet, to a port of its own that is published,
+// and then send there outside the tunnel what counts as answers. It comes after packets to this
+// machine are marked. Of IPv6 what is forwarded is answered, too.
+func (o *Outside) posing(tunnel string) []string {
+	if slices.ContainsFunc(o.Uplinks, func(dev string) bool { return checkName(dev) != nil }) {
+		return nil // nft cannot tell it from others
+	}
+	by := []string{`"lo"`, tunnel}
+	for _, dev := range o.Uplinks {
+		by = append(by, nftcmd.Names(dev))
+	}
+	begins := "iifname != " + nftcmd.Set(by...) + " ct state new "
+	const drop = "fib saddr . mark . iif oif missing drop"
+	return []string{begins + ipv4 + " fib daddr type local " + drop, begins + ipv6 + " " + drop}
 }
 
 // apart returns the condition that an address is none of this machine's inside the tunnel.
