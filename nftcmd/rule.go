@@ -128,8 +128,8 @@ func matchText(raw json.RawMessage) (text string, known bool) {
 	return "", false
 }
 
-// protocols returns the numbers of protocols, for which nft prints the names of /etc/protocols where
-// that is.
+// protocols returns the numbers of protocols, for which nft prints the names of /etc/protocols if
+// there is one.
 func protocols(text string) string {
 	numbers := map[string]string{"icmp": "1", "tcp": "6", "udp": "17", "ipv6-icmp": "58",
 		"sctp": "132"}
