@@ -48,7 +48,7 @@ func (b builder) output() []string {
 	rules = append(rules, k.lan("daddr")...)
 	if k.Inbound {
 		rules = append(rules, b.Older.rules("", refuse)...)
-		rules = append(rules, "ct direction reply ct state "+
+		rules = append(rules, answers+"ct state "+
 			nftcmd.Bits("established", "related")+" accept")
 	}
 	return append(rules, refuseAll("")...)

@@ -22,6 +22,10 @@ type Outside struct {
 	// Answer has connections from outside answered there. Without it only the kernel's check of
 	// source addresses (rp_filter) is told where packets belong.
 	Answer bool `json:"answer,omitempty"`
+	// Uplinks are the interfaces that lead anywhere: by others no connection comes in from a host that
+	// they do not lead to, which its answer would be sent to outside the tunnel. Only the process that
+	// sets the table decides them: they are no part of a message.
+	Uplinks []string `json:"-"`
 	// Ports are those on which this machine accepted TCP connections before it had this table. The
 	// kernel takes a connection that it has not tracked from its beginning for one of whichever side
 	// sends first.
@@ -72,7 +76,9 @@ func (b builder) arrival() []string {
 		return nil
 	}
 	elsewhere := "iifname != " + nftcmd.Set(`"lo"`, b.tunnel) + " "
-	var rules []string
+	// What was in a packet to this machine, such as one of an overlay network, has its mark.
+	rules := []string{elsewhere + "meta mark " + strconv.FormatUint(uint64(o.Mark), 10) +
+		" meta mark set 0"}
 	if len(o.Tunnel) > 0 {
 		// Else a neighbor could send into connections inside the tunnel, past rp_filter, too
 		// (CVE-2019-14899).
@@ -80,12 +86,30 @@ func (b builder) arrival() []string {
 	}
 	rules = append(rules, elsewhere+"fib daddr type local "+o.setMark())
 	if o.Answer {
-		const translated = "ct direction reply ct status dnat "
+		rules = append(rules, o.posing(b.tunnel)...)
+		const translated = answers + "ct status dnat "
 		rules = append(rules,
 			elsewhere+o.apart("ct original ip daddr")+translated+o.setMark(),
 			elsewhere+ipv6+" "+translated+o.setMark())
 	}
 	return rules
+}
+
+// posing drops what begins a connection by an interface that is no uplink and does not lead to its
+// source. A container could pose as a host of the internet, to a port of its own that is published,
+// and then send there outside the tunnel what counts as answers. It comes after packets to this
+// machine are marked. Of IPv6 what is forwarded is answered, too.
+func (o *Outside) posing(tunnel string) []string {
+	if slices.ContainsFunc(o.Uplinks, func(dev string) bool { return checkName(dev) != nil }) {
+		return nil // nft cannot tell it from others
+	}
+	by := []string{`"lo"`, tunnel}
+	for _, dev := range o.Uplinks {
+		by = append(by, nftcmd.Names(dev))
+	}
+	begins := "iifname != " + nftcmd.Set(by...) + " ct state new "
+	const drop = "fib saddr . mark . iif oif missing drop"
+	return []string{begins + ipv4 + " fib daddr type local " + drop, begins + ipv6 + " " + drop}
 }
 
 // apart returns the condition that an address is none of this machine's inside the tunnel.
@@ -114,8 +138,8 @@ func (b builder) answer() []string {
 	}
 	physical := `oifname != "lo" ` + o.apart("ip saddr")
 	rules := append(b.Older.rules(`oifname != "lo" `, "accept"),
-		physical+"ct direction reply "+o.setMark(),
-		`oifname != "lo" `+ipv6+" ct direction reply "+o.setMark())
+		physical+answers+o.setMark(),
+		`oifname != "lo" `+ipv6+" "+answers+o.setMark())
 	if len(o.Ports) > 0 {
 		// Every segment but that which opens a connection has the flag.
 		listening := "tcp sport " + portSet(o.Ports) + " tcp flags ack " + o.setMark()
@@ -136,6 +160,11 @@ func (b builder) refuseOwn() []string {
 	return slices.Concat(k.always(b.tunnel), k.lan("daddr"), refuseAll(nftcmd.Leased+" "))
 }
 
+// answers matches packets of connections that came in. Of other protocols the kernel knows no
+// connections: whatever goes to where one packet came from counts as an answer, for ten minutes
+// (net/netfilter/nf_conntrack_proto_generic.c). These are ICMP, SCTP, UDP, ICMPv6 and TCP.
+const answers = "meta l4proto { 1, 132, 17, 58, 6 } ct direction reply "
+
 // refuseIPv6 refuses what others send through this machine, for which there is no tunnel. What they
 // answer leaves.
 func (b builder) refuseIPv6() []string {
@@ -145,7 +174,12 @@ func (b builder) refuseIPv6() []string {
 		to = "ip6 daddr != " + nftcmd.Set(linkLocal, toLink)
 	}
 	_, six := near("daddr", b.Outside.LAN)
-	return append(six, nftcmd.Leased+" oifname != "+nftcmd.Set(`"lo"`, b.tunnel)+
-		" ct direction original meta mark != "+
-		strconv.FormatUint(uint64(b.Outside.Mark), 10)+" "+to+" "+refuse)
+	leaves := "oifname != " + nftcmd.Set(`"lo"`, b.tunnel) + " "
+	return append(six,
+		leaves+ipv6+" "+answers+"accept",
+		// A router would have counted it down: these stay on a bridge.
+		ndHopLimit+"icmpv6 type "+nftcmd.Set("nd-router-solicit", "nd-router-advert",
+			"nd-neighbor-solicit", "nd-neighbor-advert")+" accept",
+		nftcmd.Leased+" "+leaves+"meta mark != "+strconv.FormatUint(uint64(b.Outside.Mark), 10)+" "+
+			to+" "+refuse)
 }

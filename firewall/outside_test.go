@@ -41,16 +41,7 @@ func TestRefuse(t *testing.T) {
 // TestRefuseIPv6 refuses what a container sends by IPv6, and not what it answers.
 func TestRefuseIPv6(t *testing.T) {
 	m := newLaptop(t)
-	m.client.Sysctl("net.ipv6.conf.all.forwarding", "1")
-	m.client.Run("ip", "-6", "route", "replace", "default", "via", "2001:db8:1::1")
-	dev := m.client.Run("sh", "-c", "ip -o -4 addr show to 172.17.0.1 | cut -d' ' -f2 | tr -d '\\n'")
-	m.client.Run("ip", "addr", "add", "2001:db8:5::1/64", "dev", dev, "nodad")
-	inside := m.container.Run("sh", "-c",
-		"ip -o -4 addr show to 172.17.0.2 | cut -d' ' -f2 | tr -d '\\n'")
-	m.container.Run("ip", "addr", "add", "2001:db8:5::2/64", "dev", inside, "nodad")
-	m.container.Run("ip", "-6", "route", "add", "default", "via", "2001:db8:5::1")
-	m.router.Run("ip", "-6", "route", "add", "2001:db8:5::/64", "via", "2001:db8:1::5")
-	reaches(t, m.container, m.outside, outside6, "2001:db8:5::2")
+	sixInside(t, m)
 	set(t, m.client, refusing(m.inside), firewall.Guards{})
 	cannotReach(t, m.container, m.outside, outside6)
 }

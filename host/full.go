@@ -102,9 +102,8 @@ func (h *Host) complete(w Want, ruled bool) (Want, error) {
 	for _, a := range w.Addresses {
 		outside.Tunnel = append(outside.Tunnel, a.Local)
 	}
-	if outside.Refuse && !w.Full.NoLAN && h.machine.Look != nil {
-		var err error
-		if outside.LAN, outside.Links, err = h.lan.Cut(h.view().Local()); err != nil {
+	if h.machine.Look != nil {
+		if err := h.lan.Fill(outside, h.view(), outside.Refuse && !w.Full.NoLAN); err != nil {
 			return w, err
 		}
 	}

@@ -2,6 +2,7 @@ package nftcmd
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -111,6 +112,9 @@ func matchText(raw json.RawMessage) (text string, known bool) {
 		valued = json.Unmarshal(match.Right, &found) == nil && !bytes.Equal(match.Right, []byte("null"))
 		right = map[bool]string{true: "exists", false: "missing"}[found]
 	}
+	if left == "meta l4proto" {
+		right = protocols(right)
+	}
 	known = known && valued && !bits
 	switch match.Op {
 	case "==":
@@ -122,6 +126,18 @@ func matchText(raw json.RawMessage) (text string, known bool) {
 		return left + " >= " + at, known && ok && left == "meta time"
 	}
 	return "", false
+}
+
+// protocols returns the numbers of protocols, for which nft prints the names of /etc/protocols if
+// there is one.
+func protocols(text string) string {
+	numbers := map[string]string{"icmp": "1", "tcp": "6", "udp": "17", "ipv6-icmp": "58",
+		"sctp": "132"}
+	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("{}, ", r) })
+	for i, word := range words {
+		words[i] = cmp.Or(numbers[word], word)
+	}
+	return Set(words...)
 }
 
 // timeText returns a time, which nft prints as a date in its time zone (cmdrun has UTC), in seconds

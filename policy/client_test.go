@@ -94,7 +94,7 @@ func TestTaken(t *testing.T) {
 }
 
 // TestPublicSources has a server send from addresses outside the private network: a full tunnel
-// takes public ones, to the client's own address.
+// takes public ones, to the client's own address and to no host behind it.
 func TestPublicSources(t *testing.T) {
 	for source, public := range map[string]bool{
 		"8.8.8.8": true, "203.0.113.9": true, "100.63.255.255": true, "100.128.0.1": true,
@@ -105,14 +105,43 @@ func TestPublicSources(t *testing.T) {
 	} {
 		for _, full := range []bool{true, false} {
 			c := &Client{Address: netip.MustParseAddr("10.1.1.3"),
-				Network: netip.MustParsePrefix("10.1.1.0/24"), Public: full}
-			for to, own := range map[string]bool{"10.1.1.3": true, "192.0.2.5": false} {
+				Network: netip.MustParsePrefix("10.1.1.0/24"), Public: full,
+				Behind: NewPrefixes(prefixes("10.50.1.0/24"))}
+			for to, own := range map[string]bool{"10.1.1.3": true, "192.0.2.5": false,
+				"10.50.1.9": false} {
 				var b packet.Batch
 				tuntest.Add(&b, tuntest.SizedPacket(source, to, 0, 60))
 				if got := c.FromServer(&b, 0); (got == Pass) != (full && public && own) {
 					t.Errorf("full %v, from %s to %s: %s", full, source, to, got)
 				}
 			}
+		}
+	}
+}
+
+// TestPublicReports has a router on the internet report on paths to public hosts: in a full tunnel
+// to the client, and to no host behind it, whose paths there are others.
+func TestPublicReports(t *testing.T) {
+	c := &Client{Address: netip.MustParseAddr("10.1.1.3"),
+		Network: netip.MustParsePrefix("10.1.1.0/24"), Public: true,
+		Behind: NewPrefixes(prefixes("10.50.1.0/24"))}
+	c.Take(prefixes("192.168.7.0/24"))
+	for _, test := range []struct {
+		from, to, about string
+		want            Verdict
+	}{
+		{"203.0.113.1", "10.1.1.3", "198.51.100.9", Pass},
+		{"203.0.113.1", "10.50.1.9", "198.51.100.9", Source},
+		{"203.0.113.1", "10.50.1.9", "192.168.7.9", Pass},
+		{"10.1.1.1", "10.1.1.3", "198.51.100.9", Pass},
+		{"10.1.1.1", "10.50.1.9", "198.51.100.9", ICMP},
+		{"10.1.1.1", "10.50.1.9", "192.168.7.9", Pass},
+	} {
+		var b packet.Batch
+		tuntest.Add(&b, tooBig(test.from, test.to, test.to, test.about))
+		if got := c.FromServer(&b, 0); got != test.want {
+			t.Errorf("from %s to %s about %s: %s; want %s", test.from, test.to, test.about, got,
+				test.want)
 		}
 	}
 }

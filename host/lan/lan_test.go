@@ -5,11 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"tunnel/firewall"
 	"tunnel/host/lan"
+	"tunnel/ipcmd/iptest"
+	"tunnel/route"
 	"tunnel/rtnl"
 )
 
@@ -39,5 +42,37 @@ func TestCut(t *testing.T) {
 	failed := errors.New("failed")
 	if kept, _, err := l.Cut(all, nil, failed); !errors.Is(err, failed) || kept != nil {
 		t.Errorf("%v, %v", kept, err)
+	}
+}
+
+// TestKernelUplinks finds the interfaces that a default route leads to, whatever its table, family
+// and form.
+func TestKernelUplinks(t *testing.T) {
+	iptest.Namespace(t)
+	for _, dev := range []string{"own0", "br0", "up0", "up1", "up2", "up3"} {
+		iptest.IP(t, "link add "+dev+" type veth peer name p-"+dev)
+		iptest.IP(t, "link set p-"+dev+" up")
+		iptest.IP(t, "link set "+dev+" up")
+	}
+	for _, r := range []string{"10.0.0.0/8 dev br0", "default dev own0 table 7", "default dev up0",
+		"default dev up1 table 100", "128.0.0.0/1 dev up3 metric 5"} {
+		iptest.IP(t, "route add "+r)
+	}
+	iptest.IP(t, "-6 route add default dev up2 table 100")
+	look := rtnl.Kernel{}
+	own, err := look.LinkByName("own0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := route.View{Look: look, Dev: "own0", Own: own.Index}
+	var o firewall.Outside
+	l := lan.Limit{Log: slog.Default()}
+	if err := l.Fill(&o, v, true); err != nil || o.Uplinks != nil {
+		t.Errorf("without answers: %v, %v", o.Uplinks, err)
+	}
+	o.Answer = true
+	err = l.Fill(&o, v, false)
+	if err != nil || !slices.Equal(o.Uplinks, []string{"up0", "up1", "up2", "up3"}) {
+		t.Errorf("%v, %v", o.Uplinks, err)
 	}
 }
