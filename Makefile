@@ -45,7 +45,7 @@ NEEDS := gcc:gcc /usr/include/stdlib.h:libc6-dev \
 	prometheus:prometheus promtool:prometheus chromium:chromium \
 	/usr/lib/python3/dist-packages/websockets:python3-websockets \
 	dockerd:docker.io docker:docker-cli|docker.io debootstrap:debootstrap \
-	lintian:lintian logrotate:logrotate ssh-keygen:openssh-client \
+	lintian:lintian logrotate:logrotate ssh-keygen:openssh-client tcpdump:tcpdump \
 	docker-compose|/usr/libexec/docker/cli-plugins/docker-compose:docker-compose-v2|docker-compose \
 	$(if $(wildcard /sys/kernel/security/apparmor),apparmor_parser:apparmor)
 
