@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tunnel/e2e/hostile"
 	"tunnel/e2e/lab"
 )
 
@@ -259,7 +260,7 @@ func TestReloadHook(t *testing.T) {
 // log.
 func TestReloadFails(t *testing.T) {
 	t.Parallel()
-	server, _ := direct(t)
+	server, client := direct(t)
 	bin, state, path := plainBuild(t), t.TempDir(), t.TempDir()
 	ip, err := exec.LookPath("ip")
 	if err == nil {
@@ -270,13 +271,30 @@ func TestReloadFails(t *testing.T) {
 	}
 	file, log := configFile(t, "serve.yaml", ""), filepath.Join(t.TempDir(), "audit.log")
 	srv := watch(t, server.StartCommand(clean(server.Command("env", "PATH="+path, string(bin), "serve",
-		"--plain", "--state", state, "--config", file, "--audit-log", log))))
+		"--plain", "--token", token, "--state", state, "--config", file, "--audit-log", log))))
 	srv.WaitFor("listening on ", soon)
 	rewrite(t, file, "masquerade: true\nmax-sessions: 3\n")
 	for _, applied := range []string{"masquerade, max-sessions (at once)", "no value has changed"} {
 		bin.reload(t, server, 20, []string{"--state", state}, applied, "not all of it holds: firewall: ",
 			"nft")
 	}
+	// Nothing that the firewall does not guard is let through.
+	s := dialSessionAs(t, client, token, "ip")
+	out := hostile.Frame(0x82, echoRequest(t, s.address, "203.0.113.9", 0))
+	if _, err := s.conn.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	refused := regexp.MustCompile(`"destination":\s*[1-9]`)
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		told := server.Run(string(bin), "status", "--json", "--state", state)
+		if refused.MatchString(told) {
+			break
+		}
+		if time.Since(began) > soon {
+			t.Fatalf("a packet for a public address is not refused: %s", told)
+		}
+	}
+	_ = s.conn.Close()
 	rewrite(t, file, "max-sessions: 3\n")
 	bin.reload(t, server, 0, []string{"--state", state}, "masquerade (at once)")
 	kill(t, srv.Pid(), syscall.SIGHUP)

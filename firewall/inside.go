@@ -42,7 +42,8 @@ func (b builder) published() []string {
 		return nil
 	}
 	private := nftcmd.Addresses(b.private()...)
-	led := "iifname " + b.tunnel + " ct status dnat ct original ip daddr != " + private
+	led := "iifname " + b.tunnel + " ct direction original ct status dnat ct original ip daddr != " +
+		private
 	own := ""
 	if b.Tracked != nil {
 		own = " ip daddr != " + nftcmd.Addresses(b.Tracked.Network)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"tunnel/cli/failure"
 	"tunnel/config/setting"
@@ -17,6 +18,23 @@ type Current struct {
 	mu   sync.Mutex
 	now  *Invocation
 	next *Invocation // read, and not adopted yet; nil for none
+
+	before  *Invocation // what held before now; nil for none
+	adopted time.Time   // when before ended
+}
+
+// Grace is how long a worker may still ask for what held before: it goes by what has been adopted
+// within the limit of a reload, and restores until then what it had set.
+const Grace = 30 * time.Second
+
+// Before returns what held until less than Grace ago, nil if now has held for longer.
+func (c *Current) Before() *Invocation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.adopted) >= Grace {
+		c.before = nil
+	}
+	return c.before
 }
 
 // NewCurrent returns the Current of a run that begins with i.
@@ -49,6 +67,7 @@ func (c *Current) Adopt() error {
 	if c.next == nil {
 		return errors.New("refused: nothing was read again")
 	}
+	c.before, c.adopted = c.now, time.Now()
 	c.now, c.next = c.next, nil
 	c.now.pending.Store(false)
 	c.now.level.Set(c.now.Common.Level)

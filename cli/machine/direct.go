@@ -196,7 +196,11 @@ func (d *direct) Allow(want host.Want) error {
 	}
 	want.Routes = want.Routes[:1]
 	if d.now().Serve != nil {
-		if err := allowForwarding(d.now().Serve, want); err != nil {
+		err := allowForwarding(d.now().Serve, want)
+		if before := d.current.Before(); before != nil && err != nil {
+			err = allowForwarding(before.Serve, want)
+		}
+		if err != nil {
 			return err
 		}
 		want.Firewall, want.Sysctls = firewall.Rules{}, nil

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tunnel/cli/invocation"
@@ -36,7 +37,10 @@ func reloaded(t *testing.T, command, text string) (d *direct, write func(string)
 
 // A worker gets what the file says now, and may do that once it has adopted it, and no more what
 // the file said before. A network that needs a restart stays.
-func TestAllowReloaded(t *testing.T) {
+func TestAllowReloaded(t *testing.T) { synctest.Test(t, testAllowReloaded) }
+
+func testAllowReloaded(t *testing.T) {
+	t.Helper()
 	d, write := reloaded(t, "serve", "push-route: 8.8.8.0/24\n")
 	forwards := func(network string) error {
 		want := ServeWant(d.now().Serve)
@@ -74,7 +78,9 @@ func TestAllowReloaded(t *testing.T) {
 	if err := d.Adopt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	changed("adopted", false, true)
+	changed("adopted", true, true)
+	time.Sleep(invocation.Grace)
+	changed("adopted long ago", false, true)
 	if n := d.now().Serve.Network.String(); n != "10.1.1.0/24" {
 		t.Errorf("the network is %s", n)
 	}
@@ -126,6 +132,7 @@ func TestRereadFails(t *testing.T) {
 	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = r.Close() }() // not before
 	piped := &direct{current: invocation.NewCurrent(invocationOf(t, "serve", "--config",
 		"/dev/fd/"+strconv.Itoa(int(r.Fd()))))}
 	if _, err := piped.Reread(t.Context()); err == nil ||

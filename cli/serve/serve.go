@@ -171,16 +171,28 @@ func serve(c *cli.Context) (err error) {
 		return err
 	}
 	join := control.Join{URL: secure.url(ln.Addr(), told.Path), Pin: secure.pin}
+	public := told.ReachesPublic() // what packets are judged by now
 	reloader := reload.New(this, i, log, func(next *invocation.Invocation) (reload.Apply, error) {
 		secret, err := serverToken(next, log)
 		return func(ctx context.Context, by audit.Actor) error {
 			trail.Record(audit.Entry{Event: audit.ConfigReloaded}.By(by))
 			kept.reload(secret)
 			failed := duties.reload(next.Serve)
-			done := hub.Change(live(next.Serve))
+			to := live(next.Serve)
+			opens := to.Site.Public && !public
+			if public = to.Site.Public; opens {
+				to.Site.Public, public = false, false
+			}
+			done := hub.Change(to)
 			shown.Reload(next.Serve)
 			warnUnreached(next.Serve, log)
-			return applied(ctx, done, failed)
+			err := applied(ctx, done, failed)
+			if err == nil && opens { // not before the firewall guards it
+				to.Site.Public, public = true, true
+				done = hub.Change(to)
+				err = applied(ctx, done, failed)
+			}
+			return err
 		}, err
 	})
 	defer shown.Serve(c.Context, hub, joinShown(join, told.Path), trail.Recorder)()
