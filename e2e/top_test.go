@@ -182,8 +182,9 @@ func TestTopMarks(t *testing.T) {
 	if rate < line*0.85 || rate > line*1.05 { // the rest is headers of the tunnel
 		t.Errorf("%.1f Mbit/s are shown of %d", rate, line)
 	}
+	// One that the kernel has joined, at most a burst, is one for status, and its segments for top.
 	dropped := full + after.Drops["codel"] - before.Drops["codel"]
-	if all.Total.Dropped == 0 || all.Total.Dropped > dropped || all.Total.Dropped < dropped/2 {
+	if all.Total.Dropped == 0 || all.Total.Dropped > 8*dropped || all.Total.Dropped < dropped/2 {
 		t.Errorf("%d drops are shown; status counts %d, for a little longer", all.Total.Dropped,
 			dropped)
 	}
