@@ -85,16 +85,21 @@ func TestDryRun(t *testing.T) {
 			"\t}",
 			"\tchain sources {",
 			"\t\ttype filter hook prerouting priority 0; policy accept;",
+			"\t\tiifname \"tun0\" fib daddr type broadcast drop",
+			"\t\tiifname != { \"lo\", \"tun0\" } ip saddr 10.1.1.0/24 fib saddr oifname \"tun0\" " +
+				"fib daddr type != local drop",
 			"\t\tct state invalid,new,untracked fib daddr oifname \"tun0\" " +
 				"fib saddr . iif oif missing drop",
 			"\t}",
 			"\tchain forward {",
 			"\t\ttype filter hook forward priority 0; policy accept;",
-			"\t\toifname \"tun0\" iifname != \"tun0\" ip saddr 10.1.1.0/24 drop",
+			"\t\tiifname != \"tun0\" ip saddr 10.1.1.0/24 drop",
 			"\t\tiifname \"tun0\" meta nfproto ipv4 tcp flags syn tcp option maxseg size set 1360",
 			"\t\toifname \"tun0\" meta nfproto ipv4 tcp flags syn tcp option maxseg size set 1360",
 			"\t\tiifname \"tun0\" oifname != \"tun0\" ip daddr 192.168.7.0/24 " +
 				"ct state invalid,untracked drop",
+			"\t\tiifname != \"tun0\" oifname \"tun0\" ct state new ct original ip daddr 10.1.1.0/24 " +
+				"ip saddr != 192.168.7.0/24 drop",
 			"\t\tiifname \"tun0\" ip daddr 192.168.7.0/24 accept",
 			"\t\tmeta nfproto ipv4 iifname \"tun0\" oifname != \"tun0\" drop",
 			"\t\tmeta nfproto ipv4 meta iif \"eth0\" meta oif != \"eth0\" oifname != \"tun0\" drop",

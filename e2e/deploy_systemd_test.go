@@ -64,7 +64,8 @@ func (m *machine) testServe(t *testing.T, far *lab.Host, upgrade string) {
 	client.WaitFor("up: ", soon)
 	reaches(t, far, "10.1.1.1")
 	reaches(t, far, "192.168.7.1")
-	m.reload(t, unit, "/etc/tunnel/serve.yaml", "public: 198.51.100.2\npush-route: 192.168.7.0/24\n",
+	m.reload(t, unit, "/etc/tunnel/serve.yaml", "public: 198.51.100.2\n"+
+		"push-route: 192.168.7.0/24\naudit-log: journald\n",
 		"max-sessions: 5\n", "mtu: 1300\n")
 	reaches(t, far, "192.168.7.1")
 	m.upgrade(t, unit, upgrade, far, client)

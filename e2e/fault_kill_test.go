@@ -274,6 +274,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if out, stderr, code := client.TryCommand(bin.command(client, "cleanup")); code != 0 {
 			t.Errorf("cleanup: exit code %d\n%s%s", code, out, stderr)
 		}
+		// The device goes with the worker, which the kernel ends a moment after its parent.
+		within(t, 2*time.Second, "the device goes", func() bool { return tables(t, client) == before })
 		untouched(t, client, before)
 	}
 }
